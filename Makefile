@@ -1,0 +1,38 @@
+# What the README and CI run. Each target makes .venv first where there is none; a second run installs nothing.
+PYTHON ?= python3.11
+BIN := .venv/bin
+TESTS := $(BIN)/python -m pytest
+
+.PHONY: demo test check slow lint unit integration e2e requirements
+
+demo: .venv
+	$(BIN)/llmrl demo
+
+test: lint unit integration e2e
+	@echo "make test: all parts passed"
+
+check: lint unit
+
+lint: .venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: .venv
+	$(TESTS) tests/unit -q
+
+integration: .venv
+	$(TESTS) tests/integration -q -m "not slow and not gpu"
+
+e2e: .venv
+	$(TESTS) tests/e2e -q -m "not slow and not gpu"
+
+slow: .venv
+	$(TESTS) tests -q -m "slow and not gpu" -o timeout=1800
+
+.venv: requirements/cpu.txt requirements/install.sh pyproject.toml
+	PYTHON=$(PYTHON) bash requirements/install.sh
+	@touch .venv
+
+requirements: .venv # write requirements/cpu.txt anew from what .venv holds
+	bash requirements/freeze.sh

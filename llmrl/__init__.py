@@ -1,0 +1,43 @@
+"""llmrl: post-training and reasoning RL for language models.
+
+`import llmrl` is instant: nothing heavy is imported until it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from llmrl.errors import LlmrlError as LlmrlError
+    from llmrl.recipe import Recipe as Recipe
+    from llmrl.types import Completion as Completion
+    from llmrl.types import Problem as Problem
+    from llmrl.types import Sample as Sample
+    from llmrl.types import Sampling as Sampling
+    from llmrl.types import Score as Score
+    from llmrl.types import Trajectory as Trajectory
+
+_HOMES = {
+    "LlmrlError": "llmrl.errors",
+    "Recipe": "llmrl.recipe",
+    "Completion": "llmrl.types",
+    "Problem": "llmrl.types",
+    "Sample": "llmrl.types",
+    "Sampling": "llmrl.types",
+    "Score": "llmrl.types",
+    "Trajectory": "llmrl.types",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'llmrl' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Learning algorithms: who deserves credit and which loss each model learns from."""

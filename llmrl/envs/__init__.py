@@ -1,0 +1,1 @@
+"""What a policy talks to during an episode."""

@@ -1,0 +1,33 @@
+"""The errors a user may meet. Each says where, what was found, what was expected, and what to do next."""
+
+
+class LlmrlError(Exception):
+    """Whatever llmrl refuses. The command line prints its message without a traceback."""
+
+
+class RecipeError(LlmrlError, ValueError):
+    """A recipe, an override or an option of a plug-in is wrong."""
+
+
+class DataError(LlmrlError, ValueError):
+    """A row of data is broken or lacks what it must have; names the file and the line."""
+
+
+class CheckpointError(LlmrlError, OSError):
+    """A model folder or a checkpoint is missing, incomplete or does not fit."""
+
+
+class EngineError(LlmrlError, RuntimeError):
+    """An engine did not start, did not answer, or answered nonsense."""
+
+
+class SyncError(EngineError):
+    """The engine does not hold the trainer's weights."""
+
+
+class RewardError(LlmrlError, RuntimeError):
+    """A reward raised, hung, or returned what is not a score, too often to go on."""
+
+
+class TrainingError(LlmrlError, ArithmeticError):
+    """Training cannot go on: losses or gradients that are not finite."""

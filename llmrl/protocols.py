@@ -1,0 +1,160 @@
+"""All extension points on one page. A plug-in is a frozen dataclass: its fields are options, its methods behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from llmrl.types import Completion, Message, Observation, Problem, Sample, Sampling, Score, Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmrl.batch import Batch
+
+Column = Literal["old_logprobs", "ref_logprobs", "values"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """What a model says of a batch, in float32; each is (B, T) and about token t itself."""
+
+    logprobs: Tensor | None = None  # of the tokens that were chosen
+    entropy: Tensor | None = None  # in nats, of the distribution they were chosen from
+    values: Tensor | None = None  # a critic's number per token
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a loss function returns: (B, T) terms to minimise, never averaged, and (B, T) quantities worth logging.
+
+    A metric is averaged over the action tokens of the update with the same weights for every rank and micro-batch.
+    """
+
+    terms: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One model learns from one loss: `epochs` passes over the step's rows in `minibatches` optimiser steps each."""
+
+    model: str
+    loss: Callable[[Forward, Batch], Loss]
+    epochs: int = 1
+    minibatches: int = 1
+    keep_groups: bool = False  # rows of a group stay in one micro-batch, for losses that compare them
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """What to learn from a step. A value: frozen, comparable, picklable; it holds options, never tensors."""
+
+    def needs(self) -> frozenset[Column]:
+        """Columns of `Sample` that the models must fill before `credit`."""
+        ...
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Rows with advantages and weights set; what teaches nothing is dropped. Sees the whole step."""
+        ...
+
+    def updates(self) -> Sequence[Update]:
+        """Who learns, from which loss, in order."""
+        ...
+
+
+class Source(Protocol):
+    """Where a step's samples come from. Its state is all that a resumed run needs to go on exactly."""
+
+    def next(self, step: int) -> list[Sample]:
+        """This rank's samples for a step."""
+        ...
+
+    def state(self) -> Mapping[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Token ids in, token ids out, with the log-probability of every sampled token. It batches whatever is waiting."""
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
+        """One completion of one prompt."""
+        ...
+
+    async def score(self, token_ids: Sequence[int]) -> list[float]:
+        """Log-probability, at temperature 1, of every token after the first: `len(token_ids) - 1` numbers."""
+        ...
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Take the trainer's weights, under their Hugging Face names; what is sampled from now on carries `version`."""
+        ...
+
+    def sleep(self) -> None:
+        """Give the accelerator's memory to the trainer."""
+        ...
+
+    def wake(self) -> None:
+        """Take it back."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything this engine started; safe to call twice."""
+        ...
+
+
+class Env(Protocol):
+    """One episode, in messages. Made for one problem, used once, closed. It never sees a token."""
+
+    async def reset(self) -> Observation: ...
+
+    async def step(self, message: Message) -> Observation: ...
+
+    async def close(self) -> None:
+        """Safe to call twice."""
+        ...
+
+
+class EnvFactory(Protocol):
+    """The plug-in behind an `Env`."""
+
+    def make(self, problem: Problem) -> Env: ...
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores a whole group at once, so a judge may compare siblings. One score per trajectory, in order."""
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]: ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """The simple kind of reward: a function of the reference and the policy's last words.
+
+    It never raises on a bad *answer*, which is a verdict with a reason; it raises on a bad *problem*.
+    `llmrl.grading.lift` makes a `Reward` of it: worker processes, a time limit and a hard kill for each item.
+    """
+
+    def __call__(self, problem: Problem, text: str) -> Score: ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Problems, lazily, in an order and with ids that never change between runs."""
+
+    def problems(self) -> Iterator[Problem]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A test that only names parts which training uses too, so that a number means the same in both."""
+
+    data: Mapping[str, Any]  # a dataset and its options
+    reward: Mapping[str, Any]  # a reward and its options; `correct` is what counts
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+    samples: int = 1  # completions per problem
+    by: Sequence[str] = ()  # keys of `Problem.info` to break the result down by: subject, level
+    about: str = ""  # source, size and measure

@@ -1,0 +1,166 @@
+"""A run, as one frozen value: YAML and overrides in, `Recipe` out. Defaults live here, with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from llmrl.errors import RecipeError
+from llmrl.plugins import construct, hint
+
+Spec = Mapping[str, Any]
+"""A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The policy: a folder or a hub name, and how to hold it."""
+
+    policy: str
+    model_revision: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the trained weights; bf16 alone loses small updates
+    attn_implementation: str | None = None  # None: what Transformers chooses
+    trust_remote_code: bool = False
+    system_prompt: str | None = None
+    chat_template_kwargs: Spec = field(default_factory=dict)
+    use_peft: bool = False
+    lora_r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0  # dropout makes the trained policy differ from the one that sampled
+    lora_target_modules: Sequence[str] | str = "all-linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutOptions:
+    """How episodes are played and scored."""
+
+    num_generations: int = 8  # episodes per problem: one group
+    prompts_per_step: int = 8  # over all ranks
+    max_completion_length: int = 1024  # tokens per turn; too small and every answer is cut off
+    max_prompt_length: int = 2048  # a longer prompt is an error, never cut
+    temperature: float = 1.0
+    top_p: float = 1.0  # below 1 the sampled log-probabilities are of another distribution
+    top_k: int = 0
+    min_p: float = 0.0
+    max_turns: int = 1
+    max_error_share: float = 0.1  # of the step's scores that no grader could give; above it the run stops
+    reward_timeout_s: float = 5.0  # per item; a grader that takes longer is killed
+    reward_workers: int = 2  # processes
+    log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
+
+    def __post_init__(self) -> None:
+        if self.num_generations < 1 or self.prompts_per_step < 1 or self.max_completion_length < 1:
+            raise ValueError("num_generations, prompts_per_step and max_completion_length must be at least 1")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature {self.temperature}: training needs a policy that samples; expected above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How the models learn."""
+
+    max_steps: int = 100
+    learning_rate: float = 1e-6
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    max_grad_norm: float = 1.0
+    tokens_per_device: int = 16384  # of a micro-batch, padding included; changes memory and speed, never the gradient
+    bf16: bool = False  # autocast; the weights stay in model.dtype
+    gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time
+    packing: bool | None = None  # None: where the attention kernel knows of packed rows
+    logits_chunk_mb: int = 256  # log-probabilities are computed in pieces whose float32 logits are no larger
+    seed: int = 0
+    save_steps: int = 50  # 0: only at the end
+    save_total_limit: int = 2  # the best by eval is kept besides
+    max_nonfinite_updates: int = 3  # in a row, skipped and reported, before the run stops
+    output_dir: str = "runs"
+    run_name: str | None = None  # None: the recipe's file name
+    report_to: str = "tensorboard"  # tensorboard, wandb, mlflow, trackio, none
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """Benchmarks during training."""
+
+    every: int = 0  # steps; 0: never
+    benchmarks: Sequence[str] = ()
+    limit: int | None = None  # the first problems only
+    samples: int | None = None  # None: the benchmark's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides a run. Equal recipes on equal machines give equal runs."""
+
+    model: ModelOptions
+    data: Spec
+    reward: Spec
+    algorithm: Spec
+    engine: Spec = field(default_factory=lambda: {"name": "vllm"})
+    source: Spec = field(default_factory=lambda: {"name": "online"})
+    env: Spec = field(default_factory=lambda: {"name": "single_turn"})
+    rollout: RolloutOptions = field(default_factory=RolloutOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+    eval: EvalOptions = field(default_factory=EvalOptions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, fit for YAML: every default spelled out."""
+        return asdict(self)
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with `section.key=value` overrides applied.
+
+    Raises:
+        RecipeError: no such file, not YAML, an unknown key, or a value of the wrong type; names file and key.
+    """
+    import yaml
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}; `llmrl recipes` lists those that ship") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path}: expected sections such as `model:` and `data:`, found {type(tree).__name__}")
+    for override in overrides:
+        _override(tree, override)
+    return parse(tree, str(path))
+
+
+def parse(tree: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """A recipe from plain values.
+
+    Raises:
+        RecipeError: an unknown key or a value of the wrong type; starts with `where`.
+    """
+    recipe: Recipe = construct(Recipe, tree, f"{where}:")
+    for section in ("data", "reward", "algorithm", "engine", "source", "env"):
+        if "name" not in getattr(recipe, section):
+            raise RecipeError(f"{where}: {section}.name: missing; {section} is a plug-in, named by its `name` key")
+    return recipe
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value`; the value is read as YAML."""
+    import yaml
+
+    path, equals, value = override.partition("=")
+    if not equals:
+        raise RecipeError(f"override {override!r}: expected section.key=value, such as train.learning_rate=2e-6")
+    *parents, last = path.lstrip("-").split(".")
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise RecipeError(f"override {override!r}: {parent} holds {child!r}, not a section{hint(last, node)}")
+        node = child
+    node[last] = yaml.safe_load(value)

@@ -1,0 +1,157 @@
+"""The values that flow through a step: `Problem -> Trajectory -> Sample`. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Message = Mapping[str, Any]
+"""One chat message: `role` (system, user, assistant, tool), `content`, and whatever else the chat template reads."""
+
+Verdict = Literal["correct", "wrong", "unparsable", "truncated", "timeout", "error"]
+Status = Literal["done", "max_turns", "max_tokens", "error"]
+Finish = Literal["stop", "length", "abort"]
+Semantics = Literal["scaled", "raw", "renormalised"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing to solve."""
+
+    id: str  # stable across runs, unique in its dataset
+    messages: Sequence[Message]  # what the policy reads
+    answer: str = ""  # what only verifiers read
+    info: Mapping[str, Any] = field(default_factory=dict)  # other columns: level, subject, tests, ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How an engine picks tokens. The defaults sample from the policy itself, as on-policy methods assume."""
+
+    temperature: float = 1.0  # 0 is greedy
+    top_p: float = 1.0
+    top_k: int = 0  # 0 is all
+    min_p: float = 0.0
+    max_tokens: int = 1024  # of the completion
+    seed: int | None = None  # the same seed, weights and prompt give the same completion
+
+    @property
+    def semantics(self) -> Semantics:
+        """What the log-probabilities of an engine mean under these settings: see `Completion.semantics`."""
+        whole = self.top_p >= 1.0 and self.top_k <= 0 and self.min_p <= 0.0
+        return "scaled" if whole else "renormalised"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What an engine sampled for one prompt."""
+
+    token_ids: list[int]  # with the end-of-sequence token, which is an action, if one was sampled
+    logprobs: list[float]  # natural log-probability of each token
+    finish: Finish  # stop: the model ended it; length: a limit did; abort: the engine did
+    version: int  # of the weights that sampled it
+    semantics: Semantics = "scaled"
+    """The distribution that `logprobs` describe. `scaled`: the whole softmax at the sampling temperature, which is what
+    a trainer computes. `raw`: the softmax at temperature 1. `renormalised`: over the tokens that top-p, top-k and min-p
+    left, higher than any trainer's value; ratios against it are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What an environment shows the policy."""
+
+    messages: Sequence[Message] = ()
+    tools: Sequence[Mapping[str, Any]] = ()  # JSON schemas, for the chat template
+    reward: float = 0.0  # for the message it answers
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One call of the policy and what the environment made of it."""
+
+    prompt_ids: list[int]  # as fed to the engine
+    completion: Completion
+    text: str  # the completion decoded, without special tokens
+    reply: Sequence[Message] = ()
+    reward: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a reward thinks of one trajectory.
+
+    `value` None means it could not be judged (the grader broke, the reference is unreadable): it teaches nothing,
+    is left out of every baseline and is counted. An answer that a reader cannot find (`unparsable`) or that a limit cut
+    off (`truncated`) is the policy's own doing and has a value.
+    """
+
+    value: float | None
+    verdict: Verdict | None = None  # None: this reward does not judge right and wrong
+    parts: Mapping[str, float | None] = field(default_factory=dict)  # named shares, for the log
+    steps: Sequence[float] | None = None  # one per reasoning step, for process rewards
+    reason: str = ""  # for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One episode. A bad one is data: it ends with `status="error"` and its reason, and cancels no sibling."""
+
+    problem: Problem
+    turns: Sequence[Turn]
+    status: Status
+    reason: str = ""
+    score: Score | None = None
+    group: str = ""  # episodes of one group are compared with each other
+    episode: int = 0  # which of its group
+
+    @property
+    def text(self) -> str:
+        """The policy's last words, which is what most verifiers read; "" where it said nothing."""
+        return self.turns[-1].text if self.turns else ""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a token limit ended the last completion or the episode."""
+        return self.status == "max_tokens" or (bool(self.turns) and self.turns[-1].completion.finish == "length")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One training row. Token columns have one entry per token; entry t is about token t itself, never the next one."""
+
+    group: str  # episodes of one group are compared with each other
+    episode: int  # an episode may take several rows; it still counts once
+    reward: float
+    turn_rewards: list[float]  # one per turn
+    token_ids: list[int]
+    turn_ids: list[int]  # which turn chose the token; -1 where the policy did not choose
+    action_mask: list[bool]  # True where it did
+    sampled_logprobs: list[float]  # by the engine; 0.0 where action_mask is False
+    semantics: Semantics = "scaled"  # of sampled_logprobs
+    version: int = 0  # of the weights that sampled it
+    truncated: bool = False  # a token limit ended it
+    correct: bool | None = None  # the unshaped verdict; None where no reward gave one
+    old_logprobs: list[float] | None = None  # these three are filled on request, one forward pass each
+    ref_logprobs: list[float] | None = None
+    values: list[float] | None = None
+    advantages: list[float] | None = None  # the rest is the algorithm's credit
+    returns: list[float] | None = None
+    weights: list[float] | None = None
+    value_weights: list[float] | None = None  # for the critic; the same as weights unless set
+
+    @property
+    def actions(self) -> int:
+        """How many tokens the policy chose."""
+        return sum(self.action_mask)
+
+    def assign(self, **columns: float | Sequence[float]) -> Sample:
+        """A copy with token columns set. A number is given to every action token; other tokens get 0.0."""
+        spread: dict[str, list[float]] = {}
+        for name, column in columns.items():
+            values = [float(column)] * len(self.token_ids) if isinstance(column, int | float) else column
+            if len(values) != len(self.token_ids):
+                raise ValueError(f"{name}: {len(values)} entries for {len(self.token_ids)} tokens")
+            spread[name] = [float(v) if on else 0.0 for v, on in zip(values, self.action_mask, strict=True)]
+        return replace(self, **spread)  # type: ignore[arg-type]

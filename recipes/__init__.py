@@ -1,0 +1,1 @@
+"""Runs that are known to work, as YAML; installed as llmrl.recipes."""
