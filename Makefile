@@ -30,9 +30,10 @@ e2e: .venv
 slow: .venv
 	$(TESTS) tests -q -m "slow and not gpu" -o timeout=1800
 
-.venv: requirements/cpu.txt requirements/install.sh pyproject.toml
-	PYTHON=$(PYTHON) bash requirements/install.sh
-	@touch .venv
+.venv: .venv/.complete
+
+.venv/.complete: requirements/cpu.txt requirements/install.sh pyproject.toml
+	@PYTHON=$(PYTHON) bash requirements/install.sh
 
 requirements: .venv # write requirements/cpu.txt anew from what .venv holds
 	bash requirements/freeze.sh
