@@ -1,0 +1,38 @@
+"""What tests share: tiny models, and where the real data sets lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Read when torch, tokenizers or the hub client are first imported, hence before any of them.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a byte tokenizer and a random Qwen3: 2 layers, hidden 64, tied embeddings. Do not write there."""
+    from llmrl import tiny
+
+    return tiny.make(tmp_path_factory.mktemp("tiny"), hidden=64, layers=2)
+
+
+@pytest.fixture(scope="session")
+def untied_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an output layer of its own."""
+    from llmrl import tiny
+
+    return tiny.make(tmp_path_factory.mktemp("untied"), hidden=64, layers=2, tie=False)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets, from `LLMRL_DATA` or `../shared/data` beside the repository; skips where absent."""
+    folder = Path(os.environ.get("LLMRL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data sets at {folder}; set LLMRL_DATA to the folder that has them")
+    return folder
