@@ -11,8 +11,8 @@ from torch import Tensor
 class Batch:
     """Rows of one micro-batch. All are (B, T), float32 unless said otherwise; entry t is about token t itself.
 
-    Padded: one sample a row. Packed: many samples behind one another in one row, told apart by `sample_ids`. Losses that
-    sum over a sequence must sum by `sample_ids`, never by row. Padding has `action_mask` False and weighs 0.
+    Padded: one sample a row. Packed: many samples behind one another in one row, told apart by `sample_ids`. Losses
+    that sum over a sequence must sum by `sample_ids`, never by row. Padding has `action_mask` False and weighs 0.
     """
 
     token_ids: Tensor  # int64
