@@ -1,0 +1,132 @@
+"""Any file or hub dataset as problems, by naming its columns or by the names that are in common use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmrl.data._rows import Row, as_text, file_rows, hub_rows, problems
+from llmrl.errors import DataError
+from llmrl.types import Message, Problem
+
+PROMPTS = ("prompt", "messages", "problem", "question", "input")
+ANSWERS = ("reward_model.ground_truth", "final_answer", "answer", "solution", "label", "ground_truth", "target")
+
+
+@dataclass(frozen=True)
+class Jsonl:
+    """Problems of a .jsonl, .json or .parquet file, or of a hub dataset.
+
+    Columns that are not named are recognised: prompts as TRL, verl (`prompt`, `reward_model.ground_truth`) and OpenRLHF
+    (`input`, `label`) call them. All other columns pass untouched to `Problem.info`. A dataset without answers is fine
+    for rewards that need none; with one, every row must have it.
+    """
+
+    path: str | None = None  # a file
+    dataset_name: str | None = None  # or a name on the hub
+    dataset_config: str | None = None
+    split: str = "train"  # of the hub dataset
+    prompt_column: str | None = None  # text, or a list of messages; dots reach into objects
+    answer_column: str | None = None
+    id_column: str = "id"  # where a row has none, it is the file's name and the row's number
+    instruction: str = ""  # a line after the last user message
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.dataset_name is None):
+            raise ValueError("expected either path (a file) or dataset_name (on the hub)")
+
+    def problems(self) -> Iterator[Problem]:
+        """Problems in the order of the rows.
+
+        Raises:
+            DataError: a broken row: no JSON, no such column, an empty prompt, a wrong type, an id seen before.
+        """
+        if self.path is not None:
+            rows = file_rows(Path(self.path))
+        else:
+            rows = hub_rows(str(self.dataset_name), self.dataset_config, self.split)
+        return problems(self._resolved(rows), self._problem)
+
+    def _resolved(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Rows of `id`, `prompt`, `answer` and `info`; the first row decides which columns hold them."""
+        prompt = answer = None
+        for row in rows:
+            prompt = prompt or self.prompt_column or _first(row, PROMPTS)
+            if prompt is None:
+                raise DataError(
+                    f"{row.where}: no prompt column; expected one of {', '.join(PROMPTS)}, found "
+                    f"{', '.join(row.values) or 'none'}; name it with prompt_column"
+                )
+            answer = answer or self.answer_column or _first(row, ANSWERS) or ""
+            used = {prompt.partition(".")[0], answer.partition(".")[0], self.id_column}
+            values = {
+                "id": row.values.get(self.id_column),
+                "prompt": _reach(row, prompt),
+                "answer": as_text(_reach(row, answer), answer, row.where) if answer else "",
+                "info": {key: value for key, value in row.values.items() if key not in used},
+            }
+            yield Row(values, row.where, row.index)
+
+    def _problem(self, row: Row) -> Problem:
+        name = row.values["id"]
+        if name is not None and (isinstance(name, bool) or not isinstance(name, str | int)):
+            raise DataError(f"{row.where}: column {self.id_column!r} holds {type(name).__name__}; expected text")
+        origin = Path(self.path).name.partition(".")[0] if self.path else f"{self.dataset_name}/{self.split}"
+        return Problem(
+            id=f"{origin}/{row.index}" if name is None else str(name),
+            messages=messages(row.values["prompt"], self.instruction, row.where),
+            answer=row.values["answer"],
+            info=row.values["info"],
+        )
+
+
+def messages(prompt: Any, instruction: str, where: str) -> list[Message]:
+    """A conversation for the policy to answer, of a text or a list of messages.
+
+    Raises:
+        DataError: it is neither, it is empty, or it ends with the assistant's words.
+    """
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    if not isinstance(prompt, list) or not prompt:
+        found = "an empty list" if prompt == [] else type(prompt).__name__
+        raise DataError(f"{where}: the prompt is {found}; expected text or a list of messages")
+    conversation = [dict(_message(message, f"{where}: message {index}")) for index, message in enumerate(prompt)]
+    last = conversation[-1]
+    if last["role"] == "assistant":
+        raise DataError(f"{where}: the prompt ends with the assistant's words; expected it to end before them")
+    if not str(last["content"]).strip():
+        raise DataError(f"{where}: the prompt is empty; expected text")
+    if instruction:
+        last["content"] = f"{last['content']}\n{instruction}"
+    return list(conversation)
+
+
+def _message(message: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        raise DataError(f"{where}: expected an object with role and content, found {message!r:.60}")
+    if not isinstance(message.get("content"), str):
+        raise DataError(f"{where}: content is {type(message.get('content')).__name__}; expected text")
+    return message
+
+
+def _first(row: Row, columns: tuple[str, ...]) -> str | None:
+    return next((column for column in columns if _reach(row, column, missing_ok=True) is not None), None)
+
+
+def _reach(row: Row, column: str, missing_ok: bool = False) -> Any:
+    """The value of a column; `a.b` is `b` inside the object `a`, unless a column has that very name."""
+    if column in row.values:
+        value = row.values[column]
+    else:
+        value = row.values
+        for key in column.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+    if value is None and not missing_ok:
+        raise DataError(f"{row.where}: no column {column!r}; found {', '.join(row.values) or 'none'}")
+    return value
+
+
+plugin = Jsonl

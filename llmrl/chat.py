@@ -1,0 +1,195 @@
+"""Messages to token ids and back: the only caller of chat templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmrl.errors import CheckpointError, DataError
+from llmrl.types import Message
+
+PAST_REPLY = "<think>\nreasoning\n</think>\n\nreply"  # reasoning is what templates like to remove from the past
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A tokenizer with its chat template and the options of that template."""
+
+    tokenizer: Any  # a Transformers tokenizer
+    system_prompt: str | None = None  # for conversations that bring no system message of their own
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The conversation as the template sees it: with the system prompt, unless it has one already."""
+        conversation = [dict(message) for message in messages]
+        if self.system_prompt is not None and not (conversation and conversation[0].get("role") == "system"):
+            conversation.insert(0, {"role": "system", "content": self.system_prompt})
+        return conversation
+
+    def prompt_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """Token ids that end where the policy begins to speak.
+
+        A tokenizer without chat template takes one user message, as plain text with the special tokens the tokenizer
+        adds by itself. Text inside a message never becomes a special token, whatever it spells.
+
+        Raises:
+            DataError: no messages, or the template refuses them.
+            CheckpointError: no chat template, and more than one user message.
+        """
+        conversation = self.messages(messages)
+        if not conversation:
+            raise DataError("no messages to make a prompt of; expected at least one")
+        if self.tokenizer.chat_template is None:
+            return self._encode(_only_text(conversation), {}, whole=True)
+        conversation, hidden = self._hide_special(conversation)
+        return self._encode(self._render(conversation, tools), hidden)
+
+    def extend_ids(
+        self, previous_ids: Sequence[int], reply: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
+        """The next turn's prompt: what was fed and sampled so far, untouched, then the reply and the turn's opening.
+
+        Args:
+            previous_ids: the last prompt and the completion sampled for it.
+            reply: what the environment answered.
+            tools: as for the first prompt.
+        Raises:
+            CheckpointError: no chat template, or one that rewrites earlier turns, so that no prompt extends the last.
+        """
+        if self.tokenizer.chat_template is None:
+            raise CheckpointError("the tokenizer has no chat template, which a second turn needs; set one and save it")
+        answers, hidden = self._hide_special(reply)
+        past = self.messages([{"role": "user", "content": "question"}])
+        spoken = self._render(past, tools) + PAST_REPLY
+        whole = self._render([*past, {"role": "assistant", "content": PAST_REPLY}, *answers], tools)
+        if not whole.startswith(spoken):
+            raise CheckpointError(
+                "the chat template rewrites earlier turns (it removes their reasoning, or adds to them), so the policy "
+                "would learn from a conversation that it never had; expected a template that only appends. Save the "
+                "tokenizer with such a template, or try other model.chat_template_kwargs"
+            )
+        added = self._encode(whole[len(spoken) :], hidden)
+        if added and previous_ids and added[0] == previous_ids[-1]:
+            added = added[1:]  # the policy has closed its turn itself
+        return [*previous_ids, *added]
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """What the tokens say, without special tokens."""
+        text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def stop_token_ids(self, *configs: Any) -> list[int]:
+        """All tokens that end a completion, sorted: those of the tokenizer and of each config that has `eos_token_id`.
+
+        Args:
+            configs: generation configs or model configs; their `eos_token_id` is a number, a list or None.
+        Raises:
+            CheckpointError: nobody names one, so that no completion could ever end by itself.
+        """
+        stops: set[int] = set()
+        for value in [self.tokenizer.eos_token_id, *(getattr(config, "eos_token_id", None) for config in configs)]:
+            stops |= {value} if isinstance(value, int) else set(value or ())
+        if not stops:
+            raise CheckpointError("no end-of-sequence token in tokenizer, config or generation config; set eos_token")
+        return sorted(stops)
+
+    def _render(self, conversation: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+        from jinja2.exceptions import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                [dict(message) for message in conversation],
+                tools=[dict(tool) for tool in tools] or None,
+                tokenize=False,
+                add_generation_prompt=True,
+                **self.chat_template_kwargs,
+            )
+        except TemplateError as error:
+            roles = ", ".join(str(message.get("role")) for message in conversation)
+            raise DataError(f"the chat template refuses messages of the roles {roles}: {error}") from error
+        return text
+
+    def _hide_special(self, conversation: Sequence[Message]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Messages whose special-token look-alikes are placeholder characters, and what each placeholder stands for."""
+        special = re.compile("|".join(map(re.escape, sorted(self._special_tokens(), key=len, reverse=True))) or r"(?!)")
+        texts = [str(message.get("content") or "") for message in conversation]
+        found = sorted({word for text in texts for word in special.findall(text)})
+        free = (chr(code) for code in range(0xE000, 0xF900) if not any(chr(code) in text for text in texts))
+        marks = dict(zip(found, free, strict=False))
+        hidden = [dict(message) for message in conversation]
+        for message in hidden if found else ():
+            if isinstance(message.get("content"), str):
+                message["content"] = special.sub(lambda match: marks[match[0]], message["content"])
+        return hidden, {mark: word for word, mark in marks.items()}
+
+    def _special_tokens(self) -> list[str]:
+        return [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+
+    def _encode(self, text: str, hidden: Mapping[str, str], whole: bool = False) -> list[int]:
+        """Token ids; placeholders become the ordinary tokens of the text they stand for."""
+        if whole:
+            return list(self.tokenizer(text, split_special_tokens=True)["input_ids"])
+        ids: list[int] = []
+        for part in re.split(f"([{''.join(hidden)}])", text) if hidden else [text]:
+            if part:
+                plain = part in hidden
+                encoded = self.tokenizer(hidden.get(part, part), add_special_tokens=False, split_special_tokens=plain)
+                ids += encoded["input_ids"]
+        return ids
+
+
+def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a model folder or a hub name.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(model)
+    if folder.is_dir():
+        held = sorted(file.name for file in folder.iterdir())
+        if not any(name.startswith(("tokenizer", "vocab", "spiece", "sentencepiece")) for name in held):
+            raise CheckpointError(
+                f"{model}: no tokenizer in this folder; expected tokenizer.json, found "
+                f"{', '.join(held[:8]) or 'nothing'}. Save one with `tokenizer.save_pretrained({str(model)!r})`"
+            )
+    try:
+        return AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{model}: no tokenizer could be loaded: {reason}; expected a folder with tokenizer.json, or a hub name "
+            "that can be reached"
+        ) from error
+
+
+def load_stop_token_ids(model: str | Path, chat: Chat) -> list[int]:
+    """All tokens that end a completion of this model folder or hub name: see `Chat.stop_token_ids`.
+
+    Raises:
+        CheckpointError: nobody names one.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    configs: list[Any] = []
+    for kind in (GenerationConfig, AutoConfig):
+        try:
+            configs.append(kind.from_pretrained(str(model)))
+        except (OSError, ValueError):  # a model without generation config is common; its tokenizer still has a say
+            continue
+    return chat.stop_token_ids(*configs)
+
+
+def _only_text(conversation: Sequence[Message]) -> str:
+    """The text of the single user message, for tokenizers without chat template."""
+    roles = [str(message.get("role")) for message in conversation]
+    if roles != ["user"]:
+        raise CheckpointError(
+            f"the tokenizer has no chat template, so it cannot join messages of the roles {', '.join(roles)}; expected "
+            "one user message and no system prompt, or a tokenizer saved with a chat template"
+        )
+    return str(conversation[0]["content"])
