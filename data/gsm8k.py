@@ -33,8 +33,8 @@ class Gsm8k:
 
     def _problem(self, row: Row) -> Problem:
         solution = row.text("answer")
-        marked, _, number = solution.rpartition("####")
-        if not marked:
+        _, mark, number = solution.rpartition("####")
+        if not mark or not number.strip():
             raise DataError(f"{row.where}: column 'answer' has no final `#### number`; found {solution[-60:]!r}")
         return Problem(
             id=str(row.values.get("id") or f"gsm8k/{self.split}/{row.index}"),

@@ -1,0 +1,128 @@
+"""Files of anybody's columns, and a message for each way in which a row can be wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrl import plugins
+from llmrl.errors import DataError, RecipeError
+from llmrl.types import Problem
+
+
+def read(path: Path, **options: Any) -> list[Problem]:
+    return list(plugins.build("data", {"name": "jsonl", "path": str(path), **options}).problems())
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("row", "answer", "info"),
+    [
+        ({"prompt": "2+2?", "solution": "4", "level": 3}, "4", {"level": 3}),
+        ({"problem": "2+2?", "answer": 4, "tags": ["a"]}, "4", {"tags": ["a"]}),
+        ({"input": "2+2?", "label": "4"}, "4", {}),
+        ({"prompt": [{"role": "user", "content": "2+2?"}]}, "", {}),
+        (
+            {
+                "data_source": "sums",
+                "prompt": [{"role": "user", "content": "2+2?"}],
+                "reward_model": {"style": "rule", "ground_truth": "4"},
+                "extra_info": {"index": 7},
+            },
+            "4",
+            {"data_source": "sums", "extra_info": {"index": 7}},
+        ),
+    ],
+)
+def test_columns_in_common_use_are_recognised(tmp_path: Path, row: Any, answer: str, info: Any) -> None:
+    (problem,) = read(write(tmp_path / "mine.jsonl", row))
+    assert problem == Problem(id="mine/0", messages=[{"role": "user", "content": "2+2?"}], answer=answer, info=info)
+
+
+def test_columns_can_be_named_and_an_instruction_added(tmp_path: Path) -> None:
+    row = {"key": 5, "ask": {"text": "2+2?"}, "want": "4", "answer": "no"}
+    names = {"prompt_column": "ask.text", "answer_column": "want", "id_column": "key"}
+    (problem,) = read(write(tmp_path / "mine.jsonl", row), instruction="Be brief.", **names)
+    assert problem == Problem(
+        id="5", messages=[{"role": "user", "content": "2+2?\nBe brief."}], answer="4", info={"answer": "no"}
+    )
+
+
+def test_every_kind_of_file_reads_alike(tmp_path: Path) -> None:
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    rows = [{"id": f"p{i}", "prompt": f"{i}+{i}", "answer": str(2 * i)} for i in range(3)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "a.jsonl").write_text(lines)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "c.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "d.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode()))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "e.parquet")
+    first, *others = (read(tmp_path / name) for name in ("a.jsonl", "b.jsonl.gz", "c.json", "d.json.gz", "e.parquet"))
+    assert [problem.answer for problem in first] == ["0", "2", "4"]
+    assert all(other == first for other in others)
+
+
+GOOD = {"id": "a", "prompt": "2+2?", "answer": "4"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"prompt": "2+2?", ', r"bad\.jsonl:2: not JSON: .*found '\{\"prompt\""),
+        ([1, 2], r"bad\.jsonl:2: expected a JSON object, found list"),
+        ({"id": "b", "answer": "4"}, r"bad\.jsonl:2: no column 'prompt'; found id, answer"),
+        ({"id": "b", "prompt": "2+2?"}, r"bad\.jsonl:2: no column 'answer'; found id, prompt"),
+        ({"id": "b", "prompt": "  ", "answer": "4"}, r"bad\.jsonl:2: the prompt is empty"),
+        ({"id": "b", "prompt": [], "answer": "4"}, r"bad\.jsonl:2: the prompt is an empty list"),
+        ({"id": "b", "prompt": 22, "answer": "4"}, r"bad\.jsonl:2: the prompt is int; expected text or a list"),
+        ({"id": "b", "prompt": ["2+2?"], "answer": "4"}, r"bad\.jsonl:2: message 0: expected an object with role"),
+        ({"id": "b", "prompt": [{"role": "user"}], "answer": "4"}, r"bad\.jsonl:2: message 0: content is NoneType"),
+        (
+            {"id": "b", "prompt": [{"role": "assistant", "content": "4"}], "answer": "4"},
+            r"bad\.jsonl:2: the prompt ends with the assistant's words",
+        ),
+        ({"id": "b", "prompt": "2+2?", "answer": ["4"]}, r"bad\.jsonl:2: column 'answer' holds list"),
+        ({"id": "b", "prompt": "2+2?", "answer": ""}, r"bad\.jsonl:2: column 'answer' is empty"),
+        ({"id": ["b"], "prompt": "2+2?", "answer": "4"}, r"bad\.jsonl:2: column 'id' holds list"),
+        (GOOD, r"bad\.jsonl:2: id 'a' is taken by .*bad\.jsonl:1"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, row: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(write(tmp_path / "bad.jsonl", GOOD, row))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.jsonl", b"", r"empty\.jsonl: holds no rows"),
+        ("rows.csv", b"a,b", "unknown ending; expected"),
+        ("cut.jsonl.gz", gzip.compress(b'{"prompt": "1"}\n' * 999)[:30], r"cut\.jsonl\.gz: not readable after row"),
+        ("latin.jsonl", b'{"prompt": "\xe9"}\n', r"latin\.jsonl: not readable after row 0"),
+        ("list.json", b'[\n{"prompt": "1"},\n{"prompt" "2"}]', r"list\.json:3: not JSON"),
+        ("items.json", b"[1]", r"items\.json: item 0: expected a JSON object, found int"),
+        ("fake.parquet", b"no parquet at all", r"fake\.parquet: not a parquet file"),
+        ("odd.jsonl", b'{"words": "1", "more": 2}\n', r"odd\.jsonl:1: no prompt column; .*found words, more"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / name)
+
+
+def test_a_file_or_a_name_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file"):
+        read(tmp_path / "none.jsonl")
+    with pytest.raises(RecipeError, match=r"either path \(a file\) or dataset_name"):
+        plugins.build("data", "jsonl")
