@@ -1,0 +1,55 @@
+"""What runs inside a vLLM worker: taking weights whole, and saying what each layer makes of a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class WeightReceiver:
+    """Methods added to vLLM's worker (`worker_extension_cls`), called by `collective_rpc` in process or over HTTP."""
+
+    model_runner: Any
+
+    def receive(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Replace every weight; the names are those of the Hugging Face checkpoint."""
+        self.model_runner.reload_weights(weights_iterator=iter(weights))
+        model: nn.Module = self.model_runner.get_model()
+        head = getattr(model, "lm_head", None)
+        # On a CPU a tied head multiplies by a packed copy that reload_weights leaves stale; packing it again is exact.
+        if head is not None and hasattr(head, "quant_method"):
+            head.quant_method.process_weights_after_loading(head)
+
+    def reload_file(self, path: str) -> None:
+        """The same, from a safetensors file that this process can read."""
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            self.receive((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 (not a dict)
+
+    def watch_layers(self) -> None:
+        """From now on, remember how long the residual stream of each token is after each decoder layer."""
+        self._norms: list[list[float]] = [[] for _ in self._layers()]
+        self._hooks = [layer.register_forward_hook(self._watcher(i)) for i, layer in enumerate(self._layers())]
+
+    def layer_norms(self) -> list[list[float]]:
+        """What `watch_layers` saw, (layers, tokens); the watching ends."""
+        for hook in self._hooks:
+            hook.remove()
+        return self._norms
+
+    def _layers(self) -> Any:
+        model = self.model_runner.get_model()
+        return getattr(model, "model", model).layers
+
+    def _watcher(self, index: int) -> Any:
+        def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+            # vLLM's layers return (what the layer adds, the residual before it); some return the sum alone
+            stream = output[0] + output[1] if isinstance(output, tuple) and output[1] is not None else output
+            stream = stream[0] if isinstance(stream, tuple) else stream
+            self._norms[index] += stream.float().norm(dim=-1).tolist()
+
+        return hook

@@ -1,0 +1,187 @@
+"""vLLM in the training process: the policy samples where it is trained, on a CPU or sharing the GPU."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmrl.errors import EngineError
+from llmrl.types import Completion, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_RECEIVER = "llmrl.engines._worker.WeightReceiver"
+
+
+@dataclass(frozen=True)
+class Vllm:
+    """Options of the engine; the names are vLLM's."""
+
+    gpu_memory_utilization: float = 0.3  # share of the GPU for weights and KV cache; the trainer needs the rest
+    enforce_eager: bool | None = None  # None: eager on a CPU, where compiling costs 45 s, compiled on a GPU
+    max_num_seqs: int = 256  # sequences in flight
+    enable_prefix_caching: bool = True  # the completions of a prompt share its prefill
+    enable_sleep_mode: bool = True  # where the platform has it
+    cpu_kvcache_space: int = 1  # GiB, on a CPU
+    block_size: int | None = None  # tokens; None: what vLLM chooses
+    engine_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)  # anything else that vllm.LLM takes
+
+    def start(
+        self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
+    ) -> Colocated:
+        """The engine, running.
+
+        Raises:
+            EngineError: vLLM is not installed, or refuses the model.
+        """
+        # before the import: in process, so that weights pass by reference and a step can be repeated to the bit
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self.cpu_kvcache_space))
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        try:
+            from vllm import LLM
+            from vllm.platforms import current_platform
+        except ImportError as error:
+            raise EngineError(
+                f"engine vllm: cannot be imported: {error}; install llmrl[gpu], or requirements/cpu.txt without a GPU "
+                "(`make .venv`), or choose engine.name=hf"
+            ) from error
+        on_cpu = current_platform.is_cpu()
+        options: dict[str, Any] = {
+            "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,
+            "max_num_seqs": self.max_num_seqs,
+            "enable_prefix_caching": self.enable_prefix_caching,
+            "distributed_executor_backend": "uni",
+            "worker_extension_cls": _RECEIVER,
+            "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from
+            "skip_tokenizer_init": True,
+            "disable_log_stats": True,
+        }
+        if self.block_size:
+            options["block_size"] = self.block_size
+        if not on_cpu:
+            options["gpu_memory_utilization"] = self.gpu_memory_utilization
+            options["enable_sleep_mode"] = self.enable_sleep_mode
+        try:
+            llm = LLM(
+                model=model, dtype=dtype, seed=seed, max_model_len=max_model_len, **(options | self.engine_kwargs)
+            )
+        except Exception as error:
+            raise EngineError(f"engine vllm: {model} did not load: {type(error).__name__}: {error}") from error
+        return Colocated(llm, stop_token_ids, max_model_len, sleeps=bool(options.get("enable_sleep_mode")))
+
+
+class Colocated:
+    """A running `vllm.LLM`. Requests of many coroutines are batched: between two steps everyone who can ask, asks."""
+
+    def __init__(self, llm: Any, stop_token_ids: Sequence[int], max_model_len: int, sleeps: bool) -> None:
+        self._llm = llm
+        self._stop = list(stop_token_ids)
+        self._max_model_len = max_model_len
+        self._sleeps = sleeps
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._requests = 0
+        self._pump: asyncio.Task[None] | None = None
+        self.version = 0
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
+        from vllm import SamplingParams
+
+        room = self._max_model_len - len(prompt_ids)
+        if room < 1:
+            raise EngineError(
+                f"engine vllm: a prompt of {len(prompt_ids)} tokens leaves no room in {self._max_model_len}; raise "
+                "rollout.max_prompt_length, or drop such problems"
+            )
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            max_tokens=min(sampling.max_tokens, room),
+            seed=sampling.seed,
+            logprobs=0,
+            stop_token_ids=self._stop,
+            ignore_eos=True,  # the stop set is ours: all of the model's end tokens, not the one in its config
+            detokenize=False,
+        )
+        output = (await self._ask(prompt_ids, params)).outputs[0]
+        ids = list(output.token_ids)
+        return Completion(
+            token_ids=ids,
+            logprobs=[entry[token].logprob for token, entry in zip(ids, output.logprobs, strict=True)],
+            finish=output.finish_reason if output.finish_reason in ("stop", "length") else "abort",
+            version=self.version,
+            semantics=sampling.semantics,
+        )
+
+    async def score(self, token_ids: Sequence[int]) -> list[float]:
+        from vllm import SamplingParams
+
+        output = await self._ask(token_ids, SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))
+        entries = output.prompt_logprobs[1:]
+        return [entry[token].logprob for token, entry in zip(token_ids[1:], entries, strict=True)]
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        self._llm.collective_rpc("receive", args=(weights,))
+        self._llm.reset_prefix_cache()  # it holds what the old weights computed
+        self.version = version
+
+    def layer_norms(self, token_ids: Sequence[int]) -> list[list[float]]:
+        """(layers, tokens) length of the residual stream after each decoder layer, to find where two models part."""
+        self._llm.reset_prefix_cache()
+        self._llm.collective_rpc("watch_layers")
+        asyncio.run(self.score(token_ids))
+        norms: list[list[float]] = self._llm.collective_rpc("layer_norms")[0]
+        return [layer[: len(token_ids)] for layer in norms]
+
+    def sleep(self) -> None:
+        if self._sleeps:
+            self._llm.sleep(level=1)
+
+    def wake(self) -> None:
+        if self._sleeps:
+            self._llm.wake_up()
+
+    def close(self) -> None:
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+
+    async def _ask(self, prompt_ids: Sequence[int], params: Any) -> Any:
+        self._requests += 1
+        request = str(self._requests)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[request] = future
+        self._llm.llm_engine.add_request(request, {"prompt_token_ids": list(prompt_ids)}, params)
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.ensure_future(self._run())
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._waiting.pop(request, None)
+            self._llm.llm_engine.abort_request([request])
+            raise
+
+    async def _run(self) -> None:
+        """Step the engine while anyone waits."""
+        engine = self._llm.llm_engine
+        try:
+            while engine.has_unfinished_requests():
+                await asyncio.sleep(0)
+                for output in engine.step():
+                    future = self._waiting.pop(output.request_id, None) if output.finished else None
+                    if future is not None and not future.done():
+                        future.set_result(output)
+        except Exception as error:
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(EngineError(f"engine vllm: {type(error).__name__}: {error}"))
+            self._waiting.clear()
+
+
+plugin = Vllm

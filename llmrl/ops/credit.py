@@ -1,0 +1,115 @@
+"""Who deserves what: plain numbers on the host, one ragged row at a time, over a whole step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan, sqrt
+from typing import Literal
+
+from llmrl.types import Sample
+
+Scale = Literal["group", "batch", "none"]
+Over = Literal["token", "sequence", "constant"]
+Episode = list[Sample]
+"""The rows of one episode: one row, or several where its history was rewritten."""
+
+NO_SIGNAL = 1e-6
+"""A group whose rewards lie closer together than this says nothing; dividing by their deviation would amplify noise."""
+EPSILON = 1e-4
+"""Added to the standard deviation, as TRL does."""
+
+
+def by_group(samples: Sequence[Sample]) -> list[list[Episode]]:
+    """Groups, each a list of episodes, each a list of rows; all in the order in which they first appear."""
+    groups: dict[str, dict[int, Episode]] = {}
+    for row in samples:
+        groups.setdefault(row.group, {}).setdefault(row.episode, []).append(row)
+    return [list(episodes.values()) for episodes in groups.values()]
+
+
+def center(groups: Sequence[Sequence[float]], scale: Scale = "group") -> list[list[float]]:
+    """How much better each reward is than the mean of its group.
+
+    Args:
+        groups: rewards, one per episode. NaN is a reward that nobody could give.
+        scale: what to divide by. "group": the standard deviation within the group; "batch": of all rewards of the step;
+            both with Bessel's correction, plus EPSILON. "none": nothing.
+    Returns:
+        Advantages in the same order. Exactly 0.0 in a group without a signal (one reward, or all equal) and where the
+        reward is NaN, which is left out of every mean and deviation.
+    Source: DeepSeekMath (arXiv 2402.03300), section 4.1.2; without scale Dr. GRPO (arXiv 2503.20783).
+    """
+    everything = _given([reward for group in groups for reward in group])
+    shared = _deviation(everything) + EPSILON if scale == "batch" else 1.0
+    return [_center(group, shared, scale) for group in groups]
+
+
+def leave_one_out(rewards: Sequence[float]) -> list[float]:
+    """How much better each reward of a group is than the mean of the others; 0.0 where it is NaN or alone.
+
+    Source: Kool et al. 2019; for language models Ahmadian et al. 2024 (arXiv 2402.14740).
+    """
+    given = _given(rewards)
+    if not _has_signal(given):
+        return [0.0] * len(rewards)
+    mean, share = sum(given) / len(given), len(given) / (len(given) - 1)
+    return [0.0 if isnan(reward) else (reward - mean) * share for reward in rewards]
+
+
+def average(rows: Sequence[Sample], over: Over, length: int | None = None) -> list[Sample]:
+    """Rows with `weights` set so that the objective of a step is `sum(terms * weights)` over all of its rows.
+
+    Args:
+        rows: every row of the step that counts; a row that is left out leaves the denominators too.
+        over: "token": each action token weighs 1/N. "sequence": each episode weighs 1/B, shared by its tokens.
+            "constant": each token weighs 1/(B * length), whatever the lengths are.
+        length: tokens; for "constant".
+    Returns:
+        The rows in the same order. N counts action tokens, B episodes with at least one; an episode that takes several
+        rows counts once.
+    Source: DAPO (arXiv 2503.14476), DeepSeekMath (arXiv 2402.03300), Dr. GRPO (arXiv 2503.20783), in the order above.
+    Raises:
+        ValueError: "constant" without a positive length.
+    """
+    if over == "constant" and (length is None or length < 1):
+        raise ValueError(f"average over a constant: length {length}; expected the largest number of tokens, at least 1")
+    tokens: dict[tuple[str, int], int] = {}
+    for row in rows:
+        tokens[row.group, row.episode] = tokens.get((row.group, row.episode), 0) + row.actions
+    total = sum(tokens.values())
+    episodes = sum(n > 0 for n in tokens.values())
+    weighted = []
+    for row in rows:
+        own = tokens[row.group, row.episode]
+        divisor = {"token": total, "sequence": episodes * own, "constant": episodes * (length or 0)}[over]
+        weighted.append(row.assign(weights=1.0 / divisor if row.actions else 0.0))
+    return weighted
+
+
+def has_credit(row: Sample) -> bool:
+    """Whether any token of the row has an advantage: without one, and without another term, the row has no gradient."""
+    return any(row.advantages or ())
+
+
+def _center(group: Sequence[float], shared: float, scale: Scale) -> list[float]:
+    given = _given(group)
+    if not _has_signal(given):
+        return [0.0] * len(group)
+    mean = sum(given) / len(given)
+    divisor = _deviation(given) + EPSILON if scale == "group" else shared
+    return [0.0 if isnan(reward) else (reward - mean) / divisor for reward in group]
+
+
+def _given(rewards: Sequence[float]) -> list[float]:
+    return [reward for reward in rewards if not isnan(reward)]
+
+
+def _has_signal(rewards: Sequence[float]) -> bool:
+    return len(rewards) > 1 and max(rewards) - min(rewards) >= NO_SIGNAL
+
+
+def _deviation(rewards: Sequence[float]) -> float:
+    if len(rewards) < 2:
+        return 0.0
+    mean = sum(rewards) / len(rewards)
+    return sqrt(sum((reward - mean) ** 2 for reward in rewards) / (len(rewards) - 1))

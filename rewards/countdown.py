@@ -1,0 +1,101 @@
+"""The Countdown game: make the target from the numbers, each used once."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from llmrl.types import Problem, Score
+
+TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
+MAX_CHARACTERS = 500  # of an equation; a longer one is no answer to a game of a few numbers
+
+
+@dataclass(frozen=True)
+class Countdown:
+    """1.0 for an expression of + - * / over the given numbers that equals the target exactly, else less.
+
+    Reads the last pair of answer tags, or, where there is none, the last line; `= target` may follow the expression.
+    A tagged answer that is malformed or wrong gets `format_score`, an untagged one 0.0. Needs `nums` and `target` in
+    `problem.info`. The game and its score follow TinyZero (Pan et al., 2025).
+
+    Raises:
+        ValueError: the problem has no `nums` or `target`.
+    """
+
+    format_score: float = 0.1  # for tags that hold no solution
+    rule: Literal["exact", "subset"] = "exact"  # exact: every number once; subset: each at most once
+
+    def __call__(self, problem: Problem, text: str) -> Score:
+        if "nums" not in problem.info or "target" not in problem.info:
+            raise ValueError(f"the problem has no nums and target, only {', '.join(problem.info) or 'no columns'}")
+        target = Fraction(str(problem.info["target"]))
+        tagged = TAGGED.findall(text)
+        lines = tagged[-1:] or text.strip().splitlines()[-1:]
+        consolation = self.format_score if tagged else 0.0
+        if not lines:
+            return Score(0.0, "unparsable", reason="an empty answer")
+        expression, _, claim = lines[0].translate(SIGNS).strip().partition("=")
+        try:
+            value, used = evaluate(expression)
+            claimed = Fraction(claim.strip()) if claim else value
+        except (ValueError, ZeroDivisionError) as error:
+            return Score(consolation, "unparsable", reason=f"{expression.strip()[:80]!r}: {error}")
+        if wrong := self._wrong(used, Counter(int(n) for n in problem.info["nums"])):
+            return Score(consolation, "wrong", reason=f"{expression.strip()!r} {wrong}")
+        right = value == target == claimed
+        reason = f"{expression.strip()} is {value}, expected {target}"
+        return Score(1.0, "correct", reason=reason) if right else Score(consolation, "wrong", reason=reason)
+
+    def _wrong(self, used: Counter[int], given: Counter[int]) -> str:
+        """What is wrong with the choice of numbers; empty if nothing is."""
+        extra, missing = used - given, given - used
+        if extra:
+            return f"uses {sorted(extra.elements())}, which were not given"
+        return f"leaves out {sorted(missing.elements())}" if missing and self.rule == "exact" else ""
+
+
+def evaluate(expression: str) -> tuple[Fraction, Counter[int]]:
+    """The exact value of an expression of whole numbers, + - * / and brackets, and how often it uses each number.
+
+    Raises:
+        ValueError: it holds anything else.
+        ZeroDivisionError: it divides by zero.
+    """
+    if len(expression) > MAX_CHARACTERS:
+        raise ValueError(f"{len(expression)} characters; expected at most {MAX_CHARACTERS}")
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise ValueError("not an arithmetic expression") from None
+    used: Counter[int] = Counter()
+    return _value(tree.body, used), used
+
+
+def _value(node: ast.expr, used: Counter[int]) -> Fraction:
+    match node:
+        case ast.Constant(value=int() as number) if not isinstance(number, bool):
+            used[number] += 1
+            return Fraction(number)
+        case ast.UnaryOp(op=ast.USub(), operand=inner):
+            return -_value(inner, used)
+        case ast.BinOp(left=left, op=operator, right=right):
+            a, b = _value(left, used), _value(right, used)
+            match operator:
+                case ast.Add():
+                    return a + b
+                case ast.Sub():
+                    return a - b
+                case ast.Mult():
+                    return a * b
+                case ast.Div():
+                    return a / b
+    raise ValueError("expected whole numbers, + - * / and brackets only")
+
+
+plugin = Countdown

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from math import nan
+
+import pytest
+
+from llmrl.ops.credit import average, by_group, center, leave_one_out
+from llmrl.types import Sample
+
+REWARDS = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 1, prompt: int = 1) -> Sample:
+    length = prompt + actions
+    return Sample(
+        group=group,
+        episode=episode,
+        reward=reward,
+        turn_rewards=[reward],
+        token_ids=[0] * length,
+        turn_ids=[-1] * prompt + [0] * actions,
+        action_mask=[False] * prompt + [True] * actions,
+        sampled_logprobs=[0.0] * length,
+    )
+
+
+def test_center_worked_by_hand() -> None:
+    # Mean 3/8. Squared distances: 3 x (5/8)^2 + 5 x (3/8)^2 = 120/64; over 7, rooted: 0.517549.
+    assert center([REWARDS], "none")[0] == [0.625, -0.375, -0.375, 0.625, 0.625, -0.375, -0.375, -0.375]
+    scaled = center([REWARDS], "group")[0]
+    assert scaled[0] == pytest.approx(0.625 / (0.5175491695067657 + 1e-4), abs=1e-12)
+    assert scaled[1] == pytest.approx(-0.375 / (0.5175491695067657 + 1e-4), abs=1e-12)
+
+
+def test_center_by_the_deviation_of_the_whole_batch() -> None:
+    # All rewards 1, 0, 3, 1: mean 5/4, squared distances 1/16 + 25/16 + 49/16 + 1/16 = 19/4; over 3, rooted: 1.258306.
+    gains = center([[1.0, 0.0], [3.0, 1.0]], "batch")
+    assert gains[0] == pytest.approx([0.5 / 1.2584057392117915, -0.5 / 1.2584057392117915], abs=1e-12)
+    assert gains[1] == pytest.approx([1 / 1.2584057392117915, -1 / 1.2584057392117915], abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+@pytest.mark.parametrize("group", [[1.0] * 4, [0.1 + 0.2, 0.3, 0.3], [5.0], [nan, 5.0], [nan, nan], []])
+def test_a_group_without_a_signal_gets_exactly_nothing(scale: str, group: list[float]) -> None:
+    gains = center([group, [0.0, 1.0]], scale)  # type: ignore[arg-type]
+    assert gains[0] == [0.0] * len(group)
+    assert gains[1][1] > 0
+
+
+def test_a_reward_that_nobody_could_give_is_left_out() -> None:
+    assert center([[1.0, nan, 0.0]], "none") == [[0.5, 0.0, -0.5]]
+    best, worst = center([[1.0, 0.0]], "batch")[0]
+    assert center([[1.0, nan, 0.0], [nan]], "batch") == [[best, 0.0, worst], [0.0]]
+    assert leave_one_out([1.0, nan, 0.0]) == [1.0, 0.0, -1.0]
+
+
+def test_leave_one_out_worked_by_hand() -> None:
+    assert leave_one_out(REWARDS)[:2] == pytest.approx([0.7142857142857143, -0.42857142857142855], abs=1e-12)
+    assert leave_one_out([1.0, -1.0, -1.0, 1.0]) == pytest.approx([4 / 3, -4 / 3, -4 / 3, 4 / 3], abs=1e-12)
+    assert leave_one_out([-1.0, -1.0, -1.0, 1.0]) == pytest.approx([-2 / 3, -2 / 3, -2 / 3, 2.0], abs=1e-12)
+    assert leave_one_out([1.0, 1.0]) == [0.0, 0.0]
+    assert leave_one_out([1.0]) == [0.0]
+
+
+def test_groups_keep_the_order_in_which_they_come() -> None:
+    rows = [row("b", 0), row("a", 1), row("b", 0, actions=2), row("b", 2), row("a", 0)]
+    groups = by_group(rows)
+    assert [[[r.actions for r in episode] for episode in group] for group in groups] == [[[1, 2], [1]], [[1], [1]]]
+    assert [[episode[0].episode for episode in group] for group in groups] == [[0, 2], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("over", "want"), [("token", (4 + 4) / 6), ("sequence", (1 + 2) / 2), ("constant", (4 + 4) / (2 * 8))]
+)
+def test_averages_worked_by_hand(over: str, want: float) -> None:
+    # Four terms of 1 and two terms of 2.
+    rows = average([row(episode=0, actions=4), row(episode=1, actions=2)], over, 8)  # type: ignore[arg-type]
+    assert sum(sum(r.weights or ()) * term for r, term in zip(rows, (1.0, 2.0), strict=True)) == pytest.approx(want)
+    assert all(r.weights is not None and r.weights[0] == 0.0 for r in rows)
+
+
+@pytest.mark.parametrize("over", ["token", "sequence", "constant"])
+def test_an_episode_in_several_rows_counts_once(over: str) -> None:
+    whole = average([row(episode=0, actions=6), row(episode=1, actions=2)], over, 8)  # type: ignore[arg-type]
+    split = average(
+        [row(episode=0, actions=4), row(episode=1, actions=2), row(episode=0, actions=2)],
+        over,  # type: ignore[arg-type]
+        8,
+    )
+    assert sum(split[0].weights or ()) + sum(split[2].weights or ()) == pytest.approx(sum(whole[0].weights or ()))
+    assert split[1].weights == whole[1].weights
+
+
+def test_a_row_without_actions_weighs_nothing_and_is_not_counted() -> None:
+    rows = average([row(episode=0, actions=2), row(episode=1, actions=0)], "sequence")
+    assert rows[0].weights == [0.0, 0.5, 0.5]
+    assert rows[1].weights == [0.0]
+    assert average([row(actions=0)], "token")[0].weights == [0.0]
+
+
+def test_a_constant_average_needs_its_constant() -> None:
+    with pytest.raises(ValueError, match="length None"):
+        average([row()], "constant")

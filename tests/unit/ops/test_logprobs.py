@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from llmrl.ops.logprobs import pieces, predicting, token_logprobs
+
+
+class Sizes(TorchDispatchMode):
+    """Remembers the largest tensor that any operation returned, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self.largest = max(self.largest, leaf.numel() * leaf.element_size())
+        return out
+
+
+def plain(hidden: Tensor, head: nn.Module, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    logprobs = torch.log_softmax(head(hidden) / temperature, dim=-1)
+    return logprobs[torch.arange(len(targets)), targets], -(logprobs.exp() * logprobs).sum(-1)
+
+
+@pytest.mark.parametrize("chunks", [None, 1, 3, 20])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_pieces_change_neither_the_numbers_nor_their_gradients(chunks: int | None, temperature: float) -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(5, 7).double()
+    hidden = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(7, (11,))
+    mixture = torch.randn(2, 11, dtype=torch.float64)
+    inputs = [hidden, *head.parameters()]
+
+    want = plain(hidden, head, targets, temperature)
+    got = token_logprobs(hidden, head, targets, temperature, entropy_grad=True, chunks=chunks)
+
+    for ours, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    wanted = torch.autograd.grad((torch.stack(want) * mixture).sum(), inputs)
+    for ours, theirs in zip(torch.autograd.grad((torch.stack(got) * mixture).sum(), inputs), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_entropy_has_no_gradient_unless_asked() -> None:
+    head = nn.Linear(3, 4)
+    hidden = torch.randn(2, 3, requires_grad=True)
+    targets = torch.tensor([0, 1])
+    assert not token_logprobs(hidden, head, targets)[1].requires_grad
+    assert token_logprobs(hidden, head, targets, entropy_grad=True)[1].requires_grad
+
+
+def test_entropy_and_semantics_worked_by_hand() -> None:
+    # softmax(2, 1, 0, -1) = (.6439, .2369, .0871, .0321); entropy = logsumexp - sum(p z).
+    hidden = torch.tensor([[2.0, 1.0, 0.0, -1.0]], dtype=torch.float64)
+    logprobs, entropy = token_logprobs(hidden, nn.Identity(), torch.tensor([0]))
+    assert entropy.item() == pytest.approx(0.9475369639754255, abs=1e-12)
+    assert logprobs.item() == pytest.approx(-0.44018969856119533, abs=1e-12)
+    # At temperature 0.6 the same token has another probability: recording the one for the other is a ratio of 1.26.
+    cool, _ = token_logprobs(hidden, nn.Identity(), torch.tensor([0]), temperature=0.6)
+    assert cool.item() == pytest.approx(-0.20806040496530195, abs=1e-12)
+    assert (cool - logprobs).exp().item() == pytest.approx(1.2612827940743405, abs=1e-12)
+
+
+def test_a_token_that_the_model_rules_out_spoils_nothing() -> None:
+    logits = torch.tensor([[0.0, 0.0, -torch.inf]], requires_grad=True)
+    logprobs, entropy = token_logprobs(logits, nn.Identity(), torch.tensor([1]), entropy_grad=True)
+    assert entropy.item() == pytest.approx(0.6931472)
+    (logprobs + entropy).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_all_logits_are_never_in_memory() -> None:
+    rows, width, vocabulary, chunk_mb = 512, 8, 4096, 1.0
+    head = nn.Linear(width, vocabulary, bias=False)
+    hidden = torch.randn(rows, width, requires_grad=True)
+    targets = torch.randint(vocabulary, (rows,))
+    assert pieces(rows, vocabulary, chunk_mb) == 8
+    with Sizes() as sizes:
+        token_logprobs(hidden, head, targets, 0.7, chunk_mb, entropy_grad=True)[0].sum().backward()
+    assert sizes.largest <= chunk_mb * 2**20
+    with Sizes() as sizes:
+        plain(hidden, head, targets, 0.7)[0].sum().backward()
+    assert sizes.largest == rows * vocabulary * 4  # what it would be otherwise
+
+
+def test_bfloat16_logits_are_widened_before_the_softmax() -> None:
+    head = nn.Linear(3, 4, bias=False, dtype=torch.bfloat16)
+    hidden = torch.randn(2, 3, dtype=torch.bfloat16)
+    logprobs, entropy = token_logprobs(hidden, head, torch.tensor([0, 3]))
+    assert logprobs.dtype == entropy.dtype == torch.float32
+    want = torch.log_softmax(head(hidden).float(), -1)[[0, 1], [0, 3]]
+    torch.testing.assert_close(logprobs, want, rtol=0, atol=0)
+
+
+def test_no_tokens_at_all() -> None:
+    head = nn.Linear(3, 4)
+    hidden = torch.randn(0, 3, requires_grad=True)
+    for chunks in (None, 2):
+        logprobs, _ = token_logprobs(hidden, head, torch.zeros(0, dtype=torch.int64), chunks=chunks)
+        assert logprobs.shape == (0,)
+        logprobs.sum().backward()
+
+
+def test_each_token_is_predicted_by_the_position_before_it() -> None:
+    # The head says of state s: token s + 1 for certain. A row that counts up is therefore scored 0.0 everywhere.
+    token_ids = torch.tensor([[3, 4, 5, 6], [1, 2, 9, 4]])
+    mask = torch.tensor([[True, True, True, True], [False, True, True, True]])
+    chosen = predicting(mask)
+    states = torch.nn.functional.one_hot(token_ids + 1, 12).float() * 100
+    logprobs, _ = token_logprobs(chosen.predicting(states), nn.Identity(), chosen.tokens(token_ids))
+    column = chosen.scatter(logprobs)
+    assert column.tolist() == [[0, 0, 0, 0], [0, 0, -100, -100]]
+    assert (0, 0) not in list(zip(chosen.rows.tolist(), chosen.columns.tolist(), strict=True))
+
+
+def test_the_first_token_of_a_packed_sample_is_never_scored() -> None:
+    mask = torch.tensor([[False, True, True, True, True, False]])
+    chosen = predicting(mask, sample_ids=torch.tensor([[0, 0, 1, 1, 1, -1]]))
+    assert chosen.columns.tolist() == [1, 3, 4]

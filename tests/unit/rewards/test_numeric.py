@@ -1,0 +1,52 @@
+"""The last number against the reference."""
+
+from fractions import Fraction
+
+import pytest
+
+from llmrl.rewards.numeric import Numeric, last_number
+from llmrl.types import Problem
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("so 18", 18),
+        ("it is -18.", -18),
+        ("7 - 18", 18),
+        ("7-18", 18),
+        ("−18", -18),
+        ("1,234,567.50 dollars", Fraction("1234567.5")),
+        ("in 1999, 2000", 2000),
+        ("$1,000", 1000),
+        ("-$5", -5),
+        ("$-5", -5),
+        ("\\$5.25", Fraction("5.25")),
+        (".5", Fraction(1, 2)),
+        ("3/4 of it", Fraction(3, 4)),
+        ("\\frac{3}{4}", Fraction(3, 4)),
+        ("25%", 25),
+        ("#### 12\nthat took 3 steps", 12),
+        ("12{,}500", 12500),
+        ("1.5e3", 1500),
+        ("5 m^2", 5),
+        ("none", None),
+        ("1/0", None),
+    ],
+)
+def test_last_number(text: str, number: Fraction | int | None) -> None:
+    assert last_number(text) == number
+
+
+def test_score() -> None:
+    problem = Problem(id="a", messages=(), answer="#### 1,000")
+    assert Numeric()(problem, "A: 1000.0").verdict == "correct"
+    wrong = Numeric()(problem, "A: -1000")
+    assert (wrong.value, wrong.verdict, wrong.reason) == (0.0, "wrong", "read -1000, expected 1000")
+    assert Numeric()(problem, "who knows").verdict == "unparsable"
+    assert Numeric(tolerance=0.5)(problem, "1000.4").value == 1.0
+
+
+def test_a_reference_without_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="holds no number"):
+        Numeric()(Problem(id="a", messages=(), answer="none"), "4")
