@@ -1,0 +1,150 @@
+"""Supervised fine-tuning on pairs of prompt and completion, by TRL's SFTTrainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmrl.errors import CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerCallback
+
+Progress = Callable[[int, float, "PreTrainedModel"], bool]
+"""Called after each step with the number of steps done, the loss and the model; True ends the training."""
+
+
+def sft(
+    model: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    output_dir: str | Path,
+    *,
+    max_steps: int,
+    learning_rate: float = 2e-5,
+    batch_size: int = 16,
+    warmup_steps: int = 0,
+    max_length: int | None = None,
+    bf16: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """A Hugging Face folder with the model after fine-tuning; only the tokens of the completions are learnt.
+
+    Args:
+        model: a folder or a hub name.
+        rows: each with `prompt` and `completion`, both strings or both lists of messages, as TRL reads them.
+        output_dir: where the model and its tokenizer are written.
+        max_steps: optimiser steps, each on `batch_size` rows; the rows are seen again, in another order, when they end.
+        learning_rate: of AdamW, constant after `warmup_steps`.
+        max_length: longer rows are cut to so many tokens; None cuts nothing.
+        bf16: autocast; the weights stay in float32.
+        seed: of the order of the rows and of everything else that is random.
+        progress: sees every step and may end the training.
+    Raises:
+        DataError: no rows, or rows without prompt or completion.
+        CheckpointError: the model cannot be read.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _check(rows)
+    try:
+        policy = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{model}: not a model that can be fine-tuned: {error}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    arguments = {
+        "max_steps": max_steps,
+        "learning_rate": learning_rate,
+        "per_device_train_batch_size": batch_size,
+        "warmup_steps": warmup_steps,
+        "max_length": max_length,
+        "bf16": bf16,
+        "seed": seed,
+    }
+    output_dir = Path(output_dir)
+    _train(policy, tokenizer, rows, output_dir, arguments, progress)
+    policy.save_pretrained(output_dir)
+    tokenizer.save_pretrained(output_dir)
+    return output_dir
+
+
+def _check(rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        raise DataError("fine-tuning needs rows with `prompt` and `completion`; found none")
+    for index, row in enumerate(rows):
+        for column in ("prompt", "completion"):
+            if not row.get(column):
+                found = ", ".join(row) or "nothing"
+                raise DataError(
+                    f"row {index}: `{column}` is missing or empty; expected prompt and completion; found {found}"
+                )
+
+
+def _train(
+    policy: PreTrainedModel,
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    output_dir: Path,
+    arguments: Mapping[str, Any],
+    progress: Progress | None,
+) -> None:
+    import torch
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    config = SFTConfig(
+        output_dir=str(output_dir),
+        lr_scheduler_type="constant_with_warmup",
+        gradient_checkpointing=False,
+        completion_only_loss=True,
+        save_strategy="no",
+        logging_strategy="no" if progress is None else "steps",
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **arguments,
+    )
+    with _quiet():
+        columns = [{name: row[name] for name in ("prompt", "completion")} for row in rows]
+        trainer = SFTTrainer(
+            model=policy,
+            args=config,
+            train_dataset=Dataset.from_list(columns),
+            processing_class=tokenizer,
+            callbacks=[_follow(progress)] if progress else None,
+        )
+        trainer.remove_callback(PrinterCallback)  # prints every log where no progress bar is wanted
+        trainer.train()
+
+
+def _follow(progress: Progress) -> TrainerCallback:
+    """A callback that reports each step and ends the training when told to."""
+    from transformers import TrainerCallback
+
+    class Follow(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **parts: Any) -> None:
+            if logs and "loss" in logs:
+                control.should_training_stop |= progress(state.global_step, float(logs["loss"]), parts["model"])
+
+    return Follow()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars of `datasets`, which draw over ours."""
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
