@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from llmrl.batch import Batch
-
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -93,34 +91,6 @@ def token_logprobs(
         else:
             results.append(score(states, wanted))
     return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
-
-
-def action_logprobs(
-    states: Tensor,
-    head: Callable[[Tensor], Tensor],
-    batch: Batch,
-    temperature: float = 1.0,
-    chunk_mb: float = 256,
-    *,
-    entropy_grad: bool = False,
-    chunks: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """`token_logprobs` of a batch's action tokens, from the (B, T, H) last states of a model.
-
-    Returns:
-        (B, T) log-probabilities and entropies; entry t is about token t; 0.0 at other tokens.
-    """
-    chosen = predicting(batch.action_mask, batch.sample_ids)
-    logprobs, entropy = token_logprobs(
-        chosen.predicting(states),
-        head,
-        chosen.tokens(batch.token_ids),
-        temperature,
-        chunk_mb,
-        entropy_grad=entropy_grad,
-        chunks=chunks,
-    )
-    return chosen.scatter(logprobs), chosen.scatter(entropy)
 
 
 def _vocabulary(head: Callable[[Tensor], Tensor], hidden: Tensor) -> int:

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from math import isnan, nan
+from typing import Any
+
+import pytest
+import torch
+
+from llmrl.algorithms.grpo import GRPO
+from llmrl.batch import collate
+from llmrl.errors import RecipeError
+from llmrl.plugins import build
+from llmrl.protocols import Forward
+from llmrl.types import Sample
+
+
+def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
+    """One prompt token, then actions."""
+    length = 1 + actions
+    chosen = [False] + [True] * actions
+    return Sample(
+        group=group,
+        episode=episode,
+        reward=reward,
+        turn_rewards=[reward],
+        token_ids=[0] * length,
+        turn_ids=[-1] + [0] * actions,
+        action_mask=columns.pop("action_mask", chosen),
+        sampled_logprobs=columns.pop("sampled_logprobs", [0.0] + [-1.0] * actions),
+        **columns,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "needs"),
+    [
+        ({}, set()),
+        ({"num_iterations": 2}, {"old_logprobs"}),
+        ({"minibatches": 2}, {"old_logprobs"}),
+        ({"beta": 0.1}, {"ref_logprobs"}),
+        ({"beta": 0.1, "kl_estimator": "k1", "kl_in_reward": True}, {"ref_logprobs", "old_logprobs"}),
+    ],
+)
+def test_needs(options: dict[str, Any], needs: set[str]) -> None:
+    assert GRPO(**options).needs() == needs
+
+
+def test_the_three_policies_worked_by_hand() -> None:
+    # Trainer/engine .96, 3 (cut to 2), 1; new/old 1.25, 1.1, 2/3; clipped -1.2/.96... = weight * max(-A r, -A clip r).
+    probabilities = {"sampled": (0.5, 0.1, 0.9), "old": (0.48, 0.3, 0.9), "new": (0.6, 0.33, 0.6)}
+    column = {name: torch.tensor([[0.5, *p]], dtype=torch.float64).log() for name, p in probabilities.items()}
+    base = row(actions=3, sampled_logprobs=column["sampled"][0].tolist(), old_logprobs=column["old"][0].tolist())
+    base = base.assign(advantages=[0.0, 1.0, 1.0, -1.0], weights=1 / 3)
+    batch, new = collate([base], pack=False), column["new"].float()
+    loss = GRPO(epsilon_high=0.28).loss(Forward(logprobs=new, entropy=torch.full((1, 4), 0.5)), batch)
+    assert loss.terms[0, 1:].tolist() == pytest.approx([-1.2, -2.2, 0.8], abs=1e-6)
+    assert (loss.terms * batch.weights).sum().item() == pytest.approx(-0.8666666666666668, abs=1e-6)
+    metrics = {name: values[0, 1:].tolist() for name, values in loss.metrics.items()}
+    assert metrics["clip_ratio/low_mean"] == [0, 0, 1]
+    assert metrics["clip_ratio/high_mean"] == [0, 0, 0]
+    assert metrics["clip_ratio/region_mean"] == [0, 0, 1]
+    assert metrics["sampling/importance_sampling_ratio/mean"] == pytest.approx([0.96, 2.0, 1.0])
+    assert metrics["entropy"] == [0.5] * 3
+    assert all(values.shape == (1, 4) and not values.requires_grad for values in loss.metrics.values())
+
+
+def test_sequence_ratios_worked_by_hand() -> None:
+    # Mean log-ratio of the first (.1 - .1 + .1 + .2)/4 = .075, ratio 1.0779, clipped at 1.0004: no gradient.
+    # Of the second .0005/4, ratio 1.000125, inside: each token's gradient is -ratio/4.
+    old = [0.0, -1.0, -2.0, -0.5, -1.5]
+    both = [
+        row(episode=i, actions=4, sampled_logprobs=old, old_logprobs=old).assign(advantages=1.0, weights=1 / 4)
+        for i in (0, 1)
+    ]
+    now = [[0.0, -0.9, -2.1, -0.4, -1.3], [0.0, -0.9999, -1.9998, -0.5001, -1.4997]]
+    leaves = [torch.tensor(n, requires_grad=True) for n in now]
+    algorithm = GRPO(epsilon=0.0003, epsilon_high=0.0004, importance_sampling_level="sequence")
+    for pack in (False, True):
+        batch, new = collate(both, pack), torch.cat(leaves)[None] if pack else torch.stack(leaves)
+        terms = algorithm.loss(Forward(logprobs=new), batch).terms * batch.weights
+        assert terms.sum().item() == pytest.approx(-1.0004 - 1.0001250078128254, abs=1e-6)
+        clipped, inside = torch.autograd.grad(terms.sum(), leaves)
+        assert clipped.tolist() == [0.0] * 5
+        assert inside.tolist() == pytest.approx([0.0] + [-0.25003125195320636] * 4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "denominator"), [({"loss_type": "dapo"}, 1 / 4), ({"loss_type": "grpo"}, 1 / 2 / 2)]
+)
+def test_what_is_masked_leaves_the_denominator_and_stays_in_the_baseline(
+    options: dict[str, Any], denominator: float
+) -> None:
+    # Four episodes of two tokens, one truncated and one without a verdict: two episodes and four tokens remain.
+    rows = [row(episode=0, reward=1.0), row(episode=1, reward=0.0), row(episode=2, reward=nan)]
+    rows.append(row(episode=3, reward=0.5, truncated=True))
+    credited = GRPO(mask_truncated_completions=True, scale_rewards=False, **options).credit(rows)
+    assert [r.episode for r in credited] == [0, 1]
+    assert [r.weights for r in credited] == [[0.0, denominator, denominator]] * 2
+    assert [r.advantages for r in credited] == [[0.0, 0.5, 0.5], [0.0, -0.5, -0.5]]
+    assert not any(isnan(x) for r in GRPO(beta=0.1, **options).credit(rows) for x in r.advantages or ())
+
+
+def test_divergence_in_the_reward_worked_by_hand() -> None:
+    # Summed log(old/ref) of the first is log(.5/.4) + log(.2/.3), of the second 0; rewards 1 and 0; no scaling.
+    old = [0.0, -0.6931471805599453, -1.6094379124341003]
+    ref = [0.0, -0.916290731874155, -1.2039728043259361]
+    rows = [
+        row(episode=0, reward=1.0, old_logprobs=old, ref_logprobs=ref),
+        row(episode=1, reward=0.0, old_logprobs=old, ref_logprobs=old),
+    ]
+    algorithm = GRPO(beta=0.1, kl_estimator="k1", kl_in_reward=True, scale_rewards="none")
+    gain = (1.0 - 0.1 * (0.2231435513142097 - 0.40546510810816416)) / 2
+    assert [(r.advantages or [])[1] for r in algorithm.credit(rows)] == pytest.approx([gain, -gain], abs=1e-6)
+
+
+def test_ratios_against_another_distribution_are_refused() -> None:
+    rows = [replace(row(episode=i, reward=float(i)), semantics="renormalised") for i in (0, 1)]
+    with pytest.raises(RecipeError, match="'renormalised'"):
+        GRPO().credit(rows)
+    assert len(GRPO(importance_sampling_correction="none").credit(rows)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"beta": 0.1, "kl_estimator": "k1"}, "k1 in the loss"),
+        ({"beta": 0.1, "kl_in_reward": True}, "k3 in the reward"),
+        ({"loss_type": "dr_grpo"}, "max_completion_length"),
+        ({"delta": 1.1}, "delta 1.1"),
+        ({"importance_sampling_cap": 0.5}, "importance_sampling_cap"),
+        ({"epsilon": -0.1}, "epsilon"),
+        ({"minibatches": 0}, "minibatches"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        build("algorithm", {"name": "grpo", **options})
+
+
+def test_an_algorithm_is_a_value() -> None:
+    algorithm = GRPO(epsilon_high=0.28)
+    assert pickle.loads(pickle.dumps(algorithm)) == algorithm
+    assert hash(algorithm) == hash(replace(algorithm))
+    update = algorithm.updates()[0]
+    assert (update.model, update.epochs, update.minibatches) == ("policy", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [
+        ({"loss_type": "grpo"}, 30.0),
+        ({"loss_type": "dapo", "epsilon_high": 0.28}, 30.0),
+        ({"loss_type": "dr_grpo", "max_completion_length": 4, "scale_rewards": "none"}, 90.0),
+        ({"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4}, 30.0),
+    ],
+)
+def test_a_table_learns_a_secret(options: dict[str, Any], rate: float) -> None:
+    """3 prompts, 4 tokens of 5 symbols; paid if at least 3 match (by chance 2.7%). Plain gradient descent."""
+    generator = torch.Generator().manual_seed(0)
+    secret = torch.randint(5, (3, 4), generator=generator)
+    table = torch.zeros(3, 4, 5, requires_grad=True)
+    algorithm, paid = GRPO(**options), []
+    for _ in range(60):
+        logprobs = torch.log_softmax(table, -1)
+        tokens = torch.multinomial(logprobs.detach().exp().repeat_interleave(16, 0).view(-1, 5), 1, generator=generator)
+        tokens = tokens.view(48, 4)
+        rewards = ((tokens == secret.repeat_interleave(16, 0)).sum(-1) >= 3).double()
+        chosen = logprobs.repeat_interleave(16, 0).gather(-1, tokens[..., None])[..., 0]
+        rows = [
+            row(str(i // 16), i % 16, float(rewards[i]), 4, sampled_logprobs=[0.0, *chosen[i].tolist()])
+            for i in range(48)
+        ]
+        credited = algorithm.credit(rows)
+        paid.append(rewards.mean().item())
+        if credited:
+            now = [torch.cat([chosen.new_zeros(1), chosen[int(r.group) * 16 + r.episode]]) for r in credited]
+            batch, new = collate(credited, pack=False), torch.stack(now)
+            loss = (algorithm.loss(Forward(logprobs=new), batch).terms * batch.weights).sum()
+            table.data -= rate * torch.autograd.grad(loss, table)[0]
+    assert sum(paid[:3]) / 3 < 0.3
+    assert sum(paid[-5:]) / 5 > 0.95
