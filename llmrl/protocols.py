@@ -67,8 +67,10 @@ class Algorithm(Protocol):
 class Source(Protocol):
     """Where a step's samples come from. Its state is all that a resumed run needs to go on exactly."""
 
+    played: Sequence[Sequence[Trajectory]]  # the last step's groups of episodes, for the log
+
     def next(self, step: int) -> list[Sample]:
-        """This rank's samples for a step."""
+        """A step's samples, those of all ranks, the same on every rank."""
         ...
 
     def state(self) -> Mapping[str, Any]: ...

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmrl.errors import RecipeError
-from llmrl.plugins import construct, hint
+from llmrl.plugins import Kind, build, construct, find, hint
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
+
+PLUGINS: tuple[Kind, ...] = ("data", "reward", "algorithm", "engine", "source", "env")
+"""Sections that name a plug-in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,7 @@ def parse(tree: Mapping[str, Any], where: str = "recipe") -> Recipe:
         RecipeError: an unknown key or a value of the wrong type; starts with `where`.
     """
     recipe: Recipe = construct(Recipe, tree, f"{where}:")
-    for section in ("data", "reward", "algorithm", "engine", "source", "env"):
+    for section in PLUGINS:
         if "name" not in getattr(recipe, section):
             raise RecipeError(f"{where}: {section}.name: missing; {section} is a plug-in, named by its `name` key")
     return recipe
@@ -164,3 +167,15 @@ def _override(tree: dict[str, Any], override: str) -> None:
             raise RecipeError(f"override {override!r}: {parent} holds {child!r}, not a section{hint(last, node)}")
         node = child
     node[last] = yaml.safe_load(value)
+
+
+def check(recipe: Recipe, where: str = "recipe") -> None:
+    """Build every plug-in that a recipe names, without starting any: names, options and types.
+
+    Raises:
+        RecipeError: the first that is wrong.
+    """
+    for section in PLUGINS:
+        build(section, getattr(recipe, section), f"{where}: {section}")
+    for name in recipe.eval.benchmarks:
+        find("benchmark", name, f"{where}: eval.benchmarks")

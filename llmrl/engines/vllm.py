@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmrl.aio import wait
 from llmrl.errors import EngineError
 from llmrl.types import Completion, Sampling
 
@@ -135,7 +136,7 @@ class Colocated:
         """(layers, tokens) length of the residual stream after each decoder layer, to find where two models part."""
         self._llm.reset_prefix_cache()
         self._llm.collective_rpc("watch_layers")
-        asyncio.run(self.score(token_ids))
+        wait(self.score(token_ids))
         norms: list[list[float]] = self._llm.collective_rpc("layer_norms")[0]
         return [layer[: len(token_ids)] for layer in norms]
 

@@ -36,7 +36,7 @@ class TokenScorer(nn.Module):
 
         `chunks` is how many pieces the vocabulary logits are computed in, the same on every rank.
         """
-        plain = plain_model(self.model)
+        plain: Any = plain_model(self.model)
         # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
         states = plain.get_decoder()(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
         chosen = predicting(action_mask, sample_ids)  # perhaps nothing; every rank still runs each collective
@@ -52,7 +52,8 @@ class TokenScorer(nn.Module):
 
 def plain_model(model: nn.Module) -> Any:
     """The Hugging Face model below PEFT's, with its adapters in place."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    below: Any = getattr(model, "get_base_model", None)
+    return below() if below is not None else model
 
 
 def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = False) -> PreTrainedModel:

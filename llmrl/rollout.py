@@ -1,0 +1,180 @@
+"""Play an episode, play a group, score it, and make rows of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmrl.chat import Chat
+from llmrl.errors import DataError, LlmrlError, RewardError
+from llmrl.grading import Lifted
+from llmrl.protocols import Engine, EnvFactory
+from llmrl.recipe import RolloutOptions
+from llmrl.types import Message, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player:
+    """All that it takes to play: who speaks, to whom, under which limits, and who judges."""
+
+    engine: Engine
+    chat: Chat
+    env: EnvFactory
+    reward: Lifted
+    options: RolloutOptions
+    seed: int
+
+    async def play(self, problem: Problem, group: str, episode: int) -> Trajectory:
+        """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised."""
+        env = self.env.make(problem)
+        turns: list[Turn] = []
+        status: Status = "done"
+        reason = ""
+        try:
+            seen = await env.reset()
+            prompt = self._prompt(problem, seen.messages, seen.tools)
+            while True:
+                completion = await self.engine.generate(prompt, self._sampling(group, episode, len(turns)))
+                text = self.chat.text(completion.token_ids)
+                seen = await env.step({"role": "assistant", "content": text})
+                turns.append(
+                    Turn(prompt_ids=prompt, completion=completion, text=text, reply=seen.messages, reward=seen.reward)
+                )
+                if seen.done:
+                    break
+                if completion.finish == "length":
+                    status = "max_tokens"
+                    break
+                if len(turns) == self.options.max_turns:
+                    status = "max_turns"
+                    break
+                prompt = self.chat.extend_ids([*prompt, *completion.token_ids], seen.messages, seen.tools)
+        except LlmrlError:
+            raise
+        except Exception as error:  # a bad episode is data
+            status, reason = "error", f"{type(error).__name__}: {error}"
+        finally:
+            await env.close()
+        return Trajectory(problem=problem, turns=turns, status=status, reason=reason, group=group, episode=episode)
+
+    async def group(self, problem: Problem, group: str) -> list[Trajectory]:
+        """`num_generations` episodes of one problem, played together and scored."""
+        played = await asyncio.gather(
+            *(self.play(problem, group, episode) for episode in range(self.options.num_generations))
+        )
+        whole = [trajectory for trajectory in played if trajectory.status != "error"]
+        scores = iter(await self.reward.score(whole) if whole else [])
+        return [
+            replace(one, score=_judged(one, next(scores)))
+            if one.status != "error"
+            else replace(one, score=Score(None, "error", reason=one.reason))
+            for one in played
+        ]
+
+    async def groups(self, problems: Mapping[str, Problem]) -> list[list[Trajectory]]:
+        """One group per name, all played at once.
+
+        Raises:
+            RewardError: too many episodes could not be scored.
+        """
+        played = list(await asyncio.gather(*(self.group(problem, name) for name, problem in problems.items())))
+        check_errors([one for group in played for one in group], self.options.max_error_share)
+        return played
+
+    def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+        prompt = self.chat.prompt_ids(messages, tools)
+        if len(prompt) > self.options.max_prompt_length:
+            raise DataError(
+                f"problem {problem.id}: its prompt has {len(prompt)} tokens, rollout.max_prompt_length is "
+                f"{self.options.max_prompt_length}; raise it, or leave the problem out of the data"
+            )
+        return prompt
+
+    def _sampling(self, group: str, episode: int, turn: int) -> Sampling:
+        """Seeds come from what is played, never from when or where: any order and any rank give the same tokens."""
+        digest = hashlib.blake2b(f"{self.seed}/{group}/{episode}/{turn}".encode(), digest_size=4).digest()
+        return Sampling(
+            temperature=self.options.temperature,
+            top_p=self.options.top_p,
+            top_k=self.options.top_k,
+            min_p=self.options.min_p,
+            max_tokens=self.options.max_completion_length,
+            seed=int.from_bytes(digest, "big") >> 1,
+        )
+
+
+def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
+    """Stop where graders or environments fail too often to go on.
+
+    Raises:
+        RewardError: the share of episodes without a score is above `allowed`; quotes one reason.
+    """
+    failed = [one for one in played if one.score is None or one.score.value is None]
+    if played and len(failed) > allowed * len(played):
+        score = failed[0].score
+        raise RewardError(
+            f"{len(failed)} of {len(played)} episodes could not be scored, above rollout.max_error_share {allowed:g}; "
+            f"the first: problem {failed[0].problem.id}: {score.verdict if score else 'no score'}: "
+            f"{score.reason if score else failed[0].reason}"
+        )
+
+
+def rows(trajectory: Trajectory) -> list[Sample]:
+    """The training rows of a scored episode: one while each prompt extends the last, a new one where history changed.
+
+    An episode without a value has no rows: it teaches nothing.
+    """
+    score = trajectory.score
+    if score is None or score.value is None or not trajectory.turns:
+        return []
+    reward = score.value + sum(turn.reward for turn in trajectory.turns)
+    verdict = score.verdict
+    made = []
+    for first, last in _stretches(trajectory.turns):
+        token_ids: list[int] = []
+        turn_ids: list[int] = []
+        logprobs: list[float] = []
+        for number in range(first, last):
+            turn = trajectory.turns[number]
+            observed = turn.prompt_ids[len(token_ids) :]
+            said = turn.completion
+            token_ids += [*observed, *said.token_ids]
+            turn_ids += [-1] * len(observed) + [number] * len(said.token_ids)
+            logprobs += [0.0] * len(observed) + said.logprobs
+        completion = trajectory.turns[first].completion
+        made.append(
+            Sample(
+                group=trajectory.group,
+                episode=trajectory.episode,
+                reward=reward,
+                turn_rewards=[turn.reward for turn in trajectory.turns],
+                token_ids=token_ids,
+                turn_ids=turn_ids,
+                action_mask=[turn >= 0 for turn in turn_ids],
+                sampled_logprobs=logprobs,
+                semantics=completion.semantics,
+                version=completion.version,
+                truncated=trajectory.truncated,
+                correct=None if verdict is None else verdict == "correct",
+            )
+        )
+    return made
+
+
+def _judged(trajectory: Trajectory, score: Score) -> Score:
+    """A limit that cut the answer off is why it is wrong."""
+    cut = trajectory.truncated and score.verdict in ("wrong", "unparsable")
+    return replace(score, verdict="truncated") if cut else score
+
+
+def _stretches(turns: Sequence[Turn]) -> list[tuple[int, int]]:
+    """Runs of turns in which each prompt begins with the last prompt and its completion."""
+    cuts = [0]
+    for i in range(1, len(turns)):
+        before = [*turns[i - 1].prompt_ids, *turns[i - 1].completion.token_ids]
+        if turns[i].prompt_ids[: len(before)] != before:
+            cuts.append(i)
+    return list(zip(cuts, [*cuts[1:], len(turns)], strict=True))

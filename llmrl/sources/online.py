@@ -1,0 +1,122 @@
+"""Fresh samples of the current policy: problems in a shuffled order, a group of episodes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from llmrl.aio import wait
+from llmrl.errors import DataError
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout import Player, rows
+from llmrl.types import Problem, Sample, Trajectory
+
+Groups = list[list[Trajectory]]
+
+
+@dataclass(frozen=True)
+class Online:
+    """With `dynamic_sampling`, groups that are all right or all wrong are replaced (DAPO, arXiv 2503.14476)."""
+
+    dynamic_sampling: bool = False
+    max_refills: int = 10  # times that missing groups are played again; then the step goes on with what there is
+
+    def start(
+        self,
+        player: Player,
+        problems: Sequence[Problem],
+        options: RolloutOptions,
+        *,
+        seed: int,
+        rank: tuple[int, int],
+        gather: Callable[[Groups], Groups],
+    ) -> Fresh:
+        """The source, at the beginning of the data, on one of the ranks: (which, of how many).
+
+        Raises:
+            DataError: there are no problems.
+        """
+        if not problems:
+            raise DataError("the dataset has no problems; expected at least one")
+        return Fresh(self, player, problems, options, seed, rank, gather)
+
+
+class Fresh:
+    """Plays `prompts_per_step` groups a step, dealt to the ranks; every rank knows all of them."""
+
+    def __init__(
+        self,
+        settings: Online,
+        player: Player,
+        problems: Sequence[Problem],
+        options: RolloutOptions,
+        seed: int,
+        rank: tuple[int, int],
+        gather: Callable[[Groups], Groups],
+    ) -> None:
+        self._settings = settings
+        self._player = player
+        self._problems = problems
+        self._options = options
+        self._seed = seed
+        self._rank, self._ranks = rank
+        self._gather = gather
+        self._position = 0  # in the endless stream of problems
+        self.played: Groups = []  # the last step's, those that dynamic sampling refused included
+        self.refills = 0
+        self._shuffled: tuple[int, list[int]] = (-1, [])
+
+    def next(self, step: int) -> list[Sample]:
+        """The step's rows, of all ranks."""
+        self.played, self.refills = [], 0
+        kept: Groups = []
+        while True:
+            played = self._play(self._options.prompts_per_step - len(kept))
+            self.played += played
+            kept += [group for group in played if not self._settings.dynamic_sampling or informative(group)]
+            if len(kept) == self._options.prompts_per_step or self.refills == self._settings.max_refills:
+                break
+            self.refills += 1
+        return [row for group in kept for trajectory in group for row in rows(trajectory)]
+
+    def state(self) -> Mapping[str, Any]:
+        return {"position": self._position}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._position = int(state["position"])
+
+    def _play(self, count: int) -> Groups:
+        """The next groups of the stream, in its order whatever the number of ranks."""
+        drawn = [self._draw(position) for position in range(self._position, self._position + count)]
+        self._position += count
+        mine = dict(drawn[self._rank :: self._ranks])
+        order = {name: i for i, (name, _) in enumerate(drawn)}
+        return sorted(self._gather(wait(self._player.groups(mine))), key=lambda group: order[group[0].group])
+
+    def _draw(self, position: int) -> tuple[str, Problem]:
+        """The problem at a position of the stream, under a name that no other draw has."""
+        epoch, index = divmod(position, len(self._problems))
+        problem = self._problems[self._order(epoch)[index]]
+        return f"{position}/{problem.id}", problem
+
+    def _order(self, epoch: int) -> list[int]:
+        if self._shuffled[0] != epoch:
+            order = list(range(len(self._problems)))
+            Random(f"{self._seed}/{epoch}").shuffle(order)
+            self._shuffled = (epoch, order)
+        return self._shuffled[1]
+
+
+def informative(group: Sequence[Trajectory]) -> bool:
+    """Whether some episodes succeeded and some failed: by verdict where the reward gives one, else by value.
+
+    Shaped scores would make a group of wrong answers of different lengths look informative.
+    """
+    scores = [one.score for one in group if one.score is not None and one.score.value is not None]
+    verdicts = {score.verdict == "correct" for score in scores if score.verdict is not None}
+    return len(verdicts or {score.value for score in scores}) > 1
+
+
+plugin = Online

@@ -1,0 +1,28 @@
+"""The one loop. It serves every algorithm, engine, environment and reward, and knows none of them."""
+
+from __future__ import annotations
+
+from llmrl.train.run import Run
+
+
+def train(run: Run) -> None:
+    """Take the recipe's steps, from wherever the run stands; what a step did is logged, evaluated and saved.
+
+    Raises:
+        LlmrlError: a child that says what to do next; the last complete checkpoint stays in force.
+    """
+    run.begin()
+    for step in range(run.start, run.recipe.train.max_steps):
+        with run.clock("rollout"):
+            samples = run.source.next(step)  # what happened
+        with run.clock("logprobs"):
+            samples = run.models.annotate(samples, run.algorithm.needs())  # what the models think of it
+        samples = run.algorithm.credit(samples)  # who deserves what
+        with run.clock("train"):
+            for update in run.algorithm.updates():  # who learns, from which loss
+                for rows, fit in run.models.fit(samples, update, seed=step, rate=run.learning_rate(step)):
+                    run.learned(step, rows, fit)
+        with run.clock("sync"):
+            run.send(version=step + 1)
+        run.after(step, samples)  # log, evaluate, save
+    run.end()

@@ -1,0 +1,70 @@
+"""A step as one flat dict of numbers; the names are TRL's where TRL has one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+
+from llmrl.grading import verdict_metrics
+from llmrl.train.models import Fit
+from llmrl.types import Trajectory
+
+
+def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
+    """Rewards, verdicts and lengths of a step's episodes; what could not be scored is counted, never averaged in."""
+    episodes = [one for group in groups for one in group]
+    scores = [one.score for one in episodes if one.score is not None]
+    metrics = verdict_metrics(scores)
+    values = [score.value for score in scores if score.value is not None]
+    if values:
+        spreads = [_spread([s.score.value for s in group if s.score and s.score.value is not None]) for group in groups]
+        metrics["reward"] = fmean(values)
+        metrics["reward_std"] = fmean(spreads)
+        metrics["frac_reward_zero_std"] = fmean(spread < 1e-6 for spread in spreads)
+    for part in sorted({name for score in scores for name in score.parts}):
+        given = [value for score in scores if (value := score.parts.get(part)) is not None]
+        if given:
+            metrics[f"rewards/{part}/mean"] = fmean(given)
+            metrics[f"rewards/{part}/std"] = pstdev(given)
+    judged = [score.verdict == "correct" for score in scores if score.value is not None and score.verdict is not None]
+    if judged:
+        metrics["accuracy"] = fmean(judged)
+    return metrics | _lengths(episodes)
+
+
+def fit_metrics(fits: Sequence[Fit]) -> dict[str, float]:
+    """The mean over a step's optimiser steps, and how many tokens they took; skipped updates count apart."""
+    applied = [fit for fit in fits if fit.applied]
+    names = sorted({name for fit in applied for name in fit.metrics})
+    metrics = {name: fmean(fit.metrics[name] for fit in applied if name in fit.metrics) for name in names}
+    if fits:
+        slots = sum(fit.slots for fit in fits)
+        metrics["perf/padding_fraction"] = 1.0 - sum(fit.tokens for fit in fits) / max(1, slots)
+        metrics["updates/skipped"] = float(len(fits) - len(applied))
+    return metrics
+
+
+def _lengths(episodes: Sequence[Trajectory]) -> dict[str, float]:
+    counts = [sum(len(turn.completion.token_ids) for turn in one.turns) for one in episodes if one.turns]
+    if not counts:
+        return {}
+    ended = [
+        sum(len(turn.completion.token_ids) for turn in one.turns) for one in episodes if one.turns and not one.truncated
+    ]
+    metrics = _extent("completions/{}_length", counts)
+    if ended:
+        metrics |= _extent("completions/{}_terminated_length", ended)
+    metrics["completions/clipped_ratio"] = 1.0 - len(ended) / len(counts)
+    return metrics
+
+
+def _extent(name: str, counts: Sequence[int]) -> dict[str, float]:
+    return {
+        name.format("mean"): fmean(counts),
+        name.format("min"): float(min(counts)),
+        name.format("max"): float(max(counts)),
+    }
+
+
+def _spread(values: Sequence[float]) -> float:
+    return pstdev(values) if values else 0.0

@@ -1,0 +1,67 @@
+"""The processes of a run: Accelerate's view of them, and what llmrl asks of them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+import torch
+
+from llmrl.errors import RecipeError
+from llmrl.recipe import TrainOptions
+
+T = TypeVar("T")
+
+
+def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
+    """An `accelerate.Accelerator` for this process, as `accelerate launch` configured it: alone, DDP or DeepSpeed.
+
+    Raises:
+        RecipeError: several processes were launched that do not see each other, or DeepSpeed was silently left out.
+    """
+    wants_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu and wants_deepspeed:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
+    from accelerate import Accelerator, InitProcessGroupKwargs
+
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    made = Accelerator(
+        mixed_precision="bf16" if options.bf16 else "no",
+        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if on_cpu and expected > 1 else [],
+        log_with=None if options.report_to == "none" else options.report_to,
+        project_dir=logging_dir,
+    )
+    if made.num_processes != expected:
+        raise RecipeError(
+            f"{expected} processes were launched but each sees {made.num_processes}; on CPUs launch with "
+            "recipes/accelerate/cpu.yaml, or with zero2.yaml or zero3.yaml and DS_ACCELERATOR=cpu"
+        )
+    if wants_deepspeed and made.state.deepspeed_plugin is None:
+        raise RecipeError(
+            "the accelerate config asks for DeepSpeed but it is off; unset ACCELERATE_USE_CPU and use_cpu"
+        )
+    if made.state.deepspeed_plugin is not None:
+        config = made.state.deepspeed_plugin.deepspeed_config
+        # micro-batches are filled by tokens and their number varies: when to step is ours to say
+        config["train_micro_batch_size_per_gpu"] = 1
+        config["gradient_accumulation_steps"] = 1
+        config["gradient_clipping"] = options.max_grad_norm
+        config["zero_allow_untested_optimizer"] = True
+    return made
+
+
+def zero_stage(accelerator: Any) -> int | None:
+    """DeepSpeed's stage, 0 to 3; None without DeepSpeed."""
+    plugin = accelerator.state.deepspeed_plugin
+    return None if plugin is None else int(plugin.zero_stage)
+
+
+def gather(items: list[T], world: int) -> list[T]:
+    """The items of all ranks, in the order of the ranks, on every rank."""
+    if world == 1:
+        return items
+    shares: list[list[T]] = [[] for _ in range(world)]
+    torch.distributed.all_gather_object(shares, items)
+    return [item for share in shares for item in share]

@@ -1,0 +1,63 @@
+"""How a run looks while it works: a live view on a terminal, a plain line a step elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmrl.types import Trajectory
+
+
+class Progress:
+    """Shows step, reward, accuracy, real tokens per second and time left. Use as a context manager."""
+
+    def __init__(self, steps: int, *, quiet: bool = False, title: str = "train") -> None:
+        self._steps = steps
+        self._title = title
+        self._bar: Any = None
+        self._task: Any = None
+        self._began: float | None = None
+        self._first = 0
+        if not quiet and sys.stdout.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                TimeRemainingColumn(),
+            )
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task(self._title, total=self._steps, numbers="starting")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, step: int, metrics: Mapping[str, float], played: Sequence[Sequence[Trajectory]]) -> None:
+        """Show a finished step."""
+        numbers = describe(metrics)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step + 1, numbers=numbers)
+            return
+        now = time.perf_counter()
+        if self._began is None:
+            self._began, self._first = now, step
+        taken = step - self._first
+        left = (now - self._began) / taken * (self._steps - step - 1) if taken else None
+        remaining = "" if left is None else f"  left {left:.0f}s"
+        print(f"{self._title} {step + 1}/{self._steps}  {numbers}{remaining}", flush=True)
+
+
+def describe(metrics: Mapping[str, float]) -> str:
+    """The few numbers that people watch."""
+    shown = [("reward", "reward", ".3f"), ("accuracy", "accuracy", ".3f"), ("perf/tokens_per_sec", "tokens/s", ".0f")]
+    return "  ".join(f"{label} {metrics[name]:{form}}" for name, label, form in shown if name in metrics)

@@ -1,0 +1,250 @@
+"""A run: everything a recipe names, built and held together while the loop takes its steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmrl import plugins
+from llmrl.chat import Chat, load_tokenizer
+from llmrl.errors import CheckpointError, RecipeError, TrainingError
+from llmrl.grading import Pool, latency_metrics, lift
+from llmrl.recipe import Recipe
+from llmrl.rollout import Player
+from llmrl.train import weights
+from llmrl.train.checkpoint import Checkpoints, export
+from llmrl.train.logs import Logs
+from llmrl.train.manifest import manifest
+from llmrl.train.metrics import fit_metrics, rollout_metrics
+from llmrl.train.models import Fit, Models, learning_rate
+from llmrl.train.parallel import accelerator, gather, zero_stage
+from llmrl.types import Sample, Trajectory
+
+FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to", "max_nonfinite_updates")
+"""Options of `train` that a resumed run may change: they decide nothing about the steps already taken."""
+
+OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], None]
+
+
+class Run:
+    """One run. Use as a context manager: engines, worker processes and trackers are stopped whatever happens."""
+
+    def __init__(
+        self, recipe: Recipe, *, resume: bool = False, name: str = "run", on_step: OnStep | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.start = 0
+        self._on_step = on_step
+        self.folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
+        self.algorithm = plugins.build("algorithm", recipe.algorithm, "algorithm")
+        reward = plugins.build("reward", recipe.reward, "reward")
+        problems = list(plugins.build("data", recipe.data, "data").problems())
+        options = recipe.rollout
+        tokenizer = load_tokenizer(recipe.model.policy)
+        self.chat = Chat(tokenizer, recipe.model.system_prompt, recipe.model.chat_template_kwargs)
+        self.accelerator = accelerator(recipe.train, str(self.folder))
+        main, ranks = self.accelerator.is_main_process, self.accelerator.num_processes
+        self.logs = Logs(self.folder, main, options.log_completions)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.accelerator, recipe.train.save_total_limit)
+        resumed = self._claim(resume)
+        self._closing: list[Callable[[], None]] = []
+        self._seconds: dict[str, float] = {}
+        self._fits: list[Fit] = []
+        self._nonfinite = 0
+        self._best: tuple[float, int] | None = None
+        self._began = time.perf_counter()
+        try:
+            seed_everything(recipe.train.seed)
+            self.models = Models(recipe, self.accelerator, self.algorithm.needs())
+            stops = self.chat.stop_token_ids(*self.models.policy.stop_configs())
+            self.engine = plugins.build("engine", recipe.engine, "engine").start(
+                recipe.model.policy,
+                dtype="bfloat16" if recipe.train.bf16 and self.accelerator.device.type != "cpu" else recipe.model.dtype,
+                seed=recipe.train.seed,
+                max_model_len=options.max_prompt_length + options.max_completion_length * options.max_turns,
+                stop_token_ids=stops,
+            )
+            self._closing.append(self.engine.close)
+            pool = Pool(options.reward_workers, options.reward_timeout_s)
+            self._closing.append(pool.close)
+            self.reward = lift(reward, pool)
+            env = plugins.build("env", recipe.env, "env")
+            self.player = Player(
+                engine=self.engine,
+                chat=self.chat,
+                env=env,
+                reward=self.reward,
+                options=options,
+                seed=recipe.train.seed,
+            )
+            self.source = plugins.build("source", recipe.source, "source").start(
+                self.player,
+                problems,
+                options,
+                seed=recipe.train.seed,
+                rank=(self.accelerator.process_index, ranks),
+                gather=lambda groups: gather(groups, ranks),
+            )
+            if resumed is not None:
+                self._restore(self.checkpoints.restore(resumed))
+            self.logs.forget_from(self.start)
+            self.logs.text("recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
+            self._manifest = manifest(recipe, problems, ranks, zero_stage(self.accelerator))
+            self.logs.write("manifest.json", self._manifest | {"status": "running", "start": self.start})
+            if recipe.train.report_to != "none":
+                self.accelerator.init_trackers("llmrl")
+                self._closing += [tracker.finish for tracker in self.accelerator.trackers]
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, _trace: Any) -> None:
+        if error is not None:
+            self.logs.write("manifest.json", self._manifest | {"status": f"stopped: {type(error).__name__}: {error}"})
+        self.close()
+
+    def close(self) -> None:
+        """Stop what the run started; safe to call twice."""
+        while self._closing:
+            self._closing.pop()()
+
+    def begin(self) -> None:
+        """Give the engine the policy's weights and prove that it has them."""
+        with self.clock("sync"):
+            self.send(version=self.start)
+        self._seconds.clear()
+        self._began = time.perf_counter()
+
+    def send(self, version: int) -> None:
+        """The policy into the engine, proved."""
+        self.engine.wake()
+        self._synced = weights.send(self.models.policy, self.engine, version, self.models.policy.dtype)
+
+    @contextmanager
+    def clock(self, phase: str) -> Iterator[None]:
+        """Seconds of a phase, logged as `time/<phase>`."""
+        started = time.perf_counter()
+        yield
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - started
+
+    def learning_rate(self, step: int) -> float:
+        return learning_rate(self.recipe.train, step)
+
+    def learned(self, step: int, rows: Sequence[Sample], fit: Fit) -> None:
+        """Keep count of an optimiser step.
+
+        Raises:
+            TrainingError: too many in a row were not finite.
+        """
+        self._fits.append(fit)
+        self._nonfinite = 0 if fit.applied else self._nonfinite + 1
+        if fit.applied:
+            return
+        path = self.logs.rows(f"nonfinite-step-{step}.jsonl", rows)
+        if self._nonfinite >= self.recipe.train.max_nonfinite_updates:
+            names = sorted({row.group for row in rows})
+            raise TrainingError(
+                f"step {step}: {self._nonfinite} updates in a row had a loss or gradient that is not finite and were "
+                f"skipped; the rows of the last are in {path} ({len(rows)} rows of {', '.join(names[:4])}"
+                f"{', ...' if len(names) > 4 else ''}). Lower train.learning_rate or train.max_grad_norm, or look at "
+                "those rows' rewards and log-probabilities"
+            )
+
+    def after(self, step: int, samples: Sequence[Sample]) -> None:
+        """Log a step, and evaluate and save when it is time."""
+        metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced
+        metrics |= latency_metrics(self.reward.latencies())
+        tokens = sum(
+            len(turn.prompt_ids) + len(turn.completion.token_ids)
+            for group in self.source.played
+            for one in group
+            for turn in one.turns
+        )
+        now = time.perf_counter()
+        metrics |= {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
+        metrics |= {"num_tokens": float(tokens), "step_time": now - self._began}
+        metrics["perf/tokens_per_sec"] = tokens / max(1e-9, now - self._began)
+        self._fits, self._began = [], now
+        self._seconds.clear()
+        done = step + 1
+        self.logs.rollouts(step, self.source.played, samples)
+        self.logs.metrics(step, metrics)
+        self.accelerator.log(metrics, step=step)
+        if self._on_step is not None and self.accelerator.is_main_process:
+            self._on_step(step, metrics, self.source.played)
+        every = self.recipe.train.save_steps
+        if (every and done % every == 0) or done == self.recipe.train.max_steps:
+            self.checkpoints.save(done, self._state())
+        self._began = time.perf_counter()
+
+    def end(self) -> None:
+        """Export the policy to `final/` and draw the curves."""
+        export(self.models.policy, self.chat.tokenizer, self.folder / "final")
+        self.logs.curves()
+        self.logs.write("manifest.json", self._manifest | {"status": "finished", "steps": self.recipe.train.max_steps})
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "processes": self.accelerator.num_processes,
+            "source": self.source.state(),
+            "nonfinite": self._nonfinite,
+            "best": self._best,
+            "best_step": self._best[1] if self._best else None,
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.start = int(state["step"])
+        self.source.restore(state["source"])
+        self._nonfinite = int(state["nonfinite"])
+        self._best = tuple(state["best"]) if state["best"] else None
+
+    def _claim(self, resume: bool) -> Path | None:
+        """The checkpoint to go on from, if the folder is ours to use.
+
+        Raises:
+            CheckpointError: the folder holds a run and `resume` is off, or a run of another recipe.
+        """
+        before = self.folder / "recipe.yaml"
+        if not before.exists():
+            return None
+        if not resume:
+            raise CheckpointError(
+                f"{self.folder} already holds a run; add --resume to go on with it, or choose another train.run_name"
+            )
+        old = yaml.safe_load(before.read_text(encoding="utf-8"))
+        changed = sorted(_changes(old, self.recipe.as_dict()))
+        if changed:
+            raise RecipeError(
+                f"{before}: cannot resume with another recipe; changed: {', '.join(changed)}. Choose another "
+                "train.run_name to start anew"
+            )
+        return self.checkpoints.latest()
+
+
+def seed_everything(seed: int) -> None:
+    """Python's, NumPy's and torch's generators; llmrl's own draws name their seeds and need none of them."""
+    from accelerate.utils import set_seed
+
+    set_seed(seed)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """Dotted names of what differs and matters."""
+    for section in sorted({*old, *new}):
+        left, right = old.get(section) or {}, new.get(section) or {}
+        for key in sorted({*left, *right}):
+            free = section == "train" and key in FREE
+            if not free and _plain(left.get(key)) != _plain(right.get(key)):
+                yield f"{section}.{key}"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
