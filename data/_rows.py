@@ -46,6 +46,7 @@ class Origin:
     file: str  # below a data folder
     hub: str
     split: str
+    hub_split: str | None = None  # where the hub calls it otherwise
     config: str | None = None
     path: str | None = None
 
@@ -108,7 +109,7 @@ def known_rows(origin: Origin) -> Iterator[Row]:
         if place.is_file():
             return file_rows(place)
     try:
-        return hub_rows(origin.hub, origin.config, origin.split)
+        return hub_rows(origin.hub, origin.config, origin.hub_split or origin.split)
     except DataError as error:
         raise DataError(
             f"{origin.file} was not found: no such file in {', '.join(str(p.parent) for p in places)}, and {error}; "
