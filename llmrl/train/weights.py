@@ -138,9 +138,9 @@ def _where(model: Model, engine: Engine, token_ids: Sequence[int]) -> str:
 def _whole(parameters: Sequence[nn.Parameter], sharded: bool) -> Any:
     if not sharded:
         return nullcontext()
-    import deepspeed
+    from deepspeed.zero import GatheredParameters
 
-    return deepspeed.zero.GatheredParameters(list(parameters))
+    return GatheredParameters(list(parameters))
 
 
 def _adapter(layer: Any) -> list[nn.Parameter]:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrl.plugins import build
+from llmrl.recipe import check, parse, read
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+LAUNCHES = sorted((FOLDER / "accelerate").glob("*.yaml"))
+RECIPES = sorted(set(FOLDER.rglob("*.yaml")) - set(LAUNCHES))
+
+
+def parts(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rewards inside a mix, which builds them only when it starts."""
+    for name, part in spec.get("parts", {}).items():
+        options = dict(part) if isinstance(part, Mapping) else {}
+        options.pop("weight", None)
+        yield {"name": name, **options}
+        yield from parts(options)
+
+
+def test_there_are_recipes() -> None:
+    assert RECIPES
+    assert LAUNCHES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(FOLDER)))
+def test_a_recipe_builds(path: Path) -> None:
+    recipe = read(path)
+    check(recipe, str(path))
+    for part in parts(recipe.reward):
+        build("reward", part, f"{path}: reward.parts")
+    assert parse(recipe.as_dict()) == recipe
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(FOLDER)))
+def test_a_constant_divisor_is_the_limit_that_answers_have(path: Path) -> None:
+    recipe = read(path)
+    assert recipe.algorithm.get("max_completion_length", recipe.rollout.max_completion_length) == (
+        recipe.rollout.max_completion_length
+    )
+
+
+@pytest.mark.parametrize("path", [*RECIPES, *LAUNCHES], ids=lambda p: str(p.relative_to(FOLDER)))
+def test_a_recipe_begins_by_saying_what_it_is(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert first.endswith(".")
+    assert max(map(len, path.read_text(encoding="utf-8").splitlines())) <= 120
+
+
+@pytest.mark.parametrize("path", LAUNCHES, ids=lambda p: p.stem)
+def test_accelerate_reads_its_configuration(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.utils import DistributedType
+
+    config = load_config_from_file(str(path))  # refuses unknown keys
+    stage = config.deepspeed_config.get("zero_stage")
+    assert (config.distributed_type == DistributedType.DEEPSPEED) == (stage is not None)
+    if path.stem.startswith("zero"):
+        assert stage == int(path.stem[4])
+    if stage is not None:
+        assert not config.use_cpu, "with use_cpu DeepSpeed would be off, and nothing would say so"
+    assert config.num_processes % config.num_machines == 0
+    assert config.mixed_precision == "no", "precision belongs to the recipe"
