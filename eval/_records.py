@@ -1,0 +1,144 @@
+"""The file that an evaluation grows line by line, and picks up again after it was stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from llmrl.errors import DataError, LlmrlError
+
+Key = tuple[str, int]  # problem id, sample number
+
+
+class Records:
+    """Judged completions by problem and sample. Use as a context manager; one process at a time may hold the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[Key, Mapping[str, Any]] = {}
+
+    def __enter__(self) -> Self:
+        """Read what is there; a last line that was half written is cut off, to be done again.
+
+        Raises:
+            LlmrlError: the file cannot be written, or another evaluation is writing it.
+            DataError: a line before the last is no record.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = open(self.path, "a+b")  # closed by __exit__
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._read()
+        except BlockingIOError:
+            self._file.close()
+            raise LlmrlError(
+                f"{self.path}: another evaluation is writing it; wait for it, or choose another output"
+            ) from None
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one and hand it to the operating system, so that it survives this process.
+
+        Raises:
+            LlmrlError: it cannot be written.
+        """
+        try:
+            self._file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        self.rows[record["problem"], record["sample"]] = record
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        whole = 0
+        for number, line in enumerate(self._file, start=1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                record = json.loads(line)
+                self.rows[record["problem"], record["sample"]] = record
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{self.path}:{number}: no record of an evaluation ({error}); expected what llmrl wrote; remove "
+                    "the line to have it done again"
+                ) from None
+            whole += len(line)
+        self._file.truncate(whole)
+
+
+def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
+    """Write the settings of one benchmark into `config.json`, or see that they are those it was begun with.
+
+    Args:
+        out: the folder.
+        name: the benchmark.
+        config: what decides the completions; `asked` in it (how many problems and samples) may change.
+        begun: whether there are completions already.
+    Raises:
+        LlmrlError: the completions were made under other settings; names each with both values.
+    """
+    path = out / "config.json"
+    config = json.loads(json.dumps(config, default=str))
+    stored = read_json(path)
+    if begun:
+        old = stored.get(name)
+        if not isinstance(old, dict):
+            raise LlmrlError(f"{out}: completions of {name} without settings in {path.name}; choose another output")
+        changed = sorted(key for key in {*config, *old} - {"asked"} if config.get(key) != old.get(key))
+        if changed:
+            found = "; ".join(f"{key} was {old.get(key)!r}, now {config.get(key)!r}" for key in changed)
+            raise LlmrlError(
+                f"{out}: {name} was begun with other settings: {found}. Choose another output, or remove "
+                f"{name}.jsonl there to begin anew"
+            )
+    write_json(path, {**stored, name: config})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is no file.
+
+    Raises:
+        DataError: it is no JSON object.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}; remove it or choose another output") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected an object, found {type(found).__name__}; choose another output")
+    return found
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a file as a whole, never halfway.
+
+    Raises:
+        LlmrlError: it cannot be written.
+    """
+    draft = path.with_suffix(".partial")
+    try:
+        draft.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> LlmrlError:
+    """What to say where a file cannot be written."""
+    return LlmrlError(f"{path}: cannot be written: {error.strerror or error}; choose another output or make room")

@@ -1,0 +1,43 @@
+"""The final answer of a completion as a short text, so that equal answers can be counted."""
+
+from __future__ import annotations
+
+import re
+
+TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+STATED = re.compile(r"(?:####|answer\s*(?:is|:|=))\s*\**\s*([^\n]+)", re.IGNORECASE)
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
+
+
+def final_answer(text: str) -> str | None:
+    """What a vote counts: the last box, answer tag, stated answer or number, in this order; None where there is none.
+
+    It only groups completions; whether a group is right is for the reward to say. Answers that are equal but written
+    differently (`0.5`, `1/2`) are separate votes.
+    """
+    for found in (_boxed(text), *(matches[-1:] for matches in (TAGGED.findall(text), STATED.findall(text)))):
+        if found:
+            return normal(found[0])
+    numbers = NUMBER.findall(text)
+    return normal(numbers[-1]) if numbers else None
+
+
+def normal(answer: str) -> str:
+    """Without blanks, dollar signs, thousands separators, decorations of LaTeX and a final full stop."""
+    answer = re.sub(r"\\[dt]frac", r"\\frac", answer)
+    answer = re.sub(r"\\(?:left|right|displaystyle|[,;:! ])", "", answer)
+    answer = re.sub(r"\\text\{([^{}]*)\}", r"\1", answer)
+    answer = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", answer)
+    return re.sub(r"[\s$]", "", answer).strip("*").removesuffix(".").strip("*").lower()
+
+
+def _boxed(text: str) -> list[str]:
+    """The content of the last box, braces matched."""
+    start = text.rfind("\\boxed{")
+    depth = 0
+    for end in range(start + len("\\boxed"), len(text) if start >= 0 else 0):
+        if text[end] in "{}" and text[end - 1] != "\\":
+            depth += 1 if text[end] == "{" else -1
+            if depth == 0:
+                return [text[start + len("\\boxed{") : end]]
+    return []
