@@ -1,0 +1,105 @@
+"""A program that never outlives us: stopped on request, at exit, and when this process is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_POLL_S = 0.2
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class Child:
+    """A running program with its own process group, watched over by a small process of ours.
+
+    The watcher ends the whole group when it is told to, or when it sees that its parent is gone. A death signal to the
+    program alone would not do: it follows the thread that started it, and spares what the program itself started.
+    """
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], log: Path | None = None, grace_s: float = 10.0):
+        """Start `argv` with the environment `env`.
+
+        Args:
+            log: a file for all that it prints; None leaves it our own output.
+            grace_s: seconds between asking it to end and killing it.
+        """
+        self.log = log
+        self._grace_s = grace_s
+        watcher = [sys.executable, "-I", __file__, str(os.getpid()), str(grace_s), *argv]
+        with open(log if log else os.devnull, "ab") as output:
+            self._process = subprocess.Popen(
+                watcher,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output if log else None,
+                stderr=subprocess.STDOUT if log else None,
+                start_new_session=True,  # ctrl-C in the terminal comes to us, who stop it in order
+            )
+        self._stopper = weakref.finalize(self, _stop, self._process, grace_s, os.getpid())  # also runs at exit
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End it and all it started; returns when they are gone. Safe to call twice."""
+        self._stopper()
+
+    def tail(self, lines: int = 25) -> str:
+        """The end of its log."""
+        if self.log is None or not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _stop(process: subprocess.Popen[bytes], grace_s: float, owner: int) -> None:
+    if os.getpid() != owner:  # a forked copy of us has nothing to stop
+        return
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace_s + 5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def _watch(parent: int, grace_s: float, argv: Sequence[str]) -> int:
+    """Run `argv` until it ends, we are told to stop, or `parent` is gone; then leave nothing of its group."""
+    told: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda got, _frame: told.append(got))
+    program = subprocess.Popen(argv, start_new_session=True, preexec_fn=_end_with_watcher)
+    while program.poll() is None and not told and os.getppid() == parent:
+        time.sleep(_POLL_S)
+    if program.poll() is None:
+        program.terminate()
+        try:
+            program.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            print(f"llmrl: {argv[0]} did not end within {grace_s:g} s and is killed", file=sys.stderr)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
+    code = program.wait()
+    return 128 - code if code < 0 else code
+
+
+def _end_with_watcher() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(_watch(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]))
