@@ -34,13 +34,15 @@ def command(model: str, host: str, port: int, *arguments: str) -> list[str]:
     return [*server, "--model", model, "--host", host, "--port", str(port), *arguments]
 
 
-def environment(*, cpu_kvcache_space: int, omp_threads: int | None = None, dev_mode: bool = False) -> dict[str, str]:
+def environment(
+    *, cpu_kvcache_space: int, omp_threads: int | None = None, beside_trainer: bool = False
+) -> dict[str, str]:
     """Ours, as a server needs it.
 
     Args:
         cpu_kvcache_space: GiB for keys and values, on a CPU.
         omp_threads: of a server on a CPU; None leaves it what OMP_NUM_THREADS says.
-        dev_mode: open the routes that change weights.
+        beside_trainer: open the routes that change weights, and bind no threads to cores.
     """
     env = {k: v for k, v in os.environ.items() if k not in _OURS and not k.startswith("TORCHELASTIC_")}
     env.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # the colocated engine switches it off; a server needs it
@@ -53,8 +55,9 @@ def environment(*, cpu_kvcache_space: int, omp_threads: int | None = None, dev_m
     env.setdefault("VLLM_NO_USAGE_STATS", "1")
     if omp_threads is not None:
         env["OMP_NUM_THREADS"] = str(omp_threads)
-    if dev_mode:
+    if beside_trainer:
         env["VLLM_SERVER_DEV_MODE"] = "1"
+        env.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # two servers would bind to the same cores
     return env
 
 
@@ -110,7 +113,7 @@ def _until_ready(
 ) -> ApiServer:
     """The server once it answers, on another port if somebody took the first one while it loaded."""
     for _ in range(_PORT_TRIES):
-        if _answers(server, until):
+        if answers(server, until):
             return server
         log, code = server.child.log, server.child.poll()
         if code is None or log is None or "address already in use" not in server.child.tail(100).lower():
@@ -124,8 +127,8 @@ def _until_ready(
     )
 
 
-def _answers(server: ApiServer, until: float) -> bool:
-    """Whether the server is healthy before `until`; False at once where it ended."""
+def answers(server: ApiServer, until: float) -> bool:
+    """Whether the server is healthy before `until`, by `time.monotonic`; False at once where it ended."""
     import httpx
 
     while time.monotonic() < until and server.child.poll() is None:

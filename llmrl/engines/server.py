@@ -92,7 +92,7 @@ class Server:
 
     def _environments(self) -> list[dict[str, str]]:
         base = _api_server.environment(
-            cpu_kvcache_space=self.cpu_kvcache_space, omp_threads=self.omp_threads, dev_mode=True
+            cpu_kvcache_space=self.cpu_kvcache_space, omp_threads=self.omp_threads, beside_trainer=True
         )
         seen = [{"CUDA_VISIBLE_DEVICES": d} for d in self.devices] or [{}] * self.servers
         return [base | own for own in seen]

@@ -1,0 +1,125 @@
+"""A policy behind vLLM's own OpenAI server: its chat template, its generation defaults, and adapters by name."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+from llmrl.engines import _api_server
+from llmrl.engines._child import Child
+from llmrl.errors import CheckpointError, EngineError
+from llmrl.serve._checkpoint import check, lora_rank
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def serve(
+    checkpoint: str,
+    *,
+    lora: Sequence[str] = (),
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key: str | None = None,
+    served_model_name: str | None = None,
+    dtype: str = "auto",
+    max_model_len: int | None = None,
+    cpu_kvcache_space: int = 2,
+    start_timeout_s: float = 1800.0,
+    server_args: Sequence[str] = (),
+) -> int:
+    """Serve until ctrl-C.
+
+    Args:
+        checkpoint: a folder with model and tokenizer, or a hub name.
+        lora: adapters as NAME=FOLDER; a request chooses one by `model: NAME`.
+        host: where to listen; 0.0.0.0 is every network this machine is in: set an `api_key` then.
+        api_key: what clients must send; None lets everyone in.
+        served_model_name: what clients call the model; None is `checkpoint` itself.
+        max_model_len: tokens of prompt and completion; None is what the model allows.
+        cpu_kvcache_space: GiB for keys and values, on a CPU.
+        server_args: anything else that vLLM's server takes.
+    Returns:
+        The exit code: 0 after ctrl-C.
+    Raises:
+        CheckpointError: the folder, or an adapter's, is not what it should be.
+        EngineError: the port is taken, or the server ended by itself.
+    """
+    check(checkpoint)
+    arguments = _arguments(checkpoint, lora, served_model_name, dtype, max_model_len)
+    _check_port(host, port)
+    env = _api_server.environment(cpu_kvcache_space=cpu_kvcache_space)
+    if api_key:
+        env["VLLM_API_KEY"] = api_key  # an argument could be read in the list of processes
+    argv = _api_server.command(checkpoint, host, port, *arguments, *server_args)
+    child = Child(argv, env=env)
+    try:
+        reached = _EVERYWHERE.get(host, host)
+        url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+        if not _api_server.answers(_api_server.ApiServer(url, child), time.monotonic() + start_timeout_s):
+            raise EngineError(_failure(child, checkpoint, start_timeout_s))
+        _greet(url, served_model_name or checkpoint, api_key)
+        child.wait()
+        raise EngineError(_failure(child, checkpoint, start_timeout_s))
+    except KeyboardInterrupt:
+        print("llmrl: stopping the server", file=sys.stderr)
+        return 0
+    finally:
+        child.stop()
+
+
+def _arguments(
+    checkpoint: str, lora: Sequence[str], name: str | None, dtype: str, max_model_len: int | None
+) -> list[str]:
+    import torch
+
+    arguments = ["--dtype", dtype, "--generation-config", checkpoint]
+    if name:
+        arguments += ["--served-model-name", name]
+    if max_model_len is not None:
+        arguments += ["--max-model-len", str(max_model_len)]
+    if not torch.cuda.is_available():
+        arguments.append("--enforce-eager")  # compiling takes 45 s and is no faster on a CPU
+    if lora:
+        for entry in lora:
+            if not all(entry.partition("=")):
+                raise CheckpointError(f"--lora {entry}: expected NAME=FOLDER")
+        rank = max(lora_rank(*entry.split("=", 1)) for entry in lora)
+        allowed = [r for r in _RANKS if r >= rank]
+        if not allowed:
+            raise CheckpointError(
+                f"--lora: rank {rank}; vLLM takes up to {_RANKS[-1]}: merge the adapter into its base"
+            )
+        arguments += ["--enable-lora", "--max-lora-rank", str(allowed[0]), "--lora-modules", *lora]
+    return arguments
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise EngineError(
+                f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port"
+            ) from error
+
+
+def _failure(child: Child, checkpoint: str, limit_s: float) -> str:
+    code = child.poll()
+    if code is None:
+        return f"{checkpoint}: vLLM's server did not answer within {limit_s:g} s; it was stopped"
+    return f"{checkpoint}: vLLM's server ended with code {code}; its own messages above say why"
+
+
+def _greet(url: str, model: str, api_key: str | None) -> None:
+    key = f" -H 'Authorization: Bearer {api_key}'" if api_key else ""
+    print(
+        f"llmrl: {model} is served at {url}/v1; ctrl-C ends it. Try:\n"
+        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
+        f"""    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "What is 7 + 5?"}}]}}'""",
+        flush=True,
+    )
