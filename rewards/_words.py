@@ -1,0 +1,78 @@
+"""Answers that are words: names, choices, "no solution"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+WRAPPED = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|texttt|emph|textsf)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
+LONE = re.compile(r"(?:option|choice)\s*([A-Ja-j])|([A-J])", re.IGNORECASE)
+SAME = {
+    "no solution": r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|values?|roots?)|none"
+    r"|(?:the )?empty set|\\emptyset|\\\{\s*\\\}",
+    "does not exist": r"(?:the limit )?does not exist|dne",
+    "undefined": r"(?:is )?undefined|not defined",
+    "all real numbers": r"(?:all |the set of (?:all )?)?(?:real numbers|reals)|\\mathbb\s*\{?\s*R\s*\}?",
+    "infinitely many": r"infinitely many(?: solutions?)?|infinite(?: number of)? solutions?",
+}
+COUNT = {
+    word: n
+    for n, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    )
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """Text that is compared as text: `plain` is how it compares."""
+
+    text: str
+
+    @property
+    def plain(self) -> str:
+        return plain(self.text)
+
+
+def plain(text: str) -> str:
+    """Lower case, without markup, spaces, articles and punctuation, where it is words; formulas keep their case."""
+    bare = unwrapped(text)
+    if "\\" in bare or re.search(r"[=^_+<>]", bare):
+        return re.sub(r"[\s{}]", "", bare)
+    bare = re.sub(r"^(?:the|a|an)\s+", "", bare.strip().lower())
+    return re.sub(r"[\s.,;:!?'\"$()\[\]{}*-]", "", bare)
+
+
+def unwrapped(text: str) -> str:
+    """Without \\text{...} and its like around words."""
+    while (shorter := WRAPPED.sub(r" \1 ", text)) != text:
+        text = shorter
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def choice(text: str) -> str | None:
+    """The letter of a choice, as in `(C)`, `C.`, `\\text{C}`, `C) 12`, `option C`; None where it is not one."""
+    bare = unwrapped(text).strip("$*{} ")
+    if match := LONE.fullmatch(bare) or re.fullmatch(
+        r"\(\s*([A-Za-z])\s*\)(?:\s*\S.*)?|([A-J])\s*[).:](?:\s*\S.*)?", bare, re.DOTALL
+    ):
+        return (match[1] or match[2]).upper()
+    return None
+
+
+def words(text: str) -> Words | None:
+    """The words that an answer consists of; None where it may be mathematics."""
+    bare = unwrapped(text)
+    for known, pattern in SAME.items():
+        if re.fullmatch(pattern, bare.lower() if "\\" not in bare else bare):
+            return Words(known)
+    if re.fullmatch(r"\(?[A-Z]\)", bare) or (bare != text and re.fullmatch(r"[A-Za-z]", bare)):
+        return Words(bare)
+    if re.fullmatch(r"\d{1,2}(?::\d\d)?\s*[apAP]\.?\s?[mM]\.?", bare):  # a time of day
+        return Words(bare)
+    letters = re.fullmatch(r"[A-Za-z][A-Za-z'\- ]*[A-Za-z.]", bare)
+    if letters and len(bare) >= 3 and not re.search(r"\b(?:and|or)\b", bare) and bare.lower() not in COUNT:
+        return Words(bare)
+    return None
