@@ -66,7 +66,9 @@ class Run:
                 recipe.model.policy,
                 dtype="bfloat16" if recipe.train.bf16 and self.accelerator.device.type != "cpu" else recipe.model.dtype,
                 seed=recipe.train.seed,
-                max_model_len=options.max_prompt_length + options.max_completion_length * options.max_turns,
+                max_model_len=max(
+                    options.max_prompt_length + options.max_completion_length * options.max_turns, weights.PROBE + 1
+                ),
                 stop_token_ids=stops,
             )
             self._closing.append(self.engine.close)

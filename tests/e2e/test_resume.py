@@ -1,0 +1,58 @@
+"""A run that was killed and resumed ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+RECIPE = """
+model: {{policy: {model}}}
+data: {{name: arithmetic, high: 9}}
+reward: {{name: numeric}}
+algorithm: {{name: grpo, beta: 0.01, minibatches: 2}}
+rollout: {{num_generations: 4, prompts_per_step: 4, max_completion_length: 6, max_prompt_length: 32,
+           max_error_share: 0.0}}
+train: {{max_steps: 12, learning_rate: 1e-3, lr_scheduler_type: cosine, warmup_steps: 2, save_steps: 2, seed: 5,
+         output_dir: {out}, report_to: none}}
+"""
+
+
+def steps(folder: Path) -> list[dict[str, float]]:
+    """The metrics of each step, without what only a clock decides."""
+    timed = ("time/", "reward_latency/", "perf/tokens_per_sec", "step_time", "sync/seconds")
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith(timed)} for line in lines]
+
+
+@pytest.mark.parametrize("launch", [None, "zero2"], ids=["one process", "two processes, ZeRO 2"])
+def test_killed_and_resumed_equals_uninterrupted(
+    launch: str | None, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
+) -> None:
+    recipe = tmp_path / "run.yaml"
+    recipe.write_text(RECIPE.format(model=tiny_model_dir, out=tmp_path / "whole"))
+    llmrl("train", str(recipe), "--quiet", launch=launch).wait()
+    whole = tmp_path / "whole" / "run"
+
+    recipe.write_text(RECIPE.format(model=tiny_model_dir, out=tmp_path / "killed"))
+    killed = tmp_path / "killed" / "run"
+    moment = Random().randrange(3, 11)
+    print(f"killed after {moment} steps")
+    victim = llmrl("train", str(recipe), "--quiet", launch=launch)
+    log = killed / "metrics.jsonl"
+    victim.wait_for(lambda: log.exists() and len(log.read_text().splitlines()) >= moment)
+    victim.kill()
+    assert not (killed / "final").exists()
+    llmrl("train", str(recipe), "--quiet", "--resume", launch=launch).wait()
+
+    assert steps(killed) == steps(whole)
+    expected, found = (load_file(folder / "final" / "model.safetensors") for folder in (whole, killed))
+    start = load_file(tiny_model_dir / "model.safetensors")
+    assert expected.keys() == found.keys()
+    assert all((expected[name] == found[name]).all() for name in expected)
+    assert any((expected[name] != start[name]).any() for name in start if name in expected), "nothing was learned"
