@@ -51,7 +51,7 @@ class RemotePlayer:
         )
         self.url = self.url.rstrip("/")
         try:
-            served = [str(entry["id"]) for entry in (await self._ask("GET", "models", None)).json()["data"]]
+            served = [str(entry["id"]) for entry in (await self._ask("GET", "models", None, attempts=1)).json()["data"]]
         except (ValueError, KeyError, TypeError) as error:
             await self._client.aclose()
             raise EngineError(
@@ -126,12 +126,15 @@ class RemotePlayer:
         }
         return body | {key: value for key, value in extras.items() if value is not None}
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
+    async def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None, attempts: int | None = None
+    ) -> httpx.Response:
         """The response, 200 or a refusal of this very request; what may pass is tried again."""
         import httpx
 
         reason = ""
-        for attempt in range(self.attempts):
+        attempts = attempts or self.attempts
+        for attempt in range(attempts):
             if attempt:
                 await asyncio.sleep(self.pause_s * 2 ** (attempt - 1))
             try:
@@ -145,5 +148,5 @@ class RemotePlayer:
             if response.status_code not in (408, 429) and response.status_code < 500:
                 break
         raise EngineError(
-            f"{self.url}/{path}: no answer after {attempt + 1} attempts ({reason}); is the server running?"
+            f"{self.url}/{path}: no answer after {attempt + 1} attempt(s) ({reason}); is the server running?"
         )

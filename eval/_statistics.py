@@ -23,9 +23,6 @@ class Estimate:
         """Plain values, for JSON."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
-
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
     """The chance that at least one of `k` attempts is right, without bias, from `n` attempts of which some were.

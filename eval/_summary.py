@@ -54,7 +54,7 @@ def summarise(
         "by": {key: _breakdown(judged, key, samples, seed) for key in by},
         "verdicts": dict(sorted(Counter(str(record["verdict"]) for record in kept).items())),
         "mean_tokens": sum(lengths) / len(lengths) if lengths else None,
-        "truncated": sum(record["finish"] == "length" for record in kept) / len(kept) if kept else None,
+        "truncated": sum(record["finish"] == "length" for record in kept) / max(len(kept), 1),
     }
 
 
@@ -70,35 +70,33 @@ def flat(name: str, result: Mapping[str, Any]) -> dict[str, float]:
     """The result as metrics of a run: `eval/gsm8k/avg@1` and so on."""
     metrics = {f"eval/{name}/{key}": each["value"] for key, each in result["metrics"].items()}
     metrics[f"eval/{name}/unjudged"] = float(result["unjudged"])
-    for key in ("mean_tokens", "truncated"):
-        if result[key] is not None:
-            metrics[f"eval/{name}/{key}"] = result[key]
+    metrics[f"eval/{name}/truncated"] = result["truncated"]
+    if result["mean_tokens"] is not None:
+        metrics[f"eval/{name}/mean_tokens"] = result["mean_tokens"]
     return metrics
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One line a benchmark, and under it one for each subject or level."""
+    """A line for every measure, subject and level of each benchmark, then one on lengths and what was not judged."""
     from rich.table import Table
 
-    shown = Table("benchmark", "problems", "avg", "pass", "maj", "tokens", "cut off", "unjudged")
+    shown = Table("benchmark", "measure", "value", "95 % interval", "problems")
     for name, result in results.items():
-        k = result["samples"]
-        metrics = {key: str(Estimate(**each)) for key, each in result["metrics"].items()}
-        shown.add_row(
-            name if k == 1 else f"{name} @{k}",
-            str(result["problems"]),
-            metrics.get(f"avg@{k}", "none judged"),
-            metrics.get(f"pass@{k}", "") if k > 1 else "",
-            metrics.get(f"maj@{k}", ""),
-            "" if result["mean_tokens"] is None else f"{result['mean_tokens']:.0f}",
-            "" if result["truncated"] is None else f"{result['truncated']:.1%}",
-            str(result["unjudged"]),
-            style="bold",
-        )
+        for measure, each in result["metrics"].items():
+            shown.add_row(name, measure, *_cells(each), str(result["problems"]), style="bold")
         for key, groups in result["by"].items():
             for value, part in groups.items():
-                shown.add_row(f"  {key} {value}", str(part["problems"]), str(Estimate(**part[f"avg@{k}"])))
+                shown.add_row("", f"{key} {value}", *_cells(part[f"avg@{result['samples']}"]), str(part["problems"]))
+        if result["mean_tokens"] is not None:
+            shown.add_row("", "tokens, mean", f"{result['mean_tokens']:.0f}")
+        shown.add_row("", "cut off by a limit", f"{result['truncated']:.1%}")
+        shown.add_row("", "unjudged", str(result["unjudged"]), style="red" if result["unjudged"] else None)
+        shown.add_section()
     return shown
+
+
+def _cells(each: Mapping[str, float]) -> tuple[str, str]:
+    return f"{each['value']:.1%}", f"{each['low']:.1%} to {each['high']:.1%}"
 
 
 def _attempts(problem: Problem, records: Sequence[Record]) -> Attempts:

@@ -99,7 +99,7 @@ def test_everything_is_written_and_counted(tmp_path: Path) -> None:
     assert list(stored.values()) == [result]
     metrics = flat("mine", result)
     assert metrics["eval/mine/avg@1"] == pytest.approx(4 / 6)
-    assert table({"mine": result}).row_count == 1 + len(result["by"]["subject"])
+    assert table({"mine": result}).row_count == 1 + len(result["by"]["subject"]) + 3
 
 
 def test_several_samples_give_pass_and_majority(tmp_path: Path) -> None:
