@@ -24,7 +24,7 @@ SAME = [  # what has several spellings in LaTeX
     (r"\\(?:displaystyle|textstyle|limits|rm|bf|it|large|Large|normalsize|hfill|newline)(?![a-zA-Z])", ""),
     (r",\s*\\!\s*", ","),
     (r"\{,\}|\{ , \}", ","),
-    (r"\\!|\\[hv]space\*?\{[^{}]*\}|\\phantom\{[^{}]*\}", ""),
+    (r"\\!|\\[hv]space\*?\{[^{}]*\}|\\phantom\s*(?:\{[^{}]*\}|-)", ""),
     (r"\\(?:q?quad)(?=[a-zA-Z]_)", " "),  # \quadx_2, as models write it
     (r"(?<!\\)\\(?:(?:q?quad|space|thinspace|enspace)(?![a-zA-Z])|[,;:> ])|~", " "),
     (r"\\leq(?:slant)?(?![a-zA-Z])|<=|=<", r"\\le "),

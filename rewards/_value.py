@@ -73,6 +73,7 @@ class Based:
 
 
 Value = Any  # Items | Union | Relation | Matrix | Based | Number | Words
+BASED = re.compile(r"\(?\s*([0-9A-F]+(?:\.[0-9A-F]+)?)\s*\)?\s*_\s*\{?\s*(\d{1,2}|[a-z]+)\s*\}?")
 BASES = {
     "two": 2,
     "three": 3,
@@ -104,9 +105,10 @@ def value(text: str) -> Value:
     if r"\text" in text and re.fullmatch(r"[A-Za-z' ]+(?:,[A-Za-z' ]+)+", bare := unwrapped(text)):
         text = bare
     text = THOUSANDS.sub(lambda match: _joined(match, text), text)
-    based = re.fullmatch(r"\(?([0-9A-F]+)\)?\s*_\s*\{?\s*(?:\\text\s*\{\s*)?(\d{1,2}|[a-z]+)\s*\}*", text)
-    if based and (based[2].isdigit() or based[2] in BASES) and based[1][0] != "C":
-        return Based(based[1].lstrip("0") or "0", int(BASES.get(based[2], based[2])))
+    if based := BASED.fullmatch(unwrapped(text)):
+        base = BASES.get(based[2]) or (int(based[2]) if based[2].isdigit() else 0)
+        if base > 10 or (base > 1 and re.search(r"\d", based[1])):
+            return Based(based[1].lstrip("0") or "0", base)
     parts, signs = split(text, CUP)
     if len(parts) > 1 and all(parts):
         return Union(tuple(value(part) for part in parts), signs[0] if "setminus" in signs[0] else "\\cup")
@@ -118,8 +120,8 @@ def value(text: str) -> Value:
 
 def _joined(match: re.Match[str], text: str) -> str:
     """Digits without separators, but not what alone stands in brackets: (1,234) is a pair."""
-    before, after = text[: match.start()].rstrip()[-1:], text[match.end() :].lstrip()[:1]
-    if "," in match[0] and before in tuple("([{") and after in tuple(")]}\\"):
+    before, after = text[: match.start()].rstrip(), text[match.end() :].lstrip()
+    if "," in match[0] and before.endswith(("(", "[", "\\{")) and after.startswith((")", "]", "\\}")):
         return match[0]
     return match[0].replace(",", "").replace(" ", "")
 

@@ -1,0 +1,150 @@
+"""How right and how fast the verifiers are: `python benchmarks/verifiers.py --data DIR --json OUT`.
+
+Grades every labelled file of DIR (see docs/rewards.md), prints agreement, false accepts, false rejects and each miss,
+then the answers per second of the grading pool with one and with two workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmrl.grading import Pool
+from llmrl.protocols import Verifier
+from llmrl.rewards.math_verify import MathVerify
+from llmrl.rewards.numeric import Numeric
+from llmrl.types import Problem, Score
+
+LIMIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labelled answer."""
+
+    id: str
+    gold: str
+    text: str
+    label: bool
+    contested: bool = False
+
+
+def load(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a `.jsonl` or `.jsonl.gz` file."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def bare(row: dict[str, Any]) -> Row:
+    return Row(row["id"], row["gold"], row["candidate"], row["label"], row["contested"])
+
+
+def wrapped(row: dict[str, Any]) -> Row:
+    """The reference between dollars and the candidate in a box, unless they are delimited already or prose."""
+    gold = f"${row['gold']}$" if row["gold_form"] == "bare" else row["gold"]
+    candidate = row["candidate"]
+    return Row(
+        row["id"],
+        gold,
+        f"\\boxed{{{candidate}}}" if row["candidate_form"] == "bare" else candidate,
+        row["label"],
+        row["contested"],
+    )
+
+
+def sets(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
+    """Every labelled file, by name, with the verifier that it is for."""
+    solutions = list(load(data / "gsm8k_model_solutions/dev.jsonl"))
+    gsm8k = [Row(r["id"], r["gold"], r["solution"], r["is_correct"]) for r in solutions]
+    grouped = load(data / "math_grouped_outputs/dev.jsonl")
+    pairs = list(load(data / "math_equiv_dev.jsonl"))
+    verify = MathVerify()
+    return {
+        "math_equiv_dev, bare": (verify, [bare(row) for row in pairs]),
+        "math_equiv_dev, wrapped": (verify, [wrapped(row) for row in pairs]),
+        "math_grouped_outputs": (
+            verify,
+            [Row(r["id"], r["gold"], r["response"], r["correct"], r["contested"]) for r in grouped],
+        ),
+        "gsm8k_model_solutions": (verify, gsm8k),
+        "gsm8k_model_solutions, numeric": (Numeric(), gsm8k),
+        "gsm8k train, own solution": (
+            verify,
+            [Row(r["id"], r["final_answer"], r["answer"], True) for r in load(data / "gsm8k/train.jsonl")],
+        ),
+        "math train, own solution": (
+            verify,
+            [Row(r["id"], r["answer"], r["solution"], True) for r in load(data / "math/train.jsonl.gz")],
+        ),
+    }
+
+
+def grade(pool: Pool, verifier: Verifier, rows: list[Row]) -> tuple[list[Score], list[float], float]:
+    """The score and the seconds of every row, and the seconds of all together."""
+    start = time.monotonic()
+    futures = [pool.submit(verifier, Problem(id=r.id, messages=(), answer=r.gold), r.text) for r in rows]
+    outcomes = [future.result() for future in futures]
+    scores = [o.value if o.kind == "value" else Score(None, "error", reason=f"{o.kind}: {o.reason}") for o in outcomes]
+    return scores, [outcome.seconds for outcome in outcomes], time.monotonic() - start
+
+
+def report(name: str, rows: list[Row], scores: list[Score], seconds: list[float]) -> dict[str, Any]:
+    """The figures of one file, printed and returned; contested rows apart."""
+    judged = list(zip(rows, scores, strict=True))
+    figures: dict[str, Any] = {"name": name, "slowest_s": round(max(seconds), 3), "misses": []}
+    for part, chosen in (
+        ("uncontested", [pair for pair in judged if not pair[0].contested]),
+        ("contested", [pair for pair in judged if pair[0].contested]),
+    ):
+        if not chosen:
+            continue
+        misses = [(row, score) for row, score in chosen if (score.value == 1.0) != row.label]
+        accepted = sum(score.value == 1.0 for _, score in misses)
+        figures[part] = {
+            "rows": len(chosen),
+            "agreement": 1 - len(misses) / len(chosen),
+            "false_accepts": accepted,
+            "false_rejects": len(misses) - accepted,
+        }
+        print(
+            f"{name}, {part}: {len(chosen) - len(misses)} of {len(chosen)} ({figures[part]['agreement']:.2%}), "
+            f"{accepted} false accepts, {len(misses) - accepted} false rejects"
+        )
+        for row, score in misses:
+            print(f"    {row.id} should be {row.label}: {score.reason}")
+            figures["misses"].append({"id": row.id, "label": row.label, "part": part, "reason": score.reason})
+    return figures
+
+
+def speed(workers: int, rows: list[Row]) -> dict[str, float]:
+    """Answers per second of a warm pool."""
+    with Pool(workers, LIMIT_S) as pool:
+        grade(pool, MathVerify(), rows[: 20 * workers])
+        _, _, seconds = grade(pool, MathVerify(), rows)
+    print(f"math_verify, {workers} workers: {len(rows) / seconds:.0f} answers per second")
+    return {"workers": workers, "answers": len(rows), "per_second": len(rows) / seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    arguments = parser.parse_args()
+    labelled = sets(arguments.data)
+    with Pool(2, LIMIT_S) as pool:
+        figures = [report(name, rows, *grade(pool, of, rows)[:2]) for name, (of, rows) in labelled.items()]
+    distinct = [row for name, (_, rows) in labelled.items() for row in rows if "wrapped" in name or "grouped" in name]
+    speeds = [speed(workers, distinct) for workers in (1, 2)]
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"files": figures, "speed": speeds}, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
