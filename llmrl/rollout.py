@@ -29,10 +29,19 @@ class Player:
 
     async def play(self, problem: Problem, group: str, episode: int) -> Trajectory:
         """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised."""
-        env = self.env.make(problem)
         turns: list[Turn] = []
-        status: Status = "done"
-        reason = ""
+        status: Status
+        try:
+            status, reason = await self._talk(problem, group, episode, turns), ""
+        except LlmrlError:
+            raise
+        except Exception as error:  # a bad episode is data
+            status, reason = "error", f"{type(error).__name__}: {error}"
+        return Trajectory(problem=problem, turns=turns, status=status, reason=reason, group=group, episode=episode)
+
+    async def _talk(self, problem: Problem, group: str, episode: int, turns: list[Turn]) -> Status:
+        """Add turns until the environment or a limit ends the episode; which of them did."""
+        env = self.env.make(problem)
         try:
             seen = await env.reset()
             prompt = self._prompt(problem, seen.messages, seen.tools)
@@ -44,29 +53,32 @@ class Player:
                     Turn(prompt_ids=prompt, completion=completion, text=text, reply=seen.messages, reward=seen.reward)
                 )
                 if seen.done:
-                    break
+                    return "done"
                 if completion.finish == "length":
-                    status = "max_tokens"
-                    break
+                    return "max_tokens"
                 if len(turns) == self.options.max_turns:
-                    status = "max_turns"
-                    break
+                    return "max_turns"
                 prompt = self.chat.extend_ids([*prompt, *completion.token_ids], seen.messages, seen.tools)
-        except LlmrlError:
-            raise
-        except Exception as error:  # a bad episode is data
-            status, reason = "error", f"{type(error).__name__}: {error}"
         finally:
             await env.close()
-        return Trajectory(problem=problem, turns=turns, status=status, reason=reason, group=group, episode=episode)
 
     async def group(self, problem: Problem, group: str) -> list[Trajectory]:
-        """`num_generations` episodes of one problem, played together and scored."""
+        """`num_generations` episodes of one problem, played together and scored.
+
+        Raises:
+            RewardError: the reward gave more or fewer scores than episodes.
+        """
         played = await asyncio.gather(
             *(self.play(problem, group, episode) for episode in range(self.options.num_generations))
         )
         whole = [trajectory for trajectory in played if trajectory.status != "error"]
-        scores = iter(await self.reward.score(whole) if whole else [])
+        given = await self.reward.score(whole) if whole else []
+        if len(given) != len(whole):
+            raise RewardError(
+                f"problem {problem.id}: the reward gave {len(given)} scores for {len(whole)} episodes; expected one "
+                "each, in their order"
+            )
+        scores = iter(given)
         return [
             replace(one, score=_judged(one, next(scores)))
             if one.status != "error"
