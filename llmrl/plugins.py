@@ -41,9 +41,10 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
         module, _, attribute = name.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # somebody else's module may raise anything while it is imported
             raise RecipeError(
-                f"{place}{name!r} cannot be imported: {error}; expected package.module:Attribute on the Python path"
+                f"{place}{name!r} cannot be imported: {type(error).__name__}: {error}; expected "
+                "package.module:Attribute on the Python path, to which PYTHONPATH adds folders"
             ) from error
     known = names(kind)
     if name not in known:
@@ -88,7 +89,9 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
     for key, value in options.items():
         if key not in known:
             raise RecipeError(f"{_at(where, key)}: unknown key{hint(key, known)}; known: {', '.join(known)}")
-        if is_dataclass(hints[key]) and isinstance(value, Mapping):
+        if is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"{_at(where, key)}: expected a section with keys, found {value!r}")
             values[key] = construct(hints[key], value, _at(where, key))  # type: ignore[arg-type]
             continue
         try:
@@ -96,7 +99,9 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
         except ValidationError as error:
             first = error.errors()[0]
             inside = "".join(f"[{part!r}]" for part in first["loc"])
-            raise RecipeError(f"{_at(where, key)}{inside}: {first['msg'].lower()}; found {value!r}") from None
+            raise RecipeError(
+                f"{_at(where, key)}{inside}: {first['msg'][0].lower()}{first['msg'][1:]}; found {value!r}"
+            ) from None
     for key, entry in known.items():
         if key not in values and entry.default is MISSING and entry.default_factory is MISSING:
             raise RecipeError(f"{_at(where, key)}: missing; it has no default")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
 from llmrl.errors import RecipeError
-from llmrl.plugins import Kind, build, construct, find, hint
+from llmrl.plugins import Kind, build, construct, find
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
@@ -58,6 +59,8 @@ class RolloutOptions:
             raise ValueError("num_generations, prompts_per_step and max_completion_length must be at least 1")
         if self.temperature <= 0:
             raise ValueError(f"temperature {self.temperature}: training needs a policy that samples; expected above 0")
+        if self.max_turns < 1 or self.reward_workers < 1 or self.reward_timeout_s <= 0:
+            raise ValueError("max_turns and reward_workers must be at least 1, reward_timeout_s above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,15 @@ class TrainOptions:
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: str = "tensorboard"  # tensorboard, wandb, mlflow, trackio, none
+
+    def __post_init__(self) -> None:
+        least = {"max_steps": 1, "tokens_per_device": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
+        least |= {"max_nonfinite_updates": 1, "warmup_steps": 0, "save_steps": 0, "learning_rate": 0}
+        for name, bound in least.items():
+            if not bound <= getattr(self, name) < inf:
+                raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm {self.max_grad_norm}: expected above 0; .inf clips nothing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +140,15 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}; `llmrl recipes` lists those that ship") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text: {error}; expected YAML") from None
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from None
     if not isinstance(tree, dict):
-        raise RecipeError(f"{path}: expected sections such as `model:` and `data:`, found {type(tree).__name__}")
+        found = "nothing" if tree is None else type(tree).__name__
+        raise RecipeError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
     for override in overrides:
         _override(tree, override)
     return parse(tree, str(path))
@@ -164,9 +179,12 @@ def _override(tree: dict[str, Any], override: str) -> None:
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise RecipeError(f"override {override!r}: {parent} holds {child!r}, not a section{hint(last, node)}")
+            raise RecipeError(f"override {override!r}: {parent} holds {child!r}; expected a section with keys")
         node = child
-    node[last] = yaml.safe_load(value)
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override {override!r}: its value is not YAML: {error}") from None
 
 
 def check(recipe: Recipe, where: str = "recipe") -> None:

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llmrl.errors import RecipeError
+from llmrl.recipe import Recipe, check, parse, read
+
+MINE = """
+model: {policy: ./model}
+data: {name: arithmetic, count: 8}
+reward: {name: numeric}
+algorithm: {name: grpo, epsilon: 0.1}
+engine: {name: hf}
+train: {learning_rate: 1e-6, max_steps: 3}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE)
+    return path
+
+
+def test_a_recipe_states_what_differs(mine: Path) -> None:
+    recipe = read(mine)
+    assert recipe.train.learning_rate == 1e-6, "YAML reads 1e-6 as text"
+    assert isinstance(recipe.train.learning_rate, float)
+    assert (recipe.train.max_steps, recipe.train.seed) == (3, 0)
+    assert (recipe.source, recipe.env) == ({"name": "online"}, {"name": "single_turn"})
+    check(recipe)
+
+
+def test_a_recipe_written_out_reads_back_equal(mine: Path) -> None:
+    recipe = read(mine)
+    text = yaml.safe_dump(recipe.as_dict())
+    assert yaml.safe_dump(parse(yaml.safe_load(text)).as_dict()) == text
+
+
+def test_overrides_are_yaml_and_win(mine: Path) -> None:
+    recipe = read(
+        mine,
+        [
+            "train.learning_rate=2e-5",
+            "--train.max_steps=7",
+            "train.gradient_checkpointing=true",
+            "model.policy=other=name",
+            "eval.benchmarks=[gsm8k, math500]",
+            "rollout.temperature=0.5",
+        ],
+    )
+    assert (recipe.train.learning_rate, recipe.train.max_steps) == (2e-5, 7)
+    assert recipe.train.gradient_checkpointing is True
+    assert recipe.model.policy == "other=name"
+    assert list(recipe.eval.benchmarks) == ["gsm8k", "math500"]
+    assert recipe.rollout.temperature == 0.5, "a section that the file does not have"
+
+
+def test_overrides_make_what_is_nested(mine: Path) -> None:
+    recipe = read(mine, ["reward.name=mix", "reward.parts.numeric=1.0", "reward.parts.format=0.1"])
+    assert recipe.reward == {"name": "mix", "parts": {"numeric": 1.0, "format": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.seed", r"override 'train.seed': expected section.key=value, such as "),
+        ("train.seed.low=1", r"mine.yaml: train.seed: .*valid integer.*found \{'low': 1\}"),
+        ("train.learning_rate.low=1", r"override 'train.learning_rate.low=1': learning_rate holds '1e-6'; expected a"),
+        ("train.run_name=[", r"override 'train.run_name=\[': its value is not YAML"),
+        (
+            "train.learning_rat=1",
+            r"mine.yaml: train.learning_rat: unknown key; did you mean 'learning_rate'\?; known: ",
+        ),
+        ("trane.seed=1", r"mine.yaml: trane: unknown key; did you mean 'train'\?"),
+        ("train.max_steps=many", r"mine.yaml: train.max_steps: .*valid integer.*; found 'many'"),
+        ("train.max_steps=0", r"mine.yaml: train: max_steps 0: expected at least 1"),
+        ("train.learning_rate=.nan", r"mine.yaml: train: learning_rate nan: expected at least 0"),
+        ("train.save_total_limit=0", r"mine.yaml: train: save_total_limit 0: expected at least 1"),
+        ("train.max_grad_norm=0", r"mine.yaml: train: max_grad_norm 0.0: expected above 0"),
+        ("train.lr_scheduler_type=cosin", r"train.lr_scheduler_type: .*'cosine'; found 'cosin'"),
+        ("rollout.temperature=0", r"mine.yaml: rollout: temperature 0.0: training needs a policy that samples"),
+        ("rollout.num_generations=0", r"mine.yaml: rollout: num_generations.*at least 1"),
+        ("rollout.max_turns=0", r"mine.yaml: rollout: max_turns.*at least 1"),
+        ("model.dtype=float16", r"mine.yaml: model.dtype: .*'float32' or 'bfloat16'; found 'float16'"),
+        ("rollout=3", r"mine.yaml: rollout: .*found 3"),
+        ("engine={gpu: 1}", r"mine.yaml: engine.name: missing; engine is a plug-in, named by its `name` key"),
+    ],
+)
+def test_what_an_override_may_not_say(mine: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read(mine, [override])
+
+
+@pytest.mark.parametrize("section", ["model", "data", "reward", "algorithm"])
+def test_sections_without_default_are_asked_for(section: str) -> None:
+    tree = yaml.safe_load(MINE)
+    del tree[section]
+    with pytest.raises(RecipeError, match=rf"^mine.yaml: {section}: missing; it has no default"):
+        parse(tree, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", r"expected sections such as `model:` and `data:`, found nothing"),
+        (b"- a\n", r"expected sections such as `model:` and `data:`, found list"),
+        (b"model: {policy: [}", r"not YAML: "),
+        (b"model: \xff\xfe", r"not UTF-8 text"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path: Path, text: bytes, message: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(text)
+    with pytest.raises(RecipeError, match=rf"broken.yaml: {message}"):
+        read(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        RecipeError, match=r"none.yaml: cannot be read: No such file or directory; `llmrl recipes` lists"
+    ):
+        read(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match=r"cannot be read: Is a directory"):
+        read(tmp_path)
+
+
+def test_check_builds_what_is_named(mine: Path) -> None:
+    def refused(override: str) -> str:
+        recipe: Recipe = read(mine, [override])
+        with pytest.raises(RecipeError) as caught:
+            check(recipe, "mine.yaml")
+        return str(caught.value)
+
+    assert refused("algorithm.epsilon_hi=1").startswith(
+        "mine.yaml: algorithm.epsilon_hi: unknown key; did you mean 'epsilon_high'?; known: epsilon, "
+    )
+    assert refused("data.count=none at all").startswith("mine.yaml: data.count: ")
+    assert refused("data.high=-1") == "mine.yaml: data: low 0 is above high -1"
+    assert refused("eval.benchmarks=[gsm9k]").startswith("mine.yaml: eval.benchmarks: unknown benchmark 'gsm9k'")
