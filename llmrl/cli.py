@@ -74,6 +74,85 @@ def train(
         print(f"model: {run.folder / 'final'}\nnext: llmrl eval {run.folder / 'final'} --benchmarks gsm8k")
 
 
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A folder, a hub name, or http://host:port/v1 of a running server.")],
+    benchmarks: Annotated[str, typer.Option(help="Names, with commas: gsm8k,math500")],
+    samples: Annotated[
+        int | None, typer.Option(help="Completions per problem; the benchmark's own by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="The first problems only.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    temperature: Annotated[float | None, typer.Option(help="The benchmark's own by default.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="The benchmark's own by default.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of a completion.")] = None,
+    engine: Annotated[str, typer.Option(help="vllm, server or hf.")] = "vllm",
+    dtype: Annotated[str | None, typer.Option(help="The checkpoint's own by default.")] = None,
+    system_prompt: Annotated[str | None, typer.Option(help="For conversations without one.")] = None,
+    served_model: Annotated[str, typer.Option(help="Of a server that serves several.")] = "",
+    api_key: Annotated[str | None, typer.Option(help="For a server; OPENAI_API_KEY by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go; a second call there goes on.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
+) -> None:
+    """Ask a model the problems of benchmarks; a call that was stopped goes on where it was."""
+    from llmrl.eval._run import EvalSetup, Plan, run
+
+    plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    setup = EvalSetup(
+        engine=engine, dtype=dtype, system_prompt=system_prompt, served_model=served_model, api_key=api_key
+    )
+    names = [name.strip() for name in benchmarks.split(",") if name.strip()]
+    folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")
+    run(model, names, folder, plan, setup, quiet=quiet)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    checkpoint: Annotated[str, typer.Argument(help="A model folder or a hub name.")],
+    lora: Annotated[list[str] | None, typer.Option(help="An adapter, NAME=FOLDER; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set --api-key then.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option()] = 8000,
+    api_key: Annotated[str | None, typer.Option(help="What clients must send.")] = None,
+    served_model_name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
+    dtype: Annotated[str, typer.Option()] = "auto",
+    max_model_len: Annotated[int | None, typer.Option(help="Tokens of prompt and completion.")] = None,
+) -> None:
+    """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
+    from llmrl.serve.vllm import serve as run
+
+    code = run(
+        checkpoint,
+        lora=lora or (),
+        host=host,
+        port=port,
+        api_key=api_key,
+        served_model_name=served_model_name,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        server_args=context.args,
+    )
+    raise typer.Exit(code)
+
+
+@data_app.command("check")
+def check_data(
+    train: Annotated[str, typer.Argument(help="A dataset, a dataset/split, or a file.")],
+    against: Annotated[str, typer.Option(help="The test that it must not share problems with.")],
+    words: Annotated[int, typer.Option(help="Length of the runs of words that are compared.")] = 13,
+) -> None:
+    """Read every row of a dataset and look for problems that it shares with a test; exit code 1 where there are."""
+    from llmrl.data._contamination import check
+
+    report = check(train, against, words)
+    for name, value in report.rows():
+        print(f"{value:>10}  {name}")
+    for overlap in report.overlaps[:10]:
+        print(f"{overlap.share:10.2f}  {overlap.train} ~ {overlap.test}")
+    if report.equal:
+        raise typer.Exit(1)
+
+
 @app.command("recipes")
 def list_recipes() -> None:
     """The recipes that ship, one path a line with its first comment."""

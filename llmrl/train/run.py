@@ -18,6 +18,7 @@ from llmrl.recipe import Recipe
 from llmrl.rollout import Player
 from llmrl.train import weights
 from llmrl.train.checkpoint import Checkpoints, export
+from llmrl.train.evaluation import Evaluation
 from llmrl.train.logs import Logs
 from llmrl.train.manifest import manifest
 from llmrl.train.metrics import fit_metrics, rollout_metrics
@@ -75,6 +76,7 @@ class Run:
             pool = Pool(options.reward_workers, options.reward_timeout_s)
             self._closing.append(pool.close)
             self.reward = lift(reward, pool)
+            self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
             env = plugins.build("env", recipe.env, "env")
             self.player = Player(
                 engine=self.engine,
@@ -171,12 +173,15 @@ class Run:
             for turn in one.turns
         )
         now = time.perf_counter()
-        metrics |= {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
         metrics |= {"num_tokens": float(tokens), "step_time": now - self._began}
         metrics["perf/tokens_per_sec"] = tokens / max(1e-9, now - self._began)
-        self._fits, self._began = [], now
-        self._seconds.clear()
+        self._fits = []
         done = step + 1
+        if self.evaluation.due(done):
+            with self.clock("eval"):
+                metrics |= self._evaluate(done)
+        metrics |= {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
+        self._seconds.clear()
         self.logs.rollouts(step, self.source.played, samples)
         self.logs.metrics(step, metrics)
         self.accelerator.log(metrics, step=step)
@@ -192,6 +197,15 @@ class Run:
         export(self.models.policy, self.chat.tokenizer, self.folder / "final")
         self.logs.curves()
         self.logs.write("manifest.json", self._manifest | {"status": "finished", "steps": self.recipe.train.max_steps})
+
+    def _evaluate(self, done: int) -> dict[str, float]:
+        """By the main process; the others wait. The best checkpoint is that of the first benchmark's best avg."""
+        metrics = self.evaluation(done) if self.accelerator.is_main_process else {}
+        self.accelerator.wait_for_everyone()
+        first = next((value for name, value in metrics.items() if "/avg@" in name), None)
+        if first is not None and (self._best is None or first > self._best[0]):
+            self._best = (first, done)
+        return metrics
 
     def _state(self) -> dict[str, Any]:
         return {
