@@ -94,6 +94,24 @@ def test_all_logits_are_never_in_memory() -> None:
     assert sizes.largest == rows * vocabulary * 4  # what it would be otherwise
 
 
+def test_the_backward_pass_finds_no_logits_kept_for_it() -> None:
+    # Pieces alone would not do: each keeps its log-softmax until the backward pass, all of them at once.
+    kept: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    rows, width, vocabulary = 64, 8, 4096
+    head = nn.Linear(width, vocabulary, bias=False)
+    hidden = torch.randn(rows, width, requires_grad=True)
+    targets = torch.randint(vocabulary, (rows,))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logprobs, _ = token_logprobs(hidden, head, targets, chunks=8)
+    assert sum(kept) < 4 * rows * vocabulary / 8
+    logprobs.sum().backward()
+
+
 def test_bfloat16_logits_are_widened_before_the_softmax() -> None:
     head = nn.Linear(3, 4, bias=False, dtype=torch.bfloat16)
     hidden = torch.randn(2, 3, dtype=torch.bfloat16)
