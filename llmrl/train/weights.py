@@ -138,9 +138,9 @@ def _where(model: Model, engine: Engine, token_ids: Sequence[int]) -> str:
 def _whole(parameters: Sequence[nn.Parameter], sharded: bool) -> Any:
     if not sharded:
         return nullcontext()
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
-    return GatheredParameters(list(parameters))
+    return deepspeed.zero.GatheredParameters(list(parameters))
 
 
 def _adapter(layer: Any) -> list[nn.Parameter]:

@@ -47,10 +47,9 @@ def test_a_constant_divisor_is_the_limit_that_answers_have(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*RECIPES, *LAUNCHES], ids=lambda p: str(p.relative_to(FOLDER)))
 def test_a_recipe_begins_by_saying_what_it_is(path: Path) -> None:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith("# ")
-    assert first.endswith(".")
-    assert max(map(len, path.read_text(encoding="utf-8").splitlines())) <= 120
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")  # `llmrl recipes` shows it
+    assert max(map(len, lines)) <= 120
 
 
 @pytest.mark.parametrize("path", LAUNCHES, ids=lambda p: p.stem)
