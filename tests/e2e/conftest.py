@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,7 @@ class Command:
 
 
 @pytest.fixture
-def llmrl(tmp_path: Path) -> Callable[..., Command]:
+def llmrl(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """Start the command line; whatever is left of it is killed after the test."""
     started: list[Command] = []
 
@@ -77,6 +77,6 @@ def llmrl(tmp_path: Path) -> Callable[..., Command]:
         started.append(Command(tmp_path / f"command-{len(started)}.log", arguments, launch))
         return started[-1]
 
-    yield start  # type: ignore[misc]
+    yield start
     for command in started:
         command.kill()
