@@ -34,7 +34,9 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> None:
     from rich.text import Text
 
     console = console or Console()
-    table = Table("check", "state", "found", "next", title="llmrl doctor", expand=True)
+    table = Table("check", "state", title="llmrl doctor")
+    for column in ("found", "next"):
+        table.add_column(column, overflow="fold")  # nothing of a path or a command is cut off
     for f in findings:
         table.add_row(f.name, Text(f.state, style=_COLOURS[f.state]), Text(f.detail), Text(f.next_step))
     console.print(table)

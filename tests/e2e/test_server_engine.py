@@ -231,6 +231,7 @@ class Stub:
 
     def __init__(self, *answers: tuple[int, dict[str, Any] | None]) -> None:
         self.answers, self.asked = list(answers), 0
+        self.orders: list[str] = []
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -239,6 +240,10 @@ class Stub:
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path != "/v1/completions":
+                    stub.orders.append(self.path)
+                    self.answer(200, {"success": True})
+                    return
                 status, choice = stub.answers[min(stub.asked, len(stub.answers) - 1)]
                 stub.asked += 1
                 self.answer(status, {"choices": [choice]})
@@ -313,6 +318,30 @@ def test_another_server_takes_over(stubbed: Callable[..., tuple[Stub, Remote]]) 
         assert broken.asked > 0
     finally:
         both.close()
+
+
+def test_ranks_that_share_servers_load_them_once(stubbed: Callable[..., tuple[Stub, Remote]], tmp_path: Path) -> None:
+    """Two processes load the same version: one push, and both know the version afterwards."""
+    stub, _ = stubbed((200, GOOD))
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import asyncio, torch, torch.distributed as dist\n"
+        "from llmrl.engines.server import Server\n"
+        "from llmrl.types import Sampling\n"
+        "dist.init_process_group('gloo')\n"
+        f"remote = Server(urls=[{stub.url!r}]).start('m', dtype='float32', seed=0, max_model_len=9,"
+        " stop_token_ids=[])\n"
+        "remote.load([('a', torch.zeros(2))], 5)\n"
+        "said = asyncio.run(remote.generate([1], Sampling()))\n"
+        "print(f'rank {dist.get_rank()} version {said.version}', flush=True)\n"
+        "remote.close()\n"
+        "dist.destroy_process_group()\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert sorted(done.stdout.split("\n"))[-2:] == ["rank 0 version 5", "rank 1 version 5"], done.stderr[-2000:]
+    assert stub.orders == ["/pause?mode=wait", "/collective_rpc", "/reset_prefix_cache", "/resume"]
 
 
 def test_nobody_there() -> None:

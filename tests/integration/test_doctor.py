@@ -87,10 +87,11 @@ def test_missing_programs_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_table_shows_states_and_the_exit_code_tells() -> None:
-    findings = [Finding("a", "ok", "[fine]"), Finding("b", "warn", "so so", "do it")]
+    findings = [Finding("a", "ok", "[fine]"), Finding("b", "warn", "z" * 90, "do it")]
     text = io.StringIO()
     doctor.show(findings, Console(file=text, width=100))
     assert "[fine]" in text.getvalue()
+    assert text.getvalue().count("z") == 90  # a long word is broken, not cut
     assert "1 ok, 1 warn, 0 fail" in text.getvalue()
     assert doctor.exit_code(findings) == 0
     assert doctor.exit_code([*findings, Finding("c", "fail", "broken", "mend it")]) == 1
