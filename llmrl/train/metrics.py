@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 
 from llmrl.grading import verdict_metrics
 from llmrl.train.models import Fit
@@ -15,17 +15,17 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
     episodes = [one for group in groups for one in group]
     scores = [one.score for one in episodes if one.score is not None]
     metrics = verdict_metrics(scores)
-    values = [score.value for score in scores if score.value is not None]
+    values = _values(episodes)
     if values:
-        spreads = [_spread([s.score.value for s in group if s.score and s.score.value is not None]) for group in groups]
+        spreads = [_spread(given) for group in groups if (given := _values(group))]
         metrics["reward"] = fmean(values)
-        metrics["reward_std"] = fmean(spreads)
+        metrics["reward_std"] = _spread(values)
         metrics["frac_reward_zero_std"] = fmean(spread < 1e-6 for spread in spreads)
     for part in sorted({name for score in scores for name in score.parts}):
         given = [value for score in scores if (value := score.parts.get(part)) is not None]
         if given:
             metrics[f"rewards/{part}/mean"] = fmean(given)
-            metrics[f"rewards/{part}/std"] = pstdev(given)
+            metrics[f"rewards/{part}/std"] = _spread(given)
     judged = [score.verdict == "correct" for score in scores if score.value is not None and score.verdict is not None]
     if judged:
         metrics["accuracy"] = fmean(judged)
@@ -66,5 +66,10 @@ def _extent(name: str, counts: Sequence[int]) -> dict[str, float]:
     }
 
 
+def _values(episodes: Sequence[Trajectory]) -> list[float]:
+    return [one.score.value for one in episodes if one.score is not None and one.score.value is not None]
+
+
 def _spread(values: Sequence[float]) -> float:
-    return pstdev(values) if values else 0.0
+    """The standard deviation, with Bessel's correction as TRL's; 0.0 of a single value."""
+    return stdev(values) if len(values) > 1 else 0.0

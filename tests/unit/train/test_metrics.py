@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from llmrl.train.metrics import fit_metrics, rollout_metrics
+from llmrl.train.models import Fit
+from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn
+
+PROBLEM = Problem(id="p", messages=[])
+
+
+def one(score: Score | None, tokens: int = 2, finish: Finish = "stop") -> Trajectory:
+    completion = Completion(token_ids=[1] * tokens, logprobs=[-1.0] * tokens, finish=finish, version=0)
+    turns = [Turn(prompt_ids=[1], completion=completion, text="")] if tokens else []
+    return Trajectory(problem=PROBLEM, turns=turns, status="done", score=score)
+
+
+def test_rewards_worked_by_hand() -> None:
+    groups = [
+        [one(Score(1.0, "correct")), one(Score(0.0, "wrong"))],
+        [one(Score(1.0, "correct")), one(Score(1.0, "correct"))],
+    ]
+    metrics = rollout_metrics(groups)
+    assert metrics["reward"] == 0.75
+    assert metrics["accuracy"] == 0.75
+    # Mean 3/4; squared distances 3/16 + 9/16 = 3/4, over 3, rooted.
+    assert metrics["reward_std"] == pytest.approx(0.5)
+    assert metrics["frac_reward_zero_std"] == 0.5, "the second group says nothing"
+    assert (metrics["verdict/correct_frac"], metrics["verdict/wrong_frac"]) == (0.75, 0.25)
+
+
+def test_what_could_not_be_scored_is_counted_and_never_averaged() -> None:
+    groups = [
+        [one(Score(1.0, "correct")), one(Score(None, "timeout"))],
+        [one(Score(None, "error")), one(Score(None, "error"))],
+        [one(Score(0.0, "wrong")), one(Score(1.0, "correct"))],
+    ]
+    metrics = rollout_metrics(groups)
+    assert metrics["reward"] == pytest.approx(2 / 3)
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["frac_reward_zero_std"] == 0.5, "of the two groups with any score"
+    assert metrics["verdict/timeout_frac"] == pytest.approx(1 / 6)
+    assert metrics["verdict/error_frac"] == pytest.approx(2 / 6)
+
+
+def test_a_step_without_any_score_has_no_reward() -> None:
+    metrics = rollout_metrics([[one(Score(None, "error"))], [one(None)]])
+    assert not {"reward", "reward_std", "accuracy", "frac_reward_zero_std"} & set(metrics)
+    assert metrics["verdict/error_frac"] == 1.0
+    assert rollout_metrics([]) == {}
+
+
+def test_a_reward_without_verdicts_has_no_accuracy() -> None:
+    metrics = rollout_metrics([[one(Score(0.25)), one(Score(0.75))]])
+    assert metrics["reward"] == 0.5
+    assert "accuracy" not in metrics
+
+
+def test_parts_are_averaged_over_those_who_have_them() -> None:
+    scores = [Score(1.0, parts={"numeric": 1.0, "format": 0.5}), Score(0.0, parts={"numeric": 0.0, "format": None})]
+    metrics = rollout_metrics([[one(score) for score in scores]])
+    assert metrics["rewards/numeric/mean"] == 0.5
+    assert metrics["rewards/numeric/std"] == pytest.approx(0.5**0.5)
+    assert (metrics["rewards/format/mean"], metrics["rewards/format/std"]) == (0.5, 0.0)
+
+
+def test_lengths_count_completions_and_tell_those_that_ended_apart() -> None:
+    metrics = rollout_metrics([[one(Score(0.0), 2), one(Score(0.0), 4), one(Score(0.0), 9, "length"), one(None, 0)]])
+    assert metrics["completions/mean_length"] == 5.0
+    assert (metrics["completions/min_length"], metrics["completions/max_length"]) == (2.0, 9.0)
+    assert metrics["completions/mean_terminated_length"] == 3.0
+    assert metrics["completions/max_terminated_length"] == 4.0
+    assert metrics["completions/clipped_ratio"] == pytest.approx(1 / 3)
+
+
+def test_updates_that_were_skipped_count_apart() -> None:
+    fits = [
+        Fit({"loss": 1.0, "kl": 0.5}, True, tokens=60, slots=80),
+        Fit({"loss": float("nan")}, False, tokens=10, slots=10),
+        Fit({"loss": 3.0}, True, tokens=20, slots=30),
+    ]
+    metrics = fit_metrics(fits)
+    assert (metrics["loss"], metrics["kl"], metrics["updates/skipped"]) == (2.0, 0.5, 1.0)
+    assert metrics["perf/padding_fraction"] == pytest.approx(1 - 90 / 120)
+    assert fit_metrics([]) == {}
