@@ -42,7 +42,16 @@ def _single(value: Value) -> Value:
 
 
 def _same_words(gold: Value, answer: Value) -> bool:
-    return isinstance(gold, Words) and isinstance(answer, Words) and bool(gold.plain) and gold.plain == answer.plain
+    left, right = _word(gold), _word(answer)
+    return bool(left) and left == right
+
+
+def _word(value: Value) -> str:
+    """Words as they compare, or the letter that a lone capital is; else nothing."""
+    if isinstance(value, Words):
+        return value.plain
+    letter = isinstance(value, Number) and value.tree.is_Symbol and str(value.tree)
+    return letter.lower() if letter and re.fullmatch("[A-Z]", letter) else ""
 
 
 def same_text(gold: str, answer: str) -> bool:
@@ -189,7 +198,7 @@ def _related(gold: Value, answer: Value) -> bool:
     if isinstance(gold, Relation) and isinstance(answer, Relation) and same_relation(gold, answer, equal):
         return True
     left, right = region(gold), region(answer)
-    if left is not None and right is not None:
+    if left is not None and right is not None and not (_relational(left) or _relational(right)):
         return equal(left, right)
     gold, answer = _spread(gold), _spread(answer)
     if isinstance(gold, Items) and isinstance(answer, Items) and _relational(gold) and _relational(answer):

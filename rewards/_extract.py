@@ -88,12 +88,20 @@ def _content(text: str, match: re.Match[str]) -> tuple[int, int, str] | None:
         return (match.start(), token.end(), token[1]) if token else None
     depth = 0
     for end in range(start, len(text)):
-        if text[end] in "{}" and text[end - 1] != "\\":
+        if text[end] in "{}" and _unescaped(text, end):
             depth += 1 if text[end] == "{" else -1
             if depth == 0:
                 return match.start(), end + 1, text[start + 1 : end]
     rest = re.split(r"\$|\\\]|\\\)|\n", text[start + 1 :])[0]
     return match.start(), start + 1 + len(rest), rest
+
+
+def _unescaped(text: str, place: int) -> bool:
+    """Whether an even number of backslashes stands before a place: `\\\\}` closes a group, `\\}` does not."""
+    start = place
+    while text[start - 1 : start] == "\\":
+        start -= 1
+    return (place - start) % 2 == 0
 
 
 def _stated(rest: str) -> str:

@@ -46,6 +46,11 @@ SAME = [  # what has several spellings in LaTeX
     (r"\\begin\{[bpvBV]?matrix\}|\\begin\{(?:small)?matrix\}|\\begin\{array\}\s*(?:\{[^{}]*\})?", r"\\begin{matrix}"),
     (r"\\end\{[bpvBV]?matrix\}|\\end\{(?:small)?matrix\}|\\end\{array\}", r"\\end{matrix}"),
     (r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\\frac{(\1)!}{(\2)!((\1)-(\2))!}"),
+    (r"\{\s*([^{}]*?)\s*\\choose\s*([^{}]*?)\s*\}", r"\\frac{(\1)!}{(\2)!((\1)-(\2))!}"),
+    (r"(?<=\d)(?:\s*\^\s*\{?\s*(?:\\(?:text|mathrm)\s*\{\s*)?)?(?:st|nd|rd|th)(?![a-zA-Z])\s*\}{0,2}", ""),
+    (r"\\over(?:line|rightarrow|leftrightarrow)\s*\{\s*([A-Z]{1,3})\s*\}", r"\1"),
+    (r"\\lg(?![a-zA-Z])", r"\\log"),
+    (r"(?<![\w.])(\d+)\s+to\s+(\d+)(?![\w.])", r"\1:\2"),
     (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])|\\textdegree", r"^\\circ "),
     (r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|vec|hat|mathcal|displaylimits)\s*\{([^{}]*)\}", r"{\1}"),
     (r"\\implies|\\Rightarrow|\\Longrightarrow|\\therefore|\\because", " "),
@@ -68,6 +73,7 @@ PLAIN = [  # how people write without LaTeX
 
 def clean(text: str) -> str:
     """The same answer in the one spelling."""
+    text = re.sub(r"^[\s*`]+|[\s*`]+$", "", text)
     for sign, latex in UNICODE.items():
         text = text.replace(sign, latex)
     text = re.sub(

@@ -27,6 +27,7 @@ AND = re.compile(
 )
 THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)|(?<![\d.,}])\d{1,3}(?: \d{3})+(?! ?\d)")
 COMMA = re.compile(r"[,;]|\\\\")
+BUILDER = re.compile(r"[a-z]\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?[|:](?=.*[<>=\\])")
 CUP = re.compile(r"\\(?:cup|setminus)(?![a-zA-Z])|(?<=[)\]])\s*-\s*(?=\\\{)")
 
 
@@ -162,6 +163,8 @@ def _listed(text: str) -> Value:
     text = items[0]
     if text.startswith("\\{") and text.endswith("\\}") and closing(text, 1) == len(text) - 1:
         inner = text[2:-2].strip()
+        if builder := BUILDER.match(inner):
+            return value(inner[builder.end() :])
         return Items(_elements(inner), "{", "}") if inner else words(r"\emptyset")
     if text[0] in "([" and closing(text, 0) == len(text) - 1:
         if len(split(text[1:-1], COMMA)[0]) > 1:
@@ -201,6 +204,8 @@ def _related(text: str) -> Value:
         return value(texts[1])
     if any(sign in ("\\equiv", "\\sim", "\\cong", "\\in") for sign in signs):
         return Words(text)
+    if signs in (["<"], ["\\le"]) and (inside := re.fullmatch(r"\|\s*([a-z])\s*\|", texts[0])):
+        texts, signs = [f"-({texts[1]})", inside[1], texts[1]], signs * 2
     if len(signs) > 1 and set(signs) == {"="}:
         texts, signs = [texts[0], texts[-1]], ["="]
     return _each_sign(texts, signs)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|texttt|emph|textsf)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
-LONE = re.compile(r"(?:option|choice)\s*([A-Ja-j])|([A-J])", re.IGNORECASE)
+LONE = re.compile(r"(?i:option|choice)\s*([A-Ja-j])|([A-J])")
 SAME = {
     "no solution": r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|values?|roots?)|none"
     r"|(?:the )?empty set|\\emptyset|\\\{\s*\\\}",
@@ -73,6 +73,11 @@ def words(text: str) -> Words | None:
     if re.fullmatch(r"\d{1,2}(?::\d\d)?\s*[apAP]\.?\s?[mM]\.?", bare):  # a time of day
         return Words(bare)
     letters = re.fullmatch(r"[A-Za-z][A-Za-z'\- ]*[A-Za-z.]", bare)
-    if letters and len(bare) >= 3 and not re.search(r"\b(?:and|or)\b", bare) and bare.lower() not in COUNT:
+    if (
+        letters
+        and (len(bare) >= 3 or bare.lower() == "no")
+        and not re.search(r"\b(?:and|or)\b", bare)
+        and bare.lower() not in COUNT
+    ):
         return Words(bare)
     return None

@@ -37,7 +37,7 @@ def test_bare(category: str) -> None:
     assert misses([(r["gold"], r["candidate"], r["label"]) for r in ROWS if r["category"] == category]) == []
 
 
-@pytest.mark.parametrize("category", [name for name in CATEGORIES if name != "response"])
+@pytest.mark.parametrize("category", [name for name in CATEGORIES if name not in ("response", "boxes")])
 def test_wrapped(category: str) -> None:
     rows = [
         (f"${r['gold']}$" if "\\$" not in r["gold"] else r["gold"], f"So \\boxed{{{r['candidate']}}}.", r["label"])
@@ -115,6 +115,11 @@ def test_hostile_text_is_decided_soon() -> None:
     ]:
         assert grade("4", text).value == 0.0
     assert time.monotonic() - start < 10.0
+
+
+def test_nested_relations_are_decided() -> None:
+    assert grade(r"(-\infty,1) \cup (2,3)", r"\boxed{(-\infty, a=1) \cup (2,3)}").verdict == "wrong"
+    assert grade(r"(0,1)", r"\boxed{(x=0, 1)}").verdict == "wrong"
 
 
 def test_in_a_thread() -> None:
