@@ -15,16 +15,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Literal, Self
 
 from llmrl.errors import RewardError
+from llmrl.worker import KEPT
 
 START_S = 120.0  # for a process to start and to import what a function needs; not part of an item's time
 RECYCLE = 5000  # items a worker takes before a fresh one replaces it: symbolic algebra caches grow
 CLOSED = "the grading pool is closed: nothing more can be graded with it"
-KEPT = 16  # functions a worker holds loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ class _Worker:
         self.connection, theirs = Pipe()
         code = (
             f"import sys; sys.path[:] = {sys.path!r}\n"
-            f"from llmrl.pool import serve; serve({theirs.fileno()}, {state.memory_mb})"
+            f"from llmrl.worker import serve; serve({theirs.fileno()}, {state.memory_mb})"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -259,52 +258,3 @@ def _dumps(value: Any, name: str) -> bytes:
 def _environment(mine: Mapping[str, str]) -> dict[str, str]:
     """A grader uses one core and no accelerator: those belong to the engine and the trainer."""
     return {**mine, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
-def serve(fd: int, memory_mb: int) -> None:
-    """The worker's main function: answer on the connection `fd` until the other end is closed."""
-    import resource
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the parent, which then closes this one
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
-    connection = Connection(fd)
-    functions: dict[bytes, Callable[..., Any]] = {}
-    _reply(connection, ("value", None, ""))
-    while True:
-        try:
-            message = pickle.loads(connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
-            return
-        try:
-            if message[0] == "load":
-                _load(functions, message[1])
-                answer = None
-            else:
-                # if the parent is gone nobody kills an endless item: the kernel does, whoever holds the interpreter
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
-                signal.setitimer(signal.ITIMER_REAL, message[3] + 5.0)
-                answer = functions[message[1]](*pickle.loads(message[2]))
-        except Exception as error:
-            _reply(connection, ("raised", None, f"{type(error).__name__}: {error}"))
-        else:
-            _reply(connection, ("value", answer, ""))
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-
-
-def _load(functions: dict[bytes, Callable[..., Any]], pickled: bytes) -> None:
-    function = pickle.loads(pickled)
-    if hasattr(function, "warm_up"):
-        function.warm_up()
-    functions[pickled] = function
-    if len(functions) > KEPT:
-        del functions[next(iter(functions))]
-
-
-def _reply(connection: Connection, answer: tuple[Any, Any, str]) -> None:
-    try:
-        message = pickle.dumps(answer)
-    except Exception as error:
-        message = pickle.dumps(("raised", None, f"returned what cannot be pickled: {error}"))
-    with contextlib.suppress(BrokenPipeError):  # the parent closed; the next read ends this process
-        connection.send_bytes(message)

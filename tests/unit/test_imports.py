@@ -27,6 +27,8 @@ LAYERS = {
     "llmrl.aio": 2,
     "llmrl.grading": 2,
     "llmrl.pool": 2,
+    "llmrl.worker": 2,
+    "llmrl.functions": 2,
     "llmrl.sandbox": 2,
     "llmrl.algorithms": 3,
     "llmrl.engines": 3,
