@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -129,6 +130,8 @@ class Remote:
             self._loop.close()
         for server in self._running:
             server.child.stop()
+            if self._options.log_dir is None and server.child.log:
+                shutil.rmtree(server.child.log.parent, ignore_errors=True)
 
     def _room(self, token_ids: Sequence[int]) -> int:
         """How many tokens may follow."""

@@ -30,7 +30,7 @@ class Server:
     timeout_s: float = 600.0  # of one completion, retries included, and of one change of weights
     retries: int = 3  # after a lost connection or a 5xx answer, on another server where there is one
     start_timeout_s: float = 300.0
-    log_dir: str | None = None  # for server-0.log, ...; None: a temporary folder
+    log_dir: str | None = None  # for server-0.log, ...; None: a temporary folder, removed by close
     enforce_eager: bool | None = None  # None: eager on a CPU, where compiling costs 45 s, compiled on a GPU
     gpu_memory_utilization: float = 0.9
     tensor_parallel_size: int = 1

@@ -195,6 +195,20 @@ def test_a_server_that_fails_to_start_is_quoted(tmp_path: Path) -> None:
         start(tmp_path / "nothing-here", log_dir=str(tmp_path))
 
 
+def test_close_ends_the_servers_and_removes_their_temporary_log(tiny_model_dir: Path) -> None:
+    engine = start(tiny_model_dir)
+    log, running = engine._running[0].child.log, [p for p in psutil.Process().children(recursive=True) if serves(p)]
+    assert log is not None
+    assert log.exists()
+    assert running
+    engine.close()
+    engine.close()
+    assert not log.parent.exists()
+    assert not psutil.wait_procs(running, timeout=5)[1]
+    with pytest.raises(EngineError, match="closed"):
+        sample(engine)
+
+
 def test_servers_die_with_a_killed_parent(tiny_model_dir: Path, tmp_path: Path) -> None:
     """SIGKILL to the trainer, while its server is still loading, leaves no process behind."""
     code = (
@@ -214,7 +228,7 @@ def test_servers_die_with_a_killed_parent(tiny_model_dir: Path, tmp_path: Path) 
 
 
 def serves(process: psutil.Process) -> bool:
-    return any("api_server" in part for part in process.cmdline())
+    return process.status() != psutil.STATUS_ZOMBIE and any("api_server" in part for part in process.cmdline())
 
 
 def wait_for(found: Callable[[], Any], limit_s: float) -> Any:
