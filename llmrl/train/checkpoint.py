@@ -9,10 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from llmrl.errors import CheckpointError
 from llmrl.train.models import Model
 from llmrl.train.network import plain_model
 from llmrl.train.weights import named_weights
+
+_FAILED = (OSError, RuntimeError, SafetensorError)
+"""What a failed write raises: Python's, torch's and safetensors' own."""
 
 
 class Checkpoints:
@@ -53,10 +58,10 @@ class Checkpoints:
                 partial.rename(done)
                 _sync_folder(self._folder)
                 self._prune(state.get("best_step"))
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        except _FAILED as error:
             raise CheckpointError(
-                f"{done}: the checkpoint was not written: {error}; the last complete one is {self.latest() or 'none'}. "
-                "Make room or choose another train.output_dir, then start again: the run resumes there"
+                f"{done}: the checkpoint was not written: {_first_line(error)}; the last complete one is "
+                f"{self.latest() or 'none'}. Make room, then start again with --resume"
             ) from error
         self._accelerator.wait_for_everyone()
         return done
@@ -67,20 +72,24 @@ class Checkpoints:
         Raises:
             CheckpointError: files are missing or do not fit this recipe or this number of processes.
         """
+        from accelerate.utils import load
+
         try:
             state: dict[str, Any] = json.loads((checkpoint / "run.json").read_text(encoding="utf-8"))
-            processes = state.get("processes", self._accelerator.num_processes)
+            processes = state["processes"]
             if processes != self._accelerator.num_processes:
                 raise CheckpointError(
                     f"{checkpoint}: written by {processes} processes, this run has {self._accelerator.num_processes}; "
                     "launch as many, or start a new run from its exported model"
                 )
             self._accelerator.load_state(str(checkpoint))
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            if isinstance(error, CheckpointError):
-                raise
+            load(checkpoint / f"random_states_{self._accelerator.process_index}.pkl")  # load_state hides its failure
+        except CheckpointError:
+            raise
+        except Exception as error:  # torch, pickle, zipfile, json and safetensors each have errors of their own
             raise CheckpointError(
-                f"{checkpoint}: cannot be resumed from: {error}; remove this folder to use the one before"
+                f"{checkpoint}: cannot be resumed from: {type(error).__name__}: {_first_line(error)}; remove this "
+                "folder to go on from the checkpoint before it, or from the beginning if there is none"
             ) from error
         return state
 
@@ -118,8 +127,10 @@ def export(model: Model, tokenizer: Any, folder: Path) -> None:
         _sync(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
-    except OSError as error:
-        raise CheckpointError(f"{folder}: the model was not written: {error}; make room and export again") from error
+    except _FAILED as error:
+        raise CheckpointError(
+            f"{folder}: the model was not written: {_first_line(error)}; make room, then start again with --resume"
+        ) from error
     finally:
         model.accelerator.wait_for_everyone()
 
@@ -139,3 +150,7 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,211 @@
+"""Checkpoints: what a kill, a full disk, a broken file or another recipe does to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from llmrl.errors import CheckpointError, RecipeError
+from llmrl.recipe import Recipe, parse
+from llmrl.train.checkpoint import Checkpoints, export
+from llmrl.train.loop import train
+from llmrl.train.models import Model, Models
+from llmrl.train.parallel import accelerator
+from llmrl.train.run import Run
+
+STATE = {"processes": 1, "source": {"position": 3}, "nonfinite": 0, "best": None, "best_step": None}
+Saved = tuple[Callable[[int], Checkpoints], Model]
+
+
+def recipe(model: Path, out: Path, **train_options: Any) -> Recipe:
+    return parse(
+        {
+            "model": {"policy": str(model)},
+            "data": {"name": "arithmetic", "high": 3},
+            "reward": {"name": "numeric"},
+            "algorithm": {"name": "grpo"},
+            "engine": {"name": "hf"},
+            "rollout": {
+                "num_generations": 2,
+                "prompts_per_step": 1,
+                "max_completion_length": 4,
+                "max_prompt_length": 32,
+                "reward_workers": 1,
+            },
+            "train": {"max_steps": 2, "save_steps": 1, "output_dir": str(out), "report_to": "none", **train_options},
+        }
+    )
+
+
+@pytest.fixture
+def saved(tiny_model_dir: Path, tmp_path: Path) -> Saved:
+    """Checkpoints that keep so many, and the model that they hold."""
+    made = recipe(tiny_model_dir, tmp_path)
+    processes = accelerator(made.train)
+    policy = Models(made, processes, frozenset()).policy
+    return lambda keep: Checkpoints(tmp_path / "checkpoints", processes, keep), policy
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def test_restore_puts_everything_back(saved: Saved, tmp_path: Path) -> None:
+    keep, policy = saved
+    before = {name: value.clone() for name, value in policy.net.state_dict().items()}
+    torch.manual_seed(7)
+    path = keep(2).save(1, STATE)
+    drawn = torch.rand(3)
+    with torch.no_grad():
+        for parameter in policy.net.parameters():
+            parameter.add_(1.0)
+    assert keep(2).restore(path) == {"step": 1, **STATE}
+    assert all(torch.equal(value, before[name]) for name, value in policy.net.state_dict().items())
+    assert torch.equal(torch.rand(3), drawn), "the generators go on where they were"
+
+
+def test_the_newest_and_the_best_are_kept(saved: Saved, tmp_path: Path) -> None:
+    checkpoints = saved[0](2)
+    (tmp_path / "checkpoints" / "step-000009.partial").mkdir(parents=True)  # of a run that was killed
+    for step in range(1, 6):
+        checkpoints.save(step, STATE | {"best_step": 2 if step > 1 else None})
+    assert names(tmp_path) == ["step-000002", "step-000004", "step-000005"]
+    assert checkpoints.latest() == tmp_path / "checkpoints" / "step-000005"
+    checkpoints.save(6, STATE | {"best_step": 6})
+    assert names(tmp_path) == ["step-000005", "step-000006"], "the old best is one of many now"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from llmrl.train import checkpoint
+from llmrl.train.models import Models
+from llmrl.train.parallel import accelerator
+from llmrl.recipe import read
+
+made = read(sys.argv[1])
+processes = accelerator(made.train)
+models = Models(made, processes, frozenset())
+checkpoints = checkpoint.Checkpoints(Path(sys.argv[2]), processes, 2)
+state = {"processes": 1, "source": {}, "nonfinite": 0, "best": None, "best_step": None}
+checkpoints.save(1, state)
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[3] == "rename":
+    Path.rename = kill
+else:
+    checkpoint._sync = kill
+checkpoints.save(2, state)
+"""
+
+
+@pytest.mark.parametrize("moment", ["sync", "rename"])
+def test_a_kill_during_a_save_leaves_the_last_one_in_force(
+    saved: Saved, tiny_model_dir: Path, tmp_path: Path, moment: str
+) -> None:
+    import yaml
+
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe(tiny_model_dir, tmp_path).as_dict()))
+    arguments = [str(tmp_path / "mine.yaml"), str(tmp_path / "checkpoints"), moment]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert names(tmp_path) == ["step-000001", "step-000002.partial"]
+    checkpoints = saved[0](2)
+    latest = checkpoints.latest()
+    assert latest == tmp_path / "checkpoints" / "step-000001"
+    assert checkpoints.restore(latest)["step"] == 1
+    checkpoints.save(2, STATE)
+    assert names(tmp_path) == ["step-000001", "step-000002"], "what the kill left is swept up"
+
+
+@pytest.mark.parametrize("broken", ["model.safetensors", "optimizer.bin", "random_states_0.pkl", "run.json"])
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_broken_checkpoint_says_what_to_do(saved: Saved, broken: str, how: str) -> None:
+    checkpoints = saved[0](2)
+    path = checkpoints.save(1, STATE)
+    if how == "gone":
+        (path / broken).unlink()
+    else:
+        (path / broken).write_bytes((path / broken).read_bytes()[:40])
+    with pytest.raises(CheckpointError, match=r"step-000001: cannot be resumed from: .*; remove this folder to go on"):
+        checkpoints.restore(path)
+
+
+def test_another_number_of_processes_is_refused(saved: Saved) -> None:
+    checkpoints = saved[0](2)
+    path = checkpoints.save(1, STATE | {"processes": 4})
+    with pytest.raises(CheckpointError, match=r"step-000001: written by 4 processes, this run has 1; launch as many"):
+        checkpoints.restore(path)
+
+
+def test_a_folder_in_the_way(saved: Saved, tmp_path: Path) -> None:
+    keep, policy = saved
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(
+        CheckpointError, match=r"step-000001: the checkpoint was not written: .*last complete one is none"
+    ):
+        keep(2).save(1, STATE)
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(CheckpointError, match=r"taken/final: the model was not written: "):
+        export(policy, None, tmp_path / "taken" / "final")
+
+
+# A run's folder
+
+
+def test_a_folder_in_use_is_resumed_or_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
+    made = recipe(tiny_model_dir, tmp_path)
+    with Run(made, name="one") as run:
+        train(run)
+    folder = tmp_path / "one"
+    assert names(folder) == ["step-000001", "step-000002"]
+
+    with pytest.raises(
+        CheckpointError, match=r"one already holds a run; add --resume .* choose another train.run_name"
+    ):
+        Run(made, name="one")
+
+    other = replace(
+        made,
+        train=replace(made.train, learning_rate=0.5, max_steps=3),
+        data={"name": "arithmetic", "high": 4},
+        algorithm={"name": "grpo", "beta": 0.1},
+    )
+    with pytest.raises(RecipeError, match=r"changed: algorithm.beta, data.high, train.learning_rate. Choose another"):
+        Run(other, resume=True, name="one")
+
+    longer = replace(made, train=replace(made.train, max_steps=3))
+    with Run(longer, resume=True, name="one") as run:
+        assert run.start == 2, "a longer run is the same run"
+        train(run)
+    lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [0, 1, 2]
+    assert names(folder) == ["step-000002", "step-000003"]
+
+
+def test_a_run_that_never_saved_begins_again(tiny_model_dir: Path, tmp_path: Path) -> None:
+    made = recipe(tiny_model_dir, tmp_path, max_steps=1, save_steps=0)
+    with Run(made, name="one") as run:
+        run.begin()
+        run.source.next(0)
+    with Run(made, resume=True, name="one") as run:
+        assert run.start == 0
+        assert run.source.state() == {"position": 0}
