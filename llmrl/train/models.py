@@ -86,6 +86,7 @@ class Model:
         `adapters=False` asks the model below the LoRA adapters.
         """
         found: list[tuple[int, list[float]]] = []
+        self.module.eval()  # LoRA may have dropout
         with torch.no_grad(), nullcontext() if adapters else self.net.model.disable_adapter():  # type: ignore[operator]
             for indices, batch, chunks in self._micro_batches(rows, [[i] for i in range(len(rows))]):
                 logprobs = self._forward(batch, chunks).logprobs

@@ -77,8 +77,12 @@ def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = F
             attn_implementation=options.attn_implementation,
             trust_remote_code=options.trust_remote_code,
         )
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"model.policy: {options.policy} does not load: {error}") from error
+    except Exception as error:  # configurations, weights and remote code fail in many ways
+        reason = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(
+            f"model.policy: {options.policy} does not load: {type(error).__name__}: {reason}; expected the folder or "
+            "the hub name of a causal language model"
+        ) from error
     _still(model)
     if checkpointing and trained:
         model.gradient_checkpointing_enable({"use_reentrant": False})

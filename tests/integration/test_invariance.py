@@ -174,7 +174,8 @@ def test_a_masked_token_cannot_matter(models: Callable[..., Models]) -> None:
         return [value if on else 7.0 for value, on in zip(column, row.action_mask, strict=True)]
 
     named = ("sampled_logprobs", "old_logprobs", "ref_logprobs", "advantages")
-    loud = [replace(row, **{name: everywhere(getattr(row, name), row) for name in named}) for row in rows]
+    columns = [{name: everywhere(getattr(row, name), row) for name in named} for row in rows]
+    loud = [replace(row, **changed) for row, changed in zip(rows, columns, strict=True)]  # type: ignore[arg-type]
     assert error(gradient(found, loud, algorithm), whole) == 0.0
 
     tail = [replace(row, token_ids=[*row.token_ids[:-3], 9, 8, 7]) for row in rows]
