@@ -55,10 +55,10 @@ def train(
     from llmrl import recipe as recipes
 
     made = recipes.read(recipe, [*(overrides or ()), *context.args])
+    recipes.check(made, str(recipe))
     if dry_run:
         import yaml
 
-        recipes.check(made, str(recipe))
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return
     from llmrl.train.loop import train as take_steps

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast, get_args
 
-from llmrl.errors import RewardError
+from llmrl.errors import LlmrlError, RewardError
 from llmrl.functions import FunctionReward, Timed, TrainerState, name_of, parameters_of
 from llmrl.pool import Outcome
 from llmrl.pool import Pool as _Processes
@@ -83,7 +83,13 @@ class GroupReward(Timed):
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         start = time.monotonic()
-        scores = await self.reward.score(group)
+        try:
+            scores = await self.reward.score(group)
+        except LlmrlError:
+            raise
+        except Exception as error:  # somebody else's code: what it could not score is counted, as of a verifier
+            said = f"{self.name} raised {type(error).__name__}: {error}"
+            scores = [Score(None, "error", reason=f"problem {one.problem.id}: {said}") for one in group]
         self.seconds += [(time.monotonic() - start) / max(len(group), 1)] * len(group)
         return scores
 

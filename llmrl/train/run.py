@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import yaml
 
 from llmrl import plugins
 from llmrl.chat import Chat, load_tokenizer
-from llmrl.errors import CheckpointError, RecipeError, TrainingError
+from llmrl.errors import CheckpointError, LlmrlError, RecipeError, TrainingError
 from llmrl.grading import Pool, latency_metrics, lift
 from llmrl.recipe import Recipe
 from llmrl.rollout import Player
@@ -46,14 +46,15 @@ class Run:
         reward = plugins.build("reward", recipe.reward, "reward")
         problems = list(plugins.build("data", recipe.data, "data").problems())
         options = recipe.rollout
-        tokenizer = load_tokenizer(recipe.model.policy)
+        model = recipe.model
+        tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
         self.chat = Chat(tokenizer, recipe.model.system_prompt, recipe.model.chat_template_kwargs)
         self.accelerator = accelerator(recipe.train, str(self.folder))
         main, ranks = self.accelerator.is_main_process, self.accelerator.num_processes
         self.logs = Logs(self.folder, main, options.log_completions)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.accelerator, recipe.train.save_total_limit)
         resumed = self._claim(resume)
-        self._closing: list[Callable[[], None]] = []
+        self._closing = ExitStack()  # closes all, also where one of them fails to
         self._seconds: dict[str, float] = {}
         self._fits: list[Fit] = []
         self._nonfinite = 0
@@ -72,9 +73,9 @@ class Run:
                 ),
                 stop_token_ids=stops,
             )
-            self._closing.append(self.engine.close)
+            self._closing.callback(self.engine.close)
             pool = Pool(options.reward_workers, options.reward_timeout_s)
-            self._closing.append(pool.close)
+            self._closing.callback(pool.close)
             self.reward = lift(reward, pool)
             self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
             env = plugins.build("env", recipe.env, "env")
@@ -102,7 +103,8 @@ class Run:
             self.logs.write("manifest.json", self._manifest | {"status": "running", "start": self.start})
             if recipe.train.report_to != "none":
                 self.accelerator.init_trackers("llmrl")
-                self._closing += [tracker.finish for tracker in self.accelerator.trackers]
+                for tracker in self.accelerator.trackers:
+                    self._closing.callback(tracker.finish)
         except BaseException:
             self.close()
             raise
@@ -111,14 +113,17 @@ class Run:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, _trace: Any) -> None:
-        if error is not None:
-            self.logs.write("manifest.json", self._manifest | {"status": f"stopped: {type(error).__name__}: {error}"})
-        self.close()
+        try:
+            if error is not None:
+                with suppress(LlmrlError):  # a full disk, say: the error that stopped the run is the one to tell
+                    status = f"stopped: {type(error).__name__}: {error}"
+                    self.logs.write("manifest.json", self._manifest | {"status": status})
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Stop what the run started; safe to call twice."""
-        while self._closing:
-            self._closing.pop()()
+        self._closing.close()
 
     def begin(self) -> None:
         """Give the engine the policy's weights and prove that it has them."""
