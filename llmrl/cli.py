@@ -135,6 +135,18 @@ def serve(
     raise typer.Exit(code)
 
 
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out what starts vLLM and DeepSpeed.")] = False,
+) -> None:
+    """Look whether this machine is fit; exit code 1 where something fails."""
+    from llmrl.checks.doctor import diagnose, exit_code, show
+
+    findings = diagnose(quick)
+    show(findings)
+    raise typer.Exit(exit_code(findings))
+
+
 @data_app.command("check")
 def check_data(
     train: Annotated[str, typer.Argument(help="A dataset, a dataset/split, or a file.")],

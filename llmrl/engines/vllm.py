@@ -15,6 +15,7 @@ from llmrl.types import Completion, Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
+_CPU_BATCHED_TOKENS = 8192
 _RECEIVER = "llmrl.engines._worker.WeightReceiver"
 
 
@@ -64,7 +65,12 @@ class Vllm:
         }
         if self.block_size:
             options["block_size"] = self.block_size
-        if not on_cpu:
+        if on_cpu:
+            # A prompt cut in two makes vLLM turn a seeded generator back, which CPU generators cannot ("does not use
+            # offset"): prompts are taken whole.
+            options["enable_chunked_prefill"] = False
+            options["max_num_batched_tokens"] = max(max_model_len, _CPU_BATCHED_TOKENS)
+        else:
             options["gpu_memory_utilization"] = self.gpu_memory_utilization
             options["enable_sleep_mode"] = self.enable_sleep_mode
         try:
