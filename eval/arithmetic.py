@@ -1,11 +1,11 @@
-"""Held-out sums of two numbers below 100, 500 problems."""
+"""Held-out sums of two numbers of two digits, 500 problems."""
 
 from llmrl.protocols import Benchmark
 from llmrl.types import Sampling
 
 plugin = Benchmark(
-    data={"name": "arithmetic", "split": "heldout", "count": 500},
+    data={"name": "arithmetic", "low": 10, "split": "heldout", "count": 500},
     reward={"name": "numeric"},
     sampling=Sampling(temperature=0.0, max_tokens=32),
-    about="Held-out sums of two numbers below 100, 500 problems",
+    about="Held-out sums of two numbers of two digits, 500 problems",
 )

@@ -165,6 +165,20 @@ def check_data(
         raise typer.Exit(1)
 
 
+@app.command()
+def demo(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Of recipes/demo.yaml: train.max_steps=100")] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights, the problems and the samples.")] = 0,
+    out: Annotated[Path, typer.Option(help="A folder; one that an earlier demo made is replaced.")] = Path("runs/demo"),
+    target: Annotated[float, typer.Option(help="Accuracy that ends fine-tuning, 0 to 1.")] = 0.4,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
+) -> None:
+    """Make a small model from nothing, and watch reinforcement learning make it better."""
+    from llmrl.demo import run
+
+    run(seed, quiet, out, target, overrides or ())
+
+
 @app.command("recipes")
 def list_recipes() -> None:
     """The recipes that ship, one path a line with its first comment."""
