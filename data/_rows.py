@@ -170,10 +170,11 @@ def _json(path: Path) -> Iterator[Row]:
 
 def _object(line: str, where: str) -> Mapping[str, Any]:
     try:
-        values = json.loads(line)
+        values = json.loads(line.rstrip())
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{where}: not JSON: {error.msg} at column {error.colno}; found {line.strip()[:60]!r}"
+            f"{where}: not JSON: {error.msg} at column {error.colno}; found {line.strip()[:60]!r}; mend or remove "
+            "the line"
         ) from None
     if not isinstance(values, dict):
         raise DataError(f"{where}: expected a JSON object, found {type(values).__name__}")

@@ -125,7 +125,10 @@ def _reach(row: Row, column: str, missing_ok: bool = False) -> Any:
         for key in column.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
     if value is None and not missing_ok:
-        raise DataError(f"{row.where}: no column {column!r}; found {', '.join(row.values) or 'none'}")
+        raise DataError(
+            f"{row.where}: no column {column!r}; found {', '.join(row.values) or 'none'}; every row must have it, or "
+            "name another with prompt_column or answer_column"
+        )
     return value
 
 

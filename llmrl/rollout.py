@@ -126,11 +126,15 @@ def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
     """
     failed = [one for one in played if one.score is None or one.score.value is None]
     if played and len(failed) > allowed * len(played):
-        score = failed[0].score
+        first, score = failed[0], failed[0].score
+        place = f"problem {first.problem.id}: "
+        verdict, reason = (score.verdict, score.reason) if score else ("no score", first.reason)
+        slow = ", raise rollout.reward_timeout_s" if verdict == "timeout" else ""
         raise RewardError(
             f"{len(failed)} of {len(played)} episodes could not be scored, above rollout.max_error_share {allowed:g}; "
-            f"the first: problem {failed[0].problem.id}: {score.verdict if score else 'no score'}: "
-            f"{score.reason if score else failed[0].reason}"
+            f"the first: {place}{verdict}: {reason.removeprefix(place)}. Mend the "
+            f"{'environment' if first.status == 'error' else 'reward'}{slow}, or raise rollout.max_error_share to "
+            "learn from the others"
         )
 
 
