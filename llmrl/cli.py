@@ -67,7 +67,7 @@ def train(
 
     with (
         Progress(made.train.max_steps, quiet=quiet) as progress,
-        Run(made, resume=resume, name=recipe.stem, on_step=progress.step) as run,
+        Run(made, resume=resume, name=recipe.stem, on_step=progress.step, on_sample=progress.sample) as run,
     ):
         take_steps(run)
     if run.accelerator.is_main_process:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from llmrl.grading import Lifted, Pool, lift
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Engine
 from llmrl.recipe import Recipe
+
+OnSample = Callable[[str, int, int], None]  # benchmark, answers so far, answers in all
 
 
 class Evaluation:
@@ -35,11 +39,13 @@ class Evaluation:
         """Whether it is time, after `done` steps."""
         return bool(self._every) and (done % self._every == 0 or done == self._last)
 
-    def __call__(self, done: int) -> dict[str, float]:
+    def __call__(self, done: int, on_sample: OnSample) -> dict[str, float]:
         """`eval/<benchmark>/<measure>`; every answer is kept in `eval/step-<done>/`."""
         metrics: dict[str, float] = {}
         for name, reward in self._rewards.items():
             out = self._folder / f"step-{done:06d}"
-            result: dict[str, Any] = wait(evaluate(name, self._player, reward, out, self._plan))
+            result: dict[str, Any] = wait(
+                evaluate(name, self._player, reward, out, self._plan, on_sample=partial(on_sample, name))
+            )
             metrics |= flat(name, result)
         return metrics

@@ -56,6 +56,13 @@ class Progress:
         remaining = "" if left is None else f"  left {left:.0f}s"
         print(f"{self._title} {step + 1}/{self._steps}  {numbers}{remaining}", flush=True)
 
+    def sample(self, benchmark: str, done: int, of: int) -> None:
+        """Show how far an evaluation is."""
+        if self._bar is not None:
+            self._bar.update(self._task, numbers=f"eval {benchmark} {done}/{of}")
+        elif done == of or done % max(1, of // 10) == 0:
+            print(f"{self._title} eval {benchmark} {done}/{of}", flush=True)
+
 
 def describe(metrics: Mapping[str, float]) -> str:
     """The few numbers that people watch."""

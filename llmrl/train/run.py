@@ -18,7 +18,7 @@ from llmrl.recipe import Recipe
 from llmrl.rollout import Player
 from llmrl.train import weights
 from llmrl.train.checkpoint import Checkpoints, export
-from llmrl.train.evaluation import Evaluation
+from llmrl.train.evaluation import Evaluation, OnSample, unseen
 from llmrl.train.logs import Logs
 from llmrl.train.manifest import manifest
 from llmrl.train.metrics import fit_metrics, rollout_metrics
@@ -36,11 +36,18 @@ class Run:
     """One run. Use as a context manager: engines, worker processes and trackers are stopped whatever happens."""
 
     def __init__(
-        self, recipe: Recipe, *, resume: bool = False, name: str = "run", on_step: OnStep | None = None
+        self,
+        recipe: Recipe,
+        *,
+        resume: bool = False,
+        name: str = "run",
+        on_step: OnStep | None = None,
+        on_sample: OnSample = unseen,
     ) -> None:
         self.recipe = recipe
         self.start = 0
         self._on_step = on_step
+        self._on_sample = on_sample
         self.folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
         self.algorithm = plugins.build("algorithm", recipe.algorithm, "algorithm")
         reward = plugins.build("reward", recipe.reward, "reward")
@@ -205,7 +212,7 @@ class Run:
 
     def _evaluate(self, done: int) -> dict[str, float]:
         """By the main process; the others wait. The best checkpoint is that of the first benchmark's best avg."""
-        metrics = self.evaluation(done) if self.accelerator.is_main_process else {}
+        metrics = self.evaluation(done, self._on_sample) if self.accelerator.is_main_process else {}
         self.accelerator.wait_for_everyone()
         first = next((value for name, value in metrics.items() if "/avg@" in name), None)
         if first is not None and (self._best is None or first > self._best[0]):
