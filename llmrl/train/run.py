@@ -235,13 +235,14 @@ class Run:
         self._best = tuple(state["best"]) if state["best"] else None
 
     def _claim(self, resume: bool) -> Path | None:
-        """The checkpoint to go on from, if the folder is ours to use.
+        """The checkpoint to go on from, if the folder is ours to use: free, or left before the first step was logged.
 
         Raises:
             CheckpointError: the folder holds a run and `resume` is off, or a run of another recipe.
         """
-        before = self.folder / "recipe.yaml"
-        if not before.exists():
+        before, log = self.folder / "recipe.yaml", self.folder / "metrics.jsonl"
+        begun = self.checkpoints.latest() is not None or (log.exists() and log.stat().st_size > 0)
+        if not before.exists() or not begun:
             return None
         if not resume:
             raise CheckpointError(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from llmrl.errors import CheckpointError, RecipeError
+from llmrl.errors import CheckpointError, DataError, RecipeError
 from llmrl.recipe import Recipe, parse
 from llmrl.train.checkpoint import Checkpoints, export
 from llmrl.train.loop import train
@@ -206,6 +206,19 @@ def test_a_run_that_never_saved_begins_again(tiny_model_dir: Path, tmp_path: Pat
     with Run(made, name="one") as run:
         run.begin()
         run.source.next(0)
+        run.logs.metrics(0, {})
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        Run(made, name="one")
     with Run(made, resume=True, name="one") as run:
         assert run.start == 0
         assert run.source.state() == {"position": 0}
+        assert (run.folder / "metrics.jsonl").read_text() == ""
+
+
+def test_a_run_that_never_took_a_step_leaves_its_folder_free(tiny_model_dir: Path, tmp_path: Path) -> None:
+    short = recipe(tiny_model_dir, tmp_path)
+    short = replace(short, rollout=replace(short.rollout, max_prompt_length=2))
+    with pytest.raises(DataError, match=r"rollout.max_prompt_length is 2"), Run(short, name="one") as run:
+        train(run)
+    with Run(recipe(tiny_model_dir, tmp_path), name="one") as run:
+        assert "max_prompt_length: 32" in (run.folder / "recipe.yaml").read_text(), "mended, and started again"
