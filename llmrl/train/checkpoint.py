@@ -60,7 +60,7 @@ class Checkpoints:
                 self._prune(state.get("best_step"))
         except _FAILED as error:
             raise CheckpointError(
-                f"{done}: the checkpoint was not written: {_first_line(error)}; the last complete one is "
+                f"{done}: the checkpoint was not written: {_with_room(error, done)}; the last complete one is "
                 f"{self.latest() or 'none'}. Make room, then start again with --resume"
             ) from error
         self._accelerator.wait_for_everyone()
@@ -129,7 +129,7 @@ def export(model: Model, tokenizer: Any, folder: Path) -> None:
         partial.rename(folder)
     except _FAILED as error:
         raise CheckpointError(
-            f"{folder}: the model was not written: {_first_line(error)}; make room, then start again with --resume"
+            f"{folder}: the model was not written: {_with_room(error, folder)}; make room, then start again with --resume"
         ) from error
     finally:
         model.accelerator.wait_for_everyone()
@@ -150,6 +150,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _with_room(error: Exception, path: Path) -> str:
+    """What was raised, and how full the disk is, which torch and safetensors do not say."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    return f"{_first_line(error)} ({shutil.disk_usage(there).free / 2**20:.1f} MiB are free there)"
 
 
 def _first_line(error: Exception) -> str:

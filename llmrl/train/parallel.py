@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
         os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
     from accelerate import Accelerator, InitProcessGroupKwargs
 
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a warning at every save of tied weights
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     made = Accelerator(
         mixed_precision="bf16" if options.bf16 else "no",

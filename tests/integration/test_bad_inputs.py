@@ -220,4 +220,4 @@ def test_a_full_disk(recipe: Path, small_disk: Path) -> None:
     message = done.stderr[done.stderr.rindex("llmrl: ") :]
     place = small_disk / "mine" / "checkpoints" / "step-000002"
     assert message.startswith(f"llmrl: {place}: the checkpoint was not written: ")
-    assert "the last complete one is none. Make room, then start again with --resume" in message
+    assert " MiB are free there); the last complete one is none. Make room, then start again with --resume" in message
