@@ -129,7 +129,8 @@ def export(model: Model, tokenizer: Any, folder: Path) -> None:
         partial.rename(folder)
     except _FAILED as error:
         raise CheckpointError(
-            f"{folder}: the model was not written: {_with_room(error, folder)}; make room, then start again with --resume"
+            f"{folder}: the model was not written: {_with_room(error, folder)}; make room, then start again with "
+            "--resume"
         ) from error
     finally:
         model.accelerator.wait_for_everyone()
