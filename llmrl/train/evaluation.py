@@ -20,6 +20,10 @@ from llmrl.recipe import Recipe
 OnSample = Callable[[str, int, int], None]  # benchmark, answers so far, answers in all
 
 
+def unseen(_benchmark: str, _done: int, _of: int) -> None:
+    """Nobody watches."""
+
+
 class Evaluation:
     """The recipe's benchmarks, asked of whatever weights the engine holds."""
 
@@ -39,7 +43,7 @@ class Evaluation:
         """Whether it is time, after `done` steps."""
         return bool(self._every) and (done % self._every == 0 or done == self._last)
 
-    def __call__(self, done: int, on_sample: OnSample) -> dict[str, float]:
+    def __call__(self, done: int, on_sample: OnSample = unseen) -> dict[str, float]:
         """`eval/<benchmark>/<measure>`; every answer is kept in `eval/step-<done>/`."""
         metrics: dict[str, float] = {}
         for name, reward in self._rewards.items():

@@ -22,23 +22,25 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     """
     wants_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
     on_cpu = not torch.cuda.is_available()
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
     if on_cpu and wants_deepspeed:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
+    elif on_cpu and expected > 1:
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # without it no process would talk to another, without a word
     from accelerate import Accelerator, InitProcessGroupKwargs
 
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a warning at every save of tied weights
-    expected = int(os.environ.get("WORLD_SIZE", "1"))
     made = Accelerator(
         mixed_precision="bf16" if options.bf16 else "no",
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if on_cpu and expected > 1 else [],
         log_with=None if options.report_to == "none" else options.report_to,
         project_dir=logging_dir,
     )
-    if made.num_processes != expected:
+    if made.num_processes != expected or (expected > 1 and made.distributed_type.value == "NO"):
         raise RecipeError(
-            f"{expected} processes were launched but each sees {made.num_processes}; on CPUs launch with "
-            "recipes/accelerate/cpu.yaml, or with zero2.yaml or zero3.yaml and DS_ACCELERATOR=cpu"
+            f"{expected} processes were launched but they do not see each other: {made.num_processes} of type "
+            f"{made.distributed_type.value}; launch with recipes/accelerate/ddp.yaml, zero2.yaml or zero3.yaml"
         )
     if wants_deepspeed and made.state.deepspeed_plugin is None:
         raise RecipeError(

@@ -68,15 +68,25 @@ class Command:
         self.process.wait(LIMIT_S)
 
 
-@pytest.fixture
-def llmrl(tmp_path: Path) -> Iterator[Callable[..., Command]]:
-    """Start the command line; whatever is left of it is killed after the test."""
+def _start(folder: Path) -> Iterator[Callable[..., Command]]:
     started: list[Command] = []
 
     def start(*arguments: str, launch: str | None = None) -> Command:
-        started.append(Command(tmp_path / f"command-{len(started)}.log", arguments, launch))
+        started.append(Command(folder / f"command-{len(started)}.log", arguments, launch))
         return started[-1]
 
     yield start
     for command in started:
         command.kill()
+
+
+@pytest.fixture
+def llmrl(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Start the command line; whatever is left of it is killed after the test."""
+    yield from _start(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def llmrl_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Command]]:
+    """The same for the fixtures of a module."""
+    yield from _start(tmp_path_factory.mktemp("commands"))

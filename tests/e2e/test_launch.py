@@ -1,0 +1,59 @@
+"""The same run alone, under DDP and under ZeRO 2 and 3 on two processes: the same rollouts, the same weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+RECIPE = """
+model: {{policy: {model}}}
+data: {{name: arithmetic, high: 9}}
+reward: {{name: format, pattern: '.*[0-4].*'}}
+algorithm: {{name: grpo, beta: 0.1, loss_type: {loss}}}
+rollout: {{num_generations: 4, prompts_per_step: 5, max_completion_length: 6, max_prompt_length: 64}}
+train: {{max_steps: 2, learning_rate: 1e-3, tokens_per_device: 40, output_dir: {out}, report_to: none, save_steps: 0}}
+"""
+
+
+def run(start: Callable[..., Any], folder: Path, model: Path, launch: str | None) -> tuple[dict[str, Tensor], Any]:
+    recipe = folder / "run.yaml"
+    recipe.write_text(RECIPE.format(model=model, out=folder / (launch or "alone"), loss="grpo"))
+    start("train", str(recipe), "--quiet", launch=launch).wait()
+    made = folder / (launch or "alone") / "run"
+    lines = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
+    return load_file(made / "final" / "model.safetensors"), lines
+
+
+@pytest.fixture(scope="module")
+def alone(
+    tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory, llmrl_module: Callable[..., Any]
+) -> tuple[dict[str, Tensor], Any]:
+    return run(llmrl_module, tmp_path_factory.mktemp("alone"), tiny_model_dir, None)
+
+
+@pytest.mark.parametrize("launch", ["ddp", "zero2", "zero3"])
+def test_two_processes_learn_what_one_learns(
+    launch: str, alone: Any, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
+) -> None:
+    weights, lines = run(llmrl, tmp_path, tiny_model_dir, launch)
+    expected, expected_lines = alone
+    for line, other in zip(lines, expected_lines, strict=True):
+        for name in ("reward", "completions/mean_length", "num_tokens"):
+            assert line[name] == other[name], name
+        for name in ("loss", "grad_norm", "kl", "entropy"):
+            assert line[name] == pytest.approx(other[name], rel=1e-3, abs=1e-6), name
+    start = load_file(tiny_model_dir / "model.safetensors")
+    gaps = {name: float((weights[name] - expected[name]).abs().max()) for name in expected}
+    # AdamW moves a weight by its learning rate even where the gradient is all rounding, so compare as a whole
+    moved = torch.cat([(expected[name] - start[name]).flatten() for name in expected])
+    differs = torch.cat([(weights[name] - expected[name]).flatten() for name in expected])
+    share = float(differs.norm() / moved.norm())
+    print(f"{launch}: the weights differ by {share:.2g} of what they learned; at most {max(gaps.values()):.2g}")
+    assert share < 1e-4
