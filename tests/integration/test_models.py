@@ -114,8 +114,14 @@ def test_metrics_are_means_over_the_tokens_that_learn(models: Callable[..., Mode
 # What is not finite
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_in_one_row_changes_nothing(models: Callable[..., Models], bad: float) -> None:
+@pytest.mark.parametrize(
+    ("factor", "added"),
+    [(float("nan"), 0.0), (float("inf"), 0.0), (1.0, float("nan"))],
+    ids=["nan", "inf", "nan with a finite gradient"],
+)
+def test_a_loss_that_is_not_finite_in_one_row_changes_nothing(
+    models: Callable[..., Models], factor: float, added: float
+) -> None:
     found = models(train={"tokens_per_device": 30})
     rows = on_policy(found, step())
     list(found.fit(rows, Update("policy", GRPO().loss), seed=0, rate=1e-3))  # so that Adam has moments to spoil
@@ -123,7 +129,7 @@ def test_a_loss_that_is_not_finite_in_one_row_changes_nothing(models: Callable[.
 
     def loss(new: Forward, batch: Batch) -> Loss:
         terms = GRPO().loss(new, batch).terms
-        return Loss(torch.where((batch.token_ids == 251).any(1, keepdim=True), terms * bad, terms))
+        return Loss(torch.where((batch.token_ids == 251).any(1, keepdim=True), terms * factor + added, terms))
 
     before = weights(found)
     moments = deepcopy(found.policy.optimizer.state_dict()["state"])
