@@ -21,7 +21,7 @@ from llmrl.train.models import Models
 from llmrl.train.parallel import accelerator
 from llmrl.types import Sample
 
-TOLERANCE = 3e-6
+TOLERANCE = 1e-6
 """Of the norm of a gradient's error against the norm of the gradient: what float32 sums in another order leave."""
 
 ALGORITHMS = {
@@ -212,5 +212,5 @@ def test_the_old_policy_is_the_policy_until_it_moves(models: Callable[..., Model
             new = found.policy._forward(batch, chunks=1)
         assert new.logprobs is not None
         ratio = torch.exp(new.logprobs - batch.old_logprobs)[batch.action_mask]
-        assert float((ratio - 1).abs().max()) < 5e-6
+        assert float((ratio - 1).abs().max()) < 2e-6
         assert torch.equal(batch.old_logprobs, batch.ref_logprobs), "the reference is the model it began with"
