@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Two threads on tiny tensors wait for each other: test_invariance took 150 s with two on busy cores, 11 s with one."""
+    """Two threads on tiny tensors wait for each other: test_invariance took 150 s with two, 11 s with one."""
     import torch
 
     before = torch.get_num_threads()
