@@ -5,8 +5,8 @@
 Each side runs in a process of its own, one after the other, in turns; the first step of a process warms up and is left
 out. TRL generates with Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU).
 Both train float32 weights; `--precision bf16` puts both under bfloat16 autocast, as TRL does by default; vLLM samples
-in float32 on a CPU. In the split, `rollout` is generating and scoring, which overlap: a group is scored while others are
-still sampled. `score_p95` is the time within which nearly every group is scored.
+in float32 on a CPU. In the split, `rollout` is generating and scoring, which overlap: a group is scored while others
+are still sampled. `score_p95` is the time within which nearly every group is scored.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from accelerate.utils import set_seed
 
 from llmrl import plugins
 from llmrl.chat import Chat, load_tokenizer
@@ -24,7 +25,7 @@ from llmrl.train.manifest import manifest
 from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.train.models import Fit, Models, learning_rate
 from llmrl.train.parallel import accelerator, gather, zero_stage
-from llmrl.types import Sample, Trajectory
+from llmrl.types import Problem, Sample, Trajectory
 
 FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to", "max_nonfinite_updates")
 """Options of `train` that a resumed run may change: they decide nothing about the steps already taken."""
@@ -52,13 +53,11 @@ class Run:
         self.algorithm = plugins.build("algorithm", recipe.algorithm, "algorithm")
         reward = plugins.build("reward", recipe.reward, "reward")
         problems = list(plugins.build("data", recipe.data, "data").problems())
-        options = recipe.rollout
         model = recipe.model
         tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
-        self.chat = Chat(tokenizer, recipe.model.system_prompt, recipe.model.chat_template_kwargs)
+        self.chat = Chat(tokenizer, model.system_prompt, model.chat_template_kwargs)
         self.accelerator = accelerator(recipe.train, str(self.folder))
-        main, ranks = self.accelerator.is_main_process, self.accelerator.num_processes
-        self.logs = Logs(self.folder, main, options.log_completions)
+        self.logs = Logs(self.folder, self.accelerator.is_main_process, recipe.rollout.log_completions)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.accelerator, recipe.train.save_total_limit)
         resumed = self._claim(resume)
         self._closing = ExitStack()  # closes all, also where one of them fails to
@@ -68,53 +67,62 @@ class Run:
         self._best: tuple[float, int] | None = None
         self._began = time.perf_counter()
         try:
-            seed_everything(recipe.train.seed)
+            set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
             self.models = Models(recipe, self.accelerator, self.algorithm.needs())
-            stops = self.chat.stop_token_ids(*self.models.policy.stop_configs())
-            self.engine = plugins.build("engine", recipe.engine, "engine").start(
-                recipe.model.policy,
-                dtype="bfloat16" if recipe.train.bf16 and self.accelerator.device.type != "cpu" else recipe.model.dtype,
-                seed=recipe.train.seed,
-                max_model_len=max(
-                    options.max_prompt_length + options.max_completion_length * options.max_turns, weights.PROBE + 1
-                ),
-                stop_token_ids=stops,
-            )
-            self._closing.callback(self.engine.close)
-            pool = Pool(options.reward_workers, options.reward_timeout_s)
-            self._closing.callback(pool.close)
-            self.reward = lift(reward, pool)
-            self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
-            env = plugins.build("env", recipe.env, "env")
-            self.player = Player(
-                engine=self.engine,
-                chat=self.chat,
-                env=env,
-                reward=self.reward,
-                options=options,
-                seed=recipe.train.seed,
-            )
-            self.source = plugins.build("source", recipe.source, "source").start(
-                self.player,
-                problems,
-                options,
-                seed=recipe.train.seed,
-                rank=(self.accelerator.process_index, ranks),
-                gather=lambda groups: gather(groups, ranks),
-            )
+            self._start_rollouts(reward, problems)
             if resumed is not None:
                 self._restore(self.checkpoints.restore(resumed))
-            self.logs.forget_from(self.start)
-            self.logs.text("recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
-            self._manifest = manifest(recipe, problems, ranks, zero_stage(self.accelerator))
-            self.logs.write("manifest.json", self._manifest | {"status": "running", "start": self.start})
-            if recipe.train.report_to != "none":
-                self.accelerator.init_trackers("llmrl")
-                for tracker in self.accelerator.trackers:
-                    self._closing.callback(tracker.finish)
+            self._open_logs(problems)
         except BaseException:
             self.close()
             raise
+
+    def _start_rollouts(self, reward: Any, problems: Sequence[Problem]) -> None:
+        """The engine, the graders, and the source that makes samples with them."""
+        recipe, options = self.recipe, self.recipe.rollout
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        longest = options.max_prompt_length + options.max_completion_length * options.max_turns
+        on_gpu = self.accelerator.device.type != "cpu"
+        self.engine = plugins.build("engine", recipe.engine, "engine").start(
+            recipe.model.policy,
+            dtype="bfloat16" if recipe.train.bf16 and on_gpu else recipe.model.dtype,
+            seed=recipe.train.seed,
+            max_model_len=max(longest, weights.PROBE + 1),
+            stop_token_ids=self.chat.stop_token_ids(*self.models.policy.stop_configs()),
+        )
+        self._closing.callback(self.engine.close)
+        pool = Pool(options.reward_workers, options.reward_timeout_s)
+        self._closing.callback(pool.close)
+        self.reward = lift(reward, pool)
+        self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
+        player = Player(
+            engine=self.engine,
+            chat=self.chat,
+            env=plugins.build("env", recipe.env, "env"),
+            reward=self.reward,
+            options=options,
+            seed=recipe.train.seed,
+        )
+        self.source = plugins.build("source", recipe.source, "source").start(
+            player,
+            problems,
+            options,
+            seed=recipe.train.seed,
+            rank=(rank, ranks),
+            gather=lambda groups: gather(groups, ranks),
+        )
+
+    def _open_logs(self, problems: Sequence[Problem]) -> None:
+        """The run's files and trackers, from its first step on."""
+        recipe = self.recipe
+        self.logs.forget_from(self.start)
+        self.logs.text("recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
+        self._manifest = manifest(recipe, problems, self.accelerator.num_processes, zero_stage(self.accelerator))
+        self.logs.write("manifest.json", self._manifest | {"status": "running", "start": self.start})
+        if recipe.train.report_to != "none":
+            self.accelerator.init_trackers("llmrl")
+            for tracker in self.accelerator.trackers:
+                self._closing.callback(tracker.finish)
 
     def __enter__(self) -> Run:
         return self
@@ -256,13 +264,6 @@ class Run:
                 "train.run_name to start anew"
             )
         return self.checkpoints.latest()
-
-
-def seed_everything(seed: int) -> None:
-    """Python's, NumPy's and torch's generators; llmrl's own draws name their seeds and need none of them."""
-    from accelerate.utils import set_seed
-
-    set_seed(seed)
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
