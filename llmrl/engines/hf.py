@@ -40,7 +40,9 @@ class Hf:
         """
         import torch
         from transformers import AutoModelForCausalLM, GenerationConfig
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+        unset_hf_deepspeed_config()  # under ZeRO-3 Transformers would shard this model too, which samples by itself
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             network = AutoModelForCausalLM.from_pretrained(

@@ -10,7 +10,7 @@ from typing import Any
 from llmrl.aio import wait
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout import Player, rows
+from llmrl.rollout import Player, check_errors, rows
 from llmrl.types import Problem, Sample, Trajectory
 
 Groups = list[list[Trajectory]]
@@ -88,12 +88,18 @@ class Fresh:
         self._position = int(state["position"])
 
     def _play(self, count: int) -> Groups:
-        """The next groups of the stream, in its order whatever the number of ranks."""
+        """The next groups of the stream, in its order whatever the number of ranks.
+
+        Raises:
+            RewardError: too many episodes could not be scored.
+        """
         drawn = [self._draw(position) for position in range(self._position, self._position + count)]
         self._position += count
         mine = dict(drawn[self._rank :: self._ranks])
         order = {name: i for i, (name, _) in enumerate(drawn)}
-        return sorted(self._gather(wait(self._player.groups(mine))), key=lambda group: order[group[0].group])
+        played = self._gather(wait(self._player.groups(mine)))
+        check_errors([one for group in played for one in group], self._options.max_error_share)
+        return sorted(played, key=lambda group: order[group[0].group])
 
     def _draw(self, position: int) -> tuple[str, Problem]:
         """The problem at a position of the stream, under a name that no other draw has."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from llmrl.errors import CheckpointError
 from llmrl.train.models import Model
 from llmrl.train.network import plain_model
-from llmrl.train.weights import named_weights
+from llmrl.train.weights import adapter_weights, named_weights
 
 _FAILED = (OSError, RuntimeError, SafetensorError)
 """What a failed write raises: Python's, torch's and safetensors' own."""
@@ -109,10 +109,8 @@ def export(model: Model, tokenizer: Any, folder: Path) -> None:
         CheckpointError: the disk is full or not writable.
     """
     main = model.accelerator.is_main_process
-    state = {}
-    for name, weight in named_weights(model):
-        if main:
-            state[name] = weight.cpu()
+    state = {name: weight.cpu() for name, weight in named_weights(model) if main}
+    adapters = {name: weight.cpu() for name, weight in adapter_weights(model) if main}
     if not main:
         model.accelerator.wait_for_everyone()
         return
@@ -122,8 +120,8 @@ def export(model: Model, tokenizer: Any, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         plain_model(network).save_pretrained(partial, state_dict=state)
         tokenizer.save_pretrained(partial)
-        if hasattr(network, "peft_config"):
-            network.save_pretrained(partial / "adapter")  # type: ignore[operator]
+        if adapters:
+            network.save_pretrained(partial / "adapter", state_dict=adapters)  # type: ignore[operator]
         _sync(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from llmrl.errors import RecipeError
 from llmrl.recipe import TrainOptions
 
 T = TypeVar("T")
+PATIENCE = timedelta(hours=6)
 
 
 def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
@@ -31,9 +33,11 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     from accelerate import Accelerator, InitProcessGroupKwargs
 
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a warning at every save of tied weights
+    # while one process evaluates the others wait for it, longer than the minutes that the libraries allow
+    patience = InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl", timeout=PATIENCE)
     made = Accelerator(
         mixed_precision="bf16" if options.bf16 else "no",
-        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if on_cpu and expected > 1 else [],
+        kwargs_handlers=[patience] if expected > 1 else [],
         log_with=None if options.report_to == "none" else options.report_to,
         project_dir=logging_dir,
     )

@@ -208,7 +208,8 @@ class Run:
         if self._on_step is not None and self.accelerator.is_main_process:
             self._on_step(step, metrics, self.source.played)
         every = self.recipe.train.save_steps
-        if (every and done % every == 0) or done == self.recipe.train.max_steps:
+        best = self._best is not None and self._best[1] == done
+        if (every and done % every == 0) or done == self.recipe.train.max_steps or best:
             self.checkpoints.save(done, self._state())
         self._began = time.perf_counter()
 
@@ -221,7 +222,7 @@ class Run:
     def _evaluate(self, done: int) -> dict[str, float]:
         """By the main process; the others wait. The best checkpoint is that of the first benchmark's best avg."""
         metrics = self.evaluation(done, self._on_sample) if self.accelerator.is_main_process else {}
-        self.accelerator.wait_for_everyone()
+        (metrics,) = gather([metrics], self.accelerator.num_processes)[:1]
         first = next((value for name, value in metrics.items() if "/avg@" in name), None)
         if first is not None and (self._best is None or first > self._best[0]):
             self._best = (first, done)

@@ -48,6 +48,15 @@ def named_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
         yield _hugging_face_name(name) if adapted else name, value
 
 
+def adapter_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
+    """The LoRA weights under PEFT's names, gathered likewise; none where there are no adapters. Collective."""
+    for name, parameter in model.net.model.named_parameters():
+        if "lora_" in name:
+            with _whole([parameter], model.sharded):
+                value = parameter.detach().clone()
+            yield name, value
+
+
 def send(model: Model, engine: Engine, version: int, dtype: str) -> dict[str, float]:
     """Load the policy's weights into the engine and prove it; what to log of it.
 
