@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.batch import Batch, collate, deal, minibatches, units
+from llmrl.errors import RecipeError
 from llmrl.ops.logprobs import pieces
 from llmrl.protocols import Column, Forward, Update
 from llmrl.recipe import Recipe, TrainOptions
@@ -201,7 +202,9 @@ class Models:
                     self._reference.logprobs(rows) if self._reference else self.policy.logprobs(rows, adapters=False)
                 )
             else:
-                raise NotImplementedError(f"the column {need} needs a model that this run does not have")
+                raise RecipeError(
+                    f"algorithm: the column {need} needs a model that no run has yet; expected old_ or ref_logprobs"
+                )
             rows = [row.assign(**{need: values}) for row, values in zip(rows, found, strict=True)]
         return rows
 
