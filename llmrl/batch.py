@@ -34,6 +34,7 @@ class Batch:
     old_logprobs: Tensor | None  # None where the algorithm did not ask for them
     ref_logprobs: Tensor | None
     values: Tensor | None
+    next_values: Tensor | None
     advantages: Tensor
     returns: Tensor
     weights: Tensor
@@ -74,6 +75,7 @@ def collate(rows: Sequence[Sample], pack: bool, device: torch.device | str = "cp
         old_logprobs=optional([row.old_logprobs for row in rows]),
         ref_logprobs=optional([row.ref_logprobs for row in rows]),
         values=optional([row.values for row in rows]),
+        next_values=optional([row.next_values for row in rows]),
         advantages=column([row.advantages for row in rows], torch.float32),
         returns=column([row.returns for row in rows], torch.float32),
         weights=weights,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from llmrl.batch import Batch
 
-Column = Literal["old_logprobs", "ref_logprobs", "values"]
+Column = Literal["old_logprobs", "ref_logprobs", "values", "next_values"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,9 @@ class Forward:
 
     logprobs: Tensor | None = None  # of the tokens that were chosen
     entropy: Tensor | None = None  # in nats, of the distribution they were chosen from
-    values: Tensor | None = None  # a critic's number per token
+    values: Tensor | None = None  # a critic's number for the state before the token; with gradient
+    next_values: Tensor | None = None  # and for the state after it
+    regress: Callable[[Tensor], Tensor] | None = None  # (B, T) targets to (B, T) terms: the critic head's own loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Update:
     epochs: int = 1
     minibatches: int = 1
     keep_groups: bool = False  # rows of a group stay in one micro-batch, for losses that compare them
+    entropy_grad: bool = False  # whether the loss may send a gradient through `Forward.entropy`
 
 
 @runtime_checkable
@@ -59,8 +62,17 @@ class Algorithm(Protocol):
         """Rows with advantages and weights set; what teaches nothing is dropped. Sees the whole step."""
         ...
 
-    def updates(self) -> Sequence[Update]:
-        """Who learns, from which loss, in order."""
+    def updates(self, step: int) -> Sequence[Update]:
+        """Who learns in this step, from which loss, in order. A step may leave a model as it is: a warm-up does."""
+        ...
+
+
+@runtime_checkable
+class Adaptive(Protocol):
+    """An algorithm whose options follow what it sees: a coefficient under control, a phase that ends."""
+
+    def adapted(self, step: int, metrics: Mapping[str, float]) -> Algorithm:
+        """The algorithm for the next step, from a step's metrics; checkpoints keep its options."""
         ...
 
 

@@ -169,6 +169,7 @@ def rows(trajectory: Trajectory) -> list[Sample]:
                 version=completion.version,
                 truncated=trajectory.truncated,
                 correct=None if verdict is None else verdict == "correct",
+                parts={name: part for name, part in score.parts.items() if part is not None},
             )
         )
     return made

@@ -90,7 +90,9 @@ class Score:
     value: float | None
     verdict: Verdict | None = None  # None: this reward does not judge right and wrong
     parts: Mapping[str, float | None] = field(default_factory=dict)  # named shares, for the log
-    steps: Sequence[float] | None = None  # one per reasoning step, for process rewards
+    steps: Sequence[float] | None = None  # one per reasoning step of the last words, for process rewards
+    step_ends: Sequence[int] | None = None  # where each of them ends, in characters of `Trajectory.text`
+    token_rewards: Sequence[float] | None = None  # besides `value`: one per token of the last completion
     reason: str = ""  # for people
 
 
@@ -133,9 +135,12 @@ class Sample:
     version: int = 0  # of the weights that sampled it
     truncated: bool = False  # a token limit ended it
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
-    old_logprobs: list[float] | None = None  # these three are filled on request, one forward pass each
+    parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
+    token_rewards: list[float] | None = None  # besides `reward`, each at the token that earned it: a step's last, say
+    old_logprobs: list[float] | None = None  # these four are filled on request
     ref_logprobs: list[float] | None = None
-    values: list[float] | None = None
+    values: list[float] | None = None  # the critic's, of the state before the token
+    next_values: list[float] | None = None  # and of the state after it
     advantages: list[float] | None = None  # the rest is the algorithm's credit
     returns: list[float] | None = None
     weights: list[float] | None = None

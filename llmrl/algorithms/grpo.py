@@ -111,7 +111,7 @@ class GRPO:
         kl_in_loss = self.beta > 0 and not self.kl_in_reward
         return rows if kl_in_loss else [row for row in rows if has_credit(row)]
 
-    def updates(self) -> Sequence[Update]:
+    def updates(self, step: int) -> Sequence[Update]:
         """One: the policy learns from `loss`."""
         return [Update("policy", self.loss, self.num_iterations, self.minibatches)]
 

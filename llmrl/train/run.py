@@ -159,7 +159,7 @@ class Run:
         yield
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - started
 
-    def learning_rate(self, step: int) -> float:
+    def learning_rate(self, step: int, model: str) -> float:
         return learning_rate(self.recipe.train, step)
 
     def learned(self, step: int, rows: Sequence[Sample], fit: Fit) -> None:

@@ -51,7 +51,7 @@ def learn(model: Model) -> None:
         for episode in range(2)
     ]
     algorithm = GRPO(importance_sampling_correction="none")
-    assert model.fit(algorithm.credit(rows), algorithm.updates()[0], scale=1.0, rate=1e-3).applied
+    assert model.fit(algorithm.credit(rows), algorithm.updates(0)[0], scale=1.0, rate=1e-3).applied
 
 
 @pytest.fixture(scope="module")

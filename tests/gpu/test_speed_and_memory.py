@@ -95,7 +95,7 @@ def test_train_phase(qwen: Path) -> None:
     for _ in range(4):
         torch.cuda.synchronize()
         began = time.perf_counter()
-        fit = trained.fit(samples, algorithm.updates()[0], scale=1.0, rate=1e-6)
+        fit = trained.fit(samples, algorithm.updates(0)[0], scale=1.0, rate=1e-6)
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
         assert fit.applied

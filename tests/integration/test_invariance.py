@@ -190,13 +190,13 @@ def test_equal_rewards_teach_nothing(models: Callable[..., Models]) -> None:
     before = [parameter.clone() for parameter in found.policy.net.parameters()]
     equal = [replace(row, reward=1.0) for row in step()]
     rows = credited(found, algorithm, equal)
-    for update in algorithm.updates():
+    for update in algorithm.updates(0):
         assert list(found.fit(rows, update, seed=0, rate=0.1)) == []
     after = list(found.policy.net.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
     rows = credited(found, algorithm, step())
-    for update in algorithm.updates():
+    for update in algorithm.updates(0):
         assert len(list(found.fit(rows, update, seed=0, rate=0.1))) == 1
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True)), "unequal rewards move every weight"
 

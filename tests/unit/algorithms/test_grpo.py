@@ -143,7 +143,7 @@ def test_an_algorithm_is_a_value() -> None:
     algorithm = GRPO(epsilon_high=0.28)
     assert pickle.loads(pickle.dumps(algorithm)) == algorithm
     assert hash(algorithm) == hash(replace(algorithm))
-    update = algorithm.updates()[0]
+    update = algorithm.updates(0)[0]
     assert (update.model, update.epochs, update.minibatches) == ("policy", 1, 1)
 
 

@@ -117,6 +117,7 @@ def _batch(rows: Sequence[Sample], column: Callable[[str], Tensor], owners: Tens
         old_logprobs=column("old_logprobs") if rows[0].old_logprobs else None,
         ref_logprobs=column("ref_logprobs"),
         values=None,
+        next_values=None,
         advantages=column("advantages"),
         returns=torch.zeros_like(weights),
         weights=weights,
