@@ -34,6 +34,31 @@ class ModelOptions:
     lora_alpha: int = 32
     lora_dropout: float = 0.0  # dropout makes the trained policy differ from the one that sampled
     lora_target_modules: Sequence[str] | str = "all-linear"
+    sync_ref_model: bool = False  # whether the reference follows the policy; it is float32 then
+    ref_model_mixup_alpha: float = 0.6  # the share of the policy that it takes; 1 copies (arXiv 2404.09656)
+    ref_model_sync_steps: int = 512  # how often, in steps
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ref_model_mixup_alpha <= 1 or self.ref_model_sync_steps < 1:
+            raise ValueError("ref_model_mixup_alpha must be in (0, 1] and ref_model_sync_steps at least 1")
+        if self.sync_ref_model and self.use_peft:
+            raise ValueError(
+                "sync_ref_model with use_peft: the reference of LoRA is the model below it and cannot move"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticOptions:
+    """The second trained model, one number per token, for algorithms that need one; others build none."""
+
+    model: str | None = None  # a folder or a hub name; None: the policy's network, at the policy's weights
+    head: Spec = field(default_factory=lambda: {"name": "scalar"})  # docs/critic.md
+    zero_init: bool = True  # its last layer begins at 0, so that a new critic claims nothing; False: at random
+    learning_rate: float = 5e-6  # at its peak; the schedule is the policy's
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.learning_rate < inf:
+            raise ValueError(f"learning_rate {self.learning_rate}: expected at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +144,7 @@ class Recipe:
     engine: Spec = field(default_factory=lambda: {"name": "vllm"})
     source: Spec = field(default_factory=lambda: {"name": "online"})
     env: Spec = field(default_factory=lambda: {"name": "single_turn"})
+    critic: CriticOptions = field(default_factory=CriticOptions)
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)

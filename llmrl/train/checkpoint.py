@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from llmrl.errors import CheckpointError
-from llmrl.train.models import Model
+from llmrl.train.model import Model
 from llmrl.train.network import plain_model
 from llmrl.train.weights import adapter_weights, named_weights
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from llmrl.grading import verdict_metrics
-from llmrl.train.models import Fit
+from llmrl.train.model import Fit
 from llmrl.types import Trajectory
 
 
@@ -33,10 +33,16 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
 
 
 def fit_metrics(fits: Sequence[Fit]) -> dict[str, float]:
-    """The mean over a step's optimiser steps, and how many tokens they took; skipped updates count apart."""
+    """The mean over a step's optimiser steps, and how many tokens they took; skipped updates count apart.
+
+    What another model than the policy learned carries its name: `critic/loss`.
+    """
     applied = [fit for fit in fits if fit.applied]
-    names = sorted({name for fit in applied for name in fit.metrics})
-    metrics = {name: fmean(fit.metrics[name] for fit in applied if name in fit.metrics) for name in names}
+    found: dict[str, list[float]] = {}
+    for fit in applied:
+        for name, value in fit.metrics.items():
+            found.setdefault(name if fit.model == "policy" else f"{fit.model}/{name}", []).append(value)
+    metrics = {name: fmean(values) for name, values in sorted(found.items())}
     if fits:
         slots = sum(fit.slots for fit in fits)
         metrics["perf/padding_fraction"] = 1.0 - sum(fit.tokens for fit in fits) / max(1, slots)

@@ -1,4 +1,4 @@
-"""The policy as a network: a Hugging Face causal model whose forward pass scores the chosen tokens and nothing else."""
+"""Hugging Face models as the networks of a policy, which scores the chosen tokens, and of a critic."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class TokenScorer(nn.Module):
-    """Log-probabilities and entropy of the action tokens of a batch; this is what DeepSpeed and DDP wrap."""
+class Network(nn.Module):
+    """What DeepSpeed and DDP wrap: a Hugging Face model, and a forward pass that asks it one thing."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model: nn.Module = model
+
+
+class TokenScorer(Network):
+    """Log-probabilities and entropy of the action tokens of a batch."""
 
     def forward(
         self,
@@ -31,10 +35,12 @@ class TokenScorer(nn.Module):
         sample_ids: Tensor,
         temperature: float,
         chunks: int,
+        entropy_grad: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """(B, T) log-probabilities at `temperature` and entropies, float32; 0.0 where nothing was chosen.
 
-        `chunks` is how many pieces the vocabulary logits are computed in, the same on every rank.
+        `chunks` is how many pieces the vocabulary logits are computed in, the same on every rank; the entropies carry
+        a gradient if `entropy_grad`.
         """
         plain: Any = plain_model(self.model)
         # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
@@ -45,9 +51,33 @@ class TokenScorer(nn.Module):
             plain.get_output_embeddings(),
             chosen.tokens(token_ids),
             temperature,
+            entropy_grad=entropy_grad,
             chunks=chunks,
         )
         return chosen.scatter(logprobs), chosen.scatter(entropy)
+
+
+class ValueNetwork(Network):
+    """A decoder under a linear head: `outputs` numbers of the state before each token and of the state after it."""
+
+    def __init__(self, model: PreTrainedModel, outputs: int, zero_init: bool) -> None:
+        super().__init__(model)
+        plain: Any = model
+        self.head = nn.Linear(plain.config.hidden_size, outputs, bias=False, dtype=plain.dtype)
+        if zero_init:
+            nn.init.zeros_(self.head.weight)
+        else:
+            nn.init.normal_(self.head.weight, std=plain.config.hidden_size**-0.5)
+
+    def forward(self, token_ids: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, K) float32 of the state before each token, and of the state after it.
+
+        The first token of a row has no state before it and gets 0.0; nobody chose it.
+        """
+        plain: Any = self.model
+        states = plain(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        after = self.head(states).float()
+        return nn.functional.pad(after[:, :-1], (0, 0, 1, 0)), after
 
 
 def plain_model(model: nn.Module) -> Any:
@@ -64,13 +94,34 @@ def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = F
     """
     from transformers import AutoModelForCausalLM
 
+    model = _pretrained(AutoModelForCausalLM, options, "model.policy", "a causal language model")
+    if checkpointing and trained:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if options.use_peft and trained:
+        model = _adapted(model, options)
+    return model if trained else model.requires_grad_(False)
+
+
+def load_decoder(options: ModelOptions, *, checkpointing: bool = False) -> PreTrainedModel:
+    """The same model without its vocabulary head, every weight trained: the body of a critic.
+
+    Raises:
+        CheckpointError: no such model.
+    """
+    from transformers import AutoModel
+
+    model = _pretrained(AutoModel, options, "critic.model", "a language model")
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def _pretrained(kind: Any, options: ModelOptions, key: str, expected: str) -> PreTrainedModel:
     folder = Path(options.policy)
     if (folder.is_absolute() or options.policy.startswith(".")) and not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"model.policy: {folder} has no config.json; expected a Hugging Face model folder or a hub name"
-        )
+        raise CheckpointError(f"{key}: {folder} has no config.json; expected a Hugging Face model folder or a hub name")
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = kind.from_pretrained(
             options.policy,
             revision=options.model_revision or "main",
             dtype=getattr(torch, options.dtype),
@@ -80,15 +131,11 @@ def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = F
     except Exception as error:  # configurations, weights and remote code fail in many ways
         reason = (str(error).splitlines() or [""])[0]
         raise CheckpointError(
-            f"model.policy: {options.policy} does not load: {type(error).__name__}: {reason}; expected the folder or "
-            "the hub name of a causal language model"
+            f"{key}: {options.policy} does not load: {type(error).__name__}: {reason}; expected the folder or the hub "
+            f"name of {expected}"
         ) from error
     _still(model)
-    if checkpointing and trained:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    if options.use_peft and trained:
-        model = _adapted(model, options)
-    return model if trained else model.requires_grad_(False)
+    return model
 
 
 def packs(model: nn.Module) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from llmrl.errors import RecipeError
 from llmrl.recipe import TrainOptions
@@ -73,3 +76,18 @@ def gather(items: list[T], world: int) -> list[T]:
     shares: list[list[T]] = [[] for _ in range(world)]
     torch.distributed.all_gather_object(shares, items)
     return [item for share in shares for item in share]
+
+
+def whole(parameters: Sequence[nn.Parameter], sharded: bool, *, modified: bool = False) -> AbstractContextManager[Any]:
+    """The parameters in full while the context lasts, gathered from ZeRO-3's shards; collective there.
+
+    With `modified` every rank may write to them, the same values on each.
+    """
+    if not sharded:
+        return nullcontext()
+    import deepspeed
+
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
+        list(parameters), modifier_rank=0 if modified else None
+    )
+    return gathered

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from llmrl import plugins
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError, LlmrlError, RecipeError, TrainingError
 from llmrl.grading import Pool, latency_metrics, lift
+from llmrl.protocols import Adaptive
 from llmrl.recipe import Recipe
 from llmrl.rollout import Player
 from llmrl.train import weights
@@ -23,7 +25,8 @@ from llmrl.train.evaluation import Evaluation, OnSample, unseen
 from llmrl.train.logs import Logs
 from llmrl.train.manifest import manifest
 from llmrl.train.metrics import fit_metrics, rollout_metrics
-from llmrl.train.models import Fit, Models, learning_rate
+from llmrl.train.model import Fit
+from llmrl.train.models import Models, learning_rate
 from llmrl.train.parallel import accelerator, gather, zero_stage
 from llmrl.types import Problem, Sample, Trajectory
 
@@ -160,7 +163,8 @@ class Run:
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - started
 
     def learning_rate(self, step: int, model: str) -> float:
-        return learning_rate(self.recipe.train, step)
+        """Of a model in a step; each has its own peak, and all have one schedule."""
+        return learning_rate(self.models[model].options, step)
 
     def learned(self, step: int, rows: Sequence[Sample], fit: Fit) -> None:
         """Keep count of an optimiser step.
@@ -193,6 +197,9 @@ class Run:
             for turn in one.turns
         )
         now = time.perf_counter()
+        self.models.follow(step)
+        if isinstance(self.algorithm, Adaptive):
+            self.algorithm = self.algorithm.adapted(step, metrics)
         metrics |= {"num_tokens": float(tokens), "step_time": now - self._began}
         metrics["perf/tokens_per_sec"] = tokens / max(1e-9, now - self._began)
         self._fits = []
@@ -232,14 +239,22 @@ class Run:
         return {
             "processes": self.accelerator.num_processes,
             "source": self.source.state(),
+            "algorithm": self._moved_options(),
             "nonfinite": self._nonfinite,
             "best": self._best,
             "best_step": self._best[1] if self._best else None,
         }
 
+    def _moved_options(self) -> dict[str, Any]:
+        """Options of the algorithm that are no longer the recipe's: an `Adaptive` one has moved them."""
+        began = plugins.build("algorithm", self.recipe.algorithm, "algorithm")
+        now = {option.name: getattr(self.algorithm, option.name) for option in fields(began)}
+        return {name: value for name, value in now.items() if value != getattr(began, name)}
+
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.start = int(state["step"])
         self.source.restore(state["source"])
+        self.algorithm = replace(self.algorithm, **state["algorithm"])
         self._nonfinite = int(state["nonfinite"])
         self._best = tuple(state["best"]) if state["best"] else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,10 @@ from llmrl.aio import wait
 from llmrl.errors import SyncError
 from llmrl.protocols import Engine
 from llmrl.train.network import plain_model
+from llmrl.train.parallel import whole
 
 if TYPE_CHECKING:
-    from llmrl.train.models import Model
+    from llmrl.train.model import Model
 
 BOUNDS = {"float32": 2e-5, "bfloat16": 5e-2}
 """The largest mean gap between the engine's and the trainer's log-probabilities of the probe, in nats. Kernels alone
@@ -38,7 +38,7 @@ def named_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
         if "lora_" in name:
             continue
         owner = layers.get(name.removesuffix(".base_layer.weight")) if name.endswith(".base_layer.weight") else None
-        with _whole([parameter, *(_adapter(owner) if owner is not None else [])], model.sharded):
+        with whole([parameter, *(_adapter(owner) if owner is not None else [])], model.sharded):
             value = parameter.detach()
             if owner is not None:
                 for active in owner.active_adapters:
@@ -52,7 +52,7 @@ def adapter_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
     """The LoRA weights under PEFT's names, gathered likewise; none where there are no adapters. Collective."""
     for name, parameter in model.net.model.named_parameters():
         if "lora_" in name:
-            with _whole([parameter], model.sharded):
+            with whole([parameter], model.sharded):
                 value = parameter.detach().clone()
             yield name, value
 
@@ -142,14 +142,6 @@ def _where(model: Model, engine: Engine, token_ids: Sequence[int]) -> str:
     if grown[worst[0]] < 1e-4:
         return "the decoder layers agree, so the final norm or the output head differs (lm_head)"
     return "the residual stream parts most at " + ", ".join(f"{name} (by {grown[name]:.2g})" for name in worst)
-
-
-def _whole(parameters: Sequence[nn.Parameter], sharded: bool) -> Any:
-    if not sharded:
-        return nullcontext()
-    import deepspeed
-
-    return deepspeed.zero.GatheredParameters(list(parameters))
 
 
 def _adapter(layer: Any) -> list[nn.Parameter]:

@@ -14,7 +14,8 @@ from llmrl.aio import wait
 from llmrl.errors import SyncError
 from llmrl.recipe import Recipe, parse
 from llmrl.train import weights
-from llmrl.train.models import Model, Models
+from llmrl.train.model import Model
+from llmrl.train.models import Models
 from llmrl.types import Sample, Sampling
 
 pytestmark = pytest.mark.filterwarnings("default")  # vLLM and DeepSpeed warn of their own affairs

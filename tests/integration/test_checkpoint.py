@@ -19,7 +19,8 @@ from llmrl.errors import CheckpointError, DataError, RecipeError
 from llmrl.recipe import Recipe, parse
 from llmrl.train.checkpoint import Checkpoints, export
 from llmrl.train.loop import train
-from llmrl.train.models import Model, Models
+from llmrl.train.model import Model
+from llmrl.train.models import Models
 from llmrl.train.parallel import accelerator
 from llmrl.train.run import Run
 

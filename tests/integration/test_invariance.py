@@ -209,7 +209,7 @@ def test_the_old_policy_is_the_policy_until_it_moves(models: Callable[..., Model
         assert batch.old_logprobs is not None
         assert batch.ref_logprobs is not None
         with torch.no_grad():
-            new = found.policy._forward(batch, chunks=1)
+            new = found.policy.forward(batch, chunks=1)
         assert new.logprobs is not None
         ratio = torch.exp(new.logprobs - batch.old_logprobs)[batch.action_mask]
         assert float((ratio - 1).abs().max()) < 2e-6

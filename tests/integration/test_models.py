@@ -235,7 +235,7 @@ def test_lora_weights_reach_the_engine_merged_under_their_own_names(
 def test_the_reference_of_lora_is_the_model_below(models: Callable[..., Models]) -> None:
     found, base = adapted(models), models()
     rows = step()
-    assert found._reference is None, "no second copy of the weights"
+    assert found.reference is None, "no second copy of the weights"
     asked = found.annotate(rows, {"ref_logprobs", "old_logprobs"})
     expected = base.policy.logprobs(rows)
     for row, values in zip(asked, expected, strict=True):

@@ -1,0 +1,60 @@
+"""The critic: a second trained model that gives one number per token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from llmrl.batch import Batch
+from llmrl.errors import RecipeError
+from llmrl.ops.heads import HEADS, Head
+from llmrl.plugins import construct, hint
+from llmrl.protocols import Forward
+from llmrl.recipe import Recipe, TrainOptions
+from llmrl.train import network
+from llmrl.train.model import Model
+
+
+class Critic(Model):
+    """What an algorithm makes of its number is its own affair: a value, a turn's value, a token's reward."""
+
+    def __init__(self, net: network.ValueNetwork, head: Head, accelerator: Any, options: TrainOptions) -> None:
+        self.head = head
+        super().__init__(net, accelerator, options)
+
+    def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
+        """Numbers of the states before and after each token; `regress` is about those before."""
+        before, after = self.module(batch.token_ids, batch.position_ids)
+        return Forward(
+            values=self.head.values(before),
+            next_values=self.head.values(after),
+            regress=partial(self.head.terms, before),
+        )
+
+    def weights(self, batch: Batch) -> Tensor:
+        """(B, T): the algorithm's for the critic, which are the policy's unless it says otherwise."""
+        return batch.value_weights
+
+
+def load(recipe: Recipe, accelerator: Any) -> Critic:
+    """The critic that a recipe describes: the policy's network, or `critic.model`, under a fresh head.
+
+    Raises:
+        CheckpointError: no such model.
+        RecipeError: no such head, or an option that it does not have.
+    """
+    options = recipe.critic
+    body = replace(recipe.model, policy=options.model or recipe.model.policy, use_peft=False)
+    if options.model is not None:
+        body = replace(body, model_revision=None)
+    decoder = network.load_decoder(body, checkpointing=recipe.train.gradient_checkpointing)
+    kind = dict(options.head)
+    name = str(kind.pop("name", "scalar"))
+    if name not in HEADS:
+        raise RecipeError(f"critic.head.name: unknown head {name!r}{hint(name, HEADS)}; known: {', '.join(HEADS)}")
+    head = construct(HEADS[name], kind, "critic.head")
+    net = network.ValueNetwork(decoder, head.outputs, options.zero_init)
+    return Critic(net, head, accelerator, replace(recipe.train, learning_rate=options.learning_rate))

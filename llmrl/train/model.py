@@ -1,0 +1,179 @@
+"""A network with its optimiser, on however many ranks: how it reads rows, and one optimiser step on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmrl.batch import Batch, collate, deal, units
+from llmrl.ops.logprobs import pieces
+from llmrl.protocols import Forward, Update
+from llmrl.recipe import TrainOptions
+from llmrl.train import network
+from llmrl.train.parallel import gather, zero_stage
+from llmrl.types import Sample
+
+_LEARNED = "tokens that learned"
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What one optimiser step did, and to which model."""
+
+    model: str
+    metrics: Mapping[str, float]
+    applied: bool  # False: the loss or the gradient was not finite, and nothing changed
+    tokens: int  # real ones, over all ranks
+    slots: int  # computed ones, padding included
+
+
+class Model:
+    """What a policy and a critic share. Its kinds say what a forward pass is, and which weights its terms have."""
+
+    def __init__(self, net: network.Network, accelerator: Any, options: TrainOptions) -> None:
+        self._hold(net, accelerator, options)
+        trained = [p for p in net.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained,
+            lr=options.learning_rate,
+            betas=(options.adam_beta1, options.adam_beta2),
+            weight_decay=options.weight_decay,
+        )
+        self.module, self.optimizer = accelerator.prepare(net, optimizer)
+        self.sharded = zero_stage(accelerator) == 3
+        self.engine = self.module if zero_stage(accelerator) is not None else None  # DeepSpeed's
+        if self.engine is not None and hasattr(self.engine.optimizer, "check_grad_overflow"):
+            self.engine.optimizer.check_grad_overflow = True  # ZeRO 1 and 2 would apply a NaN in float32
+
+    def _hold(self, net: network.Network, accelerator: Any, options: TrainOptions) -> None:
+        """What reading rows takes, trained or not."""
+        self.options = options
+        self.accelerator = accelerator
+        self.pack = network.packs(net.model) if options.packing is None else options.packing
+        self.vocabulary = int(network.plain_model(net.model).config.vocab_size)
+        self._dtype = str(next(net.parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def net(self) -> Any:
+        """The network without what Accelerate put around it."""
+        return self.accelerator.unwrap_model(self.module)
+
+    def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
+        """What the network says of a batch; `chunks` is how many pieces logits of a vocabulary are computed in."""
+        raise NotImplementedError
+
+    def weights(self, batch: Batch) -> Tensor:
+        """(B, T): how much each of its terms counts."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> str:
+        """Of the arithmetic: what the weights are, or bfloat16 under autocast."""
+        return "bfloat16" if self.options.bf16 else self._dtype
+
+    def read(self, rows: Sequence[Sample], names: Sequence[str]) -> list[dict[str, list[float]]]:
+        """For each row the named fields of `Forward`, one number per token, in one forward pass; on every rank."""
+        found: list[tuple[int, dict[str, list[float]]]] = []
+        self.module.eval()  # LoRA may have dropout
+        with torch.no_grad():
+            for indices, batch, chunks in self._micro_batches(rows, [[i] for i in range(len(rows))]):
+                forward = self.forward(batch, chunks)
+                ragged = {name: _ragged(getattr(forward, name), batch, indices) for name in names}
+                found += [(j, {name: ragged[name][i] for name in names}) for i, j in enumerate(indices)]
+        return [numbers for _, numbers in sorted(gather(found, self.accelerator.num_processes), key=itemgetter(0))]
+
+    def fit(self, rows: Sequence[Sample], update: Update, scale: float, rate: float) -> Fit:
+        """One optimiser step on `sum(terms * weights) * scale` over the rows, whichever rank computes which of them."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.module.train()
+        totals: dict[str, Tensor] = {}
+        tokens = slots = 0
+        work = list(self._micro_batches(rows, units(rows, update.keep_groups)))
+        for i, (indices, batch, chunks) in enumerate(work):
+            last = i == len(work) - 1
+            with nullcontext() if last or self.engine is not None else self.accelerator.no_sync(self.module):
+                loss = update.loss(self.forward(batch, chunks, entropy_grad=update.entropy_grad), batch)
+                weights = self.weights(batch)
+                total = (loss.terms * weights).sum() * scale
+                # A term that is not finite may still have a finite gradient, at weight 0 say: then make it show
+                total = total * (total.detach() * 0.0 + 1.0)
+                # Accelerate and DeepSpeed average over ranks; weights have averaged already
+                self._backward(total * self.accelerator.num_processes, last)
+            _add(totals, total, loss.metrics, weights)
+            tokens += sum(len(rows[j].token_ids) for j in indices)
+            slots += batch.token_ids.numel() if indices else 0
+        norm, applied = self._step()
+        metrics = self._mean(totals, tokens, slots) | {"grad_norm": norm, "learning_rate": rate}
+        tokens, slots = int(metrics.pop("tokens")), int(metrics.pop("slots"))
+        return Fit(update.model, metrics, applied, tokens, slots)
+
+    def _micro_batches(
+        self, rows: Sequence[Sample], together: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[list[int], Batch, int]]:
+        """This rank's share: the indices of the rows, the batch, and in how many pieces its logits are computed."""
+        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        lengths = [len(row.token_ids) for row in rows]
+        dealt = deal(lengths, together, ranks, self.options.tokens_per_device, self.pack)
+        for i, indices in enumerate(dealt[rank]):
+            actions = max(sum(rows[j].actions for j in hand[i]) for hand in dealt)
+            chunks = pieces(actions, self.vocabulary, self.options.logits_chunk_mb)
+            share = [rows[j] for j in indices] or [_blank(min(rows, key=lambda row: len(row.token_ids)))]
+            yield indices, collate(share, self.pack, self.accelerator.device), chunks
+
+    def _backward(self, loss: Tensor, last: bool) -> None:
+        if self.engine is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.engine.set_gradient_accumulation_boundary(is_boundary=last)
+            self.engine.backward(loss)
+
+    def _step(self) -> tuple[float, bool]:
+        """The norm of the gradient before clipping, and whether it was finite and hence applied."""
+        if self.engine is not None:
+            self.engine.step()
+            applied = bool(self.engine.was_step_applied())
+            return float(self.engine.get_global_grad_norm() or 0.0) if applied else math.nan, applied
+        norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), self.options.max_grad_norm))
+        if math.isfinite(norm):
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm, math.isfinite(norm)
+
+    def _mean(self, totals: Mapping[str, Tensor], tokens: int, slots: int) -> dict[str, float]:
+        """Sums over all ranks; metrics divided by the number of tokens that learned."""
+        names = sorted(totals)
+        numbers = torch.stack([totals[name] for name in names]).double().cpu()
+        numbers = torch.cat([numbers, torch.tensor([tokens, slots], dtype=torch.float64)])
+        if self.accelerator.num_processes > 1:
+            numbers = self.accelerator.reduce(numbers.to(self.accelerator.device), reduction="sum").cpu()
+        summed = dict(zip([*names, "tokens", "slots"], numbers.tolist(), strict=True))
+        learned = summed.pop(_LEARNED)
+        plain = ("loss", "tokens", "slots")
+        return {name: value if name in plain else value / max(learned, 1.0) for name, value in summed.items()}
+
+
+def _blank(row: Sample) -> Sample:
+    """A row that asks nothing and weighs nothing, for a rank with no work in a collective pass."""
+    nothing = [False] * len(row.token_ids)
+    return replace(row, action_mask=nothing, weights=None, value_weights=None, advantages=None, returns=None)
+
+
+def _ragged(numbers: Tensor, batch: Batch, rows: Sequence[int]) -> list[list[float]]:
+    """The (B, T) numbers of a batch, one list per row."""
+    return [numbers[batch.sample_ids == i].tolist() for i in range(len(rows))]
+
+
+def _add(totals: dict[str, Tensor], total: Tensor, metrics: Mapping[str, Tensor], weights: Tensor) -> None:
+    learns = weights > 0
+    sums = {"loss": total.detach(), _LEARNED: learns.sum()}
+    sums |= {name: (value.detach() * learns).sum() for name, value in metrics.items()}
+    for name, value in sums.items():
+        totals[name] = totals.get(name, torch.zeros((), dtype=torch.float64, device=value.device)) + value

@@ -1,0 +1,110 @@
+"""The policy, which learns, and the reference, which does not or follows behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmrl.batch import Batch
+from llmrl.protocols import Forward
+from llmrl.recipe import ModelOptions, TrainOptions
+from llmrl.train import network
+from llmrl.train.model import Model
+from llmrl.train.parallel import whole
+from llmrl.types import Sample
+
+
+class Policy(Model):
+    """A model that says how probable the chosen tokens were."""
+
+    def __init__(self, net: network.TokenScorer, accelerator: Any, options: TrainOptions, temperature: float) -> None:
+        self.temperature = temperature
+        super().__init__(net, accelerator, options)
+
+    def stop_configs(self) -> tuple[Any, Any]:
+        """Where the model says which tokens end a completion."""
+        plain = network.plain_model(self.net.model)
+        return plain.generation_config, plain.config
+
+    def logprobs(self, rows: Sequence[Sample], *, adapters: bool = True) -> list[list[float]]:
+        """Log-probabilities of each row's action tokens, 0.0 elsewhere, known to every rank.
+
+        `adapters=False` asks the model below the LoRA adapters.
+        """
+        with nullcontext() if adapters else self.net.model.disable_adapter():
+            return [found["logprobs"] for found in self.read(rows, ["logprobs"])]
+
+    def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
+        """Log-probabilities and entropies at the sampling temperature."""
+        logprobs, entropy = self.module(
+            batch.token_ids,
+            batch.position_ids,
+            batch.action_mask,
+            batch.sample_ids,
+            self.temperature,
+            chunks,
+            entropy_grad,
+        )
+        return Forward(logprobs=logprobs, entropy=entropy)
+
+    def weights(self, batch: Batch) -> Tensor:
+        """(B, T): what the algorithm's average gave them."""
+        return batch.weights
+
+
+class Reference(Policy):
+    """What the policy shall not stray from: never trained, sharded like the policy under ZeRO-3.
+
+    It stands still, or with `sync_ref_model` takes `ref_model_mixup_alpha` of the policy every `ref_model_sync_steps`
+    steps: an exponential average, or with alpha 1 a copy. Then its weights are float32 whatever the policy's are: in
+    bfloat16 a small share is below half a unit in the last place, and nothing would ever move.
+    """
+
+    def __init__(self, net: network.TokenScorer, like: Policy, options: ModelOptions) -> None:
+        self.temperature = like.temperature
+        self._moves = options
+        self._hold(net, like.accelerator, like.options)
+        net.eval()
+        if options.sync_ref_model:
+            net.float()
+        self.sharded = like.sharded
+        if like.sharded:
+            import deepspeed
+
+            config = {
+                "train_micro_batch_size_per_gpu": 1,
+                "zero_optimization": {"stage": 3},
+                "bf16": {"enabled": self.options.bf16 and not options.sync_ref_model},
+            }
+            self.module = deepspeed.initialize(model=net, config=config)[0]
+        else:
+            self.module = net.to(self.accelerator.device)
+        if options.sync_ref_model:
+            self.accelerator.register_for_checkpointing(self)
+
+    def follow(self, policy: Policy, step: int) -> None:
+        """After loop step `step`: move if it is time. Collective."""
+        if not self._moves.sync_ref_model or (step + 1) % self._moves.ref_model_sync_steps:
+            return
+        share = self._moves.ref_model_mixup_alpha
+        for mine, theirs in zip(self.net.parameters(), policy.net.parameters(), strict=True):
+            with whole([mine, theirs], self.sharded, modified=True), torch.no_grad():
+                mine.lerp_(theirs.to(mine.dtype), share)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Its weights, whole, on every rank: what a checkpoint of a reference that moves must hold."""
+        state = {}
+        for name, parameter in self.net.named_parameters():
+            with whole([parameter], self.sharded):
+                state[name] = parameter.detach().cpu().clone()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of `state_dict`. Collective."""
+        for name, parameter in self.net.named_parameters():
+            with whole([parameter], self.sharded, modified=True), torch.no_grad():
+                parameter.copy_(state[name])
