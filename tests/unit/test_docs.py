@@ -17,7 +17,7 @@ import yaml
 
 from llmrl import plugins, recipe
 from llmrl.cli import app
-from llmrl.recipe import EvalOptions, ModelOptions, Recipe, RolloutOptions, TrainOptions
+from llmrl.recipe import CriticOptions, EvalOptions, ModelOptions, Recipe, RolloutOptions, TrainOptions
 from llmrl.types import Problem
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,13 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-OPTIONS = {"model": ModelOptions, "rollout": RolloutOptions, "train": TrainOptions, "eval": EvalOptions}
+OPTIONS = {
+    "model": ModelOptions,
+    "critic": CriticOptions,
+    "rollout": RolloutOptions,
+    "train": TrainOptions,
+    "eval": EvalOptions,
+}
 PROGRAMS = ("llmrl", "make", "pytest", "python", "accelerate")
 PLANNED = ("ppo", "a_lol", "step_apo", "oreal", "archer", "webrl")  # the README says that they are not there
 
