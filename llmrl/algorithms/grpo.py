@@ -1,16 +1,16 @@
-"""Group-relative policy optimisation and its variants, by options: Dr. GRPO, DAPO, GSPO."""
+"""Group-relative policy optimisation and its variants, by options: Dr. GRPO, DAPO, GSPO, CISPO."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import isnan
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.ops.credit import Episode, Over, Scale, average, by_group, center, has_credit
-from llmrl.ops.kl import LIMIT, k2, k3
-from llmrl.ops.losses import clipped, clipped_surrogate, sequence_mean
-from llmrl.ops.mismatch import require_scaled, token_truncate
+from llmrl.ops.credit import Episode, Over, Scale, average, by_group, center, has_credit, penalised
+from llmrl.ops.kl import k2, k3, log_ratio
+from llmrl.ops.losses import Level, at_level, clip_metrics, clipped_surrogate, weighted_logprob
+from llmrl.ops.mismatch import Correction, Mode, off_policy_mask, require_scaled
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from llmrl.batch import Batch
 
-OVER: dict[str, Over] = {"grpo": "sequence", "dapo": "token", "dr_grpo": "constant"}
+OVER: dict[str, Over] = {"grpo": "sequence", "dapo": "token", "dr_grpo": "constant", "cispo": "token"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,18 @@ class GRPO:
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # k3, k2 in the loss; k1 in the reward; any other pair is wrong
     kl_in_reward: bool = False  # subtract beta times the episode's summed k1 from its reward, before the baseline
     scale_rewards: Scale | bool = "group"  # what gains are divided by; "none" is Dr. GRPO (arXiv 2503.20783)
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "dapo"  # mean over sequences, over tokens, or a constant divisor
-    max_completion_length: int | None = None  # tokens: the constant divisor of dr_grpo, the same in every step
-    importance_sampling_level: Literal["token", "sequence"] = "token"  # "sequence" is GSPO (arXiv 2507.18071)
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "cispo"] = "dapo"  # mean over sequences, tokens, a constant, tokens
+    loss_average: Over | None = None  # another average than that of loss_type
+    max_completion_length: int | None = None  # tokens: the constant divisor, the same in every step
+    weight_cap: float = 5.0  # of cispo: the largest weight, where the others clip at epsilon (arXiv 2510.13786)
+    weight_floor: float = 0.0  # and the smallest
+    importance_sampling_level: Level = "token"  # "sequence" is GSPO (arXiv 2507.18071), "sequence_token" its variant
     mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the baseline
-    importance_sampling_correction: Literal["token_truncate", "none"] = "token_truncate"  # of engine against trainer
-    importance_sampling_cap: float = 2.0  # the largest weight of a token; no effect where engine and trainer agree
+    entropy_coef: float = 0.0  # weight of the entropy, which is then paid for; averaged as the policy's terms are
+    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
+    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
+    importance_sampling_cap: float | None = None
+    off_policy_mask_threshold: float | None = None  # nats a token; drops rows with a loss that the policy has left
     num_iterations: int = 1  # passes over a step's samples
     minibatches: int = 1  # optimiser steps in a pass
 
@@ -57,10 +63,13 @@ class GRPO:
                 f"kl_estimator {self.kl_estimator} in the {place}: its gradient is not that of the divergence; "
                 "expected kl_in_reward: true with k1, or kl_in_reward: false with k2 or k3"
             )
-        if self.loss_type == "dr_grpo" and (self.max_completion_length is None or self.max_completion_length < 1):
+        if self.over == "constant" and (self.max_completion_length is None or self.max_completion_length < 1):
             raise ValueError("loss_type dr_grpo divides by max_completion_length: give it, as in rollout")
-        if self.importance_sampling_cap < 1:
-            raise ValueError(f"importance_sampling_cap {self.importance_sampling_cap}: expected at least 1")
+        if not 0 <= self.weight_floor <= 1 <= self.weight_cap:
+            raise ValueError(f"weight_floor {self.weight_floor}, weight_cap {self.weight_cap}: expected 1 between them")
+        if self.off_policy_mask_threshold is not None and self.off_policy_mask_threshold <= 0:
+            raise ValueError(f"off_policy_mask_threshold {self.off_policy_mask_threshold}: expected above 0")
+        _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
         if self.num_iterations < 1 or self.minibatches < 1:
             raise ValueError("num_iterations and minibatches must be at least 1")
 
@@ -68,6 +77,17 @@ class GRPO:
     def high(self) -> float:
         """How far the ratio may rise."""
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+    @property
+    def over(self) -> Over:
+        """What the loss is averaged over."""
+        return self.loss_average or OVER[self.loss_type]
+
+    @property
+    def correction(self) -> Correction:
+        """How the engine's probabilities are corrected."""
+        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
+        return Correction(self.importance_sampling_correction, floor, cap)
 
     @property
     def scale(self) -> Scale:
@@ -96,10 +116,11 @@ class GRPO:
         Raises:
             RecipeError: the engine's log-probabilities cannot be compared with a trainer's.
         """
-        if self.importance_sampling_correction != "none":
+        if self.importance_sampling_correction != "none" or self.off_policy_mask_threshold is not None:
             require_scaled(samples)
         groups = by_group(samples)
-        gains = center([[self._reward(episode) for episode in group] for group in groups], self.scale)
+        beta = self.beta if self.kl_in_reward else 0.0
+        gains = center([[penalised(episode, beta) for episode in group] for group in groups], self.scale)
         rows = [
             row.assign(advantages=gain)
             for group, group_gains in zip(groups, gains, strict=True)
@@ -107,34 +128,43 @@ class GRPO:
             if self._counts(episode)
             for row in episode
         ]
-        rows = average(rows, OVER[self.loss_type], self.max_completion_length)
-        kl_in_loss = self.beta > 0 and not self.kl_in_reward
-        return rows if kl_in_loss else [row for row in rows if has_credit(row)]
+        rows = average(rows, self.over, self.max_completion_length)
+        everywhere = self.entropy_coef != 0 or (self.beta > 0 and not self.kl_in_reward)
+        return rows if everywhere else [row for row in rows if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
         """One: the policy learns from `loss`."""
-        return [Update("policy", self.loss, self.num_iterations, self.minibatches)]
+        entropy_grad = self.entropy_coef != 0
+        return [Update("policy", self.loss, self.num_iterations, self.minibatches, entropy_grad=entropy_grad)]
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
-        """Clipped surrogate, times the engine's correction, plus the divergence from the reference."""
+        """The policy's terms, times the engine's correction; then the divergence from the reference, the entropy."""
         assert new.logprobs is not None
-        before = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
-        now, old = new.logprobs, before
-        if self.importance_sampling_level == "sequence":
-            now, old = sequence_mean(now, batch), sequence_mean(old, batch)
-        terms = clipped_surrogate(now, old, batch.advantages, self.epsilon, self.high, self.delta)
-        fell, rose = clipped(now, old, batch.advantages, self.epsilon, self.high)
-        metrics = {"clip_ratio/low_mean": fell, "clip_ratio/high_mean": rose, "clip_ratio/region_mean": fell + rose}
-        if self.importance_sampling_correction == "token_truncate":
-            weight = token_truncate(before, batch.sampled_logprobs, self.importance_sampling_cap)
-            terms = weight * terms
-            metrics["sampling/importance_sampling_ratio/mean"] = weight
-            metrics["sampling/sampling_logp_difference/mean"] = (before - batch.sampled_logprobs).abs()
+        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        terms, metrics = self._policy(new.logprobs, old, batch)
+        terms, seen = self.correction.apply(terms, old, batch)
+        metrics |= seen
+        if self.off_policy_mask_threshold is not None:
+            kept = off_policy_mask(new.logprobs, batch, self.off_policy_mask_threshold)
+            terms, metrics["sampling/off_policy_dropped"] = kept * terms, 1 - kept
         if self.beta:
             terms, metrics["kl"] = self._with_kl(terms, new.logprobs, batch.ref_logprobs)
+        if self.entropy_coef:
+            assert new.entropy is not None
+            terms = terms - self.entropy_coef * new.entropy
         if new.entropy is not None:
             metrics["entropy"] = new.entropy.detach()
         return Loss(terms, metrics)
+
+    def _policy(self, new: Tensor, old: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        now, before = at_level(new, old, batch, self.importance_sampling_level)
+        if self.loss_type != "cispo":
+            terms = clipped_surrogate(now, before, batch.advantages, self.epsilon, self.high, self.delta)
+            return terms, clip_metrics(now, before, batch.advantages, self.epsilon, self.high)
+        ratio = log_ratio(now.detach(), before).exp()
+        terms = weighted_logprob(new, ratio, batch.advantages, self.weight_floor, self.weight_cap)
+        cut = (ratio > self.weight_cap) & (batch.advantages > 0)
+        return terms, {"cispo_clip_ratio": cut.to(ratio.dtype)}
 
     def _with_kl(self, terms: Tensor, new: Tensor, ref: Tensor | None) -> tuple[Tensor, Tensor]:
         assert ref is not None
@@ -142,23 +172,10 @@ class GRPO:
             terms = terms + self.beta * (k2 if self.kl_estimator == "k2" else k3)(new, ref)
         return terms, k3(new.detach(), ref)
 
-    def _reward(self, episode: Episode) -> float:
-        reward = episode[0].reward
-        if isnan(reward):
-            return nan
-        return reward - self.beta * sum(map(_summed_k1, episode)) if self.beta and self.kl_in_reward else reward
-
     def _counts(self, episode: Episode) -> bool:
         if isnan(episode[0].reward):
             return False
         return not (self.mask_truncated_completions and any(row.truncated for row in episode))
-
-
-def _summed_k1(row: Sample) -> float:
-    assert row.old_logprobs is not None
-    assert row.ref_logprobs is not None
-    columns = zip(row.old_logprobs, row.ref_logprobs, row.action_mask, strict=True)
-    return sum(max(-LIMIT, min(LIMIT, old - ref)) for old, ref, chosen in columns if chosen)
 
 
 plugin = GRPO

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from math import isnan, sqrt
 from typing import Literal
 
+from llmrl.ops.kl import LIMIT
 from llmrl.types import Sample
 
 Scale = Literal["group", "batch", "none"]
-Over = Literal["token", "sequence", "constant"]
+Over = Literal["token", "sequence", "constant", "sequence_sum"]
 Episode = list[Sample]
 """The rows of one episode: one row, or several where its history was rewritten."""
 
@@ -62,12 +63,14 @@ def average(rows: Sequence[Sample], over: Over, length: int | None = None) -> li
     Args:
         rows: every row of the step that counts; a row that is left out leaves the denominators too.
         over: "token": each action token weighs 1/N. "sequence": each episode weighs 1/B, shared by its tokens.
-            "constant": each token weighs 1/(B * length), whatever the lengths are.
+            "constant": each token weighs 1/(B * length), whatever the lengths are. "sequence_sum": each token weighs
+            1/B, so that a policy gradient is that of whole answers.
         length: tokens; for "constant".
     Returns:
         The rows in the same order. N counts action tokens, B episodes with at least one; an episode that takes several
         rows counts once.
-    Source: DAPO (arXiv 2503.14476), DeepSeekMath (arXiv 2402.03300), Dr. GRPO (arXiv 2503.20783), in the order above.
+    Source: DAPO (arXiv 2503.14476), DeepSeekMath (arXiv 2402.03300), Dr. GRPO (arXiv 2503.20783), RLOO (arXiv
+        2402.14740), in the order above.
     Raises:
         ValueError: "constant" without a positive length.
     """
@@ -81,9 +84,29 @@ def average(rows: Sequence[Sample], over: Over, length: int | None = None) -> li
     weighted = []
     for row in rows:
         own = tokens[row.group, row.episode]
-        divisor = {"token": total, "sequence": episodes * own, "constant": episodes * (length or 0)}[over]
+        divisors = {"token": total, "sequence": episodes * own, "constant": episodes * (length or 0)}
+        divisor = divisors.get(over, episodes)
         weighted.append(row.assign(weights=1.0 / divisor if row.actions else 0.0))
     return weighted
+
+
+def divergence_as_k1(row: Sample) -> list[float]:
+    """k1 of each token, `log(old / ref)`, whose sum over an answer estimates KL(old, ref); 0.0 at other tokens.
+
+    It belongs into a reward, as a constant: only there its policy gradient is that of the divergence (`llmrl.ops.kl`).
+    """
+    assert row.old_logprobs is not None
+    assert row.ref_logprobs is not None
+    columns = zip(row.old_logprobs, row.ref_logprobs, row.action_mask, strict=True)
+    return [max(-LIMIT, min(LIMIT, old - ref)) if chosen else 0.0 for old, ref, chosen in columns]
+
+
+def penalised(episode: Episode, beta: float) -> float:
+    """The episode's reward less beta times its summed k1; NaN stays NaN. Columns are read only if beta is not 0."""
+    reward = episode[0].reward
+    if not beta or isnan(reward):
+        return reward
+    return reward - beta * sum(sum(divergence_as_k1(row)) for row in episode)
 
 
 def has_credit(row: Sample) -> bool:

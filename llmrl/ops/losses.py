@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from llmrl.batch import Batch
 from llmrl.ops.kl import log_ratio
+
+Level = Literal["token", "sequence", "sequence_token"]
+"""What a ratio is of: one token; the geometric mean over a row; that mean, its gradient each token's own."""
 
 
 def clipped_surrogate(
@@ -39,13 +44,56 @@ def clipped(new: Tensor, old: Tensor, advantages: Tensor, low: float, high: floa
     return fell.to(ratio.dtype), rose.to(ratio.dtype)
 
 
+def clip_metrics(new: Tensor, old: Tensor, advantages: Tensor, low: float, high: float) -> dict[str, Tensor]:
+    """`clipped` under the names that logs have."""
+    fell, rose = clipped(new, old, advantages, low, high)
+    return {"clip_ratio/low_mean": fell, "clip_ratio/high_mean": rose, "clip_ratio/region_mean": fell + rose}
+
+
+def weighted_logprob(new: Tensor, ratio: Tensor, advantages: Tensor, low: float, high: float) -> Tensor:
+    """REINFORCE terms whose importance weight is cut to [low, high] but never their gradient.
+
+    Args:
+        new: (B, T) log-probabilities under the policy being trained; carries the gradient.
+        ratio: (B, T) importance weights, new over old; taken as a constant.
+        advantages: (B, T), a constant.
+        low, high: absolute bounds of the weight, not distances from 1.
+    Returns:
+        (B, T) terms to minimise. Their value says nothing, as log-probabilities are negative; their gradient is
+        -weight * advantage for each token.
+    Source: CISPO, in MiniMax-M1 (arXiv 2506.13585).
+    """
+    return -ratio.detach().clamp(low, high) * advantages * new
+
+
+def at_level(new: Tensor, old: Tensor, batch: Batch, level: Level) -> tuple[Tensor, Tensor]:
+    """(B, T) new and old log-probabilities whose difference is the log-ratio of a token, or the mean of its row.
+
+    Both levels of a row have the same value, and the same gradient where advantage and weight are equal over the row.
+    "sequence" sends each token's gradient to all tokens of the row, "sequence_token" to the token itself, as advantages
+    that differ from token to token need.
+    Source: GSPO and GSPO-token (arXiv 2507.18071).
+    """
+    if level == "token":
+        return new, old
+    mean, mean_old = sequence_mean(new, batch), sequence_mean(old, batch)
+    return (mean, mean_old) if level == "sequence" else (mean.detach() + new - new.detach(), mean_old)
+
+
 def sequence_mean(numbers: Tensor, batch: Batch) -> Tensor:
     """(B, T): every token gets the mean of (B, T) `numbers` over the action tokens of its sample; carries the gradient.
 
     Sums by `sample_ids`, so packed and padded rows agree.
     """
+    count = sequence_sum(torch.ones_like(numbers), batch)
+    return sequence_sum(numbers, batch) / count.clamp(min=1)
+
+
+def sequence_sum(numbers: Tensor, batch: Batch) -> Tensor:
+    """(B, T): every token gets the sum of (B, T) `numbers` over the action tokens of its sample; carries the gradient.
+
+    Sums by `sample_ids`, so packed and padded rows agree.
+    """
     owner = batch.sample_ids.clamp(min=0).flatten()
-    mask = batch.action_mask.to(numbers.dtype)
-    total = numbers.new_zeros(batch.samples).index_add(0, owner, (numbers * mask).flatten())
-    count = numbers.new_zeros(batch.samples).index_add(0, owner, mask.flatten())
-    return (total / count.clamp(min=1))[owner].view_as(numbers)
+    ours = torch.where(batch.action_mask, numbers, torch.zeros_like(numbers)).flatten()
+    return numbers.new_zeros(batch.samples).index_add(0, owner, ours)[owner].view_as(numbers)

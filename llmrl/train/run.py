@@ -16,6 +16,7 @@ from llmrl import plugins
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError, LlmrlError, RecipeError, TrainingError
 from llmrl.grading import Pool, latency_metrics, lift
+from llmrl.ops.mismatch import step_metrics
 from llmrl.protocols import Adaptive
 from llmrl.recipe import Recipe
 from llmrl.rollout import Player
@@ -189,7 +190,7 @@ class Run:
     def after(self, step: int, samples: Sequence[Sample]) -> None:
         """Log a step, and evaluate and save when it is time."""
         metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced
-        metrics |= latency_metrics(self.reward.latencies())
+        metrics |= latency_metrics(self.reward.latencies()) | step_metrics(samples, version=step)
         tokens = sum(
             len(turn.prompt_ids) + len(turn.completion.token_ids)
             for group in self.source.played

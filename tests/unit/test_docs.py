@@ -211,6 +211,7 @@ def test_every_recipe_is_listed() -> None:
 def test_every_metric_is_explained() -> None:
     pages = text("docs/metrics.md") + text("docs/algorithms/grpo.md")
     sources = ["train/metrics.py", "train/run.py", "train/weights.py", "train/models.py", "algorithms/grpo.py"]
+    sources += ["ops/losses.py", "ops/mismatch.py"]
     names = re.findall(
         r'"((?:sync|perf|updates|clip_ratio|sampling|completions)/[\w/]+)"',
         "".join(text(f"llmrl/{s}") for s in sources),

@@ -25,6 +25,15 @@ FORMS: list[dict[str, Any]] = [
     {"loss_type": "dapo", "beta": 0.3, "kl_in_reward": True, "kl_estimator": "k1", "mask_truncated_completions": True},
     {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 0.05, "num_iterations": 2},
     {"loss_type": "dapo", "importance_sampling_correction": "none", "mask_truncated_completions": True},
+    {"loss_type": "cispo", "weight_cap": 1.5, "weight_floor": 0.4, "num_iterations": 2},
+    {"loss_type": "cispo", "loss_average": "sequence_sum", "importance_sampling_level": "sequence", "beta": 0.1},
+    {"loss_average": "sequence", "importance_sampling_level": "sequence_token", "epsilon": 0.3, "minibatches": 2},
+    {"importance_sampling_correction": "token_mask", "off_policy_mask_threshold": 0.1, "num_iterations": 2},
+    {"importance_sampling_correction": "sequence_truncate", "scale_rewards": "none", "importance_sampling_cap": 1.5},
+    {"importance_sampling_correction": "sequence_mask", "importance_sampling_floor": 0.5, "loss_type": "grpo"},
+    {"importance_sampling_correction": "geometric_mask", "importance_sampling_floor": 0.8, "beta": 0.1}
+    | {"importance_sampling_cap": 1.3},
+    {"importance_sampling_correction": "k3_mask", "importance_sampling_cap": 0.15, "entropy_coef": 0.2},
 ]
 
 
@@ -135,7 +144,8 @@ def learn(
     for part in (credited[i::split] for i in range(split)):
         if part:
             batch, new = make(part, [policy[r.group, r.episode] for r in part])
-            total = total + (algorithm.loss(Forward(logprobs=new), batch).terms * batch.weights).sum()
+            seen = Forward(logprobs=new, entropy=0.5 * new.square())  # any function of the policy serves as its entropy
+            total = total + (algorithm.loss(seen, batch).terms * batch.weights).sum()
     if total.requires_grad:
         total.backward()
     return total.item(), {key: torch.zeros_like(n) if n.grad is None else n.grad for key, n in policy.items()}
@@ -145,6 +155,10 @@ def same(left: dict[Any, Tensor], right: dict[Any, Tensor]) -> None:
     assert left.keys() == right.keys()
     for key, gradient in left.items():
         torch.testing.assert_close(gradient, right[key], rtol=0, atol=1e-12)
+
+
+STOPPED: dict[tuple[str, int], list[float]] = {}
+"""What the oracle reads where a gradient is stopped: the values around which finite differences are taken."""
 
 
 def oracle(algorithm: GRPO, rows: Sequence[Sample], now: Sequence[Tensor]) -> float:
@@ -170,34 +184,64 @@ def oracle(algorithm: GRPO, rows: Sequence[Sample], now: Sequence[Tensor]) -> fl
         elif algorithm.scale == "batch":
             gain /= spread
         share = {
-            "dapo": 1 / tokens if tokens else 0.0,
-            "grpo": 1 / len(kept) / r.actions if kept else 0.0,
-            "dr_grpo": 1 / len(kept) / (algorithm.max_completion_length or 1) if kept else 0.0,
-        }[algorithm.loss_type]
+            "token": 1 / tokens if tokens else 0.0,
+            "sequence": 1 / len(kept) / r.actions if kept else 0.0,
+            "constant": 1 / len(kept) / (algorithm.max_completion_length or 1) if kept else 0.0,
+            "sequence_sum": 1 / len(kept) if kept else 0.0,
+        }[algorithm.over]
         total += share * _terms(algorithm, r, n.tolist(), gain) if counts else 0.0
     return total
 
 
 def _terms(algorithm: GRPO, r: Sample, now: list[float], gain: float) -> float:
+    """The terms of a row, summed. Where a gradient is stopped, `now` is read through `STOPPED` if that is set."""
     assert r.old_logprobs is not None
     assert r.ref_logprobs is not None
+    held = STOPPED.get((r.group, r.episode), now)
     chosen = [t for t, on in enumerate(r.action_mask) if on]
-    mean_ratio = exp(sum(now[t] - r.old_logprobs[t] for t in chosen) / len(chosen))
-    low, high = 1 - algorithm.epsilon, 1 + (algorithm.epsilon_high or algorithm.epsilon)
+    means = [exp(sum(of[t] - r.old_logprobs[t] for t in chosen) / len(chosen)) for of in (now, held)]
+    drift = sum(r.sampled_logprobs[t] - held[t] for t in chosen) / len(chosen)
+    left = algorithm.off_policy_mask_threshold is not None and gain < 0 and drift > algorithm.off_policy_mask_threshold
     total = 0.0
     for t in chosen:
-        ratio = mean_ratio if algorithm.importance_sampling_level == "sequence" else exp(now[t] - r.old_logprobs[t])
-        term = max(-gain * ratio, -gain * min(max(ratio, low), high))
-        if algorithm.delta is not None and gain < 0:
-            term = min(term, -gain * algorithm.delta)
-        if algorithm.importance_sampling_correction == "token_truncate":
-            term *= min(exp(r.old_logprobs[t] - r.sampled_logprobs[t]), algorithm.importance_sampling_cap)
+        ratio, held_ratio = (exp(of[t] - r.old_logprobs[t]) for of in (now, held))
+        if algorithm.importance_sampling_level == "sequence":
+            ratio, held_ratio = means
+        elif algorithm.importance_sampling_level == "sequence_token":
+            ratio = means[1] * exp(now[t] - held[t])
+        term = 0.0 if left else _policy_term(algorithm, ratio, held_ratio, now[t], gain)
+        term *= _correction(algorithm, r, chosen, t)
         distance = now[t] - r.ref_logprobs[t]
         if algorithm.beta and not algorithm.kl_in_reward:
             k3 = exp(-distance) - 1 + distance
             term += algorithm.beta * (distance**2 / 2 if algorithm.kl_estimator == "k2" else k3)
-        total += term
+        total += term - algorithm.entropy_coef * 0.5 * now[t] ** 2
     return total
+
+
+def _policy_term(algorithm: GRPO, ratio: float, held: float, now: float, gain: float) -> float:
+    if algorithm.loss_type == "cispo":
+        return -min(max(held, algorithm.weight_floor), algorithm.weight_cap) * gain * now
+    low, high = 1 - algorithm.epsilon, 1 + (algorithm.epsilon_high or algorithm.epsilon)
+    term = max(-gain * ratio, -gain * min(max(ratio, low), high))
+    return min(term, -gain * algorithm.delta) if algorithm.delta is not None and gain < 0 else term
+
+
+def _correction(algorithm: GRPO, r: Sample, chosen: Sequence[int], t: int) -> float:
+    assert r.old_logprobs is not None
+    gaps = [r.old_logprobs[i] - r.sampled_logprobs[i] for i in chosen]
+    own, product, mean = exp(r.old_logprobs[t] - r.sampled_logprobs[t]), exp(sum(gaps)), exp(sum(gaps) / len(gaps))
+    k3 = sum(exp(gap) - 1 - gap for gap in gaps) / len(gaps)
+    mode, (floor, cap) = algorithm.importance_sampling_correction, algorithm.correction.bounds
+    return {
+        "none": 1.0,
+        "token_truncate": min(max(own, floor), cap),
+        "token_mask": own if floor <= own <= cap else 0.0,
+        "sequence_truncate": min(max(product, floor), cap),
+        "sequence_mask": product if floor <= product <= cap else 0.0,
+        "geometric_mask": 1.0 if floor <= mean <= cap else 0.0,
+        "k3_mask": 1.0 if k3 <= cap else 0.0,
+    }[mode]
 
 
 def _deviation(numbers: Sequence[float]) -> float:
@@ -217,10 +261,12 @@ def test_the_objective_is_that_of_the_equations(options: dict[str, Any]) -> None
 
 
 @forms
-def test_the_gradient_is_that_of_finite_differences(options: dict[str, Any]) -> None:
+def test_the_gradient_is_that_of_finite_differences(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = GRPO(**options)
     rows, now = random_step(seed=5, groups=2, size=3)
     gradients, width = learn(algorithm, rows, now)[1], 1e-6
+    for r, n in zip(rows, now, strict=True):
+        monkeypatch.setitem(STOPPED, (r.group, r.episode), n.tolist())
     for i, r in enumerate(rows):
         for t in range(len(r.token_ids)):
             ends = []
@@ -253,7 +299,7 @@ def test_no_layout_changes_the_gradient(seed: int, form: dict[str, Any], split: 
 
 @forms
 def test_equal_rewards_teach_exactly_nothing(options: dict[str, Any]) -> None:
-    algorithm = GRPO(**options | {"beta": 0.0, "kl_estimator": "k3", "kl_in_reward": False})
+    algorithm = GRPO(**options | {"beta": 0.0, "kl_estimator": "k3", "kl_in_reward": False, "entropy_coef": 0.0})
     rows, now = random_step(seed=1)
     equal = [replace(r, reward=0.7) for r in rows]
     assert algorithm.credit(equal) == []
@@ -272,7 +318,7 @@ def test_rows_that_are_dropped_had_no_gradient(options: dict[str, Any], monkeypa
     got = learn(algorithm, rows, now)
     assert got[0] == pytest.approx(want[0], abs=1e-15)
     same(got[1], want[1])
-    if not algorithm.beta:
+    if not algorithm.beta and not algorithm.entropy_coef:
         assert len(algorithm.credit(rows)) > dropped
 
 
