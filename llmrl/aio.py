@@ -7,17 +7,57 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 _runner: asyncio.Runner | None = None
+_thread: threading.Thread | None = None
 
 
 def wait(coroutine: Coroutine[Any, Any, T]) -> T:
     """The coroutine's result. Not to be called from inside a running loop."""
+    runner = _the_runner()
+    if _thread is None:
+        return runner.run(coroutine)
+    future = asyncio.run_coroutine_threadsafe(coroutine, runner.get_loop())
+    try:
+        return future.result()
+    except BaseException:  # an interrupt ends what was waited for, too
+        future.cancel()
+        raise
+
+
+def background() -> None:
+    """From now on the loop runs all the time, on a thread of its own: tasks go on while nobody waits."""
+    global _thread
+    if _thread is None:
+        _thread = threading.Thread(target=_the_runner().get_loop().run_forever, name="llmrl-aio", daemon=True)
+        _thread.start()
+
+
+def foreground() -> None:
+    """From now on the loop runs while somebody waits, as it does at first; tasks that are left stand still till then.
+
+    Safe to call twice.
+    """
+    global _thread
+    if _thread is not None:
+        loop = _the_runner().get_loop()
+        loop.call_soon_threadsafe(loop.stop)
+        _thread.join()
+        _thread = None
+
+
+def _the_runner() -> asyncio.Runner:
     global _runner
     if _runner is None:
         _runner = asyncio.Runner()
-        atexit.register(_runner.close)
-    return _runner.run(coroutine)
+        atexit.register(_close, _runner)
+    return _runner
+
+
+def _close(runner: asyncio.Runner) -> None:
+    foreground()
+    runner.close()

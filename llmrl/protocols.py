@@ -80,6 +80,7 @@ class Source(Protocol):
     """Where a step's samples come from. Its state is all that a resumed run needs to go on exactly."""
 
     played: Sequence[Sequence[Trajectory]]  # the last step's groups of episodes, for the log
+    metrics: Mapping[str, float]  # and what else the log should say of that step
 
     def next(self, step: int) -> list[Sample]:
         """A step's samples, those of all ranks, the same on every rank."""
@@ -89,10 +90,18 @@ class Source(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
+    def close(self) -> None:
+        """End what it still plays; safe to call twice."""
+        ...
+
 
 @runtime_checkable
 class Engine(Protocol):
-    """Token ids in, token ids out, with the log-probability of every sampled token. It batches whatever is waiting."""
+    """Token ids in, token ids out, with the log-probability of every sampled token. It batches whatever is waiting.
+
+    The plug-in behind it says by `concurrent` whether it can generate while the trainer learns: its weights are its
+    own, it does not sleep, and `load` may be called while requests run.
+    """
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
         """One completion of one prompt."""

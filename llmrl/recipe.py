@@ -214,12 +214,30 @@ def _override(tree: dict[str, Any], override: str) -> None:
 
 
 def check(recipe: Recipe, where: str = "recipe") -> None:
-    """Build every plug-in that a recipe names, without starting any: names, options and types.
+    """Build every plug-in that a recipe names, without starting any: names, options, types, and what must fit.
 
     Raises:
         RecipeError: the first that is wrong.
     """
-    for section in PLUGINS:
-        build(section, getattr(recipe, section), f"{where}: {section}")
+    built = {section: build(section, getattr(recipe, section), f"{where}: {section}") for section in PLUGINS}
     for name in recipe.eval.benchmarks:
         find("benchmark", name, f"{where}: eval.benchmarks")
+    if getattr(built["source"], "overlaps", False):
+        _check_overlap(recipe, where, built["engine"], built["algorithm"])
+
+
+def _check_overlap(recipe: Recipe, where: str, engine: Any, algorithm: Any) -> None:
+    """A source that plays while the trainer learns needs an engine that can, and an algorithm that corrects for it."""
+    source = recipe.source["name"]
+    if not getattr(engine, "concurrent", False):
+        raise RecipeError(
+            f"{where}: source {source} generates while the trainer learns, which engine {recipe.engine['name']} cannot "
+            "as it is set here: it sleeps, or shares the trainer's memory. Choose engine.name=server with "
+            "engine.enable_sleep_mode=false, or source.max_staleness=0"
+        )
+    if getattr(algorithm, "importance_sampling_correction", "none") == "none":
+        raise RecipeError(
+            f"{where}: source {source} gives samples of older weights, which algorithm {recipe.algorithm['name']} "
+            "does not correct as it is set here; expected an algorithm.importance_sampling_correction, such as "
+            "token_truncate, or source.max_staleness=0"
+        )

@@ -50,7 +50,8 @@ class Completion:
     token_ids: list[int]  # with the end-of-sequence token, which is an action, if one was sampled
     logprobs: list[float]  # natural log-probability of each token
     finish: Finish  # stop: the model ended it; length: a limit did; abort: the engine did
-    version: int  # of the weights that sampled it
+    version: int  # of the weights that sampled it; of the first token's where `versions` says more
+    versions: list[int] | None = None  # of each token, where weights changed in its midst
     semantics: Semantics = "scaled"
     """The distribution that `logprobs` describe. `scaled`: the whole softmax at the sampling temperature, which is what
     a trainer computes. `raw`: the softmax at temperature 1. `renormalised`: over the tokens that top-p, top-k and min-p
@@ -132,7 +133,7 @@ class Sample:
     action_mask: list[bool]  # True where it did
     sampled_logprobs: list[float]  # by the engine; 0.0 where action_mask is False
     semantics: Semantics = "scaled"  # of sampled_logprobs
-    version: int = 0  # of the weights that sampled it
+    version: int = 0  # of the weights that sampled its first token
     truncated: bool = False  # a token limit ended it
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights

@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
@@ -25,6 +25,8 @@ class Hf:
     device: str | None = None  # None: the first GPU, else the CPU
     attn_implementation: str | None = None  # None: what Transformers chooses
     logits_chunk_mb: int = 256  # of float32 logits in one piece, when a text is scored
+
+    concurrent: ClassVar[bool] = True  # its copy of the weights is its own; trainer and engine share the processor
 
     def __post_init__(self) -> None:
         if self.max_num_seqs < 1 or self.logits_chunk_mb < 1:

@@ -23,6 +23,7 @@ class Scripted:
     replies: Sequence[str] | Reply = ("",)  # texts, given in the order of the calls and then again; or a function
     logprob: float = -1.0  # natural log-probability that every token is given
     end: bool = True  # the end-of-sequence token follows the text, if max_tokens leaves room
+    concurrent: bool = False  # whether it is a server's stand-in: it never sleeps, and generates while others learn
 
     def __post_init__(self) -> None:
         if not callable(self.replies) and not self.replies:
@@ -104,7 +105,7 @@ class ScriptedEngine:
         self.version = version
 
     def sleep(self) -> None:
-        self.asleep = True
+        self.asleep = not self.options.concurrent
 
     def wake(self) -> None:
         self.asleep = False

@@ -48,6 +48,11 @@ class Server:
         if self.timeout_s <= 0 or self.start_timeout_s <= 0 or self.retries < 0:
             raise ValueError("timeout_s and start_timeout_s must be above 0, retries at least 0")
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether it can generate while the trainer learns: not where it gives it its memory."""
+        return not self.enable_sleep_mode
+
     def start(self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]) -> Remote:
         """The engine, every server answering.
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrl.aio import wait
 from llmrl.errors import EngineError
@@ -31,6 +31,8 @@ class Vllm:
     cpu_kvcache_space: int = 1  # GiB, on a CPU
     block_size: int | None = None  # tokens; None: what vLLM chooses
     engine_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)  # anything else that vllm.LLM takes
+
+    concurrent: ClassVar[bool] = False  # it is stepped by the thread that trains, and sleeps meanwhile
 
     def start(
         self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]

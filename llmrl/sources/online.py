@@ -66,6 +66,7 @@ class Fresh:
         self._position = 0  # in the endless stream of problems
         self.played: Groups = []  # the last step's, those that dynamic sampling refused included
         self.refills = 0
+        self.metrics: dict[str, float] = {}
         self._shuffled: tuple[int, list[int]] = (-1, [])
 
     def next(self, step: int) -> list[Sample]:
@@ -75,7 +76,7 @@ class Fresh:
         while True:
             played = self._play(self._options.prompts_per_step - len(kept))
             self.played += played
-            kept += [group for group in played if not self._settings.dynamic_sampling or informative(group)]
+            kept += [group for group in played if self._wanted(group, step)]
             if len(kept) == self._options.prompts_per_step or self.refills == self._settings.max_refills:
                 break
             self.refills += 1
@@ -87,19 +88,28 @@ class Fresh:
     def restore(self, state: Mapping[str, Any]) -> None:
         self._position = int(state["position"])
 
+    def close(self) -> None:
+        """Nothing: what is played has ended."""
+
+    def _wanted(self, group: Sequence[Trajectory], step: int) -> bool:
+        """Whether a step learns from the group, or plays another in its place."""
+        return not self._settings.dynamic_sampling or informative(group)
+
     def _play(self, count: int) -> Groups:
-        """The next groups of the stream, in its order whatever the number of ranks.
+        """The next groups of the stream, in its order whatever the number of ranks."""
+        drawn = [self._draw(position) for position in range(self._position, self._position + count)]
+        self._position += count
+        return self._together(wait(self._player.groups(dict(drawn[self._rank :: self._ranks]))))
+
+    def _together(self, mine: Groups) -> Groups:
+        """The groups of all ranks, in the order of the stream.
 
         Raises:
             RewardError: too many episodes could not be scored.
         """
-        drawn = [self._draw(position) for position in range(self._position, self._position + count)]
-        self._position += count
-        mine = dict(drawn[self._rank :: self._ranks])
-        order = {name: i for i, (name, _) in enumerate(drawn)}
-        played = self._gather(wait(self._player.groups(mine)))
+        played = self._gather(mine)
         check_errors([one for group in played for one in group], self._options.max_error_share)
-        return sorted(played, key=lambda group: order[group[0].group])
+        return sorted(played, key=lambda group: _place(group[0].group))
 
     def _draw(self, position: int) -> tuple[str, Problem]:
         """The problem at a position of the stream, under a name that no other draw has."""
@@ -113,6 +123,11 @@ class Fresh:
             Random(f"{self._seed}/{epoch}").shuffle(order)
             self._shuffled = (epoch, order)
         return self._shuffled[1]
+
+
+def _place(name: str) -> int:
+    """Where in the stream the draw of that name stands."""
+    return int(name.partition("/")[0])
 
 
 def informative(group: Sequence[Trajectory]) -> bool:

@@ -18,7 +18,7 @@ from llmrl.errors import CheckpointError, LlmrlError, RecipeError, TrainingError
 from llmrl.grading import Pool, latency_metrics, lift
 from llmrl.ops.mismatch import step_metrics
 from llmrl.protocols import Adaptive
-from llmrl.recipe import Recipe
+from llmrl.recipe import Recipe, check
 from llmrl.rollout import Player
 from llmrl.train import weights
 from llmrl.train.checkpoint import Checkpoints, export
@@ -49,6 +49,7 @@ class Run:
         on_step: OnStep | None = None,
         on_sample: OnSample = unseen,
     ) -> None:
+        check(recipe)
         self.recipe = recipe
         self.start = 0
         self._on_step = on_step
@@ -115,6 +116,7 @@ class Run:
             rank=(rank, ranks),
             gather=lambda groups: gather(groups, ranks),
         )
+        self._closing.callback(self.source.close)
 
     def _open_logs(self, problems: Sequence[Problem]) -> None:
         """The run's files and trackers, from its first step on."""
@@ -189,7 +191,7 @@ class Run:
 
     def after(self, step: int, samples: Sequence[Sample]) -> None:
         """Log a step, and evaluate and save when it is time."""
-        metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced
+        metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced | self.source.metrics
         metrics |= latency_metrics(self.reward.latencies()) | step_metrics(samples, version=step)
         tokens = sum(
             len(turn.prompt_ids) + len(turn.completion.token_ids)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import pytest
 
-from llmrl.aio import wait
+from llmrl.aio import background, foreground, wait
 
 
 async def loop() -> asyncio.AbstractEventLoop:
@@ -40,3 +42,61 @@ def test_a_task_left_behind_goes_on_in_the_next_wait() -> None:
         return await task
 
     assert wait(finish(wait(begin()))) == "done"
+
+
+def test_in_the_background_tasks_go_on_while_nobody_waits() -> None:
+    done = threading.Event()
+
+    async def begin() -> None:
+        async def later() -> None:
+            await asyncio.sleep(0.01)
+            done.set()
+
+        tasks.append(asyncio.create_task(later()))
+
+    tasks: list[asyncio.Task[None]] = []
+    before = wait(loop())
+    wait(begin())
+    time.sleep(0.03)
+    assert not done.is_set(), "in the foreground they stand still"
+    background()
+    background()
+    try:
+        assert done.wait(10)
+        assert wait(loop()) is before
+    finally:
+        foreground()
+    foreground()
+    assert wait(loop()) is before
+    assert not any(thread.name == "llmrl-aio" for thread in threading.enumerate())
+
+
+def test_an_interrupted_wait_ends_what_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    async def forever() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+
+    class Interrupted:
+        def __init__(self, future: object) -> None:
+            self.future = future
+
+        def result(self) -> None:
+            time.sleep(0.02)  # it has begun
+            raise KeyboardInterrupt
+
+        def cancel(self) -> None:
+            self.future.cancel()  # type: ignore[attr-defined]
+
+    begin = asyncio.run_coroutine_threadsafe
+    background()
+    try:
+        monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", lambda *args: Interrupted(begin(*args)))
+        with pytest.raises(KeyboardInterrupt):
+            wait(forever())
+        assert ended.wait(10)
+    finally:
+        foreground()

@@ -159,7 +159,11 @@ def test_every_key_of_a_recipe_is_explained_with_its_default(section: str) -> No
 
 @pytest.mark.parametrize(
     ("page", "heading", "kind", "plugin"),
-    [("docs/engines.md", "vllm", "engine", "vllm"), ("docs/sources.md", "online", "source", "online")],
+    [
+        ("docs/engines.md", "vllm", "engine", "vllm"),
+        ("docs/sources.md", "online", "source", "online"),
+        ("docs/sources.md", "asynchronous", "source", "asynchronous"),
+    ],
 )
 def test_every_option_is_explained_with_its_default(page: str, heading: str, kind: plugins.Kind, plugin: str) -> None:
     assert rows(page, heading) == defaults(plugins.find(kind, plugin))

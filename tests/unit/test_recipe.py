@@ -141,3 +141,23 @@ def test_check_builds_what_is_named(mine: Path) -> None:
     assert refused("data.count=none at all").startswith("mine.yaml: data.count: ")
     assert refused("data.high=-1") == "mine.yaml: data: low 0 is above high -1"
     assert refused("eval.benchmarks=[gsm9k]").startswith("mine.yaml: eval.benchmarks: unknown benchmark 'gsm9k'")
+
+
+AHEAD = ["source.name=asynchronous", "source.max_staleness=1"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["engine.name=vllm"], r"while the trainer learns, which engine vllm cannot"),
+        (["engine.name=server", "engine.enable_sleep_mode=true"], r"which engine server cannot as it is set here"),
+        (["algorithm.importance_sampling_correction=none"], r"older weights, which algorithm grpo does not correct"),
+    ],
+)
+def test_playing_ahead_needs_an_engine_that_can_and_a_correction(
+    mine: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=rf"mine\.yaml: source asynchronous .*{message}"):
+        check(read(mine, [*AHEAD, *overrides]), "mine.yaml")
+    check(read(mine, [*AHEAD, *overrides, "source.max_staleness=0"]))
+    check(read(mine, [*AHEAD, "engine.name=server"]))

@@ -94,3 +94,9 @@ def test_it_is_built_by_name() -> None:
     assert made == pickle.loads(pickle.dumps(made))
     with pytest.raises(RecipeError, match="at least one text"):
         build("engine", {"name": "scripted", "replies": []})
+
+
+def test_a_stand_in_for_a_server_never_sleeps() -> None:
+    running = engine(replies=("a",), concurrent=True)
+    running.sleep()
+    assert ask(running).token_ids == [ord("a"), END]

@@ -1,0 +1,429 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, cast
+
+import pytest
+
+from llmrl import aio
+from llmrl.chat import Chat
+from llmrl.engines.scripted import Scripted, ScriptedEngine
+from llmrl.envs.single_turn import SingleTurn
+from llmrl.errors import DataError, EngineError
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout import Player
+from llmrl.sources.asynchronous import Ahead, Asynchronous, Groups, capacity, lag_metrics
+from llmrl.sources.online import Fresh, Online
+from llmrl.tiny import make_tokenizer
+from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+
+PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
+OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
+TOKENIZER = make_tokenizer()
+LIMIT_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def loop_of_its_own() -> Iterator[None]:
+    yield
+    aio.foreground()
+
+
+@dataclass
+class Judge:
+    """Right in every group but for the episodes whose text is odd."""
+
+    async def score(self, group: list[Trajectory]) -> list[Score]:
+        return [Score(1.0, "correct") if len(one.text) % 2 else Score(0.0, "wrong") for one in group]
+
+    def latencies(self) -> dict[str, list[float]]:
+        return {}
+
+
+def speaker(replies: Any, concurrent: bool = True) -> Player:
+    """A real player, whose engine says what `replies` says."""
+    engine = ScriptedEngine(
+        tokenizer=TOKENIZER,
+        options=Scripted(replies=replies, concurrent=concurrent),
+        stop_token_ids=[TOKENIZER.eos_token_id],
+    )
+    return Player(engine=engine, chat=Chat(TOKENIZER), env=SingleTurn(), reward=Judge(), options=OPTIONS, seed=0)
+
+
+def seeded(prompt: str, sampling: Any) -> str:
+    return prompt[8:11] + "x" * (sampling.seed % 5)
+
+
+@dataclass
+class Plays:
+    """In place of a `Player`: groups last as long as `last` says, and carry the version at which they began."""
+
+    last: Callable[[str], float] = lambda _: 0.0  # seconds, by name
+    judge: Callable[[str], tuple[Score, Score]] = lambda _: (Score(1.0, "correct"), Score(0.0, "wrong"))
+    version: int = 0
+    begun: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    most: int = 0  # at once
+
+    async def group(self, problem: Problem, name: str) -> list[Trajectory]:
+        version = self.version
+        self.begun.append(name)
+        self.most = max(self.most, len(self.begun) - len(self.ended))
+        await asyncio.sleep(self.last(name))
+        self.ended.append(name)
+        said = Completion(token_ids=[2, 3], logprobs=[-1.0, -1.0], finish="stop", version=version)
+        turn = Turn(prompt_ids=[1], completion=said, text="")
+        return [
+            Trajectory(problem=problem, turns=[turn], status="done", score=score, group=name, episode=i)
+            for i, score in enumerate(self.judge(name))
+        ]
+
+    async def groups(self, problems: dict[str, Problem]) -> Groups:
+        return list(await asyncio.gather(*(self.group(problem, name) for name, problem in problems.items())))
+
+
+def start(
+    player: Any,
+    settings: Online,
+    rank: tuple[int, int] = (0, 1),
+    gather: Callable[[Groups], Groups] = lambda groups: groups,
+) -> Any:
+    return settings.start(cast(Player, player), PROBLEMS, OPTIONS, seed=0, rank=rank, gather=gather)
+
+
+def steps(source: Fresh, count: int, plays: Any = None, first: int = 0) -> list[Any]:
+    """The rows of each step, the player's weights changing after each as a trainer changes them."""
+    found = []
+    for step in range(first, first + count):
+        found.append(source.next(step))
+        if plays is not None:
+            plays.version = step + 1
+    return found
+
+
+def names(rows: Any) -> list[str]:
+    return list(dict.fromkeys(row.group for row in rows))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+# The rule
+
+
+@pytest.mark.parametrize(
+    ("max_concurrent", "running", "max_staleness", "version", "batch", "accepted", "expected"),
+    [
+        (64, 0, 0, 0, 32, 0, 32),  # min(64, 1 * 32 - 0)
+        (64, 16, 2, 3, 32, 128, 48),  # min(48, 6 * 32 - 144)
+        (64, 32, 0, 5, 32, 192, -32),  # min(32, 6 * 32 - 224)
+        (64, 0, 4, 10, 32, 400, 64),  # min(64, 15 * 32 - 400)
+    ],
+)
+def test_capacity(
+    max_concurrent: int, running: int, max_staleness: int, version: int, batch: int, accepted: int, expected: int
+) -> None:
+    found = capacity(
+        max_concurrent=max_concurrent,
+        running=running,
+        max_staleness=max_staleness,
+        version=version,
+        batch=batch,
+        accepted=accepted,
+    )
+    assert found == expected
+
+
+def test_after_a_resume_what_earlier_steps_took_counts_as_accepted() -> None:
+    """With `accepted` 0 at version 10 the rule would admit a burst of eleven batches."""
+    rule = {"max_concurrent": 1000.0, "running": 0, "max_staleness": 1, "version": 10, "batch": 32}
+    assert capacity(**rule, accepted=10 * 32) == 64  # type: ignore[arg-type]
+    plays = Plays(version=10)
+    source = start(plays, Asynchronous(max_staleness=1))
+    source.restore({"position": 30, "pending": []})
+    source.next(10)
+    until(lambda: len(plays.ended) == 6)  # of steps 10 and 11
+    source.close()
+
+
+# Synchronous at 0
+
+
+@pytest.mark.parametrize("options", [{}, {"dynamic_sampling": True, "max_refills": 2}])
+@pytest.mark.parametrize("replies", [seeded, ["a", "bb", "c", "dd", "ee"]], ids=["seeds", "order of the calls"])
+def test_without_staleness_it_is_the_synchronous_source(options: dict[str, Any], replies: Any) -> None:
+    sync, other = speaker(replies, concurrent=False), speaker(replies, concurrent=False)
+    expected, found = start(sync, Online(**options)), start(other, Asynchronous(**options, max_staleness=0))
+    for step in range(6):
+        for run in (sync, other):
+            cast(ScriptedEngine, run.engine).version = step
+        assert found.next(step) == expected.next(step)
+        assert found.played == expected.played
+        assert found.state() == {**expected.state(), "pending": []}
+    assert cast(Any, other.engine).calls == cast(Any, sync.engine).calls
+    assert threading.active_count() == 1 or not any(t.name == "llmrl-aio" for t in threading.enumerate())
+
+
+# Playing ahead
+
+
+def test_the_next_steps_groups_are_played_while_nobody_waits() -> None:
+    plays = Plays(last=lambda name: 0.02)
+    source = start(plays, Asynchronous(max_staleness=1))
+    first = source.next(0)
+    assert len(names(first)) == 3
+    assert len(plays.begun) == 6
+    until(lambda: len(plays.ended) == 6)  # the trainer learns meanwhile, and waits for nothing
+    plays.version = 1
+    second = source.next(1)
+    assert {row.version for row in first} == {row.version for row in second} == {0}
+    assert len(plays.begun) == 9
+    source.close()
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3])
+def test_each_step_learns_from_weights_as_old_as_allowed(bound: int) -> None:
+    plays = Plays()
+    source = start(plays, Asynchronous(max_staleness=bound))
+    lags = []
+    for step in range(6):
+        rows = source.next(step)
+        lags.append({step - row.version for row in rows})
+        assert source.metrics[f"staleness/lag_{max(lags[-1])}/frac"] == 1.0
+        until(lambda: len(plays.ended) == len(plays.begun))
+        plays.version = step + 1
+    assert lags == [{min(step, bound)} for step in range(6)]
+    source.close()
+
+
+def test_slow_groups_keep_their_turn() -> None:
+    """Every other group takes long; a source that took what had ended would learn from the fast ones first."""
+    plays = Plays(last=lambda name: 0.03 if int(name.partition("/")[0]) % 2 else 0.0)
+    source = start(plays, Asynchronous(max_staleness=2))
+    found = steps(source, 4, plays)
+    assert [int(name.partition("/")[0]) for rows in found for name in names(rows)] == list(range(12))
+    assert [row.group for row in found[0]] == sorted([row.group for row in found[0]])
+    assert plays.ended != plays.begun, "the order of ending was another"
+    source.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bound_holds_whatever_is_slow_refused_or_limited(seed: int) -> None:
+    draw = Random(seed)
+    bound, most = draw.choice([1, 2]), draw.choice([None, 1, 2, 4])
+
+    def judge(name: str) -> tuple[Score, Score]:
+        alike = Random(f"{seed}/{name}").random() < 0.4
+        return Score(1.0, "correct"), Score(1.0, "correct") if alike else Score(0.0, "wrong")
+
+    plays = Plays(last=lambda name: Random(f"{seed}:{name}").choice([0.0, 0.0, 0.01]), judge=judge)
+    settings = Asynchronous(dynamic_sampling=True, max_refills=2, max_staleness=bound, max_inflight_tasks=most)
+    source = start(plays, settings)
+    played: list[str] = []
+    for step in range(8):
+        rows = source.next(step)
+        played += [group[0].group for group in source.played]
+        assert all(0 <= step - row.version <= bound for row in rows)
+        assert source.metrics["staleness/dropped"] == 0
+        plays.version = step + 1
+    assert [int(name.partition("/")[0]) for name in played] == list(range(len(played))), "nothing lost, nothing twice"
+    assert most is None or plays.most <= most
+    source.close()
+
+
+def test_what_the_engine_says_is_too_old_is_counted_and_replaced() -> None:
+    plays = Plays(version=3)
+    source = start(plays, Asynchronous(max_staleness=1))
+    source.restore({"position": 0, "pending": []})
+    source.next(3)
+    until(lambda: len(plays.ended) == 6)
+    plays.version = 1  # a server that missed four loads
+    rows = source.next(6)  # the three begun at version 3 are too old as well
+    assert rows == []
+    assert len(source.played) == 3 * 11, "max_refills"
+    assert source.metrics["staleness/dropped"] == 33
+    assert source.metrics["staleness/dropped/mean_length"] == 2.0
+    assert source.metrics["staleness/dropped/accuracy"] == 0.5
+    source.close()
+
+
+# Ranks
+
+
+def together(ranks: int, count: int, settings: Asynchronous) -> list[Any]:
+    """What each rank gets: `ranks` sources on threads, whose `gather` exchanges like a process group."""
+    shares: list[Groups] = [[] for _ in range(ranks)]
+    barrier = threading.Barrier(ranks, timeout=LIMIT_S)
+    aio.background()
+
+    def run(rank: int) -> list[Any]:
+        def gather(groups: Groups) -> Groups:
+            shares[rank] = groups
+            barrier.wait()
+            whole = [group for share in shares for group in share]
+            barrier.wait()
+            return whole
+
+        plays = Plays(last=lambda name: 0.005 * (len(name) + rank) if rank else 0.0)
+        source = start(plays, settings, (rank, ranks), gather)
+        found = []
+        for step in range(count):
+            found.append([source.next(step), sorted(json.dumps(g) for g in source.state()["pending"])])
+            plays.version = step + 1
+        found.append(plays.begun)
+        return found
+
+    with ThreadPoolExecutor(ranks) as threads:
+        return list(threads.map(run, range(ranks)))
+
+
+@pytest.mark.parametrize("bound", [0, 1, 2])
+def test_ranks_share_the_work_and_agree_on_every_step(bound: int) -> None:
+    settings = Asynchronous(max_staleness=bound)
+    alone, both = together(1, 4, settings), together(2, 4, settings)
+    assert both[0][:-1] == both[1][:-1] == alone[0][:-1]
+    assert not set(both[0][-1]) & set(both[1][-1]), "no group is played twice"
+
+
+# Resume
+
+
+@pytest.mark.parametrize("options", [{}, {"dynamic_sampling": True, "max_refills": 2}])
+def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str, Any]) -> None:
+    """The steps after the checkpoint learn from the very episodes that were begun before it, older weights and all."""
+    settings = Asynchronous(**options, max_staleness=2)
+
+    def play(source: Ahead, player: Player, first: int, last: int, save_at: int) -> tuple[list[Any], Any]:
+        rows, saved = [], None
+        for step in range(first, last):
+            rows.append(source.next(step))
+            aio.wait(source._settled())
+            cast(ScriptedEngine, player.engine).version = step + 1
+            if step + 1 == save_at:
+                saved = json.loads(json.dumps(source.state()))
+        source.close()
+        return rows, saved
+
+    one = speaker(seeded)
+    whole, saved = play(start(one, settings), one, 0, 7, save_at=3)
+    assert len(saved["pending"]) >= 6
+    two = speaker(seeded)
+    cast(ScriptedEngine, two.engine).version = 3
+    again = start(two, settings)
+    again.restore(saved)
+    assert play(again, two, 3, 7, save_at=7)[0] == whole[3:]
+    assert {row.version for row in whole[3]} <= {1, 2}
+
+
+def test_a_checkpoint_waits_for_what_is_being_played() -> None:
+    plays = Plays(last=lambda name: 0.03)
+    source = start(plays, Asynchronous(max_staleness=1))
+    source.next(0)
+    assert len(source.state()["pending"]) == 3
+    assert len(plays.ended) == 6
+    source.close()
+
+
+def test_token_versions_survive_a_checkpoint() -> None:
+    class Changed(Plays):
+        async def group(self, problem: Problem, name: str) -> list[Trajectory]:
+            said = Completion(token_ids=[2, 3], logprobs=[-1.0] * 2, finish="stop", version=0, versions=[0, 1])
+            turn = Turn(prompt_ids=[1], completion=said, text="a")
+            return [Trajectory(problem=problem, turns=[turn], status="done", score=Score(1.0), group=name)]
+
+    first = start(Changed(), Asynchronous(max_staleness=1))
+    first.next(0)
+    again = start(Changed(), Asynchronous(max_staleness=1))
+    again.restore(json.loads(json.dumps(first.state())))
+    again.next(1)
+    assert again.played[0][0].turns[0].completion.versions == [0, 1]
+    first.close()
+    again.close()
+
+
+# What goes wrong
+
+
+def test_what_breaks_in_the_background_is_raised_when_its_turn_comes() -> None:
+    class Broken(Plays):
+        async def group(self, problem: Problem, name: str) -> list[Trajectory]:
+            if name.startswith("4/"):
+                raise EngineError("the server is gone")
+            return await super().group(problem, name)
+
+    source = start(Broken(), Asynchronous(max_staleness=1))
+    source.next(0)
+    with pytest.raises(EngineError, match="the server is gone"):
+        source.next(1)
+    source.close()
+
+
+def test_close_ends_what_is_being_played() -> None:
+    plays = Plays(last=lambda name: 0.0 if int(name.partition("/")[0]) < 3 else 3600.0)
+    source = start(plays, Asynchronous(max_staleness=1))
+    source.next(0)
+    until(lambda: len(plays.begun) == 6)
+    source.close()
+    source.close()
+    assert len(plays.ended) == 3
+    assert not any(thread.name == "llmrl-aio" for thread in threading.enumerate())
+
+
+def test_an_engine_that_sleeps_cannot_be_played_ahead() -> None:
+    """Why the recipe refuses the pair: what would be lost here is lost loudly."""
+    run = speaker(seeded, concurrent=False)
+    source = start(run, Asynchronous(max_staleness=1, max_inflight_tasks=1))
+    source.next(0)
+    run.engine.sleep()
+    with pytest.raises(EngineError, match="asleep"):
+        source.next(1)
+    source.close()
+
+
+def test_options_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_staleness must be at least 0"):
+        Asynchronous(max_staleness=-1)
+    with pytest.raises(ValueError, match="max_inflight_tasks at least 1"):
+        Asynchronous(max_inflight_tasks=0)
+    with pytest.raises(DataError, match="no problems; expected at least one"):
+        Asynchronous().start(cast(Player, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)
+
+
+# Metrics
+
+
+def test_metrics_tell_the_lag_and_what_came_late() -> None:
+    def episode(group: str, versions: list[int], verdict: Any) -> Trajectory:
+        said = Completion(
+            token_ids=[1] * len(versions),
+            logprobs=[-1.0] * len(versions),
+            finish="stop",
+            version=versions[0],
+            versions=versions,
+        )
+        turn = Turn(prompt_ids=[1], completion=said, text="")
+        score = Score(float(verdict == "correct"), verdict)
+        return Trajectory(problem=PROBLEMS[0], turns=[turn], status="done", score=score, group=group)
+
+    groups = [
+        [episode("0/a", [4, 4, 5, 5], "correct"), episode("0/a", [5, 5], "wrong")],
+        [episode("1/b", [5, 5, 5, 5], "correct"), episode("1/b", [2, 5], "correct")],
+    ]
+    found = lag_metrics(groups, 5, 1)
+    assert found["staleness/dropped"] == 1, "a group goes with its oldest token"
+    assert (found["staleness/dropped/mean_length"], found["staleness/dropped/accuracy"]) == (3.0, 1.0)
+    assert found["staleness/lag_0/frac"] == 0.5
+    assert (found["staleness/lag_0/mean_length"], found["staleness/lag_0/accuracy"]) == (3.0, 0.5)
+    assert (found["staleness/lag_1/frac"], found["staleness/lag_1/mean_length"]) == (0.25, 4.0)
+    assert lag_metrics([], 5, 1) == {"staleness/dropped": 0.0}
