@@ -53,7 +53,8 @@ def steps(folder: Path) -> list[dict[str, float]]:
 
 
 def weights(folder: Path) -> dict[str, Any]:
-    return load_file(folder / "final" / "model.safetensors")
+    found: dict[str, Any] = load_file(folder / "final" / "model.safetensors")
+    return found
 
 
 def run(made: Recipe, name: str, resume: bool = False) -> Path:

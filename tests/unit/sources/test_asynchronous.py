@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
@@ -19,10 +19,10 @@ from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError, EngineError
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout import Player
-from llmrl.sources.asynchronous import Ahead, Asynchronous, Groups, capacity, lag_metrics
-from llmrl.sources.online import Fresh, Online
+from llmrl.sources.asynchronous import Ahead, Asynchronous, capacity, lag_metrics
+from llmrl.sources.online import Fresh, Groups, Online
 from llmrl.tiny import make_tokenizer
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
@@ -40,7 +40,7 @@ def loop_of_its_own() -> Iterator[None]:
 class Judge:
     """Right in every group but for the episodes whose text is odd."""
 
-    async def score(self, group: list[Trajectory]) -> list[Score]:
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         return [Score(1.0, "correct") if len(one.text) % 2 else Score(0.0, "wrong") for one in group]
 
     def latencies(self) -> dict[str, list[float]]:
@@ -57,7 +57,8 @@ def speaker(replies: Any, concurrent: bool = True) -> Player:
     return Player(engine=engine, chat=Chat(TOKENIZER), env=SingleTurn(), reward=Judge(), options=OPTIONS, seed=0)
 
 
-def seeded(prompt: str, sampling: Any) -> str:
+def seeded(prompt: str, sampling: Sampling) -> str:
+    assert sampling.seed is not None
     return prompt[8:11] + "x" * (sampling.seed % 5)
 
 
@@ -305,13 +306,13 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str,
     settings = Asynchronous(**options, max_staleness=2)
 
     def play(source: Ahead, player: Player, first: int, last: int, save_at: int) -> tuple[list[Any], Any]:
-        rows, saved = [], None
+        rows, saved, calls = [], None, cast(ScriptedEngine, player.engine).calls
         for step in range(first, last):
             rows.append(source.next(step))
             aio.wait(source._settled())
             cast(ScriptedEngine, player.engine).version = step + 1
             if step + 1 == save_at:
-                saved = json.loads(json.dumps(source.state()))
+                saved = {**json.loads(json.dumps(source.state())), "calls": len(calls)}
         source.close()
         return rows, saved
 
@@ -324,6 +325,8 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str,
     again.restore(saved)
     assert play(again, two, 3, 7, save_at=7)[0] == whole[3:]
     assert {row.version for row in whole[3]} <= {1, 2}
+    before, after = cast(ScriptedEngine, one.engine).calls, cast(ScriptedEngine, two.engine).calls
+    assert after == before[saved["calls"] :], "nothing that the checkpoint kept is played again"
 
 
 def test_a_checkpoint_waits_for_what_is_being_played() -> None:
