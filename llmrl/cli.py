@@ -183,6 +183,20 @@ def demo(
     run(seed, quiet, out, target, overrides or ())
 
 
+@app.command()
+def figures(
+    sources: Annotated[list[Path], typer.Argument(help="Folders of runs, or a .json that this command wrote.")],
+    metric: Annotated[str, typer.Option(help="A name of metrics.jsonl.")] = "eval/arithmetic/avg@1",
+    out: Annotated[Path, typer.Option(help="A path without ending: .png .csv .json .md")] = Path("runs/figures"),
+    title: Annotated[str, typer.Option(help="Above the picture.")] = "",
+) -> None:
+    """Draw learning curves with 95 % bands over seeds; runs `name-0`, `name-1` are seeds of one group."""
+    from llmrl.figures import draw
+
+    draw(sources, out, metric, title)
+    print(f"{out}.png  {out}.csv  {out}.md")
+
+
 @app.command("recipes")
 def list_recipes() -> None:
     """The recipes that ship, one path a line with its first comment."""

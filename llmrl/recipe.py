@@ -128,6 +128,7 @@ class EvalOptions:
     """Benchmarks during training."""
 
     every: int = 0  # steps; 0: never
+    on_start: bool = False  # also before the first step
     benchmarks: Sequence[str] = ()
     limit: int | None = None  # the first problems only
     samples: int | None = None  # None: the benchmark's own

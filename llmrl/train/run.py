@@ -150,6 +150,8 @@ class Run:
         """Give the engine the policy's weights and prove that it has them."""
         with self.clock("sync"):
             self.send(version=self.start)
+        if self.start == 0 and self.recipe.eval.on_start and self.recipe.eval.benchmarks:
+            self._evaluate(0)
         self._seconds.clear()
         self._began = time.perf_counter()
 

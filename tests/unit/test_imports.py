@@ -45,6 +45,7 @@ LAYERS = {
     "llmrl.serve": 7,
     "llmrl.tiny": 7,
     "llmrl.demo": 7,
+    "llmrl.figures": 7,
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
 }
