@@ -13,7 +13,10 @@ from llmrl.types import Problem, Score
 
 TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
-MAX_CHARACTERS = 500  # of an equation; a longer one is no answer to a game of a few numbers
+WRITTEN = re.compile(r"[\d\s()+*/-]*", re.ASCII)  # of an expression: whole numbers, four signs and brackets
+CLAIM = re.compile(r"-?\d{1,18}(?:\.\d{1,18}|\s*/\s*\d{1,18})?", re.ASCII)
+MAX_CHARACTERS = 200  # of an expression; a longer one is no answer to a game of a few numbers
+MAX_DEPTH = 32  # of brackets and signs inside each other
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,10 @@ class Countdown:
     """1.0 for an expression of + - * / over the given numbers that equals the target exactly, else less.
 
     Reads the last pair of answer tags, or, where there is none, the last line; `= target` may follow the expression.
-    A tagged answer that is malformed or wrong gets `format_score`, an untagged one 0.0. Needs `nums` and `target` in
-    `problem.info`. The game and its score follow TinyZero (Pan et al., 2025).
+    A tagged answer that is malformed or wrong gets `format_score`, an untagged one 0.0. The verdict is `correct` only
+    for a solution: report `accuracy` beside the reward, which the format's share makes larger. Needs `nums` and
+    `target` in `problem.info`. The game and its score follow TinyZero (Pan et al., 2025); its grader evaluates what a
+    filter of characters lets through, which admits `2**25` and `25//3`; here the expression is parsed.
 
     Raises:
         ValueError: the problem has no `nums` or `target`.
@@ -30,20 +35,21 @@ class Countdown:
 
     format_score: float = 0.1  # for tags that hold no solution
     rule: Literal["exact", "subset"] = "exact"  # exact: every number once; subset: each at most once
+    tags_required: bool = False  # an answer without tags is worth 0.0, whatever it says
 
     def __call__(self, problem: Problem, text: str) -> Score:
         if "nums" not in problem.info or "target" not in problem.info:
             raise ValueError(f"the problem has no nums and target, only {', '.join(problem.info) or 'no columns'}")
         target = Fraction(str(problem.info["target"]))
         tagged = TAGGED.findall(text)
-        lines = tagged[-1:] or text.strip().splitlines()[-1:]
+        lines = tagged[-1:] or ([] if self.tags_required else text.strip().splitlines()[-1:])
         consolation = self.format_score if tagged else 0.0
         if not lines:
-            return Score(0.0, "unparsable", reason="an empty answer")
-        expression, _, claim = lines[0].translate(SIGNS).strip().partition("=")
+            return Score(0.0, "unparsable", reason="no answer tags" if text.strip() else "an empty answer")
+        expression, equals, claim = lines[0].translate(SIGNS).strip().partition("=")
         try:
             value, used = evaluate(expression)
-            claimed = Fraction(claim.strip()) if claim else value
+            claimed = _claimed(claim.strip()) if equals else value
         except (ValueError, ZeroDivisionError) as error:
             return Score(consolation, "unparsable", reason=f"{expression.strip()[:80]!r}: {error}")
         if wrong := self._wrong(used, Counter(int(n) for n in problem.info["nums"])):
@@ -67,25 +73,37 @@ def evaluate(expression: str) -> tuple[Fraction, Counter[int]]:
         ValueError: it holds anything else.
         ZeroDivisionError: it divides by zero.
     """
+    expression = " ".join(expression.split())
     if len(expression) > MAX_CHARACTERS:
         raise ValueError(f"{len(expression)} characters; expected at most {MAX_CHARACTERS}")
+    if not WRITTEN.fullmatch(expression):
+        raise ValueError("expected whole numbers, + - * / and brackets only")
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
+        tree = ast.parse(expression, mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise ValueError("not an arithmetic expression") from None
     used: Counter[int] = Counter()
     return _value(tree.body, used), used
 
 
-def _value(node: ast.expr, used: Counter[int]) -> Fraction:
+def _claimed(claim: str) -> Fraction:
+    """What the answer says that its expression equals; `1e999999999`, which would never be worked out, is refused."""
+    if not CLAIM.fullmatch(claim):
+        raise ValueError(f"says that it equals {claim[:40]!r}; expected a number")
+    return Fraction(claim.replace(" ", ""))
+
+
+def _value(node: ast.expr, used: Counter[int], depth: int = 0) -> Fraction:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} operations inside each other")
     match node:
         case ast.Constant(value=int() as number) if not isinstance(number, bool):
             used[number] += 1
             return Fraction(number)
         case ast.UnaryOp(op=ast.USub(), operand=inner):
-            return -_value(inner, used)
+            return -_value(inner, used, depth + 1)
         case ast.BinOp(left=left, op=operator, right=right):
-            a, b = _value(left, used), _value(right, used)
+            a, b = _value(left, used, depth + 1), _value(right, used, depth + 1)
             match operator:
                 case ast.Add():
                     return a + b
