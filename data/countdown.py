@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from llmrl.data._rows import Origin, Row, ask, file_rows, known_rows, problems, tiny
 from llmrl.errors import DataError
 from llmrl.types import Problem
+
+TEMPLATE = (
+    "Reach {target} from the numbers {nums} with +, -, * and / and brackets; use every number exactly once. "
+    "Think inside <think> </think>, then write nothing but the expression inside <answer> </answer>, such as "
+    "<answer> (5 + 3) * 2 </answer>."
+)
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,7 @@ class Countdown:
 
     split: Literal["train", "test", "tiny"] = "train"
     path: str | None = None  # a file of rows with nums and target, instead of looking for one
-    template: str = (
-        "Reach {target} from the numbers {nums} with +, -, * and / and brackets; use every number exactly once. "
-        "Think inside <think> </think>, then write nothing but the expression inside <answer> </answer>, such as "
-        "<answer> (5 + 3) * 2 </answer>."
-    )
+    template: str = TEMPLATE
 
     def problems(self) -> Iterator[Problem]:
         """Puzzles in the order of the file.
@@ -43,20 +45,30 @@ class Countdown:
 
     def _problem(self, row: Row) -> Problem:
         nums, target = row.values.get("nums"), row.values.get("target")
-        if not isinstance(nums, list) or not nums or not all(map(_whole, nums)) or not _whole(target):
+        if not isinstance(nums, list) or not nums or not all(map(_whole, [*nums, target])):
             raise DataError(
                 f"{row.where}: expected nums, a list of whole numbers, and target, a whole number; "
                 f"found nums {nums!r} and target {target!r}"
             )
-        info: dict[str, Any] = {"nums": nums, "target": target, "count": len(nums)}
-        if row.values.get("one_solution"):
-            info["solution"] = row.text("one_solution")
-        return Problem(
-            id=str(row.values.get("id") or f"countdown/{self.split}/{row.index}"),
-            messages=ask(self.template.format(nums=", ".join(map(str, nums)), target=target), ""),
-            answer=str(target),
-            info=info,
+        solution = row.text("one_solution") if row.values.get("one_solution") else ""
+        return puzzle(
+            str(row.values.get("id") or f"countdown/{self.split}/{row.index}"),
+            nums,
+            int(str(target)),
+            solution,
+            self.template,
         )
+
+
+def puzzle(name: str, nums: Sequence[int], target: int, solution: str, template: str) -> Problem:
+    """The problem as the reward `countdown` reads it; `solution` "" is none."""
+    info: dict[str, Any] = {"nums": list(nums), "target": target, "count": len(nums)}
+    return Problem(
+        id=name,
+        messages=ask(template.format(nums=", ".join(map(str, nums)), target=target), ""),
+        answer=str(target),
+        info=info | {"solution": solution} if solution else info,
+    )
 
 
 def _whole(value: object) -> bool:
