@@ -20,8 +20,9 @@ class Mix:
     """The sum of weight times value over `parts`: `{numeric: 1.0, format: {weight: 0.1, pattern: ...}}`.
 
     A part is a reward by name, or `package.module:function`; a number is its weight, a mapping holds `weight` and the
-    reward's own options. A part of weight 0 is only logged. The verdict is that of the first part that gives one. Where
-    a part that weighs something cannot be judged, neither can the whole: `value` is None, and `reason` says which.
+    reward's own options. A part of weight 0 is only logged; what a part is itself made of is logged as `<part>/<name>`.
+    The verdict is that of the first part that gives one. Where a part that weighs something cannot be judged, neither
+    can the whole: `value` is None, and `reason` says which.
     """
 
     parts: Mapping[str, Part]
@@ -65,7 +66,8 @@ class MixedReward:
         return Score(
             value,
             verdicts[0] if verdicts else None,
-            parts={name: score.value for name, score in scores.items()},
+            parts={name: score.value for name, score in scores.items()}
+            | {f"{name}/{part}": value for name, score in scores.items() for part, value in score.parts.items()},
             steps=next((score.steps for score in scores.values() if score.steps is not None), None),
             reason="; ".join(f"{name}: {scores[name].reason or 'no value'}" for name in told),
         )
