@@ -169,6 +169,21 @@ def check_data(
         raise typer.Exit(1)
 
 
+@data_app.command("prime")
+def prime_data(
+    condition: Annotated[str, typer.Argument(help="all, backtracking_only, ... incorrect: docs/algorithms/habits.md.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file to write; one that is there is replaced.")],
+    count: Annotated[int, typer.Option(help="Rows.")] = 1000,
+    heldout: Annotated[bool, typer.Option("--heldout", help="Of the puzzles that the others never hold.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the puzzles and the words.")] = 0,
+) -> None:
+    """Write worked countdown puzzles that show chosen habits of thought, to fine-tune on."""
+    from llmrl.data._priming import write
+
+    write(condition, out, count=count, split="heldout" if heldout else "train", seed=seed)
+    print(f"{count} rows: {out}")
+
+
 @app.command()
 def demo(
     overrides: Annotated[list[str] | None, typer.Argument(help="Of recipes/demo.yaml: train.max_steps=100")] = None,
