@@ -41,22 +41,27 @@ class Batch:
     value_weights: Tensor
 
 
-def collate(rows: Sequence[Sample], pack: bool, device: torch.device | str = "cpu") -> Batch:
-    """The rows as tensors, one behind the other in a single row if `pack`, else padded to the longest."""
+def collate(
+    rows: Sequence[Sample], pack: bool, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Batch:
+    """The rows as tensors, one behind the other in a single row if `pack`, else padded to the longest.
+
+    `dtype` is that of the columns that are not integers; checks ask for float64.
+    """
     lengths = [len(row.token_ids) for row in rows]
     width = sum(lengths) if pack else max(lengths)
     lines = 1 if pack else len(rows)
     starts = [sum(lengths[:i]) for i in range(len(rows))] if pack else [i * width for i in range(len(rows))]
 
-    def column(values: Sequence[Sequence[float] | Sequence[int] | None], dtype: torch.dtype, fill: float = 0) -> Tensor:
-        flat = torch.full((lines * width,), fill, dtype=dtype)
+    def column(values: Sequence[Sequence[float] | Sequence[int] | None], kind: torch.dtype, fill: float = 0) -> Tensor:
+        flat = torch.full((lines * width,), fill, dtype=kind)
         for start, length, line in zip(starts, lengths, values, strict=True):
             if line is not None:
-                flat[start : start + length] = torch.tensor(line, dtype=dtype)
+                flat[start : start + length] = torch.tensor(line, dtype=kind)
         return flat.view(lines, width).to(device)
 
     def optional(values: Sequence[Sequence[float] | None]) -> Tensor | None:
-        return None if values[0] is None else column(values, torch.float32)
+        return None if values[0] is None else column(values, dtype)
 
     # Padding goes on counting positions: Transformers reads a position that begins again as the start of a packed row.
     positions = [list(range(length)) for length in lengths] if pack else [list(range(width))] * len(rows)
@@ -64,22 +69,22 @@ def collate(rows: Sequence[Sample], pack: bool, device: torch.device | str = "cp
         position_ids = torch.tensor(positions, dtype=torch.int64, device=device)
     else:
         position_ids = column(positions, torch.int64)
-    weights = column([row.weights for row in rows], torch.float32)
+    weights = column([row.weights for row in rows], dtype)
     return Batch(
         token_ids=column([row.token_ids for row in rows], torch.int64),
         position_ids=position_ids,
         sample_ids=column([[i] * length for i, length in enumerate(lengths)], torch.int64, fill=-1),
         samples=len(rows),
         action_mask=column([row.action_mask for row in rows], torch.bool),
-        sampled_logprobs=column([row.sampled_logprobs for row in rows], torch.float32),
+        sampled_logprobs=column([row.sampled_logprobs for row in rows], dtype),
         old_logprobs=optional([row.old_logprobs for row in rows]),
         ref_logprobs=optional([row.ref_logprobs for row in rows]),
         values=optional([row.values for row in rows]),
         next_values=optional([row.next_values for row in rows]),
-        advantages=column([row.advantages for row in rows], torch.float32),
-        returns=column([row.returns for row in rows], torch.float32),
+        advantages=column([row.advantages for row in rows], dtype),
+        returns=column([row.returns for row in rows], dtype),
         weights=weights,
-        value_weights=column([row.value_weights for row in rows], torch.float32)
+        value_weights=column([row.value_weights for row in rows], dtype)
         if rows[0].value_weights is not None
         else weights,
     )

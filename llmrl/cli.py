@@ -151,6 +151,19 @@ def doctor(
     raise typer.Exit(exit_code(findings))
 
 
+@app.command()
+def verify(
+    algorithms: Annotated[
+        list[str] | None, typer.Argument(help="Such as grpo, or package.module:Attribute; all that ship by default.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="A file for every check and what it found.")] = None,
+) -> None:
+    """Prove algorithms right, on a CPU; exit code 1 where a check fails."""
+    from llmrl.checks.verify import run
+
+    raise typer.Exit(run(algorithms or (), json))
+
+
 @data_app.command("check")
 def check_data(
     train: Annotated[str, typer.Argument(help="A dataset, a dataset/split, or a file.")],

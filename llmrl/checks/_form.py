@@ -1,0 +1,58 @@
+"""What is verified: an algorithm with its options, and what is promised of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from llmrl.protocols import Algorithm
+from llmrl.types import Sample
+
+Part = Literal["cases", "oracle", "differences", "invariances", "learning"]
+PARTS: tuple[Part, ...] = ("cases", "oracle", "differences", "invariances", "learning")
+
+Numbers = Mapping[str, Sequence[float]]
+"""What a network says of one row, by column: `logprobs`, `entropy`, `values`, `next_values`; an entry per token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an oracle says that a model learns: its objective, and the gradient by the columns that a network gives."""
+
+    objective: float
+    gradients: Mapping[str, Sequence[Sequence[float]]]  # [column][row][token]; a column that is left out has none
+
+
+Oracle = Callable[[Any, Sequence[Sample], Sequence[Numbers]], Mapping[str, Answer]]
+"""(algorithm, rows as a source gives them, what the networks in training say of each) to an answer per model.
+
+Written from the paper's equation in plain loops, and from nothing that the algorithm itself uses.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """An algorithm under its options. `llmrl verify package.module:Attribute` takes one of these, or the algorithm."""
+
+    name: str
+    algorithm: Algorithm
+    oracle: Oracle | None = None
+    baseline: bool = False  # rewards that are equal within a group teach exactly nothing
+    only_credit: bool = True  # where all advantages are 0 and the policy is the reference, nothing is learned
+    rewards: tuple[float, float] = (0.0, 1.0)  # what a wrong and a right answer earn in the toy
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Step sizes of plain gradient descent on the toy's tables, by model; Adam for a model that is not named."""
+    target: float = 0.95  # success in the toy's last ten updates, of every seed
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    form: str
+    part: Part
+    name: str
+    ok: bool
+    expected: str
+    found: str

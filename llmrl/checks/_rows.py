@@ -1,0 +1,97 @@
+"""A step of random rows, with everything in them that once broke a loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import nan
+from random import Random
+
+import torch
+from torch import Tensor
+
+from llmrl.types import Sample
+
+SYMBOLS = 5
+COLUMNS = ("old_logprobs", "ref_logprobs", "values", "next_values")
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Rows as a source gives them, and what the networks in training make of each; row i begins with token i."""
+
+    rows: list[Sample]
+    logits: list[Tensor]  # (T, SYMBOLS) float64, of the distribution that token t is chosen from
+    states: list[Tensor]  # (T + 1,) float64, the critic's number of the state before token t, and after the last
+
+
+def random_play(seed: int, groups: int = 4, size: int = 4, *, broken: bool = True) -> Play:
+    """Ragged rows of several turns with observations between them, after an update or two of the policy.
+
+    One group has equal rewards. Some answers were cut off; if `broken`, some rewards are NaN.
+    """
+    random = Random(seed)
+    rows, logits, states = [], [], []
+    for group in range(groups):
+        for episode in range(size):
+            row = _row(random, f"g{group}", episode, len(rows), _reward(random, group, episode, broken))
+            generator = torch.Generator().manual_seed(seed * 1000 + len(rows))
+            here = torch.randn(len(row.token_ids), SYMBOLS, generator=generator, dtype=torch.float64)
+            mind = torch.rand(len(row.token_ids) + 1, generator=generator, dtype=torch.float64)
+            rows.append(_annotated(row, random, torch.log_softmax(here, -1), mind))
+            logits.append(here)
+            states.append(mind)
+    return Play(rows, logits, states)
+
+
+def _reward(random: Random, group: int, episode: int, broken: bool) -> float:
+    if group == 0:
+        return 1.0
+    if broken and random.random() < 0.15 and episode > 1:
+        return nan
+    return (0.0, 1.0)[episode] if episode < 2 else random.choice([0.0, 1.0])  # every other group has a signal
+
+
+def _row(random: Random, group: str, episode: int, index: int, reward: float) -> Sample:
+    """A prompt token, then one to three turns of the policy with what the environment said between them."""
+    mask, turn_ids, turns = [False], [-1], random.randint(1, 3)
+    for turn in range(turns):
+        spoken = random.randint(1, 3)
+        heard = random.randint(1, 2) if turn < turns - 1 else 0
+        mask += [True] * spoken + [False] * heard
+        turn_ids += [turn] * spoken + [-1] * heard
+    return Sample(
+        group=group,
+        episode=episode,
+        reward=reward,
+        turn_rewards=[0.0] * (turns - 1) + [reward],
+        token_ids=[index, *(random.randrange(SYMBOLS) for _ in mask[1:])],
+        turn_ids=turn_ids,
+        action_mask=mask,
+        sampled_logprobs=[0.0] * len(mask),
+        truncated=random.random() < 0.2,
+        correct=None if reward != reward else reward > 0.5,
+    )
+
+
+def _annotated(row: Sample, random: Random, logprobs: Tensor, mind: Tensor) -> Sample:
+    """The columns of the models before the step: near what the networks say now, not equal to it."""
+
+    def near(numbers: list[float], width: float) -> list[float]:
+        return [number + random.gauss(0.0, width) for number in numbers]
+
+    chosen = [0.0 if i == 0 else float(logprobs[i, token]) for i, token in enumerate(row.token_ids)]
+    old = near(chosen, 0.3)
+    before = near(mind.tolist(), 0.3)
+    row = replace(row, sampled_logprobs=near(old, 0.4))
+    row = replace(row, old_logprobs=old, ref_logprobs=near(chosen, 0.4), values=before[:-1], next_values=before[1:])
+    return fill(row, 0.0)
+
+
+def fill(row: Sample, junk: float) -> Sample:
+    """The row with `junk` in every cell of a column that no action token owns."""
+    columns = {
+        name: [number if on else junk for number, on in zip(getattr(row, name), row.action_mask, strict=True)]
+        for name in ("sampled_logprobs", *COLUMNS)
+        if getattr(row, name) is not None
+    }
+    return replace(row, **columns)  # type: ignore[arg-type]
