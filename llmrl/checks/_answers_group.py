@@ -59,7 +59,7 @@ def ppo_clip_tokens(given: Given, dtype: str) -> dict[str, Any]:
 
     fell, rose = clipped(tensor(given["new_logp"], dtype), old, gains, low, high)
     stopped = (fell + rose).bool()
-    found = {"clipped": stopped.tolist(), "clipfrac": float(stopped.double().mean())}
+    found: dict[str, Any] = {"clipped": stopped.tolist(), "clipfrac": float(stopped.double().mean())}
     found["loss"], found["grad_logp"] = terms()
     found["loss_clip_higher"], _ = terms(up=given["eps_high_dapo"])
     found["loss_dual_clip"], found["grad_logp_dual"] = terms(given["dual_clip"])
@@ -98,8 +98,12 @@ def loss_aggregation(given: Given) -> dict[str, Any]:
     def weights(over: Any) -> list[list[float]]:
         return [(one.weights or [])[1:] for one in average(rows, over, given["max_len"])]
 
-    def mean(over: Any) -> float:
-        return sum(w * term for each, terms in zip(weights(over), losses, strict=True) for w, term in zip(each, terms, strict=True))
+    def mean(over: Any) -> Any:
+        return sum(
+            w * term
+            for each, terms in zip(weights(over), losses, strict=True)
+            for w, term in zip(each, terms, strict=True)
+        )
 
     return {
         "token_mean": mean("token"),
@@ -122,7 +126,9 @@ def dapo_overlong(given: Given) -> dict[str, Any]:
 def dapo_dynamic_sampling(given: Given) -> dict[str, Any]:
     groups = given["correct"]
     rows = [
-        row(1, group=str(g), episode=i, reward=float(right)) for g, group in enumerate(groups) for i, right in enumerate(group)
+        row(1, group=str(g), episode=i, reward=float(right))
+        for g, group in enumerate(groups)
+        for i, right in enumerate(group)
     ]
     kept = {one.group for one in GRPO().credit(rows)}
     return {
@@ -133,19 +139,24 @@ def dapo_dynamic_sampling(given: Given) -> dict[str, Any]:
 
 def gspo(given: Given, dtype: str) -> dict[str, Any]:
     algorithm = GRPO(
-        loss_type="grpo", importance_sampling_level="sequence", epsilon=given["eps_low"], epsilon_high=given["eps_high"],
+        loss_type="grpo",
+        importance_sampling_level="sequence",
+        epsilon=given["eps_low"],
+        epsilon_high=given["eps_high"],
         num_iterations=2,
-    )  # fmt: skip
+    )
     found: dict[str, Any] = {}
     for name in ("clipped", "inside"):
         old = given["old_logp"]
-        sample = row(len(old), sampled_logprobs=old, old_logprobs=old).assign(advantages=given["advantage"], weights=1 / len(old))
+        sample = row(len(old), sampled_logprobs=old, old_logprobs=old).assign(
+            advantages=given["advantage"], weights=1 / len(old)
+        )
         new = tensor([[0.0, *given[f"new_logp_{name}"]]], dtype).requires_grad_()
         batch = collate([sample], pack=False, dtype=new.dtype)
         loss = algorithm.loss(Forward(logprobs=new), batch)
         total = (loss.terms * batch.weights).sum()
         slopes = torch.autograd.grad(total, new)[0][0, 1:].tolist()
-        found |= {f"s_{name}": ratio(given, name), f"loss_{name}": float(total), f"grad_{name}": slopes}
+        found |= {f"s_{name}": ratio(given, name), f"loss_{name}": float(total.detach()), f"grad_{name}": slopes}
     found["is_clipped"] = not any(found.pop("grad_clipped"))
     return found
 
@@ -182,7 +193,9 @@ def cispo(given: Given, dtype: str) -> dict[str, Any]:
 def reinforce_pp(given: Given) -> dict[str, Any]:
     rows = [
         row(length, group=str(group), episode=i, reward=reward)
-        for i, (reward, length, group) in enumerate(zip(given["rewards"], given["lengths"], given["group"], strict=True))
+        for i, (reward, length, group) in enumerate(
+            zip(given["rewards"], given["lengths"], given["group"], strict=True)
+        )
     ]
     found = {}
     for name, baseline in (("reinforce_pp", False), ("reinforce_pp_baseline", True)):

@@ -47,7 +47,7 @@ def tis(given: Given, dtype: str) -> dict[str, Any]:
 def tis_length_trap(given: Given, dtype: str) -> dict[str, Any]:
     products, means, kept = [], [], []
     for length in given["lengths"]:
-        old, batch = _pair([given["per_token_log_ratio"] - 1.0] * length, [-1.0] * length, dtype)
+        old, batch = _pair([0.0] * length, [-given["per_token_log_ratio"]] * length, dtype)
         products.append(float(Correction("sequence_mask").bounded(old, batch)[0, 1]))
         means.append(float(Correction("geometric_mask").bounded(old, batch)[0, 1]))
         kept.append(float(Correction("sequence_mask", cap=3.0).weights(old, batch)[0, 1]) > 0)

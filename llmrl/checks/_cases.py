@@ -64,7 +64,7 @@ def _checked(name: str, case: Mapping[str, Any]) -> Iterator[Check]:
         return
     wrong = _difference(case["want"], found, TOLERANCE)
     if wrong is None and single is not None:
-        wrong = _difference(case["want"], single, SINGLE)
+        wrong = _difference(case["want"], single, case.get("single", SINGLE))
     for name, known in case.get("never", {}).items():  # what peers got wrong
         for bad in known:
             if wrong is None and (name not in found or close(bad, found[name], TOLERANCE)):
@@ -98,7 +98,7 @@ def close(want: Any, found: Any, tolerance: float) -> bool:
         same = isinstance(found, Sequence) and len(want) == len(found)
         return same and all(close(a, b, tolerance) for a, b in zip(want, found, strict=True))
     if isinstance(want, bool) or want is None or isinstance(want, str):
-        return bool(want == found)
+        return type(want) is type(found) and bool(want == found)
     if isinstance(found, bool) or not isinstance(found, int | float):
         return False
     return bool(abs(want - found) <= tolerance * max(1.0, abs(want)))

@@ -68,7 +68,9 @@ def differences(form: Form) -> list[Check]:
 
 def _worst(update: Update, rows: Sequence[Sample], play: Play) -> tuple[float, int]:
     """The largest gap between gradient and difference; infinite where all are 0. And how many there were."""
-    parameters = [(i, table.requires_grad_()) for tables in (play.logits, play.states) for i, table in enumerate(tables)]
+    parameters = [
+        (i, table.requires_grad_()) for tables in (play.logits, play.states) for i, table in enumerate(tables)
+    ]
     constants, said = _Constants(), said_of(play)
     with constants:
         value = objective(update, rows, said)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from llmrl import plugins
-from llmrl.checks._form import Form, Oracle
+from llmrl.checks._form import Form
 from llmrl.checks._oracle_group import grpo
 
 
-def _group(name: str, rate: float, oracle: Oracle = grpo, **options: object) -> Form:
-    algorithm = plugins.build("algorithm", {"name": "grpo", **options}, name)
-    return Form(name=name, algorithm=algorithm, oracle=oracle, baseline=True, rates={"policy": rate})
+def _group(name: str, rate: float, only_credit: bool = True, **options: object) -> Form:
+    return Form(
+        name=name,
+        algorithm=plugins.build("algorithm", {"name": "grpo", **options}, name),
+        oracle=grpo,
+        baseline=True,
+        only_credit=only_credit,
+        rates={"policy": rate},
+    )
 
 
 def forms() -> list[Form]:
@@ -17,12 +23,27 @@ def forms() -> list[Form]:
     return [
         _group("grpo", 20.0, loss_type="grpo", beta=0.01, num_iterations=2),
         _group("dr_grpo", 60.0, loss_type="dr_grpo", max_completion_length=4, scale_rewards="none"),
+        _group("dapo", 20.0, epsilon_high=0.28, delta=10.0, num_iterations=2, mask_truncated_completions=True),
         _group(
-            "dapo", 20.0, epsilon_high=0.28, delta=10.0, num_iterations=2, mask_truncated_completions=True
+            "gspo",
+            20.0,
+            loss_type="grpo",
+            importance_sampling_level="sequence",
+            epsilon=3e-4,
+            epsilon_high=4e-4,
+            num_iterations=2,
+            importance_sampling_correction="geometric_mask",
+            importance_sampling_floor=0.8,
+            importance_sampling_cap=1.25,
         ),
         _group(
-            "gspo", 20.0, loss_type="grpo", importance_sampling_level="sequence", epsilon=3e-4, epsilon_high=4e-4,
+            "cispo",
+            20.0,
+            loss_type="cispo",
             num_iterations=2,
+            entropy_coef=1e-4,
+            off_policy_mask_threshold=0.1,
+            only_credit=False,
         ),
         _group("grpo_k1", 20.0, beta=0.01, kl_in_reward=True, kl_estimator="k1", scale_rewards="batch"),
-    ]  # fmt: skip
+    ]

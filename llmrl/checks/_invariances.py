@@ -69,7 +69,7 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
     yield "the first pass has ratio 1", _clipped_at_first(step)
     if form.only_credit:
         yield "no advantage, no gradient", _without_credit(step)
-    if form.baseline:
+    if form.baseline and form.only_credit:
         equal = [replace(row, reward=0.7) for row in _at_reference(step)]
         yield "equal rewards teach nothing", _size(step.learn(equal))
 
@@ -80,7 +80,9 @@ def _value(form: Form) -> Iterator[Check]:
     before = pickle.dumps(rows)
     twice = [form.algorithm.credit(rows) for _ in range(2)]
     same = pickle.loads(pickle.dumps(form.algorithm)) == form.algorithm
-    yield Check(form.name, "invariances", "equal after pickling", same, "an equal value", "equal" if same else "another")
+    yield Check(
+        form.name, "invariances", "equal after pickling", same, "an equal value", "equal" if same else "another"
+    )
     pure = pickle.dumps(rows) == before and repr(twice[0]) == repr(twice[1])
     yield Check(
         form.name, "invariances", "credit changes nothing", pure, "rows as they were, and the same answer twice",
@@ -109,7 +111,7 @@ def _shifted(step: _Step) -> dict[str, Learned]:
             for name in ("sampled_logprobs", "old_logprobs", "ref_logprobs")
             if getattr(row, name) is not None
         }
-        rows.append(replace(row, **moved))
+        rows.append(replace(row, **moved))  # type: ignore[arg-type]
         one = said[row.token_ids[0]]
         said[row.token_ids[0]] = {**one, "logprobs": one["logprobs"] + torch.tensor(by, dtype=torch.float64)}
     return learned(step.algorithm, rows, said)
@@ -149,7 +151,6 @@ def _clipped_at_first(step: _Step) -> float:
 
 def _without_credit(step: _Step) -> float:
     """The policy's gradient where every advantage is set to 0 and the policy is the reference."""
-
     rows = [row.assign(advantages=0.0) for row in step.algorithm.credit(_at_reference(step))]
     return _size({"policy": taught(step.algorithm, rows, step.said)["policy"]}) if rows else 0.0
 

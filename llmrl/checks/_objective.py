@@ -70,7 +70,7 @@ def losses(update: Update, rows: Sequence[Sample], said: Said, layout: Layout) -
         yield update.loss(new, batch), batch
 
 
-def objective(update: Update, rows: Sequence[Sample], said: Said, layout: Layout = Layout()) -> Tensor:  # noqa: B008
+def objective(update: Update, rows: Sequence[Sample], said: Said, layout: Layout = Layout()) -> Tensor:
     """What the model minimises over the step: the weighted sum of its terms."""
     total = torch.zeros((), dtype=torch.float64)
     for loss, batch in losses(update, rows, said, layout):
@@ -80,14 +80,22 @@ def objective(update: Update, rows: Sequence[Sample], said: Said, layout: Layout
 
 
 def learned(
-    algorithm: Algorithm, rows: Sequence[Sample], said: Said, layout: Layout = Layout(), step: int = LATE  # noqa: B008
+    algorithm: Algorithm,
+    rows: Sequence[Sample],
+    said: Said,
+    layout: Layout = Layout(),
+    step: int = LATE,
 ) -> dict[str, Learned]:
     """What each model learns from rows that have the columns which the algorithm needs."""
     return taught(algorithm, algorithm.credit(rows), said, layout, step)
 
 
 def taught(
-    algorithm: Algorithm, credited: Sequence[Sample], said: Said, layout: Layout = Layout(), step: int = LATE  # noqa: B008
+    algorithm: Algorithm,
+    credited: Sequence[Sample],
+    said: Said,
+    layout: Layout = Layout(),
+    step: int = LATE,
 ) -> dict[str, Learned]:
     """What each model learns from rows that have their credit."""
     leaves = [{name: column.detach().clone().requires_grad_() for name, column in one.items()} for one in said]
@@ -150,11 +158,14 @@ def _wider(batch: Batch, extra: int) -> Batch:
         return torch.nn.functional.pad(column, (0, extra), value=fill)
 
     names = [name for name in batch.__dataclass_fields__ if isinstance(getattr(batch, name), Tensor)]
-    return replace(batch, **{name: pad(name, -1 if name == "sample_ids" else 0) for name in names})
+    return replace(batch, **{name: pad(name, -1 if name == "sample_ids" else 0) for name in names})  # type: ignore[arg-type]
 
 
 def _with_junk(batch: Batch, junk: float) -> Batch:
-    names = ("sampled_logprobs", *COLUMNS, "advantages", "returns")
-    known = {name: getattr(batch, name) for name in names}
-    filled = {name: torch.where(batch.action_mask, v, junk) for name, v in known.items() if v is not None}
-    return replace(batch, **filled)
+    """The batch with another number in the unowned cells of every column, so that no two of them cancel."""
+    filled = {}
+    for i, name in enumerate(("sampled_logprobs", *COLUMNS, "advantages", "returns"), start=2):
+        column = getattr(batch, name)
+        if column is not None:
+            filled[name] = torch.where(batch.action_mask, column, junk / i)
+    return replace(batch, **filled)  # type: ignore[arg-type]

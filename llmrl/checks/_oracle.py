@@ -26,7 +26,12 @@ def oracle(form: Form) -> list[Check]:
                 gaps[model, name] = max(gaps.get((model, name), 0.0), gap)
     return [
         Check(
-            form.name, "oracle", f"{model}'s {name}", gap <= TOLERANCE, f"within {TOLERANCE:g} of the equation", f"largest gap {gap:.1e}"
+            form.name,
+            "oracle",
+            f"{model}'s {name}",
+            gap <= TOLERANCE,
+            f"within {TOLERANCE:g} of the equation",
+            f"largest gap {gap:.1e}",
         )
         for (model, name), gap in gaps.items()
     ]

@@ -30,7 +30,9 @@ def random_play(seed: int, groups: int = 4, size: int = 4, *, broken: bool = Tru
     One group has equal rewards. Some answers were cut off; if `broken`, some rewards are NaN.
     """
     random = Random(seed)
-    rows, logits, states = [], [], []
+    rows: list[Sample] = []
+    logits: list[Tensor] = []
+    states: list[Tensor] = []
     for group in range(groups):
         for episode in range(size):
             row = _row(random, f"g{group}", episode, len(rows), _reward(random, group, episode, broken))
@@ -88,10 +90,10 @@ def _annotated(row: Sample, random: Random, logprobs: Tensor, mind: Tensor) -> S
 
 
 def fill(row: Sample, junk: float) -> Sample:
-    """The row with `junk` in every cell of a column that no action token owns."""
+    """The row with multiples of `junk`, another in each column, in every cell that no action token owns."""
     columns = {
-        name: [number if on else junk for number, on in zip(getattr(row, name), row.action_mask, strict=True)]
-        for name in ("sampled_logprobs", *COLUMNS)
+        name: [number if on else junk * i for number, on in zip(getattr(row, name), row.action_mask, strict=True)]
+        for i, name in enumerate(("sampled_logprobs", *COLUMNS), start=1)
         if getattr(row, name) is not None
     }
     return replace(row, **columns)  # type: ignore[arg-type]

@@ -1,14 +1,14 @@
 """A problem whose optimum is known, with tables for models: does the algorithm find it?
 
-Three prompts, four tokens each of five symbols; an answer is right if at least three of its tokens match a secret, which
-chance does in 2.7 % of cases. The policy is a table of logits, the critic a table of numbers, and the learning rule
-plain gradient descent: nothing stands between the algorithm and the result.
+Three prompts, four tokens each of five symbols; an answer is right if at least three of its tokens match a secret,
+which chance does in 2.7 % of cases. The policy is a table of logits, the critic a table of numbers, and the learning
+rule plain gradient descent: nothing stands between the algorithm and the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -140,9 +140,7 @@ def _fit(
     metrics: dict[str, float] = {}
     if not rows:
         return metrics
-    parts = minibatches(
-        rows, epochs=update.epochs, parts=update.minibatches, keep_groups=update.keep_groups, seed=step
-    )
+    parts = minibatches(rows, epochs=update.epochs, parts=update.minibatches, keep_groups=update.keep_groups, seed=step)
     for part in parts:
         batch = collate(part, pack=False, dtype=torch.float64)
         loss = update.loss(tables.forward(update.model, batch.token_ids, update.entropy_grad), batch)

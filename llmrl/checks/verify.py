@@ -48,7 +48,9 @@ def resolve(names: Sequence[str]) -> list[Form]:
     return found or list(shipped.values())
 
 
-def verify(forms: Sequence[Form], cases: Sequence[str] | None = None, status: Callable[[str], Any] = str) -> list[Check]:
+def verify(
+    forms: Sequence[Form], cases: Sequence[str] | None = None, status: Callable[[str], Any] = str
+) -> list[Check]:
     """Everything that is checked of the forms.
 
     Args:

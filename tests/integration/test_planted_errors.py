@@ -1,0 +1,96 @@
+"""Errors planted in five losses: which check catches which. docs/verify.md shows the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrl.algorithms.grpo import GRPO
+from llmrl.batch import Batch
+from llmrl.checks import _differences, _invariances, _oracle, _toy
+from llmrl.checks._forms import forms
+from llmrl.checks.verify import Check, Form
+from llmrl.ops.kl import k1
+from llmrl.protocols import Forward, Loss
+
+PAGE = Path(__file__).parents[2] / "docs" / "verify.md"
+SHIPPED = {form.name: form for form in forms()}
+PARTS: dict[str, Callable[[Form], list[Check]]] = {
+    "oracle": _oracle.oracle,
+    "differences": _differences.differences,
+    "invariances": _invariances.invariances,
+    "learning": lambda form: _toy.learning(form, seeds=(0,)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongSign(GRPO):
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        right = super().loss(new, batch)
+        return replace(right, terms=-right.terms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongDenominator(GRPO):
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        right = super().loss(new, batch)
+        return replace(right, terms=right.terms / (batch.weights.sum() * batch.samples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneSide(GRPO):
+    def _policy(self, new: Any, old: Any, batch: Batch) -> Any:
+        return super(OneSide, replace(self, epsilon=1.0, epsilon_high=self.high))._policy(new, old, batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivergenceInTheLoss(GRPO):
+    def credit(self, samples: Sequence[Any]) -> list[Any]:
+        return GRPO.credit(replace(self, beta=0.0), samples)
+
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        right = super().loss(new, batch)
+        assert new.logprobs is not None
+        assert batch.ref_logprobs is not None
+        return replace(right, terms=right.terms + self.beta * k1(new.logprobs, batch.ref_logprobs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskIgnored(GRPO):
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        whole = replace(batch, action_mask=batch.sample_ids >= 0)
+        return super().loss(new, whole)
+
+
+ERRORS: list[tuple[str, type[GRPO], str, str]] = [
+    ("the sign of the loss is wrong", WrongSign, "cispo", "oracle, learning"),
+    ("means of micro-batches in place of a mean over the step", WrongDenominator, "dr_grpo", "oracle, invariances"),
+    ("the ratio may fall as far as it likes", OneSide, "dapo", "oracle"),
+    ("the divergence that belongs into the reward is in the loss", DivergenceInTheLoss, "grpo_k1", "oracle, invariances"),
+    ("a sequence's ratio is over all tokens, not those of the policy", MaskIgnored, "gspo", "oracle, invariances"),
+]
+
+
+@pytest.mark.parametrize(("error", "cls", "name", "caught"), ERRORS, ids=[cls.__name__ for _, cls, _, _ in ERRORS])
+def test_an_error_turns_verify_red(error: str, cls: type[GRPO], name: str, caught: str) -> None:
+    right = SHIPPED[name]
+    options = {f: getattr(right.algorithm, f) for f in GRPO.__dataclass_fields__}
+    wrong = replace(right, algorithm=cls(**options))
+    red: dict[str, list[str]] = {}
+    for part, look in PARTS.items():
+        for check in look(wrong):
+            if not check.ok:
+                red.setdefault(part, []).append(check.name)
+    print(f"\n{error}: {red}")
+    assert ", ".join(red) == caught
+
+
+def test_the_page_has_this_table() -> None:
+    section = PAGE.read_text(encoding="utf-8").split("\n## Planted errors\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \| (\w+) \| ([\w, ]+) \|$", section, re.MULTILINE)
+    assert rows[1:] == [(error, name, caught) for error, _, name, caught in ERRORS]
