@@ -39,7 +39,7 @@ class WrongSign(GRPO):
 class WrongDenominator(GRPO):
     def loss(self, new: Forward, batch: Batch) -> Loss:
         right = super().loss(new, batch)
-        return replace(right, terms=right.terms / (batch.weights.sum() * batch.samples))
+        return replace(right, terms=right.terms / batch.weights.sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,12 @@ ERRORS: list[tuple[str, type[GRPO], str, str]] = [
     ("the sign of the loss is wrong", WrongSign, "cispo", "oracle, learning"),
     ("means of micro-batches in place of a mean over the step", WrongDenominator, "dr_grpo", "oracle, invariances"),
     ("the ratio may fall as far as it likes", OneSide, "dapo", "oracle"),
-    ("the divergence that belongs into the reward is in the loss", DivergenceInTheLoss, "grpo_k1", "oracle, invariances"),
+    (
+        "the divergence that belongs into the reward is in the loss",
+        DivergenceInTheLoss,
+        "grpo_k1",
+        "oracle, invariances",
+    ),
     ("a sequence's ratio is over all tokens, not those of the policy", MaskIgnored, "gspo", "oracle, invariances"),
 ]
 
