@@ -39,6 +39,7 @@ class Batch:
     returns: Tensor
     weights: Tensor
     value_weights: Tensor
+    nll_weights: Tensor | None = None
 
 
 def collate(
@@ -87,6 +88,7 @@ def collate(
         value_weights=column([row.value_weights for row in rows], dtype)
         if rows[0].value_weights is not None
         else weights,
+        nll_weights=optional([row.nll_weights for row in rows]),
     )
 
 

@@ -76,6 +76,15 @@ class Adaptive(Protocol):
         ...
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """An algorithm that has something to say of a step as a whole, which an average over tokens cannot."""
+
+    def metrics(self, rows: Sequence[Sample]) -> Mapping[str, float]:
+        """Numbers for the log, and for `adapted`, of the rows that `credit` returned: those of all ranks."""
+        ...
+
+
 class Source(Protocol):
     """Where a step's samples come from. Its state is all that a resumed run needs to go on exactly."""
 

@@ -146,6 +146,7 @@ class Sample:
     returns: list[float] | None = None
     weights: list[float] | None = None
     value_weights: list[float] | None = None  # for the critic; the same as weights unless set
+    nll_weights: list[float] | None = None  # for a loss that also imitates: how much the token's own likelihood counts
 
     @property
     def actions(self) -> int:

@@ -80,6 +80,20 @@ def at_level(new: Tensor, old: Tensor, batch: Batch, level: Level) -> tuple[Tens
     return (mean, mean_old) if level == "sequence" else (mean.detach() + new - new.detach(), mean_old)
 
 
+def clipped_squares(new: Tensor, old: Tensor, targets: Tensor, cliprange: float) -> Tensor:
+    """(B, T) half the squared errors of a critic whose gain stops once it has moved `cliprange` from its old number.
+
+    Args:
+        new: (B, T) the critic's numbers; carries the gradient.
+        old: (B, T) the same before this step; a constant.
+        targets: (B, T) a constant.
+        cliprange: in units of return, at least 0.
+    Source: the value loss of Schulman et al. 2017 as in OpenAI's baselines; not in the paper.
+    """
+    near = old + torch.clamp(new - old, -cliprange, cliprange)
+    return 0.5 * torch.maximum((new - targets).square(), (near - targets).square())
+
+
 def sequence_mean(numbers: Tensor, batch: Batch) -> Tensor:
     """(B, T): every token gets the mean of (B, T) `numbers` over the action tokens of its sample; carries the gradient.
 

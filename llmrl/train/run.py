@@ -17,7 +17,7 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError, LlmrlError, RecipeError, TrainingError
 from llmrl.grading import Pool, latency_metrics, lift
 from llmrl.ops.mismatch import step_metrics
-from llmrl.protocols import Adaptive
+from llmrl.protocols import Adaptive, Measured
 from llmrl.recipe import Recipe, check
 from llmrl.rollout import Player
 from llmrl.train import weights
@@ -195,6 +195,8 @@ class Run:
         """Log a step, and evaluate and save when it is time."""
         metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced | self.source.metrics
         metrics |= latency_metrics(self.reward.latencies()) | step_metrics(samples, version=step)
+        if isinstance(self.algorithm, Measured):
+            metrics |= self.algorithm.metrics(samples)
         tokens = sum(
             len(turn.prompt_ids) + len(turn.completion.token_ids)
             for group in self.source.played
