@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class PPO:
     """A token is good if what came of it beats what a critic expected (arXiv 1707.06347; docs/algorithms/ppo.md).
 
-    VC-PPO (arXiv 2503.01491): a longer `critic_warmup`, `lam` below `lam_critic`. VAPO (arXiv 2504.05118): that, with
+    VC-PPO (arXiv 2503.01491): `critic_warmup`, and `lam` below `lam_critic`. VAPO (arXiv 2504.05118): that, with
     `length_adaptive_lambda`, `epsilon_high` and `positive_nll_coef`.
     """
 

@@ -88,7 +88,7 @@ def adaptive_lambda(actions: int, alpha: float) -> float:
     Args:
         actions: how many the episode has; at most 1 / alpha of them give 0.
         alpha: above 0; the published value is 0.05.
-    Source: VAPO (arXiv 2504.05118), section 4.2.
+    Source: VAPO (arXiv 2504.05118).
     """
     return max(0.0, 1.0 - 1.0 / (alpha * actions)) if actions else 0.0
 
@@ -150,7 +150,7 @@ def adapted_kl(coefficient: float, observed: float, target: float, horizon: floa
         target: the same quantity; above 0. A mean over tokens beside a target for sums would turn control off.
         horizon: how many episodes a full correction takes.
         samples: how many episodes the step had.
-    Source: Ziegler et al. 2019 (arXiv 1909.08593), section 2.2.
+    Source: Ziegler et al. 2019 (arXiv 1909.08593).
     """
     error = max(-0.2, min(0.2, observed / target - 1.0))
     return coefficient * (1.0 + error * samples / horizon)
