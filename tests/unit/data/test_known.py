@@ -13,6 +13,9 @@ from llmrl.errors import DataError
 from llmrl.types import Problem
 
 
+WITHOUT_ROWS = ("jsonl", "arithmetic", "countdown_generated", "by_pass_rate")
+
+
 def read(name: str, **options: Any) -> list[Problem]:
     return list(plugins.build("data", {"name": name, **options}).problems())
 
@@ -48,9 +51,7 @@ def test_nowhere_found_says_where_it_was_looked_for(tmp_path: Path, monkeypatch:
         read("gsm8k")
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in plugins.names("data") if name not in ("jsonl", "arithmetic", "countdown_generated")]
-)
+@pytest.mark.parametrize("name", [name for name in plugins.names("data") if name not in WITHOUT_ROWS])
 def test_the_rows_that_ship_are_read_and_repeatable(name: str) -> None:
     problems = read(name, split="tiny")
     assert len(problems) == 8

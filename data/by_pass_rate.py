@@ -1,0 +1,92 @@
+"""Another dataset, its problems repeated by how often a policy solved them, the easy ones left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from llmrl.data._rows import Row, file_rows
+from llmrl.errors import DataError
+from llmrl.plugins import build
+from llmrl.types import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByPassRate:
+    """Hard problems more often; the defaults are those of OREAL (arXiv 2502.06781).
+
+    `records` is the `<benchmark>.jsonl` that `llmrl eval --samples 16` wrote of the same problems. Rates from 0 to
+    `below` are cut into as many equal bins as there are `repeats`; a rate on a border belongs to the bin above it. A
+    problem whose bin has 0 repeats, or whose rate is `below` or more, is left out.
+    """
+
+    of: Mapping[str, Any]  # a dataset and its options
+    records: str  # a file of judged completions; those that nobody could judge do not count
+    repeats: Sequence[int] = (6, 4, 4, 2)
+    below: float = 0.8
+    missing: Literal["error", "drop"] = "error"  # what to do with problems that have no judged completion
+
+    def __post_init__(self) -> None:
+        if not self.repeats or any(times < 0 for times in self.repeats) or not any(self.repeats):
+            raise ValueError(f"repeats {list(self.repeats)}: expected counts of at least 0, one of them above")
+        if not 0 < self.below <= 1:
+            raise ValueError(f"below {self.below}: expected above 0 and at most 1")
+
+    def problems(self) -> Iterator[Problem]:
+        """The problems in their order, the whole list once for each repeat; copies have ids ending in `#2`, `#3` ...
+
+        Raises:
+            DataError: the records cannot be read, or say nothing of a problem, or no problem is left.
+        """
+        rates = pass_rates(Path(self.records))
+        given = list(build("data", self.of, "data.of").problems())
+        unknown = [problem.id for problem in given if problem.id not in rates]
+        if unknown and (self.missing == "error" or len(unknown) == len(given)):
+            raise DataError(
+                f"{self.records}: no judged completion of {len(unknown)} of {len(given)} problems, the first "
+                f"{unknown[0]!r}; expected the records of an evaluation of the same dataset: finish it with `llmrl "
+                "eval`, or leave such problems out with data.missing=drop"
+            )
+        counted = [(problem, self.times(rates[problem.id])) for problem in given if problem.id in rates]
+        if not any(times for _, times in counted):
+            raise DataError(f"{self.records}: no problem has a pass rate below {self.below}; raise data.below")
+        for copy in range(1, max(self.repeats) + 1):
+            for problem, times in counted:
+                if copy <= times:
+                    yield problem if copy == 1 else replace(problem, id=f"{problem.id}#{copy}")
+
+    def times(self, rate: Fraction) -> int:
+        """How often a problem of this pass rate is given."""
+        place = rate / Fraction(str(self.below)) * len(self.repeats)  # exact: 0.6 is the border between two bins
+        return self.repeats[int(place)] if place < len(self.repeats) else 0
+
+
+def pass_rates(path: Path) -> dict[str, Fraction]:
+    """The share of right completions of each problem that has a judged one, by problem id.
+
+    Raises:
+        DataError: the file cannot be read, or a line is no record of an evaluation.
+    """
+    judged: dict[str, list[bool]] = {}
+    for row in file_rows(path):
+        problem, right = _record(row)
+        if right is not None:
+            judged.setdefault(problem, []).append(right)
+    return {problem: Fraction(sum(each), len(each)) for problem, each in judged.items()}
+
+
+def _record(row: Row) -> tuple[str, bool | None]:
+    """Which problem, and whether the completion is right; None where nobody could judge."""
+    missing = [key for key in ("problem", "verdict", "value") if key not in row.values]
+    if missing or not isinstance(row.values["problem"], str):
+        raise DataError(
+            f"{row.where}: no record of an evaluation: expected problem, verdict and value, as `llmrl eval` writes, "
+            f"found {', '.join(row.values) or 'nothing'}"
+        )
+    return row.values["problem"], None if row.values["value"] is None else row.values["verdict"] == "correct"
+
+
+plugin = ByPassRate

@@ -1,0 +1,270 @@
+"""OREAL: clone right answers, push wrong ones away, each token as much as a reward model trained alongside says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from math import exp, isnan
+from random import Random
+from typing import TYPE_CHECKING, Literal
+
+from llmrl.ops.credit import Episode, average, by_group, center, leave_one_out
+from llmrl.ops.kl import k1, k3, log_ratio
+from llmrl.ops.losses import sequence_mean
+from llmrl.protocols import Column, Forward, Loss, Update
+from llmrl.types import Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmrl.batch import Batch
+
+Anchor = Literal["initial", "previous"]
+Push = Literal["ratio", "log_ratio"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """Where the paper and its released code differ."""
+
+    scale_right: bool  # multiply right answers by their advantage; else by 1
+    scale_wrong: bool  # the same of wrong ones
+    wrong_term: Push  # of wrong answers: the ratio to the policy before the step, or its logarithm
+    kl_anchor: Anchor  # the divergence is from the model of the run's start, or from the policy before the step
+    weight_sees_token: bool  # a token's weight follows the reward model's output after the token, else before it
+    wrong_reward: float  # a right answer is paid 1
+
+
+FORMS: Mapping[str, Form] = {
+    "reference": Form(
+        scale_right=True,
+        scale_wrong=True,
+        wrong_term="ratio",
+        kl_anchor="initial",
+        weight_sees_token=False,
+        wrong_reward=-1.0,
+    ),
+    "paper": Form(
+        scale_right=False,
+        scale_wrong=False,
+        wrong_term="log_ratio",
+        kl_anchor="previous",
+        weight_sees_token=True,
+        wrong_reward=0.0,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oreal:
+    """Outcome rewards for long reasoning (arXiv 2502.06781): one right and one wrong answer of each problem teach.
+
+    The token reward model is the model `critic`: its one number per token is a logit, and the sigmoid of the mean over
+    an answer is the probability that the answer is right. The running mean up to a token says how good the answer looks
+    there: right answers are cloned where it looks right, wrong ones are pushed away where it looks wrong. While its
+    outputs are all 0, as with a head that begins at 0, the policy has no signal: hence `critic_only_steps`.
+    """
+
+    variant: Literal["reference", "paper"] = "reference"  # what the options that are None follow: `FORMS`
+    token_weights: Literal["threshold", "top_fraction", "none"] = "threshold"  # "none" needs no reward model
+    weight_threshold: float = 0.5  # probabilities up to it weigh 0; from there to 1 the weight rises to 1
+    top_fraction: float = 0.5  # of an answer's tokens, those that look most like its verdict
+    eta: float = 0.5  # weight of the wrong answers
+    beta: float = 0.01  # weight of the divergence from the anchor, k3, over the tokens of both; 0 needs no reference
+    advantage: Literal["leave_one_out", "group"] = "leave_one_out"  # "group": divided by the group's deviation
+    selection: Literal["pair", "all"] | None = None  # of a mixed group; None: a pair, or all without a reward model
+    right_above: float = 0.0  # where the reward gives no verdict, an answer is right if its reward is above this
+    critic_only_steps: int = 10  # the first steps, in which only the reward model learns
+    minibatches: int = 1  # optimiser steps in a step
+    scale_right: bool | None = None
+    scale_wrong: bool | None = None
+    wrong_term: Push | None = None
+    kl_anchor: Anchor | None = None
+    weight_sees_token: bool | None = None
+    wrong_reward: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight_threshold < 1:
+            raise ValueError(f"weight_threshold {self.weight_threshold}: expected at least 0 and below 1")
+        if not 0 < self.top_fraction <= 1:
+            raise ValueError(f"top_fraction {self.top_fraction}: expected above 0 and at most 1")
+        if self.eta < 0 or self.beta < 0:
+            raise ValueError("eta and beta must be at least 0")
+        if self.critic_only_steps < 0 or self.minibatches < 1:
+            raise ValueError("critic_only_steps must be at least 0, minibatches at least 1")
+        if self.form.wrong_reward >= 1:
+            raise ValueError(f"wrong_reward {self.wrong_reward}: expected below 1, which a right answer is paid")
+
+    @property
+    def form(self) -> Form:
+        """The variant's, but for the options that are set."""
+        own = {field.name: getattr(self, field.name) for field in fields(Form)}
+        return replace(FORMS[self.variant], **{name: value for name, value in own.items() if value is not None})
+
+    @property
+    def has_reward_model(self) -> bool:
+        return self.token_weights != "none"
+
+    def needs(self) -> frozenset[Column]:
+        """The reward model's logits, the reference where it is the anchor, the old policy if a step moves it twice."""
+        columns: set[Column] = set()
+        if self.has_reward_model:
+            columns.add("next_values" if self.form.weight_sees_token else "values")
+        if self.beta and self.form.kl_anchor == "initial":
+            columns.add("ref_logprobs")
+        if self.minibatches > 1:
+            columns.add("old_logprobs")
+        return frozenset(columns)
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The chosen answers of problems that were solved sometimes; nothing else is counted anywhere.
+
+        With N tokens in all, of which N_c are of a row's class (right, wrong): each token weighs 1/N; `returns` is
+        N/N_c, negative for wrong answers, so that a mean over all tokens of what it multiplies is one over the class;
+        `advantages` are that times advantage and token weight, and eta. `value_weights` make the reward model's mean
+        over answers.
+        """
+        chosen = [pair for group in by_group(samples) for pair in self._chosen(group)]
+        tokens = {side: sum(row.actions for row, gain in chosen if (gain > 0) == side) for side in (True, False)}
+        total = sum(tokens.values())
+        rows = []
+        for row, gain in chosen:
+            share = total / tokens[gain > 0]
+            weights = iter(self._weights(row, gain > 0))
+            advantages = [gain * share * next(weights) if on else 0.0 for on in row.action_mask]
+            rows.append(row.assign(advantages=advantages, returns=share if gain > 0 else -share))
+        means = zip(average(rows, "token"), average(rows, "sequence"), strict=True)
+        return [row.assign(value_weights=other.weights or []) for row, other in means]
+
+    def updates(self, step: int) -> Sequence[Update]:
+        """The reward model learns in every step, the policy from step `critic_only_steps` on."""
+        policy = Update("policy", self.loss, minibatches=self.minibatches)
+        if not self.has_reward_model:
+            return [policy]
+        critic = Update("critic", self.reward_model_loss, minibatches=self.minibatches)
+        return [critic] if step < self.critic_only_steps else [critic, policy]
+
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        """Behaviour cloning of right answers, policy gradient on wrong ones, k3 on both."""
+        import torch
+
+        assert new.logprobs is not None
+        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        right, distance = batch.returns > 0, log_ratio(new.logprobs, old)
+        moved = distance if self.form.wrong_term == "log_ratio" else torch.exp(distance)
+        cloned = torch.where(right, -batch.advantages * new.logprobs, 0.0)
+        pushed = torch.where(right, 0.0, -batch.advantages * moved)
+        terms = cloned + pushed
+        metrics = {"loss/right": cloned, "loss/wrong": pushed, "tokens/right": right.to(terms.dtype)}
+        if self.beta:
+            anchor = batch.ref_logprobs if self.form.kl_anchor == "initial" else old
+            assert anchor is not None
+            divergence = k3(new.logprobs, anchor)
+            terms = terms + self.beta * divergence
+            metrics |= {"kl": divergence, "kl/k1": k1(new.logprobs, anchor)}
+        if new.entropy is not None:
+            metrics["entropy"] = new.entropy
+        return Loss(terms, {name: values.detach() for name, values in metrics.items()})
+
+    def reward_model_loss(self, new: Forward, batch: Batch) -> Loss:
+        """Cross-entropy of the mean logit of each answer with its verdict, on every token of the answer."""
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        logits = new.next_values if self.form.weight_sees_token else new.values
+        assert logits is not None
+        mean, right = sequence_mean(logits, batch), batch.returns > 0
+        terms = binary_cross_entropy_with_logits(mean, right.to(mean.dtype), reduction="none")
+        # Metrics are means over tokens; this factor makes them means over answers.
+        even = torch.where(batch.weights > 0, batch.value_weights / batch.weights, 0.0)
+        weights = self._weights_of(logits, batch)
+        metrics = {
+            "reward_model/loss": terms * even,
+            "reward_model/accuracy": ((mean > 0) == right) * even,
+            "token_weights/right": weights * batch.returns.clamp(min=0),
+            "token_weights/wrong": weights * (-batch.returns).clamp(min=0),
+            "token_weights/zero": (weights == 0).to(mean.dtype),
+        }
+        return Loss(terms, {name: values.detach() for name, values in metrics.items()})
+
+    def _chosen(self, group: Sequence[Episode]) -> list[tuple[Sample, float]]:
+        """Rows of a group with what each token of them is worth, eta included; none if all are right, or wrong."""
+        judged = [one for one in group if not isnan(one[0].reward) and any(row.actions for row in one)]
+        judged.sort(key=lambda one: one[0].episode)
+        right = [self._right(one[0]) for one in judged]
+        if len(set(right)) < 2:
+            return []
+        form = self.form
+        rewards = [1.0 if side else form.wrong_reward for side in right]
+        gains = leave_one_out(rewards) if self.advantage == "leave_one_out" else center([rewards], "group")[0]
+        random = Random(f"pair of {judged[0][0].group}")
+        sides = [[i for i, side in enumerate(right) if side == wanted] for wanted in (True, False)]
+        selection = self.selection or ("pair" if self.has_reward_model else "all")
+        kept = range(len(judged)) if selection == "all" else [random.choice(side) for side in sides]
+        worth = [
+            (gain if form.scale_right else 1.0) if side else self.eta * (gain if form.scale_wrong else -1.0)
+            for side, gain in zip(right, gains, strict=True)
+        ]
+        return [(row, worth[i]) for i in kept for row in judged[i] if row.actions]
+
+    def _right(self, row: Sample) -> bool:
+        return row.reward > self.right_above if row.correct is None else row.correct
+
+    def _weights(self, row: Sample, right: bool) -> list[float]:
+        """One number from 0 to 1 per action token."""
+        if not self.has_reward_model:
+            return [1.0] * row.actions
+        column = row.next_values if self.form.weight_sees_token else row.values
+        assert column is not None
+        return self._rescaled(running_mean([x for x, on in zip(column, row.action_mask, strict=True) if on]), right)
+
+    def _weights_of(self, logits: Tensor, batch: Batch) -> Tensor:
+        """(B, T) the weights that (B, T) logits give; for the log."""
+        import torch
+
+        owners, numbers, signs = (x.flatten().tolist() for x in (batch.sample_ids, logits.detach(), batch.returns))
+        places: dict[int, list[int]] = {}
+        for i, chosen in enumerate(batch.action_mask.flatten().tolist()):
+            if chosen:
+                places.setdefault(owners[i], []).append(i)
+        weights = [0.0] * len(owners)
+        for own in places.values():
+            given = self._rescaled(running_mean([numbers[i] for i in own]), signs[own[0]] > 0)
+            for i, weight in zip(own, given, strict=True):
+                weights[i] = weight
+        return torch.tensor(weights, dtype=logits.dtype, device=logits.device).view_as(logits)
+
+    def _rescaled(self, logits: Sequence[float], right: bool) -> list[float]:
+        chances = [_sigmoid(x if right else -x) for x in logits]
+        if self.token_weights == "top_fraction":
+            return top_fraction(chances, self.top_fraction)
+        return [max(0.0, (q - self.weight_threshold) / (1.0 - self.weight_threshold)) for q in chances]
+
+
+def running_mean(numbers: Sequence[float]) -> list[float]:
+    """Entry t is the mean of the first t + 1 numbers."""
+    total, means = 0.0, []
+    for count, number in enumerate(numbers, start=1):
+        total += number
+        means.append(total / count)
+    return means
+
+
+def top_fraction(numbers: Sequence[float], fraction: float) -> list[float]:
+    """0 for all but the largest `fraction` of the numbers, at least one; those from 0 (the least) to 1 (the largest).
+
+    Where the kept ones are all equal each of them gets 1. Of equal numbers the earlier is kept.
+    """
+    order = sorted(range(len(numbers)), key=lambda i: -numbers[i])[: max(1, round(fraction * len(numbers)))]
+    high, low = numbers[order[0]], numbers[order[-1]]
+    weights = [0.0] * len(numbers)
+    for i in order:
+        weights[i] = (numbers[i] - low) / (high - low) if high > low else 1.0
+    return weights
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + exp(-x)) if x >= 0 else exp(x) / (1.0 + exp(x))
+
+
+plugin = Oreal

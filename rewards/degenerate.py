@@ -1,0 +1,149 @@
+"""Another reward, lowered where the text is cut off, repeats itself or is garbled."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from llmrl.grading import Lifted, Pool, lift
+from llmrl.plugins import build
+from llmrl.types import Score, Trajectory
+
+MATHEMATICS = frozenset({"LATIN", "GREEK", "MATHEMATICAL", "MICRO", "COMBINING", "MODIFIER"})
+"""Letters and marks that are symbols of mathematics everywhere, by the first word of their Unicode names."""
+UNSPACED = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"})
+"""Scripts that are written without spaces between words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degenerate:
+    """The value of the reward `of`, but no more than `penalty` where the text repeats itself or is garbled.
+
+    What a token limit cut off is worth `truncated`, whatever it says. Without `of` a sound answer is worth 0: a penalty
+    to put into a `mix`. The verdict is that of `of`, whose parts are kept; the parts `truncated`, `repeated` and
+    `garbled` are 1.0 where a rule struck, whose mean is its share of the answers. What could not be judged stays so.
+
+    `repeated`: the share of runs of `ngram` tokens that occurred before, in one completion, is above `repeated_share`.
+    `garbled`: the last words hold a replacement character; or more than `foreign_share` of their characters are neither
+    mathematics, punctuation, digits nor of a script of the prompt; or `longest_run` characters stand without a space.
+    """
+
+    of: Mapping[str, Any] | None = None  # a reward and its options
+    penalty: float = -1.0
+    truncated: float | None = -1.0  # None: no such rule
+    ngram: int = 20  # tokens
+    repeated_share: float = 0.2
+    foreign_share: float = 0.05
+    longest_run: int = 200  # characters
+
+    def __post_init__(self) -> None:
+        if self.ngram < 1 or self.longest_run < 1:
+            raise ValueError("ngram and longest_run must be at least 1")
+        for name in ("repeated_share", "foreign_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)}: expected from 0 to 1")
+
+    def lift(self, pool: Pool) -> PenalisedReward:
+        """The group reward, with `of` built and lifted."""
+        inner = None if self.of is None else lift(build("reward", self.of, "reward.of"), pool)
+        return PenalisedReward(self, inner)
+
+    def found(self, trajectory: Trajectory) -> dict[str, bool]:
+        """Which rules an answer breaks, by name."""
+        completions = [turn.completion.token_ids for turn in trajectory.turns]
+        repeats = max((repeated_share(ids, self.ngram) for ids in completions), default=0.0)
+        return {
+            "truncated": self.truncated is not None and trajectory.truncated,
+            "repeated": repeats > self.repeated_share,
+            "garbled": self._garbled(trajectory),
+        }
+
+    def _garbled(self, trajectory: Trajectory) -> bool:
+        asked, text = _scripts(trajectory), trajectory.text
+        return (
+            "\ufffd" in text
+            or foreign_share(text, asked) > self.foreign_share
+            or longest_run(text, asked) >= self.longest_run
+        )
+
+
+@dataclass
+class PenalisedReward:
+    """Scores by the inner reward, then by the rules."""
+
+    rules: Degenerate
+    inner: Lifted | None
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        scores = [Score(0.0)] * len(group) if self.inner is None else await self.inner.score(group)
+        return [self._lowered(*both) for both in zip(group, scores, strict=True)]
+
+    def _lowered(self, trajectory: Trajectory, score: Score) -> Score:
+        found = self.rules.found(trajectory)
+        value = score.value
+        if value is not None and (found["repeated"] or found["garbled"]):
+            value = min(value, self.rules.penalty)
+        if value is not None and found["truncated"] and self.rules.truncated is not None:
+            value = self.rules.truncated
+        said = [score.reason] if score.reason else []
+        said += [name for name, broken in found.items() if broken]
+        parts = {**score.parts, **{name: float(broken) for name, broken in found.items()}}
+        return replace(score, value=value, parts=parts, reason="; ".join(said))
+
+    def latencies(self) -> dict[str, list[float]]:
+        """Of the inner reward; the rules take microseconds."""
+        return {} if self.inner is None else self.inner.latencies()
+
+
+def repeated_share(token_ids: Sequence[int], n: int) -> float:
+    """Of all runs of n tokens, the share that is the same as an earlier one; 0.0 where there are fewer than n."""
+    runs = [tuple(token_ids[i : i + n]) for i in range(len(token_ids) - n + 1)]
+    return 1.0 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def foreign_share(text: str, scripts: frozenset[str]) -> float:
+    """Of all characters that are no space, the share that belongs neither to mathematics nor to one of the scripts."""
+    counts = Counter(char for char in text if not char.isspace())
+    foreign = sum(count for char, count in counts.items() if not _common(char) and script(char) not in scripts)
+    return foreign / counts.total() if counts else 0.0
+
+
+def longest_run(text: str, scripts: frozenset[str]) -> int:
+    """The most characters without a space; those of `scripts` that are written without any end a run."""
+    if scripts & UNSPACED:
+        text = "".join(" " if script(char) in scripts & UNSPACED else char for char in text)
+    return max(map(len, re.findall(r"\S+", text)), default=0)
+
+
+@lru_cache(maxsize=65536)
+def script(char: str) -> str:
+    """The first word of the character's Unicode name, which for letters is their script: `LATIN`, `CYRILLIC`, `CJK`."""
+    return unicodedata.name(char, "NONE").split(" ")[0]
+
+
+@lru_cache(maxsize=65536)
+def _common(char: str) -> bool:
+    """Whether a character is at home in any text: digits, punctuation, mathematics, money, arrows, squares."""
+    kind = unicodedata.category(char)
+    if kind[0] in "NPZ" or kind in ("Sm", "Sc", "Sk") or char == "°":
+        return True
+    if (
+        "\u2100" <= char <= "\u23ff" or "\u25a0" <= char <= "\u25ff"
+    ):  # the blocks of ℝ and ℓ, of arrows, angles, squares
+        return True
+    return kind[0] in "LM" and script(char) in MATHEMATICS
+
+
+def _scripts(trajectory: Trajectory) -> frozenset[str]:
+    """Of the letters in all that the policy was told."""
+    told = [*trajectory.problem.messages, *(message for turn in trajectory.turns for message in turn.reply)]
+    asked = "".join(str(message.get("content") or "") for message in told)
+    return frozenset(script(char) for char in set(asked) if char.isalpha())
+
+
+plugin = Degenerate
