@@ -175,12 +175,11 @@ class Oreal:
         assert logits is not None
         mean, right = sequence_mean(logits, batch), batch.returns > 0
         terms = binary_cross_entropy_with_logits(mean, right.to(mean.dtype), reduction="none")
-        # Metrics are means over tokens; this factor makes them means over answers.
+        # A metric is a mean over tokens; this factor makes it one over answers.
         even = torch.where(batch.weights > 0, batch.value_weights / batch.weights, 0.0)
         weights = self._weights_of(logits, batch)
         metrics = {
-            "reward_model/loss": terms * even,
-            "reward_model/accuracy": ((mean > 0) == right) * even,
+            "accuracy": ((mean > 0) == right) * even,
             "token_weights/right": weights * batch.returns.clamp(min=0),
             "token_weights/wrong": weights * (-batch.returns).clamp(min=0),
             "token_weights/zero": (weights == 0).to(mean.dtype),

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.ops.credit import Episode, average, by_group, has_credit, leave_one_out
-from llmrl.ops.kl import LIMIT, k1, k2, k3
-from llmrl.ops.losses import clipped, clipped_surrogate
-from llmrl.ops.mismatch import require_scaled, token_truncate
+from llmrl.ops.credit import Episode, average, by_group, has_credit, leave_one_out, penalised
+from llmrl.ops.kl import k1, k2, k3
+from llmrl.ops.losses import clip_metrics, clipped_surrogate
+from llmrl.ops.mismatch import Correction, Mode, require_scaled
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
@@ -28,7 +28,7 @@ class T1:
     """Exploration kept alive (arXiv 2501.11651): leave-one-out over all answers, and a loss that pays for entropy.
 
     The rest of the method is in other sections of a recipe: a high `rollout.temperature`, the reward `degenerate`,
-    which punishes what exploration produces, and a reference that moves (`train.sync_ref_model`).
+    which punishes what exploration produces, and a reference that moves (`model.sync_ref_model`).
     """
 
     train_k: int | None = None  # answers of a group that are learned from; the advantages come from all. None: all
@@ -42,8 +42,9 @@ class T1:
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"  # k1 is taken off the reward; k2 and k3 stand in the loss
     epsilon: float = 0.2  # the ratio may fall to 1 - epsilon; no effect with one optimiser step
     epsilon_high: float | None = None  # and rise to 1 + epsilon_high; None: epsilon
-    importance_sampling_correction: Literal["token_truncate", "none"] = "token_truncate"  # of engine against trainer
-    importance_sampling_cap: float = 2.0  # the largest weight of a token
+    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
+    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
+    importance_sampling_cap: float | None = None
     num_iterations: int = 1  # passes over a step's samples
     minibatches: int = 1  # optimiser steps in a pass
     starting_entropy: float | None = None  # nats; None: that of the first step
@@ -57,8 +58,7 @@ class T1:
             raise ValueError("entropy_coef, entropy_coef_step, beta, epsilon and epsilon_high must be at least 0")
         if self.entropy_guard <= 1 or self.entropy_guard_steps < 1:
             raise ValueError("entropy_guard must be above 1, entropy_guard_steps at least 1")
-        if self.importance_sampling_cap < 1:
-            raise ValueError(f"importance_sampling_cap {self.importance_sampling_cap}: expected at least 1")
+        _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
         if self.num_iterations < 1 or self.minibatches < 1:
             raise ValueError("num_iterations and minibatches must be at least 1")
 
@@ -66,6 +66,12 @@ class T1:
     def high(self) -> float:
         """How far the ratio may rise."""
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+    @property
+    def correction(self) -> Correction:
+        """How the engine's probabilities are corrected."""
+        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
+        return Correction(self.importance_sampling_correction, floor, cap)
 
     @property
     def bonus(self) -> float:
@@ -113,13 +119,9 @@ class T1:
         assert new.logprobs is not None
         old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
         terms = clipped_surrogate(new.logprobs, old, batch.advantages, self.epsilon, self.high)
-        fell, rose = clipped(new.logprobs, old, batch.advantages, self.epsilon, self.high)
-        metrics = {"clip_ratio/low_mean": fell, "clip_ratio/high_mean": rose, "clip_ratio/region_mean": fell + rose}
-        if self.importance_sampling_correction == "token_truncate":
-            weight = token_truncate(old, batch.sampled_logprobs, self.importance_sampling_cap)
-            terms = weight * terms
-            metrics["sampling/importance_sampling_ratio/mean"] = weight
-            metrics["sampling/sampling_logp_difference/mean"] = (old - batch.sampled_logprobs).abs()
+        metrics = clip_metrics(new.logprobs, old, batch.advantages, self.epsilon, self.high)
+        terms, seen = self.correction.apply(terms, old, batch)
+        metrics |= seen
         if self.beta:
             terms, measured = self._with_kl(terms, new.logprobs, batch.ref_logprobs)
             metrics |= measured
@@ -161,7 +163,8 @@ class T1:
         """Rows of the answers that are learned from: as many of each side as there are, by episode, the rest filled."""
         judged = [one for one in group if not isnan(one[0].reward)]
         judged.sort(key=lambda one: one[0].episode)
-        gains = leave_one_out([self._reward(one) for one in judged])
+        taken = 0.0 if self.kl_in_loss else self.beta
+        gains = leave_one_out([penalised(one, taken) for one in judged])
         sides = [[i for i, gain in enumerate(gains) if (gain > 0) == good] for good in (True, False)]
         picked = sides if self.train_k is None else _balanced(sides, self.train_k)
         chosen: list[Chosen] = []
@@ -171,23 +174,12 @@ class T1:
             chosen += [(row, gains[i], share) for i in some for row in judged[i]]
         return chosen
 
-    def _reward(self, episode: Episode) -> float:
-        reward = episode[0].reward
-        return reward - self.beta * sum(map(_summed_k1, episode)) if self.beta and not self.kl_in_loss else reward
-
 
 def _balanced(sides: Sequence[Sequence[int]], count: int) -> list[Sequence[int]]:
     """Up to `count` of two lists: half from the first, the rest from the second, and what one lacks from the other."""
     good, bad = sides
     half = min(len(good), max(count // 2, count - len(bad)))
     return [good[:half], bad[: count - half]]
-
-
-def _summed_k1(row: Sample) -> float:
-    assert row.old_logprobs is not None
-    assert row.ref_logprobs is not None
-    columns = zip(row.old_logprobs, row.ref_logprobs, row.action_mask, strict=True)
-    return sum(max(-LIMIT, min(LIMIT, old - ref)) for old, ref, chosen in columns if chosen)
 
 
 plugin = T1

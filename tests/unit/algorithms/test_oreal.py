@@ -51,11 +51,11 @@ def double(rows: Sequence[Sample], pack: bool = False) -> Batch:
 
 
 # The case `oreal_loss`: a right answer of three tokens and a wrong one of two, advantages +-4/3.
-RIGHT = {
+RIGHT: dict[str, Any] = {
     "values": [9.0, 0.2, 1.0, 2.0],
     "ref_logprobs": [0.0, -0.916290731874155, -1.2039728043259361, -0.2231435513142097],
 }
-WRONG = {"values": [9.0, 0.5, -1.5], "ref_logprobs": [0.0, -0.6931471805599453, -0.6931471805599453]}
+WRONG: dict[str, Any] = {"values": [9.0, 0.5, -1.5], "ref_logprobs": [0.0, -0.6931471805599453, -0.6931471805599453]}
 NOW_RIGHT = [0.0, -0.6931471805599453, -1.3862943611198906, -0.2231435513142097]
 NOW_WRONG = [0.0, -0.916290731874155, -0.5108256237659907, 0.0]
 
@@ -115,8 +115,7 @@ def test_the_reward_model_of_the_worked_case(pack: bool) -> None:
     assert expected == pytest.approx(0.38492082224305146, abs=1e-12)
     assert (loss.terms * batch.value_weights).sum().item() == pytest.approx(expected, abs=1e-9)
     means = {name: values[batch.weights > 0].mean().item() for name, values in loss.metrics.items()}
-    assert means["reward_model/loss"] == pytest.approx(expected, abs=1e-9)
-    assert means["reward_model/accuracy"] == pytest.approx(1.0, abs=1e-9)
+    assert means["accuracy"] == pytest.approx(1.0, abs=1e-9)
     assert means["token_weights/right"] == pytest.approx(
         (0.0996679946249559 + 0.2913126124515908 + 0.4879249826495162) / 3, abs=1e-9
     )
@@ -151,7 +150,7 @@ def test_weights_of_the_top_fraction() -> None:
 
 @pytest.mark.parametrize("variant", ["reference", "paper"])
 def test_a_zero_head_gives_the_policy_no_signal(variant: Any) -> None:
-    zero = {"values": [0.0] * 3, "next_values": [0.0] * 3}
+    zero: dict[str, Any] = {"values": [0.0] * 3, "next_values": [0.0] * 3}
     credited = Oreal(variant=variant, beta=0).credit([row(**zero), row(episode=1, correct=False, **zero)])
     assert len(credited) == 2, "the reward model learns from them"
     assert not any(any(r.advantages or []) for r in credited)
@@ -222,7 +221,7 @@ def test_the_pair_is_drawn_by_the_groups_name() -> None:
 
 
 def test_where_no_verdict_is_the_reward_decides() -> None:
-    values = {"values": [1.0] * 3, "correct": None}
+    values: dict[str, Any] = {"values": [1.0] * 3, "correct": None}
     rows = [row(episode=i, reward=reward, **values) for i, reward in enumerate((1.0, -1.0, 0.2))]
     signs = [(r.returns or [])[1] > 0 for r in Oreal(selection="all").credit(rows)]
     assert signs == [True, False, True]
@@ -247,7 +246,7 @@ def test_needs(options: dict[str, Any], needs: set[str]) -> None:
 
 
 def test_the_variants_differ_as_the_paper_and_its_code_do() -> None:
-    both = {"values": [0.0, 2.0, 4.0], "next_values": [0.0, 1.0, -5.0]}
+    both: dict[str, Any] = {"values": [0.0, 2.0, 4.0], "next_values": [0.0, 1.0, -5.0]}
     rows = [row(episode=0, **both), row(episode=1, correct=False, **both), row(episode=2, correct=False, **both)]
     q = [2 / (1 + exp(-x)) - 1 for x in (2.0, 3.0)]  # before the token: running means 2 and 3
     reference = Oreal(beta=0).credit(rows)
