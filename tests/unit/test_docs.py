@@ -33,7 +33,7 @@ OPTIONS = {
     "eval": EvalOptions,
 }
 PROGRAMS = ("llmrl", "make", "pytest", "python", "accelerate")
-PLANNED = ("a_lol", "step_apo", "oreal", "archer", "webrl")  # the README says that they are not there
+PLANNED = ("a_lol", "step_apo", "archer", "webrl")  # the README says that they are not there
 
 
 def text(page: str) -> str:
