@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,6 +41,9 @@ class Batch:
     weights: Tensor
     value_weights: Tensor
     nll_weights: Tensor | None = None
+    old_kept_logprobs: Tensor | None = None
+    kept_ids: Tensor | None = None  # (K,) int64: the ids kept for every token, one token behind the other, row by row
+    kept_counts: Tensor | None = None  # int64: how many of them belong to each token
 
 
 def collate(
@@ -89,7 +93,19 @@ def collate(
         if rows[0].value_weights is not None
         else weights,
         nll_weights=optional([row.nll_weights for row in rows]),
+        old_kept_logprobs=optional([row.old_kept_logprobs for row in rows]),
+        **_kept(rows, column, device),
     )
+
+
+def _kept(rows: Sequence[Sample], column: Callable[..., Tensor], device: torch.device | str) -> dict[str, Tensor]:
+    """`kept_ids` and `kept_counts`, where the rows have them."""
+    if any(row.kept_ids is None for row in rows):
+        return {}
+    sets = [np.asarray(kept, dtype=np.int64) for row in rows for kept in row.kept_ids or () if len(kept)]
+    flat = torch.from_numpy(np.concatenate(sets) if sets else np.zeros(0, dtype=np.int64))
+    counts = [[len(kept) for kept in row.kept_ids or ()] for row in rows]
+    return {"kept_ids": flat.to(device), "kept_counts": column(counts, torch.int64)}
 
 
 def units(rows: Sequence[Sample], keep_groups: bool) -> list[list[int]]:

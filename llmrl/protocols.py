@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from llmrl.batch import Batch
 
-Column = Literal["old_logprobs", "ref_logprobs", "values", "next_values"]
+Column = Literal["old_logprobs", "old_kept_logprobs", "ref_logprobs", "values", "next_values"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,8 @@ class Forward:
 
     logprobs: Tensor | None = None  # of the tokens that were chosen
     entropy: Tensor | None = None  # in nats, of the distribution they were chosen from
+    kept_logprobs: Tensor | None = None  # over `Batch.kept_ids` alone; None where the rows have none
+    kept_entropy: Tensor | None = None
     values: Tensor | None = None  # a critic's number for the state before the token; with gradient
     next_values: Tensor | None = None  # and for the state after it
     regress: Callable[[Tensor], Tensor] | None = None  # (B, T) targets to (B, T) terms: the critic head's own loss

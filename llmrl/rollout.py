@@ -147,6 +147,7 @@ def rows(trajectory: Trajectory) -> list[Sample]:
         token_ids: list[int] = []
         turn_ids: list[int] = []
         logprobs: list[float] = []
+        kept: list[Sequence[int]] = []
         for number in range(first, last):
             turn = trajectory.turns[number]
             observed = turn.prompt_ids[len(token_ids) :]
@@ -154,6 +155,7 @@ def rows(trajectory: Trajectory) -> list[Sample]:
             token_ids += [*observed, *said.token_ids]
             turn_ids += [-1] * len(observed) + [number] * len(said.token_ids)
             logprobs += [0.0] * len(observed) + said.logprobs
+            kept += [()] * len(observed) + list(said.kept_ids or ())
         completion = trajectory.turns[first].completion
         made.append(
             Sample(
@@ -167,6 +169,7 @@ def rows(trajectory: Trajectory) -> list[Sample]:
                 sampled_logprobs=logprobs,
                 semantics=completion.semantics,
                 version=completion.version,
+                kept_ids=kept if len(kept) == len(token_ids) else None,
                 truncated=trajectory.truncated,
                 correct=None if verdict is None else verdict == "correct",
                 parts={name: part for name, part in score.parts.items() if part is not None},

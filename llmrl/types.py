@@ -55,7 +55,9 @@ class Completion:
     semantics: Semantics = "scaled"
     """The distribution that `logprobs` describe. `scaled`: the whole softmax at the sampling temperature, which is what
     a trainer computes. `raw`: the softmax at temperature 1. `renormalised`: over the tokens that top-p, top-k and min-p
-    left, higher than any trainer's value; ratios against it are refused."""
+    left, higher than any trainer's value; ratios against it are refused unless `kept_ids` say which they were."""
+    kept_ids: Sequence[Sequence[int]] | None = None
+    """For each token, the ids among which it was sampled, it included; None where the engine does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,9 @@ class Sample:
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
     token_rewards: list[float] | None = None  # besides `reward`, each at the token that earned it: a step's last, say
-    old_logprobs: list[float] | None = None  # these four are filled on request
+    kept_ids: Sequence[Sequence[int]] | None = None  # among which each action token was sampled; () elsewhere
+    old_logprobs: list[float] | None = None  # these five are filled on request
+    old_kept_logprobs: list[float] | None = None  # the same, over `kept_ids` alone
     ref_logprobs: list[float] | None = None
     values: list[float] | None = None  # the critic's, of the state before the token
     next_values: list[float] | None = None  # and of the state after it

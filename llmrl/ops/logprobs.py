@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """For each of N tokens, the ids among which it was sampled."""
+
+    ids: Tensor  # (K,) int64, one token behind the other
+    counts: Tensor  # (N,) int64, at least 1 each; they sum to K
+
+    def split(self, chunks: int) -> list[Kept]:
+        """The same in pieces of tokens, as `Tensor.tensor_split` cuts them."""
+        counts = self.counts.tensor_split(chunks)
+        ids = self.ids.split([int(piece.sum()) for piece in counts])
+        return [Kept(i, c) for i, c in zip(ids, counts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,15 @@ class Chosen:
     def tokens(self, token_ids: Tensor) -> Tensor:
         """(N,) of (B, T): the tokens themselves."""
         return token_ids[self.rows, self.columns]
+
+    def kept(self, kept_ids: Tensor, kept_counts: Tensor) -> Kept:
+        """Of (K,) ids for (B, T) counts: those of the chosen tokens alone."""
+        ends = kept_counts.flatten().cumsum(0).view(self.shape)
+        counts = kept_counts[self.rows, self.columns]
+        before = counts.cumsum(0) - counts  # of each token's ids among those that are taken
+        shift = ends[self.rows, self.columns] - counts - before
+        places = torch.repeat_interleave(shift, counts) + torch.arange(int(counts.sum()), device=counts.device)
+        return Kept(kept_ids[places], counts)
 
     def scatter(self, numbers: Tensor) -> Tensor:
         """(B, T) of (N,): entry t is about token t; 0.0 elsewhere."""
@@ -81,16 +104,61 @@ def token_logprobs(
     if chunks is None:
         chunks = pieces(len(hidden), _vocabulary(head, hidden), chunk_mb)
 
-    def score(states: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        return _score(head(states), wanted, temperature, entropy_grad)
+    def score(states: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
+        return _score(head(states), wanted, temperature, entropy_grad)[:2]
 
-    results = []
-    for states, wanted in zip(hidden.tensor_split(chunks), targets.tensor_split(chunks), strict=True):
-        if torch.is_grad_enabled():
-            results.append(checkpoint(score, states, wanted, use_reentrant=False))
-        else:
-            results.append(score(states, wanted))
-    return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
+    logprobs, entropy = _in_pieces(score, zip(hidden.tensor_split(chunks), targets.tensor_split(chunks), strict=True))
+    return logprobs, entropy
+
+
+def kept_logprobs(
+    hidden: Tensor,
+    head: Callable[[Tensor], Tensor],
+    targets: Tensor,
+    kept: Kept,
+    temperature: float = 1.0,
+    *,
+    entropy_grad: bool = False,
+    chunks: int = 1,
+) -> tuple[Tensor, ...]:
+    """What `token_logprobs` gives, and the same two of the distribution over the kept tokens alone.
+
+    The softmax is renormalised over each token's own set, so `exp(whole - kept)` is the probability that the whole
+    softmax gives to the set. Arguments as there; `kept` holds the sets of the targets, each with the target in it.
+
+    Returns:
+        (N,) log-probabilities and entropies of the whole softmax, then (N,) of the one that is left; the two
+        log-probabilities with gradient, the two entropies with one if `entropy_grad`.
+    """
+
+    def score(states: Tensor, wanted: Tensor, ids: Tensor, counts: Tensor) -> tuple[Tensor, ...]:
+        chosen, entropy, everything = _score(head(states), wanted, temperature, entropy_grad)
+        mass, left = _over(Kept(ids, counts), everything, entropy_grad)
+        return chosen, entropy, chosen - mass, left
+
+    parts = zip(hidden.tensor_split(chunks), targets.tensor_split(chunks), kept.split(chunks), strict=True)
+    return _in_pieces(score, ((states, wanted, own.ids, own.counts) for states, wanted, own in parts))
+
+
+def _in_pieces(score: Callable[..., tuple[Tensor, ...]], parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """What `score` gives of all parts, each computed again in the backward pass."""
+    found = [
+        checkpoint(score, *part, use_reentrant=False) if torch.is_grad_enabled() else score(*part) for part in parts
+    ]
+    return tuple(torch.cat(column) for column in zip(*found, strict=True))
+
+
+def _over(kept: Kept, logprobs: Tensor, entropy_grad: bool) -> tuple[Tensor, Tensor]:
+    """(n,) the log of the probability that (n, V) `logprobs` give to each set, and the entropy within it."""
+    tokens = len(kept.counts)
+    owner = torch.repeat_interleave(torch.arange(tokens, device=logprobs.device), kept.counts)
+    own = logprobs[owner, kept.ids]
+    highest = own.detach().new_full((tokens,), -torch.inf).scatter_reduce(0, owner, own.detach(), "amax")
+    mass = highest + own.new_zeros(tokens).index_add(0, owner, (own - highest[owner]).exp()).log()
+    with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
+        inside = (own - mass[owner]).clamp(min=torch.finfo(own.dtype).min)
+        entropy = -own.new_zeros(tokens).index_add(0, owner, inside.exp() * inside)
+    return mass, entropy
 
 
 def _vocabulary(head: Callable[[Tensor], Tensor], hidden: Tensor) -> int:
@@ -101,7 +169,7 @@ def _vocabulary(head: Callable[[Tensor], Tensor], hidden: Tensor) -> int:
         return head(hidden[:0]).shape[-1]
 
 
-def _score(logits: Tensor, targets: Tensor, temperature: float, entropy_grad: bool) -> tuple[Tensor, Tensor]:
+def _score(logits: Tensor, targets: Tensor, temperature: float, entropy_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logprobs = torch.log_softmax(wide / temperature if temperature != 1.0 else wide, dim=-1)
     chosen = logprobs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
@@ -109,4 +177,4 @@ def _score(logits: Tensor, targets: Tensor, temperature: float, entropy_grad: bo
         # A token that a model rules out has logit -inf, and 0 * -inf is not a number.
         finite = logprobs.clamp(min=torch.finfo(logprobs.dtype).min)
         entropy = -(finite.exp() * finite).sum(-1)
-    return chosen, entropy
+    return chosen, entropy, logprobs

@@ -66,7 +66,7 @@ class Logs:
 
         path = self.folder / name
         if self._writes:
-            _replace(path, "".join(json.dumps(asdict(row)) + "\n" for row in samples))
+            _replace(path, "".join(json.dumps(asdict(row), default=list) + "\n" for row in samples))
         return path
 
     def curves(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmrl.batch import minibatches
@@ -27,6 +27,8 @@ def learning_rate(options: TrainOptions, step: int) -> float:
 
 CRITIC: frozenset[Column] = frozenset({"values", "next_values"})
 """Columns that a critic fills."""
+OLD: Mapping[Column, str] = {"old_logprobs": "logprobs", "old_kept_logprobs": "kept_logprobs"}
+"""Columns that the policy fills, with the fields of its forward pass."""
 
 
 class Models:
@@ -58,8 +60,11 @@ class Models:
         if not rows:
             return rows
         columns: list[dict[str, list[float]]] = [{} for _ in rows]
-        if "old_logprobs" in needs:
-            _add(columns, "old_logprobs", self.policy.logprobs(rows))
+        if old := sorted(needs & OLD.keys()):
+            if "old_kept_logprobs" in old:
+                _require_kept(rows)
+            for column, found in zip(columns, self.policy.read(rows, [OLD[name] for name in old]), strict=True):
+                column.update({name: found[OLD[name]] for name in old})
         if "ref_logprobs" in needs:
             asked = self.reference.logprobs(rows) if self.reference else self.policy.logprobs(rows, adapters=False)
             _add(columns, "ref_logprobs", asked)
@@ -88,3 +93,12 @@ class Models:
 def _add(columns: Sequence[dict[str, list[float]]], name: str, found: Sequence[list[float]]) -> None:
     for row, numbers in zip(columns, found, strict=True):
         row[name] = numbers
+
+
+def _require_kept(rows: Sequence[Sample]) -> None:
+    for row in rows:
+        if row.kept_ids is None:
+            raise RecipeError(
+                f"group {row.group}, episode {row.episode}: the algorithm needs the tokens among which each was "
+                "sampled, and the engine did not return them; set engine.return_kept_ids=true and rollout.top_p below 1"
+            )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.errors import CheckpointError
-from llmrl.ops.logprobs import predicting, token_logprobs
+from llmrl.ops.logprobs import kept_logprobs, predicting, token_logprobs
 from llmrl.recipe import ModelOptions
 
 if TYPE_CHECKING:
@@ -36,8 +36,12 @@ class TokenScorer(Network):
         temperature: float,
         chunks: int,
         entropy_grad: bool = False,
-    ) -> tuple[Tensor, Tensor]:
+        kept_ids: Tensor | None = None,
+        kept_counts: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
         """(B, T) log-probabilities at `temperature` and entropies, float32; 0.0 where nothing was chosen.
+
+        With `kept_ids` two more: the same over these alone.
 
         `chunks` is how many pieces the vocabulary logits are computed in, the same on every rank; the entropies carry
         a gradient if `entropy_grad`.
@@ -46,15 +50,14 @@ class TokenScorer(Network):
         # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
         states = plain.get_decoder()(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
         chosen = predicting(action_mask, sample_ids)  # perhaps nothing; every rank still runs each collective
-        logprobs, entropy = token_logprobs(
-            chosen.predicting(states),
-            plain.get_output_embeddings(),
-            chosen.tokens(token_ids),
-            temperature,
-            entropy_grad=entropy_grad,
-            chunks=chunks,
-        )
-        return chosen.scatter(logprobs), chosen.scatter(entropy)
+        asked = (chosen.predicting(states), plain.get_output_embeddings(), chosen.tokens(token_ids))
+        found: tuple[Tensor, ...]
+        if kept_ids is None or kept_counts is None:
+            found = token_logprobs(*asked, temperature, entropy_grad=entropy_grad, chunks=chunks)
+        else:
+            kept = chosen.kept(kept_ids, kept_counts)
+            found = kept_logprobs(*asked, kept, temperature, entropy_grad=entropy_grad, chunks=chunks)
+        return tuple(chosen.scatter(numbers) for numbers in found)
 
 
 class ValueNetwork(Network):

@@ -40,7 +40,7 @@ class Policy(Model):
 
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
         """Log-probabilities and entropies at the sampling temperature."""
-        logprobs, entropy = self.module(
+        found = self.module(
             batch.token_ids,
             batch.position_ids,
             batch.action_mask,
@@ -48,8 +48,10 @@ class Policy(Model):
             self.temperature,
             chunks,
             entropy_grad,
+            batch.kept_ids,
+            batch.kept_counts,
         )
-        return Forward(logprobs=logprobs, entropy=entropy)
+        return Forward(**dict(zip(("logprobs", "entropy", "kept_logprobs", "kept_entropy"), found, strict=False)))
 
     def weights(self, batch: Batch) -> Tensor:
         """(B, T): what the algorithm's average gave them."""

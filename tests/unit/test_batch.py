@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from array import array
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -80,6 +82,21 @@ def test_columns_nobody_asked_for_are_none_and_missing_credit_is_zero() -> None:
     assert batch.ref_logprobs is None
     assert batch.values is None
     assert batch.weights.tolist() == batch.advantages.tolist() == batch.returns.tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_kept_ids_stand_token_by_token_row_by_row(pack: bool) -> None:
+    first = replace(row(3), kept_ids=[(), array("i", [11, 4]), [12]], old_kept_logprobs=[0.0, -1.0, -2.0])
+    second = replace(row(2, first=20), kept_ids=[(), (20, 21, 22)], old_kept_logprobs=[0.0, -3.0])
+    batch = collate([first, second], pack)
+    assert batch.kept_ids is not None
+    assert batch.kept_counts is not None
+    assert batch.old_kept_logprobs is not None
+    assert batch.kept_ids.tolist() == [11, 4, 12, 20, 21, 22]
+    assert batch.kept_counts[batch.action_mask].tolist() == [2, 1, 3]
+    assert int(batch.kept_counts.sum()) == 6
+    assert batch.old_kept_logprobs[batch.action_mask].tolist() == [-1.0, -2.0, -3.0]
+    assert collate([first, row(2)], pack).kept_ids is None
 
 
 def test_the_critics_weights_are_the_policys_unless_set() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -291,6 +291,17 @@ def test_a_changed_token_of_the_completion_is_a_new_row_too() -> None:
     made = rows(episode(spoken([1], [10, 11]), spoken([1, 10, 12, 3], [13]), score=Score(1.0)))
     assert [row.token_ids for row in made] == [[1, 10, 11], [1, 10, 12, 3, 13]]
     assert made[1].action_mask == [False, False, False, False, True]
+
+
+def test_the_kept_ids_stand_with_their_tokens() -> None:
+    def kept(turn: Turn, *sets: list[int]) -> Turn:
+        return replace(turn, completion=replace(turn.completion, kept_ids=sets))
+
+    first, second = spoken([1, 2], [10, 11]), spoken([1, 2, 10, 11, 3], [12])
+    (row,) = rows(episode(kept(first, [10, 7], [11]), kept(second, [12, 5]), score=Score(1.0)))
+    assert row.kept_ids == [(), (), [10, 7], [11], (), [12, 5]]
+    (row,) = rows(episode(kept(first, [10, 7], [11]), second, score=Score(1.0)))
+    assert row.kept_ids is None, "of some tokens nobody knows"
 
 
 def test_an_episode_without_a_value_teaches_nothing() -> None:

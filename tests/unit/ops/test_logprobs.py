@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from llmrl.ops.logprobs import pieces, predicting, token_logprobs
+from llmrl.ops.logprobs import Kept, kept_logprobs, pieces, predicting, token_logprobs
 
 
 class Sizes(TorchDispatchMode):
@@ -146,3 +146,67 @@ def test_the_first_token_of_a_packed_sample_is_never_scored() -> None:
     mask = torch.tensor([[False, True, True, True, True, False]])
     chosen = predicting(mask, sample_ids=torch.tensor([[0, 0, 1, 1, 1, -1]]))
     assert chosen.columns.tolist() == [1, 3, 4]
+
+
+# Over the tokens that were kept
+
+
+def draw_kept(targets: Tensor, vocabulary: int) -> tuple[list[list[int]], Kept]:
+    """A random set with its target for each token."""
+    sets = []
+    for i, target in enumerate(targets.tolist()):
+        others = torch.randperm(vocabulary)[: i % vocabulary].tolist()
+        sets.append(sorted({target, *others}))
+    ids = torch.tensor([token for own in sets for token in own])
+    return sets, Kept(ids, torch.tensor([len(own) for own in sets]))
+
+
+@pytest.mark.parametrize("chunks", [1, 3, 20])
+def test_kept_tokens_are_renormalised_as_a_mask_would(chunks: int) -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(5, 7).double()
+    hidden = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(7, (11,))
+    sets, kept = draw_kept(targets, 7)
+    inputs = [hidden, *head.parameters()]
+    allowed = torch.zeros(11, 7, dtype=torch.bool)
+    for i, own in enumerate(sets):
+        allowed[i, own] = True
+
+    masked = torch.log_softmax((head(hidden) / 0.6).masked_fill(~allowed, -torch.inf), dim=-1)
+    safe = masked.masked_fill(~allowed, 0.0)
+    want = (
+        *plain(hidden, head, targets, 0.6),
+        masked[torch.arange(11), targets],
+        -(safe.exp() * safe * allowed).sum(-1),
+    )
+    got = kept_logprobs(hidden, head, targets, kept, 0.6, entropy_grad=True, chunks=chunks)
+
+    mixture = torch.randn(4, 11, dtype=torch.float64)
+    for ours, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    wanted = torch.autograd.grad((torch.stack(want) * mixture).sum(), inputs)
+    for ours, theirs in zip(torch.autograd.grad((torch.stack(got) * mixture).sum(), inputs), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_the_case_nlpo_mask() -> None:
+    logits = torch.tensor([1.0, 1.5, 0.5, 0.0, 0.2], dtype=torch.float64)
+    kept = Kept(torch.tensor([0, 1, 2, 4]), torch.tensor([4]))
+    found = kept_logprobs(logits[None], nn.Identity(), torch.tensor([1]), kept)
+    # log(e^1.5 / (e^1 + e^1.5 + e^0.5 + e^0.2)), and over all five
+    torch.testing.assert_close(found[2].item(), -0.8095701334643319, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[0].item(), -0.9042473219012498, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[3].item(), 1.2659397907071719, rtol=0, atol=1e-12)
+
+
+def test_the_sets_of_chosen_tokens_are_found_in_packed_and_padded_rows() -> None:
+    torch.manual_seed(0)
+    # (2, 4): the first column is never predicted, the last token of the second row is padding
+    action_mask = torch.tensor([[True, True, False, True], [False, True, True, False]])
+    counts = torch.tensor([[2, 1, 0, 3], [0, 2, 1, 0]])
+    ids = torch.tensor([90, 91, 10, 20, 21, 22, 30, 31, 40])
+    kept = predicting(action_mask).kept(ids, counts)
+    assert kept.ids.tolist() == [10, 20, 21, 22, 30, 31, 40]
+    assert kept.counts.tolist() == [1, 3, 2, 1]
+    assert predicting(torch.zeros(2, 4, dtype=torch.bool)).kept(ids, counts).ids.tolist() == []
