@@ -30,7 +30,7 @@ _OURS = (
 
 def command(model: str, host: str, port: int, *arguments: str) -> list[str]:
     """Start vLLM's server on `model`. `vllm serve` is no way: with the CPU build it misses its own package metadata."""
-    server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    server = [sys.executable, "-m", "llmrl.engines._openai_server"]
     return [*server, "--model", model, "--host", host, "--port", str(port), *arguments]
 
 
@@ -46,7 +46,7 @@ def environment(
     """
     env = {k: v for k, v in os.environ.items() if k not in _OURS and not k.startswith("TORCHELASTIC_")}
     env.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # the colocated engine switches it off; a server needs it
-    package_root = str(Path(__file__).parents[2])  # the worker extension is imported there
+    package_root = str(Path(__file__).parents[2])  # the server and its worker extension are imported there
     env["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [env.get("PYTHONPATH")])])
     env["VLLM_CPU_KVCACHE_SPACE"] = str(cpu_kvcache_space)
     env.setdefault(

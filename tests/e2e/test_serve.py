@@ -160,10 +160,9 @@ def test_ctrl_c_ends_it(served: Served) -> None:
     served.process.send_signal(signal.SIGINT)
     assert served.process.wait(timeout=40) == 0
     assert not psutil.wait_procs(running, timeout=5)[1]
-    lines = served.log.read_text().splitlines()
-    # vLLM's server may log that its engine is gone while it stops the engine itself; those lines carry its name
-    assert not [line for line in lines if "Traceback" in line and "(APIServer pid=" not in line]
-    assert any("stopping the server" in line for line in lines)
+    text = served.log.read_text()
+    assert "Traceback" not in text
+    assert "stopping the server" in text
 
 
 def test_a_bad_folder_is_refused_before_vllm_starts(tiny_model_dir: Path, tmp_path: Path) -> None:

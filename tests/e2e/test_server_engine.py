@@ -230,7 +230,7 @@ def test_servers_die_with_a_killed_parent(tiny_model_dir: Path, tmp_path: Path) 
 
 
 def serves(process: psutil.Process) -> bool:
-    return process.status() != psutil.STATUS_ZOMBIE and any("api_server" in part for part in process.cmdline())
+    return process.status() != psutil.STATUS_ZOMBIE and any("_openai_server" in part for part in process.cmdline())
 
 
 def wait_for(found: Callable[[], Any], limit_s: float) -> Any:

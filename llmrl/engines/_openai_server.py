@@ -1,0 +1,49 @@
+"""vLLM's own OpenAI server, which ends in order when it is asked to.
+
+vLLM (0.31) stops its engine, has the sockets to it closed, and only then cancels the task that reads answers from them.
+On a busy machine the task notices the closed sockets first and logs a crash, with a traceback, where nothing crashed;
+on an idle one the requests in flight are forgotten, and the server waits for them for ever. Here the task ends first,
+and with it those requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+from collections.abc import Callable
+from typing import Any
+
+
+def in_order(shutdown: Callable[..., None]) -> Callable[..., None]:
+    """A method that first ends the reader and the requests of its client, in their loop; callable from any thread.
+
+    Args:
+        shutdown: that of vLLM's engine client.
+    """
+
+    def ended(self: Any, *args: Any, **options: Any) -> None:
+        reader: asyncio.Task[None] | None = getattr(self, "output_handler", None)
+        if reader is not None and not reader.done():
+            # The loop takes its calls in turn: this one comes before any that `shutdown` makes.
+            reader.get_loop().call_soon_threadsafe(_end, self, reader)
+        shutdown(self, *args, **options)
+
+    return ended
+
+
+def _end(client: Any, reader: asyncio.Task[None]) -> None:
+    reader.cancel()
+    requests = client.output_processor
+    requests.abort_requests(list(requests.request_states), internal=True)  # their replies end with reason "abort"
+
+
+def main() -> None:
+    """Serve; the arguments are those of `vllm serve`."""
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    AsyncLLM.shutdown = in_order(AsyncLLM.shutdown)  # type: ignore[method-assign]
+    runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
+
+
+if __name__ == "__main__":  # the engine's own process imports this file again
+    main()
