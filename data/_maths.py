@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
-from llmrl.data._rows import Origin, Row, ask, file_rows, known_rows, problems, tiny
+from llmrl.data._rows import BOXED, Origin, Row, ask, file_rows, known_rows, problems, tiny
 from llmrl.errors import DataError
 from llmrl.types import Problem
 
@@ -13,6 +15,28 @@ EMPTY_BOXES = {
     "For any integer $n>1$, the number of prime numbers greater than $n!+1$": "0",
     "You are given a sequence of $58$ terms; each term has the form $P+n$": "0",
 }
+
+
+@dataclass(frozen=True)
+class MathsTest:
+    """Problems to test with, never to train on; each such dataset is a child that says which."""
+
+    name: ClassVar[str]  # what the ids of rows without one begin with
+    shipped: ClassVar[str]  # the file in `data/tiny` of the split `tiny`
+    origin: ClassVar[Origin]  # of the split `test`
+
+    split: Literal["test", "tiny"] = "test"
+    path: str | None = None  # a file with the columns of the original, instead of looking for one
+    instruction: str = BOXED  # a line after the problem; "" for none
+
+    def problems(self) -> Iterator[Problem]:
+        """Problems in the order of the file.
+
+        Raises:
+            DataError: the file is not found, or a row has no problem or no answer.
+        """
+        origin = replace(self.origin, split=self.split, path=self.path)
+        return maths_problems(origin, self.name, self.shipped, self.instruction)
 
 
 def maths_problems(origin: Origin, name: str, rows: str, instruction: str) -> Iterator[Problem]:

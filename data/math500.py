@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
-
-from llmrl.data._maths import maths_problems
-from llmrl.data._rows import BOXED, Origin
-from llmrl.types import Problem
+from llmrl.data._maths import MathsTest
+from llmrl.data._rows import Origin
 
 
-@dataclass(frozen=True)
-class Math500:
+class Math500(MathsTest):
     """500 problems to test with; `subject`, `level` and `solution` are in `info`."""
 
-    split: Literal["test", "tiny"] = "test"
-    path: str | None = None  # a file with the columns of the original, instead of looking for one
-    instruction: str = BOXED  # a line after the problem; "" for none
-
-    def problems(self) -> Iterator[Problem]:
-        """Problems in the order of the file.
-
-        Raises:
-            DataError: the file is not found, or a row has no problem or no answer.
-        """
-        origin = Origin(
-            file="math/math500.jsonl", hub="HuggingFaceH4/MATH-500", split=self.split, hub_split="test", path=self.path
-        )
-        return maths_problems(origin, "math500", "math", self.instruction)
+    name = "math500"
+    shipped = "math"
+    origin = Origin(file="math/math500.jsonl", hub="HuggingFaceH4/MATH-500", split="test")
 
 
 plugin = Math500
