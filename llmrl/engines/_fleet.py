@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _GROUP_SLACK = 32  # requests that a server may be busier than the idlest and still get the prompts it has prefilled
 _KEEPALIVE_S = 2.0  # below the 5 s after which the server drops an idle connection
 _CONNECT_S = 30.0
+_CUT = "/pause?mode=abort"  # requests that run answer with what they have
+_CUT_S = 0.5  # until they are cut off once more
+
+Piece = tuple[dict[str, Any], int]
+"""What a server answered, and the version of its weights."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,18 +82,29 @@ class Fleet:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def complete(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """A server's choice for a completion request, and the version of the weights that made it.
+    async def complete(self, body: dict[str, Any]) -> list[Piece]:
+        """A server's choice for a completion request, with the version of the weights that made it.
+
+        Several where new weights came in its midst: each goes on where the one before it was cut off.
 
         Raises:
             EngineError: refused, not answered in time, or failed on every try.
         """
-        await self._open.wait()
+        pieces: list[Piece] = []
+        while True:
+            await self._open.wait()
+            version = self.version
+            choice = await self._job(_rest(body, pieces))
+            pieces.append((choice, version))
+            if not self._options.in_flight_updates or choice["finish_reason"] != "abort":
+                return pieces
+
+    async def _job(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A choice; no weights change while it is waited for."""
         self._jobs += 1
-        version = self.version
         try:
             async with asyncio.timeout(self._options.timeout_s):
-                return await self._persist(body), version
+                return await self._persist(body)
         except TimeoutError:
             raise EngineError(
                 f"engine server: no completion within {self._options.timeout_s:g} s; raise engine.timeout_s"
@@ -137,34 +153,55 @@ class Fleet:
         choice: dict[str, Any] = reply.json()["choices"][0]
         return choice
 
-    async def reload(self, path: str, version: int) -> None:
-        """Everyone's weights from a file, when the requests that run have ended; later ones wait for it.
+    async def halt(self) -> None:
+        """From now on no request of ours runs or begins, until `go_on`: each has ended, or was cut off to go on later.
 
         Raises:
-            SyncError: a server did not take them, or requests did not end in time.
+            SyncError: requests did not end in time.
         """
-        async with self._quiet():
-            await self.everywhere("/pause?mode=wait")  # requests of other clients
-            await self.everywhere("/collective_rpc", {"method": "reload_file", "args": [path]})
-            await self.everywhere("/reset_prefix_cache")  # it holds what the old weights computed
-            await self.everywhere("/resume")
-            self._homes.clear()
-            self.version = version
-
-    @asynccontextmanager
-    async def _quiet(self) -> AsyncIterator[None]:
-        """No request of ours runs or begins inside."""
         self._open.clear()
         try:
             async with asyncio.timeout(self._options.timeout_s):
-                async with self._ended:
-                    await self._ended.wait_for(lambda: self._jobs == 0)
-                yield
-        except TimeoutError:
-            limit = f"{self._options.timeout_s:g}"
-            raise SyncError(f"engine server: the weights were not taken within engine.timeout_s={limit}") from None
-        finally:
+                if self._options.in_flight_updates:
+                    await self.everywhere(_CUT)
+                while not await self._quiet(_CUT_S if self._options.in_flight_updates else None):
+                    await self.everywhere(_CUT)  # what had been sent, but had not arrived
+        except BaseException as error:
             self._open.set()
+            if not isinstance(error, TimeoutError):
+                raise
+            limit = f"{self._options.timeout_s:g}"
+            raise SyncError(f"engine server: requests did not end within engine.timeout_s={limit}") from None
+
+    async def go_on(self) -> None:
+        """Requests run and begin again."""
+        self._open.set()
+
+    async def reload(self, path: str) -> None:
+        """Everyone's weights from a file; between `halt` and `go_on`.
+
+        Raises:
+            SyncError: a server did not take them.
+        """
+        if not self._options.in_flight_updates:
+            await self.everywhere("/pause?mode=wait")  # requests of other clients
+        await self.everywhere("/collective_rpc", {"method": "reload_file", "args": [path]})
+        await self.everywhere("/reset_prefix_cache")  # it holds what the old weights computed
+        await self.everywhere("/resume")
+
+    async def loaded(self, version: int) -> None:
+        """The servers hold this version."""
+        self._homes.clear()
+        self.version = version
+
+    async def _quiet(self, limit_s: float | None) -> bool:
+        """Whether all requests of ours have ended, waiting no longer than the limit."""
+        try:
+            async with asyncio.timeout(limit_s), self._ended:
+                await self._ended.wait_for(lambda: self._jobs == 0)
+        except TimeoutError:
+            return False
+        return True
 
     async def layer_norms(self, body: dict[str, Any]) -> list[list[float]]:
         """What the first server's worker extension sees while it answers `body`: (layers, tokens)."""
@@ -198,6 +235,19 @@ class Fleet:
         if reply.status_code != 200 or (route == "/reset_prefix_cache" and not reply.json()["success"]):
             raise SyncError(f"engine server: {peer.url}{route}: {_said(reply)}{peer.log()}")
         return reply.json() if reply.content else None
+
+
+def _rest(body: dict[str, Any], pieces: Sequence[Piece]) -> dict[str, Any]:
+    """The request for what is missing. Its seed is another: the same one would draw the same numbers again."""
+    said = [token for choice, _ in pieces for token in choice["token_ids"] or ()]
+    if not said:
+        return body
+    seed = body.get("seed")
+    return body | {
+        "prompt": body["prompt"] + said,
+        "max_tokens": body["max_tokens"] - len(said),
+        "seed": None if seed is None else Random(f"{seed}/{len(said)}").getrandbits(31),
+    }
 
 
 def _why(error: Exception) -> str:

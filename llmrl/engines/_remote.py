@@ -6,11 +6,12 @@ import asyncio
 import shutil
 import threading
 from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmrl.engines import _weight_file
 from llmrl.engines._api_server import ApiServer
-from llmrl.engines._fleet import Fleet
+from llmrl.engines._fleet import Fleet, Piece
 from llmrl.errors import EngineError
 from llmrl.types import Completion, Sampling
 
@@ -74,21 +75,19 @@ class Remote:
             "stop_token_ids": self._stop,
             "ignore_eos": True,  # the stop set is ours: all of the model's end tokens, not the one in its config
         }
-        choice, version = await self._ask(body)
-        return _completion(choice, version, sampling)
+        return _completion(await self._ask(body), sampling)
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
         if len(token_ids) < 2:
             return []
         self._room(token_ids)
-        choice, _ = await self._ask(_scoring(token_ids))
-        entries = choice.get("prompt_logprobs") or []
+        entries = (await self._ask(_scoring(token_ids)))[-1][0].get("prompt_logprobs") or []
         if len(entries) != len(token_ids):
             raise EngineError(f"engine server: {len(entries)} scores for {len(token_ids)} tokens; is it vLLM 0.31?")
         return [float(entry[str(token)]["logprob"]) for entry, token in zip(entries[1:], token_ids[1:], strict=True)]
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Give all servers the weights, when the requests that run have ended; later ones wait for it.
+        """Give all servers the weights, when the requests that run have ended or were cut off; later ones wait for it.
 
         Ranks of one training run that share servers (`urls`) load them once: rank 0 sends, the others wait for it.
 
@@ -99,15 +98,26 @@ class Remote:
         import torch.distributed as dist
 
         shared = bool(self._options.urls) and dist.is_available() and dist.is_initialized()
-        if shared and dist.get_rank() != 0:
+        if not shared or dist.get_rank() == 0:
+            held: AbstractContextManager[str | None] = _weight_file.write(
+                weights, version, self._dtype, self._options.sync_dir
+            )
+        else:
+            held = nullcontext()
             for _ in weights:  # a sharded trainer gathers each of them on every rank
                 pass
-        else:
-            with _weight_file.write(weights, version, self._dtype, self._options.sync_dir) as path:
-                self._wait(self._fleet.reload(path, version))
-        if shared:
-            dist.barrier()
-            self._fleet.version = version
+        with held as path:
+            self._wait(self._fleet.halt())
+            try:
+                if shared:
+                    dist.barrier()  # nobody's requests run
+                if path is not None:
+                    self._wait(self._fleet.reload(path))
+                if shared:
+                    dist.barrier()
+                self._wait(self._fleet.loaded(version))
+            finally:
+                self._wait(self._fleet.go_on())
 
     def layer_norms(self, token_ids: Sequence[int]) -> list[list[float]]:
         """(layers, tokens) length of the residual stream after each decoder layer, to find where two models part."""
@@ -146,7 +156,7 @@ class Remote:
     def _wait(self, job: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
-    async def _ask(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    async def _ask(self, body: dict[str, Any]) -> list[Piece]:
         if self._loop.is_closed():
             raise EngineError("engine server: it is closed; start another")
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._fleet.complete(body), self._loop))
@@ -156,15 +166,25 @@ def _scoring(token_ids: Sequence[int]) -> dict[str, Any]:
     return {"prompt": list(token_ids), "max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0}
 
 
-def _completion(choice: dict[str, Any], version: int, sampling: Sampling) -> Completion:
-    ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
-    if not ids or not logprobs or len(ids) != len(logprobs) or None in logprobs:
-        found = f"{len(ids or [])} token ids and {len(logprobs or [])} log-probabilities"
-        raise EngineError(f"engine server: an answer with {found}; expected as many of both: is it vLLM 0.31?")
+def _completion(pieces: Sequence[Piece], sampling: Sampling) -> Completion:
+    """One completion of what was answered, piece by piece where weights changed in its midst."""
+    ids: list[int] = []
+    logprobs: list[float] = []
+    versions: list[int] = []
+    for choice, version in pieces:
+        said, given = choice.get("token_ids") or [], (choice.get("logprobs") or {}).get("token_logprobs") or []
+        if len(said) != len(given) or None in given or not (said or choice["finish_reason"] == "abort"):
+            found = f"{len(said)} token ids and {len(given)} log-probabilities"
+            raise EngineError(f"engine server: an answer with {found}; expected as many of both: is it vLLM 0.31?")
+        ids += map(int, said)
+        logprobs += map(float, given)
+        versions += [version] * len(said)
+    finish = pieces[-1][0]["finish_reason"]
     return Completion(
-        token_ids=[int(i) for i in ids],
-        logprobs=[float(p) for p in logprobs],
-        finish=choice["finish_reason"] if choice["finish_reason"] in ("stop", "length") else "abort",
-        version=version,
+        token_ids=ids,
+        logprobs=logprobs,
+        finish=finish if finish in ("stop", "length") else "abort",
+        version=versions[0] if versions else pieces[-1][1],
+        versions=versions if len(set(versions)) > 1 else None,
         semantics=sampling.semantics,
     )

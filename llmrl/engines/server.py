@@ -28,6 +28,7 @@ class Server:
     served_model_name: str | None = None  # there; None: the first that they name
     sync_dir: str | None = None  # folder for weights on their way; None: /dev/shm where it has room
     timeout_s: float = 600.0  # of one completion, retries included, and of one change of weights
+    in_flight_updates: bool = False  # new weights reach requests in their midst, instead of waiting until they end
     retries: int = 3  # after a lost connection or a 5xx answer, on another server where there is one
     start_timeout_s: float = 300.0
     log_dir: str | None = None  # for server-0.log, ...; None: a temporary folder, removed by close
