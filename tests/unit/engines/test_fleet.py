@@ -84,7 +84,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server = Played()
     client = httpx.AsyncClient
     monkeypatch.setattr(
-        _fleet.httpx,
+        httpx,
         "AsyncClient",
         lambda **options: client(timeout=options["timeout"], transport=httpx.MockTransport(server)),
     )
@@ -158,7 +158,8 @@ def test_a_request_that_had_not_arrived_is_cut_off_too(played: Any) -> None:
         while not server.asked:
             await asyncio.sleep(0)
         await asyncio.to_thread(remote.load, [("a", torch.zeros(1))], 1)
-        return await job
+        said: Completion = await job
+        return said
 
     said = asyncio.run(both())
     assert said.token_ids == [1001 + t for t in range(10)]
