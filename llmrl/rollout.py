@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmrl.chat import Chat
+from llmrl.dense import placed
 from llmrl.errors import DataError, LlmrlError, RewardError
 from llmrl.grading import Lifted
 from llmrl.protocols import Engine, EnvFactory
@@ -66,7 +67,7 @@ class Player:
         """`num_generations` episodes of one problem, played together and scored.
 
         Raises:
-            RewardError: the reward gave more or fewer scores than episodes.
+            RewardError: the reward gave more or fewer scores than episodes, or dense rewards of other tokens.
         """
         played = await asyncio.gather(
             *(self.play(problem, group, episode) for episode in range(self.options.num_generations))
@@ -80,7 +81,7 @@ class Player:
             )
         scores = iter(given)
         return [
-            replace(one, score=_judged(one, next(scores)))
+            replace(one, score=placed(one, _judged(one, next(scores)), self.chat))
             if one.status != "error"
             else replace(one, score=Score(None, "error", reason=one.reason))
             for one in played
@@ -135,7 +136,8 @@ def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
 def rows(trajectory: Trajectory) -> list[Sample]:
     """The training rows of a scored episode: one while each prompt extends the last, a new one where history changed.
 
-    An episode without a value has no rows: it teaches nothing.
+    Dense rewards are of the last completion; in other turns, and in rows without it, they are 0. An episode without a
+    value has no rows: it teaches nothing.
     """
     score = trajectory.score
     if score is None or score.value is None or not trajectory.turns:
@@ -157,6 +159,7 @@ def rows(trajectory: Trajectory) -> list[Sample]:
             logprobs += [0.0] * len(observed) + said.logprobs
             kept += [()] * len(observed) + list(said.kept_ids or ())
         completion = trajectory.turns[first].completion
+        dense = list(score.token_rewards or ()) if last == len(trajectory.turns) else []
         made.append(
             Sample(
                 group=trajectory.group,
@@ -173,6 +176,7 @@ def rows(trajectory: Trajectory) -> list[Sample]:
                 truncated=trajectory.truncated,
                 correct=None if verdict is None else verdict == "correct",
                 parts={name: part for name, part in score.parts.items() if part is not None},
+                token_rewards=None if score.token_rewards is None else [0.0] * (len(token_ids) - len(dense)) + dense,
             )
         )
     return made

@@ -28,6 +28,15 @@ def by_group(samples: Sequence[Sample]) -> list[list[Episode]]:
     return [list(episodes.values()) for episodes in groups.values()]
 
 
+def total(episode: Episode) -> float:
+    """All that an episode earned: its reward and the dense rewards of its tokens. NaN where nobody could tell.
+
+    For algorithms that give an episode one credit. With rewards that telescope (`clip_delta`, form delta) the sum is
+    the score of the first step alone: those want an algorithm that looks at tokens.
+    """
+    return episode[0].reward + sum(sum(row.token_rewards or ()) for row in episode)
+
+
 def center(groups: Sequence[Sequence[float]], scale: Scale = "group") -> list[list[float]]:
     """How much better each reward is than the mean of its group.
 
@@ -102,8 +111,8 @@ def divergence_as_k1(row: Sample) -> list[float]:
 
 
 def penalised(episode: Episode, beta: float) -> float:
-    """The episode's reward less beta times its summed k1; NaN stays NaN. Columns are read only if beta is not 0."""
-    reward = episode[0].reward
+    """What the episode earned less beta times its summed k1; NaN stays NaN. Columns are read only if beta is not 0."""
+    reward = total(episode)
     if not beta or isnan(reward):
         return reward
     return reward - beta * sum(sum(divergence_as_k1(row)) for row in episode)

@@ -24,6 +24,7 @@ LAYERS = {
     "llmrl.ops": 2,
     "llmrl.chat": 2,
     "llmrl.batch": 2,
+    "llmrl.dense": 2,
     "llmrl.aio": 2,
     "llmrl.grading": 2,
     "llmrl.pool": 2,
