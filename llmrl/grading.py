@@ -18,7 +18,14 @@ from llmrl.types import Problem, Score, Trajectory, Verdict
 
 
 class Pool(_Processes):
-    """Worker processes that grade: see `llmrl.pool.Pool` for what they promise."""
+    """Worker processes that grade: see `llmrl.pool.Pool` for what they promise.
+
+    `trainer_state` says where the run stands; the rewards lifted with the pool read it, and the run moves it on.
+    """
+
+    def __init__(self, workers: int, timeout_s: float, memory_mb: int = 4096) -> None:
+        super().__init__(workers, timeout_s, memory_mb)
+        self.trainer_state = TrainerState()
 
     async def grade(self, verifier: Verifier, problem: Problem, text: str) -> Score:
         """The verifier's score; one with `value` None where it raised, took too long or died, with the reason.
@@ -113,7 +120,7 @@ def lift(reward: Any, pool: Pool) -> Lifted:
     if callable(reward) and not isinstance(reward, type):
         parameters = list(parameters_of(reward))
         if "completions" in parameters:
-            return FunctionReward(name_of(reward), function=reward, pool=pool)
+            return FunctionReward(name_of(reward), function=reward, pool=pool, trainer_state=pool.trainer_state)
         if parameters[:1] == ["problem"]:
             return VerifierReward(name_of(reward), verifier=reward, pool=pool)
         found = f"{name_of(reward)}({', '.join(parameters)})"

@@ -98,6 +98,8 @@ class Run:
         self._closing.callback(self.engine.close)
         pool = Pool(options.reward_workers, options.reward_timeout_s)
         self._closing.callback(pool.close)
+        self._place = pool.trainer_state  # for rewards that follow a schedule
+        self._place.max_steps = recipe.train.max_steps
         self.reward = lift(reward, pool)
         self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
         player = Player(
@@ -148,6 +150,7 @@ class Run:
 
     def begin(self) -> None:
         """Give the engine the policy's weights and prove that it has them."""
+        self._place.global_step = self.start
         with self.clock("sync"):
             self.send(version=self.start)
         if self.start == 0 and self.recipe.eval.on_start and self.recipe.eval.benchmarks:
@@ -210,7 +213,7 @@ class Run:
         metrics |= {"num_tokens": float(tokens), "step_time": now - self._began}
         metrics["perf/tokens_per_sec"] = tokens / max(1e-9, now - self._began)
         self._fits = []
-        done = step + 1
+        done = self._place.global_step = step + 1
         if self.evaluation.due(done):
             with self.clock("eval"):
                 metrics |= self._evaluate(done)
