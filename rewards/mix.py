@@ -10,6 +10,7 @@ from typing import Any
 
 from llmrl.grading import Lifted, Pool, lift
 from llmrl.plugins import build
+from llmrl.rewards._dense import dense
 from llmrl.types import Score, Trajectory
 
 Part = float | Mapping[str, Any]
@@ -20,9 +21,9 @@ class Mix:
     """The sum of weight times value over `parts`: `{numeric: 1.0, format: {weight: 0.1, pattern: ...}}`.
 
     A part is a reward by name, or `package.module:function`; a number is its weight, a mapping holds `weight` and the
-    reward's own options. A part of weight 0 is only logged; what a part is itself made of is logged as `<part>/<name>`.
-    The verdict is that of the first part that gives one. Where a part that weighs something cannot be judged, neither
-    can the whole: `value` is None, and `reason` says which.
+    reward's own options. The weight is that of its dense rewards too. A part of weight 0 is only logged; what a part is
+    itself made of is logged as `<part>/<name>`. The verdict is that of the first part that gives one. Where a part that
+    weighs something cannot be judged, neither can the whole: `value` is None, and `reason` says which.
     """
 
     parts: Mapping[str, Part]
@@ -63,14 +64,15 @@ class MixedReward:
         told = missing or [n for n, score in scores.items() if score.reason]
         failed = [scores[n].verdict for n in missing if scores[n].verdict is not None]
         verdicts = failed or [score.verdict for score in scores.values() if score.verdict is not None]
-        return Score(
+        parts = {name: score.value for name, score in scores.items()}
+        parts |= {f"{name}/{inner}": value for name, score in scores.items() for inner, value in score.parts.items()}
+        total = Score(
             value,
             verdicts[0] if verdicts else None,
-            parts={name: score.value for name, score in scores.items()}
-            | {f"{name}/{part}": value for name, score in scores.items() for part, value in score.parts.items()},
-            steps=next((score.steps for score in scores.values() if score.steps is not None), None),
+            parts=parts,
             reason="; ".join(f"{name}: {scores[name].reason or 'no value'}" for name in told),
         )
+        return dense(total, [(self.weights[name], score) for name, score in scores.items()])
 
     def latencies(self) -> dict[str, list[float]]:
         """By part: the seconds each item took since the last call; starts anew."""

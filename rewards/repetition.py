@@ -1,0 +1,65 @@
+"""A penalty for saying the same run of tokens again, at the tokens that say it or once for the whole answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from llmrl.types import Score, Trajectory
+
+PENALTIES = {"dense": -0.05, "sequence": -1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repetition:
+    """`dense`: every token of a run of `window` tokens that occurred before gets `penalty`, as a reward of its own.
+
+    `sequence`: the answer gets (1 - distinct runs / runs) * `penalty`. Runs are of token ids of the last completion; an
+    answer shorter than a run is not repetitive. Part: `repeated`, the share of the answer's runs that occurred before.
+    Source: arXiv 2502.03373, section 4.4; the sequence form is also TRL's.
+    """
+
+    form: Literal["dense", "sequence"] = "dense"
+    window: int = 40  # tokens of a run
+    penalty: float | None = None  # at most 0; None: -0.05 a token (dense), -1.0 at most (sequence)
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError(f"window {self.window}: expected at least 1 token")
+        if self.penalty is not None and self.penalty > 0:
+            raise ValueError(f"penalty {self.penalty}: expected at most 0, or repetition would be paid")
+
+    @property
+    def cost(self) -> float:
+        """The penalty, or the form's own."""
+        return PENALTIES[self.form] if self.penalty is None else self.penalty
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        return [self.of(t.turns[-1].completion.token_ids if t.turns else []) for t in group]
+
+    def of(self, token_ids: Sequence[int]) -> Score:
+        """The score of an answer."""
+        again = repeated(token_ids, self.window)
+        share = sum(again) / len(again) if again else 0.0
+        parts, reason = {"repeated": share}, f"{sum(again)} of {len(again)} runs of {self.window} tokens said before"
+        if self.form == "sequence":
+            return Score(share * self.cost, parts=parts, reason=reason)
+        rewards = [0.0] * len(token_ids)
+        for start in (i for i, said in enumerate(again) if said):
+            rewards[start : start + self.window] = [self.cost] * self.window
+        return Score(0.0, parts=parts, token_rewards=rewards, reason=reason)
+
+
+def repeated(token_ids: Sequence[int], window: int) -> list[bool]:
+    """Of each run of `window` tokens, whether it occurred before; empty where the text is shorter than a run."""
+    seen: set[tuple[int, ...]] = set()
+    again = []
+    for start in range(len(token_ids) - window + 1):
+        run = tuple(token_ids[start : start + window])
+        again.append(run in seen)
+        seen.add(run)
+    return again
+
+
+plugin = Repetition
