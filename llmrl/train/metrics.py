@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import correlation, fmean, stdev
 
 from llmrl.grading import verdict_metrics
 from llmrl.train.model import Fit
@@ -29,7 +29,7 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
     judged = [score.verdict == "correct" for score in scores if score.value is not None and score.verdict is not None]
     if judged:
         metrics["accuracy"] = fmean(judged)
-    return metrics | _lengths(episodes)
+    return metrics | _by_verdict(episodes) | _lengths(episodes)
 
 
 def fit_metrics(fits: Sequence[Fit]) -> dict[str, float]:
@@ -61,6 +61,25 @@ def _lengths(episodes: Sequence[Trajectory]) -> dict[str, float]:
     if ended:
         metrics |= _extent("completions/{}_terminated_length", ended)
     metrics["completions/clipped_ratio"] = 1.0 - len(ended) / len(counts)
+    return metrics
+
+
+def _by_verdict(episodes: Sequence[Trajectory]) -> dict[str, float]:
+    """How long right and wrong answers are, and how each part of the reward goes with being right."""
+    judged = [
+        (one, one.score, one.score.verdict == "correct")
+        for one in episodes
+        if one.score is not None and one.score.value is not None and one.score.verdict is not None
+    ]
+    metrics = {}
+    for name, wanted in (("completions/correct_mean_length", True), ("completions/wrong_mean_length", False)):
+        counts = [sum(len(t.completion.token_ids) for t in one.turns) for one, _, right in judged if right is wanted]
+        if counts:
+            metrics[name] = fmean(counts)
+    for part in sorted({name for _, score, _ in judged for name in score.parts}):
+        pairs = [(value, float(right)) for _, score, right in judged if (value := score.parts.get(part)) is not None]
+        if pairs and all(_spread(column) > 1e-6 for column in zip(*pairs, strict=True)):
+            metrics[f"rewards/{part}/correct_corr"] = correlation(*zip(*pairs, strict=True))
     return metrics
 
 

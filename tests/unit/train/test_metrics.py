@@ -4,7 +4,7 @@ import pytest
 
 from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.train.model import Fit
-from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn
+from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn, Verdict
 
 PROBLEM = Problem(id="p", messages=[])
 
@@ -83,3 +83,23 @@ def test_updates_that_were_skipped_count_apart() -> None:
     assert (metrics["loss"], metrics["kl"], metrics["updates/skipped"]) == (2.0, 0.5, 1.0)
     assert metrics["perf/padding_fraction"] == pytest.approx(1 - 90 / 120)
     assert fit_metrics([]) == {}
+
+
+def test_lengths_by_verdict_and_how_parts_go_with_being_right() -> None:
+    def shaped(verdict: Verdict | None, tokens: int, part: float | None, value: float | None = 0.5) -> Trajectory:
+        return one(Score(value, verdict, parts={"explore": part, "same": 1.0}), tokens)
+
+    episodes = [
+        shaped("correct", 2, 0.2),
+        shaped("correct", 4, 0.4),
+        shaped("wrong", 9, 0.9),
+        shaped("wrong", 9, None),
+        shaped("error", 99, 0.0, None),
+        shaped(None, 99, 0.0),
+    ]
+    metrics = rollout_metrics([episodes])
+    assert metrics["completions/correct_mean_length"] == 3.0
+    assert metrics["completions/wrong_mean_length"] == 9.0
+    # 0.2, 0.4, 0.9 with 1, 1, 0; from the mean: -0.3, -0.1, 0.4 with 1/3, 1/3, -2/3: -0.4 / sqrt(0.26 * 2/3).
+    assert metrics["rewards/explore/correct_corr"] == pytest.approx(-0.9607689228)
+    assert "rewards/same/correct_corr" not in metrics, "a part that never changes goes with nothing"
