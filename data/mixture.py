@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Mixture:
     `by_source` reads that. After arXiv 2502.03373, section 5, which mixes clean problems with noisy ones from the web.
     """
 
-    sources: Mapping[str, Mapping[str, Any]]  # the options of a `Part` by name
+    sources: Mapping[str, Mapping[str, Any]] = field(hash=False)  # the options of a `Part` by name
     keep_rest: bool = False  # go on with the others when a source ends; then the shares are no longer the weights
 
     def __post_init__(self) -> None:

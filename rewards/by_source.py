@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.errors import RewardError
@@ -24,7 +24,7 @@ class BySource:
         RewardError: while it scores: a problem's source is none of these.
     """
 
-    sources: Mapping[str, Mapping[str, Any]]
+    sources: Mapping[str, Mapping[str, Any]] = field(hash=False)
 
     def __post_init__(self) -> None:
         if not self.sources:

@@ -30,7 +30,9 @@ class ClipDelta:
     whose reward is 0) and `repeated_steps` (share that occurred before).
     """
 
-    of: Mapping[str, Any] = field(default_factory=lambda: {"name": "steps_rule"})  # gives Score.steps and step_ends
+    of: Mapping[str, Any] = field(
+        default_factory=lambda: {"name": "steps_rule"}, hash=False
+    )  # gives Score.steps and step_ends
     form: Form = "clip_delta"
     eta: float = 0.7  # the score from which a step costs nothing: the 20 % quantile at the start of training, say
     alpha: float = 0.1  # weight of the process beside a correctness of 0 or 1

@@ -26,7 +26,9 @@ class CosineLength:
     """
 
     max_length: int  # tokens of the longest answer; the release took 14336 of a context of 16384
-    of: Mapping[str, Any] = field(default_factory=lambda: {"name": "math_verify"})  # who judges right and wrong
+    of: Mapping[str, Any] = field(
+        default_factory=lambda: {"name": "math_verify"}, hash=False
+    )  # who judges right and wrong
     correct_shortest: float = 2.0
     correct_longest: float = 1.0
     wrong_shortest: float = -10.0

@@ -24,7 +24,9 @@ class LengthScaled:
     """
 
     max_length: int  # tokens of the longest answer
-    of: Mapping[str, Any] = field(default_factory=lambda: {"name": "math_verify"})  # who judges right and wrong
+    of: Mapping[str, Any] = field(
+        default_factory=lambda: {"name": "math_verify"}, hash=False
+    )  # who judges right and wrong
     risk: float = 0.5  # below 0.5 a right answer is worth most at some length above 0
 
     def __post_init__(self) -> None:

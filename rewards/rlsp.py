@@ -38,8 +38,10 @@ class RLSP:
         RewardError: while it scores: the inner reward gives no verdict.
     """
 
-    of: Mapping[str, Any] = field(default_factory=lambda: {"name": "math_verify"})  # who judges right and wrong
-    explore: Explore = "length"
+    of: Mapping[str, Any] = field(
+        default_factory=lambda: {"name": "math_verify"}, hash=False
+    )  # who judges right and wrong
+    explore: Explore = field(default="length", hash=False)
     weight: float = 0.8  # of correctness; above 0.5
     tau: float = 1000.0  # tokens after which the length has earned 63 % of its share
     cap: int = 4  # distinct behaviours that earn the whole share, of four
