@@ -56,14 +56,13 @@ def collate(
     lengths = [len(row.token_ids) for row in rows]
     width = sum(lengths) if pack else max(lengths)
     lines = 1 if pack else len(rows)
-    starts = [sum(lengths[:i]) for i in range(len(rows))] if pack else [i * width for i in range(len(rows))]
 
     def column(values: Sequence[Sequence[float] | Sequence[int] | None], kind: torch.dtype, fill: float = 0) -> Tensor:
-        flat = torch.full((lines * width,), fill, dtype=kind)
-        for start, length, line in zip(starts, lengths, values, strict=True):
-            if line is not None:
-                flat[start : start + length] = torch.tensor(line, dtype=kind)
-        return flat.view(lines, width).to(device)
+        flat: list[float] = []
+        for length, line in zip(lengths, values, strict=True):
+            flat += [fill] * length if line is None else line
+            flat += [] if pack else [fill] * (width - length)
+        return torch.tensor(flat, dtype=kind, device=device).view(lines, width)
 
     def optional(values: Sequence[Sequence[float] | None]) -> Tensor | None:
         return None if values[0] is None else column(values, dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from llmrl.checks._form import Check, Form
-from llmrl.checks._objective import LATE, annotated, objective, said_of, said_of_row
+from llmrl.checks._objective import LATE, Layout, annotated, batches, objective, said_of, said_of_row
 from llmrl.checks._rows import Play, random_play
 from llmrl.protocols import Update
 from llmrl.types import Sample
@@ -68,26 +68,27 @@ def differences(form: Form) -> list[Check]:
 
 def _worst(update: Update, rows: Sequence[Sample], play: Play) -> tuple[float, int]:
     """The largest gap between gradient and difference; infinite where all are 0. And how many there were."""
-    parameters = [
-        (i, table.requires_grad_()) for tables in (play.logits, play.states) for i, table in enumerate(tables)
-    ]
-    constants, said = _Constants(), said_of(play)
+    tables = play.logits if update.model == "policy" else play.states
+    for table in tables:
+        table.requires_grad_()
+    constants, said, parts = _Constants(), said_of(play), batches(update, rows, Layout())
     with constants:
-        value = objective(update, rows, said)
-    gradients = torch.autograd.grad(value, [table for _, table in parameters], allow_unused=True)
+        value = objective(update, parts, said)
+    gradients = torch.autograd.grad(value, tables, allow_unused=True)
     said = [{name: column.detach() for name, column in one.items()} for one in said]
     worst, most, size = 0.0, 0.0, 0
-    for (row, table), gradient in zip(parameters, gradients, strict=True):
+    for row, (table, gradient) in enumerate(zip(tables, gradients, strict=True)):
         table.requires_grad_(False)
         flat, known = table.view(-1), torch.zeros(table.numel()) if gradient is None else gradient.view(-1)
         for i in range(len(flat)):
             ends = []
             for shift in (WIDTH, -WIDTH):
                 flat[i] += shift
-                moved = [said_of_row(play, row) if j == row else one for j, one in enumerate(said)]
+                with torch.no_grad():
+                    moved = [said_of_row(play, row) if j == row else one for j, one in enumerate(said)]
                 with constants.again():
-                    value = objective(update, rows, moved)
-                ends.append(float(value))
+                    end = objective(update, parts, moved)
+                ends.append(float(end))
                 flat[i] -= shift
             slope = (ends[0] - ends[1]) / (2 * WIDTH)
             worst, most, size = max(worst, abs(slope - float(known[i]))), max(most, abs(slope)), size + 1

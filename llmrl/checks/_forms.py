@@ -5,6 +5,7 @@ from __future__ import annotations
 from llmrl import plugins
 from llmrl.checks._form import Form
 from llmrl.checks._oracle_group import grpo
+from llmrl.checks._oracle_ppo import ppo
 
 
 def _group(name: str, rate: float, only_credit: bool = True, **options: object) -> Form:
@@ -46,4 +47,34 @@ def forms() -> list[Form]:
             only_credit=False,
         ),
         _group("grpo_k1", 20.0, beta=0.01, kl_in_reward=True, kl_estimator="k1", scale_rewards="batch"),
+        *_critics(),
     ]
+
+
+def _critics() -> list[Form]:
+    """PPO as it was, and with its repairs for long answers."""
+    vapo = {
+        "length_adaptive_lambda": 0.05,
+        "epsilon_high": 0.28,
+        "positive_nll_coef": 0.1,
+        "kl_coef": 0.0,
+        "critic_warmup": 5,
+        "minibatches": 2,
+        "whiten_rewards": True,
+    }
+    return [
+        _critic("ppo", 20.0, num_ppo_epochs=2, minibatches=1, cliprange_value=0.5, missing_eos_penalty=0.5),
+        _critic("vc_ppo", 20.0, critic_warmup=5, lam=0.9, bootstrap_truncated=True, minibatches=2),
+        _critic("vapo", 10.0, only_credit=False, **vapo),
+        _critic("ppo_channels", 20.0, lam=1.0, discounts={"reward": 1.0, "token_rewards": 0.99}, kl_coef=0.01),
+    ]
+
+
+def _critic(name: str, rate: float, only_credit: bool = True, **options: object) -> Form:
+    return Form(
+        name=name,
+        algorithm=plugins.build("algorithm", {"name": "ppo", **options}, name),
+        oracle=ppo,
+        only_credit=only_credit,
+        rates={"policy": rate, "critic": 8.0},
+    )

@@ -10,7 +10,19 @@ from random import Random
 import torch
 
 from llmrl.checks._form import Check, Form
-from llmrl.checks._objective import LATE, Layout, Learned, Said, annotated, distance, learned, losses, said_of, taught
+from llmrl.checks._objective import (
+    LATE,
+    Layout,
+    Learned,
+    Said,
+    annotated,
+    batches,
+    distance,
+    learned,
+    losses,
+    said_of,
+    taught,
+)
 from llmrl.checks._rows import Play, fill, random_play
 from llmrl.protocols import Algorithm
 from llmrl.types import Sample
@@ -139,7 +151,7 @@ def _clipped_at_first(step: _Step) -> float:
     for update in step.algorithm.updates(LATE):
         if update.model != "policy" or not rows:
             continue
-        for loss, batch in losses(update, rows, step.said, Layout()):
+        for loss, batch in losses(update, batches(update, rows, Layout()), step.said):
             for name, numbers in loss.metrics.items():
                 known = numbers[batch.action_mask & (batch.weights > 0)]
                 if len(known) and name.startswith("clip_ratio/"):

@@ -57,23 +57,31 @@ def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
     return [replace(row, **left_out) for row in rows]  # type: ignore[arg-type]
 
 
-def losses(update: Update, rows: Sequence[Sample], said: Said, layout: Layout) -> Iterator[tuple[Loss, Batch]]:
-    """The loss of each micro-batch with the batch that it is of."""
-    together = units(rows, update.keep_groups)
+def batches(update: Update, rows: Sequence[Sample], layout: Layout) -> list[tuple[list[Sample], Batch]]:
+    """The micro-batches of a layout, with the rows in each."""
+    together, found = units(rows, update.keep_groups), []
     for part in split(together, min(layout.parts, len(together))):
         members = [rows[i] for unit in part for i in unit]
-        batch = collate(members, layout.pack, dtype=torch.float64)
-        batch = _with_junk(_wider(batch, 0 if layout.pack else layout.extra), layout.junk)
-        new = _forward(members, said, batch, layout.junk)
+        batch = _wider(collate(members, layout.pack, dtype=torch.float64), 0 if layout.pack else layout.extra)
+        found.append((members, _with_junk(batch, layout.junk)))
+    return found
+
+
+def losses(
+    update: Update, parts: Sequence[tuple[list[Sample], Batch]], said: Said, junk: float = 0.0
+) -> Iterator[tuple[Loss, Batch]]:
+    """The loss of each micro-batch with the batch that it is of."""
+    for members, batch in parts:
+        new = _forward(members, said, batch, junk)
         if not update.entropy_grad and new.entropy is not None:  # as in training
             new = replace(new, entropy=new.entropy.detach())
         yield update.loss(new, batch), batch
 
 
-def objective(update: Update, rows: Sequence[Sample], said: Said, layout: Layout = Layout()) -> Tensor:
+def objective(update: Update, parts: Sequence[tuple[list[Sample], Batch]], said: Said, junk: float = 0.0) -> Tensor:
     """What the model minimises over the step: the weighted sum of its terms."""
     total = torch.zeros((), dtype=torch.float64)
-    for loss, batch in losses(update, rows, said, layout):
+    for loss, batch in losses(update, parts, said, junk):
         weights = batch.weights if update.model == "policy" else batch.value_weights
         total = total + (loss.terms * weights).sum()
     return total
@@ -104,7 +112,7 @@ def taught(
         if not credited:
             found[update.model] = Learned(0.0, {})
             continue
-        value = objective(update, credited, leaves, layout)
+        value = objective(update, batches(update, credited, layout), leaves, layout.junk)
         keys = [(row.token_ids[0], name) for row in credited for name in leaves[0]]
         gradients = torch.autograd.grad(value, [leaves[i][name] for i, name in keys], allow_unused=True)
         known = {key: gradient for key, gradient in zip(keys, gradients, strict=True) if gradient is not None}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from llmrl.batch import Batch, collate, minibatches
 from llmrl.checks._form import Check, Form
-from llmrl.protocols import Adaptive, Algorithm, Forward, Loss, Update
+from llmrl.protocols import Adaptive, Algorithm, Forward, Loss, Measured, Update
 from llmrl.types import Sample
 
 PROMPTS, LENGTH, SYMBOLS, SIZE = 3, 4, 5, 16
@@ -60,7 +60,7 @@ def learn(form: Form, seed: int, updates: int = UPDATES) -> list[float]:
         rows = _play(tables, secret, form.rewards, step, generator)
         success.append(sum(bool(row.correct) for row in rows) / len(rows))
         credited = algorithm.credit(_annotated(rows, algorithm, tables, reference))
-        metrics: dict[str, float] = {}
+        metrics = dict(algorithm.metrics(credited)) if isinstance(algorithm, Measured) else {}
         for update in algorithm.updates(step):
             metrics |= _fit(credited, update, tables, learners[update.model], step)
         if isinstance(algorithm, Adaptive):
