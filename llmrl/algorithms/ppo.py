@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from math import isnan, sqrt
 from typing import TYPE_CHECKING, Literal
@@ -41,7 +41,7 @@ class PPO:
     lam: float = 0.95  # of the policy's advantages: 0 trusts the critic, 1 the rewards
     lam_critic: float = 1.0  # of the critic's targets; below 1 it learns from itself, and a late reward never arrives
     length_adaptive_lambda: float | None = None  # alpha of VAPO, 0.05: in place of lam, 1 - 1 / (alpha * actions)
-    discounts: Mapping[str, float] | None = None  # of reward, token_rewards and kl, each by itself; with lam: 1
+    discounts: Mapping[str, float] | None = field(default=None, hash=False)  # of each channel of reward; with lam: 1
     bootstrap_truncated: bool = False  # what a token limit cut off goes on with the critic's value, not with 0
     missing_eos_penalty: float | None = None  # subtracted from the reward of what a token limit cut off
     whiten_advantages: bool = True  # over all action tokens of the step

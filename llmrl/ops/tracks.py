@@ -28,7 +28,7 @@ class Track:
     @property
     def total(self) -> list[float]:
         """What each token earned, over all channels."""
-        return [sum(parts) for parts in zip(*self.rewards.values(), strict=True)]
+        return list(map(sum, zip(*self.rewards.values(), strict=True)))
 
     def assign(self, **columns: Sequence[float]) -> list[Sample]:
         """The rows, each with its share of the columns, which have one number per token of the track."""
