@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.ops.credit import Episode, Over, Scale, average, by_group, center, has_credit, penalised
+from llmrl.ops.credit import Over, Scale, average, by_group, center, counts, has_credit, penalised
 from llmrl.ops.kl import k2, k3, log_ratio
 from llmrl.ops.losses import Level, at_level, clip_metrics, clipped_surrogate, weighted_logprob
 from llmrl.ops.mismatch import Correction, Mode, off_policy_mask, require_scaled
@@ -125,7 +124,7 @@ class GRPO:
             row.assign(advantages=gain)
             for group, group_gains in zip(groups, gains, strict=True)
             for episode, gain in zip(group, group_gains, strict=True)
-            if self._counts(episode)
+            if counts(episode, self.mask_truncated_completions)
             for row in episode
         ]
         rows = average(rows, self.over, self.max_completion_length)
@@ -171,11 +170,6 @@ class GRPO:
         if not self.kl_in_reward:
             terms = terms + self.beta * (k2 if self.kl_estimator == "k2" else k3)(new, ref)
         return terms, k3(new.detach(), ref)
-
-    def _counts(self, episode: Episode) -> bool:
-        if isnan(episode[0].reward):
-            return False
-        return not (self.mask_truncated_completions and any(row.truncated for row in episode))
 
 
 plugin = GRPO

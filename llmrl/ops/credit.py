@@ -118,6 +118,15 @@ def penalised(episode: Episode, beta: float) -> float:
     return reward - beta * sum(sum(divergence_as_k1(row)) for row in episode)
 
 
+def counts(episode: Episode, mask_truncated: bool) -> bool:
+    """Whether the episode belongs to the objective: somebody could judge it, and it is not truncated where that masks.
+
+    What does not count still was part of its group's baseline; left out before `average`, it leaves no trace in the
+    denominators.
+    """
+    return not isnan(episode[0].reward) and not (mask_truncated and any(row.truncated for row in episode))
+
+
 def has_credit(row: Sample) -> bool:
     """Whether any token of the row has an advantage: without one, and without another term, the row has no gradient."""
     return any(row.advantages or ())

@@ -10,8 +10,9 @@ from torch import Tensor
 from llmrl.batch import Batch
 from llmrl.ops.kl import log_ratio
 
-Level = Literal["token", "sequence", "sequence_token"]
-"""What a ratio is of: one token; the geometric mean over a row; that mean, its gradient each token's own."""
+Level = Literal["token", "sequence", "sequence_token", "product"]
+"""What a ratio is of: one token; the geometric mean over a row; that mean, its gradient each token's own; the product
+over a row."""
 
 
 def clipped_surrogate(
@@ -67,15 +68,17 @@ def weighted_logprob(new: Tensor, ratio: Tensor, advantages: Tensor, low: float,
 
 
 def at_level(new: Tensor, old: Tensor, batch: Batch, level: Level) -> tuple[Tensor, Tensor]:
-    """(B, T) new and old log-probabilities whose difference is the log-ratio of a token, or the mean of its row.
+    """(B, T) new and old log-probabilities whose difference is the log-ratio of a token, or the mean or sum of its row.
 
-    Both levels of a row have the same value, and the same gradient where advantage and weight are equal over the row.
-    "sequence" sends each token's gradient to all tokens of the row, "sequence_token" to the token itself, as advantages
-    that differ from token to token need.
+    "sequence" and "sequence_token" have the same value, and the same gradient where advantage and weight are equal over
+    the row. The first sends each token's gradient to all tokens of the row, the second to the token itself, as
+    advantages that differ from token to token need. With "product" each token has the whole row's term.
     Source: GSPO and GSPO-token (arXiv 2507.18071).
     """
     if level == "token":
         return new, old
+    if level == "product":
+        return sequence_sum(new, batch), sequence_sum(old, batch)
     mean, mean_old = sequence_mean(new, batch), sequence_mean(old, batch)
     return (mean, mean_old) if level == "sequence" else (mean.detach() + new - new.detach(), mean_old)
 

@@ -1,0 +1,117 @@
+"""REINFORCE with a leave-one-out baseline: an answer against the mean of the others to the same problem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from llmrl.ops.credit import Over, average, by_group, counts, has_credit, leave_one_out, penalised
+from llmrl.ops.kl import k3
+from llmrl.ops.losses import at_level, clip_metrics, clipped_surrogate
+from llmrl.ops.mismatch import Correction, Mode, require_scaled
+from llmrl.protocols import Column, Forward, Loss, Update
+from llmrl.types import Sample
+
+if TYPE_CHECKING:
+    from llmrl.batch import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLOO:
+    """Whole answers are the actions: the gain of each goes to the sum of its log-probabilities (arXiv 2402.14740).
+
+    The baseline does not depend on the answer it is compared with, so the gradient is unbiased; nothing is clipped
+    while a step makes one update. With more it is, at `epsilon`, since the later ones are off-policy.
+    """
+
+    beta: float = 0.05  # weight of the divergence from the reference, as k1 in the reward; 0 needs no reference model
+    epsilon: float = 0.2  # with several updates: the ratio may fall to 1 - epsilon
+    epsilon_high: float | None = None  # and rise to 1 + epsilon_high; None: epsilon
+    importance_sampling_level: Literal["token", "sequence", "product"] = "token"  # TRL clips the product over a row
+    mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the baseline
+    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
+    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
+    importance_sampling_cap: float | None = None
+    num_iterations: int = 1  # passes over a step's samples
+    minibatches: int = 1  # optimiser steps in a pass
+
+    def __post_init__(self) -> None:
+        if self.epsilon < 0 or self.high < 0 or self.beta < 0:
+            raise ValueError("epsilon, epsilon_high and beta must be at least 0")
+        if self.num_iterations < 1 or self.minibatches < 1:
+            raise ValueError("num_iterations and minibatches must be at least 1")
+        _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
+
+    @property
+    def high(self) -> float:
+        """How far the ratio may rise."""
+        return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+    @property
+    def clips(self) -> bool:
+        """Whether a step moves the policy more than once, so that ratios differ from 1."""
+        return self.num_iterations * self.minibatches > 1
+
+    @property
+    def over(self) -> Over:
+        """What the loss is averaged over: answers. One term stands for the whole row where the ratio is its product."""
+        return "sequence" if self.clips and self.importance_sampling_level == "product" else "sequence_sum"
+
+    @property
+    def correction(self) -> Correction:
+        """How the engine's probabilities are corrected."""
+        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
+        return Correction(self.importance_sampling_correction, floor, cap)
+
+    def needs(self) -> frozenset[Column]:
+        """The reference and the policy before the step where beta is not 0; the latter also with several updates."""
+        columns: set[Column] = {"ref_logprobs", "old_logprobs"} if self.beta else set()
+        return frozenset(columns | {"old_logprobs"} if self.clips else columns)
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Each action token gets its episode's gain and weighs 1 over the number of episodes.
+
+        Episodes that nobody could judge (reward NaN), and truncated ones if they are masked, leave the objective and
+        its denominator. Rows without a gradient are dropped once the weights are set.
+
+        Raises:
+            RecipeError: the engine's log-probabilities cannot be compared with a trainer's.
+        """
+        if self.importance_sampling_correction != "none":
+            require_scaled(samples)
+        rows = [
+            row.assign(advantages=gain)
+            for group in by_group(samples)
+            for episode, gain in zip(group, leave_one_out([penalised(e, self.beta) for e in group]), strict=True)
+            if counts(episode, self.mask_truncated_completions)
+            for row in episode
+        ]
+        return [row for row in average(rows, self.over) if has_credit(row)]
+
+    def updates(self, step: int) -> Sequence[Update]:
+        """One: the policy learns from `loss`."""
+        return [Update("policy", self.loss, self.num_iterations, self.minibatches)]
+
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        """`-advantage * log pi`, or the clipped surrogate with several updates, times the engine's correction.
+
+        The value of the first says nothing, as log-probabilities are negative; its gradient does.
+        """
+        assert new.logprobs is not None
+        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        terms, metrics = -batch.advantages * new.logprobs, {}
+        if self.clips:
+            now, before = at_level(new.logprobs, old, batch, self.importance_sampling_level)
+            terms = clipped_surrogate(now, before, batch.advantages, self.epsilon, self.high)
+            metrics = clip_metrics(now, before, batch.advantages, self.epsilon, self.high)
+        terms, seen = self.correction.apply(terms, old, batch)
+        metrics |= seen
+        if batch.ref_logprobs is not None:
+            metrics["kl"] = k3(new.logprobs.detach(), batch.ref_logprobs)
+        if new.entropy is not None:
+            metrics["entropy"] = new.entropy.detach()
+        return Loss(terms, metrics)
+
+
+plugin = RLOO
