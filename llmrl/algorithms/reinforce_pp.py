@@ -1,0 +1,134 @@
+"""REINFORCE++: returns of single tokens, whitened over the whole step, in a clipped surrogate; no critic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import TYPE_CHECKING, Literal
+
+from llmrl.ops.credit import NO_SIGNAL, Episode, average, by_group, center, counts, divergence_as_k1, has_credit
+from llmrl.ops.gae import returns, whiten
+from llmrl.ops.kl import k3
+from llmrl.ops.losses import clip_metrics, clipped_surrogate
+from llmrl.ops.mismatch import Correction, Mode, require_scaled
+from llmrl.ops.tracks import Track, track
+from llmrl.protocols import Column, Forward, Loss, Update
+from llmrl.types import Sample
+
+if TYPE_CHECKING:
+    from llmrl.batch import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforcePP:
+    """A token is good if more comes after it than after the step's other tokens (REINFORCE++, arXiv 2501.03262).
+
+    With `baseline: group` an answer's reward is first compared with its group's mean; the deviation that divides is
+    still the step's, so no problem counts more for being almost always or almost never solved.
+    """
+
+    baseline: Literal["none", "group"] = (
+        "none"  # subtracted from the reward; "group" needs several answers to a problem
+    )
+    gamma: float = 1.0  # discount of a token
+    beta: float = 0.01  # weight of the divergence from the reference, as each token's k1 in its reward; OpenRLHF's
+    epsilon: float = 0.2  # the ratio may fall to 1 - epsilon
+    epsilon_high: float | None = None  # and rise to 1 + epsilon_high; None: epsilon
+    delta: float | None = None  # what a ratio counts as at most; above 1 + epsilon_high. None: no bound (dual clip)
+    mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the group's mean
+    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
+    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
+    importance_sampling_cap: float | None = None
+    num_iterations: int = 1  # passes over a step's samples
+    minibatches: int = 1  # optimiser steps in a pass
+
+    def __post_init__(self) -> None:
+        if self.epsilon < 0 or self.high < 0 or self.beta < 0:
+            raise ValueError("epsilon, epsilon_high and beta must be at least 0")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma {self.gamma}: expected 0 to 1")
+        if self.delta is not None and self.delta <= 1 + self.high:
+            raise ValueError(f"delta {self.delta}: expected above 1 + epsilon_high, which is {1 + self.high}")
+        if self.num_iterations < 1 or self.minibatches < 1:
+            raise ValueError("num_iterations and minibatches must be at least 1")
+        _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
+
+    @property
+    def high(self) -> float:
+        """How far the ratio may rise."""
+        return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+    @property
+    def correction(self) -> Correction:
+        """How the engine's probabilities are corrected."""
+        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
+        return Correction(self.importance_sampling_correction, floor, cap)
+
+    def needs(self) -> frozenset[Column]:
+        """The reference and the policy before the step where beta is not 0; the latter also with several updates."""
+        columns: set[Column] = {"ref_logprobs", "old_logprobs"} if self.beta else set()
+        return frozenset(columns | {"old_logprobs"} if self.num_iterations * self.minibatches > 1 else columns)
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Each action token gets its whitened return; every token of the step weighs the same.
+
+        Episodes that nobody could judge (reward NaN), and truncated ones if they are masked, leave the objective, the
+        moments and the denominator. A step whose returns are all equal teaches nothing.
+
+        Raises:
+            RecipeError: the engine's log-probabilities cannot be compared with a trainer's.
+        """
+        if self.importance_sampling_correction != "none":
+            require_scaled(samples)
+        tracks = [
+            self._track(episode, gain)
+            for group in by_group(samples)
+            for episode, gain in zip(group, self._gains(group), strict=True)
+            if counts(episode, self.mask_truncated_completions) and any(row.actions for row in episode)
+        ]
+        sums = [returns(one.total, one.mask, gamma=self.gamma) for one in tracks]
+        seen = [number for one, line in zip(tracks, sums, strict=True) for number in compress(line, one.mask)]
+        if not seen or max(seen) - min(seen) < NO_SIGNAL:
+            return []
+        columns = whiten(sums, [one.mask for one in tracks])
+        rows = [row for one, column in zip(tracks, columns, strict=True) for row in one.assign(advantages=column)]
+        return [row for row in average(rows, "token") if has_credit(row)]
+
+    def updates(self, step: int) -> Sequence[Update]:
+        """One: the policy learns from `loss`."""
+        return [Update("policy", self.loss, self.num_iterations, self.minibatches)]
+
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        """Clipped surrogate, times the engine's correction."""
+        assert new.logprobs is not None
+        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        terms = clipped_surrogate(new.logprobs, old, batch.advantages, self.epsilon, self.high, self.delta)
+        metrics = clip_metrics(new.logprobs, old, batch.advantages, self.epsilon, self.high)
+        terms, seen = self.correction.apply(terms, old, batch)
+        metrics |= seen
+        if batch.ref_logprobs is not None:
+            metrics["kl"] = k3(new.logprobs.detach(), batch.ref_logprobs)
+        if new.entropy is not None:
+            metrics["entropy"] = new.entropy.detach()
+        return Loss(terms, metrics)
+
+    def _gains(self, group: Sequence[Episode]) -> list[float]:
+        """What each episode's reward becomes."""
+        rewards = [episode[0].reward for episode in group]
+        return center([rewards], "none")[0] if self.baseline == "group" else rewards
+
+    def _track(self, episode: Episode, gain: float) -> Track:
+        """The episode with what its group takes from its reward, and what each token's divergence costs."""
+        one = track(episode)
+        end = max(i for i, chosen in enumerate(one.mask) if chosen)
+        rewards = {
+            **one.rewards,
+            "baseline": [gain - episode[0].reward if i == end else 0.0 for i in range(len(one.mask))],
+        }
+        if self.beta:
+            rewards["kl"] = [-self.beta * number for row in one.rows for number in divergence_as_k1(row)]
+        return replace(one, rewards=rewards)
+
+
+plugin = ReinforcePP

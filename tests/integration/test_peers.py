@@ -1,0 +1,457 @@
+"""Our losses and credits beside those of TRL and verl, on random steps, wherever the definitions coincide.
+
+`pytest -s tests/integration/test_peers.py` prints the table of docs/peers.md: the largest difference of values, and of
+gradients by log-probability. verl is not among the pinned packages: where it cannot be imported its half is skipped.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from llmrl.algorithms.grpo import GRPO
+from llmrl.algorithms.reinforce_pp import ReinforcePP
+from llmrl.algorithms.rloo import RLOO
+from llmrl.batch import Batch, collate
+from llmrl.ops import kl
+from llmrl.ops.gae import returns, whiten
+from llmrl.ops.mismatch import Correction, Mode
+from llmrl.protocols import Forward
+from llmrl.types import Sample
+
+SEEDS = range(5)
+BOUND = 1e-7  # float64 on both sides; peers add 1e-8 to counts, and 1e-6 where we add nothing
+COLUMNS = ("sampled_logprobs", "old_logprobs", "ref_logprobs", "advantages", "weights")
+Algorithm = GRPO | RLOO
+Pair = tuple[Tensor, Tensor]
+"""A loss and its gradient."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Eight rows of two prompts, with observed tokens between the actions; (8, T) float64 of each column."""
+
+    rows: list[Sample]
+    mask: Tensor
+    new: Tensor
+    old: Tensor
+    sampled: Tensor
+    ref: Tensor
+
+    @staticmethod
+    def random(seed: int, width: int = 9) -> Step:
+        generator = torch.Generator().manual_seed(seed)
+        mask = torch.rand(8, width, generator=generator) < 0.75
+        mask[:, 0], mask[:, 1] = False, True  # a prompt, and at least one action
+        drawn = -1.5 + 0.35 * torch.randn(4, 8, width, generator=generator, dtype=torch.float64)
+        new, old, sampled, ref = torch.where(mask, drawn, 0.0)
+        rewards = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
+        rows = [
+            Sample(
+                group=f"g{i // 4}",
+                episode=i % 4,
+                reward=rewards[i],
+                turn_rewards=[rewards[i]],
+                token_ids=[0] * width,
+                turn_ids=[0] * width,
+                action_mask=mask[i].tolist(),
+                sampled_logprobs=sampled[i].tolist(),
+                old_logprobs=old[i].tolist(),
+                ref_logprobs=ref[i].tolist(),
+            )
+            for i in range(8)
+        ]
+        return Step(rows, mask, new, old, sampled, ref)
+
+    def credited(self, algorithm: Algorithm | ReinforcePP) -> Tensor:
+        """(8, T) advantages."""
+        rows = algorithm.credit(self.rows)
+        assert len(rows) == len(self.rows)
+        return torch.tensor([row.advantages for row in rows], dtype=torch.float64)
+
+
+def ours(algorithm: Algorithm, step: Step, entropy: float = 0.0) -> Pair:
+    new = step.new.clone().requires_grad_()
+    rows = algorithm.credit(step.rows)
+    columns: dict[str, Any] = {n: torch.tensor([getattr(r, n) for r in rows], dtype=torch.float64) for n in COLUMNS}
+    batch = replace(collate(rows, pack=False), **columns)
+    loss = algorithm.loss(Forward(logprobs=new, entropy=entropies(new) if entropy else None), batch)
+    total = (loss.terms * batch.weights).sum()
+    return total.detach(), torch.autograd.grad(total, new)[0]
+
+
+def entropies(new: Tensor) -> Tensor:
+    """Any function of the policy serves as its entropy."""
+    return 0.5 * new.square()
+
+
+def gaps(left: Pair, right: Pair) -> tuple[float, float]:
+    return float((left[0] - right[0]).abs()), float((left[1] - right[1]).abs().max())
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[tuple[str, str, float, float | None]]]:
+    """Method, peer function, largest difference of values and of gradients."""
+    lines: list[tuple[str, str, float, float | None]] = []
+    yield lines
+    print("\n\n| method | peer | value | gradient |\n|---|---|---|---|")
+    for method, peer, value, gradient in lines:
+        print(f"| {method} | {peer} | {value:.1e} | {'' if gradient is None else f'{gradient:.1e}'} |")
+
+
+# TRL: the trainers' own `_compute_loss`, which is handed the log-probabilities that its model would have given
+
+
+def trl_self(new: Tensor, algorithm: GRPO, **options: Any) -> SimpleNamespace:
+    """What `_compute_loss` reads of its trainer."""
+    from trl import GRPOTrainer
+
+    corrects = algorithm.importance_sampling_correction != "none"
+    kind = {"constant": "dr_grpo", "sequence": "grpo", "token": "dapo", "sequence_sum": "luspo"}[algorithm.over]
+    one_process = SimpleNamespace(
+        num_processes=1, sync_gradients=False, gather=lambda x: x, reduce=lambda x, reduction: x
+    )
+    return SimpleNamespace(
+        _get_per_token_logps_and_entropies=lambda *_, **__: (new, entropies(new), None),
+        get_off_policy_mask=GRPOTrainer.get_off_policy_mask,
+        loss_type="cispo" if algorithm.loss_type == "cispo" else kind,
+        importance_sampling_level=algorithm.importance_sampling_level,
+        epsilon_low=algorithm.epsilon,
+        epsilon_high=algorithm.weight_cap if algorithm.loss_type == "cispo" else algorithm.high,
+        beta=algorithm.beta,
+        off_policy_mask_threshold=algorithm.off_policy_mask_threshold,
+        max_completion_length=algorithm.max_completion_length,
+        args=SimpleNamespace(delta=algorithm.delta, use_bias_correction_kl=False, steps_per_generation=1),
+        use_vllm=corrects,
+        vllm_importance_sampling_correction=corrects,
+        top_entropy_quantile=1.0,
+        aux_loss_enabled=False,
+        current_gradient_accumulation_steps=1,
+        model=SimpleNamespace(training=True),
+        accelerator=one_process,
+        _metrics=defaultdict(lambda: defaultdict(list)),
+        _entropy_bonus_enabled=algorithm.entropy_coef != 0,
+        use_adaptive_entropy=False,
+        entropy_coef=algorithm.entropy_coef,
+        **options,
+    )
+
+
+def trl_inputs(step: Step, algorithm: GRPO) -> dict[str, Tensor]:
+    empty = torch.zeros(8, 0, dtype=torch.int64)
+    batch = replace(collate(step.rows, pack=False), sampled_logprobs=step.sampled)
+    return {
+        "prompt_ids": empty,
+        "prompt_mask": empty,
+        "completion_ids": torch.zeros_like(step.mask, dtype=torch.int64),
+        "completion_mask": step.mask.double(),
+        "advantages": step.credited(algorithm).amax(1) + step.credited(algorithm).amin(1),  # one per row: others are 0
+        "old_per_token_logps": step.old,
+        "sampling_per_token_logps": step.sampled,
+        "ref_per_token_logps": step.ref,
+        "importance_sampling_ratio": algorithm.correction.weights(step.old, batch),
+        "num_items_in_batch": step.mask.sum().double(),
+    }
+
+
+TRL: dict[str, dict[str, Any]] = {
+    "GRPO with k3": {"loss_type": "grpo", "beta": 0.04, "num_iterations": 2},
+    "DAPO, clip higher, dual clip": {"epsilon_high": 0.28, "delta": 1.5, "num_iterations": 2},
+    "Dr. GRPO": {
+        "loss_type": "dr_grpo",
+        "scale_rewards": "none",
+        "max_completion_length": 20,
+        "num_iterations": 2,
+    },
+    "GSPO": {
+        "loss_type": "grpo",
+        "importance_sampling_level": "sequence",
+        "epsilon": 0.05,
+        "num_iterations": 2,
+    },
+    "sequence ratio, sum over tokens (LUSPO)": {
+        "importance_sampling_level": "sequence",
+        "loss_average": "sequence_sum",
+        "num_iterations": 2,
+    },
+    "CISPO": {"loss_type": "cispo", "weight_cap": 1.3, "num_iterations": 2},
+    "corrected for the engine, with k3": {
+        "importance_sampling_correction": "token_mask",
+        "beta": 0.1,
+        "num_iterations": 2,
+    },
+    "off-policy mask": {"off_policy_mask_threshold": 0.05, "num_iterations": 2},
+    "entropy bonus": {"entropy_coef": 0.1, "num_iterations": 2},
+}
+
+
+@pytest.mark.parametrize("method", TRL)
+def test_grpo_is_that_of_trl(method: str, table: list[Any]) -> None:
+    from trl import GRPOTrainer
+
+    bare = {"importance_sampling_correction": "none"}
+    algorithm, worst = GRPO(**bare | TRL[method]), (0.0, 0.0)
+    for seed in SEEDS:
+        step = Step.random(seed)
+        new = step.new.clone().requires_grad_()
+        loss = GRPOTrainer._compute_loss(trl_self(new, algorithm), None, trl_inputs(step, algorithm))
+        theirs = loss.detach(), torch.autograd.grad(loss, new)[0]
+        found = gaps(ours(algorithm, step, algorithm.entropy_coef), theirs)
+        worst = max(worst[0], found[0]), max(worst[1], found[1])
+    table.append((method, "TRL `GRPOTrainer._compute_loss`", *worst))
+    assert max(worst) < BOUND
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_rloo_is_that_of_trl(several: bool, table: list[Any]) -> None:
+    # TRL clips the product of a row's ratios. With one update that is 1, and its gradient is our unclipped one.
+    from trl import RLOOTrainer
+
+    options = {"minibatches": 2, "importance_sampling_level": "product", "epsilon": 0.6} if several else {}
+    algorithm, worst = RLOO(beta=0.05, importance_sampling_correction="none", **options), (0.0, 0.0)  # type: ignore[arg-type]
+    for seed in SEEDS:
+        step = Step.random(seed)
+        step = step if several else replace(step, new=step.old)
+        new = step.new.clone().requires_grad_()
+        me = trl_self(new, GRPO(epsilon=0.6))
+        advantages = step.credited(algorithm)
+        inputs = trl_inputs(step, GRPO()) | {
+            "old_logps": (step.old * step.mask).sum(1),
+            "advantages": advantages.amax(1) + advantages.amin(1),
+        }
+        loss = RLOOTrainer._compute_loss(me, None, inputs)
+        theirs = loss.detach(), torch.autograd.grad(loss, new)[0]
+        value, gradient = gaps(ours(algorithm, step), theirs)
+        worst = max(worst[0], value if several else 0.0), max(worst[1], gradient)
+    name = "RLOO, several updates, product of ratios" if several else "RLOO, one update (gradient)"
+    table.append((name, "TRL `RLOOTrainer._compute_loss`", *worst))
+    assert max(worst) < BOUND
+
+
+# verl: the public functions of its trainer
+
+
+@pytest.fixture(scope="module")
+def verl() -> SimpleNamespace:
+    """`core_algos`, `rollout_corr_helper` and `ActorConfig`; skips where verl cannot be imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("verl", reason="verl is not installed: `pip install --no-deps verl` and what it imports")
+        algos = pytest.importorskip("verl.trainer.ppo.core_algos", exc_type=ImportError)
+        helper = pytest.importorskip("verl.trainer.ppo.rollout_corr_helper", exc_type=ImportError)
+        from verl.workers.config import ActorConfig
+    return SimpleNamespace(algos=algos, helper=helper, config=ActorConfig)
+
+
+VERL: dict[str, tuple[dict[str, Any], str, str]] = {
+    "GRPO": ({"loss_type": "grpo", "delta": 3.0}, "vanilla", "seq-mean-token-mean"),
+    "DAPO, clip higher, dual clip": ({"epsilon_high": 0.28, "delta": 1.5}, "vanilla", "token-mean"),
+    "Dr. GRPO": (
+        {"loss_type": "dr_grpo", "scale_rewards": "none", "max_completion_length": 20, "delta": 3.0},
+        "vanilla",
+        "seq-mean-token-sum-norm",
+    ),
+    "any clip, summed over tokens": ({"loss_average": "sequence_sum", "delta": 3.0}, "vanilla", "seq-mean-token-sum"),
+    "GSPO": (
+        {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 0.05},
+        "gspo",
+        "seq-mean-token-mean",
+    ),
+    "GSPO, token variant, token mean": (
+        {"importance_sampling_level": "sequence_token", "epsilon": 0.05},
+        "gspo",
+        "token-mean",
+    ),
+    "CISPO, two bounds": ({"loss_type": "cispo", "weight_floor": 0.8, "weight_cap": 1.28}, "cispo", "token-mean"),
+    "DAPO, corrected for the engine": (
+        {"importance_sampling_correction": "token_truncate", "delta": 3.0},
+        "vanilla",
+        "token-mean",
+    ),
+}
+
+
+@pytest.mark.parametrize("method", VERL)
+def test_losses_are_those_of_verl(method: str, verl: SimpleNamespace, table: list[Any]) -> None:
+    options, name, average = VERL[method]
+    bare: dict[str, Any] = {"importance_sampling_correction": "none", "num_iterations": 2}
+    algorithm, worst = GRPO(**bare | options), (0.0, 0.0)
+    capped = algorithm.loss_type == "cispo"
+    config = verl.config(
+        strategy="fsdp",
+        rollout_n=4,
+        ppo_micro_batch_size_per_gpu=1,
+        clip_ratio_low=1 - algorithm.weight_floor if capped else algorithm.epsilon,
+        clip_ratio_high=algorithm.weight_cap - 1 if capped else algorithm.high,
+        clip_ratio_c=algorithm.delta or 3.0,
+        loss_scale_factor=algorithm.max_completion_length,
+    )
+    config.global_batch_info["loss_scale_factor"] = algorithm.max_completion_length
+    for seed in SEEDS:
+        step = Step.random(seed)
+        new = step.new.clone().requires_grad_()
+        weights = None
+        if algorithm.importance_sampling_correction != "none":
+            gap = step.old - step.sampled
+            weights = verl.helper.compute_rollout_correction_weights(gap, step.mask.double(), "token", 2.0)[0]
+        loss, _ = verl.algos.get_policy_loss_fn(name)(
+            step.old, new, step.credited(algorithm), step.mask.double(), average, config, weights
+        )
+        found = gaps(ours(algorithm, step), (loss.detach(), torch.autograd.grad(loss, new)[0]))
+        worst = max(worst[0], found[0]), max(worst[1], found[1])
+    table.append((method, f"verl `compute_policy_loss_{name}`, {average}", *worst))
+    assert max(worst) < BOUND
+
+
+def verl_advantages(verl: SimpleNamespace, name: str, rewards: Tensor, step: Step, **options: Any) -> Tensor:
+    import numpy
+
+    index = numpy.array([row.group for row in step.rows])
+    call: dict[str, Any] = {"token_level_rewards": rewards, "response_mask": step.mask.double(), **options}
+    if name != "reinforce_plus_plus":
+        call["index"] = index
+    advantages: Tensor = verl.algos.get_adv_estimator_fn(name)(**call)[0]
+    return advantages
+
+
+@pytest.mark.parametrize(
+    ("method", "algorithm", "name", "options"),
+    [
+        ("GRPO's advantages", GRPO(), "grpo", {"epsilon": 1e-4}),
+        ("Dr. GRPO's advantages", GRPO(scale_rewards="none"), "grpo", {"norm_adv_by_std_in_grpo": False}),
+        ("RLOO's advantages", RLOO(beta=0.0), "rloo", {}),
+        ("RLOO's advantages with k1 in the reward", RLOO(beta=0.1), "rloo", {}),
+    ],
+)
+def test_advantages_are_those_of_verl(
+    method: str, algorithm: Algorithm, name: str, options: Mapping[str, Any], verl: SimpleNamespace, table: list[Any]
+) -> None:
+    worst = 0.0
+    for seed in SEEDS:
+        step = Step.random(seed)
+        rewards = token_rewards(step, algorithm.beta if isinstance(algorithm, RLOO) else 0.0, verl)
+        theirs = verl_advantages(verl, name, rewards, step, **options)
+        worst = max(worst, float((step.credited(algorithm) - theirs).abs().max()))
+    table.append((method, f"verl `{name}` estimator", worst, None))
+    assert worst < BOUND
+
+
+@pytest.mark.parametrize("baseline", ["none", "group"])
+def test_reinforce_pp_is_that_of_verl(baseline: Any, verl: SimpleNamespace, table: list[Any]) -> None:
+    # verl's variance has Bessel's correction where the paper's has none: ours are larger by sqrt(N / (N - 1)).
+    worst, name = 0.0, "reinforce_plus_plus" + ("_baseline" if baseline == "group" else "")
+    beta, gamma = (0.0, 1.0) if baseline == "group" else (0.1, 0.9)  # that estimator has neither
+    for seed in SEEDS:
+        step = Step.random(seed)
+        n = float(step.mask.sum())
+        options = {} if baseline == "group" else {"config": SimpleNamespace(gamma=gamma)}
+        theirs = verl_advantages(verl, name, token_rewards(step, beta, verl), step, **options)
+        mine = step.credited(ReinforcePP(baseline=baseline, beta=beta, gamma=gamma))
+        worst = max(worst, float((mine * ((n - 1) / n) ** 0.5 - theirs).abs().max()))
+    table.append((f"REINFORCE++, baseline {baseline}, less Bessel", f"verl `{name}` estimator", worst, None))
+    assert worst < BOUND
+
+
+def token_rewards(step: Step, beta: float, verl: SimpleNamespace) -> Tensor:
+    """verl's: the divergence at each token, the score at the last."""
+    scores = torch.zeros_like(step.old)
+    for i, row in enumerate(step.rows):
+        scores[i, int(step.mask[i].nonzero().max())] = row.reward
+    rewards: Tensor = verl.algos.compute_rewards(scores, step.old, step.ref, beta)
+    return rewards * step.mask
+
+
+def test_returns_and_whitening_are_those_of_verl(verl: SimpleNamespace, table: list[Any]) -> None:
+    from verl.utils import torch_functional
+
+    worst = [0.0, 0.0]
+    for seed in SEEDS:
+        step = Step.random(seed)
+        earned, masks = step.new.tolist(), [row.action_mask for row in step.rows]
+        _, theirs = verl.algos.compute_reinforce_plus_plus_outcome_advantage(
+            step.new, step.mask.double(), SimpleNamespace(gamma=0.9)
+        )
+        sums = [returns(e, m, gamma=0.9) for e, m in zip(earned, masks, strict=True)]
+        mine = torch.tensor(sums, dtype=torch.float64)
+        worst[0] = max(worst[0], float((mine - theirs).abs().max()))
+        white = torch.tensor(whiten(earned, masks, bessel=True), dtype=torch.float64)
+        peer = torch_functional.masked_whiten(step.new, step.mask.double()) * step.mask
+        worst[1] = max(worst[1], float((white - peer).abs().max()))
+    table.append(("returns, gamma .9", "verl `reinforce_plus_plus` estimator", worst[0], None))
+    table.append(("whitening, with Bessel", "verl `masked_whiten`", worst[1], None))
+    assert max(worst) < BOUND
+
+
+@pytest.mark.parametrize("name", ["k1", "k2", "k3"])
+def test_divergences_are_those_of_verl(name: str, verl: SimpleNamespace, table: list[Any]) -> None:
+    worst = (0.0, 0.0)
+    for seed in SEEDS:
+        step = Step.random(seed)
+        pairs = []
+        for estimate in (getattr(kl, name), lambda new, ref: verl.algos.kl_penalty(new, ref, name)):
+            new = step.new.clone().requires_grad_()
+            numbers = estimate(new, step.ref)
+            pairs.append((numbers.detach().abs().max(), torch.autograd.grad(numbers.square().sum(), new)[0]))
+        found = gaps(*pairs)
+        worst = max(worst[0], found[0]), max(worst[1], found[1])
+    table.append((name, "verl `kl_penalty`", *worst))
+    assert max(worst) < BOUND
+
+
+@pytest.mark.parametrize(
+    ("mode", "level", "threshold"),
+    [
+        ("token_truncate", "token", 1.2),
+        ("token_mask", "token", "0.8_1.2"),
+        ("sequence_truncate", "sequence", 1.2),
+        ("sequence_mask", "sequence", "0.2_5.0"),
+    ],
+)
+def test_weights_are_those_of_verl(
+    mode: Mode, level: str, threshold: Any, verl: SimpleNamespace, table: list[Any]
+) -> None:
+    worst, bounds = 0.0, [float(x) for x in str(threshold).split("_")]
+    for seed in SEEDS:
+        step = Step.random(seed)
+        correction = Correction(mode, bounds[0] if len(bounds) == 2 else None, bounds[-1])
+        gap = step.old - step.sampled
+        theirs = verl.helper.compute_rollout_correction_weights(gap, step.mask.double(), level, threshold)[0]
+        mine = correction.weights(step.old, _batch(step)) * step.mask
+        worst = max(worst, float((mine - theirs).abs().max()))
+    table.append((f"`{mode}`", "verl `compute_rollout_correction_weights`", worst, None))
+    assert worst < BOUND
+
+
+@pytest.mark.parametrize(
+    ("mode", "floor", "cap", "name", "threshold"),
+    [  # verl bounds the ratio of engine to trainer, the inverse of ours
+        ("geometric_mask", 0.9, 1.1, "seq_mean_k1", f"{1 / 1.1}_{1 / 0.9}"),
+        ("k3_mask", None, 0.12, "seq_mean_k3", "0.12"),
+    ],
+)
+def test_rejections_are_those_of_verl(
+    mode: Mode, floor: float | None, cap: float, name: str, threshold: str, verl: SimpleNamespace, table: list[Any]
+) -> None:
+    kept: list[bool] = []
+    for seed in SEEDS:
+        step = Step.random(seed)
+        theirs, _ = verl.helper.compute_rollout_rejection_mask(
+            step.old - step.sampled, step.mask.double(), name, threshold
+        )
+        mine = Correction(mode, floor, cap).weights(step.old, _batch(step)) * step.mask
+        assert torch.equal(mine, theirs)
+        kept += (mine.sum(1) > 0).tolist()
+    assert 0 < sum(kept) < len(kept)
+    table.append((f"`{mode}`", f"verl `compute_rollout_rejection_mask`, {name}", 0.0, None))
+
+
+def _batch(step: Step) -> Batch:
+    return replace(collate(step.rows, pack=False), sampled_logprobs=step.sampled)
