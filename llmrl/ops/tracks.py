@@ -76,4 +76,4 @@ def value_profile(tracks: Sequence[Track]) -> dict[str, float]:
 
 
 def _column(rows: Episode, name: str) -> list[float]:
-    return [number for row in rows for number in getattr(row, name)]
+    return [number for row in rows for number in getattr(row, name) or [0.0] * len(row.token_ids)]
