@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from llmrl.engines._hf_sampler import Keeper, Sampler
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -25,12 +28,17 @@ class Hf:
     device: str | None = None  # None: the first GPU, else the CPU
     attn_implementation: str | None = None  # None: what Transformers chooses
     logits_chunk_mb: int = 256  # of float32 logits in one piece, when a text is scored
+    return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled
+    min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
+    mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
 
     concurrent: ClassVar[bool] = True  # its copy of the weights is its own; trainer and engine share the processor
 
     def __post_init__(self) -> None:
-        if self.max_num_seqs < 1 or self.logits_chunk_mb < 1:
-            raise ValueError("max_num_seqs and logits_chunk_mb must be at least 1")
+        if self.max_num_seqs < 1 or self.logits_chunk_mb < 1 or self.min_tokens_to_keep < 1:
+            raise ValueError("max_num_seqs, logits_chunk_mb and min_tokens_to_keep must be at least 1")
+        if self.mask_update_steps is not None and (self.mask_update_steps < 1 or not self.return_kept_ids):
+            raise ValueError("mask_update_steps: expected at least 1, and return_kept_ids: true")
 
     def start(
         self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
@@ -82,6 +90,8 @@ class HfEngine:
         self._waiting: list[_Request] = []
         self._pump: asyncio.Task[None] | None = None
         self._busy = threading.Lock()  # a batch runs in a thread; weights change between batches only
+        self._mask: Any = copy.deepcopy(network) if options.mask_update_steps is not None else None
+        self._loaded = False
         self.version = 0
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
@@ -116,6 +126,8 @@ class HfEngine:
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Write the weights into the model, in place; waits for the batch that is running.
 
+        A mask policy takes them at the first load, and whenever `version` is a multiple of `mask_update_steps`.
+
         Raises:
             SyncError: a name or a shape that the model does not have, or a weight that was not given. The model then
                 holds old and new weights and must not be used.
@@ -140,6 +152,10 @@ class HfEngine:
             stale = [n for n, p in self._network.named_parameters() if p.data_ptr() not in fresh]
             if stale:
                 raise SyncError(f"engine hf: {len(stale)} weights were not given, among them {', '.join(stale[:3])}")
+            every = self._options.mask_update_steps
+            if every is not None and (version % every == 0 or not self._loaded):
+                self._mask.load_state_dict(own)
+            self._loaded = True
             self.version = version
 
     def sleep(self) -> None:
@@ -149,7 +165,7 @@ class HfEngine:
         """Nothing."""
 
     def close(self) -> None:
-        self._network = None
+        self._network = self._mask = None
 
     def _open(self) -> None:
         if self._network is None:
@@ -185,10 +201,12 @@ class HfEngine:
             width = max(len(r.prompt_ids) for r in batch)
             rows = [[0] * (width - len(r.prompt_ids)) + r.prompt_ids for r in batch]
             mask = [[0] * (width - len(r.prompt_ids)) + [1] * len(r.prompt_ids) for r in batch]
-            sampler = _Sampler([r.sampling for r in batch], device)
+            attended = torch.tensor(mask, device=device)
+            keeper = self._keeper(batch[0].sampling, attended)
+            sampler = Sampler([r.sampling for r in batch], device, keeper)
             self._network.generate(
                 input_ids=torch.tensor(rows, device=device),
-                attention_mask=torch.tensor(mask, device=device),
+                attention_mask=attended,
                 logits_processor=[sampler],
                 generation_config=GenerationConfig(
                     do_sample=False,  # the sampler draws; the highest of its scores is the draw
@@ -198,15 +216,27 @@ class HfEngine:
                 ),
             )
             columns = [sampler.rows(i) for i in range(len(batch))]
-            return [self._completion(r.sampling, *column) for r, column in zip(batch, columns, strict=True)]
+            kept = [None if keeper is None else keeper.kept(i) for i in range(len(batch))]
+            return [self._completion(r.sampling, *c, k) for r, c, k in zip(batch, columns, kept, strict=True)]
 
-    def _completion(self, sampling: Sampling, ids: list[int], logprobs: list[float]) -> Completion:
+    def _keeper(self, sampling: Sampling, attended: Tensor) -> Keeper | None:
+        """What applies top-p and remembers what it left, where that is asked for."""
+        if not self._options.return_kept_ids or sampling.top_p >= 1.0 or sampling.temperature == 0:
+            return None
+        if sampling.top_k > 0 or sampling.min_p > 0.0:
+            raise EngineError("engine hf: return_kept_ids knows top_p alone; set rollout.top_k=0 and rollout.min_p=0")
+        return Keeper(sampling, self._options.min_tokens_to_keep, self._stop, self._mask, attended)
+
+    def _completion(
+        self, sampling: Sampling, ids: list[int], logprobs: list[float], kept: list[array[int]] | None
+    ) -> Completion:
         """The row up to its first stop token; behind it stand draws of a finished row."""
         ends = [i for i, token in enumerate(ids) if token in self._stop]
         length = ends[0] + 1 if ends else len(ids)
         return Completion(
             token_ids=ids[:length],
             logprobs=logprobs[:length],
+            kept_ids=None if kept is None else kept[:length],
             finish="stop" if ends else "length",
             version=self.version,
             semantics=sampling.semantics,
@@ -226,49 +256,6 @@ class HfEngine:
                 logits = self._network(tokens[None], past_key_values=cache, use_cache=True).logits[0].float()
                 found.append(logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0])
             return [float(x) for x in torch.cat(found).tolist()]
-
-
-class _Sampler:
-    """A logits processor that draws: the largest of log-probability plus Gumbel noise is a sample of the softmax."""
-
-    def __init__(self, sampling: list[Sampling], device: Any) -> None:
-        import torch
-        from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-        self._temperature = sampling[0].temperature
-        self._warpers: list[Any] = []
-        if sampling[0].top_k > 0:
-            self._warpers.append(TopKLogitsWarper(sampling[0].top_k))
-        if sampling[0].top_p < 1.0:
-            self._warpers.append(TopPLogitsWarper(sampling[0].top_p))
-        if sampling[0].min_p > 0.0:
-            self._warpers.append(MinPLogitsWarper(sampling[0].min_p))
-        self._generators: list[Generator] = [torch.Generator(device).manual_seed(s.seed or 0) for s in sampling]
-        self._tokens: list[Tensor] = []
-        self._logprobs: list[Tensor] = []
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        import torch
-
-        if self._temperature > 0:
-            scores = scores / self._temperature
-        for warper in self._warpers:
-            scores = warper(input_ids, scores)
-        logprobs = scores.log_softmax(-1)
-        drawn = logprobs
-        if self._temperature > 0:
-            noise = torch.empty_like(logprobs)
-            for row, generator in zip(noise, self._generators, strict=True):
-                row.exponential_(generator=generator)
-            drawn = logprobs - noise.log()
-        tokens = drawn.argmax(-1, keepdim=True)
-        self._tokens.append(tokens)
-        self._logprobs.append(logprobs.gather(-1, tokens))
-        return drawn
-
-    def rows(self, index: int) -> tuple[list[int], list[float]]:
-        """What was drawn for one request, with its log-probabilities."""
-        return [int(t[index]) for t in self._tokens], [float(p[index]) for p in self._logprobs]
 
 
 def _batches(requests: list[_Request], most: int) -> list[list[_Request]]:

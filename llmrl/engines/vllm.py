@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,6 +31,8 @@ class Vllm:
     enable_sleep_mode: bool = True  # where the platform has it
     cpu_kvcache_space: int = 1  # GiB, on a CPU
     block_size: int | None = None  # tokens; None: what vLLM chooses
+    return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled (NLPO)
+    min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
     engine_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)  # anything else that vllm.LLM takes
 
     concurrent: ClassVar[bool] = False  # it is stepped by the thread that trains, and sleeps meanwhile
@@ -75,25 +78,33 @@ class Vllm:
         else:
             options["gpu_memory_utilization"] = self.gpu_memory_utilization
             options["enable_sleep_mode"] = self.enable_sleep_mode
+        if self.return_kept_ids:
+            from llmrl.engines._vllm_nucleus import processor
+
+            options["logits_processors"] = [processor()]
         try:
             llm = LLM(
                 model=model, dtype=dtype, seed=seed, max_model_len=max_model_len, **(options | self.engine_kwargs)
             )
         except Exception as error:
             raise EngineError(f"engine vllm: {model} did not load: {type(error).__name__}: {error}") from error
-        return Colocated(llm, stop_token_ids, max_model_len, sleeps=bool(options.get("enable_sleep_mode")))
+        least = self.min_tokens_to_keep if self.return_kept_ids else None
+        return Colocated(llm, stop_token_ids, max_model_len, bool(options.get("enable_sleep_mode")), least)
 
 
 class Colocated:
     """A running `vllm.LLM`. Requests of many coroutines are batched: between two steps everyone who can ask, asks."""
 
-    def __init__(self, llm: Any, stop_token_ids: Sequence[int], max_model_len: int, sleeps: bool) -> None:
+    def __init__(
+        self, llm: Any, stop_token_ids: Sequence[int], max_model_len: int, sleeps: bool, least: int | None = None
+    ) -> None:
         self._llm = llm
         self._stop = list(stop_token_ids)
         self._max_model_len = max_model_len
         self._sleeps = sleeps
+        self._least = least  # tokens that top_p keeps in any case, where kept ids are wanted
         self._waiting: dict[str, asyncio.Future[Any]] = {}
-        self._requests = 0
+        self._requests = self._named = 0
         self._pump: asyncio.Task[None] | None = None
         self.version = 0
 
@@ -106,9 +117,10 @@ class Colocated:
                 f"engine vllm: a prompt of {len(prompt_ids)} tokens leaves no room in {self._max_model_len}; raise "
                 "rollout.max_prompt_length, or drop such problems"
             )
+        nucleus = self._nucleus(sampling)
         params = SamplingParams(
             temperature=sampling.temperature,
-            top_p=sampling.top_p,
+            top_p=1.0 if nucleus else sampling.top_p,
             top_k=sampling.top_k,
             min_p=sampling.min_p,
             max_tokens=min(sampling.max_tokens, room),
@@ -117,16 +129,29 @@ class Colocated:
             stop_token_ids=self._stop,
             ignore_eos=True,  # the stop set is ours: all of the model's end tokens, not the one in its config
             detokenize=False,
+            extra_args=nucleus,
         )
         output = (await self._ask(prompt_ids, params)).outputs[0]
         ids = list(output.token_ids)
         return Completion(
             token_ids=ids,
+            kept_ids=_kept(nucleus, ids) if nucleus else None,
             logprobs=[entry[token].logprob for token, entry in zip(ids, output.logprobs, strict=True)],
             finish=output.finish_reason if output.finish_reason in ("stop", "length") else "abort",
             version=self.version,
             semantics=sampling.semantics,
         )
+
+    def _nucleus(self, sampling: Sampling) -> dict[str, Any] | None:
+        """What asks llmrl's own top-p for the ids it leaves, where they are wanted and something is left out."""
+        if self._least is None or sampling.top_p >= 1.0 or sampling.temperature == 0:
+            return None
+        if sampling.top_k > 0 or sampling.min_p > 0.0:
+            raise EngineError("engine vllm: return_kept_ids knows top_p alone; set rollout.top_k=0 and rollout.min_p=0")
+        from llmrl.engines._vllm_nucleus import OPTION
+
+        self._named += 1
+        return {OPTION: [f"{id(self)}/{self._named}", sampling.top_p, self._least, self._stop]}
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
         from vllm import SamplingParams
@@ -191,6 +216,23 @@ class Colocated:
                 if not future.done():
                     future.set_exception(EngineError(f"engine vllm: {type(error).__name__}: {error}"))
             self._waiting.clear()
+
+
+def _kept(nucleus: dict[str, Any], ids: Sequence[int]) -> list[array[int]]:
+    """What was kept for each token of a finished request.
+
+    Raises:
+        EngineError: a token is not among what was kept for it, so that no ratio could be trusted.
+    """
+    from llmrl.engines._vllm_nucleus import OPTION, taken
+
+    found = taken(nucleus[OPTION][0])[: len(ids)]
+    if len(found) < len(ids) or not all(token in kept for token, kept in zip(ids, found, strict=True)):
+        raise EngineError(
+            f"engine vllm: {len(found)} sets of kept tokens for {len(ids)} tokens, or a token outside its own; this "
+            "version of vLLM does not sample what llmrl's logits processor left. Use engine.name=hf, and report it"
+        )
+    return found
 
 
 plugin = Vllm

@@ -165,3 +165,79 @@ def test_a_failing_batch_is_an_error_for_everyone_in_it(engine: HfEngine) -> Non
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         sample(engine)
+
+
+# Among which tokens
+
+
+def shifted(folder: Path, by: float) -> list[tuple[str, torch.Tensor]]:
+    """The weights, moved far enough that other tokens are probable."""
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    return [(name, weight + by * torch.randn_like(weight)) for name, weight in model.state_dict().items()]
+
+
+def test_tokens_are_drawn_from_the_ids_that_are_returned_and_renormalised_over_them(folder: Path) -> None:
+    engine = start(folder, return_kept_ids=True, min_tokens_to_keep=3)
+    for prompt, c in zip(PROMPTS, sample(engine, max_tokens=10, top_p=0.1), strict=True):
+        assert c.kept_ids is not None
+        assert (len(c.kept_ids), c.semantics) == (10, "renormalised")
+        whole = logprobs(folder, prompt, c.token_ids)
+        for kept, token, given, row in zip(c.kept_ids, c.token_ids, c.logprobs, whole, strict=True):
+            assert token in kept
+            assert len(kept) >= 3
+            expected = row[token] - row[list(kept)].logsumexp(0)
+            assert given == pytest.approx(float(expected), abs=2e-5)
+    assert sample(engine, max_tokens=4)[0].kept_ids is None, "nothing was left out"
+    engine.close()
+
+
+def test_the_tokens_that_end_are_always_kept(folder: Path) -> None:
+    engine = start(folder, stop=[1], return_kept_ids=True)
+    for c in sample(engine, max_tokens=10, top_p=0.01):
+        assert all(1 in kept and len(kept) < 9 for kept in c.kept_ids or [()])
+    engine.close()
+
+
+def test_a_mask_policy_lags_and_its_refresh_reaches_the_sampler(folder: Path) -> None:
+    engine = start(folder, return_kept_ids=True, mask_update_steps=2)
+    old, new = shifted(folder, 0.0), shifted(folder, 0.3)
+
+    def supports() -> list[tuple[int, ...]]:
+        """Of the first token after each prompt, which nothing that was drawn can move."""
+        return [tuple((c.kept_ids or [()])[0]) for c in sample(engine, max_tokens=3, top_p=0.3)]
+
+    engine.load(old, version=0)
+    first = supports()
+    drawn = sample(engine, max_tokens=3, top_p=0.3)
+    engine.load(new, version=1)
+    assert supports() == first, "the mask policy has not been refreshed yet"
+    assert sample(engine, max_tokens=3, top_p=0.3) != drawn, "though the policy moved"
+    engine.load(new, version=2)
+    refreshed = supports()
+    assert refreshed != first
+    plain = start(folder, return_kept_ids=True)
+    plain.load(new, version=2)
+    assert refreshed == [tuple((c.kept_ids or [()])[0]) for c in sample(plain, max_tokens=3, top_p=0.3)]
+    engine.close()
+    plain.close()
+
+
+def test_a_mask_policy_sees_what_was_drawn(folder: Path) -> None:
+    """With equal weights its sets are the policy's own, at every token and behind any padding."""
+    lagging, plain = start(folder, return_kept_ids=True, mask_update_steps=9), start(folder, return_kept_ids=True)
+    settings: dict[str, Any] = {"max_tokens": 10, "top_p": 0.4, "temperature": 0.8}
+    for a, b in zip(sample(lagging, **settings), sample(plain, **settings), strict=True):
+        assert a.token_ids == b.token_ids
+        assert a.kept_ids == b.kept_ids
+    lagging.close()
+    plain.close()
+
+
+def test_kept_ids_know_top_p_alone(folder: Path) -> None:
+    engine = start(folder, return_kept_ids=True)
+    with pytest.raises(EngineError, match="knows top_p alone"):
+        sample(engine, max_tokens=2, top_p=0.5, top_k=4)
+    engine.close()
+    with pytest.raises(ValueError, match="return_kept_ids: true"):
+        Hf(mask_update_steps=5)
