@@ -8,7 +8,7 @@ from math import exp, isnan
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.ops.credit import Episode, average, by_group, center, leave_one_out
+from llmrl.ops.credit import Episode, average, by_group, center, leave_one_out, refuse_dense
 from llmrl.ops.kl import k1, k3, log_ratio
 from llmrl.ops.losses import sequence_mean
 from llmrl.protocols import Column, Forward, Loss, Update
@@ -123,7 +123,11 @@ class Oreal:
         N/N_c, negative for wrong answers, so that a mean over all tokens of what it multiplies is one over the class;
         `advantages` are that times advantage and token weight, and eta. `value_weights` make the reward model's mean
         over answers.
+
+        Raises:
+            RecipeError: tokens have rewards of their own, which nothing here reads.
         """
+        refuse_dense(samples, "oreal")
         chosen = [pair for group in by_group(samples) for pair in self._chosen(group)]
         tokens = {side: sum(row.actions for row, gain in chosen if (gain > 0) == side) for side in (True, False)}
         total = sum(tokens.values())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isnan, sqrt
 from typing import Literal
 
+from llmrl.errors import RecipeError
 from llmrl.ops.kl import LIMIT
 from llmrl.types import Sample
 
@@ -35,6 +36,20 @@ def total(episode: Episode) -> float:
     the score of the first step alone: those want an algorithm that looks at tokens.
     """
     return episode[0].reward + sum(sum(row.token_rewards or ()) for row in episode)
+
+
+def refuse_dense(samples: Sequence[Sample], name: str) -> None:
+    """For algorithms that learn from right and wrong alone: rewards of tokens would be lost without a word.
+
+    Raises:
+        RecipeError: some token has one.
+    """
+    for row in samples:
+        if any(row.token_rewards or ()):
+            raise RecipeError(
+                f"group {row.group}, episode {row.episode}: its tokens have rewards of their own, and {name} learns "
+                "from right and wrong alone; expected a reward without dense parts, or another algorithm, such as ppo"
+            )
 
 
 def center(groups: Sequence[Sequence[float]], scale: Scale = "group") -> list[list[float]]:

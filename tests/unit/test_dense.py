@@ -9,12 +9,19 @@ from typing import Any
 
 import pytest
 
+from llmrl.aio import wait
 from llmrl.algorithms.grpo import GRPO
+from llmrl.algorithms.oreal import Oreal
 from llmrl.chat import Chat
 from llmrl.dense import last_tokens, placed
-from llmrl.errors import RewardError
+from llmrl.engines.scripted import Scripted, ScriptedEngine
+from llmrl.envs.single_turn import SingleTurn
+from llmrl.errors import RecipeError, RewardError
+from llmrl.grading import Pool, lift
 from llmrl.ops.credit import total
-from llmrl.rollout import rows
+from llmrl.plugins import build
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout import Player, rows
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Problem, Sample, Score, Trajectory, Turn
 
@@ -220,3 +227,30 @@ def test_grpo_does_not_ignore_dense_rewards() -> None:
     assert not plain, "equal rewards teach nothing"
     credited = GRPO().credit([row(0, 1.0, [0, 0.5, 0]), row(1, 1.0, [0, 0, 0])])
     assert [max(one.advantages or [], key=abs) for one in credited] == pytest.approx([0.7069, -0.7069], abs=1e-3)
+
+
+def test_an_algorithm_of_right_and_wrong_alone_refuses_them() -> None:
+    with pytest.raises(RecipeError, match=r"group g, episode 1: its tokens have rewards of .*, and oreal learns"):
+        Oreal().credit([row(0, 1.0, [0, 0, 0]), row(1, 0.0, [0, 0.5, 0])])
+
+
+# From the reward to the rows
+
+
+def test_a_played_group_has_its_step_rewards_in_its_rows() -> None:
+    engine = ScriptedEngine(
+        tokenizer=CHATS["bytes"].tokenizer,
+        options=Scripted(replies=("1+1=2\n1+1=3\n2",)),
+        stop_token_ids=[CHATS["bytes"].tokenizer.eos_token_id],
+    )
+    spec = {"name": "mix", "parts": {"numeric": 1.0, "clip_delta": {"weight": 1.0, "form": "clip"}}}
+    options = RolloutOptions(num_generations=2, prompts_per_step=1)
+    with Pool(workers=1, timeout_s=5.0) as pool:
+        reward = lift(build("reward", spec), pool)
+        player = Player(engine=engine, chat=CHATS["bytes"], env=SingleTurn(), reward=reward, options=options, seed=0)
+        (first, _) = wait(player.group(PROBLEM, "0/sum"))
+    (made,) = rows(first)
+    said = len(made.token_ids) - len("1+1=2\n1+1=3\n2") - 1
+    placed_at = {i - said: reward for i, reward in enumerate(made.token_rewards or ()) if reward}
+    assert placed_at == {12: pytest.approx(-0.07)}, "the wrong line, with the words behind it, ends with the text"
+    assert (made.reward, made.correct, made.parts["clip_delta/steps"]) == (1.0, True, 2.0)
