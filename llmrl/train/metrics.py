@@ -21,6 +21,11 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
         metrics["reward"] = fmean(values)
         metrics["reward_std"] = _spread(values)
         metrics["frac_reward_zero_std"] = fmean(spread < 1e-6 for spread in spreads)
+    dense = [
+        sum(score.token_rewards) for score in scores if score.value is not None and score.token_rewards is not None
+    ]
+    if dense:
+        metrics["reward_dense"] = fmean(dense)
     for part in sorted({name for score in scores for name in score.parts}):
         given = [value for score in scores if (value := score.parts.get(part)) is not None]
         if given:

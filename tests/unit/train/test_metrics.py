@@ -85,6 +85,16 @@ def test_updates_that_were_skipped_count_apart() -> None:
     assert fit_metrics([]) == {}
 
 
+def test_dense_rewards_are_summed_by_answer() -> None:
+    scores = [
+        Score(1.0, token_rewards=[0.5, -0.25]),
+        Score(1.0, token_rewards=[0.0, 0.0]),
+        Score(None, token_rewards=[9]),
+    ]
+    assert rollout_metrics([[one(score) for score in [*scores, Score(1.0)]]])["reward_dense"] == 0.125
+    assert "reward_dense" not in rollout_metrics([[one(Score(1.0))]])
+
+
 def test_lengths_by_verdict_and_how_parts_go_with_being_right() -> None:
     def shaped(verdict: Verdict | None, tokens: int, part: float | None, value: float | None = 0.5) -> Trajectory:
         return one(Score(value, verdict, parts={"explore": part, "same": 1.0}), tokens)
