@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,39 @@ RECIPE = """
 model: {{policy: {model}}}
 data: {{name: arithmetic, high: 9}}
 reward: {{name: format, pattern: '.*[0-4].*'}}
-algorithm: {{name: grpo, beta: 0.1, loss_type: {loss}}}
+{method}
 rollout: {{num_generations: 4, prompts_per_step: 5, max_completion_length: 6, max_prompt_length: 64}}
 train: {{max_steps: 2, learning_rate: 1e-3, tokens_per_device: 40, output_dir: {out}, report_to: none, save_steps: 0}}
 """
 
 
-def run(start: Callable[..., Any], folder: Path, model: Path, launch: str | None) -> tuple[dict[str, Tensor], Any]:
+METHODS = {
+    "grpo": "algorithm: {name: grpo, beta: 0.1, loss_type: grpo}",
+    "ppo": """
+algorithm: {name: ppo, kl_coef: 0.1, minibatches: 2}
+critic: {head: {name: hl_gauss}, zero_init: false, learning_rate: 1e-3}""",
+    "oreal": """
+algorithm: {name: oreal, critic_only_steps: 1, beta: 0.1}
+critic: {zero_init: false, learning_rate: 1e-3}""",
+}
+LAUNCHES = [
+    ("grpo", "ddp"),
+    ("grpo", "zero2"),
+    ("grpo", "zero3"),
+    ("ppo", "zero3"),
+    ("oreal", "zero2"),
+    pytest.param("ppo", "zero2", marks=pytest.mark.slow),
+    pytest.param("oreal", "zero3", marks=pytest.mark.slow),
+]
+
+
+Made = tuple[dict[str, Tensor], list[dict[str, float]]]
+"""The weights of a run, and the metrics of its steps."""
+
+
+def run(start: Callable[..., Any], folder: Path, model: Path, method: str, launch: str | None) -> Made:
     recipe = folder / "run.yaml"
-    recipe.write_text(RECIPE.format(model=model, out=folder / (launch or "alone"), loss="grpo"))
+    recipe.write_text(RECIPE.format(model=model, out=folder / (launch or "alone"), method=METHODS[method]))
     start("train", str(recipe), "--quiet", launch=launch).wait()
     made = folder / (launch or "alone") / "run"
     lines = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
@@ -34,20 +59,26 @@ def run(start: Callable[..., Any], folder: Path, model: Path, launch: str | None
 @pytest.fixture(scope="module")
 def alone(
     tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory, llmrl_module: Callable[..., Any]
-) -> tuple[dict[str, Tensor], Any]:
-    return run(llmrl_module, tmp_path_factory.mktemp("alone"), tiny_model_dir, None)
+) -> Callable[[str], Made]:
+    """What one process makes of a method."""
+    return cache(lambda method: run(llmrl_module, tmp_path_factory.mktemp(method), tiny_model_dir, method, None))
 
 
-@pytest.mark.parametrize("launch", ["ddp", "zero2", "zero3"])
+@pytest.mark.parametrize(("method", "launch"), LAUNCHES)
 def test_two_processes_learn_what_one_learns(
-    launch: str, alone: Any, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
+    method: str,
+    launch: str,
+    alone: Callable[[str], Made],
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    llmrl: Callable[..., Any],
 ) -> None:
-    weights, lines = run(llmrl, tmp_path, tiny_model_dir, launch)
-    expected, expected_lines = alone
+    weights, lines = run(llmrl, tmp_path, tiny_model_dir, method, launch)
+    expected, expected_lines = alone(method)
     for line, other in zip(lines, expected_lines, strict=True):
         for name in ("reward", "completions/mean_length", "num_tokens"):
             assert line[name] == other[name], name
-        for name in ("loss", "grad_norm", "kl", "entropy"):
+        for name in {"loss", "grad_norm", "kl", "critic/loss", "critic/grad_norm"} & other.keys():
             assert line[name] == pytest.approx(other[name], rel=1e-3, abs=1e-6), name
     start = load_file(tiny_model_dir / "model.safetensors")
     gaps = {name: float((weights[name] - expected[name]).abs().max()) for name in expected}
@@ -55,5 +86,7 @@ def test_two_processes_learn_what_one_learns(
     moved = torch.cat([(expected[name] - start[name]).flatten() for name in expected])
     differs = torch.cat([(weights[name] - expected[name]).flatten() for name in expected])
     share = float(differs.norm() / moved.norm())
-    print(f"{launch}: the weights differ by {share:.2g} of what they learned; at most {max(gaps.values()):.2g}")
+    print(
+        f"{method}, {launch}: the weights differ by {share:.2g} of what they learned; at most {max(gaps.values()):.2g}"
+    )
     assert share < 1e-4

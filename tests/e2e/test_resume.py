@@ -12,15 +12,36 @@ import pytest
 from safetensors.torch import load_file
 
 RECIPE = """
-model: {{policy: {model}}}
+model: {{policy: {model}{moving}}}
 data: {{name: arithmetic, high: 9}}
 reward: {{name: numeric}}
-algorithm: {{name: grpo, beta: 0.01, minibatches: 2}}
+{method}
 rollout: {{num_generations: 4, prompts_per_step: 4, max_completion_length: 6, max_prompt_length: 32,
            max_error_share: 0.0}}
 train: {{max_steps: 12, learning_rate: 1e-3, lr_scheduler_type: cosine, warmup_steps: 2, save_steps: 2, seed: 5,
          output_dir: {out}, report_to: none}}
 """
+
+
+METHODS = {
+    "grpo": "algorithm: {name: grpo, beta: 0.01, minibatches: 2}",
+    # a second model, a reference that moves, a coefficient and a warm-up that adapt: all of it must come back
+    "ppo": """
+algorithm: {name: ppo, kl_coef: 0.05, kl_target: 0.01, kl_horizon: 50, minibatches: 2, critic_warmup: 2}
+critic: {head: {name: hl_gauss}, learning_rate: 1e-3}""",
+    "oreal": """
+algorithm: {name: oreal, critic_only_steps: 2, beta: 0.01}
+critic: {zero_init: false, learning_rate: 1e-3}""",
+}
+MOVING = ", sync_ref_model: true, ref_model_mixup_alpha: 0.1, ref_model_sync_steps: 1"
+CASES = [
+    pytest.param("grpo", None, id="one process"),
+    pytest.param("ppo", "zero2", id="PPO, two processes, ZeRO 2"),
+    pytest.param("ppo", None, marks=pytest.mark.slow, id="PPO, one process"),
+    pytest.param("ppo", "zero3", marks=pytest.mark.slow, id="PPO, two processes, ZeRO 3"),
+    pytest.param("oreal", "zero2", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 2"),
+    pytest.param("oreal", "zero3", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 3"),
+]
 
 
 def steps(folder: Path) -> list[dict[str, float]]:
@@ -30,16 +51,21 @@ def steps(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in json.loads(line).items() if not k.startswith(timed)} for line in lines]
 
 
-@pytest.mark.parametrize("launch", [None, "zero2"], ids=["one process", "two processes, ZeRO 2"])
+@pytest.mark.parametrize(("method", "launch"), CASES)
 def test_killed_and_resumed_equals_uninterrupted(
-    launch: str | None, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
+    method: str, launch: str | None, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
 ) -> None:
     recipe = tmp_path / "run.yaml"
-    recipe.write_text(RECIPE.format(model=tiny_model_dir, out=tmp_path / "whole"))
+
+    def write(out: Path) -> None:
+        moving = MOVING if method == "ppo" else ""
+        recipe.write_text(RECIPE.format(model=tiny_model_dir, moving=moving, method=METHODS[method], out=out))
+
+    write(tmp_path / "whole")
     llmrl("train", str(recipe), "--quiet", launch=launch).wait()
     whole = tmp_path / "whole" / "run"
 
-    recipe.write_text(RECIPE.format(model=tiny_model_dir, out=tmp_path / "killed"))
+    write(tmp_path / "killed")
     killed = tmp_path / "killed" / "run"
     moment = Random().randrange(3, 11)
     print(f"killed after {moment} steps")
