@@ -38,6 +38,9 @@ class T1:
     entropy_guard: float = 1.5  # times the starting entropy; above it for so many steps the coefficient is halved
     entropy_guard_steps: int = 10
     entropy_coef_step: float = 0.005  # adaptive: up below the starting entropy, down above it, where no bonus is paid
+    entropy_coef_max: float = (
+        0.05  # adaptive: no further up; against a target that learning cannot keep it would run away
+    )
     beta: float = 1e-3  # weight of the divergence from the reference; 0 needs none
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"  # k1 is taken off the reward; k2 and k3 stand in the loss
     epsilon: float = 0.2  # the ratio may fall to 1 - epsilon; no effect with one optimiser step
@@ -54,8 +57,11 @@ class T1:
     def __post_init__(self) -> None:
         if self.train_k is not None and self.train_k < 2:
             raise ValueError(f"train_k {self.train_k}: expected at least 2, one answer of each side")
-        if min(self.entropy_coef, self.entropy_coef_step, self.beta, self.epsilon, self.high) < 0:
-            raise ValueError("entropy_coef, entropy_coef_step, beta, epsilon and epsilon_high must be at least 0")
+        if (
+            min(self.entropy_coef, self.entropy_coef_step, self.entropy_coef_max, self.beta, self.epsilon, self.high)
+            < 0
+        ):
+            raise ValueError("entropy_coef, its step and maximum, beta, epsilon and epsilon_high must be at least 0")
         if self.entropy_guard <= 1 or self.entropy_guard_steps < 1:
             raise ValueError("entropy_guard must be above 1, entropy_guard_steps at least 1")
         _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
@@ -137,7 +143,7 @@ class T1:
         """The same with the coefficient for the next step, from the mean entropy of this one.
 
         Guard: after `entropy_guard_steps` steps in a row above `entropy_guard` times the starting entropy, half of it.
-        Adaptive: a step up below the starting entropy, else a step down, never below 0; paid only up to there.
+        Adaptive: a step up below the starting entropy, else a step down, from 0 to the largest; paid up to there.
         """
         entropy = metrics.get("entropy")
         if entropy is None or isnan(entropy) or self.entropy_control == "none":
@@ -146,7 +152,7 @@ class T1:
             return replace(self, starting_entropy=entropy)
         if self.entropy_control == "adaptive":
             change = self.entropy_coef_step if entropy < self.starting_entropy else -self.entropy_coef_step
-            coefficient = max(0.0, self.entropy_coef + change)
+            coefficient = min(self.entropy_coef_max, max(0.0, self.entropy_coef + change))
             return replace(self, entropy_coef=coefficient, bonus_is_paid=entropy <= self.starting_entropy)
         above = self.steps_above + 1 if entropy > self.entropy_guard * self.starting_entropy else 0
         if above < self.entropy_guard_steps:

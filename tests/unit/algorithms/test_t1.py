@@ -150,6 +150,7 @@ def test_the_adaptive_coefficient_follows_the_starting_entropy() -> None:
         [0.007, 0.012, 0.017, 0.012, 0.007, 0.002, 0.0, 0.005]
     )
     assert [each.bonus for each in found] == pytest.approx([0.007, 0.012, 0.017, 0.0, 0.0, 0.0, 0.0, 0.005])
+    assert steps(T1(entropy_control="adaptive"), [1.0] + [0.1] * 50)[-1].entropy_coef == 0.05
     assert len(credit(replace(found[3], beta=0), [1.0, 1.0])) == 2, "the entropy of all is still measured"
 
 
