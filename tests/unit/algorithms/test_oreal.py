@@ -164,6 +164,17 @@ def test_a_zero_head_gives_the_policy_no_signal(variant: Any) -> None:
     assert gradient.tolist() == [[0.0, -0.125, -0.125], [0.0, 0.125, 0.125]]  # (sigmoid(0) - label)/2 answers/2 tokens
 
 
+@pytest.mark.parametrize(("sees", "side"), [(False, "values"), (True, "next_values")])
+def test_the_reward_model_learns_the_number_that_weighs(sees: bool, side: str) -> None:
+    (credited, *_) = Oreal(weight_sees_token=sees).credit(
+        [row(episode=i, correct=i == 0, values=[0.0] * 3, next_values=[0.0] * 3) for i in range(2)]
+    )
+    numbers = {name: torch.zeros(1, 3, requires_grad=True) for name in ("values", "next_values")}
+    loss = Oreal(weight_sees_token=sees).reward_model_loss(Forward(**numbers), collate([credited], pack=False))
+    found = torch.autograd.grad(loss.terms.sum(), list(numbers.values()), allow_unused=True)
+    assert [name for name, gradient in zip(numbers, found, strict=True) if gradient is not None] == [side]
+
+
 def test_only_the_reward_model_learns_at_first() -> None:
     assert [[u.model for u in Oreal().updates(step)] for step in (0, 9, 10, 99)] == [
         ["critic"],
