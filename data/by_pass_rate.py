@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +23,9 @@ class ByPassRate:
     problem whose bin has 0 repeats, or whose rate is `below` or more, is left out.
     """
 
-    of: Mapping[str, Any]  # a dataset and its options
+    of: Mapping[str, Any] = field(hash=False)  # a dataset and its options
     records: str  # a file of judged completions; those that nobody could judge do not count
-    repeats: Sequence[int] = (6, 4, 4, 2)
+    repeats: Sequence[int] = field(default=(6, 4, 4, 2), hash=False)  # of each bin, the hardest first
     below: float = 0.8
     missing: Literal["error", "drop"] = "error"  # what to do with problems that have no judged completion
 

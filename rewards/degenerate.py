@@ -6,12 +6,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from llmrl.grading import Lifted, Pool, lift
-from llmrl.plugins import build
+from llmrl.grading import Pool
+from llmrl.rewards._inner import Shaped, lifted
 from llmrl.types import Score, Trajectory
 
 MATHEMATICS = frozenset({"LATIN", "GREEK", "MATHEMATICAL", "MICRO", "COMBINING", "MODIFIER"})
@@ -33,7 +33,7 @@ class Degenerate:
     mathematics, punctuation, digits nor of a script of the prompt; or `longest_run` characters stand without a space.
     """
 
-    of: Mapping[str, Any] | None = None  # a reward and its options
+    of: Mapping[str, Any] | None = field(default=None, hash=False)  # a reward and its options
     penalty: float = -1.0
     truncated: float | None = -1.0  # None: no such rule
     ngram: int = 20  # tokens
@@ -48,10 +48,9 @@ class Degenerate:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected from 0 to 1")
 
-    def lift(self, pool: Pool) -> PenalisedReward:
+    def lift(self, pool: Pool) -> Shaped:
         """The group reward, with `of` built and lifted."""
-        inner = None if self.of is None else lift(build("reward", self.of, "reward.of"), pool)
-        return PenalisedReward(self, inner)
+        return Shaped(Sound() if self.of is None else lifted(self.of, pool, "of"), self._lowered)
 
     def found(self, trajectory: Trajectory) -> dict[str, bool]:
         """Which rules an answer breaks, by name."""
@@ -63,6 +62,19 @@ class Degenerate:
             "garbled": self._garbled(trajectory),
         }
 
+    def _lowered(self, trajectory: Trajectory, score: Score) -> Score:
+        """A score with a value, by the rules."""
+        found, value = self.found(trajectory), score.value
+        assert value is not None
+        if found["repeated"] or found["garbled"]:
+            value = min(value, self.penalty)
+        if found["truncated"] and self.truncated is not None:
+            value = self.truncated
+        said = [score.reason] if score.reason else []
+        said += [name for name, broken in found.items() if broken]
+        parts = {**score.parts, **{name: float(broken) for name, broken in found.items()}}
+        return replace(score, value=value, parts=parts, reason="; ".join(said))
+
     def _garbled(self, trajectory: Trajectory) -> bool:
         asked, text = _scripts(trajectory), trajectory.text
         return (
@@ -72,32 +84,14 @@ class Degenerate:
         )
 
 
-@dataclass
-class PenalisedReward:
-    """Scores by the inner reward, then by the rules."""
-
-    rules: Degenerate
-    inner: Lifted | None
+class Sound:
+    """Nothing is wrong with any answer."""
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        scores = [Score(0.0)] * len(group) if self.inner is None else await self.inner.score(group)
-        return [self._lowered(*both) for both in zip(group, scores, strict=True)]
-
-    def _lowered(self, trajectory: Trajectory, score: Score) -> Score:
-        found = self.rules.found(trajectory)
-        value = score.value
-        if value is not None and (found["repeated"] or found["garbled"]):
-            value = min(value, self.rules.penalty)
-        if value is not None and found["truncated"] and self.rules.truncated is not None:
-            value = self.rules.truncated
-        said = [score.reason] if score.reason else []
-        said += [name for name, broken in found.items() if broken]
-        parts = {**score.parts, **{name: float(broken) for name, broken in found.items()}}
-        return replace(score, value=value, parts=parts, reason="; ".join(said))
+        return [Score(0.0)] * len(group)
 
     def latencies(self) -> dict[str, list[float]]:
-        """Of the inner reward; the rules take microseconds."""
-        return {} if self.inner is None else self.inner.latencies()
+        return {}
 
 
 def repeated_share(token_ids: Sequence[int], n: int) -> float:

@@ -15,12 +15,12 @@ from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from llmrl.batch import Batch
 
 Anchor = Literal["initial", "previous"]
 Push = Literal["ratio", "log_ratio"]
+
+SIDES = {"right": True, "wrong": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ class Oreal:
         cloned = torch.where(right, -batch.advantages * new.logprobs, 0.0)
         pushed = torch.where(right, 0.0, -batch.advantages * moved)
         terms = cloned + pushed
-        metrics = {"loss/right": cloned, "loss/wrong": pushed, "tokens/right": right.to(terms.dtype)}
+        metrics = {"loss/right": cloned, "loss/wrong": pushed}
         if self.beta:
             anchor = batch.ref_logprobs if self.form.kl_anchor == "initial" else old
             assert anchor is not None
@@ -172,23 +172,30 @@ class Oreal:
 
     def reward_model_loss(self, new: Forward, batch: Batch) -> Loss:
         """Cross-entropy of the mean logit of each answer with its verdict, on every token of the answer."""
-        import torch
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         logits = new.next_values if self.form.weight_sees_token else new.values
         assert logits is not None
         mean, right = sequence_mean(logits, batch), batch.returns > 0
         terms = binary_cross_entropy_with_logits(mean, right.to(mean.dtype), reduction="none")
-        # A metric is a mean over tokens; this factor makes it one over answers.
-        even = torch.where(batch.weights > 0, batch.value_weights / batch.weights, 0.0)
-        weights = self._weights_of(logits, batch)
-        metrics = {
-            "accuracy": ((mean > 0) == right) * even,
-            "token_weights/right": weights * batch.returns.clamp(min=0),
-            "token_weights/wrong": weights * (-batch.returns).clamp(min=0),
-            "token_weights/zero": (weights == 0).to(mean.dtype),
-        }
-        return Loss(terms, {name: values.detach() for name, values in metrics.items()})
+        return Loss(terms)
+
+    def metrics(self, rows: Sequence[Sample]) -> dict[str, float]:
+        """What was kept, and what the reward model made of it before it learned from it; means over a class."""
+        if not rows:
+            return {"kept/groups": 0.0}
+        sides = {name: [row for row in rows if self._is_right(row) == good] for name, good in SIDES.items()}
+        found = {"kept/groups": float(len({row.group for row in rows}))}
+        total = sum(row.actions for row in rows)
+        for name, side in sides.items():
+            weights = [weight for row in side for weight in self._weights(row, SIDES[name])]
+            found[f"kept/{name}_tokens"] = float(len(weights))
+            found[f"token_weights/{name}"] = sum(weights) / len(weights)
+            found["token_weights/zero"] = found.get("token_weights/zero", 0.0) + weights.count(0.0) / total
+        if self.has_reward_model:
+            hits = sum((self._logits(row)[-1] > 0) == self._is_right(row) for row in rows)
+            found["reward_model/accuracy"] = hits / len(rows)
+        return found
 
     def _chosen(self, group: Sequence[Episode]) -> list[tuple[Sample, float]]:
         """Rows of a group with what each token of them is worth, eta included; none if all are right, or wrong."""
@@ -213,29 +220,19 @@ class Oreal:
     def _right(self, row: Sample) -> bool:
         return row.reward > self.right_above if row.correct is None else row.correct
 
-    def _weights(self, row: Sample, right: bool) -> list[float]:
-        """One number from 0 to 1 per action token."""
-        if not self.has_reward_model:
-            return [1.0] * row.actions
+    def _is_right(self, row: Sample) -> bool:
+        """Of a row that has its credit."""
+        return max(row.returns or [0.0]) > 0
+
+    def _logits(self, row: Sample) -> list[float]:
+        """The running means of the reward model's numbers, one per action token."""
         column = row.next_values if self.form.weight_sees_token else row.values
         assert column is not None
-        return self._rescaled(running_mean([x for x, on in zip(column, row.action_mask, strict=True) if on]), right)
+        return running_mean([x for x, on in zip(column, row.action_mask, strict=True) if on])
 
-    def _weights_of(self, logits: Tensor, batch: Batch) -> Tensor:
-        """(B, T) the weights that (B, T) logits give; for the log."""
-        import torch
-
-        owners, numbers, signs = (x.flatten().tolist() for x in (batch.sample_ids, logits.detach(), batch.returns))
-        places: dict[int, list[int]] = {}
-        for i, chosen in enumerate(batch.action_mask.flatten().tolist()):
-            if chosen:
-                places.setdefault(owners[i], []).append(i)
-        weights = [0.0] * len(owners)
-        for own in places.values():
-            given = self._rescaled(running_mean([numbers[i] for i in own]), signs[own[0]] > 0)
-            for i, weight in zip(own, given, strict=True):
-                weights[i] = weight
-        return torch.tensor(weights, dtype=logits.dtype, device=logits.device).view_as(logits)
+    def _weights(self, row: Sample, right: bool) -> list[float]:
+        """One number from 0 to 1 per action token."""
+        return self._rescaled(self._logits(row), right) if self.has_reward_model else [1.0] * row.actions
 
     def _rescaled(self, logits: Sequence[float], right: bool) -> list[float]:
         chances = [_sigmoid(x if right else -x) for x in logits]

@@ -14,7 +14,7 @@ from llmrl.algorithms.oreal import Oreal, running_mean, top_fraction
 from llmrl.batch import Batch, collate
 from llmrl.ops.credit import leave_one_out
 from llmrl.plugins import build
-from llmrl.protocols import Forward
+from llmrl.protocols import Forward, Measured
 from llmrl.types import Sample
 
 
@@ -98,7 +98,6 @@ def test_the_worked_case() -> None:
     assert means["loss/right"] == pytest.approx(0.25858085992641483, abs=1e-9)
     assert means["loss/wrong"] == pytest.approx(0.08163955413456972, abs=1e-9)
     assert means["kl"] == pytest.approx(0.016666666666666653, abs=1e-9)
-    assert means["tokens/right"] == pytest.approx(3 / 5)
     assert means["entropy"] == 0.5
     assert all(values.shape == (2, 4) and not values.requires_grad for values in loss.metrics.values())
 
@@ -114,13 +113,28 @@ def test_the_reward_model_of_the_worked_case(pack: bool) -> None:
     expected = (log(1 + exp(-3.2 / 3)) + log(1 + exp(-0.5))) / 2
     assert expected == pytest.approx(0.38492082224305146, abs=1e-12)
     assert (loss.terms * batch.value_weights).sum().item() == pytest.approx(expected, abs=1e-9)
-    means = {name: values[batch.weights > 0].mean().item() for name, values in loss.metrics.items()}
-    assert means["accuracy"] == pytest.approx(1.0, abs=1e-9)
-    assert means["token_weights/right"] == pytest.approx(
-        (0.0996679946249559 + 0.2913126124515908 + 0.4879249826495162) / 3, abs=1e-9
+
+
+def test_what_is_logged_of_a_step() -> None:
+    found = Oreal().metrics(Oreal().credit([*worked(), row("easy", values=[1.0] * 3)]))
+    assert found == pytest.approx(
+        {
+            "kept/groups": 1,
+            "kept/right_tokens": 3,
+            "kept/wrong_tokens": 2,
+            "token_weights/right": (0.0996679946249559 + 0.2913126124515908 + 0.4879249826495162) / 3,
+            "token_weights/wrong": 0.2449186624037092 / 2,
+            "token_weights/zero": 1 / 5,
+            "reward_model/accuracy": 1.0,
+        },
+        abs=1e-9,
     )
-    assert means["token_weights/wrong"] == pytest.approx(0.2449186624037092 / 2, abs=1e-9)
-    assert means["token_weights/zero"] == pytest.approx(1 / 5)
+    assert Oreal().metrics([]) == {"kept/groups": 0.0}
+    silent = Oreal().credit([row(episode=i, correct=i == 0, values=[0.0] * 3) for i in range(2)])
+    assert Oreal().metrics(silent)["token_weights/zero"] == 1.0
+    assert isinstance(Oreal(), Measured)
+    plain = Oreal(token_weights="none")
+    assert plain.metrics(plain.credit(worked()))["token_weights/wrong"] == 1.0
 
 
 def test_token_weights_of_the_cases() -> None:
@@ -170,7 +184,8 @@ def test_the_reward_model_learns_the_number_that_weighs(sees: bool, side: str) -
         [row(episode=i, correct=i == 0, values=[0.0] * 3, next_values=[0.0] * 3) for i in range(2)]
     )
     numbers = {name: torch.zeros(1, 3, requires_grad=True) for name in ("values", "next_values")}
-    loss = Oreal(weight_sees_token=sees).reward_model_loss(Forward(**numbers), collate([credited], pack=False))
+    new = Forward(values=numbers["values"], next_values=numbers["next_values"])
+    loss = Oreal(weight_sees_token=sees).reward_model_loss(new, collate([credited], pack=False))
     found = torch.autograd.grad(loss.terms.sum(), list(numbers.values()), allow_unused=True)
     assert [name for name, gradient in zip(numbers, found, strict=True) if gradient is not None] == [side]
 
