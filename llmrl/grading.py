@@ -84,19 +84,27 @@ class VerifierReward(Timed):
 
 @dataclass
 class GroupReward(Timed):
-    """A reward that scores groups itself, timed."""
+    """A reward that scores groups itself, timed; cancelled when a group takes longer than its items may together.
+
+    What never awaits cannot be cancelled: work that keeps a processor busy belongs into a verifier.
+    """
 
     reward: Reward = field(kw_only=True)
+    timeout_s: float = field(kw_only=True)  # per item
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        start = time.monotonic()
+        start, limit_s = time.monotonic(), self.timeout_s * max(len(group), 1)
+        verdict: Verdict = "error"
         try:
-            scores = await self.reward.score(group)
+            async with asyncio.timeout(limit_s) as limit:
+                scores = await self.reward.score(group)
         except LlmrlError:
             raise
         except Exception as error:  # somebody else's code: what it could not score is counted, as of a verifier
             said = f"{self.name} raised {type(error).__name__}: {error}"
-            scores = [Score(None, "error", reason=f"problem {one.problem.id}: {said}") for one in group]
+            if limit.expired():
+                verdict, said = "timeout", f"{self.name} took longer than {limit_s:g} s for {len(group)} items"
+            scores = [Score(None, verdict, reason=f"problem {one.problem.id}: {said}") for one in group]
         self.seconds += [(time.monotonic() - start) / max(len(group), 1)] * len(group)
         return scores
 
@@ -107,7 +115,7 @@ def lift(reward: Any, pool: Pool) -> Lifted:
     Args:
         reward: an object with `lift(pool)`, which makes its own (`mix` does); a `Reward`; a `Verifier`, whose first
             parameter is called `problem`; or a TRL-style function, which has a parameter called `completions`.
-        pool: where verifiers and functions run.
+        pool: where verifiers and functions run; its limit for an item also binds a `Reward`.
     Raises:
         RewardError: it is none of these.
     """
@@ -115,7 +123,9 @@ def lift(reward: Any, pool: Pool) -> Lifted:
         lifted: Lifted = reward.lift(pool)
         return lifted
     if isinstance(reward, Reward):
-        return cast(Lifted, reward) if hasattr(reward, "latencies") else GroupReward(name_of(reward), reward=reward)
+        if hasattr(reward, "latencies"):
+            return cast(Lifted, reward)
+        return GroupReward(name_of(reward), reward=reward, timeout_s=pool.timeout_s)
     found = f"{type(reward).__name__} {reward!r}"
     if callable(reward) and not isinstance(reward, type):
         parameters = list(parameters_of(reward))

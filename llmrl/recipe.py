@@ -69,13 +69,14 @@ class RolloutOptions:
     prompts_per_step: int = 8  # over all ranks
     max_completion_length: int = 1024  # tokens per turn; too small and every answer is cut off
     max_prompt_length: int = 2048  # a longer prompt is an error, never cut
+    max_reply_length: int = 512  # tokens that the environment adds after a turn, on average: room is kept for them
     temperature: float = 1.0
     top_p: float = 1.0  # below 1 the sampled log-probabilities are of another distribution
     top_k: int = 0
     min_p: float = 0.0
     max_turns: int = 1
     max_error_share: float = 0.1  # of the step's scores that no grader could give; above it the run stops
-    reward_timeout_s: float = 5.0  # per item; a grader that takes longer is killed
+    reward_timeout_s: float = 5.0  # per item; a grader that takes longer is killed or cancelled
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
 
@@ -84,8 +85,16 @@ class RolloutOptions:
             raise ValueError("num_generations, prompts_per_step and max_completion_length must be at least 1")
         if self.temperature <= 0:
             raise ValueError(f"temperature {self.temperature}: training needs a policy that samples; expected above 0")
+        if self.max_reply_length < 0:
+            raise ValueError(f"max_reply_length {self.max_reply_length}: expected at least 0")
         if self.max_turns < 1 or self.reward_workers < 1 or self.reward_timeout_s <= 0:
             raise ValueError("max_turns and reward_workers must be at least 1, reward_timeout_s above 0")
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a whole episode, prompt, completions and replies; one that needs more ends there."""
+        replies = self.max_reply_length * (self.max_turns - 1)
+        return self.max_prompt_length + self.max_completion_length * self.max_turns + replies
 
 
 @dataclass(frozen=True, kw_only=True)

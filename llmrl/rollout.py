@@ -60,6 +60,8 @@ class Player:
                 if len(turns) == self.options.max_turns:
                     return "max_turns"
                 prompt = self.chat.extend_ids([*prompt, *completion.token_ids], seen.messages, seen.tools)
+                if len(prompt) >= self.options.max_length:
+                    return "max_tokens"
         finally:
             await env.close()
 

@@ -86,13 +86,12 @@ class Run:
         """The engine, the graders, and the source that makes samples with them."""
         recipe, options = self.recipe, self.recipe.rollout
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        longest = options.max_prompt_length + options.max_completion_length * options.max_turns
         on_gpu = self.accelerator.device.type != "cpu"
         self.engine = plugins.build("engine", recipe.engine, "engine").start(
             recipe.model.policy,
             dtype="bfloat16" if recipe.train.bf16 and on_gpu else recipe.model.dtype,
             seed=recipe.train.seed,
-            max_model_len=max(longest, weights.PROBE + 1),
+            max_model_len=max(options.max_length, weights.PROBE + 1),
             stop_token_ids=self.chat.stop_token_ids(*self.models.policy.stop_configs()),
         )
         self._closing.callback(self.engine.close)

@@ -264,6 +264,34 @@ def test_lift_a_group_reward(pool: Pool) -> None:
     assert lift(lifted, pool) is lifted
 
 
+def test_a_group_reward_that_waits_too_long_is_cancelled() -> None:
+    cancelled = []
+
+    class Judge:
+        async def score(self, group: Any) -> list[Score]:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.append(len(group))
+                raise
+            return []
+
+    with Pool(1, timeout_s=0.1) as pool:
+        found = asyncio.run(lift(Judge(), pool).score([episode("a"), episode("b")]))
+    assert cancelled == [2]
+    assert [(one.value, one.verdict) for one in found] == [(None, "timeout")] * 2
+    assert found[0].reason == "problem sum/1: Judge took longer than 0.2 s for 2 items"
+
+
+def test_a_group_reward_that_times_out_by_itself_has_broken(pool: Pool) -> None:
+    class Judge:
+        async def score(self, group: Any) -> list[Score]:
+            raise TimeoutError("no answer")
+
+    (found,) = asyncio.run(lift(Judge(), pool).score([episode("a")]))
+    assert (found.verdict, found.reason) == ("error", "problem sum/1: Judge raised TimeoutError: no answer")
+
+
 def test_lift_trl_functions(pool: Pool, graders: Any) -> None:
     group = [episode("abc"), episode("")]
     assert score(graders.length, group, pool) == [Score(3.0), Score(0.0)]

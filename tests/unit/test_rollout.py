@@ -181,6 +181,11 @@ def test_limits_end_an_episode() -> None:
     assert status(Asks(["a", "b"]), ["x"], max_turns=2) == ("max_turns", 2)
     assert status(Asks(["a", "b"]), ["x"], max_turns=3) == ("done", 3)
     assert status(Asks(["a", "b"]), ["a long answer"], max_turns=3, max_completion_length=4) == ("max_tokens", 1)
+    # Each prompt grows by "x" and its end, and by 4 tokens around a reply of one: 7, 13, 19; room for 7 + 3 * 2 + 2 * 3
+    room = {"max_turns": 3, "max_prompt_length": 7, "max_completion_length": 2}
+    assert status(Asks(["a", "b"]), ["x"], **room, max_reply_length=4) == ("done", 3)
+    assert status(Asks(["a", "b"]), ["x"], **room, max_reply_length=3) == ("max_tokens", 2)
+    assert status(Asks(["a" * 30, "b"]), ["x"], **room, max_reply_length=4) == ("max_tokens", 1)
 
 
 # What breaks
