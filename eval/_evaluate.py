@@ -160,6 +160,7 @@ def _record(played: Played, score: Score, sample: int, seed: int | None) -> dict
         "finish": turns[-1].completion.finish if turns else None,
         "verdict": score.verdict,
         "value": score.value,
+        "parts": dict(score.parts),
         "reason": score.reason,
         "final": final_answer(played.trajectory.text),
         "answer": problem.answer,

@@ -51,6 +51,7 @@ def summarise(
         "unjudged": sum(record["value"] is None for record in kept),
         "unjudged_problems": len(tried) - len(judged),
         "metrics": {name: each.as_dict() for name, each in _metrics(judged, samples, seed)},
+        "parts": _parts(kept),
         "by": {key: _breakdown(judged, key, samples, seed) for key in by},
         "verdicts": dict(sorted(Counter(str(record["verdict"]) for record in kept).items())),
         "mean_tokens": sum(lengths) / len(lengths) if lengths else None,
@@ -69,6 +70,7 @@ def per_problem(
 def flat(name: str, result: Mapping[str, Any]) -> dict[str, float]:
     """The result as metrics of a run: `eval/gsm8k/avg@1` and so on."""
     metrics = {f"eval/{name}/{key}": each["value"] for key, each in result["metrics"].items()}
+    metrics |= {f"eval/{name}/parts/{part}": mean for part, mean in result.get("parts", {}).items()}
     metrics[f"eval/{name}/unjudged"] = float(result["unjudged"])
     metrics[f"eval/{name}/truncated"] = result["truncated"]
     if result["mean_tokens"] is not None:
@@ -87,6 +89,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         for key, groups in result["by"].items():
             for value, part in groups.items():
                 shown.add_row("", f"{key} {value}", *_cells(part[f"avg@{result['samples']}"]), str(part["problems"]))
+        for part, mean in result.get("parts", {}).items():
+            shown.add_row("", f"{part}, mean", f"{mean:.3f}")
         if result["mean_tokens"] is not None:
             shown.add_row("", "tokens, mean", f"{result['mean_tokens']:.0f}")
         shown.add_row("", "cut off by a limit", f"{result['truncated']:.1%}")
@@ -97,6 +101,13 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _cells(each: Mapping[str, float]) -> tuple[str, str]:
     return f"{each['value']:.1%}", f"{each['low']:.1%} to {each['high']:.1%}"
+
+
+def _parts(records: Sequence[Record]) -> dict[str, float]:
+    """The mean of each part of the reward over the completions that have it: a panel beside the measure."""
+    names = sorted({name for record in records for name in record.get("parts", {})})
+    given = {name: [v for record in records if (v := record.get("parts", {}).get(name)) is not None] for name in names}
+    return {name: sum(values) / len(values) for name, values in given.items() if values}
 
 
 def _attempts(problem: Problem, records: Sequence[Record]) -> Attempts:

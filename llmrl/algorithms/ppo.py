@@ -98,8 +98,7 @@ class PPO:
             RecipeError: the engine's log-probabilities cannot be compared with a trainer's, or `positive_nll_coef`
                 without a verdict on right and wrong.
         """
-        if self.importance_sampling_correction != "none":
-            require_scaled(samples)
+        self._require_comparable(samples)
         tracks = self._tracks(samples)
         columns = [self._gains_and_targets(one) for one in tracks]
         gains = [gain for gain, _ in columns]
@@ -196,6 +195,11 @@ class PPO:
             found |= {"objective/kl": moments(summed)[0], "objective/episodes": float(len(tracks))}
             found["kl_coef"] = self.kl_coef
         return found
+
+    def _require_comparable(self, samples: Sequence[Sample]) -> None:
+        """Refuse log-probabilities of the engine that mean another distribution than the trainer's."""
+        if self.importance_sampling_correction != "none":
+            require_scaled(samples)
 
     def _tracks(self, samples: Sequence[Sample]) -> list[Track]:
         """The episodes that somebody could judge, with what each token earned, divergence and whitening included."""

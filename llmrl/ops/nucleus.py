@@ -1,4 +1,4 @@
-"""Which tokens top-p leaves: one rule for every engine that says so, in float32."""
+"""Which tokens top-p leaves: one rule for every engine that says so, in float32 at least."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def nucleus(logits: Tensor, top_p: float, *, least: int = 1, always: Sequence[in
     """
     kept = torch.ones(logits.shape, dtype=torch.bool, device=logits.device)
     if top_p < 1.0:
-        probabilities, order = logits.float().softmax(-1).sort(dim=-1, descending=True, stable=True)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        probabilities, order = wide.softmax(-1).sort(dim=-1, descending=True, stable=True)
         before = probabilities.cumsum(-1) - probabilities
         chosen = before <= top_p
         chosen[:, :least] = True

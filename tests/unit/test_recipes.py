@@ -45,6 +45,15 @@ def test_a_constant_divisor_is_the_limit_that_answers_have(path: Path) -> None:
     )
 
 
+def test_a_task_of_soft_measures_has_one_that_is_not_paid() -> None:
+    """A reward that rises alone may be gamed: something must be held against it."""
+    soft = [path for path in RECIPES if "coverage" in read(path).reward.get("parts", {})]
+    assert soft
+    for path in soft:
+        weights = [p.get("weight") if isinstance(p, Mapping) else p for p in read(path).reward["parts"].values()]
+        assert 0.0 in weights, path
+
+
 @pytest.mark.parametrize("path", [*RECIPES, *LAUNCHES], ids=lambda p: str(p.relative_to(FOLDER)))
 def test_a_recipe_begins_by_saying_what_it_is(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -12,7 +12,7 @@ from llmrl import plugins
 from llmrl.errors import DataError
 from llmrl.types import Problem
 
-WITHOUT_ROWS = ("jsonl", "arithmetic", "countdown_generated", "by_pass_rate", "mixture")
+WITHOUT_ROWS = ("jsonl", "arithmetic", "countdown_generated", "constrained_text", "by_pass_rate", "mixture")
 
 
 def read(name: str, **options: Any) -> list[Problem]:

@@ -15,7 +15,7 @@ from llmrl.errors import DataError, EngineError, LlmrlError, RewardError
 from llmrl.eval._evaluate import Plan, evaluate, seed_of
 from llmrl.eval._players import Played, refused
 from llmrl.eval._records import Records
-from llmrl.eval._summary import flat, table
+from llmrl.eval._summary import _parts, flat, table
 from llmrl.protocols import Benchmark
 from llmrl.types import Completion, Finish, Problem, Sampling, Score, Trajectory, Turn, Verdict
 
@@ -201,3 +201,15 @@ def test_a_full_disk_is_named() -> None:
     records._file = full.open("ab", buffering=0)  # type: ignore[assignment]
     with records._file, pytest.raises(LlmrlError, match=r"/dev/full: cannot be written: No space left"):
         records.append({"problem": "p", "sample": 0})
+
+
+def test_parts_are_averaged_over_the_completions_that_have_them() -> None:
+    records: list[dict[str, Any]] = [
+        {"parts": {"a": 1.0, "b": None}},
+        {"parts": {"a": 0.0, "b": 3.0}},
+        {"parts": {"c": None}},
+        {},
+    ]
+    assert _parts(records) == {"a": 0.5, "b": 3.0}
+    result = {"metrics": {}, "parts": {"b": 3.0}, "unjudged": 0, "truncated": 0.0, "mean_tokens": None}
+    assert flat("mine", result)["eval/mine/parts/b"] == 3.0

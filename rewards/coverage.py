@@ -1,0 +1,60 @@
+"""How many of the words that were asked for an answer uses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from llmrl.types import Problem, Score
+
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+ENDINGS = ("", "s", "es", "ed", "d", "ing", "ly", "er", "est")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The share of `problem.info["words"]` that the answer uses, each in any of its usual forms; `correct` is all.
+
+    A form is the word with a usual ending, its last letter doubled, dropped (`e`) or turned (`y` to `i`): `runs`,
+    `running`, `hiking`, `carried`. With `one_sentence` an answer of more or less than one sentence is worth nothing.
+
+    Raises:
+        ValueError: the problem has no words.
+    """
+
+    one_sentence: bool = True
+    max_words: int = 30  # a list of everything would cover everything; 0 is no limit
+
+    def __call__(self, problem: Problem, text: str) -> Score:
+        wanted = [str(word).lower() for word in problem.info.get("words", ())]
+        if not wanted:
+            raise ValueError(f"the problem has no words, only {', '.join(problem.info) or 'no columns'}")
+        said = [word.lower() for word in WORD.findall(text)]
+        if not said:
+            return Score(0.0, "unparsable", reason="no words")
+        missing = [word for word in wanted if not forms(word) & set(said)]
+        share = 1.0 - len(missing) / len(wanted)
+        wrong = self._form(text, len(said))
+        if wrong:
+            return Score(0.0, "wrong", reason=wrong)
+        return Score(
+            share, "wrong" if missing else "correct", reason=f"without {', '.join(missing)}" if missing else ""
+        )
+
+    def _form(self, text: str, words: int) -> str:
+        """What is wrong with the form of the answer; empty if nothing is."""
+        if self.max_words and words > self.max_words:
+            return f"{words} words; expected at most {self.max_words}"
+        sentences = len([part for part in re.split(r"[.!?]+(?:\s|$)", text.strip()) if WORD.search(part)])
+        return f"{sentences} sentences; expected one" if self.one_sentence and sentences != 1 else ""
+
+
+def forms(word: str) -> frozenset[str]:
+    """The word with its usual endings: a rule of spelling, which also makes forms that nobody writes."""
+    stems = {word, word + word[-1]}
+    stems |= {word[:-1]} if word.endswith("e") else set()
+    stems |= {word[:-1] + "i"} if word.endswith("y") else set()
+    return frozenset(stem + ending for stem in stems for ending in ENDINGS if stem == word or ending)
+
+
+plugin = Coverage

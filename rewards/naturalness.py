@@ -1,0 +1,71 @@
+"""How varied a text is, by counts of its words: a panel to hold against a reward, never a reward."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log2
+
+from llmrl.types import Problem, Score
+
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+
+
+@dataclass(frozen=True)
+class Naturalness:
+    """Measures of an answer's words as `parts`, and never a value: with weight 0 in a mix they are only logged.
+
+    distinct_1, distinct_2: different words and pairs, as a share of all. entropy_1, entropy_2: of the words and pairs
+    of the answer, in bits. msttr: mean share of different words in stretches of `stretch`. words, vocabulary: how many,
+    and how many different. What a text is too short for is missing, not 0. A policy that learns to please a reward by
+    repeating itself raises the one and lowers these.
+
+    Source: the panel of GRUE, Ramamurthy et al. 2022 (arXiv 2210.01241), over single answers.
+    """
+
+    stretch: int = 50  # words
+
+    def __post_init__(self) -> None:
+        if self.stretch < 2:
+            raise ValueError(f"stretch {self.stretch}: expected at least 2 words")
+
+    def __call__(self, problem: Problem, text: str) -> Score:
+        return Score(
+            None, parts=measures(text, self.stretch), reason="measured, never paid: expected weight 0 in a mix"
+        )
+
+
+def measures(text: str, stretch: int = 50) -> dict[str, float | None]:
+    """The panel of one text, by name; None where it has too few words."""
+    words = [word.lower() for word in WORD.findall(text)]
+    pairs = list(pairwise(words))
+    return {
+        "distinct_1": _distinct(words),
+        "distinct_2": _distinct(pairs),
+        "entropy_1": _entropy(words),
+        "entropy_2": _entropy(pairs),
+        "msttr": _segmental(words, stretch),
+        "words": float(len(words)),
+        "vocabulary": float(len(set(words))),
+    }
+
+
+def _distinct(items: Sequence[object]) -> float | None:
+    return len(set(items)) / len(items) if items else None
+
+
+def _entropy(items: Sequence[object]) -> float | None:
+    counts = Counter(items).values()
+    return -sum(n / len(items) * log2(n / len(items)) for n in counts) + 0.0 if items else None
+
+
+def _segmental(words: Sequence[str], stretch: int) -> float | None:
+    """Over whole stretches; what is left at the end does not count."""
+    whole = [words[i : i + stretch] for i in range(0, len(words) - stretch + 1, stretch)]
+    return sum(len(set(part)) for part in whole) / (stretch * len(whole)) if whole else None
+
+
+plugin = Naturalness
