@@ -81,6 +81,11 @@ class Chat:
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    def line_ends(self, token_ids: Sequence[int]) -> list[int]:
+        """After how many tokens a line ends: where reasoning may be cut without parting a step, or a character."""
+        pieces = {token: self.text([token]) for token in set(token_ids)}
+        return [i + 1 for i, token in enumerate(token_ids) if pieces[token].endswith("\n")]
+
     def stop_token_ids(self, *configs: Any) -> list[int]:
         """All tokens that end a completion, sorted: those of the tokenizer and of each config that has `eos_token_id`.
 

@@ -105,6 +105,7 @@ class TrainOptions:
     learning_rate: float = 1e-6
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
+    warmup_rollouts: int = 0  # episodes that are played before anything learns; whole steps of them
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
@@ -125,6 +126,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "tokens_per_device": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
         least |= {"max_nonfinite_updates": 1, "warmup_steps": 0, "save_steps": 0, "learning_rate": 0}
+        least |= {"warmup_rollouts": 0}
         for name, bound in least.items():
             if not bound <= getattr(self, name) < inf:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")

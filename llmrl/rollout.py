@@ -28,27 +28,35 @@ class Player:
     options: RolloutOptions
     seed: int
 
-    async def play(self, problem: Problem, group: str, episode: int) -> Trajectory:
-        """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised."""
+    async def play(self, problem: Problem, group: str, episode: int, prefix_ids: Sequence[int] = ()) -> Trajectory:
+        """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
+
+        With `prefix_ids` the first turn goes on from these tokens as if the policy had said them: they are part of its
+        text, take of its `max_completion_length`, and are nothing that it chose.
+        """
         turns: list[Turn] = []
         status: Status
         try:
-            status, reason = await self._talk(problem, group, episode, turns), ""
+            status, reason = await self._talk(problem, group, episode, turns, list(prefix_ids)), ""
         except LlmrlError:
             raise
         except Exception as error:  # a bad episode is data
             status, reason = "error", f"{type(error).__name__}: {error}"
         return Trajectory(problem=problem, turns=turns, status=status, reason=reason, group=group, episode=episode)
 
-    async def _talk(self, problem: Problem, group: str, episode: int, turns: list[Turn]) -> Status:
+    async def _talk(self, problem: Problem, group: str, episode: int, turns: list[Turn], prefix: list[int]) -> Status:
         """Add turns until the environment or a limit ends the episode; which of them did."""
         env = self.env.make(problem)
         try:
             seen = await env.reset()
-            prompt = self._prompt(problem, seen.messages, seen.tools)
+            prompt = self._prompt(problem, seen.messages, seen.tools) + prefix
             while True:
-                completion = await self.engine.generate(prompt, self._sampling(group, episode, len(turns)))
-                text = self.chat.text(completion.token_ids)
+                sampling = self._sampling(group, episode, len(turns))
+                if prefix:
+                    sampling = replace(sampling, max_tokens=sampling.max_tokens - len(prefix))
+                completion = await self.engine.generate(prompt, sampling)
+                text = self.chat.text([*prefix, *completion.token_ids])
+                prefix = []
                 seen = await env.step({"role": "assistant", "content": text})
                 turns.append(
                     Turn(prompt_ids=prompt, completion=completion, text=text, reply=seen.messages, reward=seen.reward)
@@ -65,14 +73,14 @@ class Player:
         finally:
             await env.close()
 
-    async def group(self, problem: Problem, group: str) -> list[Trajectory]:
-        """`num_generations` episodes of one problem, played together and scored.
+    async def group(self, problem: Problem, group: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
+        """`num_generations` episodes of one problem, played together and scored; all after one prefix, if any.
 
         Raises:
             RewardError: the reward gave more or fewer scores than episodes, or dense rewards of other tokens.
         """
         played = await asyncio.gather(
-            *(self.play(problem, group, episode) for episode in range(self.options.num_generations))
+            *(self.play(problem, group, episode, prefix_ids) for episode in range(self.options.num_generations))
         )
         whole = [trajectory for trajectory in played if trajectory.status != "error"]
         given = await self.reward.score(whole) if whole else []

@@ -76,7 +76,7 @@ class Turn:
 
     prompt_ids: list[int]  # as fed to the engine
     completion: Completion
-    text: str  # the completion decoded, without special tokens
+    text: str  # the completion decoded, without special tokens; behind the prefix, where it goes on from one
     reply: Sequence[Message] = ()
     reward: float = 0.0
 

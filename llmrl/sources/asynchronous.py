@@ -114,8 +114,7 @@ class Ahead(Fresh):
 
     def _play(self, count: int) -> Groups:
         mine = aio.wait(self._until(count))
-        self._position += count
-        return self._together(mine)
+        return self._together(mine, [name for name, _ in self._next(count)])
 
     async def _until(self, count: int) -> Groups:
         """This process's share of the next `count` groups, ended; what may be begun is, whenever one ends."""

@@ -97,19 +97,24 @@ class Fresh:
 
     def _play(self, count: int) -> Groups:
         """The next groups of the stream, in its order whatever the number of ranks."""
-        drawn = [self._draw(position) for position in range(self._position, self._position + count)]
-        self._position += count
-        return self._together(wait(self._player.groups(dict(drawn[self._rank :: self._ranks]))))
+        drawn = self._next(count)
+        mine = wait(self._player.groups(dict(drawn[self._rank :: self._ranks])))
+        return self._together(mine, [name for name, _ in drawn])
 
-    def _together(self, mine: Groups) -> Groups:
-        """The groups of all ranks, in the order of the stream.
+    def _next(self, count: int) -> list[tuple[str, Problem]]:
+        """The next draws of the stream, which moves on."""
+        first, self._position = self._position, self._position + count
+        return [self._draw(position) for position in range(first, self._position)]
+
+    def _together(self, mine: Groups, names: Sequence[str]) -> Groups:
+        """The groups of all ranks, in the order of their names.
 
         Raises:
             RewardError: too many episodes could not be scored.
         """
-        played = self._gather(mine)
+        played, order = self._gather(mine), {name: i for i, name in enumerate(names)}
         check_errors([one for group in played for one in group], self._options.max_error_share)
-        return sorted(played, key=lambda group: _place(group[0].group))
+        return sorted(played, key=lambda group: order[group[0].group])
 
     def _draw(self, position: int) -> tuple[str, Problem]:
         """The problem at a position of the stream, under a name that no other draw has."""
@@ -123,11 +128,6 @@ class Fresh:
             Random(f"{self._seed}/{epoch}").shuffle(order)
             self._shuffled = (epoch, order)
         return self._shuffled[1]
-
-
-def _place(name: str) -> int:
-    """Where in the stream the draw of that name stands."""
-    return int(name.partition("/")[0])
 
 
 def informative(group: Sequence[Trajectory]) -> bool:

@@ -20,7 +20,7 @@ def train(run: Run) -> None:
             samples = run.models.annotate(samples, run.algorithm.needs())  # what the models think of it
         samples = run.algorithm.credit(samples)  # who deserves what
         with run.clock("train"):
-            for update in run.algorithm.updates(step):  # who learns, from which loss
+            for update in run.updates(step):  # who learns, from which loss
                 for rows, fit in run.models.fit(samples, update, seed=step, rate=run.learning_rate(step, update.model)):
                     run.learned(step, rows, fit)
         with run.clock("sync"):

@@ -17,7 +17,8 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError, LlmrlError, RecipeError, TrainingError
 from llmrl.grading import Pool, latency_metrics, lift
 from llmrl.ops.mismatch import step_metrics
-from llmrl.protocols import Adaptive, Measured
+from llmrl.ops.warmup import collect_steps
+from llmrl.protocols import Adaptive, Measured, Update
 from llmrl.recipe import Recipe, check
 from llmrl.rollout import Player
 from llmrl.train import weights
@@ -68,6 +69,8 @@ class Run:
         self._closing = ExitStack()  # closes all, also where one of them fails to
         self._seconds: dict[str, float] = {}
         self._fits: list[Fit] = []
+        played = recipe.rollout.prompts_per_step * recipe.rollout.num_generations
+        self._collects = collect_steps(recipe.train.warmup_rollouts, played)
         self._nonfinite = 0
         self._best: tuple[float, int] | None = None
         self._began = time.perf_counter()
@@ -169,6 +172,10 @@ class Run:
         yield
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - started
 
+    def updates(self, step: int) -> Sequence[Update]:
+        """Who learns in a step; nobody before `train.warmup_rollouts` were played, and the algorithm's steps follow."""
+        return self.algorithm.updates(step - self._collects) if step >= self._collects else ()
+
     def learning_rate(self, step: int, model: str) -> float:
         """Of a model in a step; each has its own peak, and all have one schedule."""
         return learning_rate(self.models[model].options, step)
@@ -207,8 +214,8 @@ class Run:
         )
         now = time.perf_counter()
         self.models.follow(step)
-        if isinstance(self.algorithm, Adaptive):
-            self.algorithm = self.algorithm.adapted(step, metrics)
+        if isinstance(self.algorithm, Adaptive) and step >= self._collects:
+            self.algorithm = self.algorithm.adapted(step - self._collects, metrics)
         metrics |= {"num_tokens": float(tokens), "step_time": now - self._began}
         metrics["perf/tokens_per_sec"] = tokens / max(1e-9, now - self._began)
         self._fits = []

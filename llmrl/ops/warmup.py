@@ -1,0 +1,36 @@
+"""The phases of a run whose critic, or reward model, learns before the policy does."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Phase = Literal["collect", "critic", "rl"]
+
+
+def collect_steps(min_rollouts: int, rollouts_per_step: int) -> int:
+    """How many steps, from the first, are in the phase `collect`."""
+    return -(-min_rollouts // rollouts_per_step)
+
+
+def phase(
+    *,
+    rollouts: int,
+    min_rollouts: int,
+    critic_steps: int,
+    max_critic_steps: int,
+    explained_variance: float | None,
+    enough: float,
+) -> Phase:
+    """What a step is for: playing alone, teaching the critic, or everything.
+
+    Args:
+        rollouts: episodes played before the step, and `min_rollouts`: before anything learns.
+        critic_steps: steps in which the critic learned alone, and `max_critic_steps`: after which it need not go on.
+        explained_variance: the best that the critic reached in them; None where it has not been measured.
+        enough: from which on the policy learns, too.
+    Source: WSRL collects before it updates; for language models see docs/algorithms/restarts.md.
+    """
+    if rollouts < min_rollouts:
+        return "collect"
+    warmed = explained_variance is not None and explained_variance >= enough
+    return "rl" if warmed or critic_steps >= max_critic_steps else "critic"

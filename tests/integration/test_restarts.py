@@ -1,0 +1,94 @@
+"""Restarts and a warm start in runs of a real policy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from llmrl.plugins import build
+from llmrl.recipe import Recipe, parse
+from llmrl.train.loop import train
+from llmrl.train.run import Run
+
+
+def recipe(model: Path, out: Path, source: dict[str, Any], **train_options: Any) -> Recipe:
+    return parse(
+        {
+            "model": {"policy": str(model)},
+            "data": {"name": "arithmetic", "high": 9},
+            "reward": {"name": "format", "pattern": "(?s).*[a-zA-Z]"},
+            "algorithm": {"name": "grpo", "scale_rewards": "none"},
+            "engine": {"name": "hf"},
+            "source": source,
+            "rollout": {
+                "num_generations": 4,
+                "prompts_per_step": 2,
+                "max_completion_length": 12,
+                "max_prompt_length": 32,
+                "reward_workers": 1,
+            },
+            "train": {
+                "max_steps": 4,
+                "save_steps": 2,
+                "learning_rate": 1e-3,
+                "output_dir": str(out),
+                "report_to": "none",
+                **train_options,
+            },
+        }
+    )
+
+
+def steps(folder: Path) -> list[dict[str, float]]:
+    """The metrics of each step, without what only a clock decides."""
+    timed = ("time/", "reward_latency/", "perf/tokens_per_sec", "step_time", "sync/seconds")
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith(timed)} for line in lines]
+
+
+def run(made: Recipe, name: str, resume: bool = False) -> Path:
+    with Run(made, name=name, resume=resume) as run:
+        train(run)
+        return run.folder
+
+
+def told(made: Recipe, path: Path) -> str:
+    """Rollouts of another run, with lines to begin after."""
+    ids = [problem.id for problem, _ in zip(build("data", made.data).problems(), range(6), strict=False)]
+    lines = [
+        {"group": f"{i}/{name}", "episode": i, "problem": name, "turns": [{"text": "3+4\nis\n7"}], "reward": i % 2}
+        for i, name in enumerate(ids)
+    ]
+    path.write_text("\n".join(json.dumps({**line, "verdict": None}) for line in lines))
+    return str(path)
+
+
+def test_a_run_with_restarts_resumes_exactly(tiny_model_dir: Path, tmp_path: Path) -> None:
+    made = recipe(tiny_model_dir, tmp_path, {"name": "restarts", "decay_steps": 40})
+    source = {**made.source, "rollouts": told(made, tmp_path / "told.jsonl")}
+    made = replace(made, source=source)
+    whole = run(made, "whole")
+    assert [step["restarts/frac"] for step in steps(whole)] == [0.5] * 4
+    assert all(step["restarts/prefix_length"] in (4.0, 7.0) for step in steps(whole)), "3+4 and is, with their ends"
+    run(replace(made, train=replace(made.train, max_steps=2)), "parts")
+    assert steps(run(made, "parts", resume=True)) == steps(whole)
+
+
+def test_nothing_learns_while_rollouts_are_collected(tiny_model_dir: Path, tmp_path: Path) -> None:
+    start = load_file(tiny_model_dir / "model.safetensors")
+
+    def learned(name: str, **options: Any) -> tuple[bool, list[dict[str, float]]]:
+        folder = run(recipe(tiny_model_dir, tmp_path, {"name": "online"}, **options), name)
+        found = load_file(folder / "final" / "model.safetensors")
+        return any((found[key] != start[key]).any() for key in found if key in start), steps(folder)
+
+    moved, found = learned("collecting", max_steps=2, warmup_rollouts=9)  # 8 episodes a step: two steps
+    assert not moved
+    assert all("loss" not in step and "reward" in step for step in found)
+    moved, found = learned("learning", max_steps=3, warmup_rollouts=9)
+    assert moved
+    assert ["loss" in step for step in found] == [False, False, True]

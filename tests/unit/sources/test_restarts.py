@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from llmrl import aio
+from llmrl.algorithms.grpo import GRPO
+from llmrl.chat import Chat
+from llmrl.engines.scripted import Scripted, ScriptedEngine
+from llmrl.envs.single_turn import SingleTurn
+from llmrl.errors import DataError
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout import Player, rows
+from llmrl.sources.online import Groups
+from llmrl.sources.restarts import Again, Restarts, Snapshot, restart_metrics
+from llmrl.tiny import make_tokenizer
+from llmrl.train.logs import _episode
+from llmrl.types import Problem, Sampling, Score, Trajectory
+
+PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
+OPTIONS = RolloutOptions(prompts_per_step=4, num_generations=2, max_completion_length=24)
+TOKENIZER = make_tokenizer()
+CHAT = Chat(TOKENIZER)
+
+
+@dataclass
+class Judge:
+    """Right where the whole text, prefix included, has an even number of letters x."""
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        right = [one.text.count("x") % 2 == 0 for one in group]
+        return [Score(1.0, "correct") if yes else Score(0.0, "wrong") for yes in right]
+
+    def latencies(self) -> dict[str, list[float]]:
+        return {}
+
+
+def lines(_prompt: str, sampling: Sampling) -> str:
+    assert sampling.seed is not None
+    return "ab\nc" + "x" * (sampling.seed % 4) + "\ndone"
+
+
+def speaker(replies: Any = lines, options: RolloutOptions = OPTIONS) -> Player:
+    engine = ScriptedEngine(
+        tokenizer=TOKENIZER, options=Scripted(replies=replies), stop_token_ids=[TOKENIZER.eos_token_id]
+    )
+    return Player(engine=engine, chat=CHAT, env=SingleTurn(), reward=Judge(), options=options, seed=0)
+
+
+def start(
+    player: Player,
+    settings: Restarts | None = None,
+    rank: tuple[int, int] = (0, 1),
+    gather: Callable[[Groups], Groups] = lambda groups: groups,
+) -> Again:
+    return (settings or Restarts()).start(player, PROBLEMS, player.options, seed=0, rank=rank, gather=gather)
+
+
+def ids(text: str) -> list[int]:
+    return list(TOKENIZER(text, add_special_tokens=False)["input_ids"])
+
+
+def began(source: Again) -> list[str]:
+    """The names of the step's restarts."""
+    return [group[0].group for group in source.played if group[0].group.startswith("r")]
+
+
+# The player
+
+
+def test_only_what_was_said_anew_is_learned_from() -> None:
+    player, prefix = speaker(("fghij",)), ids("ab\nc")
+    prompt = len(CHAT.prompt_ids(PROBLEMS[0].messages))
+    group = aio.wait(player.group(PROBLEMS[0], "r0/p0@4", prefix))
+    (row,) = rows(group[0])
+    assert row.action_mask == [False] * prompt + [False] * 4 + [True] * 6, "5 letters and the end"
+    assert row.token_ids[prompt : prompt + 4] == prefix
+    assert row.sampled_logprobs == [0.0] * (prompt + 4) + [-1.0] * 6
+    assert group[0].text == "ab\ncfghij", "who judges reads the whole answer"
+    calls = cast(ScriptedEngine, player.engine).calls
+    assert all(asked[-4:] == prefix and sampling.max_tokens == 24 - 4 for asked, sampling in calls)
+
+
+def test_lines_end_where_tokens_do() -> None:
+    said = ids("ab\n\nc\nd")
+    assert [CHAT.text(said[:end]) for end in CHAT.line_ends(said)] == ["ab\n", "ab\n\n", "ab\n\nc\n"]
+    assert CHAT.line_ends(ids("no end")) == []
+
+
+# What is begun from
+
+
+def test_the_first_step_has_nothing_to_go_on_from_and_later_ones_do() -> None:
+    source = start(speaker(), Restarts(share=0.5, decay_steps=10))
+    source.next(0)
+    assert began(source) == []
+    assert source.metrics["restarts/snapshots"] == 0
+    kept = len(source._snapshots)
+    assert kept == 8, "each answer of each group, right or wrong"
+    rows_ = source.next(1)
+    assert len(began(source)) == 2
+    assert len({row.group for row in rows_}) == 4
+    for group in source.played:
+        if group[0].group in began(source):
+            snapshot = source._from[group[0].group]
+            assert CHAT.text(snapshot.prefix_ids).endswith("\n")
+            assert all(
+                one.turns[0].prompt_ids[-len(snapshot.prefix_ids) :] == list(snapshot.prefix_ids) for one in group
+            )
+
+
+def test_only_answers_from_the_prompt_are_remembered() -> None:
+    """A continuation alone is no prefix of anything."""
+    source = start(speaker(lambda prompt, _: "zz\nz" if prompt.endswith("\n") else "ab\nc"))
+    for step in range(3):
+        source.next(step)
+    assert source.metrics["restarts/frac"] == 0.5
+    assert {CHAT.text(one.prefix_ids) for one in source._snapshots} == {"ab\n"}
+
+
+def test_a_prefix_leaves_something_to_say() -> None:
+    source = start(speaker(("a" * 23 + "\nb",)))  # its line ends where the limit of 24 tokens cuts it off
+    source.next(0)
+    assert source._snapshots == []
+
+
+def test_the_share_falls_to_nothing() -> None:
+    settings = Restarts(share=0.5, decay_steps=8)
+    assert [settings.share_at(step) for step in (0, 4, 8, 20)] == [0.5, 0.25, 0.0, 0.0]
+    source = start(speaker(), settings)
+    counts = []
+    for step in range(10):
+        source.next(step)
+        counts.append(len(began(source)))
+    # round(0.5 * (1 - step / 8) * 4), and nothing to begin from in the first step
+    assert counts == [0, 2, 2, 1, 1, 1, 0, 0, 0, 0]
+    assert source._snapshots == [], "nothing is kept that nobody will use"
+
+
+def test_the_stream_of_fresh_problems_loses_nobody() -> None:
+    source = start(speaker(), Restarts(share=0.5, decay_steps=100))
+    names: list[str] = []
+    for step in range(4):
+        source.next(step)
+        names += [group[0].group for group in source.played if group[0].group not in began(source)]
+    assert [int(name.partition("/")[0]) for name in names] == list(range(len(names)))
+
+
+def test_continuations_are_compared_with_each_other_only() -> None:
+    source = start(speaker(), Restarts(share=0.5, decay_steps=100))
+    source.next(0)
+    learned = GRPO(scale_rewards="none").credit(source.next(1))
+    for name in {row.group for row in learned}:
+        group = [row for row in learned if row.group == name]
+        assert sum((row.advantages or [])[-1] for row in group) == pytest.approx(0.0)
+        prefixes = {tuple(row.token_ids[: row.action_mask.index(True)]) for row in group}
+        assert len(prefixes) == 1, "one prompt and one prefix"
+
+
+def test_a_state_is_worth_what_came_of_it() -> None:
+    source = start(speaker(), Restarts(share=1.0, decay_steps=1000, max_snapshots=1))
+    source._snapshots = [Snapshot("p1", tuple(ids("ab\n")), 0.5)]
+    source._player.engine.options = Scripted(replies=("x",))  # type: ignore[attr-defined]
+    source.next(0)
+    assert [one.value for one in source._snapshots] == [0.0], "all that went on from it were wrong"
+    assert source.metrics["restarts/value"] == 0.5, "what it was worth when it was drawn"
+
+
+def test_at_most_so_many_are_kept_the_newest() -> None:
+    source = start(speaker(), Restarts(max_snapshots=5))
+    source.next(0)
+    first = list(source._snapshots)
+    source.next(1)
+    assert len(first) == len(source._snapshots) == 5
+    assert source._snapshots != first
+
+
+def test_a_continuation_that_was_cut_off_early_is_not_called_wrong() -> None:
+    def cut(limit: int | None) -> tuple[list[Any], Again]:
+        source = start(speaker(("x" * 60,)), Restarts(share=1.0, decay_steps=1000, max_continuation_length=limit))
+        source._snapshots = [Snapshot("p1", tuple(ids("ab\n")), 0.5)]
+        return source.next(0), source
+
+    rows_, source = cut(5)
+    assert rows_ == []
+    assert source._snapshots == [Snapshot("p1", tuple(ids("ab\n")), 0.5)], "it was worth no less for that"
+    asked = cast(ScriptedEngine, source._player.engine).calls
+    assert {sampling.max_tokens for _, sampling in asked} == {5}
+    rows_, source = cut(None)
+    assert len(rows_) == 8
+    assert all(row.truncated for row in rows_), "as long as any answer may be"
+    assert len(cut(21)[0]) == 8, "3 + 21 tokens: as long as any answer may be, too"
+
+
+# Resume and ranks
+
+
+def test_a_restored_source_goes_on_as_if_nothing_had_happened() -> None:
+    settings = Restarts(share=0.6, decay_steps=12)
+    through = start(speaker(), settings)
+    whole = [through.next(step) for step in range(6)]
+    before = start(speaker(), settings)
+    for step in range(3):
+        before.next(step)
+    after = start(speaker(), settings)
+    after.restore(json.loads(json.dumps(before.state())))
+    assert [after.next(step) for step in range(3, 6)] == whole[3:]
+    assert after.state() == through.state()
+
+
+def test_ranks_agree() -> None:
+    def together(ranks: int) -> list[Any]:
+        shares: list[Groups] = [[] for _ in range(ranks)]
+        barrier = threading.Barrier(ranks, timeout=20)
+
+        def run(rank: int) -> list[Any]:
+            def gather(groups: Groups) -> Groups:
+                shares[rank] = groups
+                barrier.wait()
+                whole = [group for share in shares for group in share]
+                barrier.wait()
+                return whole
+
+            source = start(speaker(), Restarts(decay_steps=12), (rank, ranks), gather)
+            return [[source.next(step), source.state()] for step in range(4)]
+
+        with ThreadPoolExecutor(ranks) as threads:
+            return list(threads.map(run, range(ranks)))
+
+    aio.background()
+    try:
+        alone, both = together(1), together(2)
+    finally:
+        aio.foreground()
+    assert both[0] == both[1] == alone[0]
+
+
+# Another run's rollouts
+
+
+def rollouts(path: Path, source: Again) -> Path:
+    text = [json.dumps(_episode(0, one, {})) for group in source.played for one in group]
+    path.write_text("\n".join(text) + "\n")
+    return path
+
+
+def test_another_runs_rollouts_are_a_beginning(tmp_path: Path) -> None:
+    teacher = start(speaker())
+    teacher.next(0)
+    path = rollouts(tmp_path / "rollouts.jsonl", teacher)
+    source = start(speaker(), Restarts(rollouts=str(path)))
+    assert source._snapshots == teacher._snapshots, "the byte tokenizer encodes what it decoded"
+    source.next(0)
+    assert len(began(source)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not json", r"source\.rollouts: .*mine\.jsonl: JSONDecodeError.*expected a run's rollouts\.jsonl"),
+        ('{"a": 1}', r"KeyError: 'reward'; expected"),
+        (
+            '{"group": "0", "episode": 0, "problem": "z", "reward": 1, "verdict": null, "turns": [{"text": "a\\nb"}]}',
+            r"problem z is not in this run's data",
+        ),
+        (
+            '{"group": "0/p1", "episode": 0, "problem": "p1", "reward": 1, "verdict": null, "turns": [{"text": "ab"}]}',
+            r"no judged answer has a line to begin after; leave it out",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mine.jsonl").write_text(text)
+    with pytest.raises(DataError, match=message):
+        start(speaker(), Restarts(rollouts=str(tmp_path / "mine.jsonl")))
+    with pytest.raises(DataError, match="FileNotFoundError"):
+        start(speaker(), Restarts(rollouts=str(tmp_path / "none.jsonl")))
+
+
+def test_options_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"share must be in \[0, 1\]"):
+        Restarts(share=1.5)
+    with pytest.raises(ValueError, match="max_continuation_length must be at least 1"):
+        Restarts(max_continuation_length=0)
+    with pytest.raises(DataError, match="no problems"):
+        Restarts().start(speaker(), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)
+
+
+def test_metrics_tell_where_success_came_from() -> None:
+    def group(name: str, verdicts: str) -> list[Trajectory]:
+        score = {"r": Score(1.0, "correct"), "w": Score(0.0, "wrong")}
+        return [Trajectory(problem=PROBLEMS[0], turns=[], status="done", score=score[v], group=name) for v in verdicts]
+
+    groups = [group("0/p0", "rwww"), group("r0/p1@3", "rrrw"), group("1/p2", "wwww")]
+    found = restart_metrics(groups, {"r0/p1@3": Snapshot("p1", (1, 2, 3), 0.25)})
+    assert found == {
+        "restarts/frac": pytest.approx(1 / 3),
+        "restarts/accuracy": 0.75,
+        "restarts/fresh_accuracy": 0.125,
+        "restarts/success_share": 0.75,
+        "restarts/prefix_length": 3.0,
+        "restarts/value": 0.25,
+    }
