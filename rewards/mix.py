@@ -63,7 +63,8 @@ class MixedReward:
         value = None if missing else sum(self.weights[n] * (s.value or 0.0) for n, s in scores.items())
         told = missing or [n for n, score in scores.items() if score.reason]
         failed = [scores[n].verdict for n in missing if scores[n].verdict is not None]
-        verdicts = failed or [score.verdict for score in scores.values() if score.verdict is not None]
+        telling = [s for n, s in scores.items() if s.value is not None or self.weights[n] != 0]
+        verdicts = failed or [score.verdict for score in telling if score.verdict is not None]
         parts = {name: score.value for name, score in scores.items()}
         parts |= {f"{name}/{inner}": value for name, score in scores.items() for inner, value in score.parts.items()}
         total = Score(

@@ -84,3 +84,8 @@ def test_odd_parts_are_refused(parts: dict[str, Any]) -> None:
 def test_unknown_parts_are_refused(pool: Pool) -> None:
     with pytest.raises(RecipeError, match=r"reward\.parts\.numerik.*did you mean 'numeric'"):
         score(pool, {"numerik": 1.0})
+
+
+def test_a_part_that_is_only_logged_and_fails_decides_nothing(pool: Pool) -> None:
+    result = score(pool, {"countdown": 0.0, "numeric": 1.0})  # countdown finds no nums: an error
+    assert (result.value, result.verdict) == (1.0, "correct")
