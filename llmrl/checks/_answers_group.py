@@ -198,7 +198,7 @@ def reinforce_pp(given: Given) -> dict[str, Any]:
         )
     ]
     found = {}
-    for name, baseline in (("reinforce_pp", False), ("reinforce_pp_baseline", True)):
+    for name, baseline in (("reinforce_pp", "none"), ("reinforce_pp_baseline", "group")):
         algorithm = build("algorithm", {"name": "reinforce_pp", "baseline": baseline, "beta": 0.0})
         credited = {one.episode: (one.advantages or [])[1:] for one in algorithm.credit(rows)}
         firsts = [credited[i][0] for i in range(len(rows))]

@@ -6,6 +6,7 @@ from llmrl import plugins
 from llmrl.checks._form import Form
 from llmrl.checks._oracle_group import grpo
 from llmrl.checks._oracle_ppo import ppo
+from llmrl.checks._oracle_reinforce import reinforce_pp, rloo
 
 
 def _group(name: str, rate: float, only_credit: bool = True, **options: object) -> Form:
@@ -47,7 +48,29 @@ def forms() -> list[Form]:
             only_credit=False,
         ),
         _group("grpo_k1", 20.0, beta=0.01, kl_in_reward=True, kl_estimator="k1", scale_rewards="batch"),
+        *_reinforce(),
         *_critics(),
+    ]
+
+
+def _reinforce() -> list[Form]:
+    """Without a critic and without a deviation of the group."""
+    several = {"minibatches": 2, "importance_sampling_level": "product", "beta": 0.0, "epsilon": 0.5}
+    forms = {
+        "rloo": (rloo, 15.0, {"name": "rloo", "beta": 0.01}),
+        "rloo_clip": (rloo, 15.0, {"name": "rloo", "mask_truncated_completions": True, **several}),
+        "reinforce_pp": (reinforce_pp, 20.0, {"name": "reinforce_pp", "beta": 0.001, "num_iterations": 2}),
+        "reinforce_pp_baseline": (reinforce_pp, 20.0, {"name": "reinforce_pp", "baseline": "group", "delta": 3.0}),
+    }
+    return [
+        Form(
+            name=name,
+            algorithm=plugins.build("algorithm", options, name),
+            oracle=oracle,
+            baseline=oracle is rloo,  # whitening moves a group that says nothing, as the paper has it
+            rates={"policy": rate},
+        )
+        for name, (oracle, rate, options) in forms.items()
     ]
 
 
