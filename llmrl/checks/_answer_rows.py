@@ -7,12 +7,15 @@ from typing import Any
 
 from llmrl.types import Sample
 
+WHOLE = ("group", "semantics", "action_mask")
+"""Columns that are given as they are."""
+
 
 def row(actions: int, **columns: Any) -> Sample:
     """One prompt token, then actions; a column has an entry per action, and gets one more for the prompt."""
     reward = columns.pop("reward", 0.0)
     given = {
-        name: [0.0, *values] if isinstance(values, Sequence) and not isinstance(values, str) else values
+        name: [0.0, *values] if isinstance(values, Sequence) and name not in WHOLE else values
         for name, values in columns.items()
     }
     base: dict[str, Any] = {
