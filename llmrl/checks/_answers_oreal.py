@@ -24,9 +24,7 @@ Given = Mapping[str, Any]
 def oreal_bon(given: Given) -> dict[str, Any]:
     """By all draws of n answers, of which a right one is kept where there is one; the factor is an advantage."""
     p, n = given["p"], given["n"]
-    chance = {
-        draw: p ** sum(draw) * (1 - p) ** (n - sum(draw)) for draw in product((True, False), repeat=n)
-    }
+    chance = {draw: p ** sum(draw) * (1 - p) ** (n - sum(draw)) for draw in product((True, False), repeat=n)}
     wrong = sum(weight for draw, weight in chance.items() if not any(draw))
     group = [1.0] * round(100 * p) + [0.0] * round(100 * (1 - p))
     return {

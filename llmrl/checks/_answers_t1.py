@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from llmrl.algorithms.t1 import T1
 from llmrl.batch import collate
@@ -13,6 +14,8 @@ from llmrl.checks._answer_rows import row
 from llmrl.ops.credit import leave_one_out
 from llmrl.ops.logprobs import token_logprobs
 from llmrl.protocols import Forward
+from llmrl.recipe import ModelOptions
+from llmrl.train.policy import Reference
 
 Given = Mapping[str, Any]
 
@@ -43,3 +46,25 @@ def t1_entropy_bonus(given: Given, dtype: str) -> dict[str, Any]:
     chaos = torch.tensor([[0.0, *given["token_entropy"]]] * 2, dtype=getattr(torch, dtype))
     loss = algorithm.loss(Forward(logprobs=batch.sampled_logprobs, entropy=chaos), batch)
     return {"loss_term": float((loss.terms * batch.weights).sum())}
+
+
+class _Beside(Reference):
+    """A reference, or a policy, that is one vector."""
+
+    def __init__(self, numbers: Tensor, options: ModelOptions) -> None:
+        self._moves, self.sharded = options, False
+        self._vector = nn.ParameterList([nn.Parameter(numbers)])
+
+    @property
+    def net(self) -> Any:
+        return self._vector
+
+
+def t1_ema_anchor(given: Given, dtype: str) -> dict[str, Any]:
+    kept, theta, ref0 = given["decay"], given["theta"], given["ref0"]
+    options = ModelOptions(policy="unread", sync_ref_model=True, ref_model_mixup_alpha=1 - kept, ref_model_sync_steps=1)
+    anchor, policy = (_Beside(torch.tensor(x, dtype=getattr(torch, dtype)), options) for x in (ref0, theta))
+    for step in range(given["steps"]):
+        anchor.follow(policy, step)
+    closed = [t + (r - t) * kept ** given["steps"] for t, r in zip(theta, ref0, strict=True)]
+    return {"ref": next(iter(anchor.net.parameters())).tolist(), "closed_form": closed}

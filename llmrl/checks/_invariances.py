@@ -49,7 +49,7 @@ def invariances(form: Form) -> list[Check]:
     """One check for each property, over several random steps."""
     worst: dict[str, float] = {}
     for seed in SEEDS:
-        play = random_play(seed)
+        play = random_play(seed, dense=form.dense)
         step = _Step(form.algorithm, play, annotated(form.algorithm, play.rows), _constants(said_of(play)))
         for name, gap in _gaps(form, step):
             worst[name] = max(worst.get(name, 0.0), gap)
@@ -82,13 +82,13 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
     if form.only_credit:
         yield "no advantage, no gradient", _without_credit(step)
     if form.baseline and form.only_credit:
-        equal = [replace(row, reward=0.7) for row in _at_reference(step)]
+        equal = [replace(row, reward=0.7, correct=True, token_rewards=None) for row in _at_reference(step)]
         yield "equal rewards teach nothing", _size(step.learn(equal))
 
 
 def _value(form: Form) -> Iterator[Check]:
     """An algorithm is a value, and its credit a function."""
-    rows = annotated(form.algorithm, random_play(0).rows)
+    rows = annotated(form.algorithm, random_play(0, dense=form.dense).rows)
     before = pickle.dumps(rows)
     twice = [form.algorithm.credit(rows) for _ in range(2)]
     same = pickle.loads(pickle.dumps(form.algorithm)) == form.algorithm

@@ -16,7 +16,7 @@ def oracle(form: Form) -> list[Check]:
         return []
     gaps: dict[tuple[str, str], float] = {}
     for seed in SEEDS:
-        play = random_play(seed)
+        play = random_play(seed, dense=form.dense)
         rows = annotated(form.algorithm, play.rows)
         said = [{name: column.detach() for name, column in one.items()} for one in said_of(play)]
         found = learned(form.algorithm, rows, said)
@@ -29,7 +29,7 @@ def oracle(form: Form) -> list[Check]:
             form.name,
             "oracle",
             f"{model}'s {name}",
-            gap <= TOLERANCE,
+            bool(gap <= TOLERANCE),
             f"within {TOLERANCE:g} of the equation",
             f"largest gap {gap:.1e}",
         )

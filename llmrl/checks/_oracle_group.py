@@ -83,17 +83,22 @@ def clipped_token(ratio: float, gain: float, low: float, high: float, most: floa
     return -held * gain, (-ratio * gain if held == ratio else 0.0)
 
 
+def earned(row: Sample) -> float:
+    """The reward with all that single tokens earned."""
+    return float(row.reward + sum(row.token_rewards or []))
+
+
 def _penalised(algorithm: Any, row: Sample) -> float:
-    """The reward less beta times the summed log(old/ref), where that is how the divergence enters."""
+    """That, less beta times the summed log(old/ref), where that is how the divergence enters."""
     if not (algorithm.beta and algorithm.kl_in_reward):
-        return float(row.reward)
+        return earned(row)
     assert row.old_logprobs is not None
     assert row.ref_logprobs is not None
     total = 0.0
     for t, on in enumerate(row.action_mask):
         if on:
             total += row.old_logprobs[t] - row.ref_logprobs[t]
-    return float(row.reward - algorithm.beta * total)
+    return float(earned(row) - algorithm.beta * total)
 
 
 def engine_weights(algorithm: Any, row: Sample, old: Sequence[float], acts: Sequence[int]) -> list[float]:

@@ -95,9 +95,16 @@ def _counts(algorithm: Any, row: Sample) -> bool:
 
 
 def _costs(algorithm: Any, row: Sample) -> list[float]:
-    """What each action pays for its divergence from the reference."""
+    """What each action pays for its divergence from the reference, less what its tokens earned by themselves."""
+    acts = _acts(row)
+    costs = [0.0] * len(acts)
+    for t, reward in enumerate(row.token_rewards or []):  # at an observation: it belongs to the action before
+        before = [i for i, act in enumerate(acts) if act <= t]
+        costs[before[-1] if before else 0] -= reward
     if not algorithm.beta:
-        return [0.0] * len(_acts(row))
+        return costs
     assert row.old_logprobs is not None
     assert row.ref_logprobs is not None
-    return [algorithm.beta * (row.old_logprobs[t] - row.ref_logprobs[t]) for t in _acts(row)]
+    return [
+        cost + algorithm.beta * (row.old_logprobs[t] - row.ref_logprobs[t]) for cost, t in zip(costs, acts, strict=True)
+    ]

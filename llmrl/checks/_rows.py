@@ -24,10 +24,10 @@ class Play:
     states: list[Tensor]  # (T + 1,) float64, the critic's number of the state before token t, and after the last
 
 
-def random_play(seed: int, groups: int = 4, size: int = 4, *, broken: bool = True) -> Play:
+def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = False) -> Play:
     """Ragged rows of several turns with observations between them, after an update or two of the policy.
 
-    One group has equal rewards. Some answers were cut off; if `broken`, some rewards are NaN.
+    One group has equal rewards. Some answers were cut off, some rewards are NaN; if `dense`, some tokens earn, too.
     """
     random = Random(seed)
     rows: list[Sample] = []
@@ -35,7 +35,9 @@ def random_play(seed: int, groups: int = 4, size: int = 4, *, broken: bool = Tru
     states: list[Tensor] = []
     for group in range(groups):
         for episode in range(size):
-            row = _row(random, f"g{group}", episode, len(rows), _reward(random, group, episode, broken))
+            row = _row(random, f"g{group}", episode, len(rows), _reward(random, group, episode))
+            if dense and group > 1 and random.random() < 0.5:
+                row = replace(row, token_rewards=[0.0, *(random.choice([0.0, 0.1, -0.2]) for _ in row.token_ids[1:])])
             generator = torch.Generator().manual_seed(seed * 1000 + len(rows))
             here = torch.randn(len(row.token_ids), SYMBOLS, generator=generator, dtype=torch.float64)
             mind = torch.rand(len(row.token_ids) + 1, generator=generator, dtype=torch.float64)
@@ -45,10 +47,10 @@ def random_play(seed: int, groups: int = 4, size: int = 4, *, broken: bool = Tru
     return Play(rows, logits, states)
 
 
-def _reward(random: Random, group: int, episode: int, broken: bool) -> float:
+def _reward(random: Random, group: int, episode: int) -> float:
     if group == 0:
         return 1.0
-    if broken and random.random() < 0.15 and episode > 1:
+    if episode > 1 and random.random() < 0.15:
         return nan
     return (0.0, 1.0)[episode] if episode < 2 else random.choice([0.0, 1.0])  # every other group has a signal
 

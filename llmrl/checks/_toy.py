@@ -100,7 +100,7 @@ def _play(
     assert logprobs is not None
     return [
         Sample(
-            group=f"prompt {int(prompts[i])}",
+            group=f"step {step}, prompt {int(prompts[i])}",
             episode=i % SIZE,
             reward=rewards[int(right[i])],
             turn_rewards=[rewards[int(right[i])]],
