@@ -22,14 +22,16 @@ Given = Mapping[str, Any]
 Answering = Callable[..., Mapping[str, Any]]
 """Of a case's `given`, and of a torch dtype where it computes with tensors: the numbers, by the names of `want`."""
 
-_GROUP = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp")
-_CRITIC = ("ppo", "vc_ppo", "vapo", "nlpo")
+_GROUP = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "grpo_k1", "rloo", "rloo_clip")
+_PLUS = ("reinforce_pp", "reinforce_pp_baseline")
+_CRITIC = ("ppo", "vc_ppo", "vapo", "ppo_channels", "nlpo")
+_OREAL = ("oreal", "oreal_paper", "oreal_no_rm")
 SUBJECTS: Mapping[str, Sequence[str]] = {
-    "ppo": (*_CRITIC, "reinforce_pp"),
-    "group": (*_GROUP, "oreal", "t1", *_CRITIC),
-    "mismatch": (*_GROUP, *_CRITIC, "t1"),
+    "ppo": (*_CRITIC, *_PLUS),
+    "group": (*_GROUP, *_PLUS, *_OREAL, "t1", *_CRITIC),
+    "mismatch": (*_GROUP, *_PLUS, *_CRITIC, "t1"),
     "critics": _CRITIC,
-    "oreal": ("oreal",),
+    "oreal": _OREAL,
     "t1": ("t1",),
     "nlpo": ("nlpo",),
     "rewards": (),

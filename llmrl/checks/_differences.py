@@ -55,7 +55,7 @@ class _Constants(TorchFunctionMode):
 
 def differences(form: Form) -> list[Check]:
     """A check for each model that learns, of every entry of its gradient."""
-    play = random_play(seed=5, groups=3, size=3, dense=form.dense)
+    play = random_play(seed=5, groups=3, size=3, dense=form.dense, kept=form.top_p is not None)
     rows = form.algorithm.credit(annotated(form.algorithm, play.rows))
     checks = []
     for update in form.algorithm.updates(LATE):

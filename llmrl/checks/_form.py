@@ -40,6 +40,7 @@ class Form:
     oracle: Oracle | None = None
     baseline: bool = False  # rewards that are equal within a group teach exactly nothing
     dense: bool = False  # the random steps have rewards of single tokens, too
+    top_p: float | None = None  # what the sampler keeps; rows then say among which tokens each was drawn
     only_credit: bool = True  # where all advantages are 0 and the policy is the reference, nothing is learned
     rewards: tuple[float, float] = (0.0, 1.0)  # what a wrong and a right answer earn in the toy
     rates: Mapping[str, float] = field(default_factory=dict)

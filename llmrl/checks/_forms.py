@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from llmrl import plugins
 from llmrl.checks._form import Form, Oracle
 from llmrl.checks._oracle_exploration import oreal, t1
 from llmrl.checks._oracle_group import grpo
-from llmrl.checks._oracle_ppo import ppo
+from llmrl.checks._oracle_ppo import nlpo, ppo
 from llmrl.checks._oracle_reinforce import reinforce_pp, rloo
 
 DR_GRPO: dict[str, Any] = {"loss_type": "dr_grpo", "max_completion_length": 4, "scale_rewards": "none"}
@@ -69,6 +70,7 @@ def forms() -> list[Form]:
         _critic("vc_ppo", 20.0, **VC_PPO),
         _critic("vapo", 10.0, only_credit=False, **VAPO),
         _critic("ppo_channels", 20.0, **CHANNELS),
+        replace(_critic("nlpo", 20.0, "nlpo", num_ppo_epochs=2, minibatches=1), oracle=nlpo, top_p=0.99),
         _oreal("oreal", 6.0),
         _oreal("oreal_paper", 6.0, variant="paper"),
         _oreal("oreal_no_rm", 6.0, token_weights="none"),
@@ -90,10 +92,10 @@ def _group(
     )
 
 
-def _critic(name: str, rate: float, only_credit: bool = True, **options: Any) -> Form:
+def _critic(name: str, rate: float, plugin: str = "ppo", only_credit: bool = True, **options: Any) -> Form:
     return Form(
         name=name,
-        algorithm=plugins.build("algorithm", {"name": "ppo", **options}, name),
+        algorithm=plugins.build("algorithm", {"name": plugin, **options}, name),
         oracle=ppo,
         dense=True,
         only_credit=only_credit,

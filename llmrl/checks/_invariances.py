@@ -49,7 +49,7 @@ def invariances(form: Form) -> list[Check]:
     """One check for each property, over several random steps."""
     worst: dict[str, float] = {}
     for seed in SEEDS:
-        play = random_play(seed, dense=form.dense)
+        play = random_play(seed, dense=form.dense, kept=form.top_p is not None)
         step = _Step(form.algorithm, play, annotated(form.algorithm, play.rows), _constants(said_of(play)))
         for name, gap in _gaps(form, step):
             worst[name] = max(worst.get(name, 0.0), gap)
@@ -88,7 +88,7 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
 
 def _value(form: Form) -> Iterator[Check]:
     """An algorithm is a value, and its credit a function."""
-    rows = annotated(form.algorithm, random_play(0, dense=form.dense).rows)
+    rows = annotated(form.algorithm, random_play(0, dense=form.dense, kept=form.top_p is not None).rows)
     before = pickle.dumps(rows)
     twice = [form.algorithm.credit(rows) for _ in range(2)]
     same = pickle.loads(pickle.dumps(form.algorithm)) == form.algorithm
@@ -120,24 +120,30 @@ def _shifted(step: _Step) -> dict[str, Learned]:
         by = [float(x) if on else 0.0 for x, on in zip(shift, row.action_mask, strict=True)]
         moved = {
             name: [a + b for a, b in zip(getattr(row, name), by, strict=True)]
-            for name in ("sampled_logprobs", "old_logprobs", "ref_logprobs")
+            for name in ("sampled_logprobs", "old_logprobs", "old_kept_logprobs", "ref_logprobs")
             if getattr(row, name) is not None
         }
         rows.append(replace(row, **moved))  # type: ignore[arg-type]
-        one = said[row.token_ids[0]]
-        said[row.token_ids[0]] = {**one, "logprobs": one["logprobs"] + torch.tensor(by, dtype=torch.float64)}
+        one, shift = dict(said[row.token_ids[0]]), torch.tensor(by, dtype=torch.float64)
+        one |= {name: one[name] + shift for name in ("logprobs", "kept_logprobs") if name in one}
+        said[row.token_ids[0]] = one
     return learned(step.algorithm, rows, said)
 
 
-def _now(step: _Step, row: Sample) -> list[float]:
-    numbers = step.said[row.token_ids[0]]["logprobs"].tolist()
+def _now(step: _Step, row: Sample, name: str = "logprobs") -> list[float]:
+    numbers = step.said[row.token_ids[0]][name].tolist()
     return [number if on else 0.0 for number, on in zip(numbers, row.action_mask, strict=True)]
 
 
 def _first(step: _Step) -> list[Sample]:
     """The rows as they are before the first optimiser step: engine and trainer agree, and nothing has moved."""
-    rows = [replace(row, sampled_logprobs=_now(step, row)) for row in step.rows]
-    return [row if row.old_logprobs is None else replace(row, old_logprobs=_now(step, row)) for row in rows]
+    rows = []
+    for row in step.rows:
+        drawn = "logprobs" if row.kept_ids is None else "kept_logprobs"
+        columns = {"sampled_logprobs": drawn, "old_logprobs": "logprobs", "old_kept_logprobs": "kept_logprobs"}
+        known = {name: _now(step, row, of) for name, of in columns.items() if getattr(row, name) is not None}
+        rows.append(replace(row, **known))  # type: ignore[arg-type]
+    return rows
 
 
 def _at_reference(step: _Step) -> list[Sample]:

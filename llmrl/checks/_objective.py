@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llmrl.batch import Batch, collate, split, units
-from llmrl.checks._rows import COLUMNS, Play
+from llmrl.checks._rows import COLUMNS, Play, over_kept
 from llmrl.ops.logprobs import token_logprobs
 from llmrl.protocols import Algorithm, Forward, Loss, Update
 from llmrl.types import Sample
@@ -48,7 +48,12 @@ def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
     """Those of one row."""
     tokens, states = torch.tensor([0, *play.rows[i].token_ids[1:]]), play.states[i]
     logprobs, entropy = token_logprobs(play.logits[i], lambda hidden: hidden, tokens, entropy_grad=True)
-    return {"logprobs": logprobs, "entropy": entropy, "values": states[:-1], "next_values": states[1:]}
+    said = {"logprobs": logprobs, "entropy": entropy, "values": states[:-1], "next_values": states[1:]}
+    if play.rows[i].kept_ids is not None:
+        inside = over_kept(play.logits[i], play.rows[i])
+        among, spread = token_logprobs(inside, lambda hidden: hidden, tokens, entropy_grad=True)
+        said |= {"kept_logprobs": among, "kept_entropy": spread}
+    return said
 
 
 def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
@@ -74,7 +79,8 @@ def losses(
     for members, batch in parts:
         new = _forward(members, said, batch, junk)
         if not update.entropy_grad and new.entropy is not None:  # as in training
-            new = replace(new, entropy=new.entropy.detach())
+            spread = None if new.kept_entropy is None else new.kept_entropy.detach()
+            new = replace(new, entropy=new.entropy.detach(), kept_entropy=spread)
         yield update.loss(new, batch), batch
 
 
@@ -146,8 +152,10 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
             grid = grid.masked_scatter(batch.sample_ids == i, said[row.token_ids[0]][name])
         return torch.where(batch.action_mask, grid, junk)
 
-    values = column("values")
+    values, kept = column("values"), rows[0].kept_ids is not None
     return Forward(
+        kept_logprobs=column("kept_logprobs") if kept else None,
+        kept_entropy=column("kept_entropy") if kept else None,
         logprobs=column("logprobs"),
         entropy=column("entropy"),
         values=values,
@@ -165,7 +173,7 @@ def _wider(batch: Batch, extra: int) -> Batch:
         column = getattr(batch, name)
         return torch.nn.functional.pad(column, (0, extra), value=fill)
 
-    names = [name for name in batch.__dataclass_fields__ if isinstance(getattr(batch, name), Tensor)]
+    names = [name for name in batch.__dataclass_fields__ if getattr(getattr(batch, name), "ndim", 0) == 2]
     return replace(batch, **{name: pad(name, -1 if name == "sample_ids" else 0) for name in names})  # type: ignore[arg-type]
 
 

@@ -16,7 +16,7 @@ def oracle(form: Form) -> list[Check]:
         return []
     gaps: dict[tuple[str, str], float] = {}
     for seed in SEEDS:
-        play = random_play(seed, dense=form.dense)
+        play = random_play(seed, dense=form.dense, kept=form.top_p is not None)
         rows = annotated(form.algorithm, play.rows)
         said = [{name: column.detach() for name, column in one.items()} for one in said_of(play)]
         found = learned(form.algorithm, rows, said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,22 @@ def ppo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapp
         spread = np.sqrt(((everything - everything.mean()) ** 2).mean() + 1e-8)
         gains = {i: [(gain - everything.mean()) / spread for gain in gains[i]] for i in judged}
     count = sum(len(acts[i]) for i in judged)
-    policy = _policy(algorithm, rows, said, acts, gains, count)
+    inside = _inside(rows, said) if rows[0].kept_ids is not None else (rows, said)
+    policy = _policy(algorithm, *inside, acts, gains, count)
     return {"policy": policy, "critic": _critic(algorithm, rows, said, acts, aims, count)}
+
+
+def nlpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+    """PPO whose surrogate is of the policy over the kept tokens, and whose divergence is of the whole one."""
+    found = ppo(algorithm, rows, said)
+    slopes = {f"kept_{name}": numbers for name, numbers in found["policy"].gradients.items()}
+    return {**found, "policy": Answer(found["policy"].objective, slopes)}
+
+
+def _inside(rows: Sequence[Sample], said: Sequence[Numbers]) -> tuple[list[Sample], list[Numbers]]:
+    """The rows and the numbers with those over the kept tokens in place of the whole distribution's."""
+    among = [replace(row, old_logprobs=row.old_kept_logprobs) for row in rows]
+    return among, [{"logprobs": one["kept_logprobs"], "entropy": one["kept_entropy"]} for one in said]
 
 
 def channels(algorithm: Any, row: Sample, acts: Sequence[int]) -> dict[str, list[float]]:

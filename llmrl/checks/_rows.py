@@ -12,7 +12,7 @@ from torch import Tensor
 from llmrl.types import Sample
 
 SYMBOLS = 5
-COLUMNS = ("old_logprobs", "ref_logprobs", "values", "next_values")
+COLUMNS = ("old_logprobs", "old_kept_logprobs", "ref_logprobs", "values", "next_values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,11 @@ class Play:
     states: list[Tensor]  # (T + 1,) float64, the critic's number of the state before token t, and after the last
 
 
-def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = False) -> Play:
+def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = False, kept: bool = False) -> Play:
     """Ragged rows of several turns with observations between them, after an update or two of the policy.
 
-    One group has equal rewards. Some answers were cut off, some rewards are NaN; if `dense`, some tokens earn, too.
+    One group has equal rewards. Some answers were cut off, some rewards are NaN; if `dense`, some tokens earn, too;
+    if `kept`, rows say among which tokens each was drawn.
     """
     random = Random(seed)
     rows: list[Sample] = []
@@ -41,7 +42,9 @@ def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = Fals
             generator = torch.Generator().manual_seed(seed * 1000 + len(rows))
             here = torch.randn(len(row.token_ids), SYMBOLS, generator=generator, dtype=torch.float64)
             mind = torch.rand(len(row.token_ids) + 1, generator=generator, dtype=torch.float64)
-            rows.append(_annotated(row, random, torch.log_softmax(here, -1), mind))
+            if kept:
+                row = replace(row, kept_ids=_kept(random, row), semantics="renormalised")
+            rows.append(_annotated(row, random, here, mind))
             logits.append(here)
             states.append(mind)
     return Play(rows, logits, states)
@@ -77,17 +80,36 @@ def _row(random: Random, group: str, episode: int, index: int, reward: float) ->
     )
 
 
-def _annotated(row: Sample, random: Random, logprobs: Tensor, mind: Tensor) -> Sample:
+def _kept(random: Random, row: Sample) -> list[list[int]]:
+    """Of each action its token and some others."""
+    sets = [[token, *random.sample(range(SYMBOLS), random.randint(0, 3))] for token in row.token_ids]
+    return [sorted(set(some)) if on else [] for some, on in zip(sets, row.action_mask, strict=True)]
+
+
+def over_kept(logits: Tensor, row: Sample) -> Tensor:
+    """(T, SYMBOLS) logits, -inf for what was not kept of an action's distribution."""
+    allowed = torch.ones_like(logits, dtype=torch.bool)
+    for t, some in enumerate(row.kept_ids or ()):
+        if len(some):
+            allowed[t] = torch.tensor([symbol in some for symbol in range(SYMBOLS)])
+    return logits.masked_fill(~allowed, float("-inf"))
+
+
+def _annotated(row: Sample, random: Random, logits: Tensor, mind: Tensor) -> Sample:
     """The columns of the models before the step: near what the networks say now, not equal to it."""
 
     def near(numbers: list[float], width: float) -> list[float]:
         return [number + random.gauss(0.0, width) for number in numbers]
 
-    chosen = [0.0 if i == 0 else float(logprobs[i, token]) for i, token in enumerate(row.token_ids)]
-    old = near(chosen, 0.3)
-    before = near(mind.tolist(), 0.3)
-    row = replace(row, sampled_logprobs=near(old, 0.4))
-    row = replace(row, old_logprobs=old, ref_logprobs=near(chosen, 0.4), values=before[:-1], next_values=before[1:])
+    def chosen(numbers: Tensor) -> list[float]:
+        logprobs = torch.log_softmax(numbers, -1)
+        return [0.0 if i == 0 else float(logprobs[i, token]) for i, token in enumerate(row.token_ids)]
+
+    whole = chosen(logits)
+    old, before = near(whole, 0.3), near(mind.tolist(), 0.3)
+    among = near(chosen(over_kept(logits, row)), 0.3) if row.kept_ids is not None else None
+    row = replace(row, sampled_logprobs=near(among or old, 0.4), old_logprobs=old, old_kept_logprobs=among)
+    row = replace(row, ref_logprobs=near(whole, 0.4), values=before[:-1], next_values=before[1:])
     return fill(row, 0.0)
 
 

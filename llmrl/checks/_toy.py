@@ -8,13 +8,14 @@ rule plain gradient descent: nothing stands between the algorithm and the result
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from llmrl.batch import Batch, collate, minibatches
 from llmrl.checks._form import Check, Form
+from llmrl.ops.nucleus import nucleus
 from llmrl.protocols import Adaptive, Algorithm, Forward, Loss, Measured, Update
 from llmrl.types import Sample
 
@@ -30,20 +31,29 @@ class Tables:
     policy: Tensor  # (PROMPTS, LENGTH, SYMBOLS) logits of each token
     critic: Tensor  # (PROMPTS, LENGTH + 1, SYMBOLS + 1) number of a state: tokens so far, and the last of them
 
-    def forward(self, model: str, token_ids: Tensor, entropy_grad: bool = True) -> Forward:
-        """What a model says of (B, LENGTH + 1) tokens."""
+    def forward(self, model: str, token_ids: Tensor, entropy_grad: bool = True, among: Tensor | None = None) -> Forward:
+        """What a model says of (B, LENGTH + 1) tokens; `among` (B, LENGTH, SYMBOLS) bool are those that were kept."""
         prompt, answer = token_ids[:, 0] - SYMBOLS, token_ids[:, 1:]
         blank = torch.zeros(len(token_ids), 1, dtype=torch.float64)
         if model == "policy":
-            logprobs = torch.log_softmax(self.policy, -1)[prompt]
-            entropy = -(logprobs.exp() * logprobs).sum(-1)
-            chosen = logprobs.gather(-1, answer[..., None])[..., 0]
-            entropy = entropy if entropy_grad else entropy.detach()
-            return Forward(logprobs=torch.cat([blank, chosen], 1), entropy=torch.cat([blank, entropy], 1))
+            logits = self.policy[prompt]
+            chosen, spread = _said(logits, answer, entropy_grad)
+            new = Forward(logprobs=torch.cat([blank, chosen], 1), entropy=torch.cat([blank, spread], 1))
+            if among is None:
+                return new
+            chosen, spread = _said(logits.masked_fill(~among, -1e9), answer, entropy_grad)
+            return replace(new, kept_logprobs=torch.cat([blank, chosen], 1), kept_entropy=torch.cat([blank, spread], 1))
         last = torch.cat([torch.full_like(token_ids[:, :1], SYMBOLS), answer], 1)
         numbers = self.critic[prompt[:, None], torch.arange(LENGTH + 1), last]  # (B, LENGTH + 1), state by state
         values, after = torch.cat([blank, numbers[:, :-1]], 1), torch.cat([blank, numbers[:, 1:]], 1)
         return Forward(values=values, next_values=after, regress=lambda targets: 0.5 * (values - targets).square())
+
+
+def _said(logits: Tensor, answer: Tensor, entropy_grad: bool) -> tuple[Tensor, Tensor]:
+    """(B, LENGTH) log-probabilities and entropies."""
+    logprobs = torch.log_softmax(logits, -1)
+    entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return logprobs.gather(-1, answer[..., None])[..., 0], entropy if entropy_grad else entropy.detach()
 
 
 def learn(form: Form, seed: int, updates: int = UPDATES) -> list[float]:
@@ -57,7 +67,7 @@ def learn(form: Form, seed: int, updates: int = UPDATES) -> list[float]:
     learners = {name: _learner(form, name, getattr(tables, name)) for name in ("policy", "critic")}
     algorithm, success = form.algorithm, []
     for step in range(updates):
-        rows = _play(tables, secret, form.rewards, step, generator)
+        rows = _play(tables, secret, form, step, generator)
         success.append(sum(bool(row.correct) for row in rows) / len(rows))
         credited = algorithm.credit(_annotated(rows, algorithm, tables, reference))
         metrics = dict(algorithm.metrics(credited)) if isinstance(algorithm, Measured) else {}
@@ -86,28 +96,31 @@ def _learner(form: Form, model: str, table: Tensor) -> torch.optim.Optimizer:
     return torch.optim.Adam([table], lr=0.1)
 
 
-def _play(
-    tables: Tables, secret: Tensor, rewards: tuple[float, float], step: int, generator: torch.Generator
-) -> list[Sample]:
+def _play(tables: Tables, secret: Tensor, form: Form, step: int, generator: torch.Generator) -> list[Sample]:
     """SIZE answers to each prompt, sampled from the policy."""
     with torch.no_grad():
-        odds = torch.softmax(tables.policy, -1).repeat_interleave(SIZE, 0).view(-1, SYMBOLS)
-        answers = torch.multinomial(odds, 1, generator=generator).view(-1, LENGTH)
+        kept = nucleus(tables.policy.view(-1, SYMBOLS), form.top_p or 1.0).view_as(tables.policy)
+        odds = torch.softmax(tables.policy.masked_fill(~kept, -1e9), -1).repeat_interleave(SIZE, 0)
+        answers = torch.multinomial(odds.view(-1, SYMBOLS), 1, generator=generator).view(-1, LENGTH)
         prompts = torch.arange(PROMPTS).repeat_interleave(SIZE)
         right = (answers == secret[prompts]).sum(-1) >= LENGTH - 1
         token_ids = torch.cat([prompts[:, None] + SYMBOLS, answers], 1)
-        logprobs = tables.forward("policy", token_ids).logprobs
+        new = tables.forward("policy", token_ids, among=kept[prompts])
+        logprobs = new.logprobs if form.top_p is None else new.kept_logprobs
     assert logprobs is not None
+    sets = [[[], *(row.nonzero()[:, 0].tolist() for row in rows)] for rows in kept]
     return [
         Sample(
             group=f"step {step}, prompt {int(prompts[i])}",
             episode=i % SIZE,
-            reward=rewards[int(right[i])],
-            turn_rewards=[rewards[int(right[i])]],
+            reward=form.rewards[int(right[i])],
+            turn_rewards=[form.rewards[int(right[i])]],
             token_ids=token_ids[i].tolist(),
             turn_ids=[-1] + [0] * LENGTH,
             action_mask=[False] + [True] * LENGTH,
             sampled_logprobs=logprobs[i].tolist(),
+            semantics="scaled" if form.top_p is None else "renormalised",
+            kept_ids=None if form.top_p is None else sets[int(prompts[i])],
             version=step,
             correct=bool(right[i]),
         )
@@ -119,9 +132,10 @@ def _annotated(rows: Sequence[Sample], algorithm: Algorithm, tables: Tables, ref
     """The rows with the columns that the algorithm needs."""
     token_ids = torch.tensor([row.token_ids for row in rows])
     with torch.no_grad():
-        mind = tables.forward("critic", token_ids)
+        now, mind = tables.forward("policy", token_ids, among=_among(rows)), tables.forward("critic", token_ids)
         known = {
-            "old_logprobs": tables.forward("policy", token_ids).logprobs,
+            "old_logprobs": now.logprobs,
+            "old_kept_logprobs": now.kept_logprobs,
             "ref_logprobs": reference.forward("policy", token_ids).logprobs,
             "values": mind.values,
             "next_values": mind.next_values,
@@ -131,6 +145,14 @@ def _annotated(rows: Sequence[Sample], algorithm: Algorithm, tables: Tables, ref
         row.assign(**{name: column[i].tolist() for name, column in columns.items() if column is not None})
         for i, row in enumerate(rows)
     ]
+
+
+def _among(rows: Sequence[Sample]) -> Tensor | None:
+    """(B, LENGTH, SYMBOLS) which tokens were kept; None where the rows do not say."""
+    if rows[0].kept_ids is None:
+        return None
+    sets = [[[symbol in some for symbol in range(SYMBOLS)] for some in list(row.kept_ids or ())[1:]] for row in rows]
+    return torch.tensor(sets)
 
 
 def _fit(
@@ -143,7 +165,7 @@ def _fit(
     parts = minibatches(rows, epochs=update.epochs, parts=update.minibatches, keep_groups=update.keep_groups, seed=step)
     for part in parts:
         batch = collate(part, pack=False, dtype=torch.float64)
-        loss = update.loss(tables.forward(update.model, batch.token_ids, update.entropy_grad), batch)
+        loss = update.loss(tables.forward(update.model, batch.token_ids, update.entropy_grad, _among(part)), batch)
         weights = batch.weights if update.model == "policy" else batch.value_weights
         learner.zero_grad()
         ((loss.terms * weights).sum() * len(rows) / len(part)).backward()  # type: ignore[no-untyped-call]
