@@ -110,7 +110,8 @@ class TrainOptions:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     max_grad_norm: float = 1.0
-    tokens_per_device: int = 16384  # of a micro-batch, padding included; changes memory and speed, never the gradient
+    # of a micro-batch, padding included; changes memory and speed, never the gradient. None: 1024 on a CPU, else 16384
+    tokens_per_device: int | None = None
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time
     packing: bool | None = None  # None: where the attention kernel knows of packed rows
@@ -124,12 +125,14 @@ class TrainOptions:
     report_to: str = "tensorboard"  # tensorboard, wandb, mlflow, trackio, none
 
     def __post_init__(self) -> None:
-        least = {"max_steps": 1, "tokens_per_device": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
+        least = {"max_steps": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
         least |= {"max_nonfinite_updates": 1, "warmup_steps": 0, "save_steps": 0, "learning_rate": 0}
         least |= {"warmup_rollouts": 0}
         for name, bound in least.items():
             if not bound <= getattr(self, name) < inf:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
+        if self.tokens_per_device is not None and self.tokens_per_device < 1:
+            raise ValueError(f"tokens_per_device {self.tokens_per_device}: expected at least 1")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm {self.max_grad_norm}: expected above 0; .inf clips nothing")
 

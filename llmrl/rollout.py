@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from llmrl.chat import Chat
 from llmrl.dense import placed
@@ -15,6 +17,43 @@ from llmrl.grading import Lifted
 from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.types import Message, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
+
+
+class Stopwatch:
+    """Tells playing from waiting for scores, which mostly overlap.
+
+    `generate` is the seconds in which some episode was being played, `score` those in which none was and a score was
+    awaited: what scoring costs a step.
+    """
+
+    def __init__(self) -> None:
+        self._open = {"generate": 0, "score": 0}
+        self._seconds = {"generate": 0.0, "score": 0.0}
+        self._since = 0.0
+
+    @contextmanager
+    def during(self, phase: Literal["generate", "score"]) -> Iterator[None]:
+        """One episode is played, or one group scored."""
+        self._settle()
+        self._open[phase] += 1
+        try:
+            yield
+        finally:
+            self._settle()
+            self._open[phase] -= 1
+
+    def read(self) -> dict[str, float]:
+        """The seconds since the last call."""
+        self._settle()
+        taken, self._seconds = self._seconds, {"generate": 0.0, "score": 0.0}
+        return taken
+
+    def _settle(self) -> None:
+        now = time.perf_counter()
+        phase = "generate" if self._open["generate"] else "score"
+        if self._open[phase]:
+            self._seconds[phase] += now - self._since
+        self._since = now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +66,7 @@ class Player:
     reward: Lifted
     options: RolloutOptions
     seed: int
+    stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False)
 
     async def play(self, problem: Problem, group: str, episode: int, prefix_ids: Sequence[int] = ()) -> Trajectory:
         """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
@@ -37,7 +77,8 @@ class Player:
         turns: list[Turn] = []
         status: Status
         try:
-            status, reason = await self._talk(problem, group, episode, turns, list(prefix_ids)), ""
+            with self.stopwatch.during("generate"):
+                status, reason = await self._talk(problem, group, episode, turns, list(prefix_ids)), ""
         except LlmrlError:
             raise
         except Exception as error:  # a bad episode is data
@@ -83,7 +124,8 @@ class Player:
             *(self.play(problem, group, episode, prefix_ids) for episode in range(self.options.num_generations))
         )
         whole = [trajectory for trajectory in played if trajectory.status != "error"]
-        given = await self.reward.score(whole) if whole else []
+        with self.stopwatch.during("score"):
+            given = await self.reward.score(whole) if whole else []
         if len(given) != len(whole):
             raise RewardError(
                 f"problem {problem.id}: the reward gave {len(given)} scores for {len(whole)} episodes; expected one "

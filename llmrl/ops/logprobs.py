@@ -94,7 +94,7 @@ def token_logprobs(
         head: (n, H) to (n, V) logits. A module is called, never unpacked, so that ZeRO-3 gathers its weights.
         targets: (N,) int64.
         temperature: divides the logits; above 0.
-        chunk_mb: MiB of float32 logits in one piece. Each piece is computed again in the backward pass.
+        chunk_mb: MiB of float32 logits in one piece. Of several pieces each is computed again in the backward pass.
         entropy_grad: whether the entropy carries a gradient.
         chunks: how many pieces; None chooses. Under ZeRO-3 a call of the head is a collective: all ranks need one
             number, the largest of their `pieces`.
@@ -141,10 +141,10 @@ def kept_logprobs(
 
 
 def _in_pieces(score: Callable[..., tuple[Tensor, ...]], parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """What `score` gives of all parts, each computed again in the backward pass."""
-    found = [
-        checkpoint(score, *part, use_reentrant=False) if torch.is_grad_enabled() else score(*part) for part in parts
-    ]
+    """What `score` gives of all parts; where there are several, each is computed again in the backward pass."""
+    parts = list(parts)
+    again = len(parts) > 1 and torch.is_grad_enabled()
+    found = [checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in parts]
     return tuple(torch.cat(column) for column in zip(*found, strict=True))
 
 

@@ -21,6 +21,9 @@ from llmrl.train.parallel import gather, zero_stage
 from llmrl.types import Sample
 
 _LEARNED = "tokens that learned"
+# On a CPU what is between two matrix products then stays in its caches, and rows of unlike lengths meet less padding:
+# benchmarks/cpu.py micro-batch
+_TOKENS_ON_CPU, _TOKENS = 1024, 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Model:
         self.options = options
         self.accelerator = accelerator
         self.pack = network.packs(net.model) if options.packing is None else options.packing
+        self._budget = options.tokens_per_device or (_TOKENS_ON_CPU if accelerator.device.type == "cpu" else _TOKENS)
         self.vocabulary = int(network.plain_model(net.model).config.vocab_size)
         self._dtype = str(next(net.parameters()).dtype).removeprefix("torch.")
 
@@ -121,7 +125,7 @@ class Model:
         """This rank's share: the indices of the rows, the batch, and in how many pieces its logits are computed."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         lengths = [len(row.token_ids) for row in rows]
-        dealt = deal(lengths, together, ranks, self.options.tokens_per_device, self.pack)
+        dealt = deal(lengths, together, ranks, self._budget, self.pack)
         for i, indices in enumerate(dealt[rank]):
             actions = max(sum(rows[j].actions for j in hand[i]) for hand in dealt)
             chunks = pieces(actions, self.vocabulary, self.options.logits_chunk_mb)

@@ -104,7 +104,7 @@ class Run:
         self._place.max_steps = recipe.train.max_steps
         self.reward = lift(reward, pool)
         self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
-        player = Player(
+        self._player = Player(
             engine=self.engine,
             chat=self.chat,
             env=plugins.build("env", recipe.env, "env"),
@@ -113,7 +113,7 @@ class Run:
             seed=recipe.train.seed,
         )
         self.source = plugins.build("source", recipe.source, "source").start(
-            player,
+            self._player,
             problems,
             options,
             seed=recipe.train.seed,
@@ -223,6 +223,7 @@ class Run:
         if self.evaluation.due(done):
             with self.clock("eval"):
                 metrics |= self._evaluate(done)
+        self._seconds |= self._player.stopwatch.read()
         metrics |= {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
         self._seconds.clear()
         self.logs.rollouts(step, self.source.played, samples)

@@ -80,6 +80,7 @@ def test_overrides_make_what_is_nested(mine: Path) -> None:
         ("train.max_steps=0", r"mine.yaml: train: max_steps 0: expected at least 1"),
         ("train.learning_rate=.nan", r"mine.yaml: train: learning_rate nan: expected at least 0"),
         ("train.save_total_limit=0", r"mine.yaml: train: save_total_limit 0: expected at least 1"),
+        ("train.tokens_per_device=0", r"mine.yaml: train: tokens_per_device 0: expected at least 1"),
         ("train.max_grad_norm=0", r"mine.yaml: train: max_grad_norm 0.0: expected above 0"),
         ("train.lr_scheduler_type=cosin", r"train.lr_scheduler_type: .*'cosine'; found 'cosin'"),
         ("rollout.temperature=0", r"mine.yaml: rollout: temperature 0.0: training needs a policy that samples"),

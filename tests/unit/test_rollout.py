@@ -12,7 +12,7 @@ from llmrl.engines.scripted import Reply, Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError, RewardError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout import Player, check_errors, rows
+from llmrl.rollout import Player, Stopwatch, check_errors, rows
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Message, Observation, Problem, Score, Status, Trajectory, Turn, Verdict
 
@@ -186,6 +186,47 @@ def test_limits_end_an_episode() -> None:
     assert status(Asks(["a", "b"]), ["x"], **room, max_reply_length=4) == ("done", 3)
     assert status(Asks(["a", "b"]), ["x"], **room, max_reply_length=3) == ("max_tokens", 2)
     assert status(Asks(["a" * 30, "b"]), ["x"], **room, max_reply_length=4) == ("max_tokens", 1)
+
+
+def test_the_stopwatch_counts_scores_only_while_nobody_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("llmrl.rollout.time.perf_counter", lambda: now)
+    watch = Stopwatch()
+    with watch.during("generate"):
+        now = 3.0
+        with watch.during("generate"), watch.during("score"):
+            now = 4.0
+    now = 10.0  # nothing goes on
+    with watch.during("score"):
+        now = 12.0
+        assert watch.read() == {"generate": 4.0, "score": 2.0}
+        now = 12.5
+        with watch.during("generate"):
+            now = 15.0
+    assert watch.read() == {"generate": 2.5, "score": 0.5}
+    assert watch.read() == {"generate": 0.0, "score": 0.0}
+
+
+def test_a_group_is_timed_as_played_and_then_as_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("llmrl.rollout.time.perf_counter", lambda: now)
+
+    def later(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Slow(SingleTurn):
+        def make(self, problem: Problem) -> Any:
+            later(1.0)
+            return super().make(problem)
+
+    def judged(_: Trajectory) -> Score:
+        later(5.0)
+        return Score(1.0)
+
+    run = player(Slow(), judge=Judge(judged), num_generations=2)
+    wait(run.group(PROBLEM, "g"))
+    assert run.stopwatch.read() == {"generate": 2.0, "score": 10.0}
 
 
 # What breaks

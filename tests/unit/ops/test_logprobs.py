@@ -112,6 +112,20 @@ def test_the_backward_pass_finds_no_logits_kept_for_it() -> None:
     logprobs.sum().backward()
 
 
+def test_logits_that_fit_in_one_piece_are_computed_once() -> None:
+    calls = []
+
+    def head(states: Tensor) -> Tensor:
+        calls.append(len(states))
+        return states
+
+    hidden = torch.randn(6, 4, requires_grad=True)
+    for chunks, wanted in ((1, [6]), (2, [3, 3, 3, 3])):
+        calls.clear()
+        token_logprobs(hidden, head, torch.zeros(6, dtype=torch.int64), chunks=chunks)[0].sum().backward()  # type: ignore[no-untyped-call]
+        assert calls == wanted
+
+
 def test_bfloat16_logits_are_widened_before_the_softmax() -> None:
     head = nn.Linear(3, 4, bias=False, dtype=torch.bfloat16)
     hidden = torch.randn(2, 3, dtype=torch.bfloat16)

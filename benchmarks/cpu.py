@@ -1,0 +1,171 @@
+"""What two settings cost on a CPU: how threads wait for each other, and how large a micro-batch is.
+
+    python benchmarks/cpu.py waiting            # seconds to sample 64 completions, by how threads wait
+    python benchmarks/cpu.py waiting --busy 1   # the same beside a process that never rests
+    python benchmarks/cpu.py micro-batch        # seconds of an optimiser step, by train.tokens_per_device
+
+The model is that of grpo_vs_trl.py: 25M parameters, random weights, a vocabulary of bytes. Settings take turns, so that
+what else the machine does meets all of them; medians over the rounds, the first of a process left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+PROMPTS, GENERATIONS, PROMPT, COMPLETION = 8, 8, 58, 128
+WAITING = {
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "spin 1000": {"GOMP_SPINCOUNT": "1000"},
+    "spin 10000": {"GOMP_SPINCOUNT": "10000"},
+    "spin 100000": {"GOMP_SPINCOUNT": "100000"},
+    "nothing set": {},
+    "active": {"OMP_WAIT_POLICY": "ACTIVE"},
+}
+BUDGETS = (512, 1024, 2048, 4096, 16384)
+LIMIT_S = 900.0  # of one process
+
+
+def prompts() -> list[list[int]]:
+    """Token ids of nothing in particular."""
+    random = Random(0)
+    return [[random.randrange(10, 250) for _ in range(PROMPT)] for _ in range(PROMPTS)]
+
+
+def spent(work: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds on the wall, and of the processor."""
+    began, worked = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - began, time.process_time() - worked
+
+
+def sample(model: str, rounds: int) -> list[tuple[float, float]]:
+    """Seconds to sample a step's completions, as the loop samples them."""
+    from llmrl.aio import wait
+    from llmrl.engines.vllm import Vllm
+    from llmrl.types import Sampling
+
+    engine = Vllm().start(model, dtype="float32", seed=0, max_model_len=PROMPT + COMPLETION, stop_token_ids=[])
+
+    async def step() -> None:
+        asked = [
+            engine.generate(prompt, Sampling(max_tokens=COMPLETION, seed=seed))
+            for prompt in prompts()
+            for seed in range(GENERATIONS)
+        ]
+        await asyncio.gather(*asked)
+
+    try:
+        return [spent(lambda: wait(step())) for _ in range(rounds + 1)][1:]
+    finally:
+        engine.close()
+
+
+def waiting(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """A fresh process for each setting and round: threads read the setting once, when they start."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in WAITING}
+    clean = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    command = [sys.executable, __file__, "sample", "--model", options.model, "--rounds", "2"]
+    root = Path(__file__).resolve().parents[1]
+    for _ in range(options.rounds):
+        for name, setting in WAITING.items():
+            env = clean | setting | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+            if done.returncode:
+                raise SystemExit(f"{name} failed ({done.returncode}):\n{done.stderr[-3000:]}")
+            taken[name] += json.loads(done.stdout.splitlines()[-1])
+    return taken
+
+
+def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Optimiser steps of GRPO on one step's rows, which end at random as completions of random weights do."""
+    from llmrl.algorithms.grpo import GRPO
+    from llmrl.recipe import parse
+    from llmrl.train.models import Models
+    from llmrl.train.parallel import accelerator
+    from llmrl.types import Sample
+
+    def model(budget: int) -> Models:
+        train = {"tokens_per_device": budget, "report_to": "none"}
+        tree = {"model": {"policy": options.model}, "data": {"name": "gsm8k"}, "reward": {"name": "numeric"}}
+        recipe = parse(tree | {"algorithm": {"name": "grpo"}, "train": train})
+        return Models(recipe, accelerator(recipe.train), frozenset())
+
+    def row(prompt: list[int], group: int, episode: int) -> Sample:
+        random = Random(f"{group}/{episode}")
+        length = next((i for i in range(1, COMPLETION) if random.random() < 1 / 260), COMPLETION)
+        tokens = [*prompt, *(random.randrange(10, 250) for _ in range(length))]
+        chosen = [i >= PROMPT for i in range(len(tokens))]
+        return Sample(
+            group=str(group),
+            episode=episode,
+            reward=float(episode % 3),
+            turn_rewards=[0.0],
+            token_ids=tokens,
+            turn_ids=[0 if on else -1 for on in chosen],
+            action_mask=chosen,
+            sampled_logprobs=[-5.5 * on for on in chosen],
+        ).assign(old_logprobs=-5.5)
+
+    rows = GRPO().credit([row(prompt, i, j) for i, prompt in enumerate(prompts()) for j in range(GENERATIONS)])
+    (update,) = GRPO().updates(0)
+    models = {str(budget): model(budget) for budget in BUDGETS}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    for turn in range(options.rounds + 1):
+        for name, one in models.items():
+            steps = spent(lambda one=one: list(one.fit(rows, update, seed=0, rate=1e-6)))  # type: ignore[misc]
+            taken[name] += [steps] if turn else []
+    return taken
+
+
+def show(taken: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """A line each."""
+    for name, times in taken.items():
+        wall, work = (median(one[i] for one in times) for i in (0, 1))
+        print(f"{name:>12}: {wall:6.2f} s, {work:6.2f} s of the processor ({len(times)} times)")
+    print(f"command: python {' '.join(sys.argv)}; {len(os.sched_getaffinity(0))} cores")
+
+
+def _rest_never() -> None:
+    while True:
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("waiting", "micro-batch", "sample"), help="sample: one process of `waiting`")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--busy", type=int, default=0, help="processes that never rest, beside")
+    parser.add_argument("--model", help="made where it is not given")
+    options = parser.parse_args()
+    if options.what == "sample":
+        print(json.dumps(sample(options.model, options.rounds)))
+        return
+    from llmrl import tiny
+
+    busy = [multiprocessing.Process(target=_rest_never, daemon=True) for _ in range(options.busy)]
+    with tempfile.TemporaryDirectory() as folder:
+        options.model = options.model or str(tiny.make(folder, hidden=512, layers=8, max_positions=512))
+        try:
+            for process in busy:
+                process.start()
+            show(waiting(options) if options.what == "waiting" else micro_batch(options))
+        finally:
+            for process in busy:
+                process.kill()
+
+
+if __name__ == "__main__":
+    main()
