@@ -32,6 +32,10 @@ critic: {head: {name: hl_gauss}, learning_rate: 1e-3}""",
     "oreal": """
 algorithm: {name: oreal, critic_only_steps: 2, beta: 0.01}
 critic: {zero_init: false, learning_rate: 1e-3}""",
+    "async": """
+algorithm: {name: grpo, minibatches: 2}
+source: {name: asynchronous, max_staleness: 1}
+engine: {name: hf}""",
 }
 MOVING = ", sync_ref_model: true, ref_model_mixup_alpha: 0.1, ref_model_sync_steps: 1"
 CASES = [
@@ -41,6 +45,8 @@ CASES = [
     pytest.param("ppo", "zero3", marks=pytest.mark.slow, id="PPO, two processes, ZeRO 3"),
     pytest.param("oreal", "zero2", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 2"),
     pytest.param("oreal", "zero3", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 3"),
+    pytest.param("async", "zero2", marks=pytest.mark.slow, id="asynchronous, two processes, ZeRO 2"),
+    pytest.param("async", "zero3", marks=pytest.mark.slow, id="asynchronous, two processes, ZeRO 3"),
 ]
 
 
