@@ -71,7 +71,7 @@ def forms() -> list[Form]:
         _critic("vapo", 10.0, only_credit=False, **VAPO),
         _critic("ppo_channels", 20.0, **CHANNELS),
         replace(_critic("nlpo", 20.0, "nlpo", num_ppo_epochs=2, minibatches=1), oracle=nlpo, top_p=0.99),
-        _oreal("oreal", 6.0),
+        _oreal("oreal", 8.0),
         _oreal("oreal_paper", 6.0, variant="paper"),
         _oreal("oreal_no_rm", 6.0, token_weights="none"),
     ]

@@ -88,8 +88,12 @@ def show(checks: Sequence[Check], seconds: float, console: Console | None = None
     from rich.text import Text
 
     console = console or Console()
-    table = Table("algorithm", *PARTS, title="llmrl verify")
-    for name in dict.fromkeys(check.form for check in checks):
+    names = list(dict.fromkeys(check.form for check in checks))
+    table = Table(title="llmrl verify")
+    table.add_column("algorithm", no_wrap=True, min_width=max(map(len, names), default=0))
+    for part in PARTS:
+        table.add_column(part)
+    for name in names:
         cells = [_cell([c for c in checks if c.form == name and c.part == part]) for part in PARTS]
         table.add_row(name, *(Text(text, style="bold red" if "of" in text else "green") for text in cells))
     console.print(table)
