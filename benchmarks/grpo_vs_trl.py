@@ -5,8 +5,9 @@
 Each side runs in a process of its own, one after the other, in turns; the first step of a process warms up and is left
 out. TRL generates with Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU).
 Both train float32 weights; `--precision bf16` puts both under bfloat16 autocast, as TRL does by default; vLLM samples
-in float32 on a CPU. In the split, `rollout` is generating and scoring, which overlap: a group is scored while others
-are still sampled. `score_p95` is the time within which nearly every group is scored.
+in float32 on a CPU. In the split, `rollout` is generating and scoring, which overlap: `score` is the part in which
+nothing was sampled any more and a score was awaited, `generate` the rest. `score_p95` is the time within which nearly
+every completion is scored.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ GENERATIONS = 8  # per prompt
 MAX_COMPLETION = 128  # tokens
 LEARNING_RATE = 1e-5
 LIMIT_S = 1800.0  # of one process
-PHASES = ("rollout", "score_p95", "logprobs", "train", "sync")
+PHASES = ("rollout", "generate", "score", "score_p95", "logprobs", "train", "sync")
 
 
 def digits(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:

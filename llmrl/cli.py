@@ -21,8 +21,8 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Run the command line; exit code 1 where something is refused, 130 after ctrl-C."""
-    # Before torch is loaded: threads that spin while they wait make a CPU that others use too several times slower
-    # (measured with one busy core of two: 64 completions took 16 to 61 s spinning, 6 s sleeping).
+    # Before torch is loaded: threads that spin while they wait take cores that somebody else, such as a grader, could
+    # use (benchmarks/cpu.py waiting --busy 1).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
