@@ -31,3 +31,7 @@ class RewardError(LlmrlError, RuntimeError):
 
 class TrainingError(LlmrlError, ArithmeticError):
     """Training cannot go on: losses or gradients that are not finite."""
+
+
+class SandboxError(LlmrlError, RuntimeError):
+    """Untrusted code cannot be run as safely as was asked for; nothing was run."""

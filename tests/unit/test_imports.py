@@ -31,6 +31,7 @@ LAYERS = {
     "llmrl.worker": 2,
     "llmrl.functions": 2,
     "llmrl.sandbox": 2,
+    "llmrl.confine": 2,
     "llmrl.algorithms": 3,
     "llmrl.engines": 3,
     "llmrl.envs": 3,

@@ -1,0 +1,116 @@
+"""What the sandbox stops, how right the reward `code` is, and how fast: `python benchmarks/sandbox.py --data DIR`.
+
+Runs the hostile programs at each level that works here, as root or as whoever runs it; then grades the reference
+solutions of HumanEval and MBPP and CodeGen's labelled samples, and lists each miss; then counts runs per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from llmrl.checks.hostile import ATTACKS, HARM, HONEST, PROBLEM
+from llmrl.confine import Level
+from llmrl.rewards.code import Code
+from llmrl.sandbox import Limits, Sandbox, available
+from llmrl.types import Problem, Score
+
+WORKERS = 2
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `.jsonl` file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def hostile(level: Level, timeout_s: float) -> dict[str, str]:
+    """What came of each attack."""
+    reward = Code(min_level=level, level=level, timeout_s=timeout_s, memory_mb=256)
+    assert reward(PROBLEM, f"```python\n{HONEST}```").value == 1.0, "an honest solution must be paid"
+    told = {}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for name, source in ATTACKS.items():
+            score = reward(PROBLEM, f"```python\n{source.replace('PORT', str(server.getsockname()[1]))}```")
+            paid = "PAID" if score.value != 0.0 else ""
+            harm = "HARM" if any(word in score.reason for word in HARM) else ""
+            told[name] = " ".join(filter(None, [str(score.verdict), paid, harm, score.reason[:100]]))
+            print(f"{level} | {name} | {told[name]}", flush=True)
+    return told
+
+
+def agreement(name: str, rows: list[tuple[str, dict[str, Any], str, bool]], timeout_s: float) -> dict[str, Any]:
+    """Verdicts against labels, with the misses."""
+    reward = Code(timeout_s=timeout_s)
+
+    def one(row: tuple[str, dict[str, Any], str, bool]) -> Score:
+        try:
+            return reward(Problem(id=row[0], messages=(), info=row[1]), row[2])
+        except ValueError as error:
+            return Score(None, "error", reason=str(error))
+
+    start = time.monotonic()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        scores = list(pool.map(one, rows))
+    seconds = time.monotonic() - start
+    misses = [(row[0], row[3], s.reason) for row, s in zip(rows, scores, strict=True) if (s.value == 1.0) != row[3]]
+    print(f"{name}: {len(rows) - len(misses)} of {len(rows)} agree, {len(rows) / seconds:.1f} graded per second")
+    for miss in misses:
+        print("   ", *miss, flush=True)
+    return {"rows": len(rows), "misses": misses, "per_second": len(rows) / seconds}
+
+
+def labelled(data: Path) -> dict[str, list[tuple[str, dict[str, Any], str, bool]]]:
+    """By name: id, columns, answer, label."""
+    humaneval = {row["task_id"]: row for row in load(data / "humaneval/HumanEval.jsonl")}
+    samples = load(data / "humaneval/codegen16b_samples_dev.jsonl")
+    mbpp = load(data / "mbpp/mbpp.jsonl")
+    return {
+        "HumanEval, reference": [(k, row, row["canonical_solution"], True) for k, row in humaneval.items()],
+        "MBPP, reference": [(f"mbpp/{r['task_id']}", r, f"```python\n{r['code']}\n```", True) for r in mbpp],
+        "CodeGen-16B samples": [(r["id"], humaneval[r["task_id"]], r["completion"], r["passed"]) for r in samples],
+    }
+
+
+def speed(level: Level, runs: int) -> float:
+    """Runs per second of a trivial program."""
+    sandbox = Sandbox(level=level, min_level=level, limits=Limits(wall_s=60.0))
+    start = time.monotonic()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        outcomes = list(pool.map(lambda _: sandbox.run(["python", "-c", "print(1 + 1)"]), range(runs)))
+    rate = runs / (time.monotonic() - start)
+    assert all(outcome.stdout == b"2\n" for outcome in outcomes)
+    print(f"{level}: {rate:.1f} runs per second with {WORKERS} at once", flush=True)
+    return rate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="the folder of the data sets")
+    parser.add_argument("--attacks", action="store_true", help="run the hostile programs")
+    parser.add_argument("--runs", type=int, default=0, help="how many trivial programs to time")
+    parser.add_argument("--timeout", type=float, default=20.0, help="seconds for an answer")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    arguments = parser.parse_args()
+    os.environ["LLMRL_CANARY_TOKEN"] = "a secret"  # that nothing in the sandbox may see
+    levels = [level for level, why in available().items() if not why]
+    figures: dict[str, Any] = {"levels": available()}
+    print(figures["levels"])
+    if arguments.runs:
+        figures["speed"] = {level: speed(level, arguments.runs) for level in levels}
+    if arguments.attacks:
+        figures["attacks"] = {level: hostile(level, arguments.timeout) for level in levels if level != "subprocess"}
+    if arguments.data:
+        sets = labelled(arguments.data).items()
+        figures["agreement"] = {name: agreement(name, rows, arguments.timeout) for name, rows in sets}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

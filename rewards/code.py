@@ -1,0 +1,179 @@
+"""Programs and functions in Python, judged by running tests on them in a sandbox."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import time
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from llmrl.confine import Level, Limits
+from llmrl.errors import RewardError
+from llmrl.grading import Lifted, Pool, VerifierReward
+from llmrl.rewards import _remote
+from llmrl.rewards._tests import Functions, Programs, read
+from llmrl.sandbox import Program, Sandbox
+from llmrl.types import Problem, Score
+
+FENCED = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+MOST = 100_000  # bytes of a solution
+ROOM_S = 0.5  # of the grader's own, before the pool's limit
+RUN = """import sys
+source = sys.argv.pop()
+sys.argv[0] = "solution.py"
+exec(compile(source, "solution.py", "exec"), {"__name__": "__main__", "exit": sys.exit, "quit": sys.exit})
+"""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Code:
+    """1.0 if the last block of Python in the answer passes every test, else 0.0, or the share of tests that it passes.
+
+    Tests come from `problem.info`, in the columns of HumanEval (`test`, `entry_point`; Chen et al. 2021, arXiv
+    2107.03374), of MBPP (`test_list`; Austin et al. 2021, arXiv 2108.07732), of APPS (`input_output`, or `inputs` and
+    `outputs`: standard input and what must be printed), or `tests`: statements, with `entry_point`. What is expected
+    never enters the process that runs the answer: see docs/sandbox.md. The verdict is `correct` if all tests pass.
+
+    Raises:
+        ValueError: the problem has no such tests, or they are broken.
+        SandboxError: code cannot be run here as safely as `min_level` says.
+    """
+
+    credit: Literal["all", "share"] = "all"
+    timeout_s: float = 4.0  # for all tests of an answer together, starts included; below `rollout.reward_timeout_s`
+    memory_mb: int = 1024
+    min_level: Level = "unshare"  # weaker walls are refused
+    level: Level | None = None  # exactly these walls; null: the strongest that work here
+
+    def __post_init__(self) -> None:
+        _ = self.sandbox
+
+    @property
+    def sandbox(self) -> Sandbox:
+        limits = Limits(wall_s=self.timeout_s, cpu_s=self.timeout_s, memory_mb=self.memory_mb)
+        return Sandbox(min_level=self.min_level, level=self.level, limits=limits)
+
+    def lift(self, pool: Pool) -> Lifted:
+        """The group reward; the walls are tried out and named first, before anything is sampled.
+
+        Raises:
+            RewardError: the pool would kill a grader before its tests have had their time.
+            SandboxError: see above.
+        """
+        if pool.timeout_s < self.timeout_s + ROOM_S:
+            raise RewardError(
+                f"reward code: timeout_s {self.timeout_s:g} and {ROOM_S:g} s for the grader itself do not fit into "
+                f"rollout.reward_timeout_s {pool.timeout_s:g}; raise that, or lower timeout_s"
+            )
+        log.warning("reward code: answers run in a sandbox of level %s", self.sandbox.in_force())
+        return VerifierReward("code", verifier=self, pool=pool)
+
+    def warm_up(self) -> None:
+        """Try the walls out, outside the first item's time."""
+        self.sandbox.in_force()
+
+    def __call__(self, problem: Problem, text: str) -> Score:
+        tests = read(problem.info)
+        answer = text.rpartition("</think>")[2]
+        blocks = FENCED.findall(answer)
+        source = blocks[-1] if blocks else answer
+        if not source.strip() or (not blocks and "```" in answer):
+            return Score(0.0, "unparsable", reason="no code in the answer, or its block is not closed")
+        source = tests.complete(source) if isinstance(tests, Functions) else source
+        if len(source.encode(errors="replace")) > MOST or "\0" in source:
+            return Score(0.0, "unparsable", reason=f"more than {MOST} bytes of code, or none of Python's")
+        source = source.encode(errors="replace").decode()
+        score = self._functions(tests, source) if isinstance(tests, Functions) else self._programs(tests, source)
+        bare = not blocks and re.match(r"(Syntax|Indentation|Tab)Error", score.reason)
+        return replace(score, verdict="unparsable") if bare else score
+
+    def _functions(self, tests: Functions, source: str) -> Score:
+        """Two processes: one has the solution, the other the tests."""
+        ours, theirs = socket.socketpair()
+        task = {"solution": source, "stop": self.credit == "all"} | tests.task()
+        try:
+            judge = Program(_script("judge", ours), json.dumps(task).encode(), ours)
+            solution = Program(_script("solution", theirs), b"", theirs)
+            outcomes = self.sandbox.together(judge, solution)
+        finally:
+            ours.close()
+            theirs.close()
+        said: dict[str, Any] = {}
+        results = []
+        for line in outcomes[0].stdout.splitlines():
+            message = json.loads(line)
+            said |= message
+            results += [message] if "test" in message else []
+        if "ready" not in said:
+            raise RewardError(f"the sandbox did not start: {outcomes[0].reason}; {outcomes[0].stderr.decode()[:300]}")
+        if "broken" in said:
+            raise ValueError(f"the tests are broken: {said['broken']}")
+        if "load" in said:
+            return Score(0.0, "wrong", {"tests": 0.0}, reason=said["load"])
+        ended = next((o.reason for o in outcomes if o.kind not in ("exited", "stopped")), "")
+        why = f"the solution {ended}" if ended else str(said.get("gone", ""))
+        passed = sum(result["called"] and not result["test"] for result in results)
+        asked = len(tests.tests) - sum(not result["called"] for result in results)
+        failed = [f"test {n}: {result['test']}" for n, result in enumerate(results, 1) if result["test"]]
+        return self._score(passed, asked, (failed or [why])[0], whole="end" in said)
+
+    def _programs(self, tests: Programs, source: str) -> Score:
+        """One process for each input; what it prints is compared here."""
+        passed, why = 0, ""
+        deadline = time.monotonic() + self.timeout_s
+        for number, (given, wanted) in enumerate(tests.pairs, 1):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                why = why or "took too long"
+                break
+            sandbox = replace(self.sandbox, limits=replace(self.sandbox.limits, wall_s=left))
+            outcome = sandbox.run(["python", "-c", RUN, source], given.encode())
+            printed = outcome.stdout.decode(errors="replace")
+            if outcome.kind == "exited" and outcome.code == 0 and same(printed, wanted):
+                passed += 1
+                continue
+            last = (outcome.stderr.decode(errors="replace").strip().splitlines() or [""])[-1][:200]
+            clean = outcome.kind == "exited" and outcome.code == 0
+            told = f"printed {printed[:80]!r}, expected {wanted[:80]!r}" if clean else last or outcome.reason
+            why = why or f"test {number}: {told}"
+            if self.credit == "all":
+                break
+        return self._score(passed, len(tests.pairs), why, whole=True)
+
+    def _score(self, passed: int, asked: int, why: str, *, whole: bool) -> Score:
+        right = whole and passed == asked > 0
+        share = passed / asked if asked else 0.0
+        value = float(right) if self.credit == "all" else share
+        reason = f"{passed} of {asked} tests passed"
+        parts = {"tests": share}
+        return Score(
+            value,
+            "correct" if right else "wrong",
+            parts,
+            reason=reason if right else f"{why or 'no test called it'}; {reason}",
+        )
+
+
+def same(printed: str, wanted: str) -> bool:
+    """Whether two outputs agree but for blanks at the ends of lines and empty lines at the end."""
+    return [line.rstrip() for line in printed.rstrip().split("\n")] == [
+        line.rstrip() for line in wanted.rstrip().split("\n")
+    ]
+
+
+def _script(role: str, end: socket.socket) -> list[str]:
+    return ["python", "-c", _source(), role, str(end.fileno())]
+
+
+@cache
+def _source() -> str:
+    return Path(_remote.__file__).read_text(encoding="utf-8")
+
+
+plugin = Code

@@ -1,0 +1,67 @@
+"""Hostile programs, at every level that works here: each gets a verdict, none a reward, nothing of them is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmrl import sandbox
+from llmrl.checks.hostile import ATTACKS, HARM, HONEST, PROBLEM
+from llmrl.confine import Level
+from llmrl.rewards.code import Code
+from llmrl.sandbox import UIDS, available
+
+WALLS: list[Level] = [level for level, why in available().items() if not why and level != "subprocess"]
+NOT_STOPPED = {("uid", "connects to the host")}  # of harm: docs/sandbox.md says so
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def reward(level: Level) -> Code:
+    return Code(min_level=level, level=level, timeout_s=15.0, memory_mb=256)
+
+
+@pytest.mark.parametrize("level", WALLS)
+def test_an_honest_program_is_paid(level: Level) -> None:
+    assert reward(level)(PROBLEM, f"```python\n{HONEST}```").value == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("level", WALLS)
+def test_an_attack_gains_nothing(level: Level, name: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMRL_CANARY_TOKEN", "a secret")
+    score = reward(level)(PROBLEM, f"```python\n{ATTACKS[name].replace('PORT', str(port))}```")
+    assert score.value == 0.0
+    assert score.verdict in ("wrong", "unparsable")
+    assert score.reason
+    assert (level, name) in NOT_STOPPED or not [word for word in HARM if word in score.reason]
+    assert not leftovers()
+
+
+def leftovers() -> list[int]:
+    """Processes of users that programs get, and that no program has now; only root has those to give."""
+    users = set(UIDS) if os.geteuid() == 0 else set[int]()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found[int(folder.name)] = folder.stat().st_uid
+    return [pid for pid, uid in found.items() if uid in users and free(uid) and Path("/proc", str(pid)).exists()]
+
+
+def free(uid: int) -> bool:
+    lock = os.open(Path(tempfile.gettempdir(), "llmrl-sandbox", str(uid)), os.O_RDWR)
+    try:
+        return sandbox._locked(lock)
+    finally:
+        os.close(lock)
