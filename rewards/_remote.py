@@ -1,7 +1,8 @@
 """Two processes that trust each other in nothing: one runs a solution, the other runs the tests and calls it.
 
 The tests, and what they expect, are never in the solution's process: it gets arguments and gives results, and nothing
-it does to its own interpreter reaches the comparison. This file is run as a script in both; standard library only.
+it does to its own interpreter reaches the comparison. The text of `_values.py` and then of this file is run as a
+script in both; standard library only.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
+    from llmrl.rewards._values import pack, unpack  # whose text stands before this one's
+
 MOST = 4 << 20  # bytes of a message
-PLAIN = 1 << 53  # integers below are written as such
 
 
 class Gone(BaseException):
@@ -64,75 +66,6 @@ class Channel:
             parts.append(part)
             length -= len(part)
         return b"".join(parts)
-
-
-def pack(value: Any, other: Callable[[Any], Any]) -> Any:
-    """A value as JSON: builtins as what they are, whatever their subclass; `other` says what to make of the rest."""
-    if value is None or isinstance(value, bool):
-        return value
-    for tag, (module, told, _) in TAGS.items():
-        if module in sys.modules and isinstance(value, getattr(sys.modules[module], tag)):
-            return {tag: told(value)}
-    if isinstance(value, type) and getattr(builtins, value.__name__, None) is value:
-        return {"type": value.__name__}
-    if isinstance(value, int):
-        number = int.__index__(value)
-        return number if abs(number) < PLAIN else {"int": hex(number)}
-    if isinstance(value, float):
-        return float.__float__(value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, dict):
-        return {"dict": [[pack(key, other), pack(item, other)] for key, item in dict.items(value)]}
-    for tag, kind in SEQUENCES.items():
-        if isinstance(value, kind):
-            items = [pack(item, other) for item in value]
-            return items if tag == "list" else {tag: items}
-    return other(value)
-
-
-def unpack(told: Any, known: Callable[[str, Any], Any]) -> Any:
-    """The value again; `known` finds what was not sent as a value."""
-    if isinstance(told, list):
-        return [unpack(item, known) for item in told]
-    if not isinstance(told, dict):
-        return told
-    ((tag, content),) = told.items()
-    if tag == "dict":
-        return {unpack(key, known): unpack(item, known) for key, item in content}
-    if tag in SEQUENCES:
-        return SEQUENCES[tag](unpack(item, known) for item in content)
-    if tag == "int":
-        return int(content, 16)
-    if tag == "type" and isinstance(kind := getattr(builtins, content), type):
-        return kind
-    return TAGS[tag][2](content) if tag in TAGS else known(tag, content)
-
-
-def _library(module: str, name: str) -> Any:
-    return getattr(__import__(module), name)
-
-
-SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
-TAGS: dict[
-    str, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]
-] = {  # by name: its module, how it goes and comes
-    "bytes": ("builtins", bytes.hex, bytes.fromhex),
-    "complex": ("builtins", lambda z: [z.real, z.imag], lambda parts: complex(*parts)),
-    "range": ("builtins", lambda r: [r.start, r.stop, r.step], lambda parts: range(*parts)),
-    "Fraction": (
-        "fractions",
-        lambda f: [hex(f.numerator), hex(f.denominator)],
-        lambda parts: _library("fractions", "Fraction")(*(int(part, 16) for part in parts)),
-    ),
-    "Decimal": ("decimal", str, lambda told: _library("decimal", "Decimal")(told)),
-    "datetime": (
-        "datetime",
-        lambda d: d.isoformat(),
-        lambda told: _library("datetime", "datetime").fromisoformat(told),
-    ),
-    "date": ("datetime", lambda d: d.isoformat(), lambda told: _library("datetime", "date").fromisoformat(told)),
-}
 
 
 # The solution's side
@@ -255,9 +188,9 @@ class Solution:
             raise
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, IndexError) as error:
             raise Gone(f"the solution's process sent what is no answer: {error!r}") from None
-        kind = getattr(builtins, name, None)
+        kind = vars(builtins).get(name)
         safe = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError)
-        raised = kind(said) if safe else RuntimeError(f"{name}: {said}")  # type: ignore[misc]
+        raised: Any = kind(said) if safe else RuntimeError(f"{name}: {said}")  # type: ignore[misc]
         raised.remote = True
         raise raised
 

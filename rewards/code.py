@@ -15,7 +15,7 @@ from typing import Any, Literal
 from llmrl.confine import Level, Limits
 from llmrl.errors import RewardError
 from llmrl.grading import Lifted, Pool, VerifierReward
-from llmrl.rewards import _remote
+from llmrl.rewards import _remote, _values
 from llmrl.rewards._tests import Functions, Programs, read
 from llmrl.sandbox import Program, Sandbox
 from llmrl.types import Problem, Score
@@ -173,7 +173,9 @@ def _script(role: str, end: socket.socket) -> list[str]:
 
 @cache
 def _source() -> str:
-    return Path(_remote.__file__).read_text(encoding="utf-8")
+    """Both files as one script, which begins with the only `from __future__` that it may have."""
+    values, remote = (Path(str(module.__file__)).read_text(encoding="utf-8") for module in (_values, _remote))
+    return values + remote.replace("from __future__ import annotations\n", "")
 
 
 plugin = Code

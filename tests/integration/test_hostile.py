@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from llmrl import sandbox
+from llmrl.cells import UIDS, locked
 from llmrl.checks.hostile import ATTACKS, HARM, HONEST, PROBLEM
 from llmrl.confine import Level
 from llmrl.rewards.code import Code
-from llmrl.sandbox import UIDS, available
+from llmrl.sandbox import available
 
 WALLS: list[Level] = [level for level, why in available().items() if not why and level != "subprocess"]
 NOT_STOPPED = {("uid", "connects to the host")}  # of harm: docs/sandbox.md says so
@@ -62,6 +62,6 @@ def leftovers() -> list[int]:
 def free(uid: int) -> bool:
     lock = os.open(Path(tempfile.gettempdir(), "llmrl-sandbox", str(uid)), os.O_RDWR)
     try:
-        return sandbox._locked(lock)
+        return locked(lock)
     finally:
         os.close(lock)

@@ -32,6 +32,7 @@ LAYERS = {
     "llmrl.functions": 2,
     "llmrl.sandbox": 2,
     "llmrl.confine": 2,
+    "llmrl.cells": 2,
     "llmrl.algorithms": 3,
     "llmrl.engines": 3,
     "llmrl.envs": 3,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmrl import sandbox
+from llmrl.cells import slot
 from llmrl.confine import LEVELS, Level, Limits, command
 from llmrl.errors import SandboxError
 from llmrl.sandbox import Outcome, Program, Sandbox, available
@@ -86,9 +87,9 @@ def test_nothing_runs_below_the_least_level(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_programs_that_run_at_once_are_different_users() -> None:
-    with sandbox._slot() as one, sandbox._slot() as two:
+    with slot() as one, slot() as two:
         assert one != two
-    with sandbox._slot() as three:
+    with slot() as three:
         assert three == one
 
 
@@ -96,7 +97,7 @@ def test_a_folder_of_locks_that_is_not_ours_is_refused(tmp_path: Path, monkeypat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "llmrl-sandbox").mkdir(mode=0o777)
     (tmp_path / "llmrl-sandbox").chmod(0o777)
-    with pytest.raises(SandboxError, match="expected a folder of ours"), sandbox._slot():
+    with pytest.raises(SandboxError, match="expected a folder of ours"), slot():
         pass
 
 

@@ -14,12 +14,12 @@ import pytest
 from llmrl import plugins
 from llmrl.errors import RewardError
 from llmrl.grading import Pool
-from llmrl.rewards._remote import pack, unpack
 from llmrl.rewards._tests import Functions, Programs, mbpp, read
+from llmrl.rewards._values import pack, unpack
 from llmrl.rewards.code import Code, same
 from llmrl.types import Problem, Score
 
-REWARD = Code(timeout_s=60.0, min_level="uid")  # a machine may be busy
+REWARD = Code(timeout_s=60.0, min_level="subprocess")  # a machine may be busy
 DOUBLE = {"tests": ["assert f(2) == 4", "assert f(-1) == -2", "assert f([3]) == [3, 3]"], "entry_point": "f"}
 
 
@@ -36,8 +36,9 @@ def test_all_or_nothing_and_shares() -> None:
         1.0, "correct", {"tests": 1.0}, reason="3 of 3 tests passed"
     )
     half = block("def f(x): return [3, 3] if x == [3] else 4")
-    shared = grade(DOUBLE, half, Code(timeout_s=60.0, min_level="uid", credit="share"))
-    assert (shared.value, shared.verdict) == (pytest.approx(2 / 3), "wrong")
+    shared = grade(DOUBLE, half, Code(timeout_s=60.0, min_level="subprocess", credit="share"))
+    assert shared.value == pytest.approx(2 / 3)
+    assert shared.verdict == "wrong"
     none = grade(DOUBLE, half)
     assert (none.value, none.verdict) == (0.0, "wrong")
     assert none.reason.startswith("test 2: AssertionError")
@@ -173,7 +174,7 @@ def test_what_is_no_value_stays_where_it_is() -> None:
 
 def test_a_pool_that_is_too_quick_is_refused() -> None:
     with Pool(1, 2.0) as pool, pytest.raises(RewardError, match=r"do not fit into rollout\.reward_timeout_s 2"):
-        Code(min_level="uid").lift(pool)
+        Code(min_level="subprocess").lift(pool)
 
 
 @pytest.mark.parametrize("name", ["humaneval", "mbpp"])

@@ -1,0 +1,103 @@
+"""What each program in a sandbox has for itself, a user, a folder, its input; and the end of whatever it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmrl.confine import tool
+from llmrl.errors import SandboxError
+
+UIDS = range(61000, 61128)  # one for each program that runs at once; systemd and Debian give these to nobody
+MARK = "LLMRL_SANDBOX"  # in the environment of each program: by it level subprocess finds those that left their group
+
+
+@contextlib.contextmanager
+def slot() -> Iterator[int]:
+    """A user id that no other program on this machine runs under, for as long as it is needed.
+
+    Raises:
+        SandboxError: all are in use, or the folder of locks is not ours.
+    """
+    folder = Path(tempfile.gettempdir(), "llmrl-sandbox")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if folder.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise SandboxError(f"{folder}: expected a folder of ours that nobody else may write to; remove it")
+    for uid in UIDS:
+        lock = os.open(folder / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if locked(lock):
+                yield uid
+                return
+        finally:
+            os.close(lock)
+    raise SandboxError(f"{len(UIDS)} programs run in sandboxes already; expected fewer at once")
+
+
+def locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def folder_for(uid: int | None) -> Iterator[str]:
+    """A folder on disk for a program to write to, removed with whatever is in it."""
+    folder = tempfile.mkdtemp(prefix="llmrl-box-")
+    if uid is not None:
+        os.chown(folder, uid, uid)
+    try:
+        yield folder
+    finally:  # by rm, which walks trees of any depth and follows no link
+        for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf", "--one-file-system"]):
+            subprocess.run([*words, folder], stderr=subprocess.DEVNULL, timeout=60, check=False)
+
+
+@contextlib.contextmanager
+def sealed(data: bytes) -> Iterator[int]:
+    """A file in memory that holds these bytes for good."""
+    file = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with open(file, "wb", closefd=False) as stream:
+            stream.write(data)
+        os.lseek(file, 0, os.SEEK_SET)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+        yield file
+    finally:
+        os.close(file)
+
+
+def kill_all_of(uid: int) -> None:
+    """End every process of a user by single calls of the kernel's, which no forking outruns, until all are gone."""
+    until = "n=0; while kill -KILL -1 && [ $n -lt 500 ]; do n=$((n + 1)); sleep 0.01; done"
+    words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", until]
+    subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
+
+
+def kill_marked(mark: str) -> None:
+    """End the processes of ours that carry this mark, until there are none; those that shed it stay."""
+    for _ in range(100):
+        found = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _carries(path, mark)]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(0.01)
+
+
+def _carries(environ: Path, mark: str) -> bool:
+    try:
+        return f"{MARK}={mark}".encode() in environ.read_bytes()
+    except OSError:
+        return False
