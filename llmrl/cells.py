@@ -79,9 +79,21 @@ def sealed(data: bytes) -> Iterator[int]:
 
 def kill_all_of(uid: int) -> None:
     """End every process of a user by single calls of the kernel's, which no forking outruns, until all are gone."""
-    until = "n=0; while kill -KILL -1 && [ $n -lt 500 ]; do n=$((n + 1)); sleep 0.01; done"
-    words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", until]
-    subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
+    words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", "kill -KILL -1"]
+    for _ in range(200):
+        if not _living(uid):
+            return
+        subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
+        time.sleep(0.01)
+
+
+def _living(uid: int) -> bool:
+    """Whether a process of this user still runs; one that only waits to be collected does not."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == uid and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                return True
+    return False
 
 
 def kill_marked(mark: str) -> None:
