@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,12 +27,22 @@ FILLER = "1+1=2"
 MOST_FILLERS = 6  # with them the longest answer of the fine-tuning still has the room that the recipes give
 DRAWS = 4  # answers to each sum, with fillers of their own
 SFT_STEPS = 400
-LIMIT_S = 7200.0  # of one run; a quiet machine takes two minutes
+LIMIT_S = 7200.0  # of one run; usually three minutes
 FIGURES = {
     "": ("rewards/clip_delta/steps/mean", "Steps per answer"),
     "_length": ("completions/mean_length", "Tokens per answer"),
     "_accuracy": ("accuracy", "Share of right answers, sampled"),
 }
+SUMMED_UP = (
+    "rewards/clip_delta/steps/mean",
+    "completions/mean_length",
+    "completions/clipped_ratio",
+    "accuracy",
+    "rewards/clip_delta/repeated_steps/mean",
+    "rewards/clip_delta/score_mean/mean",
+    "rewards/clip_delta/score_last/mean",
+)
+WARMUP, LAST = 5, 10  # steps: the recipes' critic_warmup, in which the policy stands still; and what is called the end
 
 
 def answer(a: int, b: int, fillers: int) -> str:
@@ -100,6 +111,24 @@ def train(method: str, seed: int, folder: Path) -> str:
     return f"{run.name}: {time.perf_counter() - began:.0f} s"
 
 
+def summary(folder: Path, seeds: int) -> str:
+    """Markdown: the means of the first and of the last steps; over seeds, with the lowest and the highest of them."""
+    lines = [f"| metric | start | {' | '.join(METHODS)} |", "|---|---|" + "---|" * len(METHODS)]
+    steps = {
+        method: [
+            [json.loads(line) for line in (folder / f"{method}-{seed}" / "metrics.jsonl").read_text().splitlines()]
+            for seed in range(seeds)
+        ]
+        for method in METHODS
+    }
+    for metric in SUMMED_UP:
+        start = [fmean(step[metric] for step in run[:WARMUP]) for runs in steps.values() for run in runs]
+        ends = [[fmean(step[metric] for step in run[-LAST:]) for run in runs] for runs in steps.values()]
+        cells = (f"{fmean(seen):.2f} ({min(seen):.2f} to {max(seen):.2f})" for seen in (start, *ends))
+        lines.append(f"| `{metric}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
@@ -117,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = [work / f"{method}-{seed}" for method in METHODS for seed in range(options.seeds)]
     for ending, (metric, title) in FIGURES.items():
         draw(runs, options.out.with_name(options.out.name + ending), metric, title)
+    print(summary(work, options.seeds))
 
 
 if __name__ == "__main__":

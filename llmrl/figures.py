@@ -162,6 +162,6 @@ def _picture(groups: Mapping[str, Sequence[Curve]], metric: str, title: str) -> 
     for panel in panels[len(groups) :]:
         panel.set_visible(False)
     figure.supxlabel("step")
-    figure.supylabel(metric)
+    figure.supylabel(metric, fontsize=9)
     figure.suptitle(title)
     return figure
