@@ -81,13 +81,13 @@ def kill_all_of(uid: int) -> None:
     """End every process of a user by single calls of the kernel's, which no forking outruns, until all are gone."""
     words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", "kill -KILL -1"]
     for _ in range(200):
-        if not _living(uid):
+        if not living(uid):
             return
         subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
         time.sleep(0.01)
 
 
-def _living(uid: int) -> bool:
+def living(uid: int) -> bool:
     """Whether a process of this user still runs; one that only waits to be collected does not."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrl.cells import UIDS, locked
+from llmrl.cells import living, locked
 from llmrl.checks.hostile import ATTACKS, HARM, HONEST, PROBLEM
 from llmrl.confine import Level
 from llmrl.rewards.code import Code
@@ -50,13 +49,9 @@ def test_an_attack_gains_nothing(level: Level, name: str, port: int, monkeypatch
 
 
 def leftovers() -> list[int]:
-    """Processes of users that programs get, and that no program has now; only root has those to give."""
-    users = set(UIDS) if os.geteuid() == 0 else set[int]()
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            found[int(folder.name)] = folder.stat().st_uid
-    return [pid for pid, uid in found.items() if uid in users and free(uid) and Path("/proc", str(pid)).exists()]
+    """Users with living processes that belong to no program that runs now; only root has those users to give."""
+    given = Path(tempfile.gettempdir(), "llmrl-sandbox").glob("[0-9]*") if os.geteuid() == 0 else ()
+    return [uid for uid in (int(path.name) for path in given) if free(uid) and living(uid)]
 
 
 def free(uid: int) -> bool:
