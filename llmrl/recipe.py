@@ -110,7 +110,7 @@ class TrainOptions:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     max_grad_norm: float = 1.0
-    # of a micro-batch, padding included; changes memory and speed, never the gradient. None: 1024 on a CPU, else 16384
+    # of a micro-batch, padding included; changes memory and speed, never the gradient. None: 2048 on a CPU, else 16384
     tokens_per_device: int | None = None
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time

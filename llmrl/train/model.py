@@ -23,7 +23,7 @@ from llmrl.types import Sample
 _LEARNED = "tokens that learned"
 # On a CPU what is between two matrix products then stays in its caches, and rows of unlike lengths meet less padding:
 # benchmarks/cpu.py micro-batch
-_TOKENS_ON_CPU, _TOKENS = 1024, 16384
+_TOKENS_ON_CPU, _TOKENS = 2048, 16384
 
 
 @dataclass(frozen=True, slots=True)
