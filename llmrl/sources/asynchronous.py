@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from statistics import fmean
@@ -12,11 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from llmrl import aio
-from llmrl.errors import DataError
-from llmrl.recipe import RolloutOptions
-from llmrl.rollout import Player
-from llmrl.sources.online import Fresh, Groups, Online
-from llmrl.types import Problem, Sample, Trajectory
+from llmrl.sources.online import Fresh, Groups, Online, Stage
+from llmrl.types import Sample, Trajectory
 
 
 @dataclass(frozen=True)
@@ -38,26 +35,11 @@ class Asynchronous(Online):
         """Whether the engine is asked to generate while the trainer learns."""
         return self.max_staleness > 0
 
-    def start(
-        self,
-        player: Player,
-        problems: Sequence[Problem],
-        options: RolloutOptions,
-        *,
-        seed: int,
-        rank: tuple[int, int],
-        gather: Callable[[Groups], Groups],
-    ) -> Ahead:
-        """The source, at the beginning of the data, on one of the ranks: (which, of how many).
-
-        Raises:
-            DataError: there are no problems.
-        """
-        if not problems:
-            raise DataError("the dataset has no problems; expected at least one")
+    def stream(self, stage: Stage) -> Ahead:
+        """The player of groups ahead of their step, in the background where it overlaps."""
         if self.overlaps:
             aio.background()
-        return Ahead(self, player, problems, options, seed, rank, gather)
+        return Ahead(self, stage)
 
 
 class Ahead(Fresh):
@@ -66,17 +48,8 @@ class Ahead(Fresh):
     Waiting for the oldest keeps what is slow: a source that took whatever had ended would favour short answers.
     """
 
-    def __init__(
-        self,
-        settings: Asynchronous,
-        player: Player,
-        problems: Sequence[Problem],
-        options: RolloutOptions,
-        seed: int,
-        rank: tuple[int, int],
-        gather: Callable[[Groups], Groups],
-    ) -> None:
-        super().__init__(settings, player, problems, options, seed, rank, gather)
+    def __init__(self, settings: Asynchronous, stage: Stage) -> None:
+        super().__init__(settings, stage)
         self._bound = settings.max_staleness
         self._most = inf if settings.max_inflight_tasks is None else settings.max_inflight_tasks
         self._version = 0  # of the weights that the engine holds: as many as there were steps

@@ -36,33 +36,42 @@ class Online:
         """The source, at the beginning of the data, on one of the ranks: (which, of how many).
 
         Raises:
-            DataError: there are no problems.
+            DataError: there are no problems, or an option cannot be met.
         """
         if not problems:
             raise DataError("the dataset has no problems; expected at least one")
-        return Fresh(self, player, problems, options, seed, rank, gather)
+        return self.stream(
+            Stage(player=player, problems=problems, options=options, seed=seed, rank=rank, gather=gather)
+        )
+
+    def stream(self, stage: Stage) -> Fresh:
+        """What plays there; sources that play otherwise give another."""
+        return Fresh(self, stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where a source plays, and with what."""
+
+    player: Player
+    problems: Sequence[Problem]
+    options: RolloutOptions
+    seed: int
+    rank: tuple[int, int]  # which, of how many
+    gather: Callable[[Groups], Groups]  # the groups of all ranks
 
 
 class Fresh:
     """Plays `prompts_per_step` groups a step, dealt to the ranks; every rank knows all of them."""
 
-    def __init__(
-        self,
-        settings: Online,
-        player: Player,
-        problems: Sequence[Problem],
-        options: RolloutOptions,
-        seed: int,
-        rank: tuple[int, int],
-        gather: Callable[[Groups], Groups],
-    ) -> None:
+    def __init__(self, settings: Online, stage: Stage) -> None:
         self._settings = settings
-        self._player = player
-        self._problems = problems
-        self._options = options
-        self._seed = seed
-        self._rank, self._ranks = rank
-        self._gather = gather
+        self._player = stage.player
+        self._problems = stage.problems
+        self._options = stage.options
+        self._seed = stage.seed
+        self._rank, self._ranks = stage.rank
+        self._gather = stage.gather
         self._position = 0  # in the endless stream of problems
         self.played: Groups = []  # the last step's, those that dynamic sampling refused included
         self.refills = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -15,9 +15,7 @@ from llmrl.aio import wait
 from llmrl.chat import Chat
 from llmrl.errors import DataError
 from llmrl.ops.snapshots import draw
-from llmrl.recipe import RolloutOptions
-from llmrl.rollout import Player
-from llmrl.sources.online import Fresh, Groups, Online
+from llmrl.sources.online import Fresh, Groups, Online, Stage
 from llmrl.types import Problem, Sample, Trajectory
 
 BUCKETS = 3
@@ -45,24 +43,13 @@ class Restarts(Online):
         """Of the groups of a step that are restarts, where there are snapshots."""
         return self.share * max(0.0, 1.0 - step / self.decay_steps)
 
-    def start(
-        self,
-        player: Player,
-        problems: Sequence[Problem],
-        options: RolloutOptions,
-        *,
-        seed: int,
-        rank: tuple[int, int],
-        gather: Callable[[Groups], Groups],
-    ) -> Again:
-        """The source, at the beginning of the data, on one of the ranks: (which, of how many).
+    def stream(self, stage: Stage) -> Again:
+        """The player of restarts.
 
         Raises:
-            DataError: there are no problems, or `rollouts` cannot be used.
+            DataError: `rollouts` cannot be used.
         """
-        if not problems:
-            raise DataError("the dataset has no problems; expected at least one")
-        return Again(self, player, problems, options, seed, rank, gather)
+        return Again(self, stage)
 
 
 @dataclass(frozen=True)
@@ -77,25 +64,17 @@ class Snapshot:
 class Again(Fresh):
     """Restarts have groups of their own, so that continuations are compared with each other only."""
 
-    def __init__(
-        self,
-        settings: Restarts,
-        player: Player,
-        problems: Sequence[Problem],
-        options: RolloutOptions,
-        seed: int,
-        rank: tuple[int, int],
-        gather: Callable[[Groups], Groups],
-    ) -> None:
-        super().__init__(settings, player, problems, options, seed, rank, gather)
+    def __init__(self, settings: Restarts, stage: Stage) -> None:
+        super().__init__(settings, stage)
         self._again = settings
-        self._named = {problem.id: problem for problem in problems}
+        self._named = {problem.id: problem for problem in self._problems}
         self._step = 0
         self._restarts = 0  # so far
         self._from: dict[str, Snapshot] = {}  # what the step's restarts began from, by the name of the group
         self._snapshots: list[Snapshot] = []
         if settings.rollouts is not None:
-            self._keep(read(Path(settings.rollouts), self._named, player.chat, options.max_completion_length, seed))
+            room = self._options.max_completion_length
+            self._keep(read(Path(settings.rollouts), self._named, self._player.chat, room, self._seed))
 
     def next(self, step: int) -> list[Sample]:
         """The step's rows, of all ranks; its answers are remembered while steps to come begin from them."""
@@ -194,13 +173,8 @@ def pass_rate(group: Sequence[Trajectory], short: bool = False) -> float | None:
     With `short`, answers that were cut off do not count.
     """
     scores = [one.score for one in group if one.score is not None and not (short and one.truncated)]
-    judged = [score for score in scores if score.value is not None]
-    if not judged:
-        return None
-    return fmean(
-        float(score.verdict == "correct") if score.verdict is not None else float(score.value or 0.0)
-        for score in judged
-    )
+    judged = [(score.verdict, score.value) for score in scores if score.value is not None]
+    return fmean(value if verdict is None else verdict == "correct" for verdict, value in judged) if judged else None
 
 
 def read(path: Path, problems: Mapping[str, Problem], chat: Chat, room: int, seed: int) -> list[Snapshot]:

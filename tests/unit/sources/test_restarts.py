@@ -60,7 +60,9 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
 ) -> Again:
-    return (settings or Restarts()).start(player, PROBLEMS, player.options, seed=0, rank=rank, gather=gather)
+    made = (settings or Restarts()).start(player, PROBLEMS, player.options, seed=0, rank=rank, gather=gather)
+    assert isinstance(made, Again)
+    return made
 
 
 def ids(text: str) -> list[int]:
