@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmrl.algorithms._ratio import check_delta, check_place
+
 if TYPE_CHECKING:
     from llmrl.algorithms.ppo import PPO
 
@@ -12,7 +14,7 @@ CHANNELS = ("reward", "token_rewards", "kl")  # of what a token earns: at the en
 
 def check_bounds(options: PPO) -> None:
     """Each number by itself."""
-    least = {"epsilon": 0, "high": 0, "kl_coef": 0, "positive_nll_coef": 0, "entropy_coef": 0, "critic_warmup": 0}
+    least = {"kl_coef": 0, "positive_nll_coef": 0, "entropy_coef": 0, "critic_warmup": 0}
     least |= {"num_ppo_epochs": 1, "minibatches": 1, "kl_horizon": 1}
     for name, bound in least.items():
         if not getattr(options, name) >= bound:
@@ -26,19 +28,13 @@ def check_bounds(options: PPO) -> None:
         value = getattr(options, name)
         if value is not None and not value > 0:
             raise ValueError(f"{name} {value}: expected above 0, or none")
-    _ = options.correction  # a bound that makes no sense is refused here, not at the first loss
-    if options.delta is not None and options.delta <= 1 + options.high:
-        raise ValueError(f"delta {options.delta}: expected above 1 + epsilon_high, which is {1 + options.high}")
+    check_delta(options.delta, options.high)
 
 
 def check_pairs(options: PPO) -> None:
     """Options that only make sense, or never do, beside each other."""
-    if options.kl_coef and options.kl_in_reward != (options.kl_estimator == "k1"):
-        place = "reward" if options.kl_in_reward else "loss"
-        raise ValueError(
-            f"kl_estimator {options.kl_estimator} in the {place}: its gradient is not that of the divergence; "
-            "expected kl_in_reward: true with k1, or kl_in_reward: false with k2 or k3"
-        )
+    if options.kl_coef:
+        check_place(options.kl_estimator, options.kl_in_reward)
     if options.kl_target is not None and not options.kl_coef:
         raise ValueError("kl_target moves kl_coef by shares of it; expected kl_coef above 0")
     if options.warmup_explained_variance is not None and not options.critic_warmup:

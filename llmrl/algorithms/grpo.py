@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from llmrl.algorithms._ratio import Repeated, check_delta, check_place
 from llmrl.ops.credit import Over, Scale, average, by_group, center, counts, has_credit, penalised
 from llmrl.ops.kl import k2, k3, log_ratio
 from llmrl.ops.losses import Level, at_level, clip_metrics, clipped_surrogate, weighted_logprob
-from llmrl.ops.mismatch import Correction, Mode, off_policy_mask, require_scaled
+from llmrl.ops.mismatch import off_policy_mask, require_scaled
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
@@ -22,15 +23,13 @@ OVER: dict[str, Over] = {"grpo": "sequence", "dapo": "token", "dr_grpo": "consta
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPO:
+class GRPO(Repeated):
     """An answer is good if it beats its siblings: no critic, the group is the baseline (arXiv 2402.03300, eq. 3).
 
     Defaults are TRL's, except for the correction of the engine's probabilities: TRL masks whole sequences by the
     product of their ratios, which throws away long answers first; here each token's weight is cut instead.
     """
 
-    epsilon: float = 0.2  # the ratio may fall to 1 - epsilon (arXiv 1707.06347)
-    epsilon_high: float | None = None  # and rise to 1 + epsilon_high; None: epsilon. DAPO takes 0.28 (arXiv 2503.14476)
     delta: float | None = None  # what a ratio counts as at most; above 1 + epsilon_high. None: no bound (dual clip)
     beta: float = 0.0  # weight of the divergence from the reference; 0 needs no reference model. The paper took 0.04
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # k3, k2 in the loss; k1 in the reward; any other pair is wrong
@@ -44,49 +43,25 @@ class GRPO:
     importance_sampling_level: Level = "token"  # "sequence" is GSPO (arXiv 2507.18071), "sequence_token" its variant
     mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the baseline
     entropy_coef: float = 0.0  # weight of the entropy, which is then paid for; averaged as the policy's terms are
-    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
-    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
-    importance_sampling_cap: float | None = None
     off_policy_mask_threshold: float | None = None  # nats a token; drops rows with a loss that the policy has left
-    num_iterations: int = 1  # passes over a step's samples
-    minibatches: int = 1  # optimiser steps in a pass
 
     def __post_init__(self) -> None:
-        if self.epsilon < 0 or self.high < 0 or self.beta < 0:
-            raise ValueError("epsilon, epsilon_high and beta must be at least 0")
-        if self.delta is not None and self.delta <= 1 + self.high:
-            raise ValueError(f"delta {self.delta}: expected above 1 + epsilon_high, which is {1 + self.high}")
-        if self.kl_in_reward != (self.kl_estimator == "k1"):
-            place = "reward" if self.kl_in_reward else "loss"
-            raise ValueError(
-                f"kl_estimator {self.kl_estimator} in the {place}: its gradient is not that of the divergence; "
-                "expected kl_in_reward: true with k1, or kl_in_reward: false with k2 or k3"
-            )
+        super().__post_init__()
+        if not self.beta >= 0:
+            raise ValueError(f"beta {self.beta}: expected at least 0")
+        check_delta(self.delta, self.high)
+        check_place(self.kl_estimator, self.kl_in_reward)
         if self.over == "constant" and (self.max_completion_length is None or self.max_completion_length < 1):
             raise ValueError("loss_type dr_grpo divides by max_completion_length: give it, as in rollout")
         if not 0 <= self.weight_floor <= 1 <= self.weight_cap:
             raise ValueError(f"weight_floor {self.weight_floor}, weight_cap {self.weight_cap}: expected 1 between them")
         if self.off_policy_mask_threshold is not None and self.off_policy_mask_threshold <= 0:
             raise ValueError(f"off_policy_mask_threshold {self.off_policy_mask_threshold}: expected above 0")
-        _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
-        if self.num_iterations < 1 or self.minibatches < 1:
-            raise ValueError("num_iterations and minibatches must be at least 1")
-
-    @property
-    def high(self) -> float:
-        """How far the ratio may rise."""
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
     @property
     def over(self) -> Over:
         """What the loss is averaged over."""
         return self.loss_average or OVER[self.loss_type]
-
-    @property
-    def correction(self) -> Correction:
-        """How the engine's probabilities are corrected."""
-        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
-        return Correction(self.importance_sampling_correction, floor, cap)
 
     @property
     def scale(self) -> Scale:
@@ -102,7 +77,7 @@ class GRPO:
         the same gradient for one forward pass less.
         """
         columns: set[Column] = {"ref_logprobs"} if self.beta else set()
-        if self.num_iterations * self.minibatches > 1 or (self.beta and self.kl_in_reward):
+        if self.repeats or (self.beta and self.kl_in_reward):
             columns.add("old_logprobs")
         return frozenset(columns)
 

@@ -9,12 +9,13 @@ from math import isnan, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from llmrl.algorithms._ppo_options import check_bounds, check_pairs
+from llmrl.algorithms._ratio import Clipped
 from llmrl.errors import RecipeError
 from llmrl.ops.credit import average, by_group, divergence_as_k1
 from llmrl.ops.gae import adapted_kl, adaptive_lambda, explained_variance, gae, moments, returns, whiten
 from llmrl.ops.kl import k2, k3
 from llmrl.ops.losses import clip_metrics, clipped_squares, clipped_surrogate
-from llmrl.ops.mismatch import Correction, Mode, require_scaled
+from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.tracks import Track, track, value_profile
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
@@ -26,15 +27,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPO:
+class PPO(Clipped):
     """A token is good if what came of it beats what a critic expected (arXiv 1707.06347; docs/algorithms/ppo.md).
 
     VC-PPO (arXiv 2503.01491): `critic_warmup`, and `lam` below `lam_critic`. VAPO (arXiv 2504.05118): that, with
     `length_adaptive_lambda`, `epsilon_high` and `positive_nll_coef`.
     """
 
-    epsilon: float = 0.2  # the ratio may fall to 1 - epsilon; TRL's cliprange
-    epsilon_high: float | None = None  # and rise to 1 + epsilon_high; None: epsilon. VAPO takes 0.28
     delta: float | None = None  # what a ratio counts as at most; above 1 + epsilon_high. None: no bound (dual clip)
     cliprange_value: float | None = None  # how far a scalar critic may move in a step, in units of return; TRL took 0.2
     gamma: float = 1.0  # discount of a token
@@ -53,28 +52,15 @@ class PPO:
     kl_horizon: int = 10_000  # episodes until kl_coef has followed
     positive_nll_coef: float = 0.0  # weight of the likelihood of right answers; mu of VAPO, 0.1
     entropy_coef: float = 0.0  # weight of an entropy bonus
-    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
-    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
-    importance_sampling_cap: float | None = None
     num_ppo_epochs: int = 1  # passes over a step's samples, of both models
     minibatches: int = 4  # optimiser steps in a pass
     critic_warmup: int = 0  # steps, from the first, in which only the critic learns. VAPO took 50
     warmup_explained_variance: float | None = None  # ends the warm-up early, once the critic explains so much
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_bounds(self)
         check_pairs(self)
-
-    @property
-    def high(self) -> float:
-        """How far the ratio may rise."""
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
-
-    @property
-    def correction(self) -> Correction:
-        """How the engine's probabilities are corrected."""
-        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
-        return Correction(self.importance_sampling_correction, floor, cap)
 
     def needs(self) -> frozenset[Column]:
         """The critic; the reference where kl_coef is not 0; the policy before the step where that differs, or pays."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Literal
 
+from llmrl.algorithms._ratio import Repeated, check_delta
 from llmrl.ops.credit import NO_SIGNAL, Episode, average, by_group, center, counts, divergence_as_k1, has_credit
 from llmrl.ops.gae import returns, whiten
 from llmrl.ops.kl import k3
 from llmrl.ops.losses import clip_metrics, clipped_surrogate
-from llmrl.ops.mismatch import Correction, Mode, require_scaled
+from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.tracks import Track, track
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinforcePP:
+class ReinforcePP(Repeated):
     """A token is good if more comes after it than after the step's other tokens (REINFORCE++, arXiv 2501.03262).
 
     With `baseline: group` an answer's reward is first compared with its group's mean; the deviation that divides is
@@ -33,42 +34,21 @@ class ReinforcePP:
     )
     gamma: float = 1.0  # discount of a token
     beta: float = 0.01  # weight of the divergence from the reference, as each token's k1 in its reward; OpenRLHF's
-    epsilon: float = 0.2  # the ratio may fall to 1 - epsilon
-    epsilon_high: float | None = None  # and rise to 1 + epsilon_high; None: epsilon
     delta: float | None = None  # what a ratio counts as at most; above 1 + epsilon_high. None: no bound (dual clip)
     mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the group's mean
-    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
-    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
-    importance_sampling_cap: float | None = None
-    num_iterations: int = 1  # passes over a step's samples
-    minibatches: int = 1  # optimiser steps in a pass
 
     def __post_init__(self) -> None:
-        if self.epsilon < 0 or self.high < 0 or self.beta < 0:
-            raise ValueError("epsilon, epsilon_high and beta must be at least 0")
+        super().__post_init__()
+        if not self.beta >= 0:
+            raise ValueError(f"beta {self.beta}: expected at least 0")
         if not 0 <= self.gamma <= 1:
             raise ValueError(f"gamma {self.gamma}: expected 0 to 1")
-        if self.delta is not None and self.delta <= 1 + self.high:
-            raise ValueError(f"delta {self.delta}: expected above 1 + epsilon_high, which is {1 + self.high}")
-        if self.num_iterations < 1 or self.minibatches < 1:
-            raise ValueError("num_iterations and minibatches must be at least 1")
-        _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
-
-    @property
-    def high(self) -> float:
-        """How far the ratio may rise."""
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
-
-    @property
-    def correction(self) -> Correction:
-        """How the engine's probabilities are corrected."""
-        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
-        return Correction(self.importance_sampling_correction, floor, cap)
+        check_delta(self.delta, self.high)
 
     def needs(self) -> frozenset[Column]:
         """The reference and the policy before the step where beta is not 0; the latter also with several updates."""
         columns: set[Column] = {"ref_logprobs", "old_logprobs"} if self.beta else set()
-        return frozenset(columns | {"old_logprobs"} if self.num_iterations * self.minibatches > 1 else columns)
+        return frozenset(columns | {"old_logprobs"} if self.repeats else columns)
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
         """Each action token gets its whitened return; every token of the step weighs the same.

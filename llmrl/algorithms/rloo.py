@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from llmrl.algorithms._ratio import Repeated
 from llmrl.ops.credit import Over, average, by_group, counts, has_credit, leave_one_out, penalised
 from llmrl.ops.kl import k3
 from llmrl.ops.losses import at_level, clip_metrics, clipped_surrogate
-from llmrl.ops.mismatch import Correction, Mode, require_scaled
+from llmrl.ops.mismatch import require_scaled
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RLOO:
+class RLOO(Repeated):
     """Whole answers are the actions: the gain of each goes to the sum of its log-probabilities (arXiv 2402.14740).
 
     The baseline does not depend on the answer it is compared with, so the gradient is unbiased; nothing is clipped
@@ -26,48 +27,23 @@ class RLOO:
     """
 
     beta: float = 0.05  # weight of the divergence from the reference, as k1 in the reward; 0 needs no reference model
-    epsilon: float = 0.2  # with several updates: the ratio may fall to 1 - epsilon
-    epsilon_high: float | None = None  # and rise to 1 + epsilon_high; None: epsilon
     importance_sampling_level: Literal["token", "sequence", "product"] = "token"  # TRL clips the product over a row
     mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the baseline
-    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
-    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
-    importance_sampling_cap: float | None = None
-    num_iterations: int = 1  # passes over a step's samples
-    minibatches: int = 1  # optimiser steps in a pass
 
     def __post_init__(self) -> None:
-        if self.epsilon < 0 or self.high < 0 or self.beta < 0:
-            raise ValueError("epsilon, epsilon_high and beta must be at least 0")
-        if self.num_iterations < 1 or self.minibatches < 1:
-            raise ValueError("num_iterations and minibatches must be at least 1")
-        _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
-
-    @property
-    def high(self) -> float:
-        """How far the ratio may rise."""
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
-
-    @property
-    def clips(self) -> bool:
-        """Whether a step moves the policy more than once, so that ratios differ from 1."""
-        return self.num_iterations * self.minibatches > 1
+        super().__post_init__()
+        if not self.beta >= 0:
+            raise ValueError(f"beta {self.beta}: expected at least 0")
 
     @property
     def over(self) -> Over:
         """What the loss is averaged over: answers. One term stands for the whole row where the ratio is its product."""
-        return "sequence" if self.clips and self.importance_sampling_level == "product" else "sequence_sum"
-
-    @property
-    def correction(self) -> Correction:
-        """How the engine's probabilities are corrected."""
-        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
-        return Correction(self.importance_sampling_correction, floor, cap)
+        return "sequence" if self.repeats and self.importance_sampling_level == "product" else "sequence_sum"
 
     def needs(self) -> frozenset[Column]:
         """The reference and the policy before the step where beta is not 0; the latter also with several updates."""
         columns: set[Column] = {"ref_logprobs", "old_logprobs"} if self.beta else set()
-        return frozenset(columns | {"old_logprobs"} if self.clips else columns)
+        return frozenset(columns | {"old_logprobs"} if self.repeats else columns)
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
         """Each action token gets its episode's gain and weighs 1 over the number of episodes.
@@ -101,7 +77,7 @@ class RLOO:
         assert new.logprobs is not None
         old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
         terms, metrics = -batch.advantages * new.logprobs, {}
-        if self.clips:
+        if self.repeats:
             now, before = at_level(new.logprobs, old, batch, self.importance_sampling_level)
             terms = clipped_surrogate(now, before, batch.advantages, self.epsilon, self.high)
             metrics = clip_metrics(now, before, batch.advantages, self.epsilon, self.high)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, Literal
 
+from llmrl.algorithms._ratio import Repeated
 from llmrl.ops.credit import Episode, average, by_group, has_credit, leave_one_out, penalised
 from llmrl.ops.kl import k1, k2, k3
 from llmrl.ops.losses import clip_metrics, clipped_surrogate
-from llmrl.ops.mismatch import Correction, Mode, require_scaled
+from llmrl.ops.mismatch import require_scaled
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
@@ -24,7 +25,7 @@ Chosen = tuple[Sample, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class T1:
+class T1(Repeated):
     """Exploration kept alive (arXiv 2501.11651): leave-one-out over all answers, and a loss that pays for entropy.
 
     The rest of the method is in other sections of a recipe: a high `rollout.temperature`, the reward `degenerate`,
@@ -43,41 +44,18 @@ class T1:
     )
     beta: float = 1e-3  # weight of the divergence from the reference; 0 needs none
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"  # k1 is taken off the reward; k2 and k3 stand in the loss
-    epsilon: float = 0.2  # the ratio may fall to 1 - epsilon; no effect with one optimiser step
-    epsilon_high: float | None = None  # and rise to 1 + epsilon_high; None: epsilon
-    importance_sampling_correction: Mode = "token_truncate"  # of engine against trainer
-    importance_sampling_floor: float | None = None  # None: that of the mode, in llmrl.ops.mismatch.BOUNDS
-    importance_sampling_cap: float | None = None
-    num_iterations: int = 1  # passes over a step's samples
-    minibatches: int = 1  # optimiser steps in a pass
     starting_entropy: float | None = None  # nats; None: that of the first step
     steps_above: int = 0  # state of the guard
     bonus_is_paid: bool = True  # state of the adaptive control
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.train_k is not None and self.train_k < 2:
             raise ValueError(f"train_k {self.train_k}: expected at least 2, one answer of each side")
-        if (
-            min(self.entropy_coef, self.entropy_coef_step, self.entropy_coef_max, self.beta, self.epsilon, self.high)
-            < 0
-        ):
-            raise ValueError("entropy_coef, its step and maximum, beta, epsilon and epsilon_high must be at least 0")
+        if min(self.entropy_coef, self.entropy_coef_step, self.entropy_coef_max, self.beta) < 0:
+            raise ValueError("entropy_coef, its step and maximum, and beta must be at least 0")
         if self.entropy_guard <= 1 or self.entropy_guard_steps < 1:
             raise ValueError("entropy_guard must be above 1, entropy_guard_steps at least 1")
-        _ = self.correction  # a bound that makes no sense is refused here, not at the first loss
-        if self.num_iterations < 1 or self.minibatches < 1:
-            raise ValueError("num_iterations and minibatches must be at least 1")
-
-    @property
-    def high(self) -> float:
-        """How far the ratio may rise."""
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
-
-    @property
-    def correction(self) -> Correction:
-        """How the engine's probabilities are corrected."""
-        floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
-        return Correction(self.importance_sampling_correction, floor, cap)
 
     @property
     def bonus(self) -> float:
@@ -91,7 +69,7 @@ class T1:
     def needs(self) -> frozenset[Column]:
         """The reference where beta is not 0; the policy before the step for k1, and if a step moves it twice."""
         columns: set[Column] = {"ref_logprobs"} if self.beta else set()
-        if self.num_iterations * self.minibatches > 1 or (self.beta and not self.kl_in_loss):
+        if self.repeats or (self.beta and not self.kl_in_loss):
             columns.add("old_logprobs")
         return frozenset(columns)
 

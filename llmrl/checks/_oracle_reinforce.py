@@ -23,7 +23,8 @@ def rloo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
     counts = [_counts(algorithm, row) for row in rows]
     share = 1.0 / max(1, sum(counts))
     spread = [[gain] * len(_acts(row)) for gain, row in zip(gains, rows, strict=True)]
-    return _answer(algorithm, rows, said, counts, spread, share)
+    clipped = algorithm.num_iterations * algorithm.minibatches > 1
+    return _answer(algorithm, rows, said, counts, spread, share, clipped)
 
 
 def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
@@ -44,7 +45,7 @@ def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]
     known = np.array([number for line, on in zip(returns, counts, strict=True) if on for number in line])
     mean, deviation = known.mean(), np.sqrt(((known - known.mean()) ** 2).mean() + 1e-8)
     gains = [[float((number - mean) / deviation) for number in line] for line in returns]
-    return _answer(algorithm, rows, said, counts, gains, 1.0 / len(known))
+    return _answer(algorithm, rows, said, counts, gains, 1.0 / len(known), True)
 
 
 def _answer(
@@ -54,6 +55,7 @@ def _answer(
     counts: Sequence[bool],
     gains: Sequence[Sequence[float]],
     share: float,
+    clipped: bool,
 ) -> Mapping[str, Answer]:
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     for i, row in enumerate(rows):
@@ -63,7 +65,7 @@ def _answer(
         old = row.old_logprobs if row.old_logprobs is not None else list(new)
         engine = engine_weights(algorithm, row, old, acts)
         for weight, gain, t in zip(engine, gains[i], acts, strict=True):
-            term, parts = _term(algorithm, new, old, acts, t, gain)
+            term, parts = _term(algorithm, new, old, acts, t, gain, clipped)
             value += share * weight * term
             for u, slope in parts.items():
                 slopes[i][u] += share * weight * slope
@@ -71,10 +73,10 @@ def _answer(
 
 
 def _term(
-    algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, gain: float
+    algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, gain: float, clipped: bool
 ) -> tuple[float, dict[int, float]]:
     """One token's term, and its derivative by log-probabilities."""
-    if getattr(algorithm, "clips", True) is False:
+    if not clipped:
         return -gain * new[t], {t: -gain}
     high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
     most = getattr(algorithm, "delta", None)

@@ -59,7 +59,7 @@ def test_a_plugin_of_somebody_elses() -> None:
         ({"name": 3}, "algorithm: no name"),
         ({"name": "grpo", "epsilom": 1}, "algorithm.epsilom: unknown key; did you mean 'epsilon'\\?; known: epsilon, "),
         ({"name": "grpo", "epsilon": "big"}, "algorithm.epsilon: input should be a valid number.*; found 'big'"),
-        ({"name": "grpo", "epsilon": -1}, "algorithm: epsilon, epsilon_high and beta must be at least 0"),
+        ({"name": "grpo", "epsilon": -1}, r"algorithm: epsilon -1\.0, epsilon_high -1\.0: expected at least 0"),
         ("nowhere.to:be", "'nowhere.to:be' cannot be imported: ModuleNotFoundError.*PYTHONPATH"),
         ("math:nothing", "'math:nothing' cannot be imported: AttributeError"),
         ({"name": "math:sqrt", "power": 2}, "math:sqrt takes no options, found power"),
