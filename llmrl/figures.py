@@ -123,18 +123,21 @@ def _of_run(folder: Path, metric: str) -> Curve:
         known = sorted({name for line in lines for name in line if name.startswith("eval/")})
         raise DataError(f"{folder}: no {metric!r} in metrics.jsonl; evaluations there: {', '.join(known) or 'none'}")
     group, _, seed = folder.name.rpartition("-")
-    seconds = sum(line.get("step_time", 0.0) for line in lines)
-    return Curve(group=group or folder.name, seed=seed if group else "", points=points, seconds=round(seconds, 1))
+    taken = [line["step_time"] for line in lines if "step_time" in line]
+    seconds = round(sum(taken), 1) if taken else None
+    return Curve(group=group or folder.name, seed=seed if group else "", points=points, seconds=seconds)
 
 
 def _before(folder: Path, metric: str) -> list[tuple[int, float]]:
     """The value before the first step, where the run evaluated it."""
-    try:
-        found = json.loads((folder / "eval" / "step-000000" / "results.json").read_text(encoding="utf-8"))
-        _, benchmark, name = metric.split("/")
-        return [(0, float(found[benchmark]["metrics"][name]["value"]))]
-    except (OSError, ValueError, KeyError):
+    path, parts = folder / "eval" / "step-000000" / "results.json", metric.split("/")
+    if not path.exists() or parts[0] != "eval" or len(parts) != 3:
         return []
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [(0, float(found[parts[1]]["metrics"][parts[2]]["value"]))]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no {metric!r} in it ({type(error).__name__}: {error}); remove the folder") from None
 
 
 def _file(out: Path, ending: str) -> Path:

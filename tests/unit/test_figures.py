@@ -55,6 +55,20 @@ def test_groups_and_their_numbers(tmp_path: Path) -> None:
     assert "| 0 of 1 |" in made[3]
 
 
+def test_an_evaluation_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
+    made = run(tmp_path, "ppo-0", {10: 0.5}, before=0.4)
+    (made / "eval" / "step-000000" / "results.json").write_text('{"arithmetic": {}}')
+    with pytest.raises(DataError, match=r"results\.json: no 'eval/arithmetic/avg@1' in it \(KeyError"):
+        read(made, METRIC)
+
+
+def test_seconds_that_nobody_took_are_none(tmp_path: Path) -> None:
+    made = run(tmp_path, "ppo-0", {10: 0.5})
+    assert read(made, METRIC)[0].seconds == 2.0
+    (made / "metrics.jsonl").write_text(json.dumps({"step": 9, METRIC: 0.5}) + "\n")
+    assert read(made, METRIC)[0].seconds is None
+
+
 def test_what_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no metrics\.jsonl; expected the folder of a run"):
         read(tmp_path, METRIC)
