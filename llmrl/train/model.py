@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ class Fit:
     slots: int  # computed ones, padding included
 
 
-class Model:
+class Model(ABC):
     """What a policy and a critic share. Its kinds say what a forward pass is, and which weights its terms have."""
 
     def __init__(self, net: network.Network, accelerator: Any, options: TrainOptions) -> None:
@@ -69,13 +70,13 @@ class Model:
         """The network without what Accelerate put around it."""
         return self.accelerator.unwrap_model(self.module)
 
+    @abstractmethod
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
         """What the network says of a batch; `chunks` is how many pieces logits of a vocabulary are computed in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self, batch: Batch) -> Tensor:
         """(B, T): how much each of its terms counts."""
-        raise NotImplementedError
 
     @property
     def dtype(self) -> str:

@@ -14,7 +14,7 @@ from accelerate.utils import set_seed
 
 from llmrl import plugins
 from llmrl.chat import Chat, load_tokenizer
-from llmrl.errors import CheckpointError, LlmrlError, RecipeError, TrainingError
+from llmrl.errors import LlmrlError, TrainingError
 from llmrl.grading import Pool, latency_metrics, lift
 from llmrl.ops.mismatch import step_metrics
 from llmrl.ops.warmup import collect_steps
@@ -23,6 +23,7 @@ from llmrl.recipe import Recipe, check
 from llmrl.rollout import Player
 from llmrl.train import weights
 from llmrl.train.checkpoint import Checkpoints, export
+from llmrl.train.claim import claim
 from llmrl.train.evaluation import Evaluation, OnSample, unseen
 from llmrl.train.logs import Logs
 from llmrl.train.manifest import manifest
@@ -31,9 +32,6 @@ from llmrl.train.model import Fit
 from llmrl.train.models import Models, learning_rate
 from llmrl.train.parallel import accelerator, gather, zero_stage
 from llmrl.types import Problem, Sample, Trajectory
-
-FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to", "max_nonfinite_updates")
-"""Options of `train` that a resumed run may change: they decide nothing about the steps already taken."""
 
 OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], None]
 
@@ -65,7 +63,7 @@ class Run:
         self.accelerator = accelerator(recipe.train, str(self.folder))
         self.logs = Logs(self.folder, self.accelerator.is_main_process, recipe.rollout.log_completions)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.accelerator, recipe.train.save_total_limit)
-        resumed = self._claim(resume)
+        resumed = claim(self.folder, recipe, self.checkpoints, resume)
         self._closing = ExitStack()  # closes all, also where one of them fails to
         self._seconds: dict[str, float] = {}
         self._fits: list[Fit] = []
@@ -274,40 +272,3 @@ class Run:
         self.algorithm = replace(self.algorithm, **state["algorithm"])
         self._nonfinite = int(state["nonfinite"])
         self._best = tuple(state["best"]) if state["best"] else None
-
-    def _claim(self, resume: bool) -> Path | None:
-        """The checkpoint to go on from, if the folder is ours to use: free, or left before the first step was logged.
-
-        Raises:
-            CheckpointError: the folder holds a run and `resume` is off, or a run of another recipe.
-        """
-        before, log = self.folder / "recipe.yaml", self.folder / "metrics.jsonl"
-        begun = self.checkpoints.latest() is not None or (log.exists() and log.stat().st_size > 0)
-        if not before.exists() or not begun:
-            return None
-        if not resume:
-            raise CheckpointError(
-                f"{self.folder} already holds a run; add --resume to go on with it, or choose another train.run_name"
-            )
-        old = yaml.safe_load(before.read_text(encoding="utf-8"))
-        changed = sorted(_changes(old, self.recipe.as_dict()))
-        if changed:
-            raise RecipeError(
-                f"{before}: cannot resume with another recipe; changed: {', '.join(changed)}. Choose another "
-                "train.run_name to start anew"
-            )
-        return self.checkpoints.latest()
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """Dotted names of what differs and matters."""
-    for section in sorted({*old, *new}):
-        left, right = old.get(section) or {}, new.get(section) or {}
-        for key in sorted({*left, *right}):
-            free = section == "train" and key in FREE
-            if not free and _plain(left.get(key)) != _plain(right.get(key)):
-                yield f"{section}.{key}"
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
