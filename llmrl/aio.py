@@ -50,6 +50,11 @@ def foreground() -> None:
         _thread = None
 
 
+def in_background() -> bool:
+    """Whether the loop runs on a thread of its own, so that tasks go on while nobody waits."""
+    return _thread is not None
+
+
 def _the_runner() -> asyncio.Runner:
     global _runner
     if _runner is None:

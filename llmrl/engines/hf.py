@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from llmrl import aio
 from llmrl.engines._hf_sampler import Keeper, Sampler
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
@@ -18,6 +19,9 @@ from llmrl.types import Completion, Sampling
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+
+_HOPS = 4  # turns of the event loop from a group that is begun to its requests: the group, its episodes, the engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +128,7 @@ class HfEngine:
         return await asyncio.to_thread(self._score, list(token_ids))
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Write the weights into the model, in place; waits for the batch that is running.
+        """Write the weights into the model, in place; waits for the requests that were begun before.
 
         A mask policy takes them at the first load, and whenever `version` is a multiple of `mask_update_steps`.
 
@@ -135,6 +139,8 @@ class HfEngine:
         import torch
 
         self._open()
+        if aio.in_background():  # else nobody can have begun anything that is not over
+            aio.wait(self._quiet())
         with self._busy, torch.no_grad():
             own = self._network.state_dict()
             fresh: set[int] = set()  # tied weights are one tensor under two names
@@ -170,6 +176,15 @@ class HfEngine:
     def _open(self) -> None:
         if self._network is None:
             raise EngineError("engine hf: it is closed; start another")
+
+    async def _quiet(self) -> None:
+        """Every request that was begun before has ended: which weights sample it is not a matter of timing."""
+        while True:
+            for _ in range(_HOPS):
+                await asyncio.sleep(0)
+            if self._pump is None or self._pump.done():
+                return
+            await asyncio.wait([self._pump])
 
     async def _run(self) -> None:
         """Take whatever waits, batch by batch, until nothing does."""

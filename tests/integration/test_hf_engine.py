@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from llmrl import aio
 from llmrl.engines.hf import Hf, HfEngine
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
@@ -143,6 +144,32 @@ def test_load_changes_what_is_sampled(engine: HfEngine, folder: Path) -> None:
         expected = other(torch.tensor([PROMPTS[1]])).logits[0, :-1].log_softmax(-1)[range(5), PROMPTS[1][1:]]
     torch.testing.assert_close(torch.tensor(asyncio.run(engine.score(PROMPTS[1]))), expected, rtol=0, atol=2e-5)
     assert {c.version for c in sample(engine)} == {4}
+
+
+def test_requests_begun_before_a_load_are_of_the_old_weights(folder: Path) -> None:
+    """Four batches: without waiting for all of them, which one gets the new weights would be a matter of timing."""
+    engine = start(folder, max_num_seqs=2)
+
+    async def begin() -> list[asyncio.Task[Completion]]:
+        asked = (engine.generate(PROMPTS[0], Sampling(seed=i, max_tokens=8)) for i in range(8))
+        return [asyncio.ensure_future(one) for one in asked]
+
+    async def ended(jobs: list[asyncio.Task[Completion]]) -> list[Completion]:
+        return await asyncio.gather(*jobs)
+
+    aio.background()
+    try:
+        jobs = aio.wait(begin())
+        engine.load(shifted(folder, 0.5), 1)
+        said = aio.wait(ended(jobs))
+    finally:
+        aio.foreground()
+        engine.close()
+    assert [one.version for one in said] == [0] * 8
+    for i, one in enumerate(said):
+        old = logprobs(folder, list(PROMPTS[0]), one.token_ids)
+        chosen = old.gather(1, torch.tensor(one.token_ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(one.logprobs), chosen, rtol=0, atol=1e-4, msg=f"request {i}")
 
 
 def test_load_refuses_what_does_not_fit(engine: HfEngine, folder: Path) -> None:
