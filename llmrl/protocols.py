@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from llmrl.batch import Batch
 
-Column = Literal["old_logprobs", "old_kept_logprobs", "ref_logprobs", "values", "next_values"]
+Column = Literal["old_logprobs", "old_kept_logprobs", "old_entropy", "ref_logprobs", "values", "next_values"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,8 +141,9 @@ class Sample:
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
     token_rewards: list[float] | None = None  # besides `reward`, each at the token that earned it: a step's last, say
     kept_ids: Sequence[Sequence[int]] | None = None  # among which each action token was sampled; () elsewhere
-    old_logprobs: list[float] | None = None  # these five are filled on request
+    old_logprobs: list[float] | None = None  # these six are filled on request
     old_kept_logprobs: list[float] | None = None  # the same, over `kept_ids` alone
+    old_entropy: list[float] | None = None  # nats, of the policy before the step
     ref_logprobs: list[float] | None = None
     values: list[float] | None = None  # the critic's, of the state before the token
     next_values: list[float] | None = None  # and of the state after it

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmrl.algorithms._ratio import Repeated, check_delta, check_place
-from llmrl.ops.credit import Over, Scale, average, by_group, center, counts, has_credit, penalised
+from llmrl.ops.credit import Over, Scale, average, by_group, center, counts, has_credit, most_uncertain, penalised
 from llmrl.ops.kl import k2, k3, log_ratio
 from llmrl.ops.losses import Level, at_level, clip_metrics, clipped_surrogate, weighted_logprob
 from llmrl.ops.mismatch import off_policy_mask, require_scaled
@@ -43,6 +43,7 @@ class GRPO(Repeated):
     importance_sampling_level: Level = "token"  # "sequence" is GSPO (arXiv 2507.18071), "sequence_token" its variant
     mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the baseline
     entropy_coef: float = 0.0  # weight of the entropy, which is then paid for; averaged as the policy's terms are
+    top_entropy_quantile: float = 1.0  # share of the tokens, those of highest entropy, that the policy learns from
     off_policy_mask_threshold: float | None = None  # nats a token; drops rows with a loss that the policy has left
 
     def __post_init__(self) -> None:
@@ -55,6 +56,13 @@ class GRPO(Repeated):
             raise ValueError("loss_type dr_grpo divides by max_completion_length: give it, as in rollout")
         if not 0 <= self.weight_floor <= 1 <= self.weight_cap:
             raise ValueError(f"weight_floor {self.weight_floor}, weight_cap {self.weight_cap}: expected 1 between them")
+        if not 0 <= self.top_entropy_quantile <= 1:
+            raise ValueError(f"top_entropy_quantile {self.top_entropy_quantile}: expected from 0 to 1")
+        if self.top_entropy_quantile < 1 and self.importance_sampling_level == "sequence":
+            raise ValueError(
+                "top_entropy_quantile: a ratio of a whole sequence teaches all of its tokens, whatever terms are left; "
+                "expected importance_sampling_level token or sequence_token"
+            )
         if self.off_policy_mask_threshold is not None and self.off_policy_mask_threshold <= 0:
             raise ValueError(f"off_policy_mask_threshold {self.off_policy_mask_threshold}: expected above 0")
 
@@ -74,18 +82,21 @@ class GRPO(Repeated):
         """The reference where beta is not 0; the policy before the step only if the step moves it more than once.
 
         In the first optimiser step of a batch the old policy is the new one, so the loss takes its own value, detached:
-        the same gradient for one forward pass less.
+        the same gradient for one forward pass less. Where the entropy chooses tokens it is needed before the step.
         """
         columns: set[Column] = {"ref_logprobs"} if self.beta else set()
         if self.repeats or (self.beta and self.kl_in_reward):
             columns.add("old_logprobs")
+        if self.top_entropy_quantile < 1:
+            columns.add("old_entropy")
         return frozenset(columns)
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
         """Each action token gets its episode's advantage; the weights make `loss_type`'s average over the whole step.
 
         Episodes that nobody could judge (reward NaN), and truncated ones if they are masked, leave the objective and
-        its denominators. Rows without a gradient are dropped once the weights are set: they stay in the denominators.
+        its denominators. Tokens that `top_entropy_quantile` leaves out have no advantage, and stay in them; so do rows
+        without a gradient, which are dropped once the weights are set.
 
         Raises:
             RecipeError: the engine's log-probabilities cannot be compared with a trainer's.
@@ -103,6 +114,8 @@ class GRPO(Repeated):
             for row in episode
         ]
         rows = average(rows, self.over, self.max_completion_length)
+        if self.top_entropy_quantile < 1:
+            rows = most_uncertain(rows, self.top_entropy_quantile)
         everywhere = self.entropy_coef != 0 or (self.beta > 0 and not self.kl_in_reward)
         return rows if everywhere else [row for row in rows if has_credit(row)]
 

@@ -190,6 +190,20 @@ def cispo(given: Given, dtype: str) -> dict[str, Any]:
     return found
 
 
+def top_entropy(given: Given) -> dict[str, Any]:
+    rows = [
+        row(len(entropies), episode=i, reward=reward, old_entropy=entropies)
+        for i, (reward, entropies) in enumerate(zip(given["rewards"], given["entropies"], strict=True))
+    ]
+    found: dict[str, Any] = {}
+    for share in given["shares"]:
+        # An entropy bonus of no account keeps the rows without an advantage
+        credited = GRPO(scale_rewards="none", top_entropy_quantile=share, entropy_coef=1e-9).credit(rows)
+        found[f"share_{share}"] = [(one.advantages or [])[1:] for one in credited]
+        found["weights"] = [(one.weights or [])[1:] for one in credited]
+    return found
+
+
 def reinforce_pp(given: Given) -> dict[str, Any]:
     rows = [
         row(length, group=str(group), episode=i, reward=reward)

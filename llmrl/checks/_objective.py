@@ -181,7 +181,7 @@ def _with_junk(batch: Batch, junk: float) -> Batch:
     """The batch with another number in the unowned cells of every column, so that no two of them cancel."""
     filled = {}
     for i, name in enumerate(("sampled_logprobs", *COLUMNS, "advantages", "returns"), start=2):
-        column = getattr(batch, name)
+        column = getattr(batch, name, None)  # credit alone reads an entropy
         if column is not None:
             filled[name] = torch.where(batch.action_mask, column, junk / i)
     return replace(batch, **filled)  # type: ignore[arg-type]

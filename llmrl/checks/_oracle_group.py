@@ -28,13 +28,14 @@ def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
     counts = [not np.isnan(row.reward) and not (algorithm.mask_truncated_completions and row.truncated) for row in rows]
     over = algorithm.loss_average or {"grpo": "sequence", "dr_grpo": "constant"}.get(algorithm.loss_type, "token")
     weights = row_weights(rows, counts, over, algorithm.max_completion_length)
+    least = _least_entropy(algorithm, rows, counts)
     value, slopes, bonus = 0.0, [], []
     for i, row in enumerate(rows):
         slopes.append([0.0] * len(row.token_ids))
         bonus.append([0.0] * len(row.token_ids))
         if not counts[i]:
             continue
-        total, slope = _sequence(algorithm, row, said[i]["logprobs"], gains[i])
+        total, slope = _sequence(algorithm, row, said[i]["logprobs"], gains[i], least)
         for t, on in enumerate(row.action_mask):
             if on:
                 total -= algorithm.entropy_coef * said[i]["entropy"][t]
@@ -126,7 +127,20 @@ def engine_weights(algorithm: Any, row: Sample, old: Sequence[float], acts: Sequ
     ]
 
 
-def _sequence(algorithm: Any, row: Sample, new: Sequence[float], gain: float) -> tuple[float, list[float]]:
+def _least_entropy(algorithm: Any, rows: Sequence[Sample], counts: Sequence[bool]) -> float:
+    """Of a token that the policy learns from: a quantile of all tokens of the step."""
+    if algorithm.top_entropy_quantile == 1:
+        return -float("inf")
+    known = []
+    for row, on in zip(rows, counts, strict=True):
+        assert row.old_entropy is not None
+        known += [row.old_entropy[t] for t, chosen in enumerate(row.action_mask) if on and chosen]
+    return float(np.quantile(known, 1 - algorithm.top_entropy_quantile))
+
+
+def _sequence(
+    algorithm: Any, row: Sample, new: Sequence[float], gain: float, least: float
+) -> tuple[float, list[float]]:
     """The sum of a row's terms, and its derivative by each log-probability."""
     acts = [t for t, on in enumerate(row.action_mask) if on]
     old = row.old_logprobs if row.old_logprobs is not None else list(new)
@@ -136,7 +150,8 @@ def _sequence(algorithm: Any, row: Sample, new: Sequence[float], gain: float) ->
         engine = [0.0] * len(acts) if drift > algorithm.off_policy_mask_threshold else engine
     total, slopes = 0.0, [0.0] * len(row.token_ids)
     for weight, t in zip(engine, acts, strict=True):
-        term, parts = _policy_term(algorithm, new, old, acts, t, gain)
+        asked = row.old_entropy is None or row.old_entropy[t] >= least
+        term, parts = _policy_term(algorithm, new, old, acts, t, gain if asked else 0.0)
         total += weight * term
         for u, slope in parts.items():
             slopes[u] += weight * slope

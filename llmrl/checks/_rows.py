@@ -12,7 +12,7 @@ from torch import Tensor
 from llmrl.types import Sample
 
 SYMBOLS = 5
-COLUMNS = ("old_logprobs", "old_kept_logprobs", "ref_logprobs", "values", "next_values")
+COLUMNS = ("old_logprobs", "old_kept_logprobs", "old_entropy", "ref_logprobs", "values", "next_values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,8 @@ def _annotated(row: Sample, random: Random, logits: Tensor, mind: Tensor) -> Sam
     among = near(chosen(over_kept(logits, row)), 0.3) if row.kept_ids is not None else None
     row = replace(row, sampled_logprobs=near(among or old, 0.4), old_logprobs=old, old_kept_logprobs=among)
     row = replace(row, ref_logprobs=near(whole, 0.4), values=before[:-1], next_values=before[1:])
+    flatter = torch.log_softmax(0.7 * logits, -1)
+    row = replace(row, old_entropy=(-(flatter.exp() * flatter).sum(-1)).tolist())
     return fill(row, 0.0)
 
 

@@ -136,6 +136,7 @@ def _annotated(rows: Sequence[Sample], algorithm: Algorithm, tables: Tables, ref
         known = {
             "old_logprobs": now.logprobs,
             "old_kept_logprobs": now.kept_logprobs,
+            "old_entropy": now.entropy,
             "ref_logprobs": reference.forward("policy", token_ids).logprobs,
             "values": mind.values,
             "next_values": mind.next_values,

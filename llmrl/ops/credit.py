@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan, sqrt
+from itertools import compress
+from math import ceil, isnan, sqrt
 from typing import Literal
 
 from llmrl.errors import RecipeError
@@ -114,6 +115,30 @@ def average(rows: Sequence[Sample], over: Over, length: int | None = None) -> li
     return weighted
 
 
+def most_uncertain(rows: Sequence[Sample], share: float) -> list[Sample]:
+    """Rows in which only the tokens where the policy was least sure keep their advantage; that of the others is 0.0.
+
+    Args:
+        rows: every row of the step that counts, with `old_entropy` and advantages.
+        share: of all action tokens of the rows, from 0 to 1: those whose entropy is at least its (1 - share)-quantile
+            (between two neighbours by interpolation, as torch.quantile). Equal entropies stay or go together; 0 leaves
+            the highest alone, 1 every one.
+    Returns:
+        The rows in the same order, weights as they were: a token without an advantage stays in the denominators.
+    Source: arXiv 2506.01939; TRL's `top_entropy_quantile`, which asks the tokens of a micro-batch.
+    """
+    known = sorted(entropy for row in rows for entropy in compress(_entropy(row), row.action_mask))
+    if not known:
+        return list(rows)
+    # What reaches the interpolated quantile reaches its upper neighbour; 1 - 0.7 is a hair above 0.3
+    least = known[ceil((len(known) - 1) * (1.0 - share) - 1e-9)]
+    chosen = [[entropy >= least for entropy in _entropy(row)] for row in rows]
+    return [
+        row.assign(advantages=[gain if on else 0.0 for gain, on in zip(row.advantages or (), mask, strict=True)])
+        for row, mask in zip(rows, chosen, strict=True)
+    ]
+
+
 def divergence_as_k1(row: Sample) -> list[float]:
     """k1 of each token, `log(old / ref)`, whose sum over an answer estimates KL(old, ref); 0.0 at other tokens.
 
@@ -145,6 +170,11 @@ def counts(episode: Episode, mask_truncated: bool) -> bool:
 def has_credit(row: Sample) -> bool:
     """Whether any token of the row has an advantage: without one, and without another term, the row has no gradient."""
     return any(row.advantages or ())
+
+
+def _entropy(row: Sample) -> list[float]:
+    assert row.old_entropy is not None
+    return row.old_entropy
 
 
 def _center(group: Sequence[float], shared: float, scale: Scale) -> list[float]:

@@ -27,7 +27,11 @@ def learning_rate(options: TrainOptions, step: int) -> float:
 
 CRITIC: frozenset[Column] = frozenset({"values", "next_values"})
 """Columns that a critic fills."""
-OLD: Mapping[Column, str] = {"old_logprobs": "logprobs", "old_kept_logprobs": "kept_logprobs"}
+OLD: Mapping[Column, str] = {
+    "old_logprobs": "logprobs",
+    "old_kept_logprobs": "kept_logprobs",
+    "old_entropy": "entropy",
+}
 """Columns that the policy fills, with the fields of its forward pass."""
 
 

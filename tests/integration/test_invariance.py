@@ -28,6 +28,7 @@ ALGORITHMS = {
     "dapo": GRPO(),
     "grpo with KL": GRPO(loss_type="grpo", beta=0.1),
     "dr_grpo": GRPO(loss_type="dr_grpo", max_completion_length=64, scale_rewards="none"),
+    "top entropy": GRPO(top_entropy_quantile=0.3, beta=0.1),
     "gspo, reused": GRPO(importance_sampling_level="sequence", num_iterations=2),
 }
 
@@ -76,7 +77,7 @@ def step(groups: int = 4, episodes: int = 4, longest: int = 40) -> list[Sample]:
 def credited(found: Models, algorithm: GRPO, rows: Sequence[Sample]) -> list[Sample]:
     """The rows with all columns. The old policy and the engine's differ from the new one, as after some updates."""
     noise = Random(2)
-    annotated = found.annotate(rows, {"old_logprobs", "ref_logprobs"})
+    annotated = found.annotate(rows, {"old_logprobs", "ref_logprobs", "old_entropy"})
     made = []
     for row in annotated:
         assert row.old_logprobs is not None

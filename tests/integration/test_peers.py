@@ -66,6 +66,7 @@ class Step:
                 sampled_logprobs=sampled[i].tolist(),
                 old_logprobs=old[i].tolist(),
                 ref_logprobs=ref[i].tolist(),
+                old_entropy=entropies(new[i]).tolist(),
             )
             for i in range(8)
         ]
@@ -117,7 +118,11 @@ def trl_self(new: Tensor, algorithm: GRPO, **options: Any) -> SimpleNamespace:
     corrects = algorithm.importance_sampling_correction != "none"
     kind = {"constant": "dr_grpo", "sequence": "grpo", "token": "dapo", "sequence_sum": "luspo"}[algorithm.over]
     one_process = SimpleNamespace(
-        num_processes=1, sync_gradients=False, gather=lambda x: x, reduce=lambda x, reduction: x
+        num_processes=1,
+        sync_gradients=False,
+        gather=lambda x: x,
+        reduce=lambda x, reduction: x,
+        pad_across_processes=lambda x, **_: x,
     )
     return SimpleNamespace(
         _get_per_token_logps_and_entropies=lambda *_, **__: (new, entropies(new), None),
@@ -132,7 +137,10 @@ def trl_self(new: Tensor, algorithm: GRPO, **options: Any) -> SimpleNamespace:
         args=SimpleNamespace(delta=algorithm.delta, use_bias_correction_kl=False, steps_per_generation=1),
         use_vllm=corrects,
         vllm_importance_sampling_correction=corrects,
-        top_entropy_quantile=1.0,
+        top_entropy_quantile=algorithm.top_entropy_quantile,
+        get_high_entropy_mask=lambda *given: GRPOTrainer.get_high_entropy_mask(
+            SimpleNamespace(accelerator=one_process), *given
+        ),
         aux_loss_enabled=False,
         current_gradient_accumulation_steps=1,
         model=SimpleNamespace(training=True),
@@ -153,13 +161,18 @@ def trl_inputs(step: Step, algorithm: GRPO) -> dict[str, Tensor]:
         "prompt_mask": empty,
         "completion_ids": torch.zeros_like(step.mask, dtype=torch.int64),
         "completion_mask": step.mask.double(),
-        "advantages": step.credited(algorithm).amax(1) + step.credited(algorithm).amin(1),  # one per row: others are 0
+        "advantages": per_row(step.credited(replace(algorithm, top_entropy_quantile=1.0))),
         "old_per_token_logps": step.old,
         "sampling_per_token_logps": step.sampled,
         "ref_per_token_logps": step.ref,
         "importance_sampling_ratio": algorithm.correction.weights(step.old, batch),
         "num_items_in_batch": step.mask.sum().double(),
     }
+
+
+def per_row(advantages: Tensor) -> Tensor:
+    """(8,) of (8, T): one per row, others are 0."""
+    return advantages.amax(1) + advantages.amin(1)
 
 
 TRL: dict[str, dict[str, Any]] = {
@@ -189,6 +202,7 @@ TRL: dict[str, dict[str, Any]] = {
         "num_iterations": 2,
     },
     "off-policy mask": {"off_policy_mask_threshold": 0.05, "num_iterations": 2},
+    "top entropy, with k3": {"top_entropy_quantile": 0.4, "beta": 0.04, "num_iterations": 2},
     "entropy bonus": {"entropy_coef": 0.1, "num_iterations": 2},
 }
 
@@ -225,7 +239,7 @@ def test_rloo_is_that_of_trl(several: bool, table: list[Any]) -> None:
         advantages = step.credited(algorithm)
         inputs = trl_inputs(step, GRPO()) | {
             "old_logps": (step.old * step.mask).sum(1),
-            "advantages": advantages.amax(1) + advantages.amin(1),
+            "advantages": per_row(advantages),
         }
         loss = RLOOTrainer._compute_loss(me, None, inputs)
         theirs = loss.detach(), torch.autograd.grad(loss, new)[0]

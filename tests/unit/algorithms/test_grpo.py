@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from math import isnan, nan
+from math import exp, isnan, nan
 from typing import Any
 
 import pytest
@@ -41,6 +41,7 @@ def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 
         ({"minibatches": 2}, {"old_logprobs"}),
         ({"beta": 0.1}, {"ref_logprobs"}),
         ({"beta": 0.1, "kl_estimator": "k1", "kl_in_reward": True}, {"ref_logprobs", "old_logprobs"}),
+        ({"top_entropy_quantile": 0.2}, {"old_entropy"}),
     ],
 )
 def test_needs(options: dict[str, Any], needs: set[str]) -> None:
@@ -115,6 +116,31 @@ def test_divergence_in_the_reward_worked_by_hand() -> None:
     assert [(r.advantages or [])[1] for r in algorithm.credit(rows)] == pytest.approx([gain, -gain], abs=1e-6)
 
 
+def test_only_the_most_uncertain_tokens_teach_worked_by_hand() -> None:
+    # Of .9 .1 .8 .2 the upper half: one token of each answer. All four stay in the denominator and in the divergence.
+    rows = [
+        row(episode=0, reward=1.0, old_entropy=[5.0, 0.9, 0.1], ref_logprobs=[0.0, -1.0, -2.0]),
+        row(episode=1, reward=0.0, old_entropy=[5.0, 0.2, 0.8], ref_logprobs=[0.0, -1.0, -2.0]),
+    ]
+    algorithm = GRPO(scale_rewards="none", top_entropy_quantile=0.5, beta=0.1)
+    credited = algorithm.credit(rows)
+    assert [r.advantages for r in credited] == [[0.0, 0.5, 0.0], [0.0, 0.0, -0.5]]
+    assert [r.weights for r in credited] == [[0.0, 0.25, 0.25]] * 2
+    new = torch.tensor([[0.0, -1.0, -1.0]] * 2, requires_grad=True)
+    batch = collate(credited, pack=False)
+    (slope,) = torch.autograd.grad((algorithm.loss(Forward(logprobs=new), batch).terms * batch.weights).sum(), new)
+    kl = 0.1 * (1 - exp(-1.0))  # of k3 where the policy is e times as sure as the reference
+    assert slope[:, 1:].flatten().tolist() == pytest.approx([-0.5 / 4, kl / 4, 0.0, (0.5 + kl) / 4])
+
+
+def test_a_row_without_an_uncertain_token_costs_nothing() -> None:
+    rows = [row(episode=i, reward=float(i), old_entropy=[0.0, 0.1 + i, 0.2 + i]) for i in (0, 1)]
+    (only,) = GRPO(scale_rewards="none", top_entropy_quantile=0.5).credit(rows)
+    assert (only.episode, only.weights) == (1, [0.0, 0.25, 0.25])
+    unjudged = [*rows, row(episode=2, reward=nan, old_entropy=[0.0, 7.0, 7.0])]
+    assert GRPO(scale_rewards="none", top_entropy_quantile=0.5).credit(unjudged) == [only]
+
+
 def test_ratios_against_another_distribution_are_refused() -> None:
     rows = [replace(row(episode=i, reward=float(i)), semantics="renormalised") for i in (0, 1)]
     with pytest.raises(RecipeError, match="'renormalised'"):
@@ -132,6 +158,9 @@ def test_ratios_against_another_distribution_are_refused() -> None:
         ({"importance_sampling_cap": 0.5}, "importance_sampling_cap"),
         ({"epsilon": -0.1}, "epsilon"),
         ({"minibatches": 0}, "minibatches"),
+        ({"top_entropy_quantile": 1.1}, "top_entropy_quantile 1.1: expected from 0 to 1"),
+        ({"top_entropy_quantile": float("nan")}, "top_entropy_quantile nan"),
+        ({"top_entropy_quantile": 0.2, "importance_sampling_level": "sequence"}, "token or sequence_token"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options: dict[str, Any], words: str) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from math import nan
 
 import pytest
+import torch
 
-from llmrl.ops.credit import average, by_group, center, leave_one_out
+from llmrl.ops.credit import average, by_group, center, leave_one_out, most_uncertain
 from llmrl.types import Sample
 
 REWARDS = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
@@ -101,3 +103,36 @@ def test_a_row_without_actions_weighs_nothing_and_is_not_counted() -> None:
 def test_a_constant_average_needs_its_constant() -> None:
     with pytest.raises(ValueError, match="length None"):
         average([row()], "constant")
+
+
+def sure(entropies: list[float], episode: int = 0, prompt: float = 9.0) -> Sample:
+    """A row with advantages of 1; its prompt, which nobody chose, is the least sure of all."""
+    return replace(row(episode=episode, actions=len(entropies)), old_entropy=[prompt, *entropies]).assign(
+        advantages=1.0
+    )
+
+
+def left(rows: list[Sample], share: float) -> list[list[float]]:
+    return [(r.advantages or [])[1:] for r in most_uncertain(rows, share)]
+
+
+def test_the_most_uncertain_tokens_worked_by_hand() -> None:
+    # Sorted .1 .2 .4 .8 .9; with 0.4 the quantile stands at place 4 x 0.6 = 2.4, at .4 + .4 x .4 = .56.
+    rows = [sure([0.1, 0.9, 0.4]), sure([0.8, 0.2], episode=1)]
+    assert left(rows, 0.4) == [[0.0, 1.0, 0.0], [1.0, 0.0]]
+    assert left(rows, 0.0) == [[0.0, 1.0, 0.0], [0.0, 0.0]]
+    assert left(rows, 1.0) == [[1.0] * 3, [1.0] * 2]
+    assert left([sure([0.3, 0.3, 0.3, 0.1])], 0.25) == [[1.0, 1.0, 1.0, 0.0]], "equal ones stay together"
+    assert left([sure([]), sure([], episode=1)], 0.5) == [[], []]
+    before = [replace(one, weights=[0.0, *[0.5] * one.actions]) for one in rows]
+    assert [one.weights for one in most_uncertain(before, 0.4)] == [one.weights for one in before]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 1.0])
+def test_the_most_uncertain_are_those_of_a_quantile(share: float) -> None:
+    # Eleven numbers apart, so that a place such as 10 x 0.3 is whole, and rounding must not move it.
+    numbers = torch.randperm(11, generator=torch.Generator().manual_seed(3)).double()
+    assert sum(left([sure(numbers.tolist())], share)[0]) == round(10 * share) + 1
+    ragged = torch.rand(37, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    wanted = ragged >= torch.quantile(ragged, 1 - share)
+    assert left([sure(ragged.tolist())], share)[0] == wanted.double().tolist()
