@@ -183,9 +183,9 @@ def test_a_reference_follows_by_its_share_on_time(build: Callable[..., Models], 
     assert all(torch.equal(a, b) for a, b in zip(start, models.reference.net.parameters(), strict=True))
     models.follow(1)
     for old, now, policy in zip(start, models.reference.net.parameters(), models.policy.net.parameters(), strict=True):
-        assert now.dtype == torch.float32
-        assert torch.allclose(now, 0.995 * old + 0.005 * policy.float(), atol=1e-7)
+        assert torch.allclose(now.float(), 0.995 * old.float() + 0.005 * policy.float(), atol=1e-7)
         assert not torch.equal(now, old), "in bfloat16 it would not have moved"
+        assert now.dtype == torch.float32
 
 
 def test_a_reference_that_stands_still_does(build: Callable[..., Models]) -> None:

@@ -176,6 +176,11 @@ def test_a_zero_head_gives_the_policy_no_signal(variant: Any) -> None:
     moved = (Oreal(variant=variant).reward_model_loss(forward, batch).terms * batch.value_weights).sum()
     (gradient,) = torch.autograd.grad(moved, logits)
     assert gradient.tolist() == [[0.0, -0.125, -0.125], [0.0, 0.125, 0.125]]  # (sigmoid(0) - label)/2 answers/2 tokens
+    # So the policy waits for the reward model, and the log says how many tokens weigh nothing.
+    algorithm = Oreal(variant=variant)
+    for step, learning in ((0, ["critic"]), (9, ["critic"]), (10, ["critic", "policy"])):
+        assert [update.model for update in algorithm.updates(step)] == learning
+    assert algorithm.metrics(credited)["token_weights/zero"] == 1.0
 
 
 @pytest.mark.parametrize(("sees", "side"), [(False, "values"), (True, "next_values")])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from llmrl.algorithms._ratio import Clipped
 from llmrl.batch import Batch, collate
 from llmrl.errors import RecipeError
 from llmrl.ops.mismatch import (
@@ -23,6 +24,7 @@ from llmrl.ops.mismatch import (
     require_scaled,
     step_metrics,
 )
+from llmrl.plugins import build, names
 from llmrl.types import Sample
 
 SAMPLED = torch.tensor([[0.5, 0.1, 0.9, 0.02]], dtype=torch.float64).log()
@@ -105,6 +107,7 @@ def test_a_product_rejects_what_is_long_and_nothing_else_does() -> None:
         return bool(Correction(mode, cap=cap).weights(old, batch).all())
 
     assert [kept("sequence_mask", n) for n in (10, 100, 1000)] == [True, True, False]
+    assert [kept(Clipped().importance_sampling_correction, n) for n in (10, 100, 1000)] == [True] * 3, "by default"
     others: dict[Mode, float | None] = {"token_truncate": 2, "token_mask": 2, "geometric_mask": 1.011, "k3_mask": 1e-3}
     for mode, cap in others.items():
         assert [kept(mode, n, cap) for n in (10, 100, 1000)] == [True] * 3, mode
@@ -250,3 +253,10 @@ def test_log_probabilities_of_another_distribution_are_refused() -> None:
     for semantics in ("renormalised", "raw"):
         with pytest.raises(RecipeError, match=rf"group g, episode 3.*'{semantics}'.*top_p=1"):
             require_scaled([row([0.0]), replace(row([0.0]), semantics=semantics)])  # type: ignore[arg-type]
+    correcting = [
+        one for one in (build("algorithm", name) for name in names("algorithm")) if hasattr(one, "correction")
+    ]
+    assert len(correcting) >= 4
+    for algorithm in correcting:
+        with pytest.raises(RecipeError, match=r"'raw'|return_kept_ids"):
+            algorithm.credit([replace(row([0.0]), semantics="raw")])

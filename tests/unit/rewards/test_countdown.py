@@ -80,6 +80,9 @@ def test_what_is_correct_is_among_all_that_brute_force_reaches() -> None:
 )  # fmt: skip
 def test_only_whole_numbers_and_four_operators_are_read(expression: str) -> None:
     assert grade(expression, [25], 25).value == 0.1
+    # With these numbers and this target, whoever evaluates it finds that nothing is wrong with it.
+    for nums, target in (([2, 25], 2**25), ([25, 3], 25 // 3), ([25, 3], 25 % 3), ([25, 3], 25 << 3), ([25], ~25)):
+        assert grade(expression, nums, target).value == 0.1
 
 
 def test_nothing_that_an_answer_says_takes_long() -> None:
