@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ class Jsonl:
     """Problems of a .jsonl, .json or .parquet file, or of a hub dataset.
 
     Columns that are not named are recognised: prompts as TRL, verl (`prompt`, `reward_model.ground_truth`) and OpenRLHF
-    (`input`, `label`) call them. All other columns pass untouched to `Problem.info`. A dataset without answers is fine
-    for rewards that need none; with one, every row must have it.
+    (`input`, `label`) call them. All other columns pass untouched to `Problem.info`, and so does an object that an
+    answer is taken from: inside one it may be of any type, and `Problem.answer` is then its JSON. A dataset without
+    answers is fine for rewards that need none; with one, every row must have it.
     """
 
     path: str | None = None  # a file
@@ -60,11 +62,11 @@ class Jsonl:
                     f"{', '.join(row.values) or 'none'}; name it with prompt_column"
                 )
             answer = answer or self.answer_column or _first(row, ANSWERS) or ""
-            used = {prompt.partition(".")[0], answer.partition(".")[0], self.id_column}
+            used = {prompt.partition(".")[0], answer, self.id_column}
             values = {
                 "id": row.values.get(self.id_column),
                 "prompt": _reach(row, prompt),
-                "answer": as_text(_reach(row, answer), answer, row.where) if answer else "",
+                "answer": _answer(row, answer) if answer else "",
                 "info": {key: value for key, value in row.values.items() if key not in used},
             }
             yield Row(values, row.where, row.index)
@@ -114,6 +116,14 @@ def _message(message: Any, where: str) -> Mapping[str, Any]:
 
 def _first(row: Row, columns: tuple[str, ...]) -> str | None:
     return next((column for column in columns if _reach(row, column, missing_ok=True) is not None), None)
+
+
+def _answer(row: Row, column: str) -> str:
+    """The text of an answer; one inside an object may be a list, an object or a truth value."""
+    value = _reach(row, column)
+    if column not in row.values and isinstance(value, list | dict | bool):
+        return json.dumps(value, ensure_ascii=False)
+    return as_text(value, column, row.where)
 
 
 def _reach(row: Row, column: str, missing_ok: bool = False) -> Any:

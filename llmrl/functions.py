@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmrl.pool import Outcome, Pool
-from llmrl.types import Score, Trajectory, Verdict
+from llmrl.types import Problem, Score, Trajectory, Verdict
 
 
 @dataclass
@@ -54,7 +54,7 @@ class FunctionReward(Timed):
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         if not group:
             return []
-        columns = _accepted(self.function, self._columns(group))
+        columns = accepted(self.function, self._columns(group))
         limit_s = self.pool.timeout_s * len(group)
         start = time.monotonic()
         try:
@@ -63,9 +63,7 @@ class FunctionReward(Timed):
             outcome = Outcome("timeout", None, f"took longer than {limit_s:g} s")
         self.seconds += [(time.monotonic() - start) / len(group)] * len(group)
         if outcome.kind != "value":
-            said = f"raised {outcome.reason}" if outcome.kind == "raised" else outcome.reason
-            verdict: Verdict = "timeout" if outcome.kind == "timeout" else "error"
-            return [self._refuse(trajectory, said, verdict) for trajectory in group]
+            return [unscored(outcome, self.name, trajectory.problem) for trajectory in group]
         values, logged = outcome.value
         for name, value in logged:
             self.logged.setdefault(name, []).append(value)
@@ -85,7 +83,7 @@ class FunctionReward(Timed):
         }
 
     async def _call(self, columns: dict[str, Any], limit_s: float) -> Outcome:
-        wants = [name for name in ("log_extra", "log_metric") if _accepts(self.function, name)]
+        wants = [name for name in ("log_extra", "log_metric") if accepts(self.function, name)]
         if inspect.iscoroutinefunction(_body(self.function)):
             return await asyncio.wait_for(_call_async(self.function, columns, wants), limit_s)
         if _importable(self.function):
@@ -104,17 +102,36 @@ class FunctionReward(Timed):
 
     def _one(self, value: Any, trajectory: Trajectory) -> Score:
         if value is None:
-            return Score(None, reason=f"{name_of(self.function)} abstained")
+            return Score(None, reason=f"{self.name} abstained")
         try:
-            number = float("nan") if isinstance(value, str) else float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if not math.isfinite(number):
-            return self._refuse(trajectory, f"returned {value!r}; expected a finite number or None")
-        return Score(number)
+            return Score(finite(value))
+        except ValueError as error:
+            return self._refuse(trajectory, str(error))
 
-    def _refuse(self, trajectory: Trajectory, said: str, verdict: Verdict = "error") -> Score:
-        return Score(None, verdict, reason=f"problem {trajectory.problem.id}: {name_of(self.function)} {said}")
+    def _refuse(self, trajectory: Trajectory, said: str) -> Score:
+        return Score(None, "error", reason=f"problem {trajectory.problem.id}: {self.name} {said}")
+
+
+def finite(value: Any) -> float:
+    """What somebody's function returned, as a number; numbers of numpy and torch are some.
+
+    Raises:
+        ValueError: it is none, or not finite; the message begins with `returned`.
+    """
+    try:
+        number = float("nan") if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not math.isfinite(number):
+        raise ValueError(f"returned {value!r:.200}; expected a finite number or None")
+    return number
+
+
+def unscored(outcome: Outcome, name: str, problem: Problem) -> Score:
+    """The score of an item whose call gave no value: what happened, to whom, with which problem."""
+    said = f"raised {outcome.reason}" if outcome.kind == "raised" else outcome.reason
+    verdict: Verdict = "timeout" if outcome.kind == "timeout" else "error"
+    return Score(None, verdict, reason=f"problem {problem.id}: {name} {said}")
 
 
 @dataclass(frozen=True)
@@ -123,6 +140,11 @@ class FunctionCall:
 
     function: Callable[..., Any]
     wants: tuple[str, ...]
+
+    def warm_up(self) -> None:
+        """The function's own, if it has one."""
+        if hasattr(self.function, "warm_up"):
+            self.function.warm_up()
 
     def __call__(self, columns: dict[str, Any]) -> tuple[Any, list[tuple[str, Any]]]:
         logged: list[tuple[str, Any]] = []
@@ -164,13 +186,15 @@ def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramete
         return {}
 
 
-def _accepts(function: Callable[..., Any], name: str) -> bool:
+def accepts(function: Callable[..., Any], name: str) -> bool:
+    """Whether it takes an argument of that name."""
     parameters = parameters_of(function)
     return name in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
-def _accepted(function: Callable[..., Any], columns: dict[str, Any]) -> dict[str, Any]:
-    return {name: column for name, column in columns.items() if _accepts(function, name)}
+def accepted(function: Callable[..., Any], columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the columns that it takes."""
+    return {name: column for name, column in columns.items() if accepts(function, name)}
 
 
 def _importable(function: Callable[..., Any]) -> bool:

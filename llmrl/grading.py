@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast, get_args
 
 from llmrl.errors import LlmrlError, RewardError
-from llmrl.functions import FunctionReward, Timed, TrainerState, name_of, parameters_of
+from llmrl.functions import FunctionReward, Timed, TrainerState, name_of, parameters_of, unscored
 from llmrl.pool import Outcome
 from llmrl.pool import Pool as _Processes
 from llmrl.protocols import Reward, Verifier
@@ -46,15 +46,11 @@ class Pool(_Processes):
 
 
 def _score(outcome: Outcome, verifier: Any, problem: Problem) -> Score:
-    name = name_of(verifier)
     if outcome.kind == "value" and isinstance(outcome.value, Score):
         return outcome.value
-    reason = {
-        "value": f"returned {type(outcome.value).__name__}; expected a Score",
-        "raised": f"raised {outcome.reason}",
-    }.get(outcome.kind, outcome.reason)
-    verdict: Verdict = "timeout" if outcome.kind == "timeout" else "error"
-    return Score(None, verdict, reason=f"problem {problem.id}: {name} {reason}")
+    if outcome.kind == "value":
+        outcome = Outcome("died", reason=f"returned {type(outcome.value).__name__}; expected a Score")
+    return unscored(outcome, name_of(verifier), problem)
 
 
 class Lifted(Protocol):
@@ -114,7 +110,8 @@ def lift(reward: Any, pool: Pool) -> Lifted:
 
     Args:
         reward: an object with `lift(pool)`, which makes its own (`mix` does); a `Reward`; a `Verifier`, whose first
-            parameter is called `problem`; or a TRL-style function, which has a parameter called `completions`.
+            parameter is called `problem`; or a TRL-style function, which has a parameter called `completions` or
+            `completion_ids`.
         pool: where verifiers and functions run; its limit for an item also binds a `Reward`.
     Raises:
         RewardError: it is none of these.
@@ -129,7 +126,7 @@ def lift(reward: Any, pool: Pool) -> Lifted:
     found = f"{type(reward).__name__} {reward!r}"
     if callable(reward) and not isinstance(reward, type):
         parameters = list(parameters_of(reward))
-        if "completions" in parameters:
+        if not {"completions", "completion_ids"}.isdisjoint(parameters):
             return FunctionReward(name_of(reward), function=reward, pool=pool, trainer_state=pool.trainer_state)
         if parameters[:1] == ["problem"]:
             return VerifierReward(name_of(reward), verifier=reward, pool=pool)

@@ -38,8 +38,19 @@ def write(path: Path, *rows: Any) -> Path:
                 "extra_info": {"index": 7},
             },
             "4",
-            {"data_source": "sums", "extra_info": {"index": 7}},
+            {
+                "data_source": "sums",
+                "extra_info": {"index": 7},
+                "reward_model": {"style": "rule", "ground_truth": "4"},
+            },
         ),
+        (
+            {"prompt": "2+2?", "reward_model": {"ground_truth": {"target": 4, "numbers": [2, 2]}}},
+            '{"target": 4, "numbers": [2, 2]}',
+            {"reward_model": {"ground_truth": {"target": 4, "numbers": [2, 2]}}},
+        ),
+        ({"prompt": "2+2?", "reward_model": {"ground_truth": 4}}, "4", {"reward_model": {"ground_truth": 4}}),
+        ({"problem": "2+2?", "solution": "So 4.", "answer": "4"}, "4", {"solution": "So 4."}),
     ],
 )
 def test_columns_in_common_use_are_recognised(tmp_path: Path, row: Any, answer: str, info: Any) -> None:

@@ -1,0 +1,94 @@
+"""A reward written for TRL that needs options: what a factory makes, or a function with arguments of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from llmrl.functions import FunctionReward, parameters_of
+from llmrl.grading import Lifted, Pool
+from llmrl.rewards._foreign import Named
+from llmrl.rewards._inner import Shaped
+from llmrl.types import Score, Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trl:
+    """What a function in TRL's form returns, called with `kwargs` too; or the function that a factory makes of them.
+
+    `{name: trl, function: trl.rewards:get_soft_overlong_punishment, kwargs: {max_completion_len: 512,
+    soft_punish_cache: 128}}`. A function in TRL's form has a parameter `completions` or `completion_ids`; anything else
+    is a factory. It is made anew in each worker process, so that a closure will do.
+
+    Raises:
+        RecipeError: the function cannot be imported, or the factory raises or makes no such function.
+    """
+
+    function: str  # package.module:attribute
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    correct_at: float | None = None  # from which value on an answer is right; null: the value gives no verdict
+
+    def __post_init__(self) -> None:
+        _ = Made(Named(self.function, "function"), self.kwargs).func
+
+    def lift(self, pool: Pool) -> Lifted:
+        """The group reward."""
+        name = Named(self.function, "function")
+        made = Made(name, self.kwargs)
+        return Shaped(
+            FunctionReward(name.short, function=made, pool=pool, trainer_state=pool.trainer_state), self._shape
+        )
+
+    def _shape(self, trajectory: Trajectory, score: Score) -> Score:
+        if self.correct_at is None or score.value is None:
+            return score
+        return Score(score.value, "correct" if score.value >= self.correct_at else "wrong")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A function in TRL's form, made again wherever it is unpickled."""
+
+    named: Named
+    kwargs: Mapping[str, Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Made, (self.named, dict(self.kwargs))
+
+    @cached_property
+    def func(self) -> Any:
+        """The function itself, without the arguments that every call gets."""
+        given = self.named.function
+        if _trl(given):
+            return given
+        try:
+            made = given(**self.kwargs)
+        except Exception as error:  # somebody else's code
+            raise ValueError(f"function {self.named.name!r} raised {type(error).__name__}: {error}") from error
+        if not callable(made) or not _trl(made):
+            raise ValueError(
+                f"function {self.named.name!r} has no parameter completions or completion_ids, and made "
+                f"{made!r:.80}; expected a function in TRL's form, or a factory of one"
+            )
+        return made
+
+    @property
+    def __signature__(self) -> inspect.Signature:  # the parameters decide which columns are passed
+        return inspect.signature(self.func)
+
+    def warm_up(self) -> None:
+        """Import the module, outside the first item's time."""
+        _ = self.func
+
+    def __call__(self, **columns: Any) -> Any:
+        return self.func(**{**columns, **self.kwargs} if self.func is self.named.function else columns)
+
+
+def _trl(function: Any) -> bool:
+    return not {"completions", "completion_ids"}.isdisjoint(parameters_of(function))
+
+
+plugin = Trl
