@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import comb
+
+from llmrl.ops.scores import elected, votes
 
 REPEATS = 10_000  # resamplings of an interval
 CHUNK = 2_000_000  # numbers drawn at once
@@ -45,11 +46,8 @@ def majority(answers: Sequence[str | None], right: Sequence[bool]) -> bool:
 
     Where attempts with the same answer were judged differently, the first of them decides.
     """
-    votes = Counter(answer for answer in answers if answer is not None)
-    if not votes:
-        return False
-    winner = max(votes, key=votes.__getitem__)  # the first of the most frequent, in order of appearance
-    return right[answers.index(winner)]
+    winner = elected(votes(answers))
+    return winner is not None and right[answers.index(winner)]
 
 
 def estimate(values: Sequence[float], seed: int = 0, repeats: int = REPEATS) -> Estimate:

@@ -139,6 +139,26 @@ def serve(
     raise typer.Exit(code)
 
 
+@app.command("reward-model")
+def train_reward_model(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file such as recipes/reward_models/outcome.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, such as train.seed=1")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, and stop.")] = False,
+) -> None:
+    """Train a reward model by a recipe, alone or under `accelerate launch -m llmrl reward-model ...`."""
+    from llmrl.reward_models import recipe as recipes
+
+    made = recipes.read(recipe, overrides or ())
+    if dry_run:
+        import yaml
+
+        print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
+        return
+    from llmrl.train.reward_models import train as learn
+
+    learn(made, recipe.stem)
+
+
 @app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Leave out what starts vLLM and DeepSpeed.")] = False,

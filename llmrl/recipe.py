@@ -175,6 +175,15 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: no such file, not YAML, an unknown key, or a value of the wrong type; names file and key.
     """
+    return parse(tree(path, overrides), str(path))
+
+
+def tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain values of a YAML file of sections, with `section.key=value` overrides applied.
+
+    Raises:
+        RecipeError: no such file, not YAML, or not sections.
+    """
     import yaml
 
     try:
@@ -184,31 +193,31 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text: {error}; expected YAML") from None
     try:
-        tree = yaml.safe_load(text)
+        values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from None
-    if not isinstance(tree, dict):
-        found = "nothing" if tree is None else type(tree).__name__
+    if not isinstance(values, dict):
+        found = "nothing" if values is None else type(values).__name__
         raise RecipeError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
     for override in overrides:
-        _override(tree, override)
-    return parse(tree, str(path))
+        _override(values, override)
+    return values
 
 
-def parse(tree: Mapping[str, Any], where: str = "recipe") -> Recipe:
+def parse(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """A recipe from plain values.
 
     Raises:
         RecipeError: an unknown key or a value of the wrong type; starts with `where`.
     """
-    recipe: Recipe = construct(Recipe, tree, f"{where}:")
+    recipe: Recipe = construct(Recipe, values, f"{where}:")
     for section in PLUGINS:
         if "name" not in getattr(recipe, section):
             raise RecipeError(f"{where}: {section}.name: missing; {section} is a plug-in, named by its `name` key")
     return recipe
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
+def _override(values: dict[str, Any], override: str) -> None:
     """Set one `section.key=value`; the value is read as YAML."""
     import yaml
 
@@ -216,7 +225,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
     if not equals:
         raise RecipeError(f"override {override!r}: expected section.key=value, such as train.learning_rate=2e-6")
     *parents, last = path.lstrip("-").split(".")
-    node = tree
+    node = values
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from llmrl.ops.credit import Episode, average, by_group, center, leave_one_out, refuse_dense
 from llmrl.ops.kl import k1, k3, log_ratio
 from llmrl.ops.losses import sequence_mean
+from llmrl.ops.scores import running_mean
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
@@ -239,15 +240,6 @@ class Oreal:
         if self.token_weights == "top_fraction":
             return top_fraction(chances, self.top_fraction)
         return [max(0.0, (q - self.weight_threshold) / (1.0 - self.weight_threshold)) for q in chances]
-
-
-def running_mean(numbers: Sequence[float]) -> list[float]:
-    """Entry t is the mean of the first t + 1 numbers."""
-    total, means = 0.0, []
-    for count, number in enumerate(numbers, start=1):
-        total += number
-        means.append(total / count)
-    return means
 
 
 def top_fraction(numbers: Sequence[float], fraction: float) -> list[float]:

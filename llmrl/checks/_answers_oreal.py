@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmrl.algorithms.oreal import Oreal, running_mean, top_fraction
+from llmrl.algorithms.oreal import Oreal, top_fraction
 from llmrl.batch import Batch, collate
 from llmrl.checks._answer_rows import row
 from llmrl.data.by_pass_rate import ByPassRate
 from llmrl.ops.credit import center
+from llmrl.ops.scores import running_mean
 from llmrl.protocols import Forward
 from llmrl.types import Sample
 

@@ -37,6 +37,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "rewards": (),
     "habits": (),
     "restarts": (),
+    "reward_models": (),
 }
 """The subjects, and the forms whose parts they are about."""
 

@@ -52,7 +52,7 @@ class Scalar:
         return 1
 
     def values(self, outputs: Tensor) -> Tensor:
-        return _wide(outputs).squeeze(-1)
+        return wide(outputs).squeeze(-1)
 
     def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return 0.5 * (self.values(outputs) - targets.detach()).square()
@@ -101,10 +101,10 @@ class Bernoulli(_Ranged):
         return 1
 
     def values(self, outputs: Tensor) -> Tensor:
-        return self.low + (self.high - self.low) * _wide(outputs).squeeze(-1).sigmoid()
+        return self.low + (self.high - self.low) * wide(outputs).squeeze(-1).sigmoid()
 
     def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        logits = _wide(outputs).squeeze(-1)
+        logits = wide(outputs).squeeze(-1)
         chance = (targets.detach().to(logits.dtype).clamp(self.low, self.high) - self.low) / (self.high - self.low)
         return binary_cross_entropy_with_logits(logits, chance, reduction="none")
 
@@ -148,18 +148,18 @@ class HLGauss(_Ranged):
         return expectation(outputs, (edges[1:] + edges[:-1]) / 2)
 
     def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(outputs, self.probabilities(targets.to(_wide(outputs).dtype)))
+        return cross_entropy(outputs, self.probabilities(targets.to(wide(outputs).dtype)))
 
     def probabilities(self, targets: Tensor) -> Tensor:
         """(..., bins) mass of each bin for (...) targets; sums to 1."""
         edges = self._edges(targets)
-        mean = _wide(targets).detach().clamp(*self.support).unsqueeze(-1)
+        mean = wide(targets).detach().clamp(*self.support).unsqueeze(-1)
         below: Tensor = torch.special.ndtr((edges - mean) / (self.sigma_ratio * self.width))
         mass = below.diff(dim=-1)
         return mass / mass.sum(-1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
 
     def _edges(self, like: Tensor) -> Tensor:
-        return torch.linspace(*self.support, self.bins + 1, dtype=_wide(like).dtype, device=like.device)
+        return torch.linspace(*self.support, self.bins + 1, dtype=wide(like).dtype, device=like.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,16 +181,16 @@ class TwoHot(_Ranged):
         return expectation(outputs, self.atoms(outputs))
 
     def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(outputs, self.probabilities(targets.to(_wide(outputs).dtype)))
+        return cross_entropy(outputs, self.probabilities(targets.to(wide(outputs).dtype)))
 
     def probabilities(self, targets: Tensor) -> Tensor:
         """(..., bins) mass of each atom for (...) targets; sums to 1 and has the target, if inside, as its mean."""
-        target = _wide(targets).detach()
+        target = wide(targets).detach()
         return project(torch.ones_like(target).unsqueeze(-1), target.unsqueeze(-1), self.atoms(target))
 
     def atoms(self, like: Tensor) -> Tensor:
         """(bins,) of the precision and on the device of `like`."""
-        return torch.linspace(self.low, self.high, self.bins, dtype=_wide(like).dtype, device=like.device)
+        return torch.linspace(self.low, self.high, self.bins, dtype=wide(like).dtype, device=like.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +204,7 @@ class C51(TwoHot):
     def bootstrapped(self, outputs: Tensor, following: Tensor, rewards: Tensor, gamma: float) -> Tensor:
         """(...) terms of (..., K) outputs against `reward + gamma * value` of the (..., K) outputs that follow."""
         atoms = self.atoms(outputs)
-        ahead = torch.softmax(_wide(following).detach(), dim=-1)
+        ahead = torch.softmax(wide(following).detach(), dim=-1)
         return cross_entropy(outputs, project(ahead, rewards.detach().unsqueeze(-1) + gamma * atoms, atoms))
 
 
@@ -230,15 +230,16 @@ def project(probabilities: Tensor, places: Tensor, atoms: Tensor) -> Tensor:
 
 def expectation(outputs: Tensor, atoms: Tensor) -> Tensor:
     """(...) mean of (K,) atoms under the softmax of (..., K) outputs; no matrix product, which autocast would round."""
-    return (torch.softmax(_wide(outputs), dim=-1) * atoms).sum(-1)
+    return (torch.softmax(wide(outputs), dim=-1) * atoms).sum(-1)
 
 
 def cross_entropy(outputs: Tensor, probabilities: Tensor) -> Tensor:
     """(...) in nats, of the softmax of (..., K) outputs against (..., K) probabilities, which are a constant."""
-    return -(probabilities.detach() * torch.log_softmax(_wide(outputs), dim=-1)).sum(-1)
+    return -(probabilities.detach() * torch.log_softmax(wide(outputs), dim=-1)).sum(-1)
 
 
-def _wide(numbers: Tensor) -> Tensor:
+def wide(numbers: Tensor) -> Tensor:
+    """The same numbers in float32; in float64 where they are."""
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 

@@ -27,18 +27,24 @@ PROBE = 64  # tokens
 
 
 def named_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
+    """`whole_weights` of the policy."""
+    return whole_weights(model.net.model, model.sharded)
+
+
+def whole_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tensor]]:
     """Every weight under its Hugging Face name, whole and one at a time: gathered from ZeRO-3, LoRA merged.
 
     All ranks must exhaust it together.
     """
-    network: Any = model.net.model
     adapted = plain_model(network) is not network
     layers = {name: module for name, module in network.named_modules() if hasattr(module, "get_delta_weight")}
     for name, parameter in network.named_parameters(remove_duplicate=True):
         if "lora_" in name:
             continue
-        owner = layers.get(name.removesuffix(".base_layer.weight")) if name.endswith(".base_layer.weight") else None
-        with whole([parameter, *(_adapter(owner) if owner is not None else [])], model.sharded):
+        owner: Any = (
+            layers.get(name.removesuffix(".base_layer.weight")) if name.endswith(".base_layer.weight") else None
+        )
+        with whole([parameter, *(_adapter(owner) if owner is not None else [])], sharded):
             value = parameter.detach()
             if owner is not None:
                 for active in owner.active_adapters:

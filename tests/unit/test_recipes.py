@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from llmrl.plugins import build
+from llmrl.plugins import build, construct
 from llmrl.recipe import check, parse, read
+from llmrl.reward_models.recipe import RewardRecipe
+from llmrl.reward_models.recipe import read as reward_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 LAUNCHES = sorted((FOLDER / "accelerate").glob("*.yaml"))
-RECIPES = sorted(set(FOLDER.rglob("*.yaml")) - set(LAUNCHES))
+REWARD_MODELS = sorted((FOLDER / "reward_models").glob("*.yaml"))  # recipes of another kind: `llmrl reward-model`
+RECIPES = sorted(set(FOLDER.rglob("*.yaml")) - set(LAUNCHES) - set(REWARD_MODELS))
 
 
 def parts(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -26,6 +29,14 @@ def parts(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def test_there_are_recipes() -> None:
     assert RECIPES
     assert LAUNCHES
+    assert REWARD_MODELS
+
+
+@pytest.mark.parametrize("path", REWARD_MODELS, ids=lambda p: p.stem)
+def test_a_recipe_of_a_reward_model_builds(path: Path) -> None:
+    recipe = reward_recipe(path)
+    assert path.stem in (recipe.kind, recipe.columns)
+    assert construct(RewardRecipe, recipe.as_dict(), "again") == recipe
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(FOLDER)))
@@ -54,7 +65,7 @@ def test_a_task_of_soft_measures_has_one_that_is_not_paid() -> None:
         assert 0.0 in weights, path
 
 
-@pytest.mark.parametrize("path", [*RECIPES, *LAUNCHES], ids=lambda p: str(p.relative_to(FOLDER)))
+@pytest.mark.parametrize("path", [*RECIPES, *LAUNCHES, *REWARD_MODELS], ids=lambda p: str(p.relative_to(FOLDER)))
 def test_a_recipe_begins_by_saying_what_it_is(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")  # `llmrl recipes` shows it

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from llmrl.algorithms.oreal import Oreal, running_mean, top_fraction
+from llmrl.algorithms.oreal import Oreal, top_fraction
 from llmrl.batch import Batch, collate
 from llmrl.ops.credit import leave_one_out
+from llmrl.ops.scores import running_mean
 from llmrl.plugins import build
 from llmrl.protocols import Forward, Measured
 from llmrl.types import Sample

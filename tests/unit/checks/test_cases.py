@@ -10,9 +10,9 @@ from llmrl.checks._cases import SUBJECTS, close, subject
 EVERY = [(name, case["case"]) for name in SUBJECTS for case in subject(name)]
 
 
-def test_there_are_60_with_as_many_names() -> None:
-    assert len(EVERY) == 60
-    assert len({case for _, case in EVERY}) == 60
+def test_there_are_69_with_as_many_names() -> None:
+    assert len(EVERY) == 69
+    assert len({case for _, case in EVERY}) == 69
 
 
 @pytest.mark.parametrize(

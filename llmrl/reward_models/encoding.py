@@ -1,0 +1,161 @@
+"""What a reward model reads, as tokens: made piece by piece, so that the place of each score is known, not searched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from llmrl.chat import Chat
+from llmrl.errors import CheckpointError, DataError
+from llmrl.reward_models.card import CHAT
+from llmrl.reward_models.rows import Answer
+
+RESPONSE, BEGIN, END = "\ue002", "\ue000", "\ue001"  # private characters, which no text of people holds
+MARKS = str.maketrans("", "", RESPONSE + BEGIN + END)
+PIECES = re.compile(f"({BEGIN}[^{END}]*{END}|{RESPONSE})")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The tokens of one answer. Places are indices into `token_ids`, and below 0 where they were cut off."""
+
+    token_ids: list[int]
+    response: range  # the tokens that were answered: separators between steps and the end of sequence included
+    step_ends: list[int]  # the last token of the separator behind each step
+    cut: int = 0  # tokens that `max_length` took from the beginning
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes tokens of answers, always in the same way for the same template.
+
+    The tokens are those of the prompt, the response and what the template has behind it, each encoded by itself, and
+    one end of sequence, whatever the response ends with. Text of a prompt, a response or a variable never becomes a
+    special token. With `steps` every step and the separator behind it are encoded by themselves.
+    """
+
+    chat: Chat
+    template: str = CHAT
+    separator: str = "\n"
+    max_length: int = 1024
+
+    def __call__(self, answer: Answer) -> Encoded:
+        """The tokens of an answer; the last `max_length` of them.
+
+        Raises:
+            DataError: the template asks for a variable that the answer lacks, or has no place for the response.
+            CheckpointError: the separator is nothing to this tokenizer, or there is no end-of-sequence token.
+        """
+        before, after = self._frame(answer)
+        body, ends = self._body(answer)
+        end = self._end_id
+        if not after or after[-1] != end:
+            after = [*after, end]
+        ids = [*before, *body, *after]
+        begin, stop = len(before), len(before) + len(body)
+        if after == [end]:
+            stop += 1  # the policy's own last token
+        cut = max(0, len(ids) - self.max_length)
+        return Encoded(
+            token_ids=ids[cut:],
+            response=range(begin - cut, stop - cut),
+            step_ends=[begin + place - cut for place in ends],
+            cut=cut,
+        )
+
+    def _body(self, answer: Answer) -> tuple[list[int], list[int]]:
+        """The tokens of the response, and where its steps end in them."""
+        if answer.steps is None:
+            return self._plain(self._without_end(answer.response)), []
+        ids: list[int] = []
+        ends: list[int] = []
+        for step in answer.steps:
+            ids += self._plain(self._without_end(step))
+            ids += self._separator_ids
+            ends.append(len(ids) - 1)
+        return ids, ends
+
+    def _frame(self, answer: Answer) -> tuple[list[int], list[int]]:
+        """What stands before the response and behind it."""
+        if self.template == CHAT:
+            prompt = answer.prompt
+            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+            return self.chat.prompt_ids(messages), []
+        text = self._rendered(answer)
+        pieces = PIECES.split(text)
+        if pieces.count(RESPONSE) != 1:
+            raise DataError(
+                f"the reward model's template puts the response in {pieces.count(RESPONSE)} places; expected "
+                "{{ response }} once, without a filter"
+            )
+        middle = pieces.index(RESPONSE)
+        return self._joined(pieces[:middle]), self._joined(pieces[middle + 1 :])
+
+    def _rendered(self, answer: Answer) -> str:
+        from jinja2.exceptions import TemplateError
+
+        prompt = answer.prompt
+        text = prompt if isinstance(prompt, str) else "\n".join(str(message.get("content")) for message in prompt)
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        values: Mapping[str, Any] = {**answer.variables, "prompt": text, "messages": messages, "response": RESPONSE}
+        try:
+            rendered: str = self._jinja.render(values)
+        except TemplateError as error:
+            known = ", ".join(sorted(values))
+            raise DataError(f"the reward model's template: {error}; the answer has {known}") from error
+        return rendered
+
+    @cached_property
+    def _jinja(self) -> Any:
+        from jinja2 import StrictUndefined, TemplateSyntaxError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_marked, keep_trailing_newline=True)
+        try:
+            return made.from_string(self.template)
+        except TemplateSyntaxError as error:
+            raise DataError(f"the reward model's template: line {error.lineno}: {error.message}") from error
+
+    def _joined(self, pieces: Sequence[str]) -> list[int]:
+        """The template's own text with its special tokens, and variables without any."""
+        ids: list[int] = []
+        for piece in pieces:
+            if piece.startswith(BEGIN):
+                ids += self._plain(piece[1:-1])
+            elif piece:
+                ids += self.chat.tokenizer(piece, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _plain(self, text: str) -> list[int]:
+        if not text:
+            return []
+        ids: list[int] = self.chat.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
+
+    def _without_end(self, text: str) -> str:
+        """A text that spells the end of sequence, as a decoder that keeps special tokens gives it, has it only once."""
+        end: str = self.chat.tokenizer.eos_token or ""
+        return text.removesuffix(end) if end else text
+
+    @cached_property
+    def _end_id(self) -> int:
+        end = self.chat.tokenizer.eos_token_id
+        if not isinstance(end, int):
+            raise CheckpointError("the tokenizer of the reward model has no end-of-sequence token; set eos_token")
+        return end
+
+    @cached_property
+    def _separator_ids(self) -> list[int]:
+        ids = self._plain(self.separator)
+        if not ids:
+            raise CheckpointError(f"the separator {self.separator!r} is no token of this tokenizer; choose another")
+        return ids
+
+
+def _marked(value: Any) -> str:
+    """A variable's text between marks, which keep it apart from the template's own."""
+    text = str(value)
+    return RESPONSE if text == RESPONSE else f"{BEGIN}{text.translate(MARKS)}{END}"

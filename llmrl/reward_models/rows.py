@@ -1,0 +1,49 @@
+"""What a reward model reads and learns from. Standard library only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from llmrl.types import Message
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A prompt and what was answered, as a whole or in steps."""
+
+    prompt: str | Sequence[Message]
+    response: str = ""
+    steps: Sequence[str] | None = None  # for a process model, without the separators between them; replaces `response`
+    variables: Mapping[str, Any] = field(default_factory=dict)  # what else the model's template reads: principles, say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two answers to one prompt, of which one is better."""
+
+    chosen: Answer
+    rejected: Answer
+    margin: float | None = None  # by how much, in units of reward
+    problem: str = ""  # pairs of one problem are never parted between training and test
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """An answer and how good it is, 0 to 1: one label of the whole, or one of each step, where -100 is none."""
+
+    answer: Answer
+    labels: Sequence[float]
+    problem: str = ""  # answers to one problem are never parted between training and test
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Generic[R]):
+    """What was read, and how many rows were left out for what reason."""
+
+    kept: list[R]
+    rejected: Counter[str] = field(default_factory=Counter)

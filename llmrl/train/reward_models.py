@@ -1,0 +1,221 @@
+"""Reward models from a recipe: pairs by TRL's RewardTrainer, the others by Transformers' Trainer with our losses."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from statistics import fmean, pstdev
+from typing import Any, TypeVar
+
+import torch
+
+from llmrl.chat import Chat, load_tokenizer
+from llmrl.data import _preferences, _step_labels
+from llmrl.errors import CheckpointError, DataError
+from llmrl.reward_models import card as cards
+from llmrl.reward_models.card import LINKS, Calibration, Card
+from llmrl.reward_models.encoding import Encoder
+from llmrl.reward_models.model import RewardModel
+from llmrl.reward_models.network import pretrained
+from llmrl.reward_models.recipe import RewardRecipe
+from llmrl.reward_models.rows import Answer, Labelled, Pair, Rows
+from llmrl.train.network import plain_model
+from llmrl.train.reward_trainers import Row, label_trainer, pair_trainer
+from llmrl.train.weights import whole_weights
+
+R = TypeVar("R", Pair, Labelled)
+Say = Callable[[str], None]
+
+
+def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) -> Path:
+    """The folder of the reward model that a recipe trains; under `accelerate launch` every process calls it.
+
+    Args:
+        recipe: what to train.
+        name: of the folder below `train.output_dir`, where the recipe names none.
+        say: told what happens, by the first process alone.
+    Raises:
+        DataError: rows that cannot be read, or none that can be learned from.
+        CheckpointError: the model does not load, or the folder cannot be written.
+        TrainingError: the loss is no longer finite.
+    """
+    _hush()
+    if int(os.environ.get("RANK", "0")):
+        say = _silent
+    folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
+    tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.model.model_revision)
+    encoder = Encoder(Chat(tokenizer), recipe.input.template, recipe.input.separator, recipe.input.max_length)
+    rows, test, rejected = rows_of(recipe)
+    say(f"{len(rows)} rows to learn from, {len(test)} to test on; left out: {dict(rejected) or 'none'}")
+    trainer = _trainer(recipe, rows, encoder, folder, say)
+    trainer.train()
+    state = _weights(trainer)
+    if trainer.is_world_process_zero():
+        _save(trainer, recipe, state, folder, tokenizer)
+        answers = [answer for row in [*test, *rows][: recipe.train.calibration_rows] for answer in answers_of(row)]
+        _describe(recipe, encoder, folder, answers[: recipe.train.calibration_rows])
+        say(f"reward model: {folder}")
+    trainer.accelerator.wait_for_everyone()
+    return folder
+
+
+def rows_of(recipe: RewardRecipe) -> tuple[list[Any], list[Any], Counter[str]]:
+    """Rows to learn from, rows to test on, which share no problem with them, and what was left out."""
+    data, read = recipe.data, READERS[recipe.columns]
+    found = read(recipe, data.train)
+    if not found.kept:
+        raise DataError(f"{data.train}: no row that can be learned from; left out: {dict(found.rejected) or 'none'}")
+    if data.test is not None:
+        rows, test = found.kept, read(recipe, data.test).kept
+    else:
+        rows, test = parted(found.kept, data.test_share, data.seed)
+    rejected = Counter(found.rejected)
+    if data.balance is not None:
+        even = _preferences.balanced(rows, data.balance)
+        rows, rejected = even.kept, rejected + even.rejected
+    return rows, test, rejected
+
+
+def parted(rows: Sequence[R], share: float, seed: int) -> tuple[list[R], list[R]]:
+    """Rows to learn from and to test on, by problem: siblings stay together."""
+    problems = sorted({row.problem for row in rows})
+    Random(seed).shuffle(problems)
+    held = set(problems[: round(share * len(problems))])
+    return [row for row in rows if row.problem not in held], [row for row in rows if row.problem in held]
+
+
+def answers_of(row: Pair | Labelled) -> list[Answer]:
+    """The answers of a row: two of a pair, else one."""
+    return [row.chosen, row.rejected] if isinstance(row, Pair) else [row.answer]
+
+
+def _read_pairs(recipe: RewardRecipe, path: str) -> Rows[Any]:
+    return _preferences.pairs(path, recipe.data.limit)
+
+
+def _read_outcomes(recipe: RewardRecipe, path: str) -> Rows[Any]:
+    return _preferences.outcomes(path, recipe.data.limit)
+
+
+def _read_stepwise(recipe: RewardRecipe, path: str) -> Rows[Any]:
+    return _step_labels.stepwise(path, recipe.data.limit)
+
+
+def _read_prm800k(recipe: RewardRecipe, path: str) -> Rows[Any]:
+    return _step_labels.prm800k(path, recipe.data.neutral_as, recipe.data.limit)
+
+
+def _read_first_error(recipe: RewardRecipe, path: str) -> Rows[Any]:
+    return _step_labels.first_error(path, recipe.data.limit)
+
+
+READERS: dict[str, Callable[[RewardRecipe, str], Rows[Any]]] = {
+    "preference": _read_pairs,
+    "outcome": _read_outcomes,
+    "stepwise": _read_stepwise,
+    "prm800k": _read_prm800k,
+    "first_error": _read_first_error,
+}
+
+
+def _trainer(recipe: RewardRecipe, rows: Sequence[Any], encoder: Encoder, folder: Path, say: Say) -> Any:
+    """The trainer of the rows that `max_length` has room for.
+
+    Raises:
+        DataError: it has room for none.
+    """
+    encoded = [[encoder(answer) for answer in answers_of(row)] for row in rows]
+    fitting = [i for i, answers in enumerate(encoded) if not any(answer.cut for answer in answers)]
+    if not fitting:
+        shortest = min(max(len(one.token_ids) + one.cut for one in answers) for answers in encoded)
+        raise DataError(
+            f"input.max_length {recipe.input.max_length}: none of the {len(rows)} rows fits; the shortest has "
+            f"{shortest} tokens"
+        )
+    if len(fitting) < len(rows):
+        say(
+            f"{len(rows) - len(fitting)} of {len(rows)} rows are longer than {recipe.input.max_length} tokens: left out"
+        )
+    if recipe.kind == "outcome":
+        pairs = [(encoded[i][0], encoded[i][1], rows[i].margin) for i in fitting]
+        tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.model.model_revision)  # TRL changes it
+        return pair_trainer(recipe, pairs, folder, tokenizer, say)
+    return label_trainer(recipe, [Row(encoded[i][0], rows[i].labels) for i in fitting], folder, say)
+
+
+def _weights(trainer: Any) -> dict[str, Any]:
+    """Every weight under its Hugging Face name, on the CPU of the first process; all processes take part."""
+    plugin = trainer.accelerator.state.deepspeed_plugin
+    sharded = plugin is not None and int(plugin.zero_stage) == 3
+    main = trainer.is_world_process_zero()
+    return {name: weight.cpu() for name, weight in whole_weights(trainer.model, sharded) if main}
+
+
+def _save(trainer: Any, recipe: RewardRecipe, state: dict[str, Any], folder: Path, tokenizer: Any) -> None:
+    """The folder without its card: weights, tokenizer, recipe, and what was logged.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    import yaml
+
+    network = plain_model(trainer.model)
+    network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        network.save_pretrained(folder, state_dict=state)
+        tokenizer.save_pretrained(folder)
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
+        lines = [json.dumps(line) for line in trainer.state.log_history]
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: the reward model was not written: {error}; make room and train again"
+        ) from error
+
+
+def _describe(recipe: RewardRecipe, encoder: Encoder, folder: Path, answers: Sequence[Answer]) -> None:
+    """Write the card, with the scores that the model in the folder gives to the answers."""
+    backbone = Path(recipe.model.model_name_or_path)
+    network: Any = pretrained(recipe.kind, folder, dtype=getattr(torch, recipe.model.dtype))
+    card = Card(
+        kind=recipe.kind,
+        link=LINKS[recipe.kind],
+        template=encoder.template,
+        template_sha256=cards.template_hash(encoder.template, encoder.chat.tokenizer),
+        separator=encoder.separator,
+        positions=recipe.loss.positions,
+        max_length=encoder.max_length,
+        backbone=recipe.model.model_name_or_path,
+        backbone_sha256=cards.fingerprint(backbone) if backbone.is_dir() else str(recipe.model.model_revision or ""),
+        weights_sha256=cards.fingerprint(folder),
+    )
+    network.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+    model = RewardModel(card, encoder, network)
+    cards.write(folder, replace(card, calibration=calibrated(model, answers)))
+
+
+def calibrated(model: RewardModel, answers: Sequence[Answer]) -> Calibration:
+    """Mean, deviation and range of the raw scores of answers; of all their steps, for a process model."""
+    found = model.steps(answers) if model.card.kind == "process" else model.sequences(answers)
+    numbers = [logit for one in found for logit in one.logits if logit is not None]
+    return Calibration(mean=fmean(numbers), std=pstdev(numbers), low=min(numbers), high=max(numbers), rows=len(answers))
+
+
+def _silent(line: str) -> None:
+    """What all processes but the first say."""
+
+
+def _hush() -> None:
+    """No progress bars and notices of the libraries between our lines."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()

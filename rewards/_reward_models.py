@@ -1,0 +1,125 @@
+"""Trained reward models as rewards: loaded once in a process, asked in batches, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from llmrl.reward_models.rows import Answer
+from llmrl.types import Message, Score, Trajectory
+
+if TYPE_CHECKING:
+    from llmrl.reward_models.model import RewardModel, Scored
+
+Ask = Callable[["RewardModel", Sequence[Answer]], "list[Scored]"]
+Judge = Callable[[Trajectory, "Scored"], Score]
+
+
+class Scorer:
+    """One reward model of this process. It is loaded when first asked; groups that wait are scored together."""
+
+    def __init__(self, path: str, device: str | None, dtype: str, tokens_per_batch: int) -> None:
+        self._where = (path, device, dtype, tokens_per_batch)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward-model")
+        self._waiting: list[tuple[Ask, Sequence[Answer], Future[list[Scored]]]] = []
+        self._lock = threading.Lock()
+        self._model: RewardModel | None = None
+
+    async def score(self, ask: Ask, answers: Sequence[Answer]) -> list[Scored]:
+        """What the model says of the answers.
+
+        Args:
+            ask: which of the model's scores, such as `RewardModel.sequences`.
+        Raises:
+            LlmrlError: the model does not load, or an answer is nothing that it can read.
+        """
+        future: Future[list[Scored]] = Future()
+        with self._lock:
+            self._waiting.append((ask, answers, future))
+        self._thread.submit(self._work)
+        return await asyncio.wrap_future(future)
+
+    def _work(self) -> None:
+        """Score all that waits; the next call finds nothing, then."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for ask in dict.fromkeys(ask for ask, *_ in waiting):
+            theirs = [(answers, future) for asked, answers, future in waiting if asked is ask]
+            self._answer(ask, theirs)
+
+    def _answer(self, ask: Ask, waiting: Sequence[tuple[Sequence[Answer], Future[list[Scored]]]]) -> None:
+        try:
+            scored = iter(ask(self._loaded(), [answer for answers, _ in waiting for answer in answers]))
+            for answers, future in waiting:
+                future.set_result([next(scored) for _ in answers])
+        except Exception as error:  # whoever waits gets it
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+
+    def _loaded(self) -> RewardModel:
+        from llmrl.reward_models.model import load
+
+        if self._model is None:
+            path, device, dtype, tokens_per_batch = self._where
+            self._model = load(path, device=device, dtype=dtype, tokens_per_batch=tokens_per_batch)
+        return self._model
+
+
+@cache
+def scorer(path: str, device: str | None, dtype: str, tokens_per_batch: int) -> Scorer:
+    """The one scorer of a model in this process."""
+    return Scorer(path, device, dtype, tokens_per_batch)
+
+
+@dataclass
+class ModelReward:
+    """A reward model as a group reward, not bound by `rollout.reward_timeout_s`, for no thread can be killed.
+
+    A trajectory that the model cannot read has no value; a model that does not load ends the run.
+    """
+
+    name: str
+    scorer: Scorer
+    ask: Ask
+    answer: Callable[[Trajectory], Answer]
+    judge: Judge
+    seconds: list[float] = field(default_factory=list)
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        began = time.monotonic()
+        scored = await self.scorer.score(self.ask, [self.answer(one) for one in group])
+        scores = [self.judge(one, found) for one, found in zip(group, scored, strict=True)]
+        self.seconds += [(time.monotonic() - began) / max(len(group), 1)] * len(group)
+        return scores
+
+    def latencies(self) -> dict[str, list[float]]:
+        """The seconds of each item since the last call; starts anew."""
+        taken, self.seconds = self.seconds, []
+        return {self.name: taken}
+
+
+def asked(one: Trajectory) -> list[Message]:
+    """All that was said before the policy's last words."""
+    said: list[Message] = list(one.problem.messages)
+    for turn in one.turns[:-1]:
+        said += [{"role": "assistant", "content": turn.text}, *turn.reply]
+    return said
+
+
+def known(one: Trajectory, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model's template may read: the columns of the problem, and what the recipe adds."""
+    return {**one.problem.info, **extra}
+
+
+def unreadable(name: str, one: Trajectory, found: Scored, max_length: int) -> Score:
+    """The score of what the model could not judge."""
+    cut = f"{found.cut} of {found.cut + found.tokens} tokens were cut off (max_length {max_length})"
+    why = cut if found.cut else f"the model gave {found.logits[:4]}"
+    return Score(None, "error", reason=f"problem {one.problem.id}: {name}: {why}")
