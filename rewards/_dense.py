@@ -33,6 +33,15 @@ def dense(total: Score, parts: Weighted) -> Score:
     return replace(total, token_rewards=_tokens(given))
 
 
+def on_last(score: Score, length: int) -> Score:
+    """The same, with the value as a reward of the last of the completion's `length` tokens, if it has any."""
+    if score.value is None or not length:
+        return score
+    rewards = list(score.token_rewards or [0.0] * length)
+    rewards[-1] += score.value
+    return replace(score, value=0.0, token_rewards=rewards)
+
+
 def _tokens(given: Weighted) -> list[float] | None:
     columns = [[weight * r for r in score.token_rewards] for weight, score in given if score.token_rewards is not None]
     if len({len(column) for column in columns}) > 1:

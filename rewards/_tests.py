@@ -58,6 +58,8 @@ def read(info: Mapping[str, Any]) -> Functions | Programs:
         return mbpp(list(info["test_list"]), str(info.get("test_setup_code") or ""), str(info.get("code") or ""))
     if "tests" in info and "entry_point" in info:
         return Functions(list(info["tests"]), [str(info["entry_point"])], str(info.get("setup") or ""))
+    if "verification_info" in info:
+        return Programs(open_r1(info["verification_info"]))
     packed = info.get("input_output", info)
     pairs = json.loads(packed) if isinstance(packed, str) else packed
     if isinstance(pairs, Mapping) and "inputs" in pairs and "outputs" in pairs and not pairs.get("fn_name"):
@@ -67,8 +69,20 @@ def read(info: Mapping[str, Any]) -> Functions | Programs:
         raise ValueError(f"{len(given)} inputs and {len(wanted)} outputs; expected as many, at least one, all text")
     raise ValueError(
         "the problem has no tests; expected info with test and entry_point, test_list, tests and entry_point, "
-        f"input_output, or inputs and outputs; found {', '.join(info) or 'no columns'}"
+        f"input_output, inputs and outputs, or verification_info; found {', '.join(info) or 'no columns'}"
     )
+
+
+def open_r1(told: Mapping[str, Any] | str) -> list[tuple[str, str]]:
+    """The inputs and outputs of open-r1's datasets of programs."""
+    told = json.loads(told) if isinstance(told, str) else told
+    cases, language = list(told.get("test_cases") or []), told.get("language") or "python"
+    texts = [(case.get("input"), case.get("output")) for case in cases if not case.get("fn_name")]
+    if language != "python" or not cases or not all(isinstance(text, str) for pair in texts for text in pair):
+        raise ValueError(f"verification_info: {len(cases)} tests in {language}; expected some in python, all text")
+    if len(texts) < len(cases):
+        raise ValueError("verification_info: tests that call a function; expected programs, with input and output")
+    return texts
 
 
 def humaneval(prompt: str, test: str, entry_point: str) -> Functions:

@@ -37,8 +37,9 @@ class Code:
 
     Tests come from `problem.info`, in the columns of HumanEval (`test`, `entry_point`; Chen et al. 2021, arXiv
     2107.03374), of MBPP (`test_list`; Austin et al. 2021, arXiv 2108.07732), of APPS (`input_output`, or `inputs` and
-    `outputs`: standard input and what must be printed), or `tests`: statements, with `entry_point`. What is expected
-    never enters the process that runs the answer: see docs/sandbox.md. The verdict is `correct` if all tests pass.
+    `outputs`: standard input and what must be printed), of open-r1 (`verification_info`: the same), or `tests`:
+    statements, with `entry_point`. What is expected never enters the process that runs the answer: see docs/sandbox.md.
+    The verdict is `correct` if all tests pass.
 
     Raises:
         ValueError: the problem has no such tests, or they are broken.

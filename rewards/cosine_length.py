@@ -59,7 +59,7 @@ class CosineLength:
         start, end = (
             (self.correct_shortest, self.correct_longest) if correct else (self.wrong_shortest, self.wrong_longest)
         )
-        return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * length / self.max_length))
+        return half_cosine(start, end, length / self.max_length)
 
     def exceeded(self, length: int) -> bool:
         """Whether an answer fills the room."""
@@ -74,6 +74,11 @@ class CosineLength:
         parts = {"correct": float(correct), "exceeded": float(self.exceeded(length))}
         reason = f"{length} tokens of {self.max_length}; {score.reason}"
         return replace(score, value=self.value(correct, length), parts={**score.parts, **parts}, reason=reason)
+
+
+def half_cosine(start: float, end: float, share: float) -> float:
+    """From `start` at a share of 0 to `end` at 1, slow at both; beyond, it turns back."""
+    return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * share))
 
 
 plugin = CosineLength

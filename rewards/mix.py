@@ -5,25 +5,35 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmrl.grading import Lifted, Pool, lift
 from llmrl.plugins import build
-from llmrl.rewards._dense import dense
+from llmrl.rewards._dense import dense, on_last
+from llmrl.rewards._gate import Gate, gate, of
+from llmrl.rewards._inner import tokens
 from llmrl.types import Score, Trajectory
 
 Part = float | Mapping[str, Any]
+CHANNELS = ("reward", "token_rewards")  # where a part's value goes; an algorithm may discount them apart
 
 
 @dataclass(frozen=True)
 class Mix:
-    """The sum of weight times value over `parts`: `{numeric: 1.0, format: {weight: 0.1, pattern: ...}}`.
+    """The sum of weight times value over `parts`: `{numeric: 1.0, format: {weight: 0.1, if: numeric >= 1}}`.
 
     A part is a reward by name, or `package.module:function`; a number is its weight, a mapping holds `weight` and the
-    reward's own options. The weight is that of its dense rewards too. A part of weight 0 is only logged; what a part is
-    itself made of is logged as `<part>/<name>`. The verdict is that of the first part that gives one. Where a part that
-    weighs something cannot be judged, neither can the whole: `value` is None, and `reason` says which.
+    reward's own options, and `name` where the part is not called like its reward. The weight is that of its dense
+    rewards too. A part of weight 0 is only logged; what a part is itself made of is logged as `<part>/<name>`. The
+    verdict is that of the first part that gives one. Where a part that weighs something cannot be judged, neither can
+    the whole: `value` is None, and `reason` says which.
+
+    A part with `if` counts only where another part is worth so much, before its weight; elsewhere it is as one of
+    weight 0. `<part>/gated` is what it counts. If the other part cannot be judged, neither can the whole.
+
+    `channel: token_rewards` puts what a part is worth on the last token of the answer, beside the dense rewards, whose
+    discount it then has: see docs/algorithms/ppo.md.
     """
 
     parts: Mapping[str, Part]
@@ -35,16 +45,30 @@ class Mix:
             weight = part.get("weight") if isinstance(part, Mapping) else part
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
                 raise ValueError(f"parts.{name}: weight {weight!r}; expected a number")
+            channel = part.get("channel", CHANNELS[0]) if isinstance(part, Mapping) else CHANNELS[0]
+            if channel not in CHANNELS:
+                raise ValueError(f"parts.{name}: channel {channel!r}; expected {' or '.join(CHANNELS)}")
+        _ = self._gates
+
+    @property
+    def _gates(self) -> dict[str, Gate]:
+        conditions = {
+            name: part["if"] for name, part in self.parts.items() if isinstance(part, Mapping) and "if" in part
+        }
+        return {name: gate(condition, self.parts, f"parts.{name}") for name, condition in conditions.items()}
 
     def lift(self, pool: Pool) -> MixedReward:
         """The group reward, with every part built and lifted."""
         weights: dict[str, float] = {}
         rewards: dict[str, Lifted] = {}
+        standing: list[str] = []
         for name, part in self.parts.items():
-            options = dict(part) if isinstance(part, Mapping) else {"weight": part}
+            options = {"name": name, **(part if isinstance(part, Mapping) else {"weight": part})}
+            options.pop("if", None)
+            standing += [name] if options.pop("channel", CHANNELS[0]) == CHANNELS[1] else []
             weights[name] = float(options.pop("weight"))
-            rewards[name] = lift(build("reward", {"name": name, **options}, f"reward.parts.{name}"), pool)
-        return MixedReward(weights=weights, rewards=rewards)
+            rewards[name] = lift(build("reward", options, f"reward.parts.{name}"), pool)
+        return MixedReward(weights, rewards, self._gates, standing)
 
 
 @dataclass
@@ -53,31 +77,55 @@ class MixedReward:
 
     weights: Mapping[str, float]
     rewards: Mapping[str, Lifted]
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    standing: Sequence[str] = ()  # parts whose worth is a dense reward, on the last token
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         columns = await asyncio.gather(*(reward.score(group) for reward in self.rewards.values()))
-        return [self._sum(dict(zip(self.rewards, row, strict=True))) for row in zip(*columns, strict=True)]
+        return [
+            self._sum(dict(zip(self.rewards, row, strict=True)), tokens(trajectory))
+            for trajectory, row in zip(group, zip(*columns, strict=True), strict=True)
+        ]
 
-    def _sum(self, scores: Mapping[str, Score]) -> Score:
-        missing = [n for n, score in scores.items() if score.value is None and self.weights[n] != 0]
-        value = None if missing else sum(self.weights[n] * (s.value or 0.0) for n, s in scores.items())
-        told = missing or [n for n, score in scores.items() if score.reason]
-        failed = [scores[n].verdict for n in missing if scores[n].verdict is not None]
-        telling = [s for n, s in scores.items() if s.value is not None or self.weights[n] != 0]
-        verdicts = failed or [score.verdict for score in telling if score.verdict is not None]
+    def _sum(self, scores: Mapping[str, Score], length: int) -> Score:
         parts = {name: score.value for name, score in scores.items()}
         parts |= {f"{name}/{inner}": value for name, score in scores.items() for inner, value in score.parts.items()}
+        held = {name: condition.holds(parts) for name, condition in self.gates.items()}
+        weights = {name: 0.0 if held.get(name) is False else weight for name, weight in self.weights.items()}
+        unsure = {self._asked(n) for n, holds in held.items() if holds is None and weights[n] != 0}
+        missing = [n for n, s in scores.items() if n in unsure or (s.value is None and weights[n] != 0)]
+        paid = {n: on_last(s, length) if n in self.standing else s for n, s in scores.items()}
+        value = None if missing else sum(weights[n] * (s.value or 0.0) for n, s in paid.items())
+        told = missing or [n for n, score in scores.items() if score.reason]
+        failed = [scores[n].verdict for n in missing if scores[n].value is None and scores[n].verdict is not None]
+        telling = [s for n, s in scores.items() if s.value is not None or weights[n] != 0]
+        verdicts = failed or [score.verdict for score in telling if score.verdict is not None]
+        gated = {n: parts[n] if holds else None if holds is None else 0.0 for n, holds in held.items()}
         total = Score(
             value,
             verdicts[0] if verdicts else None,
-            parts=parts,
-            reason="; ".join(f"{name}: {scores[name].reason or 'no value'}" for name in told),
+            parts=parts | {f"{name}/gated": counted for name, counted in gated.items()},
+            reason="; ".join(f"{name}: {self._why(name, scores[name])}" for name in told),
         )
-        return dense(total, [(self.weights[name], score) for name, score in scores.items()])
+        return dense(total, [(weights[name], score) for name, score in paid.items()])
+
+    def _why(self, name: str, score: Score) -> str:
+        conditions = [str(one) for one in self.gates.values() if of(one.part, [name]) and one.part not in score.parts]
+        asked = f"nothing of it for the condition {conditions[0]}" if conditions and score.value is not None else ""
+        return score.reason or asked or "no value"
+
+    def _asked(self, name: str) -> str:
+        """The part of which a part's condition speaks."""
+        return of(self.gates[name].part, self.rewards) or name
 
     def latencies(self) -> dict[str, list[float]]:
         """By part: the seconds each item took since the last call; starts anew."""
-        return {name: seconds for reward in self.rewards.values() for name, seconds in reward.latencies().items()}
+        taken = {name: reward.latencies() for name, reward in self.rewards.items()}
+        return {
+            name if len(inner) == 1 else f"{name}/{one}": seconds
+            for name, inner in taken.items()
+            for one, seconds in inner.items()
+        }
 
 
 plugin = Mix

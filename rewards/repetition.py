@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,12 +51,12 @@ class Repetition:
         return Score(0.0, parts=parts, token_rewards=rewards, reason=reason)
 
 
-def repeated(token_ids: Sequence[int], window: int) -> list[bool]:
-    """Of each run of `window` tokens, whether it occurred before; empty where the text is shorter than a run."""
-    seen: set[tuple[int, ...]] = set()
+def repeated(tokens: Sequence[Hashable], window: int) -> list[bool]:
+    """Of each run of `window` tokens or words, whether it occurred before; empty for less than a run."""
+    seen: set[tuple[Hashable, ...]] = set()
     again = []
-    for start in range(len(token_ids) - window + 1):
-        run = tuple(token_ids[start : start + window])
+    for start in range(len(tokens) - window + 1):
+        run = tuple(tokens[start : start + window])
         again.append(run in seen)
         seen.add(run)
     return again
