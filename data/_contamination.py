@@ -118,15 +118,20 @@ def contaminated(train: Iterable[Problem], test: Iterable[Problem], n: int = 13)
     return sorted(found, key=lambda overlap: (-overlap.share, -overlap.shared, overlap.train, overlap.test))
 
 
-def _plain(spec: Mapping[str, Any] | str) -> Any:
-    """The dataset, without its instruction."""
+def named(spec: Mapping[str, Any] | str) -> Any:
+    """The dataset that a spec or a text names: `gsm8k`, `gsm8k/test` (with a split), or a file."""
     if isinstance(spec, str):
         name, slash, split = spec.partition("/")
         if slash and name in names("data"):
             spec = {"name": name, "split": split}
         elif Path(spec).suffix or Path(spec).exists():
             spec = {"name": "jsonl", "path": spec}
-    dataset = build("data", spec, f"data {spec!r}" if isinstance(spec, str) else "data")
+    return build("data", spec, f"data {spec!r}" if isinstance(spec, str) else "data")
+
+
+def _plain(spec: Mapping[str, Any] | str) -> Any:
+    """The dataset, without its instruction."""
+    dataset = named(spec)
     return replace(dataset, instruction="") if "instruction" in {field.name for field in fields(dataset)} else dataset
 
 

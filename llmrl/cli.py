@@ -184,6 +184,25 @@ def verify(
     raise typer.Exit(run(algorithms or (), json))
 
 
+@app.command("audit-reward")
+def audit_reward(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Such as numeric, or package.module:Attribute; all that ship by default.")
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", help="key=value; may be given again.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Attack its reward with its problems.")] = None,
+    data: Annotated[str | None, typer.Option(help="A dataset, a dataset/split, or a file, for problems.")] = None,
+    limit: Annotated[int, typer.Option(help="Problems of a dataset.")] = 3,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="A file for every attack, its text and what it was paid.")
+    ] = None,
+) -> None:
+    """Attack rewards with a corpus of cheats; exit code 1 where one is paid."""
+    from llmrl.checks.audit import run
+
+    raise typer.Exit(run(names or (), option or (), recipe, data, limit, json))
+
+
 @data_app.command("check")
 def check_data(
     train: Annotated[str, typer.Argument(help="A dataset, a dataset/split, or a file.")],

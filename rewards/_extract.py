@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from llmrl.rewards._thoughts import after_thoughts
+
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=[{\s\w\\-])")
 ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 CONTROL = re.compile(r"<\|[a-z_]+\|>.*", re.DOTALL)
@@ -23,6 +25,7 @@ TELLS = re.compile(
 MATH = re.compile(
     r"(?<!\\)\$\$(.+?)(?<!\\)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:[^$\\]|\\.)+?)(?<!\\)\$(?!\d)", re.DOTALL
 )
+DENIED = re.compile(r"\b(?:not|never|isn't|unless|except|than)(?:\s+(?:it|is|be|that|equal|to))*[\s$\\({*]*$", re.I)
 SENTENCE_END = re.compile(r"(?<=[^.\s])[.!?](?=\s|\*|$)|[。！？]|\n\n")
 CONNECTOR = r"(?:\\text\s*\{\s*(?:and|or|,)\s*\}|\b(?:and|or)\b|\\q?quad|\\[,;!: ]|\\[\[\]()]|[\s,;$&.*]|\\\\)*"
 WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
@@ -46,8 +49,7 @@ def final_answer(text: str, reference: bool = False) -> str | None:
     last formula or number of prose. A `reference` is taken whole where nothing in it is marked.
     """
     text = CONTROL.sub("", text)
-    if "</think>" in text and text.rpartition("</think>")[2].strip():
-        text = text.rpartition("</think>")[2]
+    text = after_thoughts(text)
     if tagged := ANSWER_TAG.findall(text):
         text = tagged[-1]
     if not text.strip():
@@ -61,7 +63,8 @@ def final_answer(text: str, reference: bool = False) -> str | None:
         return _stated(answer)
     if reference:
         return _undelimited(text)
-    return _bare_or_prose(text)
+    answer = _bare_or_prose(text)
+    return None if DENIED.search(text.rpartition(answer)[0]) else answer
 
 
 def last_box(text: str) -> str | None:

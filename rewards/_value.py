@@ -189,7 +189,7 @@ def _related(text: str) -> Value:
     texts, signs = split(text, SIGN)
     if len(texts) == 1:
         return _single(text)
-    if not texts[0]:  # "= 5"
+    if not texts[0] and signs[0].strip() in ("=", r"\approx"):  # "= 5", which "> 5" is not
         return value(text[len(signs[0]) :])
     if not all(texts):
         return Words(text)

@@ -17,6 +17,7 @@ from llmrl.errors import RewardError
 from llmrl.grading import Lifted, Pool, VerifierReward
 from llmrl.rewards import _remote, _values
 from llmrl.rewards._tests import Functions, Programs, read
+from llmrl.rewards._thoughts import after_thoughts
 from llmrl.sandbox import Program, Sandbox
 from llmrl.types import Problem, Score
 
@@ -81,7 +82,7 @@ class Code:
 
     def __call__(self, problem: Problem, text: str) -> Score:
         tests = read(problem.info)
-        answer = text.rpartition("</think>")[2]
+        answer = after_thoughts(text)
         blocks = FENCED.findall(answer)
         source = blocks[-1] if blocks else answer
         if not source.strip() or (not blocks and "```" in answer):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from llmrl.rewards._thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -41,6 +42,7 @@ class Countdown:
         if "nums" not in problem.info or "target" not in problem.info:
             raise ValueError(f"the problem has no nums and target, only {', '.join(problem.info) or 'no columns'}")
         target = Fraction(str(problem.info["target"]))
+        text = after_thoughts(text)
         tagged = TAGGED.findall(text)
         lines = tagged[-1:] or ([] if self.tags_required else text.strip().splitlines()[-1:])
         consolation = self.format_score if tagged else 0.0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from llmrl.rewards._thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
@@ -16,7 +19,9 @@ class Coverage:
     """The share of `problem.info["words"]` that the answer uses, each in any of its usual forms; `correct` is all.
 
     A form is the word with a usual ending, its last letter doubled, dropped (`e`) or turned (`y` to `i`): `runs`,
-    `running`, `hiking`, `carried`. With `one_sentence` an answer of more or less than one sentence is worth nothing.
+    `running`, `hiking`, `carried`. With `one_sentence` an answer of more or less than one sentence is worth nothing,
+    and so is a list: all the words, three or more, in one run with nothing but commas and `and` between them. Thoughts
+    are not read.
 
     Raises:
         ValueError: the problem has no words.
@@ -29,12 +34,13 @@ class Coverage:
         wanted = [str(word).lower() for word in problem.info.get("words", ())]
         if not wanted:
             raise ValueError(f"the problem has no words, only {', '.join(problem.info) or 'no columns'}")
+        text = after_thoughts(text)
         said = [word.lower() for word in WORD.findall(text)]
         if not said:
             return Score(0.0, "unparsable", reason="no words")
         missing = [word for word in wanted if not forms(word) & set(said)]
         share = 1.0 - len(missing) / len(wanted)
-        wrong = self._form(text, len(said))
+        wrong = self._form(text, len(said)) or (self.one_sentence and listed(said, wanted))
         if wrong:
             return Score(0.0, "wrong", reason=wrong)
         return Score(
@@ -47,6 +53,14 @@ class Coverage:
             return f"{words} words; expected at most {self.max_words}"
         sentences = len([part for part in re.split(r"[.!?]+(?:\s|$)", text.strip()) if WORD.search(part)])
         return f"{sentences} sentences; expected one" if self.one_sentence and sentences != 1 else ""
+
+
+def listed(said: Sequence[str], wanted: Sequence[str]) -> str:
+    """What is wrong where all words stand in one run, which is no sentence; "" where they do not."""
+    by_form = {form: word for word in wanted for form in forms(word)}
+    found = [by_form.get(word, "") for word in said if word not in ("and", "or")]
+    runs = [set(run) for asked, run in groupby(found, key=bool) if asked]
+    return "a list of the words, no sentence" if len(set(wanted)) > 2 and set(wanted) in runs else ""
 
 
 def forms(word: str) -> frozenset[str]:

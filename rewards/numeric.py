@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from llmrl.rewards._extract import ANSWER_TAG, last_box
+from llmrl.rewards._thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 NUMBER = re.compile(
@@ -18,6 +20,18 @@ NUMBER = re.compile(
 )
 FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?[\d,.]+)\s*\}\s*\{\s*([\d,.]+)\s*\}")
 MARKED = re.compile(r"####\s*(.+)")
+INVISIBLE = re.compile("[\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")  # narrow blanks, which do not end a number
+MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2043\u207b\ufe58\ufe63\uff0d", "-"))  # what looks like one
+OPENING = re.compile(r"(?:\\(?:boxed|text|mathrm|mathbf)\s*\{|\\[(\[]|[\s$*({\[])*$")
+JOINED = re.compile(r"\d[ \t.%$)}\]]*(?:[,;/|(]|\b(?:or|and|to)\b)[ \t]*(?:or|and|maybe|perhaps|possibly)?[ \t]*$")
+OPERAND = re.compile(r"[\d)}\]][ \t$]*(?:[-+*/×÷·^]|\\(?:times|cdot|div|pm)\b)[ \t]*$|(?:\\?sqrt|√)[ \t]*[({]*$")
+APPLIED = re.compile(
+    r"\s*(?:[}$)]\s*)*(?:\^|\*\*[ \t]*\d|![^\w=]*$|[²³¹⁰⁴-⁹]|[-+*×÷][ \t]*\d)|[OОοΟЗз\u0336](?![^\W\d_])"
+)
+DENIED = re.compile(r"\b(?:not|never|isn't|unless|except|than)(?:\s+(?:it|is|be|that|equal|to))*[\s:]*$", re.IGNORECASE)
+BOUND = re.compile(r"(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)\b)[ \t]*$")
+TAG = re.compile(r"<[^<>]*>[ \t]*$")
 
 
 @lru_cache(maxsize=4096)
@@ -28,10 +42,15 @@ def last_number(text: str) -> Fraction | None:
     ignored. Where a line starts with `####`, that line alone is read.
     """
     marked = MARKED.findall(text)
-    plain = FRACTION.sub(lambda match: f"{match[1]}/{match[2]}", marked[-1] if marked else text)
-    plain = re.sub(r"\\!|\{,\}", lambda match: "," if match[0] == "{,}" else "", plain)
-    found = list(NUMBER.finditer(plain))
+    found = list(NUMBER.finditer(_plain(marked[-1] if marked else text)))
     return _value(found[-1]) if found else None
+
+
+def _plain(text: str) -> str:
+    """In one notation, and as it looks: signs without a width are nothing, and every minus is one."""
+    text = THOUSANDS.sub("", INVISIBLE.sub("", text)).translate(MINUS)
+    text = FRACTION.sub(lambda match: f"{match[1]}/{match[2]}", text)
+    return re.sub(r"\\!|\{,\}", lambda match: "," if match[0] == "{,}" else "", text)
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
@@ -49,6 +68,10 @@ def _value(match: re.Match[str]) -> Fraction | None:
 class Numeric:
     """1.0 if the last number of the answer equals the reference, else 0.0: what GSM8K asks (arXiv 2110.14168).
 
+    Where an answer is marked, by tags, a box or `####`, that alone is read, and it must be one number, or end in
+    `= number`. A number that is one of several (`54 or 53`), an operand (`7 + 53`, `53^2`), a bound (`> 53`) or denied
+    (`not 53`) is no answer. Thoughts are not read.
+
     Raises:
         ValueError: the reference holds no number.
     """
@@ -59,13 +82,42 @@ class Numeric:
         expected = last_number(problem.answer)
         if expected is None:
             raise ValueError(f"the reference {problem.answer!r} holds no number")
-        read = last_number(text)
+        answer, marked = _answer(after_thoughts(text))
+        read = last_number(answer)
         if read is None:
             return Score(0.0, "unparsable", reason="no number in the answer")
+        if why := not_alone(answer, marked):
+            return Score(0.0, "wrong", reason=f"read {_show(read)}, {why}")
         right = abs(read - expected) <= Fraction(self.tolerance)
         return Score(
             float(right), "correct" if right else "wrong", reason=f"read {_show(read)}, expected {_show(expected)}"
         )
+
+
+def _answer(text: str) -> tuple[str, bool]:
+    """What is to be read, and whether it was marked as the answer."""
+    tagged = ANSWER_TAG.findall(text)
+    answer = tagged[-1] if tagged else text
+    if (boxed := last_box(answer)) is not None:
+        return boxed, True
+    lines = MARKED.findall(answer)
+    return (lines[-1], True) if lines else (answer, bool(tagged))
+
+
+def not_alone(answer: str, marked: bool) -> str:
+    """Why the last number of a text is not its answer; "" where it is."""
+    text = _plain(answer)
+    found = list(NUMBER.finditer(text))
+    before, after = OPENING.sub("", text[: found[-1].start()]), text[found[-1].end() :]
+    if marked and not before.rstrip().endswith("=") and len({_value(number) for number in found}) > 1:
+        return "one of several numbers"
+    if JOINED.search(before):
+        return "one of several numbers"
+    if OPERAND.search(before) or APPLIED.match(after):
+        return "a part of an expression"
+    if DENIED.search(before) or (BOUND.search(before) and not TAG.search(before)):
+        return "which the answer denies or only bounds"
+    return ""
 
 
 def _show(value: Fraction) -> str:

@@ -50,3 +50,29 @@ def test_score() -> None:
 def test_a_reference_without_a_number_is_refused() -> None:
     with pytest.raises(ValueError, match="holds no number"):
         Numeric()(Problem(id="a", messages=(), answer="none"), "4")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>53</answer>", "\\boxed{53}", "It is 53.", "48 + 5 = 53", "6*8 = 48\n48+5 = 53", "#### 53\nthat took 3",
+        "\\boxed{48 + 5 = 53}", "<think>54</think> 53", "she has 53 candles.", "5 boxes and 53 candles", "53 m²", "53%",
+        "$53.00", "not 54 but 53", "more than 50: 53", "\\boxed{53 = 53.0}", "in all - 53", "**53**", "<b>53</b>",
+    ],
+)  # fmt: skip
+def test_a_number_that_stands_alone_is_the_answer(text: str) -> None:
+    assert Numeric()(Problem(id="a", messages=(), answer="53"), text).verdict == "correct"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "54 or 53", "\\boxed{54} or \\boxed{53}", "\\boxed{54, 53}", "<answer>54\n53</answer>", "54 (or 53)",
+        "54 to 53", "maybe 54, maybe 53", "#### 54 or 53", "not 53", "the answer is not 53.", "54, unless it is 53",
+        "x > 53", "\\ge 53", "7 + 53", "7 - 53", "7 \\times 53", "53^2", "53²", "53!", "\\sqrt{53}", "1\u200b53", "‐53",
+        "⁻53", "－53", "1\u202f053", "53З", "<think>53", "<think>53</think>",
+        "<think>53</think> I do not know", "<answer></answer> 53",
+    ],
+)  # fmt: skip
+def test_a_number_that_does_not_is_none(text: str) -> None:
+    assert Numeric()(Problem(id="a", messages=(), answer="53"), text).value == 0.0

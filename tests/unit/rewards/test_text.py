@@ -25,6 +25,10 @@ PROBLEM = Problem(id="a", messages=(), info={"words": ["dog", "throw", "carry", 
         ("A dogma.", 0.0, "wrong"),
         ("The dog hiked. It carries a throw.", 0.0, "wrong"),  # two sentences
         ("dog throw carry hike " * 8, 0.0, "wrong"),  # 32 words
+        ("Dog, throw, carry and hike.", 0.0, "wrong"),  # a list
+        ("Write: dog, throw, carry, hike.", 0.0, "wrong"),
+        ("They hike with a dog, throw, and carry.", 1.0, "correct"),  # one word stands apart
+        ("<think>The dog carried what a hiker throws.", 0.0, "unparsable"),
         ("123 ...", 0.0, "unparsable"),
         ("", 0.0, "unparsable"),
     ],

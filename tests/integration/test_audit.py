@@ -1,0 +1,35 @@
+"""Every reward that ships is attacked: none is paid for what it should not, and the page says what came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmrl import plugins
+from llmrl.checks import audit
+from llmrl.grading import Pool
+
+PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    pool = Pool(2, 10.0)  # as the command's, with room for a busy machine
+    yield pool
+    pool.close()
+
+
+@pytest.mark.parametrize("name", plugins.names("reward"))
+def test_no_cheat_is_paid_and_the_page_says_so(name: str, pool: Pool) -> None:
+    report = audit.shipped(name, pool)
+    written = re.search(rf"^\| `{name}` \|(.*)\|$", PAGE, re.MULTILINE)
+    assert written is not None, "docs/audit.md has no row; `llmrl audit-reward` prints it"
+    assert [cell.strip() for cell in written[1].split("|")][:6] == audit.row(report)[1:]
+    if report.kind == "left out":
+        pytest.skip(report.note)
+    assert not report.failed, report.note or [
+        (a.attack, a.text, a.reason) for a in report.attempts if a.outcome in ("PAID", "BROKE")
+    ]
