@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from llmrl.algorithms._ratio import Repeated, check_delta, check_place
-from llmrl.ops.credit import Over, Scale, average, by_group, center, counts, has_credit, most_uncertain, penalised
+from llmrl.ops.credit import (
+    Over,
+    Scale,
+    average,
+    by_channel,
+    by_group,
+    center,
+    counts,
+    has_credit,
+    most_uncertain,
+    penalised,
+)
 from llmrl.ops.kl import k2, k3, log_ratio
 from llmrl.ops.losses import Level, at_level, clip_metrics, clipped_surrogate, weighted_logprob
 from llmrl.ops.mismatch import off_policy_mask, require_scaled
@@ -35,6 +47,7 @@ class GRPO(Repeated):
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # k3, k2 in the loss; k1 in the reward; any other pair is wrong
     kl_in_reward: bool = False  # subtract beta times the episode's summed k1 from its reward, before the baseline
     scale_rewards: Scale | bool = "group"  # what gains are divided by; "none" is Dr. GRPO (arXiv 2503.20783)
+    channels: Mapping[str, float] | None = field(default=None, hash=False)  # weights of parts with gains of their own
     loss_type: Literal["grpo", "dapo", "dr_grpo", "cispo"] = "dapo"  # mean over sequences, tokens, a constant, tokens
     loss_average: Over | None = None  # another average than that of loss_type
     max_completion_length: int | None = None  # tokens: the constant divisor, the same in every step
@@ -56,6 +69,7 @@ class GRPO(Repeated):
             raise ValueError("loss_type dr_grpo divides by max_completion_length: give it, as in rollout")
         if not 0 <= self.weight_floor <= 1 <= self.weight_cap:
             raise ValueError(f"weight_floor {self.weight_floor}, weight_cap {self.weight_cap}: expected 1 between them")
+        self._check_channels()
         if not 0 <= self.top_entropy_quantile <= 1:
             raise ValueError(f"top_entropy_quantile {self.top_entropy_quantile}: expected from 0 to 1")
         if self.top_entropy_quantile < 1 and self.importance_sampling_level == "sequence":
@@ -65,6 +79,14 @@ class GRPO(Repeated):
             )
         if self.off_policy_mask_threshold is not None and self.off_policy_mask_threshold <= 0:
             raise ValueError(f"off_policy_mask_threshold {self.off_policy_mask_threshold}: expected above 0")
+
+    def _check_channels(self) -> None:
+        if self.channels is None:
+            return
+        if not self.channels or not all(isfinite(weight) and weight for weight in self.channels.values()):
+            raise ValueError(f"channels {dict(self.channels)}: expected parts of the reward with weights other than 0")
+        if self.beta and self.kl_in_reward:
+            raise ValueError("channels: the divergence is no part of the reward; expected kl_in_reward: false")
 
     @property
     def over(self) -> Over:
@@ -105,7 +127,10 @@ class GRPO(Repeated):
             require_scaled(samples)
         groups = by_group(samples)
         beta = self.beta if self.kl_in_reward else 0.0
-        gains = center([[penalised(episode, beta) for episode in group] for group in groups], self.scale)
+        if self.channels is None:
+            gains = center([[penalised(episode, beta) for episode in group] for group in groups], self.scale)
+        else:
+            gains = by_channel(groups, self.channels, self.scale)
         rows = [
             row.assign(advantages=gain)
             for group, group_gains in zip(groups, gains, strict=True)

@@ -22,7 +22,7 @@ def row(actions: int, **columns: Any) -> Sample:
         "group": "g",
         "episode": 0,
         "reward": reward,
-        "turn_rewards": [reward],
+        "turn_rewards": [0.0],
         "token_ids": [0] * (1 + actions),
         "turn_ids": [-1] + [0] * actions,
         "action_mask": [False] + [True] * actions,

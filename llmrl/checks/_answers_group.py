@@ -190,6 +190,27 @@ def cispo(given: Given, dtype: str) -> dict[str, Any]:
     return found
 
 
+def channels(given: Given) -> dict[str, Any]:
+    weights = given["weights"]
+    rows = [
+        row(1, group=str(g), episode=i, reward=sum(weights[n] * parts[n] for n in weights), parts=parts)
+        for g, columns in enumerate(zip(*(given[n] for n in weights), strict=True))
+        for i, parts in enumerate(dict(zip(weights, one, strict=True)) for one in zip(*columns, strict=True))
+    ]
+
+    def gains(**options: Any) -> list[list[float]]:
+        groups: dict[str, list[float]] = {}
+        for one in GRPO(**options).credit(rows):
+            groups.setdefault(one.group, []).append((one.advantages or [])[1])
+        return list(groups.values())
+
+    return {
+        "apart": gains(channels=weights),
+        "apart_unscaled": gains(channels=weights, scale_rewards="none"),
+        "as_one": gains(),
+    }
+
+
 def top_entropy(given: Given) -> dict[str, Any]:
     rows = [
         row(len(entropies), episode=i, reward=reward, old_entropy=entropies)

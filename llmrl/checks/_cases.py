@@ -22,7 +22,18 @@ Given = Mapping[str, Any]
 Answering = Callable[..., Mapping[str, Any]]
 """Of a case's `given`, and of a torch dtype where it computes with tensors: the numbers, by the names of `want`."""
 
-_GROUP = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "grpo_top_entropy", "grpo_k1", "rloo", "rloo_clip")
+_GROUP = (
+    "grpo",
+    "dr_grpo",
+    "dapo",
+    "gspo",
+    "cispo",
+    "grpo_top_entropy",
+    "grpo_channels",
+    "grpo_k1",
+    "rloo",
+    "rloo_clip",
+)
 _PLUS = ("reinforce_pp", "reinforce_pp_baseline")
 _CRITIC = ("ppo", "vc_ppo", "vapo", "ppo_channels", "nlpo")
 _OREAL = ("oreal", "oreal_paper", "oreal_no_rm")

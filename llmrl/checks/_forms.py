@@ -31,6 +31,7 @@ CISPO: dict[str, Any] = {
     "off_policy_mask_threshold": 0.1,
 }
 TOP_ENTROPY: dict[str, Any] = {"top_entropy_quantile": 0.5, "epsilon_high": 0.28, "num_iterations": 2, "beta": 1e-3}
+RLSP: dict[str, Any] = {"channels": {"correct": 0.8, "explore": 0.2}, "epsilon_high": 0.28, "num_iterations": 2}
 IN_REWARD: dict[str, Any] = {"kl_in_reward": True, "kl_estimator": "k1", "scale_rewards": "batch", "beta": 0.01}
 SEVERAL: dict[str, Any] = {
     "minibatches": 2,
@@ -62,6 +63,7 @@ def forms() -> list[Form]:
         _group("gspo", "grpo", grpo, 20.0, **GSPO),
         _group("cispo", "grpo", grpo, 20.0, only_credit=False, **CISPO),
         _group("grpo_top_entropy", "grpo", grpo, 20.0, **TOP_ENTROPY),
+        replace(_group("grpo_channels", "grpo", grpo, 20.0, **RLSP), dense=False),
         _group("grpo_k1", "grpo", grpo, 20.0, **IN_REWARD),
         _group("rloo", "rloo", rloo, 15.0, beta=0.01),
         _group("rloo_clip", "rloo", rloo, 15.0, **SEVERAL),

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from llmrl.checks._objective import (
     said_of,
     taught,
 )
-from llmrl.checks._rows import Play, fill, random_play
+from llmrl.checks._rows import CHANNELS, Play, fill, random_play
 from llmrl.protocols import Algorithm
 from llmrl.types import Sample
 
@@ -82,7 +83,8 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
     if form.only_credit:
         yield "no advantage, no gradient", _without_credit(step)
     if form.baseline and form.only_credit:
-        equal = [replace(row, reward=0.7, correct=True, token_rewards=None) for row in _at_reference(step)]
+        same: dict[str, Any] = {"reward": 0.7, "correct": True, "token_rewards": None}
+        equal = [replace(row, **same, parts=dict.fromkeys(CHANNELS, 0.7)) for row in _at_reference(step)]
         yield "equal rewards teach nothing", _size(step.learn(equal))
 
 

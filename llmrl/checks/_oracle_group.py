@@ -23,8 +23,7 @@ BOUNDS = {
 
 def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
     """GRPO and its variants, by options."""
-    rewards = [_penalised(algorithm, row) for row in rows]
-    gains = group_gains([row.group for row in rows], rewards, algorithm.scale)
+    gains = _gains(algorithm, rows)
     counts = [not np.isnan(row.reward) and not (algorithm.mask_truncated_completions and row.truncated) for row in rows]
     over = algorithm.loss_average or {"grpo": "sequence", "dr_grpo": "constant"}.get(algorithm.loss_type, "token")
     weights = row_weights(rows, counts, over, algorithm.max_completion_length)
@@ -43,6 +42,19 @@ def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
                 bonus[i][t] = -weights[i] * algorithm.entropy_coef
         value += weights[i] * total
     return {"policy": Answer(value, {"logprobs": slopes, "entropy": bonus})}
+
+
+def _gains(algorithm: Any, rows: Sequence[Sample]) -> list[float]:
+    """Of the reward as a whole; or of each channel by itself, weighed and added."""
+    groups = [row.group for row in rows]
+    if algorithm.channels is None:
+        return group_gains(groups, [_penalised(algorithm, row) for row in rows], algorithm.scale)
+    gains = [0.0] * len(rows)
+    for name, weight in algorithm.channels.items():
+        earned_by_it = [row.parts[name] if row.reward == row.reward else row.reward for row in rows]
+        for i, gain in enumerate(group_gains(groups, earned_by_it, algorithm.scale)):
+            gains[i] += weight * gain
+    return gains
 
 
 def group_gains(groups: Sequence[str], rewards: Sequence[float], scale: str) -> list[float]:

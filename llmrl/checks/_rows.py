@@ -13,6 +13,8 @@ from llmrl.types import Sample
 
 SYMBOLS = 5
 COLUMNS = ("old_logprobs", "old_kept_logprobs", "old_entropy", "ref_logprobs", "values", "next_values")
+CHANNELS = ("correct", "explore")
+"""What rewards are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,14 @@ def _row(random: Random, group: str, episode: int, index: int, reward: float) ->
         group=group,
         episode=episode,
         reward=reward,
-        turn_rewards=[0.0] * (turns - 1) + [reward],
+        turn_rewards=[0.0] * turns,
         token_ids=[index, *(random.randrange(SYMBOLS) for _ in mask[1:])],
         turn_ids=turn_ids,
         action_mask=mask,
         sampled_logprobs=[0.0] * len(mask),
         truncated=random.random() < 0.2,
         correct=None if reward != reward else reward > 0.5,
+        parts={} if reward != reward else dict(zip(CHANNELS, (reward, 0.37 * index % 1.0), strict=True)),
     )
 
 

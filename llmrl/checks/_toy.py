@@ -114,7 +114,7 @@ def _play(tables: Tables, secret: Tensor, form: Form, step: int, generator: torc
             group=f"step {step}, prompt {int(prompts[i])}",
             episode=i % SIZE,
             reward=form.rewards[int(right[i])],
-            turn_rewards=[form.rewards[int(right[i])]],
+            turn_rewards=[0.0],
             token_ids=token_ids[i].tolist(),
             turn_ids=[-1] + [0] * LENGTH,
             action_mask=[False] + [True] * LENGTH,
@@ -123,6 +123,7 @@ def _play(tables: Tables, secret: Tensor, form: Form, step: int, generator: torc
             kept_ids=None if form.top_p is None else sets[int(prompts[i])],
             version=step,
             correct=bool(right[i]),
+            parts={"correct": float(right[i]), "explore": len(set(answers[i].tolist())) / LENGTH},
         )
         for i in range(len(prompts))
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
-from math import ceil, isnan, sqrt
+from math import ceil, isnan, nan, sqrt
 from typing import Literal
 
 from llmrl.errors import RecipeError
@@ -68,6 +68,30 @@ def center(groups: Sequence[Sequence[float]], scale: Scale = "group") -> list[li
     everything = _given([reward for group in groups for reward in group])
     shared = _deviation(everything) + EPSILON if scale == "batch" else 1.0
     return [_center(group, shared, scale) for group in groups]
+
+
+def by_channel(
+    groups: Sequence[Sequence[Episode]], channels: Mapping[str, float], scale: Scale = "group"
+) -> list[list[float]]:
+    """Advantages to which each named part of the reward contributes apart: weight times `center` of that part, added.
+
+    With scale "none" that is `center` of the weighted sum. With "group" a part counts by its weight however little it
+    varies within the group, and nothing where it does not vary at all.
+
+    Args:
+        groups: episodes; where the reward is NaN, nobody could give it, and no part is read.
+        channels: weights by the name of a part, as in `Sample.parts`.
+        scale: as for `center`, of each part by itself.
+    Source: GDPO (arXiv 2601.05242), without its division of the sum by its deviation over the step.
+    Raises:
+        RecipeError: a reward has no such part, or is more than its parts.
+    """
+    gains = [center([[_part(one, name) for one in group] for group in groups], scale) for name in channels]
+    weights = list(channels.values())
+    return [
+        [sum(w * gain for w, gain in zip(weights, of_one, strict=True)) for of_one in zip(*of_group, strict=True)]
+        for of_group in zip(*gains, strict=True)
+    ]
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:
@@ -170,6 +194,24 @@ def counts(episode: Episode, mask_truncated: bool) -> bool:
 def has_credit(row: Sample) -> bool:
     """Whether any token of the row has an advantage: without one, and without another term, the row has no gradient."""
     return any(row.advantages or ())
+
+
+def _part(episode: Episode, name: str) -> float:
+    """What the episode earned by one part of its reward; NaN where nobody could give the reward."""
+    first, place = episode[0], f"group {episode[0].group}, episode {episode[0].episode}"
+    if isnan(first.reward):
+        return nan
+    if any(first.turn_rewards) or any(any(row.token_rewards or ()) for row in episode):
+        raise RecipeError(
+            f"{place}: tokens or the environment earned something besides the reward, which no part holds; expected a "
+            "reward without dense parts and an environment without rewards, or algorithm.channels=null"
+        )
+    if name not in first.parts or isnan(first.parts[name]):
+        raise RecipeError(
+            f"{place}: its reward has no part {name!r}, which algorithm.channels names; expected one of "
+            f"{', '.join(sorted(first.parts)) or 'none: this reward has no parts'}"
+        )
+    return first.parts[name]
 
 
 def _entropy(row: Sample) -> list[float]:

@@ -13,7 +13,8 @@ from llmrl.batch import collate
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.protocols import Forward
-from llmrl.types import Sample
+from llmrl.rollout import rows
+from llmrl.types import Completion, Problem, Sample, Score, Trajectory, Turn
 
 
 def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
@@ -141,6 +142,24 @@ def test_a_row_without_an_uncertain_token_costs_nothing() -> None:
     assert GRPO(scale_rewards="none", top_entropy_quantile=0.5).credit(unjudged) == [only]
 
 
+def played(episode: int, parts: dict[str, float | None]) -> list[Sample]:
+    """The rows of an answer as a rollout makes them."""
+    said = Completion(token_ids=[5], logprobs=[-1.0], finish="stop", version=0)
+    turn = Turn(prompt_ids=[3], completion=said, text="5")
+    problem, score = Problem(id="p", messages=[]), Score(0.8, "correct", parts=parts)
+    return rows(Trajectory(problem=problem, turns=[turn], status="done", score=score, group="g", episode=episode))
+
+
+def test_a_channel_is_a_part_of_the_reward_and_a_missing_one_stops_the_run() -> None:
+    both = played(0, {"correct": 1.0, "explore": 0.3}) + played(1, {"correct": 0.0, "explore": 0.5})
+    algorithm = GRPO(channels={"correct": 0.8, "explore": 0.2}, scale_rewards="none")
+    assert [(r.advantages or [])[1] for r in algorithm.credit(both)] == pytest.approx([0.38, -0.38])
+    assert GRPO(scale_rewards="none").credit(both) == [], "the reward itself is the same"
+    holed = played(0, {"correct": 1.0, "explore": 0.3}) + played(1, {"correct": 0.0, "explore": None})
+    with pytest.raises(RecipeError, match="no part 'explore'"):
+        algorithm.credit(holed)
+
+
 def test_ratios_against_another_distribution_are_refused() -> None:
     rows = [replace(row(episode=i, reward=float(i)), semantics="renormalised") for i in (0, 1)]
     with pytest.raises(RecipeError, match="'renormalised'"):
@@ -158,6 +177,9 @@ def test_ratios_against_another_distribution_are_refused() -> None:
         ({"importance_sampling_cap": 0.5}, "importance_sampling_cap"),
         ({"epsilon": -0.1}, "epsilon"),
         ({"minibatches": 0}, "minibatches"),
+        ({"channels": {}}, "channels {}: expected parts"),
+        ({"channels": {"correct": 0.0}}, "weights other than 0"),
+        ({"channels": {"a": 1.0}, "beta": 0.1, "kl_in_reward": True, "kl_estimator": "k1"}, "no part of the reward"),
         ({"top_entropy_quantile": 1.1}, "top_entropy_quantile 1.1: expected from 0 to 1"),
         ({"top_entropy_quantile": float("nan")}, "top_entropy_quantile nan"),
         ({"top_entropy_quantile": 0.2, "importance_sampling_level": "sequence"}, "token or sequence_token"),

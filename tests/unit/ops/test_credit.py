@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from math import nan
+from math import nan, sqrt
+from random import Random
+from typing import Any
 
 import pytest
 import torch
 
-from llmrl.ops.credit import average, by_group, center, leave_one_out, most_uncertain
+from llmrl.errors import RecipeError
+from llmrl.ops.credit import average, by_channel, by_group, center, leave_one_out, most_uncertain
 from llmrl.types import Sample
 
 REWARDS = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
@@ -136,3 +140,80 @@ def test_the_most_uncertain_are_those_of_a_quantile(share: float) -> None:
     ragged = torch.rand(37, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     wanted = ragged >= torch.quantile(ragged, 1 - share)
     assert left([sure(ragged.tolist())], share)[0] == wanted.double().tolist()
+
+
+RLSP = {"correct": 0.8, "explore": 0.2}
+
+
+def made(correct: Sequence[float], explore: Sequence[float], group: str = "g") -> list[list[Sample]]:
+    """A group of episodes whose reward has two parts."""
+    return [
+        [replace(row(group, i, 0.8 * c + 0.2 * e), turn_rewards=[0.0], parts={"correct": c, "explore": e})]
+        for i, (c, e) in enumerate(zip(correct, explore, strict=True))
+    ]
+
+
+def test_channels_worked_by_hand() -> None:
+    # Both parts have mean 1/2 and deviation sqrt(4 x 1/4 / 3) = .57735; .5 / (.57735 + .0001) = .865875.
+    group, unit = made([1, 0, 0, 1], [1, 1, 0, 0]), 0.8658754297607017
+    (gains,) = by_channel([group], RLSP)
+    assert gains == pytest.approx([unit, -0.6 * unit, -unit, 0.6 * unit], abs=1e-12)
+    assert by_channel([group], {"explore": 0.2})[0] == pytest.approx([0.2 * unit, 0.2 * unit, -0.2 * unit, -0.2 * unit])
+    # A part that says nothing within a group counts nothing there; the other keeps its own weight.
+    wrong = made([0, 0], [0.51, 0.5], "h")
+    assert by_channel([group, wrong], RLSP)[1] == pytest.approx([0.2 * 0.005 / (0.01 / sqrt(2) + 1e-4), -0.13944925])
+    assert by_channel([made([1, 1], [0.5, 0.5])], RLSP) == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("scale", ["none", "group", "batch"])
+def test_unscaled_channels_are_the_gains_of_their_sum(scale: str) -> None:
+    groups = [made([1, 0, 0, 1], [0.3, 0.9, 0.1, 0.2]), made([0, 0, 1], [0.5, 0.8, 0.4], "h")]
+    apart = by_channel(groups, RLSP, scale)  # type: ignore[arg-type]
+    whole = center([[one[0].reward for one in group] for group in groups], scale)  # type: ignore[arg-type]
+    same = [a == pytest.approx(b, abs=1e-12) for a, b in zip(apart, whole, strict=True)]
+    assert same == ([True, True] if scale == "none" else [False, False])
+
+
+def test_a_reward_that_nobody_could_give_has_no_channels() -> None:
+    whole, holed = made([1, 0, 0], [0.1, 0.2, 0.9]), made([1, 0, 1, 0], [0.1, 0.2, 7.0, 0.9])
+    holed[2] = [replace(holed[2][0], reward=nan, parts={})]
+    first, second, third = by_channel([whole], RLSP)[0]
+    assert by_channel([holed], RLSP) == [[first, second, 0.0, third]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"parts": {"correct": 1.0}}, "episode 1: its reward has no part 'explore'.*expected one of correct"),
+        ({"parts": {"correct": 1.0, "explore": nan}}, "no part 'explore'"),
+        ({"parts": {}}, "none: this reward has no parts"),
+        ({"turn_rewards": [0.5]}, "the environment earned something besides"),
+        ({"token_rewards": [0.0, 0.1]}, "without dense parts"),
+    ],
+)
+def test_a_channel_that_cannot_be_read_stops_the_run(change: dict[str, Any], words: str) -> None:
+    group = made([1, 0], [0.1, 0.2])
+    group[1] = [replace(group[1][0], **change)]
+    with pytest.raises(RecipeError, match=words):
+        by_channel([group], RLSP)
+
+
+@pytest.mark.parametrize("size", [2, 4, 8, 16])
+def test_right_outranks_wrong_where_weights_are_far_enough_apart(size: int) -> None:
+    # Gains of right and wrong lie at least 2 sqrt((G-1)/G) apart, those of exploration at most sqrt(2 (G-1)).
+    random = Random(size)
+    correct = [float(i < size // 2) for i in range(size)]
+    worst = [0.0] + [0.5] * (size - 2) + [1.0]  # the first right answer explores least, the last wrong one most
+
+    def gap(weight: float, explore: Sequence[float], right: Sequence[float]) -> float:
+        gains = by_channel([made(right, explore)], {"correct": weight, "explore": 1.0})[0]
+        return min(g for g, c in zip(gains, right, strict=True) if c) - max(
+            g for g, c in zip(gains, right, strict=True) if not c
+        )
+
+    bound = sqrt(size / 2)
+    assert gap(1.001 * bound, worst, correct) > 0
+    assert gap(0.999 * bound, worst, correct) < 0
+    for _ in range(200):
+        right = [1.0, 0.0, *(float(random.random() < 0.5) for _ in range(size - 2))]
+        assert gap(1.001 * bound, [random.random() ** 4 for _ in right], right) > 0
