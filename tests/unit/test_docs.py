@@ -80,7 +80,7 @@ def parse(words: tuple[str, ...]) -> Any:
     """What the command line makes of `llmrl ...`, without doing it."""
     command: Any = typer.main.get_command(app)
     rest = list(words[1:])
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and (rest or not command.invoke_without_command):
         assert rest[0] in command.commands, f"no command {rest[0]}"
         command = command.commands[rest.pop(0)]
     mentioned = not rest  # by its name alone

@@ -50,6 +50,7 @@ LAYERS = {
     "llmrl.tiny": 7,
     "llmrl.demo": 7,
     "llmrl.figures": 7,
+    "llmrl.importing": 7,
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
 }
