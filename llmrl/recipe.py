@@ -149,6 +149,21 @@ class EvalOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """A second reward that looks on, on the side: nothing learns from it. See docs/audit.md."""
+
+    reward: Spec | None = None  # with its options; None: no audit
+    share: float = 0.25  # of a step's episodes, chosen by a hash of the seed, the step and the episode
+    every: int = 1  # steps
+    window: int = 20  # audited steps over which what is paid and what is meant must not part
+    stop: bool = False  # whether an alarm ends the run
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1 or self.every < 1 or self.window < 4:
+            raise ValueError("share must be above 0 and at most 1, every at least 1, window at least 4")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that decides a run. Equal recipes on equal machines give equal runs."""
 
@@ -163,6 +178,7 @@ class Recipe:
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)
+    audit: AuditOptions = field(default_factory=AuditOptions)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, fit for YAML: every default spelled out."""
@@ -244,6 +260,8 @@ def check(recipe: Recipe, where: str = "recipe") -> None:
         RecipeError: the first that is wrong.
     """
     built = {section: build(section, getattr(recipe, section), f"{where}: {section}") for section in PLUGINS}
+    if recipe.audit.reward is not None:
+        build("reward", recipe.audit.reward, f"{where}: audit.reward")
     for name in recipe.eval.benchmarks:
         find("benchmark", name, f"{where}: eval.benchmarks")
     if getattr(built["source"], "overlaps", False):

@@ -7,12 +7,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from llmrl.errors import CheckpointError
-from llmrl.types import Sample, Trajectory
+from llmrl.types import Sample, Score, Trajectory
 
 CURVES = ("reward", "accuracy", "completions/mean_length", "entropy", "grad_norm", "sync/probe_logp_gap")
+NOBODY: Mapping[tuple[str, int], Score] = MappingProxyType({})
+"""Scores of an audit that there is none of."""
 
 
 class Logs:
@@ -54,11 +57,17 @@ class Logs:
         """A line of metrics.jsonl."""
         self._append("metrics.jsonl", [{"step": step, **metrics}])
 
-    def rollouts(self, step: int, groups: Sequence[Sequence[Trajectory]], samples: Sequence[Sample]) -> None:
-        """A share of the step's episodes: what was said, how it was judged, what credit it got."""
+    def rollouts(
+        self,
+        step: int,
+        groups: Sequence[Sequence[Trajectory]],
+        samples: Sequence[Sample],
+        audited: Mapping[tuple[str, int], Score] = NOBODY,
+    ) -> None:
+        """A share of the step's episodes: what was said, how it was judged, what credit it got, what an audit says."""
         advantages = {(row.group, row.episode): max(row.advantages or [0.0], key=abs) for row in samples}
         chosen = (one for group in groups for one in group if self._wanted(one))
-        self._append("rollouts.jsonl", (_episode(step, one, advantages) for one in chosen))
+        self._append("rollouts.jsonl", (_episode(step, one, advantages, audited) for one in chosen))
 
     def rows(self, name: str, samples: Sequence[Sample]) -> Path:
         """Rows that could not be learned from, to look at."""
@@ -112,9 +121,14 @@ def draw(lines: Sequence[Mapping[str, float]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _episode(step: int, one: Trajectory, advantages: Mapping[tuple[str, int], float]) -> dict[str, Any]:
-    score = one.score
-    return {
+def _episode(
+    step: int,
+    one: Trajectory,
+    advantages: Mapping[tuple[str, int], float],
+    audited: Mapping[tuple[str, int], Score] = NOBODY,
+) -> dict[str, Any]:
+    score, other = one.score, audited.get((one.group, one.episode))
+    line = {
         "step": step,
         "problem": one.problem.id,
         "group": one.group,
@@ -133,6 +147,9 @@ def _episode(step: int, one: Trajectory, advantages: Mapping[tuple[str, int], fl
         "reason": score.reason if score else one.reason,
         "advantage": advantages.get((one.group, one.episode), 0.0),
     }
+    if other is not None:
+        line["audit"] = {"value": other.value, "verdict": other.verdict, "reason": other.reason}
+    return line
 
 
 def _replace(path: Path, content: str) -> None:

@@ -83,6 +83,8 @@ def _by_verdict(episodes: Sequence[Trajectory]) -> dict[str, float]:
             metrics[name] = fmean(counts)
     for part in sorted({name for _, score, _ in judged for name in score.parts}):
         pairs = [(value, float(right)) for _, score, right in judged if (value := score.parts.get(part)) is not None]
+        if any(value > 0 for value, _ in pairs):
+            metrics[f"rewards/{part}/paid_wrong_frac"] = fmean(value > 0 and not right for value, right in pairs)
         if pairs and all(_spread(column) > 1e-6 for column in zip(*pairs, strict=True)):
             metrics[f"rewards/{part}/correct_corr"] = correlation(*zip(*pairs, strict=True))
     return metrics

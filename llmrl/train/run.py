@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from llmrl.protocols import Adaptive, Measured, Update
 from llmrl.recipe import Recipe, check
 from llmrl.rollout import Player
 from llmrl.train import weights
+from llmrl.train.audit import Audit
 from llmrl.train.checkpoint import Checkpoints, export
 from llmrl.train.claim import claim
 from llmrl.train.evaluation import Evaluation, OnSample, unseen
@@ -101,6 +102,7 @@ class Run:
         self._place = pool.trainer_state  # for rewards that follow a schedule
         self._place.max_steps = recipe.train.max_steps
         self.reward = lift(reward, pool)
+        self.audit = Audit(recipe.audit, pool, seed=recipe.train.seed, rank=(rank, ranks))
         self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
         self._player = Player(
             engine=self.engine,
@@ -221,18 +223,22 @@ class Run:
         if self.evaluation.due(done):
             with self.clock("eval"):
                 metrics |= self._evaluate(done)
+        with self.clock("audit") if self.audit.due(step) else nullcontext():
+            metrics |= self.audit(step, self.source.played)
         self._seconds |= self._player.stopwatch.read()
         metrics |= {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
         self._seconds.clear()
-        self.logs.rollouts(step, self.source.played, samples)
+        self.logs.rollouts(step, self.source.played, samples, self.audit.scores)
         self.logs.metrics(step, metrics)
         self.accelerator.log(metrics, step=step)
         if self._on_step is not None and self.accelerator.is_main_process:
             self._on_step(step, metrics, self.source.played)
         every = self.recipe.train.save_steps
         best = self._best is not None and self._best[1] == done
-        if (every and done % every == 0) or done == self.recipe.train.max_steps or best:
-            self.checkpoints.save(done, self._state())
+        if (every and done % every == 0) or done == self.recipe.train.max_steps or best or self.audit.stops:
+            saved = self.checkpoints.save(done, self._state())
+            if self.audit.stops:
+                raise TrainingError(f"{self.audit.alarm}. It was saved in {saved}; with audit.stop=false it goes on")
         self._began = time.perf_counter()
 
     def end(self) -> None:
@@ -254,6 +260,7 @@ class Run:
         return {
             "processes": self.accelerator.num_processes,
             "source": self.source.state(),
+            "audit": self.audit.state(),
             "algorithm": self._moved_options(),
             "nonfinite": self._nonfinite,
             "best": self._best,
@@ -269,6 +276,8 @@ class Run:
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.start = int(state["step"])
         self.source.restore(state["source"])
+        if "audit" in state:  # not in checkpoints of before there was one
+            self.audit.restore(state["audit"])
         self.algorithm = replace(self.algorithm, **state["algorithm"])
         self._nonfinite = int(state["nonfinite"])
         self._best = tuple(state["best"]) if state["best"] else None

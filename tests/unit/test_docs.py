@@ -17,7 +17,7 @@ import yaml
 
 from llmrl import plugins, recipe
 from llmrl.cli import app
-from llmrl.recipe import CriticOptions, EvalOptions, ModelOptions, Recipe, RolloutOptions, TrainOptions
+from llmrl.recipe import AuditOptions, CriticOptions, EvalOptions, ModelOptions, Recipe, RolloutOptions, TrainOptions
 from llmrl.types import Problem
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +31,7 @@ OPTIONS = {
     "rollout": RolloutOptions,
     "train": TrainOptions,
     "eval": EvalOptions,
+    "audit": AuditOptions,
 }
 PROGRAMS = ("llmrl", "make", "pytest", "python", "accelerate")
 PLANNED = ("a_lol", "step_apo", "archer", "webrl")  # the README says that they are not there
@@ -217,9 +218,9 @@ def test_every_metric_is_explained() -> None:
     pages = text("docs/metrics.md") + "".join(text(f"docs/algorithms/{n}.md") for n in plugins.names("algorithm"))
     sources = ["train/metrics.py", "train/run.py", "train/weights.py", "train/models.py", "algorithms/grpo.py"]
     sources += ["algorithms/ppo.py", "ops/tracks.py"]
-    sources += ["ops/losses.py", "ops/mismatch.py"]
+    sources += ["ops/losses.py", "ops/mismatch.py", "ops/divergence.py", "train/audit.py"]
     names = re.findall(
-        r'"((?:sync|perf|updates|clip_ratio|sampling|completions|objective|advantages|returns|loss|policy)/[\w/]+)"',
+        r'"((?:audit|sync|perf|updates|clip_ratio|sampling|completions|objective|advantages|returns|loss|policy)/[\w/]+)"',
         "".join(text(f"llmrl/{s}") for s in sources),
     )
     assert len(names) > 8

@@ -113,3 +113,17 @@ def test_lengths_by_verdict_and_how_parts_go_with_being_right() -> None:
     # 0.2, 0.4, 0.9 with 1, 1, 0; from the mean: -0.3, -0.1, 0.4 with 1/3, 1/3, -2/3: -0.4 / sqrt(0.26 * 2/3).
     assert metrics["rewards/explore/correct_corr"] == pytest.approx(-0.9607689228)
     assert "rewards/same/correct_corr" not in metrics, "a part that never changes goes with nothing"
+
+
+def test_a_form_that_is_paid_without_an_answer_is_counted() -> None:
+    scores = [
+        Score(1.1, "correct", {"format": 1.0, "numeric": 1.0}),
+        Score(0.1, "wrong", {"format": 1.0, "numeric": 0.0}),
+        Score(0.1, "unparsable", {"format": 1.0, "numeric": 0.0}),
+        Score(0.0, "wrong", {"format": 0.0, "numeric": 0.0}),
+        Score(0.1, None, {"format": 1.0, "numeric": 0.0}),  # nobody judged it
+    ]
+    metrics = rollout_metrics([[one(score) for score in scores]])
+    assert metrics["rewards/format/paid_wrong_frac"] == 0.5
+    assert metrics["rewards/numeric/paid_wrong_frac"] == 0.0
+    assert "rewards/length/paid_wrong_frac" not in rollout_metrics([[one(Score(0.0, "wrong", {"length": -1.0}))]])
