@@ -124,7 +124,7 @@ def read(path: str | Path, processes: int, overrides: Sequence[str] = ()) -> Imp
     known = USED.union(rewards, *SAME.values())
     left_out = [key for key in flat if key not in known and key.startswith(SILENT)]
     for key, value in flat.items():
-        if key not in known and key not in left_out and value not in (None, False):
+        if key not in known and key not in left_out and value is not None and value is not False:
             raise _refused(path, key, value, REASONS.get(key, "llmrl has nothing of that kind"))
     given = {**DEFAULTS, **{key: value for key, value in flat.items() if value is not None}}
     values = {section: {key: given[key] for key in keys if key in given} for section, keys in SAME.items()}

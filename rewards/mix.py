@@ -92,7 +92,7 @@ class MixedReward:
         parts |= {f"{name}/{inner}": value for name, score in scores.items() for inner, value in score.parts.items()}
         held = {name: condition.holds(parts) for name, condition in self.gates.items()}
         weights = {name: 0.0 if held.get(name) is False else weight for name, weight in self.weights.items()}
-        unsure = {self._asked(n) for n, holds in held.items() if holds is None and weights[n] != 0}
+        unsure = {self._asked(n): self.gates[n] for n, holds in held.items() if holds is None and weights[n] != 0}
         missing = [n for n, s in scores.items() if n in unsure or (s.value is None and weights[n] != 0)]
         paid = {n: on_last(s, length) if n in self.standing else s for n, s in scores.items()}
         value = None if missing else sum(weights[n] * (s.value or 0.0) for n, s in paid.items())
@@ -105,14 +105,9 @@ class MixedReward:
             value,
             verdicts[0] if verdicts else None,
             parts=parts | {f"{name}/gated": counted for name, counted in gated.items()},
-            reason="; ".join(f"{name}: {self._why(name, scores[name])}" for name in told),
+            reason="; ".join(f"{name}: {_why(scores[name], unsure.get(name))}" for name in told),
         )
         return dense(total, [(weights[name], score) for name, score in paid.items()])
-
-    def _why(self, name: str, score: Score) -> str:
-        conditions = [str(one) for one in self.gates.values() if of(one.part, [name]) and one.part not in score.parts]
-        asked = f"nothing of it for the condition {conditions[0]}" if conditions and score.value is not None else ""
-        return score.reason or asked or "no value"
 
     def _asked(self, name: str) -> str:
         """The part of which a part's condition speaks."""
@@ -126,6 +121,13 @@ class MixedReward:
             for name, inner in taken.items()
             for one, seconds in inner.items()
         }
+
+
+def _why(score: Score, unsure: Gate | None) -> str:
+    """What is to be told of a part; a condition may ask about something that it is not made of."""
+    if score.value is not None and unsure is not None:
+        return f"it gave nothing for the condition {unsure}"
+    return score.reason or "no value"
 
 
 plugin = Mix

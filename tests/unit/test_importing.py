@@ -122,6 +122,7 @@ def test_lora_and_dr_grpo_bring_what_they_need(tmp_path: Path) -> None:
             {"chat_templat": "x"},
             "chat_templat: 'x' has no counterpart: llmrl has nothing of that kind; take it out, or",
         ),
+        ({"weight_decai": 0}, "weight_decai: 0 has no counterpart"),
         ({"load_in_4bit": True}, "load_in_4bit: True has no counterpart: trained weights are float32 or bfloat16"),
         ({"torch_dtype": "float16"}, "dtype: 'float16' has no counterpart"),
         ({"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_type: 'cosine_with_min_lr' has no counterpart"),

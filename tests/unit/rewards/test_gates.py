@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,8 +96,9 @@ def test_a_condition_that_could_not_be_judged_takes_the_whole_with_it() -> None:
     )
     only_logged = mixed({"numeric": late, "format": Score(1.0)}, {"numeric": 0.0, "format": 0.0}, format="numeric >= 1")
     assert only_logged.value == 0.0
-    nameless = mixed({"code": Score(1.0), "format": Score(1.0)}, format="code/tests >= 1")
-    assert (nameless.value, nameless.reason) == (None, "code: nothing of it for the condition code/tests >= 1")
+    told = Score(1.0, "correct", reason="2 of 2")
+    nameless = mixed({"code": told, "format": Score(1.0)}, format="code/tests >= 1")
+    assert (nameless.value, nameless.reason) == (None, "code: it gave nothing for the condition code/tests >= 1")
 
 
 def test_what_does_not_count_need_not_be_judged() -> None:
@@ -157,6 +160,22 @@ def test_recipes_write_conditions_and_names_of_parts() -> None:
         },
     }
     assert build("reward", spec)._gates == {"tags": Gate("numeric", ">=", 1.0)}
+
+
+def test_the_mix_of_the_page_can_be_built() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    (block,) = [
+        text for text in page.split("```yaml\n") if text.startswith("reward:\n  name: mix\n  parts:\n    numeric")
+    ]
+    spec = yaml.safe_load(block.split("```")[0])["reward"]
+    with Pool(workers=1, timeout_s=30.0) as pool:
+        (right, wrong) = asyncio.run(
+            lift(build("reward", spec), pool).score(
+                [replace(episode(), turns=[replace(episode().turns[0], text=text)]) for text in ("4", "5")]
+            )
+        )
+    assert (right.value, wrong.value, right.verdict) == (1.0, 0.0, "correct")
+    assert list(right.parts)[-3:] == ["format/gated", "tidy/gated", "repetition/gated"]
 
 
 @pytest.mark.parametrize(
