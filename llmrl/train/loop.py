@@ -14,7 +14,7 @@ def train(run: Run) -> None:
     run.begin()
     for step in range(run.start, run.recipe.train.max_steps):
         with run.clock("rollout"):
-            samples = run.source.next(step)  # what happened
+            samples = run.normalised(run.source.next(step))  # what happened
             run.engine.sleep()  # until the sync, its memory is the trainer's
         with run.clock("logprobs"):
             samples = run.models.annotate(samples, run.algorithm.needs())  # what the models think of it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import LlmrlError, TrainingError
 from llmrl.grading import Pool, latency_metrics, lift
 from llmrl.ops.mismatch import step_metrics
+from llmrl.ops.moments import Moments, standardised
 from llmrl.ops.warmup import collect_steps
 from llmrl.protocols import Adaptive, Measured, Update
 from llmrl.recipe import Recipe, check
@@ -71,6 +72,7 @@ class Run:
         played = recipe.rollout.prompts_per_step * recipe.rollout.num_generations
         self._collects = collect_steps(recipe.train.warmup_rollouts, played)
         self._nonfinite = 0
+        self._rewards = Moments()
         self._best: tuple[float, int] | None = None
         self._began = time.perf_counter()
         try:
@@ -172,6 +174,13 @@ class Run:
         yield
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - started
 
+    def normalised(self, samples: list[Sample]) -> list[Sample]:
+        """The rows of a step on the scale of all rewards so far, where `train.normalize_rewards` asks for it."""
+        if not self.recipe.train.normalize_rewards:
+            return samples
+        rows, self._rewards = standardised(samples, self._rewards)
+        return rows
+
     def updates(self, step: int) -> Sequence[Update]:
         """Who learns in a step; nobody before `train.warmup_rollouts` were played, and the algorithm's steps follow."""
         return self.algorithm.updates(step - self._collects) if step >= self._collects else ()
@@ -204,6 +213,8 @@ class Run:
         """Log a step, and evaluate and save when it is time."""
         metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced | self.source.metrics
         metrics |= latency_metrics(self.reward.latencies()) | step_metrics(samples, version=step)
+        if self.recipe.train.normalize_rewards:
+            metrics |= {"reward_norm/mean": self._rewards.mean, "reward_norm/std": self._rewards.deviation}
         if isinstance(self.algorithm, Measured):
             metrics |= self.algorithm.metrics(samples)
         tokens = sum(
@@ -262,6 +273,7 @@ class Run:
             "source": self.source.state(),
             "audit": self.audit.state(),
             "algorithm": self._moved_options(),
+            "rewards": asdict(self._rewards),
             "nonfinite": self._nonfinite,
             "best": self._best,
             "best_step": self._best[1] if self._best else None,
@@ -279,5 +291,6 @@ class Run:
         if "audit" in state:  # not in checkpoints of before there was one
             self.audit.restore(state["audit"])
         self.algorithm = replace(self.algorithm, **state["algorithm"])
+        self._rewards = Moments(**state.get("rewards", {}))  # none in older checkpoints, which never needed them
         self._nonfinite = int(state["nonfinite"])
         self._best = tuple(state["best"]) if state["best"] else None

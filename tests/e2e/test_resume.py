@@ -19,6 +19,7 @@ reward: {{name: numeric}}
 rollout: {{num_generations: 4, prompts_per_step: 4, max_completion_length: 6, max_prompt_length: 32,
            max_error_share: 0.0}}
 train: {{max_steps: 12, learning_rate: 1e-3, lr_scheduler_type: cosine, warmup_steps: 2, save_steps: 2, seed: 5,
+         normalize_rewards: true,
          output_dir: {out}, report_to: none}}
 """
 

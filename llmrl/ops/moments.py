@@ -1,0 +1,69 @@
+"""Rewards on the scale of all rewards so far: running moments, and a step's rows standardised by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import fsum, isnan, sqrt
+
+from llmrl.ops.credit import NO_SIGNAL, by_group, total
+from llmrl.types import Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """Mean and spread of all numbers seen so far, in three numbers."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0  # sum of the squared distances from the mean
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation, with Bessel's correction; 0.0 of fewer than two numbers."""
+        return sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
+
+    def seen(self, numbers: Iterable[float]) -> Moments:
+        """The moments with more numbers among them; NaN is none.
+
+        The numbers of one call may come in any order, to the last bit: sums are exact before they are rounded.
+        Source: Welford 1962, for a step at a time as in Chan, Golub and LeVeque 1979.
+        """
+        given = [number for number in numbers if not isnan(number)]
+        if not given:
+            return self
+        count, mean = self.count + len(given), fsum(given) / len(given)
+        apart = mean - self.mean
+        within = fsum((number - mean) ** 2 for number in given)
+        return Moments(
+            count=count,
+            mean=self.mean + apart * len(given) / count,
+            squares=self.squares + within + apart**2 * self.count * len(given) / count,
+        )
+
+
+def standardised(samples: Sequence[Sample], moments: Moments) -> tuple[list[Sample], Moments]:
+    """The rows of a step with rewards less the mean, over the deviation, of all episodes up to and with this step's.
+
+    What is standardised is all that an episode earned: rewards of single tokens are divided with it, and the mean is
+    taken off once, from its `reward`. `parts`, `turn_rewards` and verdicts stay as they were.
+
+    Args:
+        samples: every row of the step, over all ranks; an episode counts once, however many rows it takes.
+        moments: of the steps before.
+    Returns:
+        The rows in their order, and the moments with this step's episodes. While the deviation is below `NO_SIGNAL`,
+        as in a first step whose rewards are all equal, the mean is taken off and nothing is divided. A reward of NaN
+        stays NaN and is not counted.
+    """
+    moments = moments.seen(total(episode) for group in by_group(samples) for episode in group)
+    scale = moments.deviation if moments.deviation >= NO_SIGNAL else 1.0
+    rows = [
+        replace(
+            row,
+            reward=(row.reward - moments.mean) / scale,
+            token_rewards=None if row.token_rewards is None else [earned / scale for earned in row.token_rewards],
+        )
+        for row in samples
+    ]
+    return rows, moments
