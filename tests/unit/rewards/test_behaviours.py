@@ -142,7 +142,7 @@ def judge() -> Iterator[Judge]:
 
 def ask(judge: Judge, *texts: str, **options: Any) -> list[Score]:
     reward = BehaviourJudge(url=judge.url, **{"pause_s": 0.01, "timeout_s": 2.0, **options})
-    return asyncio.run(reward.score([episode(text, i) for i, text in enumerate(texts)]))
+    return asyncio.run(reward.lift().score([episode(text, i) for i, text in enumerate(texts)]))
 
 
 def test_four_questions_are_asked_of_each_answer(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_a_judge_that_is_slow_or_gone_gives_no_counts(judge: Judge) -> None:
     assert slow.parts["unanswered"] == 4.0
     assert "Timeout" in slow.reason
     gone = BehaviourJudge(url="http://127.0.0.1:1/v1", retries=1, pause_s=0.0)
-    (score,) = asyncio.run(gone.score([episode("text")]))
+    (score,) = asyncio.run(gone.lift().score([episode("text")]))
     assert score.parts["verification"] is None
 
 

@@ -1,0 +1,194 @@
+"""Requests to a server that may be busy, slow, broken or away: tried again within bounds of number and time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+PASSING = (408, 409, 425, 429)  # HTTP statuses that another try may cure, besides those from 500 on
+REFUSALS = (401, 403, 404)  # a wrong key, address or model: every request would fail
+AWAY = 0  # in place of a status: nobody took the connection, or it broke
+LATE = -1  # and: no whole reply within the time of a try
+LONGEST_PAUSE_S = 60.0
+_random = Random()  # of its own: pauses must not move the global generator, on which runs depend
+
+
+class UnansweredError(Exception):
+    """No usable reply after all tries; says why. `status` is the last HTTP status, `AWAY` or `LATE`."""
+
+    def __init__(self, said: str, status: int) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How often and how long one request is tried."""
+
+    timeout_s: float  # of one try
+    retries: int  # after the first try
+    pause_s: float  # before the first retry, up to half of it less; doubles up to a minute
+    patience_s: float  # of all tries and pauses together
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_s", "patience_s"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)}: expected above 0 and finite")
+        if self.retries < 0 or not 0 <= self.pause_s < math.inf:
+            raise ValueError("expected retries and pause_s at least 0")
+        if self.patience_s < self.timeout_s:
+            raise ValueError(
+                f"patience_s {self.patience_s:g} is below timeout_s {self.timeout_s:g}: not even one try has its time"
+            )
+
+    def pause(self, number: int) -> float:
+        """Seconds before retry `number`, from 0 on; spread, so that many requests do not come back at once."""
+        return min(LONGEST_PAUSE_S, self.pause_s * 2.0 ** min(number, 32)) * _random.uniform(0.5, 1.0)
+
+
+class Gate:
+    """Lets requests through: at most so many at a time and so many a minute. Of one event loop."""
+
+    def __init__(self, concurrency: int, per_minute: float | None = None) -> None:
+        self.slots = asyncio.Semaphore(concurrency)
+        self._gap_s = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0  # when the next one may begin, by the loop's clock
+
+    async def turn(self) -> None:
+        """Wait until a request may begin."""
+        now = asyncio.get_running_loop().time()
+        at = max(now, self._next)
+        self._next = at + self._gap_s
+        await asyncio.sleep(at - now)
+
+    def hold(self, seconds: float) -> None:
+        """Nobody begins earlier: the server asked for a pause."""
+        self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    said: str
+    status: int
+    after_s: float = 0.0  # for which the server asks us to wait
+    final: bool = False  # whether this request would always fail
+
+
+async def tried(
+    send: Callable[[], Awaitable[httpx.Response]],
+    read: Callable[[httpx.Response], T],
+    bounds: Bounds,
+    gate: Gate,
+    waits_for: Collection[int] = (),
+) -> T:
+    """What `read` makes of the first usable reply.
+
+    Args:
+        read: raises a ValueError where a reply of status 200 is not usable; it counts as a failed try.
+        gate: its slot is held until the end, its turn is waited for before each try.
+        waits_for: statuses that do not count as retries: only `patience_s` bounds them.
+    Raises:
+        UnansweredError: this request is refused, or retries or patience are spent.
+    """
+    clock = asyncio.get_running_loop().time
+    async with gate.slots:
+        await gate.turn()
+        end, number, counted = clock() + bounds.patience_s, 0, 0
+        while True:
+            found = await _try(send, read, min(bounds.timeout_s, max(end - clock(), 1e-3)))
+            if not isinstance(found, _Failure):
+                return found
+            if found.final:
+                raise UnansweredError(found.said, found.status)
+            number, counted = number + 1, counted + (found.status not in waits_for)
+            if counted > bounds.retries:
+                raise UnansweredError(f"{found.said} (given up after {number} tries)", found.status)
+            pause = max(bounds.pause(number - 1), found.after_s)
+            if clock() + pause >= end:
+                raise UnansweredError(
+                    f"{found.said} (patience_s {bounds.patience_s:g} spent after {number} tries)", found.status
+                )
+            if found.after_s:
+                gate.hold(found.after_s)
+            await asyncio.sleep(pause)
+            await gate.turn()
+
+
+async def _try(
+    send: Callable[[], Awaitable[httpx.Response]], read: Callable[[httpx.Response], T], timeout_s: float
+) -> T | _Failure:
+    import httpx
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            reply = await send()
+    except (TimeoutError, httpx.TimeoutException) as error:
+        away = isinstance(error, httpx.ConnectTimeout)
+        return _Failure(f"{type(error).__name__}: no reply in {timeout_s:.3g} s", AWAY if away else LATE)
+    except (httpx.TransportError, httpx.DecodingError) as error:
+        return _Failure(f"{type(error).__name__} {error}".rstrip(), AWAY)
+    status = reply.status_code
+    if status != 200:
+        final = status < 500 and status not in PASSING
+        return _Failure(f"HTTP {status}: {reply.text[:300]}", status, retry_after(reply), final)
+    try:
+        return read(reply)
+    except (ValueError, RecursionError) as error:
+        return _Failure(str(error), status)
+
+
+def retry_after(reply: httpx.Response) -> float:
+    """Seconds for which the server asks us to wait, by its header: a number or a date; 0.0 where it says nothing."""
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    said = reply.headers.get("Retry-After", "")
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(said)
+        except ValueError:
+            return 0.0
+        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+
+
+def client(url: str, api_key: str | None, concurrency: int) -> httpx.AsyncClient:
+    """Connections to `url`; use as an async context manager, in one event loop. Time limits are the caller's."""
+    import httpx
+
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    limits = httpx.Limits(max_connections=concurrency)
+    verify = _certificates() if url.startswith("https:") else False
+    return httpx.AsyncClient(headers=headers, timeout=None, limits=limits, verify=verify)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: it takes longer than a request."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Their results, in order; where one raises, the others are cancelled and ended before it is raised here."""
+    tasks = [asyncio.ensure_future(one) for one in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
