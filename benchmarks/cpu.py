@@ -1,8 +1,9 @@
-"""What two settings cost on a CPU: how threads wait for each other, and how large a micro-batch is.
+"""What settings cost on a CPU: how threads wait for each other, how large a micro-batch is, who decides on a nucleus.
 
     python benchmarks/cpu.py waiting            # seconds to sample 64 completions, by how threads wait
     python benchmarks/cpu.py waiting --busy 1   # the same beside a process that never rests
     python benchmarks/cpu.py micro-batch        # seconds of an optimiser step, by train.tokens_per_device
+    python benchmarks/cpu.py mask-policy        # seconds to sample 64 completions, by whose top-p vLLM samples within
 
 The model is that of grpo_vs_trl.py: 25M parameters, random weights, a vocabulary of bytes. Settings take turns, so that
 what else the machine does meets all of them; medians over the rounds, the first of a process left out.
@@ -51,17 +52,19 @@ def spent(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - worked
 
 
-def sample(model: str, rounds: int) -> list[tuple[float, float]]:
+def sample(model: str, rounds: int, top_p: float = 1.0, **settings: Any) -> list[tuple[float, float]]:
     """Seconds to sample a step's completions, as the loop samples them."""
     from llmrl.aio import wait
     from llmrl.engines.vllm import Vllm
     from llmrl.types import Sampling
 
-    engine = Vllm().start(model, dtype="float32", seed=0, max_model_len=PROMPT + COMPLETION, stop_token_ids=[])
+    engine = Vllm(**settings).start(
+        model, dtype="float32", seed=0, max_model_len=PROMPT + COMPLETION, stop_token_ids=[]
+    )
 
     async def step() -> None:
         asked = [
-            engine.generate(prompt, Sampling(max_tokens=COMPLETION, seed=seed))
+            engine.generate(prompt, Sampling(max_tokens=COMPLETION, seed=seed, top_p=top_p))
             for prompt in prompts()
             for seed in range(GENERATIONS)
         ]
@@ -87,6 +90,13 @@ def waiting(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]
                 raise SystemExit(f"{name} failed ({done.returncode}):\n{done.stderr[-3000:]}")
             taken[name] += json.loads(done.stdout.splitlines()[-1])
     return taken
+
+
+def mask_policy(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """One engine after the other, in one process."""
+    own = {"top_p": 0.9, "return_kept_ids": True}
+    kinds: dict[str, dict[str, Any]] = {"no top-p": {}, "its own": own, "a copy's": own | {"mask_update_steps": 20}}
+    return {name: sample(options.model, options.rounds, **settings) for name, settings in kinds.items()}
 
 
 def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
@@ -143,9 +153,12 @@ def _rest_never() -> None:
         pass
 
 
+MEASURES = {"waiting": waiting, "micro-batch": micro_batch, "mask-policy": mask_policy}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("waiting", "micro-batch", "sample"), help="sample: one process of `waiting`")
+    parser.add_argument("what", choices=(*MEASURES, "sample"), help="sample: one process of `waiting`")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", type=int, default=0, help="processes that never rest, beside")
     parser.add_argument("--model", help="made where it is not given")
@@ -161,7 +174,7 @@ def main() -> None:
         try:
             for process in busy:
                 process.start()
-            show(waiting(options) if options.what == "waiting" else micro_batch(options))
+            show(MEASURES[options.what](options))
         finally:
             for process in busy:
                 process.kill()

@@ -16,6 +16,8 @@ from llmrl.types import Completion, Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmrl.engines._mask_policy import MaskPolicy
+
 _CPU_BATCHED_TOKENS = 8192
 _RECEIVER = "llmrl.engines._worker.WeightReceiver"
 
@@ -33,9 +35,14 @@ class Vllm:
     block_size: int | None = None  # tokens; None: what vLLM chooses
     return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled (NLPO)
     min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
+    mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
     engine_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)  # anything else that vllm.LLM takes
 
     concurrent: ClassVar[bool] = False  # it is stepped by the thread that trains, and sleeps meanwhile
+
+    def __post_init__(self) -> None:
+        if self.mask_update_steps is not None and (self.mask_update_steps < 1 or not self.return_kept_ids):
+            raise ValueError("mask_update_steps: expected at least 1, and return_kept_ids: true")
 
     def start(
         self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
@@ -89,7 +96,12 @@ class Vllm:
         except Exception as error:
             raise EngineError(f"engine vllm: {model} did not load: {type(error).__name__}: {error}") from error
         least = self.min_tokens_to_keep if self.return_kept_ids else None
-        return Colocated(llm, stop_token_ids, max_model_len, bool(options.get("enable_sleep_mode")), least)
+        engine = Colocated(llm, stop_token_ids, max_model_len, bool(options.get("enable_sleep_mode")), least)
+        if self.mask_update_steps is not None:
+            from llmrl.engines._mask_policy import load
+
+            engine.follow(load(model, dtype, "cpu" if on_cpu else "cuda"), self.mask_update_steps)
+        return engine
 
 
 class Colocated:
@@ -104,9 +116,18 @@ class Colocated:
         self._sleeps = sleeps
         self._least = least  # tokens that top_p keeps in any case, where kept ids are wanted
         self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._mask: MaskPolicy | None = None
+        self._mask_steps, self._loaded = 1, False
         self._requests = self._named = 0
         self._pump: asyncio.Task[None] | None = None
         self.version = 0
+
+    def follow(self, mask: MaskPolicy, steps: int) -> None:
+        """From now on top-p is that of `mask`, which takes the weights at the first load and every `steps` steps."""
+        from llmrl.engines._vllm_nucleus import policies
+
+        self._mask, self._mask_steps = mask, steps
+        policies[str(id(self))] = mask
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
         from vllm import SamplingParams
@@ -151,7 +172,8 @@ class Colocated:
         from llmrl.engines._vllm_nucleus import OPTION
 
         self._named += 1
-        return {OPTION: [f"{id(self)}/{self._named}", sampling.top_p, self._least, self._stop]}
+        policy = None if self._mask is None else str(id(self))
+        return {OPTION: [f"{id(self)}/{self._named}", sampling.top_p, self._least, self._stop, policy]}
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
         from vllm import SamplingParams
@@ -161,8 +183,11 @@ class Colocated:
         return [entry[token].logprob for token, entry in zip(token_ids[1:], entries, strict=True)]
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        if self._mask is not None and (version % self._mask_steps == 0 or not self._loaded):
+            weights = self._mask.following(weights)
         self._llm.collective_rpc("receive", args=(weights,))
         self._llm.reset_prefix_cache()  # it holds what the old weights computed
+        self._loaded = True
         self.version = version
 
     def layer_norms(self, token_ids: Sequence[int]) -> list[list[float]]:
@@ -174,6 +199,8 @@ class Colocated:
         return [layer[: len(token_ids)] for layer in norms]
 
     def sleep(self) -> None:
+        if self._mask is not None:
+            self._mask.forget()
         if self._sleeps:
             self._llm.sleep(level=1)
 
@@ -185,6 +212,11 @@ class Colocated:
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
+        if self._mask is not None:
+            from llmrl.engines._vllm_nucleus import policies
+
+            policies.pop(str(id(self)), None)
+            self._mask = None
 
     async def _ask(self, prompt_ids: Sequence[int], params: Any) -> Any:
         self._requests += 1
