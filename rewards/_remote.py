@@ -244,7 +244,7 @@ def judge(channel: Channel, task: Any, say: Callable[[Any], None]) -> None:
             say({"broken": _told(error)})
             return
         except Exception as error:
-            say({"test": _told(error), "called": True})
+            say({"test": _told(error), "called": True, "raised": hasattr(error, "remote")})
             if task["stop"]:
                 return
         else:

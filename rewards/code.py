@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -29,12 +30,16 @@ source = sys.argv.pop()
 sys.argv[0] = "solution.py"
 exec(compile(source, "solution.py", "exec"), {"__name__": "__main__", "exit": sys.exit, "quit": sys.exit})
 """
+Ending = Literal["passed", "failed", "raised", "broken"]
+ENDINGS: Mapping[Ending, float] = {"passed": 1.0, "failed": -0.3, "raised": -0.6, "broken": -1.0}
+"""What `credit: ending` pays: CodeRL's rewards (Le et al. 2022, arXiv 2207.01780)."""
+BROKEN = re.compile(r"(?:Syntax|Indentation|Tab)Error")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Code:
-    """1.0 if the last block of Python in the answer passes every test, else 0.0, or the share of tests that it passes.
+    """1.0 if the last block of Python in the answer passes every test, else 0.0; or the share of tests that it passes.
 
     Tests come from `problem.info`, in the columns of HumanEval (`test`, `entry_point`; Chen et al. 2021, arXiv
     2107.03374), of MBPP (`test_list`; Austin et al. 2021, arXiv 2108.07732), of APPS (`input_output`, or `inputs` and
@@ -47,7 +52,7 @@ class Code:
         SandboxError: code cannot be run here as safely as `min_level` says.
     """
 
-    credit: Literal["all", "share"] = "all"
+    credit: Literal["all", "share", "ending"] = "all"  # ending: by the worst that happened, see `ENDINGS`
     timeout_s: float = 4.0  # for all tests of an answer together, starts included; below `rollout.reward_timeout_s`
     memory_mb: int = 1024
     min_level: Level = "unshare"  # weaker walls are refused
@@ -86,13 +91,13 @@ class Code:
         blocks = FENCED.findall(answer)
         source = blocks[-1] if blocks else answer
         if not source.strip() or (not blocks and "```" in answer):
-            return Score(0.0, "unparsable", reason="no code in the answer, or its block is not closed")
+            return Score(self._worst(), "unparsable", reason="no code in the answer, or its block is not closed")
         source = tests.complete(source) if isinstance(tests, Functions) else source
         if len(source.encode(errors="replace")) > MOST or "\0" in source:
-            return Score(0.0, "unparsable", reason=f"more than {MOST} bytes of code, or none of Python's")
+            return Score(self._worst(), "unparsable", reason=f"more than {MOST} bytes of code, or none of Python's")
         source = source.encode(errors="replace").decode()
         score = self._functions(tests, source) if isinstance(tests, Functions) else self._programs(tests, source)
-        bare = not blocks and re.match(r"(Syntax|Indentation|Tab)Error", score.reason)
+        bare = not blocks and BROKEN.match(score.reason)
         return replace(score, verdict="unparsable") if bare else score
 
     def _functions(self, tests: Functions, source: str) -> Score:
@@ -117,22 +122,27 @@ class Code:
         if "broken" in said:
             raise ValueError(f"the tests are broken: {said['broken']}")
         if "load" in said:
-            return Score(0.0, "wrong", {"tests": 0.0}, reason=said["load"])
+            value = ENDINGS["broken" if BROKEN.match(said["load"]) else "raised"] if self.credit == "ending" else 0.0
+            return Score(value, "wrong", {"tests": 0.0}, reason=said["load"])
         ended = next((o.reason for o in outcomes if o.kind not in ("exited", "stopped")), "")
         why = f"the solution {ended}" if ended else str(said.get("gone", ""))
         passed = sum(result["called"] and not result["test"] for result in results)
         asked = len(tests.tests) - sum(not result["called"] for result in results)
         failed = [f"test {n}: {result['test']}" for n, result in enumerate(results, 1) if result["test"]]
-        return self._score(passed, asked, (failed or [why])[0], whole="end" in said)
+        raised = "end" not in said or any(result.get("raised") for result in results)
+        ending: Ending = "raised" if raised else "failed"
+        return self._score(passed, asked, (failed or [why])[0], whole="end" in said, ending=ending)
 
     def _programs(self, tests: Programs, source: str) -> Score:
         """One process for each input; what it prints is compared here."""
         passed, why = 0, ""
+        endings: list[Ending] = ["failed"]
         deadline = time.monotonic() + self.timeout_s
         for number, (given, wanted) in enumerate(tests.pairs, 1):
             left = deadline - time.monotonic()
             if left <= 0:
                 why = why or "took too long"
+                endings.append("raised")
                 break
             sandbox = replace(self.sandbox, limits=replace(self.sandbox.limits, wall_s=left))
             outcome = sandbox.run(["python", "-c", RUN, source], given.encode())
@@ -143,15 +153,21 @@ class Code:
             last = (outcome.stderr.decode(errors="replace").strip().splitlines() or [""])[-1][:200]
             clean = outcome.kind == "exited" and outcome.code == 0
             told = f"printed {printed[:80]!r}, expected {wanted[:80]!r}" if clean else last or outcome.reason
+            endings.append("failed" if clean else "broken" if BROKEN.match(last) else "raised")
             why = why or f"test {number}: {told}"
             if self.credit == "all":
                 break
-        return self._score(passed, len(tests.pairs), why, whole=True)
+        return self._score(passed, len(tests.pairs), why, whole=True, ending=min(endings, key=lambda e: ENDINGS[e]))
 
-    def _score(self, passed: int, asked: int, why: str, *, whole: bool) -> Score:
+    def _worst(self) -> float:
+        """Of an answer without a program."""
+        return ENDINGS["broken"] if self.credit == "ending" else 0.0
+
+    def _score(self, passed: int, asked: int, why: str, *, whole: bool, ending: Ending) -> Score:
+        """`ending` is what it comes to where the answer is not right."""
         right = whole and passed == asked > 0
         share = passed / asked if asked else 0.0
-        value = float(right) if self.credit == "all" else share
+        value = {"all": float(right), "share": share, "ending": ENDINGS["passed" if right else ending]}[self.credit]
         reason = f"{passed} of {asked} tests passed"
         parts = {"tests": share}
         return Score(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from llmrl.rewards._arithmetic import SIGNS, evaluate, misused
 from llmrl.rewards._thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
-WRITTEN = re.compile(r"[\d\s()+*/-]*", re.ASCII)  # of an expression: whole numbers, four signs and brackets
 CLAIM = re.compile(r"-?\d{1,18}(?:\.\d{1,18}|\s*/\s*\d{1,18})?", re.ASCII)
-MAX_CHARACTERS = 200  # of an expression; a longer one is no answer to a game of a few numbers
-MAX_DEPTH = 32  # of brackets and signs inside each other
 
 
 @dataclass(frozen=True)
@@ -54,38 +50,12 @@ class Countdown:
             claimed = _claimed(claim.strip()) if equals else value
         except (ValueError, ZeroDivisionError) as error:
             return Score(consolation, "unparsable", reason=f"{expression.strip()[:80]!r}: {error}")
-        if wrong := self._wrong(used, Counter(int(n) for n in problem.info["nums"])):
+        given = Counter(int(n) for n in problem.info["nums"])
+        if wrong := misused(used, given, every=self.rule == "exact"):
             return Score(consolation, "wrong", reason=f"{expression.strip()!r} {wrong}")
         right = value == target == claimed
         reason = f"{expression.strip()} is {value}, expected {target}"
         return Score(1.0, "correct", reason=reason) if right else Score(consolation, "wrong", reason=reason)
-
-    def _wrong(self, used: Counter[int], given: Counter[int]) -> str:
-        """What is wrong with the choice of numbers; empty if nothing is."""
-        extra, missing = used - given, given - used
-        if extra:
-            return f"uses {sorted(extra.elements())}, which were not given"
-        return f"leaves out {sorted(missing.elements())}" if missing and self.rule == "exact" else ""
-
-
-def evaluate(expression: str) -> tuple[Fraction, Counter[int]]:
-    """The exact value of an expression of whole numbers, + - * / and brackets, and how often it uses each number.
-
-    Raises:
-        ValueError: it holds anything else.
-        ZeroDivisionError: it divides by zero.
-    """
-    expression = " ".join(expression.split())
-    if len(expression) > MAX_CHARACTERS:
-        raise ValueError(f"{len(expression)} characters; expected at most {MAX_CHARACTERS}")
-    if not WRITTEN.fullmatch(expression):
-        raise ValueError("expected whole numbers, + - * / and brackets only")
-    try:
-        tree = ast.parse(expression, mode="eval")
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise ValueError("not an arithmetic expression") from None
-    used: Counter[int] = Counter()
-    return _value(tree.body, used), used
 
 
 def _claimed(claim: str) -> Fraction:
@@ -93,29 +63,6 @@ def _claimed(claim: str) -> Fraction:
     if not CLAIM.fullmatch(claim):
         raise ValueError(f"says that it equals {claim[:40]!r}; expected a number")
     return Fraction(claim.replace(" ", ""))
-
-
-def _value(node: ast.expr, used: Counter[int], depth: int = 0) -> Fraction:
-    if depth > MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} operations inside each other")
-    match node:
-        case ast.Constant(value=int() as number) if not isinstance(number, bool):
-            used[number] += 1
-            return Fraction(number)
-        case ast.UnaryOp(op=ast.USub(), operand=inner):
-            return -_value(inner, used, depth + 1)
-        case ast.BinOp(left=left, op=operator, right=right):
-            a, b = _value(left, used, depth + 1), _value(right, used, depth + 1)
-            match operator:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.Div():
-                    return a / b
-    raise ValueError("expected whole numbers, + - * / and brackets only")
 
 
 plugin = Countdown

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from llmrl.rewards._arithmetic import evaluate
 from llmrl.rewards._steps import step_ends, steps
-from llmrl.rewards.countdown import evaluate
 from llmrl.types import Problem, Score
 
 RUN = re.compile(r"[-+*/×·÷−=\d.,() \t]+")

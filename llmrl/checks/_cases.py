@@ -49,6 +49,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "habits": (),
     "restarts": (),
     "reward_models": (),
+    "verifiers": (),
 }
 """The subjects, and the forms whose parts they are about."""
 

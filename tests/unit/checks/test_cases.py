@@ -10,9 +10,9 @@ from llmrl.checks._cases import SUBJECTS, close, subject
 EVERY = [(name, case["case"]) for name in SUBJECTS for case in subject(name)]
 
 
-def test_there_are_70_with_as_many_names() -> None:
-    assert len(EVERY) == 70
-    assert len({case for _, case in EVERY}) == 70
+def test_there_are_75_with_as_many_names() -> None:
+    assert len(EVERY) == 75
+    assert len({case for _, case in EVERY}) == 75
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import pytest
 
 from llmrl.data._priming import HABITS, Condition, Priming, write
 from llmrl.errors import DataError
+from llmrl.rewards._arithmetic import evaluate
 from llmrl.rewards.behaviours import counts
-from llmrl.rewards.countdown import Countdown, evaluate
+from llmrl.rewards.countdown import Countdown
 from llmrl.rewards.format import Format
 from llmrl.types import Problem
 

@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from llmrl.rewards.countdown import Countdown, evaluate
+from llmrl.rewards._arithmetic import evaluate
+from llmrl.rewards.countdown import Countdown
 from llmrl.types import Problem, Score
 
 OPERATORS = "+-*/"

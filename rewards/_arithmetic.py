@@ -1,0 +1,64 @@
+"""Expressions of whole numbers, read and worked out exactly; nothing that an answer says is ever run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from fractions import Fraction
+
+SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
+WRITTEN = re.compile(r"[\d\s()+*/-]*", re.ASCII)  # of an expression: whole numbers, four signs and brackets
+MAX_CHARACTERS = 200  # of an expression; a longer one is no answer to a game of a few numbers
+MAX_DEPTH = 32  # of brackets and signs inside each other
+
+
+def evaluate(expression: str) -> tuple[Fraction, Counter[int]]:
+    """The exact value of an expression of whole numbers, + - * / and brackets, and how often it uses each number.
+
+    Raises:
+        ValueError: it holds anything else.
+        ZeroDivisionError: it divides by zero.
+    """
+    expression = " ".join(expression.split())
+    if len(expression) > MAX_CHARACTERS:
+        raise ValueError(f"{len(expression)} characters; expected at most {MAX_CHARACTERS}")
+    if not WRITTEN.fullmatch(expression):
+        raise ValueError("expected whole numbers, + - * / and brackets only")
+    try:
+        tree = ast.parse(expression, mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise ValueError("not an arithmetic expression") from None
+    used: Counter[int] = Counter()
+    return _value(tree.body, used), used
+
+
+def misused(used: Counter[int], given: Counter[int], *, every: bool = True) -> str:
+    """What is wrong with the choice of numbers; empty if nothing is. `every`: all of the given ones are needed."""
+    extra, missing = used - given, given - used
+    if extra:
+        return f"uses {sorted(extra.elements())}, which were not given"
+    return f"leaves out {sorted(missing.elements())}" if missing and every else ""
+
+
+def _value(node: ast.expr, used: Counter[int], depth: int = 0) -> Fraction:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} operations inside each other")
+    match node:
+        case ast.Constant(value=int() as number) if not isinstance(number, bool):
+            used[number] += 1
+            return Fraction(number)
+        case ast.UnaryOp(op=ast.USub(), operand=inner):
+            return -_value(inner, used, depth + 1)
+        case ast.BinOp(left=left, op=operator, right=right):
+            a, b = _value(left, used, depth + 1), _value(right, used, depth + 1)
+            match operator:
+                case ast.Add():
+                    return a + b
+                case ast.Sub():
+                    return a - b
+                case ast.Mult():
+                    return a * b
+                case ast.Div():
+                    return a / b
+    raise ValueError("expected whole numbers, + - * / and brackets only")

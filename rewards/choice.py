@@ -1,0 +1,147 @@
+"""Multiple choice: the letter that an answer picks against that of the reference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+from llmrl.rewards._marked import innermost, marked
+from llmrl.rewards._thoughts import after_thoughts
+from llmrl.rewards._words import unwrapped
+from llmrl.types import Problem, Score
+
+COLUMNS = ("options", "choices")
+SURE = r"(?:(?:most\s+)?likely\s+|clearly\s+|probably\s+|definitely\s+|therefore\s+|thus\s+|indeed\s+|simply\s+)*"
+NOUN = rf"""{SURE}(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)*
+    (?:answer|option|choice|letter)(?:\s+(?:is|would\s+be))?\s*[:：]?\s*{SURE})?"""
+LETTER = re.compile(
+    rf"""{NOUN}[\s*_]*
+        (?: [(（\[【]\s*(?P<bracketed>[A-Za-z])\s*[)）\]】] | (?P<bare>[A-Za-z])(?![\w'’]) )
+        [*_]* (?P<rest>.*)""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+REASON = r"\b(?:because|since|as|which|due|given|based|so|for|not|rather|instead|than)\b"
+ENDS = re.compile(
+    rf"\s*(?:$|[.:,;](?!\w)|[)）。、，：；—–(（]|\s-\s|{REASON}|is\s+(?:the\s+)?(?:correct|right|best|true|answer)\b)",
+    re.IGNORECASE,
+)
+LINE = re.compile(r"\s*(?:$|[).:：）](?:\s|$)|is\s+(?:the\s+)?(?:correct|right|best|true|answer)\b)", re.IGNORECASE)
+ANOTHER = re.compile(
+    rf"""(?:\b(?:and|or|nor|plus|as\s+well\s+as)\b|[/,&+和或与、])\s*(?:maybe\s+|also\s+|possibly\s+|perhaps\s+)*{NOUN}
+        [*_]*[(（\[]?(?P<letter>(?-i:[A-Z]))(?![\w'’])(?!(?<=I)\s+[a-z])""",
+    re.VERBOSE | re.IGNORECASE,
+)
+CUT = re.compile(rf"{REASON}|[.;—\n](?!\w)", re.IGNORECASE)
+PICKS = re.compile(r"\b(?:choose|pick|select|go\s+with)[ ]+(\S[^\n]*)", re.IGNORECASE)
+BOTH = re.compile(r"\b(?:both|either|neither|not|all|none|any)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """1.0 if the answer picks the option of the reference, and no other beside it, else 0.0.
+
+    The answer is what is marked (in tags, in a box, after "the answer is"), else the first or the last line, if that is
+    a choice and nothing else. A choice is a letter in any of its usual spellings (`B`, `(b)`, `B) Paris`, `**B.**`,
+    `option B`), or the very text of an option, where the problem has `options` or `choices` in `info`: a list, a
+    mapping from letters, or one list of `text` and one of `label`. Two letters ("A and B", "A or B") are wrong,
+    whatever they are; so is a letter beside the text of another option. The reference is a letter, an option's text or,
+    with `first_index`, a number.
+
+    Raises:
+        ValueError: the reference names no option, or the options are in none of these forms.
+    """
+
+    letters: str = "ABCDEFGHIJ"  # that may be chosen where the problem has no options
+    first_index: int | None = None  # the reference is the number of an option, counted from here
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[A-Z]+", self.letters) or len(set(self.letters)) < len(self.letters):
+            raise ValueError(f"letters {self.letters!r}: expected capital letters, each once, such as 'ABCD'")
+
+    def __call__(self, problem: Problem, text: str) -> Score:
+        options = _options(problem.info)
+        expected = self._reference(problem.answer, options)
+        found, why = self._picked(text, options)
+        if not found:
+            return Score(0.0, "unparsable", reason=why or "no choice in the answer")
+        right = found == {expected}
+        read = " and ".join(sorted(found))
+        return Score(float(right), "correct" if right else "wrong", reason=f"read {read}, expected {expected}")
+
+    def _reference(self, answer: str, options: Mapping[str, str]) -> str:
+        letters = "".join(options) or self.letters
+        if self.first_index is not None:
+            place = int(answer) - self.first_index if re.fullmatch(r"\s*-?\d+\s*", answer) else -1
+            if 0 <= place < len(letters):
+                return letters[place]
+        else:
+            found = self._letters(answer, options)[0]
+            if len(found) == 1:
+                return found.pop()
+        told = f"one of {', '.join(letters)}" + (" or the text of an option" if options else "")
+        raise ValueError(f"the reference {answer!r} names no option; expected {told}; a number needs `first_index`")
+
+    def _picked(self, text: str, options: Mapping[str, str]) -> tuple[set[str], str]:
+        """The letters that an answer picks, and what else there is to say."""
+        answer, said = marked(text), after_thoughts(text)
+        if answer is None and (picks := PICKS.findall(said)):
+            answer = picks[-1]
+        if answer is not None:
+            whole, last = self._letters(answer, options), self._letters(innermost(answer), options)
+            return whole if len(whole[0]) > 1 or not last[0] else last
+        lines = said.strip().splitlines()
+        read = [self._letters(line, options, LINE) for line in dict.fromkeys(lines[:1] + lines[-1:])]
+        return set().union(*(found for found, _ in read)), ""
+
+    def _letters(self, answer: str, options: Mapping[str, str], ends: re.Pattern[str] = ENDS) -> tuple[set[str], str]:
+        """The letters that a marked answer or a line names, and why there are none where there are none."""
+        plain, allowed = unwrapped(answer).strip(" \t\n$*_`\"'{}"), set(options or self.letters)
+        same = {letter for letter, option in options.items() if alike(plain) and alike(option) == alike(plain)}
+        if same and plain not in allowed:
+            return same, ""
+        match = LETTER.fullmatch(plain)
+        if not match:
+            named = set(re.findall(r"\b[A-Z]\b", plain)) & allowed
+            return (named if BOTH.match(plain) and len(named) > 1 else set()), ""
+        written, rest = match["bracketed"] or match["bare"], match["rest"]
+        letter, stated = written.upper(), alike(rest.lstrip(" ).:,-"))
+        if letter not in allowed:
+            return set(), f"{letter} is no option"
+        beside = {other for other, option in options.items() if stated and alike(option) == stated}
+        others = {another["letter"] for another in ANOTHER.finditer(CUT.split(rest, maxsplit=1)[0])} & allowed
+        article = written == "a" and rest[:1] == " "
+        if not (match["bracketed"] or beside or others or (ends.match(rest) and not article)):
+            return set(), ""
+        return {letter} | beside | others, ""
+
+
+def _options(info: Mapping[str, Any]) -> dict[str, str]:
+    """The options by their letters; empty where the problem has none.
+
+    Raises:
+        ValueError: they are there in no known form.
+    """
+    given = next((info[column] for column in COLUMNS if info.get(column)), None)
+    if given is None:
+        return {}
+    if isinstance(given, Mapping) and isinstance(given.get("text"), list) and isinstance(given.get("label"), list):
+        labels = [str(label) for label in given["label"]]
+        numbered = labels == [str(n) for n in range(1, len(labels) + 1)]
+        given = dict(zip(ascii_uppercase if numbered else labels, given["text"], strict=False))
+    if isinstance(given, list) and len(given) <= len(ascii_uppercase):
+        given = dict(zip(ascii_uppercase, given, strict=False))
+    if not isinstance(given, Mapping) or not all(re.fullmatch("[A-Z]", str(letter)) for letter in given):
+        raise ValueError(f"options {given!r}: expected a list, a mapping from letters, or lists `text` and `label`")
+    bare = {str(letter): str(text) for letter, text in given.items()}
+    return {letter: re.sub(rf"^\s*[(\[]?{letter}\s*[).:\]]\s*", "", text) for letter, text in bare.items()}
+
+
+def alike(text: str) -> str:
+    """Text as options compare: without case, and without spaces and punctuation around it."""
+    return re.sub(r"\s+", " ", unwrapped(text).strip(" \t\n$*_`\"'.,;:()")).casefold()
+
+
+plugin = Choice

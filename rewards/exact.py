@@ -1,0 +1,80 @@
+"""The same text: the answer and the reference, brought to one spelling."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from llmrl.rewards._marked import innermost, marked
+from llmrl.rewards._thoughts import after_thoughts
+from llmrl.types import Problem, Score
+
+MARKUP = re.compile(r"(\*\*|\*|`|\$)(?=\S)(.+)(?<=\S)\1", re.DOTALL)
+WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}  # of full width, as ASCII
+SAME = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "−": "-", "–": "-", "—": "-"})
+PUNCTUATION = re.compile(
+    r"""[.,:](?!\d) | [;?…"«»()\[\]{}。、] | (?<=[^\W\d_]{2})! | (?<![\w)])' | (?<=[^\W\d_]{2})'(?!\w)
+        | (?<!\d)-(?!\s*[\d.])""",
+    re.VERBOSE,
+)
+ARTICLES = re.compile(r"\b(?:the|a|an)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """1.0 if the answer is the reference but for its spelling, else 0.0: SQuAD's exact match without its faults.
+
+    Both are brought to one form of Unicode, to single spaces and out of a pair of `**` or `$`, and lose what the
+    options say. Punctuation is ignored only where it means nothing: `-5` is not `5`, `1.5` not `15`, `C++` not `C`,
+    `5!` not `5`. The answer is what is marked (in tags, in a box, after "the answer is"), else the whole text after the
+    thoughts.
+
+    Raises:
+        ValueError: the reference, or one in the column `also`, is empty, or the problem has no such column.
+    """
+
+    ignore_case: bool = True
+    ignore_punctuation: bool = True
+    ignore_articles: bool = False  # the, a, an
+    read: Literal["marked", "whole"] = "marked"  # whole: nothing but the answer may stand after the thoughts
+    also: str | None = None  # a column of `info` with a list of other right answers
+
+    def __call__(self, problem: Problem, text: str) -> Score:
+        expected = [self.plain(one) for one in (problem.answer, *self._others(problem))]
+        if not all(expected):
+            raise ValueError(f"the reference {problem.answer!r} is empty, or another that is as good")
+        answer = marked(text) if self.read == "marked" else None
+        answer = after_thoughts(text) if answer is None else innermost(answer)
+        found = self.plain(answer)
+        if not found:
+            return Score(0.0, "unparsable", reason="an empty answer")
+        right = found in expected
+        reason = f"read {found[:80]!r}, expected {' or '.join(map(repr, expected))[:200]}"
+        return Score(float(right), "correct" if right else "wrong", reason=reason)
+
+    def _others(self, problem: Problem) -> Iterable[str]:
+        if self.also is None:
+            return ()
+        others = problem.info.get(self.also)
+        if not isinstance(others, list | tuple):
+            raise ValueError(f"column {self.also!r} in `info`: expected a list of answers, found {others!r}")
+        return map(str, others)
+
+    def plain(self, text: str) -> str:
+        """The one spelling of a text."""
+        text = unicodedata.normalize("NFC", text).translate(WIDE).translate(SAME).strip()
+        while inside := MARKUP.fullmatch(text):
+            text = inside[2]
+        if self.ignore_case:
+            text = text.casefold()
+        if self.ignore_punctuation:
+            text = PUNCTUATION.sub(" ", text)
+        if self.ignore_articles:
+            text = ARTICLES.sub(" ", text)
+        return " ".join(text.split())
+
+
+plugin = Exact

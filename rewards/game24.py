@@ -1,0 +1,69 @@
+"""The game of 24: make 24 from four numbers, each used once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+
+from llmrl.rewards._arithmetic import SIGNS, evaluate, misused
+from llmrl.rewards._marked import innermost, marked
+from llmrl.rewards._thoughts import after_thoughts
+from llmrl.types import Problem, Score
+
+LATEX = [
+    (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])|(?<=[\d)])\s*[xX]\s*(?=[\d(])"), "*"),
+    (re.compile(r"\\div(?![a-zA-Z])"), "/"),
+    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|quad|[,;:! ]|[()\[\]])|[$`]"), " "),
+]
+FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+MAX_CHARACTERS = 500  # of an answer in LaTeX
+
+
+@dataclass(frozen=True)
+class Game24:
+    """1.0 for an expression of + - * / that uses every given number exactly once and equals 24 exactly, else 0.0.
+
+    The expression is what stands in the last answer tags, else in the last box, else after the last `Answer:`, else the
+    last line. It is worked out in fractions, so that `8 / (3 - 8 / 3)` is 24. What the answer says that it equals does
+    not count: what follows an equals sign is not read. LaTeX's fractions and signs are understood; powers, roots,
+    decimals and joined digits are not part of the game. Needs `nums` in `problem.info`; `target` there, where the
+    problem has one, takes the place of 24. The game as a test of language models: Yao et al. 2023 (arXiv 2305.10601).
+
+    Raises:
+        ValueError: the problem has no `nums`.
+    """
+
+    def __call__(self, problem: Problem, text: str) -> Score:
+        if "nums" not in problem.info:
+            raise ValueError(f"the problem has no nums, only {', '.join(problem.info) or 'no columns'}")
+        given = Counter(int(n) for n in problem.info["nums"])
+        target = Fraction(str(problem.info.get("target", 24)))
+        expression = written(text)
+        if not expression:
+            return Score(0.0, "unparsable", reason="no expression in the answer")
+        try:
+            value, used = evaluate(expression)
+        except ValueError as error:
+            return Score(0.0, "unparsable", reason=f"{expression[:80]!r}: {error}")
+        except ZeroDivisionError:
+            return Score(0.0, "wrong", reason=f"{expression!r} divides by zero")
+        wrong = misused(used, given) or (f"is {value}, expected {target}" if value != target else "")
+        return Score(float(not wrong), "wrong" if wrong else "correct", reason=f"{expression!r} {wrong or 'is right'}")
+
+
+def written(text: str) -> str:
+    """The expression that a text gives as its answer, in plain signs; "" where there is none."""
+    line = innermost(marked(text) or (after_thoughts(text).strip().splitlines() or [""])[-1])
+    if len(line) > MAX_CHARACTERS:
+        return line
+    for pattern, sign in LATEX:
+        line = pattern.sub(sign, line)
+    while (shorter := FRACTION.sub(r"((\1)/(\2))", line)) != line:
+        line = shorter
+    sides = [side.strip(" \t*.,;:") for side in line.translate(SIGNS).split("=")]
+    return next((side for side in sides if re.search(r"[\d)]\s*[-+*/]", side)), sides[0])
+
+
+plugin = Game24
