@@ -161,6 +161,28 @@ def train_reward_model(
     learn(made, recipe.stem)
 
 
+@app.command("serve-reward")
+def serve_reward(
+    reward: Annotated[str, typer.Argument(help="A name, {name: ..., option: ...}, or a recipe, for its `reward:`.")],
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set --api-key then.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 is a free one.")] = 8100,
+    api_key: Annotated[str | None, typer.Option(envvar="LLMRL_REWARD_API_KEY", help="What clients must send.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that grade.")] = 2,
+    timeout_s: Annotated[float, typer.Option(help="Of an item; then its grader is killed.")] = 5.0,
+    batch: Annotated[int, typer.Option(min=1, help="Groups scored at a time.")] = 32,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Groups that wait; further ones get a 503.")] = 256,
+    request_timeout_s: Annotated[float, typer.Option(min=0.001, help="Of a group, waiting and scoring.")] = 600.0,
+    grace_s: Annotated[float, typer.Option(min=0, help="For what is being scored at ctrl-C.")] = 30.0,
+) -> None:
+    """Put a reward behind HTTP until ctrl-C; runs ask it by the reward `remote`."""
+    from llmrl.serve._scoring import Limits
+    from llmrl.serve.reward import serve
+
+    limits = Limits(batch=batch, max_waiting=max_waiting, request_timeout_s=request_timeout_s, grace_s=grace_s)
+    code = serve(reward, host=host, port=port, api_key=api_key, workers=workers, timeout_s=timeout_s, limits=limits)
+    raise typer.Exit(code)
+
+
 @app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Leave out what starts vLLM and DeepSpeed.")] = False,

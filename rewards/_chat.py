@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -113,10 +112,11 @@ class Chat:
     model: str = field(init=False)
     cache: Cache | None = field(init=False)
     structures: bool | None = field(default=None, init=False)  # whether the server knows `response_format`
-    _gate: tuple[asyncio.AbstractEventLoop, _http.Gate] | None = field(default=None, init=False)
+    gates: _http.Gates = field(init=False)
 
     def __post_init__(self) -> None:
         self.model = self.options.model
+        self.gates = _http.Gates(self.options.concurrency, self.options.requests_per_minute)
         self.cache = Cache(Path(self.options.cache)) if self.options.cache else None
 
     @asynccontextmanager
@@ -128,16 +128,10 @@ class Chat:
         """
         key = os.environ.get(self.options.api_key_variable)
         async with _http.client(self.options.url, key, self.options.concurrency) as client:
-            connection = Connection(self, client, self._the_gate())
+            connection = Connection(self, client, self.gates.here())
             if not self.model:
                 await connection.choose_model()
             yield connection
-
-    def _the_gate(self) -> _http.Gate:
-        loop = asyncio.get_running_loop()
-        if self._gate is None or self._gate[0] is not loop:
-            self._gate = loop, _http.Gate(self.options.concurrency, self.options.requests_per_minute)
-        return self._gate[1]
 
 
 @dataclass

@@ -6,7 +6,7 @@ import asyncio
 import math
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,6 +76,22 @@ class Gate:
         self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
 
 
+@dataclass
+class Gates:
+    """The gate of whichever event loop runs."""
+
+    concurrency: int
+    per_minute: float | None = None
+    _kept: tuple[asyncio.AbstractEventLoop, Gate] | None = field(default=None, init=False)
+
+    def here(self) -> Gate:
+        """That of the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._kept is None or self._kept[0] is not loop:
+            self._kept = loop, Gate(self.concurrency, self.per_minute)
+        return self._kept[1]
+
+
 @dataclass(frozen=True)
 class _Failure:
     said: str
@@ -104,10 +120,15 @@ async def tried(
     async with gate.slots:
         await gate.turn()
         end, number, counted = clock() + bounds.patience_s, 0, 0
+        last: _Failure | None = None
         while True:
-            found = await _try(send, read, min(bounds.timeout_s, max(end - clock(), 1e-3)))
+            limit_s = min(bounds.timeout_s, max(end - clock(), 1e-3))
+            found = await _try(send, read, limit_s)
             if not isinstance(found, _Failure):
                 return found
+            if found.status == LATE and limit_s < bounds.timeout_s and last is not None:
+                found = last  # our patience cut this try short: what came before it says what is wrong
+            last = found
             if found.final:
                 raise UnansweredError(found.said, found.status)
             number, counted = number + 1, counted + (found.status not in waits_for)

@@ -33,6 +33,7 @@ LAYERS = {
     "llmrl.sandbox": 2,
     "llmrl.confine": 2,
     "llmrl.cells": 2,
+    "llmrl.wire": 2,
     "llmrl.reward_models": 2,
     "llmrl.algorithms": 3,
     "llmrl.engines": 3,

@@ -1,0 +1,116 @@
+"""A reward behind HTTP: training asks it by the reward `remote`, anybody else with curl."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmrl.errors import EngineError, RecipeError
+from llmrl.grading import Pool, lift
+from llmrl.plugins import build
+from llmrl.serve._scoring import Limits, Scoring, app
+
+
+def serve(
+    spec: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8100,
+    api_key: str | None = None,
+    workers: int = 2,
+    timeout_s: float = 5.0,
+    limits: Limits | None = None,
+) -> int:
+    """Serve until ctrl-C or SIGTERM; what is being scored then is finished first, within `limits.grace_s`.
+
+    Args:
+        spec: see `reward_of`.
+        host: where to listen; 0.0.0.0 is every network this machine is in: set an `api_key` then.
+        port: 0 is a free one.
+        api_key: what clients must send as a bearer token; None lets everyone in.
+        workers, timeout_s: as `rollout.reward_workers` and `rollout.reward_timeout_s`.
+    Returns:
+        The exit code: 0 after ctrl-C.
+    Raises:
+        RecipeError, RewardError: there is no such reward, or it cannot be made ready.
+        EngineError: the port is taken.
+    """
+    import uvicorn
+
+    limits = limits or Limits()
+    named = reward_of(spec)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with listening(host, port) as sock, Pool(workers, timeout_s) as pool:
+        reward = lift(build("reward", named, spec), pool)
+        scoring = Scoring(reward, pool.trainer_state, limits)
+        config = uvicorn.Config(
+            app(scoring, str(named["name"]), api_key),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=round(limits.grace_s),
+        )
+        at, number = sock.getsockname()[:2]
+        _greet(str(named["name"]), at, number, api_key)
+        try:
+            uvicorn.Server(config).run(sockets=[sock])
+        except KeyboardInterrupt:  # raised again once everything has ended
+            print("llmrl: the reward server has stopped", file=sys.stderr)
+        return 0
+
+
+def reward_of(spec: str) -> Mapping[str, Any]:
+    """The reward that a text names: its name, `{name: ..., option: ...}`, or a recipe's file, for its `reward:`.
+
+    Raises:
+        RecipeError: the file cannot be read or has no such section, or the text is no reward's name.
+    """
+    import yaml
+
+    named: Any
+    try:
+        if spec.endswith((".yaml", ".yml")):
+            tree = yaml.safe_load(Path(spec).read_text(encoding="utf-8"))
+            named = tree.get("reward") if isinstance(tree, dict) else None
+        else:
+            named = yaml.safe_load(spec) if spec.lstrip().startswith("{") else {"name": spec}
+    except OSError as error:
+        raise RecipeError(f"{spec}: cannot be read: {error.strerror}; `llmrl recipes` lists those that ship") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{spec}: not YAML: {error}") from None
+    if not isinstance(named, dict) or not isinstance(named.get("name"), str):
+        raise RecipeError(f"{spec}: found {named!r}; expected a reward's name, {{name: ...}}, or a file with `reward:`")
+    return named
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        EngineError: it cannot.
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(512)
+    except OSError as error:
+        sock.close()
+        raise EngineError(f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port") from error
+    return sock
+
+
+def _greet(name: str, host: str, port: int, api_key: str | None) -> None:
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    key = " -H 'Authorization: Bearer '$LLMRL_REWARD_API_KEY" if api_key else ""
+    print(
+        f"llmrl: reward {name} is served at {url}; ctrl-C ends it. Try:\n"
+        f"  curl {url}/score -H 'Content-Type: application/json'{key} \\\n"
+        """    -d '{"problem": {"id": "1", "messages": [{"role": "user", "content": "7+5="}], "answer": "12"}, """
+        """"texts": ["12", "13"]}'""",
+        flush=True,
+    )

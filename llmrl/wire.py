@@ -1,0 +1,168 @@
+"""Trajectories and scores as JSON, for rewards that live in another process: what comes over is what was sent."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from typing import Any, TypeVar
+
+from llmrl.errors import DataError
+from llmrl.plugins import hint
+from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+
+T = TypeVar("T")
+REQUEST = ("problem", "texts", "trajectories", "trainer_state")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the run stands whose answers are scored: rewards that follow a schedule read it."""
+
+    global_step: int = 0
+    max_steps: int = 0
+    epoch: float = 0.0
+
+
+def request_to_json(group: Sequence[Trajectory], place: Place) -> bytes:
+    """A group, to be scored; its problem once where all have the same.
+
+    Raises:
+        DataError: it holds what JSON does not, such as NaN or an object in `info`.
+    """
+    problem = group[0].problem
+    shared = all(one.problem is problem or one.problem == problem for one in group)
+    body = {
+        "problem": _flat(problem),
+        "trajectories": [_trajectory(one, not shared) for one in group],
+        "trainer_state": _flat(place),
+    }
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"problem {problem.id}: cannot be sent to a reward server: {error}; expected plain values, such as JSON has"
+        ) from None
+
+
+def request_from_json(data: bytes) -> tuple[list[Trajectory], Place]:
+    """A group and where its run stands.
+
+    `texts` alone make trajectories of one turn without tokens; `trajectories` are whole, each with a `problem` of its
+    own or the request's.
+
+    Raises:
+        DataError: it is no such request; names the place in it.
+    """
+    try:
+        body = json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON: {error}") from None
+    _known(body, REQUEST, "the request")
+    if ("texts" in body) == ("trajectories" in body):
+        raise DataError("the request: expected either texts or trajectories")
+    place = _read(Place, body.get("trainer_state", {}), "trainer_state")
+    problem = _read(Problem, body["problem"], "problem") if "problem" in body else None
+    name = "texts" if "texts" in body else "trajectories"
+    if not isinstance(body[name], list):
+        raise DataError(f"{name}: found {type(body[name]).__name__}; expected a list")
+    return [_one(entry, problem, i, f"{name}[{i}]") for i, entry in enumerate(body[name])], place
+
+
+def scores_to_json(scores: Iterable[Score]) -> list[dict[str, Any]]:
+    """Each score with all its fields; one with a number that is not finite becomes an `error` that says so."""
+    return [_flat(_finite(score)) for score in scores]
+
+
+def scores_from_json(data: bytes, expected: int) -> list[Score]:
+    """The scores in a reply `{"scores": [...]}`.
+
+    Raises:
+        ValueError: it is none, there are more or fewer than expected, or a number is not finite.
+    """
+    try:
+        body = json.loads(data)
+        found = body["scores"]
+        scores = [_read(Score, entry, f"scores[{i}]") for i, entry in enumerate(found)]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not scores: {type(error).__name__}: {error}") from None
+    if len(scores) != expected:
+        raise ValueError(f"{len(scores)} scores for {expected} answers; expected one each, in their order")
+    for i, score in enumerate(scores):
+        if (bad := _not_finite(score)) is not None:
+            raise ValueError(f"scores[{i}]: {bad}; expected a finite number or null")
+    return scores
+
+
+def _trajectory(one: Trajectory, with_problem: bool) -> dict[str, Any]:
+    told = {"status": one.status, "reason": one.reason, "group": one.group, "episode": one.episode}
+    turns = [_flat(turn) | {"completion": _flat(turn.completion)} for turn in one.turns]
+    return told | {"turns": turns} | ({"problem": _flat(one.problem)} if with_problem else {})
+
+
+def _one(entry: Any, problem: Problem | None, number: int, where: str) -> Trajectory:
+    if isinstance(entry, str) and where.startswith("texts"):
+        completion = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
+        entry = {"turns": [asdict(Turn(prompt_ids=[], completion=completion, text=entry))], "status": "done"}
+        entry["episode"] = number
+    _known(entry, [field.name for field in fields(Trajectory) if field.name != "score"], where)
+    if "problem" not in entry:
+        if problem is None:
+            raise DataError(f"{where}: no problem, and the request has none either")
+        return _read(Trajectory, {**entry, "problem": asdict(problem)}, where)
+    return _read(Trajectory, entry, where)
+
+
+def _read(cls: type[T], value: Any, where: str) -> T:
+    """A value of types.py, each field of exactly its type."""
+    from pydantic import ValidationError
+
+    _known(value, [field.name for field in fields(cls)], where)  # type: ignore[arg-type]
+    try:
+        made: T = _adapter(cls).validate_json(json.dumps(value), strict=True)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        raise DataError(f"{where}{at}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    return made
+
+
+@cache
+def _adapter(cls: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def _known(value: Any, names: Sequence[str], where: str) -> None:
+    if not isinstance(value, Mapping):
+        raise DataError(f"{where}: found {type(value).__name__}; expected an object with {', '.join(names)}")
+    for key in value:
+        if key not in names:
+            raise DataError(f"{where}.{key}: unknown key{hint(key, names)}; known: {', '.join(names)}")
+
+
+def _flat(value: Any) -> dict[str, Any]:
+    """Its fields as they are: long lists are not copied."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _finite(score: Score) -> Score:
+    bad = _not_finite(score)
+    return (
+        score if bad is None else Score(None, "error", reason=f"the reward returned {bad}; {score.reason}".rstrip("; "))
+    )
+
+
+def _not_finite(score: Score) -> str | None:
+    """The first number that is not finite, with its name."""
+    columns = {"steps": score.steps, "token_rewards": score.token_rewards}
+    numbers = [("value", score.value), *((f"parts.{name}", part) for name, part in score.parts.items())]
+    numbers += [(name, number) for name, column in columns.items() for number in column or ()]
+    return next((f"{name} {n}" for name, n in numbers if n is not None and not math.isfinite(n)), None)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
