@@ -16,7 +16,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -86,8 +86,8 @@ def start_model(folder: Path, seed: int) -> Path:
     return made
 
 
-def train(method: str, seed: int, folder: Path) -> str:
-    """One run, unless it is there; what to print of it."""
+def train(method: str, seed: int, folder: Path, changes: Mapping[str, Any]) -> str:
+    """One run, unless it is there; what to print of it. `changes` are of the recipe, by key."""
     run = folder / f"{method}-{seed}"
     if (run / "final" / "config.json").exists():
         return f"{run.name}: kept"
@@ -98,6 +98,7 @@ def train(method: str, seed: int, folder: Path) -> str:
         "train.run_name": run.name,
         "train.seed": seed,
         "data.seed": seed,
+        **changes,
     }
     command = [sys.executable, "-m", "llmrl", "train", str(ROOT / "recipes" / "hacking" / f"{method}.yaml"), "--quiet"]
     command += [f"{key}={value}" for key, value in options.items()]
@@ -132,6 +133,8 @@ def summary(folder: Path, seeds: int) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--process-model", type=Path, help="A folder that scores the steps, in place of steps_rule.")
+    parser.add_argument("--steps", type=int, help="Of each run; the recipes' own by default.")
     parser.add_argument("--work", type=Path, default=Path("runs/hacking"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/hacking"))
     options = parser.parse_args(arguments)
@@ -140,9 +143,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    changes: dict[str, Any] = {}
+    if options.process_model is not None:
+        model = {"name": "process_model", "path": str(options.process_model.resolve()), "pays": "steps"}
+        changes["reward.parts.clip_delta.of"] = json.dumps(model)
+    if options.steps is not None:
+        changes["train.max_steps"] = options.steps
     for seed in range(options.seeds):
         for method in METHODS:
-            print(train(method, seed, work), flush=True)
+            print(train(method, seed, work, changes), flush=True)
     runs = [work / f"{method}-{seed}" for method in METHODS for seed in range(options.seeds)]
     for ending, (metric, title) in FIGURES.items():
         draw(runs, options.out.with_name(options.out.name + ending), metric, title)

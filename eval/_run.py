@@ -90,7 +90,7 @@ async def _run(
             player: Player = await stack.enter_async_context(_remote(model, setup))
         else:
             longest = max(plan.sampling(one).max_tokens for one in chosen.values())
-            player = stack.enter_context(_local(model, setup, plan.seed, longest))
+            player = stack.enter_context(local_player(model, setup, plan.seed, longest))
         results = {}
         for name, reward in rewards.items():
             with _progress(name, quiet) as on_sample:
@@ -118,7 +118,7 @@ def _remote(url: str, setup: EvalSetup) -> RemotePlayer:
 
 
 @contextmanager
-def _local(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> Iterator[EnginePlayer]:
+def local_player(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> Iterator[EnginePlayer]:
     """A player with an engine of its own, which is stopped in the end."""
     chat = Chat(load_tokenizer(model), setup.system_prompt, setup.chat_template_kwargs)
     config = _model_config(model)

@@ -183,6 +183,22 @@ def serve_reward(
     raise typer.Exit(code)
 
 
+@app.command("eval-rm")
+def evaluate_reward_model(
+    model: Annotated[str, typer.Argument(help="A folder that `llmrl reward-model` wrote.")],
+    data: Annotated[str, typer.Option(help="A .jsonl, .json or .parquet file of rows that it has not learned from.")],
+    columns: Annotated[
+        str | None, typer.Option(help="preference, outcome, stepwise, prm800k or first_error; by the model's kind.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder; `eval` in the model's own by default.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The first rows only.")] = None,
+) -> None:
+    """Judge a reward model: accuracy, AUC, calibration, first errors, best of n, with 95 % intervals."""
+    from llmrl.reward_report import run
+
+    run(model, data, columns, out, limit)
+
+
 @app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Leave out what starts vLLM and DeepSpeed.")] = False,
@@ -258,6 +274,44 @@ def prime_data(
 
     write(condition, out, count=count, split="heldout" if heldout else "train", seed=seed)
     print(f"{count} rows: {out}")
+
+
+@data_app.command("step-labels")
+def label_steps(
+    model: Annotated[str, typer.Argument(help="A folder or a hub name: it solves the problems, and completes steps.")],
+    data: Annotated[str, typer.Option(help="A dataset: gsm8k, or {name: arithmetic, low: 10}.")],
+    reward: Annotated[str, typer.Option(help="With verdicts: math_verify, or {name: numeric, tolerance: 0.1}.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
+    solutions: Annotated[int, typer.Option(help="Of each problem.")] = 4,
+    completions: Annotated[int, typer.Option(help="Behind each step.")] = 8,
+    separator: Annotated[str, typer.Option(help="Ends a step; \\n is a line's end.")] = "\\n",
+    soft: Annotated[bool, typer.Option("--soft", help="Shares instead of 0 and 1.")] = False,
+    stop_at_first_error: Annotated[
+        bool, typer.Option("--stop-at-first-error", help="Nothing is completed behind the first 0.")
+    ] = False,
+    temperature: Annotated[float, typer.Option(help="Of solutions and completions.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Of a solution, completions included.")] = 1024,
+    engine: Annotated[str, typer.Option(help="vllm or hf, or a mapping with options.")] = "vllm",
+    limit: Annotated[int | None, typer.Option(help="The first problems only.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+) -> None:
+    """Label the steps of solutions by how often completions behind them come to the right answer (Math-Shepherd)."""
+    import yaml
+
+    from llmrl.step_labels import Labelling, write
+    from llmrl.types import Sampling
+
+    options = Labelling(
+        separator=separator.replace("\\n", "\n"),
+        solutions=solutions,
+        completions=completions,
+        soft=soft,
+        stop_at_first_error=stop_at_first_error,
+        sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+        seed=seed,
+    )
+    specs = {name: yaml.safe_load(text) for name, text in (("data", data), ("reward", reward), ("engine", engine))}
+    write(model, specs["data"], specs["reward"], out, options, engine=specs["engine"], limit=limit)
 
 
 @app.command()

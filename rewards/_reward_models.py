@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmrl.reward_models.rows import Answer
 from llmrl.types import Message, Score, Trajectory
@@ -78,6 +78,26 @@ def scorer(path: str, device: str | None, dtype: str, tokens_per_batch: int) -> 
     return Scorer(path, device, dtype, tokens_per_batch)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, what its template may read besides the columns of the problem, and where it computes."""
+
+    path: str
+    variables: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for the template
+    device: str | None = None  # None: the first GPU, or the CPU
+    dtype: Literal["float32", "bfloat16"] = "float32"  # below the head, which is float32
+    tokens_per_batch: int = 8192
+
+    def reward(self, name: str, ask: Ask, judge: Judge, answer: Callable[[Trajectory], Answer] | None = None) -> Any:
+        """The group reward that asks the model; `answer` says what it reads of a trajectory, by default its text."""
+        asked_for = scorer(self.path, self.device, self.dtype, self.tokens_per_batch)
+        return ModelReward(name, asked_for, ask, answer or self.answer, judge)
+
+    def answer(self, one: Trajectory) -> Answer:
+        """The trajectory's last words, behind everything that was said before."""
+        return Answer(prompt=asked(one), response=one.text, variables={**one.problem.info, **self.variables})
+
+
 @dataclass
 class ModelReward:
     """A reward model as a group reward, not bound by `rollout.reward_timeout_s`, for no thread can be killed.
@@ -111,11 +131,6 @@ def asked(one: Trajectory) -> list[Message]:
     for turn in one.turns[:-1]:
         said += [{"role": "assistant", "content": turn.text}, *turn.reply]
     return said
-
-
-def known(one: Trajectory, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model's template may read: the columns of the problem, and what the recipe adds."""
-    return {**one.problem.info, **extra}
 
 
 def unreadable(name: str, one: Trajectory, found: Scored, max_length: int) -> Score:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrl.errors import RewardError
 from llmrl.grading import Pool
 from llmrl.reward_models.card import Card, Kind, read
-from llmrl.reward_models.rows import Answer
-from llmrl.rewards._reward_models import ModelReward, asked, known, scorer, unreadable
+from llmrl.rewards._reward_models import ModelOptions, ModelReward, unreadable
 from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ KINDS: tuple[Kind, ...] = ("outcome", "verifier", "token")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardModelReward:
+class RewardModelReward(ModelOptions):
     """The score of a reward model that `llmrl reward-model` made: kinds outcome, verifier and token.
 
     It reads the problem's messages, the policy's last words, and, where its template asks for them, the columns of the
@@ -33,12 +31,7 @@ class RewardModelReward:
         RewardError: a probability is asked of an outcome model, whose scores have no zero.
     """
 
-    path: str
     scale: Scale = "auto"  # auto: standard for outcome, else probability; standard: minus the mean, by the deviation
-    variables: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for the template, besides the columns
-    device: str | None = None  # None: the first GPU, or the CPU
-    dtype: Literal["float32", "bfloat16"] = "float32"  # below the head, which is float32
-    tokens_per_batch: int = 8192
 
     def lift(self, pool: Pool) -> ModelReward:
         """The group reward; the folder's card is read now, the weights when there is something to score."""
@@ -59,13 +52,8 @@ class RewardModelReward:
             parts = {"truncated": float(found.truncated)}
             return Score(value, parts=parts, reason=f"{card.kind} model: {logit:.4g}")
 
-        return ModelReward("reward_model", self._scorer(), _sequences, self._answer, judge)
-
-    def _scorer(self) -> Any:
-        return scorer(self.path, self.device, self.dtype, self.tokens_per_batch)
-
-    def _answer(self, one: Trajectory) -> Answer:
-        return Answer(prompt=asked(one), response=one.text, variables=known(one, self.variables))
+        reward: ModelReward = self.reward("reward_model", _sequences, judge)
+        return reward
 
     def _scale(self, card: Card) -> Scale:
         scale = self.scale

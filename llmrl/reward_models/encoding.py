@@ -66,6 +66,16 @@ class Encoder:
             cut=cut,
         )
 
+    def ends(self, answer: Answer) -> list[int]:
+        """Where each token of a response ends in its text, in characters, ascending; the end of sequence at its end."""
+        text = self._without_end(answer.response)
+        if not text:
+            return [0]
+        found = self.chat.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
+        return [*(end for _, end in found["offset_mapping"]), len(text)]
+
     def _body(self, answer: Answer) -> tuple[list[int], list[int]]:
         """The tokens of the response, and where its steps end in them."""
         if answer.steps is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, isfinite
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Scored:
     logits: list[float | None]  # one of the sequence, of each step, or of each token; None where it was cut off
     tokens: int  # that the model read
     cut: int  # and that `max_length` took from the beginning
+    ends: Sequence[int] = ()  # of tokens: where each ends in the text of the response, in characters
 
     @property
     def truncated(self) -> bool:
@@ -78,7 +79,8 @@ class RewardModel:
                 f"a reward model of kind {self.card.kind!r} has no scores of tokens; expected token, or a verifier "
                 "with positions all_tokens"
             )
-        return self._scored(answers, lambda row, logits: _at(row.response, logits))
+        scored = self._scored(answers, lambda row, logits: _at(row.response, logits))
+        return [replace(one, ends=self.encoder.ends(answer)) for one, answer in zip(scored, answers, strict=True)]
 
     def encoded(self, answers: Sequence[Answer]) -> list[Encoded]:
         """What the model reads of each answer."""

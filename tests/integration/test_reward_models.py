@@ -16,7 +16,8 @@ from llmrl.plugins import construct
 from llmrl.reward_models.card import FILE
 from llmrl.reward_models.model import RewardModel, load
 from llmrl.reward_models.recipe import RewardRecipe
-from llmrl.reward_models.rows import Answer
+from llmrl.reward_models.rows import Answer, Labelled
+from llmrl.reward_report import report
 from llmrl.train.reward_models import train
 
 PAIRS = [{"prompt": f"say {n}", "chosen": f"yes {n}", "rejected": "no " * (1 + n % 3)} for n in range(24)]
@@ -25,13 +26,13 @@ STEPS = [{"prompt": f"say {n}", "completions": ["a", "b" * (n % 2 + 1)], "labels
 ROWS: dict[str, list[dict[str, Any]]] = {"outcome": PAIRS, "verifier": LABELLED, "token": LABELLED, "process": STEPS}
 
 
-def recipe(kind: str, model: Path, folder: Path, **sections: Any) -> RewardRecipe:
+def recipe(kind: str, base: Path, folder: Path, **sections: Any) -> RewardRecipe:
     data = folder / f"{kind}.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in ROWS[kind]))
     fit = {"max_steps": 12, "learning_rate": 1e-2, "per_device_train_batch_size": 8, "output_dir": str(folder / "out")}
     made: dict[str, Any] = {
         "kind": kind,
-        "model": {"model_name_or_path": str(model)},
+        "model": {"model_name_or_path": str(base)},
         "data": {"train": str(data)},
         "input": {"max_length": 64},
     }
@@ -42,9 +43,9 @@ def recipe(kind: str, model: Path, folder: Path, **sections: Any) -> RewardRecip
     return built
 
 
-def trained(kind: str, model: Path, folder: Path, **sections: Any) -> tuple[Path, list[str]]:
+def trained(kind: str, base: Path, folder: Path, **sections: Any) -> tuple[Path, list[str]]:
     said: list[str] = []
-    return train(recipe(kind, model, folder, **sections), kind, said.append), said
+    return train(recipe(kind, base, folder, **sections), kind, said.append), said
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,114 @@ def test_rows_without_room_are_said(tiny_model_dir: Path, tmp_path: Path) -> Non
 def test_margins_are_demanded_of_rows_that_have_them(tiny_model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not every row names a `margin`"):
         trained("outcome", tiny_model_dir, tmp_path, loss={"margin": True})
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss"),
+    [
+        ("verifier", {}),
+        ("verifier", {"positions": "all_tokens"}),
+        ("verifier", {"positions": "all_tokens", "average": "sequence"}),
+        ("token", {}),
+    ],
+)
+def test_right_and_wrong_answers_are_told_apart(
+    kind: str, loss: dict[str, str], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    folder, _ = trained(
+        kind, tiny_model_dir, tmp_path, loss=loss, train={"max_steps": 80 if kind == "verifier" and not loss else 25}
+    )
+    model = load(folder)
+    yes, no = model.sequences([Answer(prompt="say 99", response="yes"), Answer(prompt="say 99", response="no")])
+    assert (yes.logits[0] or 0.0) > 0.5
+    assert (no.logits[0] or 0.0) < -0.5
+    if kind == "token" or loss:
+        (tokens,) = model.tokens([Answer(prompt="say 99", response="yes")])
+        assert len(tokens.logits) == 4  # y e s and the end
+        assert tokens.ends == [1, 2, 3, 3]
+    if kind == "token":
+        assert yes.logits[0] == pytest.approx(sum(x or 0.0 for x in tokens.logits) / 4, abs=1e-5)
+
+
+def test_steps_are_told_apart_and_a_process_model_has_no_other_scores(tiny_model_dir: Path, tmp_path: Path) -> None:
+    folder, _ = trained("process", tiny_model_dir, tmp_path, train={"max_steps": 60})
+    model = load(folder, "process")
+    (found,) = model.steps([Answer(prompt="say 9", steps=["a", "bb"])])
+    (other,) = model.steps([Answer(prompt="say 8", steps=["a", "b"])])
+    assert [(x or 0.0) > 0 for x in found.logits] == [True, True]
+    assert [(x or 0.0) > 0 for x in other.logits] == [True, False]
+    rows = [Labelled(answer=Answer(prompt=f"say {n}", steps=["a", "b" * (n % 2 + 1)]), labels=[1.0, float(n % 2)],
+                     problem=str(n)) for n in range(24)]  # fmt: skip
+    numbers = report(model, rows).as_dict()
+    assert numbers["first_error_accuracy"]["value"] == numbers["step_auc"] == numbers["first_error_f1"] == 1.0
+    assert numbers["weakest_is_last_frac"] > 0.4
+    with pytest.raises(CheckpointError, match="a process model scores steps"):
+        model.sequences([Answer(prompt="q", response="r")])
+    with pytest.raises(CheckpointError, match="has no scores of tokens"):
+        model.tokens([Answer(prompt="q", response="r")])
+
+
+def test_lora_trains_adapters_and_the_head_and_is_merged(tiny_model_dir: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    folder, _ = trained(
+        "verifier",
+        tiny_model_dir,
+        tmp_path,
+        model={"use_peft": True, "lora_r": 4},
+        train={"max_steps": 25},
+        loss={"positions": "all_tokens"},
+    )
+    base, made = load_file(tiny_model_dir / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert set(made) - set(base) == {"score.weight", "score.bias"}
+    moved = {name for name in base if name in made and not torch.equal(base[name], made[name])}
+    assert "model.layers.0.self_attn.q_proj.weight" in moved
+    assert "model.embed_tokens.weight" not in moved
+    yes, no = load(folder).sequences([Answer(prompt="say 99", response=said) for said in ("yes", "no")])
+    assert (yes.logits[0] or 0.0) > (no.logits[0] or 0.0) + 1
+
+
+def test_accumulation_leaves_the_gradient_as_it_is(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """One step of SGD-like size on 8 rows of unlike lengths: together, and in four pieces."""
+    from safetensors.torch import load_file
+
+    states = []
+    for name, rows, pieces in (("whole", 8, 1), ("pieces", 2, 4)):
+        fit = {"max_steps": 1, "per_device_train_batch_size": rows, "gradient_accumulation_steps": pieces,
+               "learning_rate": 1e-3, "output_dir": str(tmp_path / name), "max_grad_norm": 1e9}  # fmt: skip
+        folder, _ = trained("process", tiny_model_dir, tmp_path, train=fit)
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        states.append((load_file(folder / "model.safetensors"), lines[-1]["train_loss"]))
+    (whole, loss), (pieces_, other) = states
+    assert loss == pytest.approx(other, abs=1e-6)
+    # AdamW moves a weight by its learning rate even where the gradient is all rounding, so compare as a whole
+    start = load_file(tiny_model_dir / "model.safetensors")
+    moved = torch.cat([(whole[name] - start[name]).flatten() for name in whole if name in start])
+    differs = torch.cat([(pieces_[name] - whole[name]).flatten() for name in whole if name in start])
+    assert float(differs.norm() / moved.norm()) < 1e-2
+
+
+def test_a_report_of_each_kind_of_row(outcome: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    from llmrl.reward_report import run
+
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in [*PAIRS, {**PAIRS[0], "rejected": PAIRS[0]["chosen"]}]))
+    found = run(str(outcome), str(pairs), out=tmp_path / "pairs").as_dict()
+    assert found["pairs"] == 24
+    assert found["left out: chosen equals rejected"] == 1
+    assert found["pairwise_accuracy"]["value"] == 1.0
+    assert found["margin_mean"] > 1
+    assert (tmp_path / "pairs" / "calibration.png").stat().st_size > 5000
+    assert json.loads((tmp_path / "pairs" / "report.json").read_text()) == found
+    verifier, _ = trained(
+        "verifier", tiny_model_dir, tmp_path, loss={"positions": "all_tokens"}, train={"max_steps": 25}
+    )
+    data = tmp_path / "verifier.jsonl"
+    answers = run(str(verifier), str(data), out=tmp_path / "answers").as_dict()
+    assert answers["auc"] == answers["auc_within_problem"]["value"] == 1.0
+    assert answers["best_of_1"]["value"] == 0.5
+    assert answers["best_of_2"]["value"] == 1.0
+    assert "best_of_4" not in answers
+    assert answers["brier"] < 0.25
+    with pytest.raises(DataError, match="did you mean 'outcome'"):
+        run(str(verifier), str(data), "outcomes")

@@ -52,6 +52,8 @@ LAYERS = {
     "llmrl.demo": 7,
     "llmrl.figures": 7,
     "llmrl.importing": 7,
+    "llmrl.reward_report": 7,
+    "llmrl.step_labels": 7,
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
 }
