@@ -1,7 +1,8 @@
 """How right and how fast the verifiers are: `python benchmarks/verifiers.py --data DIR --json OUT`.
 
 Grades every labelled file of DIR (see docs/rewards.md), prints agreement, false accepts, false rejects and each miss,
-then the answers per second of the grading pool with one and with two workers.
+then the answers per second of the grading pool with one and with two workers. With `--code` answers that are programs
+are graded, too, by benchmarks/sandbox.py; that takes minutes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import argparse
 import gzip
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sandbox
+
 from llmrl.grading import Pool
 from llmrl.protocols import Verifier
+from llmrl.rewards.countdown import Countdown
+from llmrl.rewards.game24 import Game24
 from llmrl.rewards.math_verify import MathVerify
 from llmrl.rewards.numeric import Numeric
 from llmrl.types import Problem, Score
@@ -33,6 +38,7 @@ class Row:
     text: str
     label: bool
     contested: bool = False
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(path: Path) -> Iterator[dict[str, Any]]:
@@ -59,6 +65,42 @@ def wrapped(row: dict[str, Any]) -> Row:
     )
 
 
+def puzzles(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
+    """Games of numbers: labelled answers of GPT-4, and a solution of each puzzle."""
+    outputs = load(data / "game24/gpt4_outputs_dev.jsonl")
+    own = load(data / "game24/puzzles.jsonl")
+    countdown = [row for split in ("train", "test") for row in load(data / f"countdown/{split}.jsonl")]
+    return {
+        "game24, GPT-4 outputs": (
+            Game24(),
+            [Row(r["id"], "24", r["output"], r["correct"], info={"nums": r["nums"]}) for r in outputs],
+        ),
+        "game24, own solution": (
+            Game24(),
+            [Row(r["id"], "24", r["one_solution"], True, info={"nums": r["nums"]}) for r in own],
+        ),
+        "countdown, own solution": (
+            Countdown(),
+            [
+                Row(str(n), str(r["target"]), r["one_solution"], True, info={"nums": r["nums"], "target": r["target"]})
+                for n, r in enumerate(countdown)
+            ],
+        ),
+    }
+
+
+def competitions(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
+    """Reference answers of competitions against themselves, as they stand and in a box."""
+    names = ("aime/aime24", "aime/aime25", "aime/amc23", "olympiadbench/oe_maths_en_text")
+    answers = {name: [(r["id"], str(r["answer"])) for r in load(data / f"{name}.jsonl")] for name in names}
+    verify = MathVerify()
+    return {
+        f"{name}, {form}": (verify, [Row(id_, gold, write(gold), True) for id_, gold in rows])
+        for name, rows in answers.items()
+        for form, write in (("own answer", str), ("own answer, boxed", lambda gold: f"So \\boxed{{{gold}}}."))
+    }
+
+
 def sets(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
     """Every labelled file, by name, with the verifier that it is for."""
     solutions = list(load(data / "gsm8k_model_solutions/dev.jsonl"))
@@ -83,13 +125,15 @@ def sets(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
             verify,
             [Row(r["id"], r["answer"], r["solution"], True) for r in load(data / "math/train.jsonl.gz")],
         ),
+        **competitions(data),
+        **puzzles(data),
     }
 
 
 def grade(pool: Pool, verifier: Verifier, rows: list[Row]) -> tuple[list[Score], list[float], float]:
     """The score and the seconds of every row, and the seconds of all together."""
     start = time.monotonic()
-    futures = [pool.submit(verifier, Problem(id=r.id, messages=(), answer=r.gold), r.text) for r in rows]
+    futures = [pool.submit(verifier, Problem(id=r.id, messages=(), answer=r.gold, info=r.info), r.text) for r in rows]
     outcomes = [future.result() for future in futures]
     scores = [o.value if o.kind == "value" else Score(None, "error", reason=f"{o.kind}: {o.reason}") for o in outcomes]
     return scores, [outcome.seconds for outcome in outcomes], time.monotonic() - start
@@ -135,11 +179,14 @@ def speed(workers: int, rows: list[Row]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
+    parser.add_argument("--code", type=float, metavar="SECONDS", help="grade programs, too, with this limit for each")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
     labelled = sets(arguments.data)
     with Pool(2, LIMIT_S) as pool:
         figures = [report(name, rows, *grade(pool, of, rows)[:2]) for name, (of, rows) in labelled.items()]
+    if arguments.code:
+        figures += [sandbox.agreement(*rows, arguments.code) for rows in sandbox.labelled(arguments.data).items()]
     distinct = [row for name, (_, rows) in labelled.items() for row in rows if "wrapped" in name or "grouped" in name]
     speeds = [speed(workers, distinct) for workers in (1, 2)]
     if arguments.json:

@@ -55,7 +55,7 @@ def final_answer(text: str, reference: bool = False) -> str | None:
     if not text.strip():
         return None
     if (boxed := last_box(text)) is not None:
-        return boxed.strip() or None
+        return _undelimited(boxed) or None  # formulas inside a box may stand between dollars
     if stated := [m["answer"] for m in STATED.finditer(text) if re.search(r"\w|\\", m["answer"])]:
         answer = stated[-1]
         while match := STATED.search(answer):  # "Final Answer: The final answer is 5"
