@@ -141,7 +141,7 @@ def test_groups_of_another_place_in_training_do_not_mix() -> None:
 
 def test_what_takes_too_long_is_cancelled_and_said() -> None:
     async def test() -> None:
-        async with served(open_=False, batch=1, request_timeout_s=0.2) as (client, fake, _):
+        async with served(open_=False, batch=1, request_timeout_s=1.0) as (client, fake, _):
             first, second = await asyncio.gather(ask(client, "1"), ask(client, "2"))
             assert error(first) == error(second) == (504, "timeout")
             await until(lambda: fake.busy == 0)
