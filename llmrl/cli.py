@@ -314,6 +314,46 @@ def label_steps(
     write(model, specs["data"], specs["reward"], out, options, engine=specs["engine"], limit=limit)
 
 
+@data_app.command("heron")
+def heron_data(
+    answers: Annotated[Path, typer.Argument(help="Prompts with several answers each, as `llmrl eval` writes them.")],
+    factors: Annotated[Path, typer.Option(help="A YAML list, the most important first; or a recipe of `heron`.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file for the rows; a second call goes on.")],
+    workers: Annotated[int, typer.Option(help="Processes that judge.")] = 2,
+) -> None:
+    """Write preference rows from answers and an order of factors: docs/heron.md."""
+    from llmrl.data._heron import factors_of, write
+
+    for line in write(answers, out, factors_of(factors), workers=workers).lines():
+        print(line)
+
+
+@data_app.command("salmon")
+def salmon_data(
+    answers: Annotated[Path, typer.Argument(help="Prompts with two answers each, as `llmrl eval` writes them.")],
+    judge: Annotated[str, typer.Option(help="A folder, a hub name, or http://host:port/v1#name of a server.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file for the rows; a second call goes on.")],
+    principles: Annotated[Path | None, typer.Option(help="A .jsonl file; a few that ship by default.")] = None,
+    engine: Annotated[str, typer.Option(help="For a folder or a hub name: vllm or hf.")] = "vllm",
+    api: Annotated[str, typer.Option(help="Of a server: chat or completions.")] = "chat",
+    max_tokens: Annotated[int, typer.Option(help="Of a question to the judge.")] = 1536,
+    min_chars: Annotated[int, typer.Option(help="Shorter answers are left out.")] = 16,
+    passes: Annotated[int, typer.Option(help="Rows that a pair may give, each with its own principles.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the principles, negations and flips.")] = 0,
+) -> None:
+    """Have a model compare answers by principles, and write preference rows: docs/salmon.md."""
+    from llmrl.data._judge import open_judge
+    from llmrl.data._salmon import Making, write
+    from llmrl.principles import read
+
+    chosen = read(principles)
+    with open_judge(judge, engine=engine, api=api, max_tokens=max_tokens) as asked:
+        making = Making(passes=passes, seed=seed)
+        report = write(answers, out, chosen, asked, judged_by=judge, making=making, min_chars=min_chars)
+    for line in report.lines():
+        print(line)
+
+
 @app.command()
 def demo(
     overrides: Annotated[list[str] | None, typer.Argument(help="Of recipes/demo.yaml: train.max_steps=100")] = None,

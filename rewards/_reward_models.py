@@ -90,8 +90,11 @@ class ModelOptions:
 
     def reward(self, name: str, ask: Ask, judge: Judge, answer: Callable[[Trajectory], Answer] | None = None) -> Any:
         """The group reward that asks the model; `answer` says what it reads of a trajectory, by default its text."""
-        asked_for = scorer(self.path, self.device, self.dtype, self.tokens_per_batch)
-        return ModelReward(name, asked_for, ask, answer or self.answer, judge)
+        return ModelReward(name, self.scorer(), ask, answer or self.answer, judge)
+
+    def scorer(self) -> Scorer:
+        """The one scorer of this model in this process."""
+        return scorer(self.path, self.device, self.dtype, self.tokens_per_batch)
 
     def answer(self, one: Trajectory) -> Answer:
         """The trajectory's last words, behind everything that was said before."""

@@ -50,6 +50,8 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "restarts": (),
     "reward_models": (),
     "verifiers": (),
+    "heron": (),
+    "salmon": (),
 }
 """The subjects, and the forms whose parts they are about."""
 
