@@ -1,4 +1,4 @@
-"""A reward model that reads principles, of a few thousand weights and trained for real: other principles, other order."""
+"""A reward model that reads principles, tiny and trained for real: other principles, other order."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def spoken(text: str, group: str = "g", limited: bool = False) -> Trajectory:
 def scored(folder: Path, tmp_path: Path, principles: dict[str, str], **options: Any) -> list[Score]:
     lines = [{"name": name, "text": text, "opposite": OPPOSITE[text]} for name, text in principles.items()]
     (tmp_path / "principles.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    spec = {"name": "salmon", "path": str(folder), "principles": str(tmp_path / "principles.jsonl")}
+    path = str(tmp_path / "principles.jsonl")
+    spec: dict[str, Any] = {"name": "salmon", "path": str(folder), "principles": path}
     spec |= {"k": 1, "guards": False, "length": 0.0, **options}
     group = [spoken("ok dear so"), spoken("ok fool so"), spoken("ok dear so", limited=True)]
     with Pool(1, 5.0) as pool:

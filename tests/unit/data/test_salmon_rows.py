@@ -22,7 +22,7 @@ PLAIN = Making(negate=0.0, flip=0.0, flip_ruled=0.0)
 
 @dataclass
 class Reader:
-    """Judges as the frame shows: the shorter answer is concise; `a` is liked 0.25 nats too much; odd ones it cannot read."""
+    """Judges as the frame shows: shorter is more concise; `a` is liked 0.25 nats too much; odd ones are unreadable."""
 
     asked: list[str] = field(default_factory=list)
     fails_at: int = 10**9
