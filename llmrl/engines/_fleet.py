@@ -222,9 +222,19 @@ class Fleet:
         """
         await asyncio.gather(*(self._order(peer, route, body) for peer in self._peers))
 
+    async def _given(self, peer: _Peer, route: str, body: dict[str, Any] | None) -> httpx.Response:
+        """The reply; the order is given again where the server closed the idle connection that carried it.
+
+        On a busy machine that happens whatever `_KEEPALIVE_S` is, and every order may be carried out twice.
+        """
+        try:
+            return await self._client.post(peer.url + route, json=body)
+        except httpx.RemoteProtocolError:
+            return await self._client.post(peer.url + route, json=body)
+
     async def _order(self, peer: _Peer, route: str, body: dict[str, Any] | None = None) -> Any:
         try:
-            reply = await self._client.post(peer.url + route, json=body)
+            reply = await self._given(peer, route, body)
         except httpx.TransportError as error:
             raise SyncError(f"engine server: {peer.url}{route}: {_why(error)}{peer.log()}") from error
         if reply.status_code == 404:

@@ -24,6 +24,7 @@ class Played:
 
     def __init__(self) -> None:
         self.weights = 0
+        self.hangs_up = 0  # orders under which it closes the connection
         self.late = False  # whether requests arrive after the first order
         self.paused = False
         self.running: set[asyncio.Event] = set()
@@ -38,6 +39,9 @@ class Played:
             return httpx.Response(200, json={"choices": [await self.complete(json.loads(request.content))]})
         path = request.url.raw_path.decode()
         self.orders.append(path)
+        if self.hangs_up:
+            self.hangs_up -= 1
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
         self.resumed = self.resumed or asyncio.Event()
         if path.startswith("/pause"):
             self.paused = True
@@ -122,6 +126,17 @@ def test_without_updates_in_flight_weights_wait_for_requests(played: Any) -> Non
     assert all(token < 1000 for c in said for token in c.token_ids)
     assert server.orders == ["/pause?mode=wait", "/collective_rpc", "/reset_prefix_cache", "/resume"]
     assert (remote.version, len(server.asked)) == (1, 4)
+
+
+def test_an_order_under_which_the_server_hung_up_is_given_once_more(played: Any) -> None:
+    server, remote = played()
+    server.hangs_up = 1
+    remote.load([("a", torch.zeros(1))], 1)
+    assert server.orders == ["/pause?mode=wait"] * 2 + ["/collective_rpc", "/reset_prefix_cache", "/resume"]
+    assert server.weights == 1
+    server.hangs_up = 2
+    with pytest.raises(SyncError, match="RemoteProtocolError"):
+        remote.load([("a", torch.zeros(1))], 2)
 
 
 def test_updates_in_flight_cut_requests_off_and_let_them_go_on(played: Any) -> None:
