@@ -35,7 +35,10 @@ def test_there_are_recipes() -> None:
 @pytest.mark.parametrize("path", REWARD_MODELS, ids=lambda p: p.stem)
 def test_a_recipe_of_a_reward_model_builds(path: Path) -> None:
     recipe = reward_recipe(path)
-    assert path.stem in (recipe.kind, recipe.columns)
+    if path.stem == "salmon":
+        assert "in principles" in recipe.input.template
+    else:
+        assert path.stem in (recipe.kind, recipe.columns)
     assert construct(RewardRecipe, recipe.as_dict(), "again") == recipe
 
 
