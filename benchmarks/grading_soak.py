@@ -168,7 +168,8 @@ def tell(figures: dict[str, Any]) -> None:
     memory = figures["resident_mib"]
     print(f"{figures['gradings']} gradings in {figures['seconds']:.0f} s, faults {figures['faults']}")
     print(f"verdicts {figures['verdicts']}, {len(figures['wrong'])} not as they should be")
-    print(*figures["wrong"], *figures["wrong_without_faults"], sep="\n    ", end="")
+    for miss in (*figures["wrong"], *figures["wrong_without_faults"]):
+        print("   ", miss)
     print(f"processes left over: {len(figures['left_over'])}; open files {figures['files_open']}")
     print(f"resident MiB: start {memory[0]:.1f}, middle {memory[len(memory) // 2]:.1f}, end {memory[-1]:.1f}")
     print(f"graded per second: {figures['per_second']:.1f} with faults, {figures['workers']} workers")
