@@ -146,7 +146,7 @@ class ServerJudge:
             key = os.environ.get("OPENAI_API_KEY")
             self.client = httpx.AsyncClient(
                 headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=self.timeout_s,
+                timeout=httpx.Timeout(self.timeout_s, pool=None),  # hundreds may wait for a connection, and should
                 limits=httpx.Limits(max_connections=self.concurrency),
             )
         return self.client

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,16 @@ from llmrl.types import Problem
 
 PROBLEM = Problem(id="p", messages=[{"role": "user", "content": "Say something."}])
 CONCISE = Principle(name="Concise", text="Short.", opposite="Long.")
+
+
+@dataclass
+class Handling:
+    """How long the server thinks."""
+
+    pause_s: float = 0.0
+
+
+HANDLING = Handling()
 
 
 @dataclass
@@ -70,6 +81,7 @@ def server() -> Iterator[tuple[str, list[Any], list[tuple[int, Any]]]]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             asked.append((self.path, json.loads(body)))
+            time.sleep(HANDLING.pause_s)
             status, answer = answers[min(len(asked), len(answers)) - 1]
             text = json.dumps(answer).encode() if not isinstance(answer, bytes) else answer
             self.send_response(status)
@@ -151,6 +163,24 @@ def test_what_fails(
     answers.append((status, answer))
     with pytest.raises(kind, match=words):
         asked_of(ServerJudge(url, "m", pause_s=0.01))
+
+
+def test_questions_that_wait_for_a_connection_are_not_lost(
+    server: tuple[str, list[Any], list[tuple[int, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, asked, answers = server
+    answers.append((200, chat_answer(a=-1.0, b=-2.0)))
+    judge = ServerJudge(url, "m", timeout_s=0.5, tries=1, concurrency=1)
+    monkeypatch.setattr(HANDLING, "pause_s", 0.15)
+
+    async def all_at_once() -> list[float]:
+        try:
+            return await asyncio.gather(*(judge.gap("Which?") for _ in range(6)))  # 0.9 s for the last of them
+        finally:
+            await judge.close()
+
+    assert asyncio.run(all_at_once()) == [1.0] * 6
+    assert len(asked) == 6
 
 
 def test_nobody_there() -> None:
