@@ -23,7 +23,7 @@ def test_each_set_is_of_one_scene_and_can_be_covered() -> None:
         assert len(set(words)) == 4
         assert len(nouns[problem.info["scene"]] & set(words)) == 3
         assert ", ".join(words) in problem.messages[0]["content"]
-        assert Coverage()(problem, f"The {' '.join(words)}.").verdict == "correct"
+        assert Coverage()(problem, f"The {' with the '.join(words)}.").verdict == "correct"
 
 
 def test_the_seed_decides_and_no_set_comes_twice() -> None:
