@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from llmrl.checks._attacks import Write, of
@@ -11,6 +12,13 @@ from llmrl.checks._known import Known
 def _digits(write: Callable[[str], str]) -> Write:
     """An answer made of the right one, where that is a whole number above 1."""
     return lambda known: known.say(write(known.right)) if known.right.isdecimal() and int(known.right) > 1 else None
+
+
+def _number(write: Callable[[str], str]) -> Write:
+    """An answer made of the right one, where that is a number or a formula other than 0, 1 and 2."""
+    return lambda known: (
+        known.say(write(known.right)) if known.right not in ("0", "1", "2") and re.search(r"\d", known.right) else None
+    )
 
 
 def _backwards(known: Known) -> str | None:
@@ -88,14 +96,14 @@ VALUES = [
         "operands",
         ["value"],
         {
-            "a sum that ends in it": lambda k: k.say(f"7 + {k.right}"),
-            "a difference that ends in it": lambda k: k.say(f"7 - {k.right}"),
-            "a product that ends in it": lambda k: k.say(rf"7 \times {k.right}"),
-            "a power of it": lambda k: k.say(f"{k.right}^2" if k.right not in ("0", "1") else "7^2"),
-            "its factorial": lambda k: k.say(f"{k.right}!") if k.right not in ("0", "1", "2") else None,
-            "more than it": lambda k: k.say(f"> {k.right}"),
-            "a decimal of it": lambda k: k.say(f"{k.right}.5") if k.right.isdecimal() else None,
-            "a root of it": lambda k: k.say(rf"\sqrt{{{k.right}}}") if k.right not in ("0", "1") else None,
+            "a sum that ends in it": _number(lambda right: f"7 + {right}"),
+            "a difference that ends in it": _number(lambda right: f"7 - {right}"),
+            "a product that ends in it": _number(lambda right: rf"7 \times {right}"),
+            "a power of it": _number(lambda right: f"{right}^2"),
+            "its factorial": _number(lambda right: f"{right}!"),
+            "more than it": _number(lambda right: f"> {right}"),
+            "a decimal of it": _digits(lambda right: f"{right}.5"),
+            "a root of it": _number(lambda right: rf"\sqrt{{{right}}}"),
         },
     ),
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmrl import aio
@@ -86,12 +86,13 @@ def honest(known: Known, reward: Lifted) -> Honest:
 def attempts(one: Honest, reward: Lifted) -> list[Attempt]:
     """Every attack that applies to the problem, scored and judged."""
     known = one.known
-    written = [(attack, text) for attack, text in attacks(known) if text not in (known.say(known.right),)]
-    texts = [known.say(known.right), *(text for _, text in written)]
-    scores = _scores(reward, known.problem, texts)
-    if scores[0].value is None and one.right.value is not None:  # one text took the group with it
-        scores = [_scores(reward, known.problem, [texts[0], text])[1] for text in texts]
-    by_name = {attack.name: score for (attack, _), score in zip(written, scores[1:], strict=True)}
+    written, plain = attacks(known), [known.say(known.right), known.say(known.wrong[0])]
+    right, wrong, *scores = _scores(reward, known.problem, [*plain, *(text for _, text in written)])
+    if right.value is None and one.right.value is not None:  # one text took the group with it
+        right, wrong = _scores(reward, known.problem, plain)
+        scores = [_scores(reward, known.problem, [*plain, text])[2] for _, text in written]
+    one = replace(one, right=right, wrong=wrong)  # what siblings are compared with counts: of the same group
+    by_name = {attack.name: score for (attack, _), score in zip(written, scores, strict=True)}
     return [
         Attempt(
             attack=attack.name,
@@ -105,7 +106,7 @@ def attempts(one: Honest, reward: Lifted) -> list[Attempt]:
             outcome=_outcome(one, score, by_name.get(AGAIN.get(attack.name, ""))),
             reason=score.reason,
         )
-        for (attack, text), score in zip(written, scores[1:], strict=True)
+        for (attack, text), score in zip(written, scores, strict=True)
     ]
 
 

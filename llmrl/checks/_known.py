@@ -90,6 +90,9 @@ def known(problem: Problem) -> Known:
 
 def _others(right: str) -> list[str]:
     """Wrong values near a right one."""
+    if right.isalpha():
+        words = "ABCD" if len(right) == 1 else ("London", "Rome", "Berlin", "Madrid")
+        return [word for word in words if word != right]
     try:
         value = Fraction(right.replace(",", ""))
     except ValueError:
