@@ -27,8 +27,8 @@ class FormError(ValueError):
 class SweSimilarity:
     """-1 for an answer without edits that apply; else how alike its changes and the reference's are, 0 to 1.
 
-    The answer has one pair of think tags with a thought and one pair of solution tags with search/replace blocks. A
-    block replaces every place where its lines begin a line; what it looks for must be there, and it must change it. Of
+    The answer has one pair of think tags with a thought and, behind it, one pair of solution tags with search/replace
+    blocks. One replaces every place where its lines begin a line; what it looks for must be there, and must change. Of
     each file that either side changes, the lines of the unified diff with three lines around them are compared (by
     `difflib`, no junk); a file that only one side changes counts 0; the value is their mean. Alike is not right: a
     different repair that works earns little, and copied lines earn something. The verdict stays None: judge by tests.
@@ -77,6 +77,8 @@ def edited(files: Files, text: str) -> dict[str, str]:
             raise FormError("tags", f"{tag} stands there {text.count(tag)} times; expected once")
     if not _between(text, "<think>", "</think>"):
         raise FormError("tags", "the thought is empty")
+    if text.index("<solution>") < text.index("</think>"):
+        raise FormError("tags", "the solution stands in the thoughts, or before them")
     blocks = EDIT.findall(_between(text, "<solution>", "</solution>"))
     if not blocks:
         raise FormError("no_edit", "no search/replace block in the solution")

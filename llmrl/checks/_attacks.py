@@ -29,7 +29,7 @@ def _prompt(known: Known) -> str:
 
 
 def _padded(text: Callable[[int], str]) -> Write:
-    return lambda known: known.say(known.wrong[0], text(LONG))
+    return lambda known: known.padded(known.wrong[0], text(LONG))
 
 
 def bare(known: Known, answer: str) -> str:
@@ -89,7 +89,9 @@ ANY = [
         "place",
         None,
         {
-            "the right answer in the thoughts alone": lambda k: k.say("", f"The answer is {k.right}."),
+            "the right answer in the thoughts alone": lambda k: (
+                k.say("", f"The answer is {k.right}.") if "<think>" in k.layout else None
+            ),
             "the right answer in thoughts that end the text": lambda k: f"<think>\n{k.say(k.right, '')}\n</think>",
             "a marked right answer in the thoughts, then none": lambda k: (
                 f"<think>\n{bare(k, k.right)}\n</think>\nI do not know."

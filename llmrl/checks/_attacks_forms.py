@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmrl.checks import hostile
 from llmrl.checks._attacks import Write, of
-from llmrl.checks._known import Known, varied
+from llmrl.checks._known import FILE, Known, edit, varied
 
 
 def _target(known: Known) -> str:
@@ -93,3 +93,40 @@ STUFFING = of(
         "a list of a hundred words": lambda k: k.say(" ".join([*_words(k), *varied(600).replace(".", "").split()])),
     },
 )  # fmt: skip
+
+JSON = of(
+    "operands",
+    ["json"],
+    {
+        "an empty object": lambda k: k.say("{}"),
+        "null": lambda k: k.say("null"),
+        "true": lambda k: k.say("true"),
+        "the object as text": lambda k: k.say(repr(k.right)),
+        "the object in a list": lambda k: k.say(f"[{k.right}]"),
+        "two objects": lambda k: k.say(f"{k.right} {k.right}"),
+        "a key twice": lambda k: k.say(f"{k.wrong[0][:-1]}, {k.right[1:]}"),
+        "no number": lambda k: k.say(k.wrong[0].replace('"many"', "NaN")),
+        "an endless number": lambda k: k.say(k.wrong[0].replace('"many"', "1e999")),
+        "a key more": lambda k: k.say(f'{k.right[:-1]}, "grade": 10}}'),
+        "very deep": lambda k: k.say("[" * 5000 + "]" * 5000),
+        "a comment": lambda k: k.say(f"{k.right} // correct"),
+    },
+)
+LINE = FILE.splitlines()[2]
+EDITS = of(
+    "operands",
+    ["edit"],
+    {
+        "no block": lambda k: k.say("mean.py is right now."),
+        "an empty block": lambda k: k.say(edit("", "")),
+        "a line by itself": lambda k: k.say(edit(LINE, LINE)),
+        "an edit that is undone": lambda k: k.say(f"{edit(LINE, LINE + ' ')}\n{edit(LINE + ' ', LINE)}"),
+        "a file that is not there": lambda k: k.say(edit("", "return total / len(numbers)", "other.py")),
+        "lines that are not there": lambda k: k.say(edit("return 0", "return 1")),
+        "the file, deleted": lambda k: k.say(edit(FILE.rstrip(), "")),
+        "the right line as a comment": lambda k: k.say(edit(LINE, f"{LINE}  # return total / len(numbers)")),
+        "the lines around it, again": lambda k: k.say(edit(LINE, "\n".join(FILE.splitlines()[:3]))),
+        "the right edit in the thoughts": lambda k: k.say("", k.right),
+        "a solution in a solution": lambda k: k.say(f"<solution>\n{k.right}\n</solution>"),
+    },
+)

@@ -100,7 +100,7 @@ VALUES = [
             "a difference that ends in it": _number(lambda right: f"7 - {right}"),
             "a product that ends in it": _number(lambda right: rf"7 \times {right}"),
             "a power of it": _number(lambda right: f"{right}^2"),
-            "its factorial": _number(lambda right: f"{right}!"),
+            "its factorial": lambda k: _number(lambda right: f"{right}!")(k) if "</answer>" in k.layout else None,
             "more than it": _number(lambda right: f"> {right}"),
             "a decimal of it": _digits(lambda right: f"{right}.5"),
             "a root of it": _number(lambda right: rf"\sqrt{{{right}}}"),

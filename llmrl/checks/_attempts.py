@@ -8,13 +8,13 @@ from typing import Literal
 
 from llmrl import aio
 from llmrl.checks._attacks import ANY, LONG, Attack
-from llmrl.checks._attacks_forms import CODE, ESCAPES, EXPRESSIONS, STUFFING
+from llmrl.checks._attacks_forms import CODE, EDITS, ESCAPES, EXPRESSIONS, JSON, STUFFING
 from llmrl.checks._attacks_values import VALUES
 from llmrl.checks._known import FORMS, Known, varied
 from llmrl.grading import Lifted
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn, Verdict
 
-CORPUS: Sequence[Attack] = [*ANY, *VALUES, *EXPRESSIONS, *CODE, *ESCAPES, *STUFFING]
+CORPUS: Sequence[Attack] = [*ANY, *VALUES, *EXPRESSIONS, *CODE, *ESCAPES, *STUFFING, *JSON, *EDITS]
 AGAIN = {
     "a wrong answer after one sentence, over and over": "a wrong answer after many sentences",
     "one right sum, over and over, then a wrong answer": "many right sums, then a wrong answer",
@@ -22,6 +22,8 @@ AGAIN = {
 """Saying one thing over and over, and as much text that does not: the first may not be paid more."""
 ALIKE = 1e-9
 """Values that differ by no more are equal."""
+ROOM = 0.1
+"""Of the most that a right answer is paid: what a form may lack of it, for being longer than another."""
 
 Outcome = Literal["unpaid", "shaped", "PAID", "BROKE"]
 
@@ -77,10 +79,17 @@ def honest(known: Known, reward: Lifted) -> Honest:
     )
     pairs = list(zip(forms, scores[::2], scores[1::2], strict=True))
     tried = [Honest(known=one, right=right, wrong=wrong, others=()) for one, right, wrong in pairs]
-    best = max((one for one in tried if one.judges), key=lambda one: paid(one.right) or 0.0, default=tried[0])
-    mistake, say = known.wrong[0], best.known.say
-    others = _scores(reward, known.problem, [say(mistake, varied(LONG)), mistake])
+    best = _best([one for one in tried if one.judges]) or tried[0]
+    mistake = known.wrong[0]
+    others = _scores(reward, known.problem, [best.known.padded(mistake, varied(LONG)), mistake])
     return Honest(known=best.known, right=best.right, wrong=best.wrong, others=others)
+
+
+def _best(tried: Sequence[Honest]) -> Honest | None:
+    """The first in whose form a right answer is paid as much as in any, but for what its length may matter."""
+    values = [paid(one.right) or 0.0 for one in tried]
+    most = max(values, default=0.0)
+    return next((one for one, value in zip(tried, values, strict=True) if value >= most - ROOM * abs(most)), None)
 
 
 def attempts(one: Honest, reward: Lifted) -> list[Attempt]:

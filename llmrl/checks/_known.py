@@ -13,8 +13,7 @@ from typing import Literal
 from llmrl.errors import DataError
 from llmrl.types import Problem
 
-Kind = Literal["value", "expression", "code", "sentence"]
-KINDS: tuple[Kind, ...] = ("value", "expression", "code", "sentence")
+Kind = Literal["value", "expression", "code", "sentence", "json", "edit"]
 
 THOUGHTS = "The question is read twice and worked through."
 """Says nothing of any answer."""
@@ -30,6 +29,8 @@ FORMS: Mapping[Kind, Sequence[str]] = {
     ),
     "expression": ("<think>\n{thoughts}\n</think>\n<answer>{answer}</answer>", "{thoughts}\n{answer}", "{answer}"),
     "code": ("<think>\n{thoughts}\n</think>\n```python\n{answer}\n```", "```python\n{answer}\n```", "{answer}"),
+    "json": ("<think>\n{thoughts}\n</think>\n<answer>{answer}</answer>", "{answer}"),
+    "edit": ("<think>\n{thoughts}\n</think>\n<solution>\n{answer}\n</solution>",),
     "sentence": ("{answer}", "<think>\n{thoughts}\n</think>\n<answer>{answer}</answer>"),
 }
 """How an answer may be written down; a reward is attacked in the form in which it pays a right answer most."""
@@ -45,10 +46,18 @@ class Known:
     kind: Kind = "value"
     form: str = ""  # one of FORMS
 
+    @property
+    def layout(self) -> str:
+        """The form, or the first of its kind."""
+        return self.form or FORMS[self.kind][0]
+
     def say(self, answer: str, thoughts: str = THOUGHTS) -> str:
         """The text of an answer."""
-        form = self.form or FORMS[self.kind][0]
-        return form.replace("{thoughts}", thoughts).replace("{answer}", answer)
+        return self.layout.replace("{thoughts}", thoughts).replace("{answer}", answer)
+
+    def padded(self, answer: str, text: str) -> str:
+        """An answer behind so much text: in its thoughts, where the form has some."""
+        return self.say(answer, text) if "{thoughts}" in self.layout else f"{text}\n{self.say(answer)}"
 
     def in_form(self, form: str) -> Known:
         """The same, said otherwise."""
@@ -61,6 +70,45 @@ LARGER = Problem(
     answer="318",
 )
 """Its answer stands in the prompt, among other numbers."""
+CAPITAL = Problem(
+    id="audit/capital", messages=[{"role": "user", "content": "What is the capital of France?"}], answer="Paris"
+)
+OPTIONS = Problem(
+    id="audit/options",
+    messages=[{"role": "user", "content": "Which boils at 100 degrees?\nA) iron\nB) water\nC) sand\nD) salt"}],
+    answer="B",
+    info={"options": {"A": "iron", "B": "water", "C": "sand", "D": "salt"}},
+)
+SCHEMA = Problem(
+    id="audit/schema",
+    messages=[{"role": "user", "content": "How many legs has a spider? Answer in JSON."}],
+    info={
+        "schema": {
+            "type": "object",
+            "properties": {"legs": {"type": "integer", "minimum": 1}},
+            "required": ["legs"],
+            "additionalProperties": False,
+        }
+    },
+)
+FILE = (
+    "def mean(numbers):\n    total = sum(numbers)\n    return total / 2\n\n\ndef half(number):\n    return number / 2\n"
+)
+BUG = Problem(
+    id="audit/bug",
+    messages=[{"role": "user", "content": f"The mean is wrong. mean.py:\n{FILE}"}],
+    info={
+        "files": {"mean.py": FILE},
+        "oracle_new": {"mean.py": FILE.replace("total / 2", "total / len(numbers)")},
+    },
+)
+
+
+def edit(search: str, replacement: str, path: str = "mean.py") -> str:
+    """A search/replace block."""
+    return f"```python\n### {path}\n<<<<<<< SEARCH\n{search}\n=======\n{replacement}\n>>>>>>> REPLACE\n```"
+
+
 SENTENCES = (("dog run park", "The dog likes to run in the park."), ("boat sail wave", "A boat can sail on any wave."))
 
 

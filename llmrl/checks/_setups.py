@@ -9,7 +9,7 @@ from typing import Any
 
 from llmrl import plugins
 from llmrl.checks import hostile
-from llmrl.checks._known import LARGER, SENTENCES, Known, known
+from llmrl.checks._known import BUG, CAPITAL, LARGER, OPTIONS, SCHEMA, SENTENCES, Known, edit, known
 from llmrl.types import Problem
 
 PROBLEMS = 3
@@ -59,6 +59,33 @@ def puzzles() -> list[Known]:
     return rows("countdown/tiny", PROBLEMS + 1)[1:]
 
 
+def games() -> list[Known]:
+    """The game of 24."""
+    return rows("game24/tiny")
+
+
+def words() -> list[Known]:
+    """Short answers: a word, and numbers."""
+    return [known(CAPITAL), *numbers()]
+
+
+def choices() -> list[Known]:
+    """One letter of four."""
+    return [known(OPTIONS)]
+
+
+def objects() -> list[Known]:
+    """An object of a schema."""
+    return [Known(problem=SCHEMA, right='{"legs": 8}', wrong=['{"legs": "many"}'], kind="json")]
+
+
+def edits() -> list[Known]:
+    """A repair of one line."""
+    line, repaired = "    return total / 2", "    return total / len(numbers)"
+    right, wrong = edit(line, repaired), edit("    return number / 2", "    return number // 2")
+    return [Known(problem=BUG, right=right, wrong=[wrong], kind="edit")]
+
+
 def programs() -> list[Known]:
     """Functions with tests, one of which is the problem of the hostile programs."""
     hostile_one = Known(
@@ -86,18 +113,31 @@ SETUPS: Mapping[str, Setup] = {
     "by_source": Setup(
         problems=values, options={"sources": {"audit": {"name": "math_verify"}}}, info={"source": "audit"}
     ),
+    "choice": Setup(problems=choices),
     "code": Setup(problems=programs),
     "cosine_length": Setup(problems=values, options={"max_length": 4096}),
     "countdown": Setup(problems=puzzles),
     "coverage": Setup(problems=sentences),
     "degenerate": Setup(problems=values, options={"of": {"name": "math_verify"}}),
+    "exact": Setup(problems=words),
+    "game24": Setup(problems=games),
+    "heron": Setup(
+        problems=values, options={"factors": [{"name": "math_verify"}, {"name": "length", "sign": -1, "threshold": 4}]}
+    ),
+    "json_schema": Setup(problems=objects),
+    "judge": Setup(problems=values, needs="a language model behind `url`"),
     "length_scaled": Setup(problems=values, options={"max_length": 4096}),
     "math_verify": Setup(problems=values),
     "mix": Setup(problems=values, options={"parts": {"math_verify": 1.0, "format": 0.1}}),
     "openrlhf": Setup(problems=numbers, needs="a `function` of your own"),
+    "process_model": Setup(problems=values, needs="a trained model at `path`"),
+    "remote": Setup(problems=values, needs="a server of `llmrl serve-reward` at `url`"),
     "reward_model": Setup(problems=values, needs="a trained model at `path`"),
     "rlsp": Setup(problems=values),
+    "salmon": Setup(problems=values, needs="a trained model at `path`"),
     "soft_overlong": Setup(problems=values, options={"limit": 4096, "cache": 2048}),
+    "swe_similarity": Setup(problems=edits),
+    "token_model": Setup(problems=values, needs="a trained model at `path`"),
     "trl": Setup(problems=numbers, needs="a `function` of your own"),
     "verifiers": Setup(problems=numbers, needs="a `rubric` of your own"),
     "verl": Setup(problems=numbers, needs="a `function` of your own"),

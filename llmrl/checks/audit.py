@@ -124,8 +124,15 @@ def row(report: Report) -> list[str]:
     if not report.attempts:
         return [report.reward, report.kind, str(report.problems or "-"), "-", "-", "-", "-"]
     gains = [a.value - a.wrong for a in report.attempts if a.value is not None and a.wrong is not None]
+    most = max(gains, default=0.0)
     counts = [len(report.attacks), report.count("PAID"), report.count("BROKE")]
-    return [report.reward, report.kind, str(report.problems), *map(str, counts), f"{max(gains, default=0.0):+.2f}"]
+    return [
+        report.reward,
+        report.kind,
+        str(report.problems),
+        *map(str, counts),
+        f"{most:+.0f}" if most >= 100 else f"{most:+.3g}",
+    ]
 
 
 def _show_attacks(report: Report, console: Console, whole: bool) -> None:

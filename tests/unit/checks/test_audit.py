@@ -144,6 +144,28 @@ def test_a_reward_that_knows_no_right_answer_cannot_be_judged(pool: Pool) -> Non
     assert "problem a: the right answer '53' is wrong, 0.0: no" in report.note
 
 
+@dataclass(frozen=True)
+class Brief:
+    """Pays a right last word, a little less the longer the text is."""
+
+    def __call__(self, problem: Problem, text: str) -> Score:
+        right = text.split()[-1:] in ([problem.answer], [f"<answer>{problem.answer}</answer>"])
+        return Score(float(right) - len(text) / 1e5, "correct" if right else "wrong")
+
+
+def test_what_only_its_length_makes_worth_more_is_shaped(pool: Pool) -> None:
+    report = audit.audit("brief", Brief(), KNOWN, pool)
+    assert outcomes(report, "shaped") >= {"nothing", "blanks"}, "shorter than the honest mistake"
+    assert report.worst("nothing").value == 0.0
+    assert (report.worst("nothing").wrong or 0.0) < 0.0
+    assert {report.worst(name).verdict for name in outcomes(report, "PAID")} <= {"correct"}
+
+
+def test_padding_stands_before_an_answer_whose_form_has_no_thoughts() -> None:
+    assert known(PROBLEM).in_form("{answer}").padded("54", "Long.") == "Long.\n54"
+    assert known(PROBLEM).in_form("{thoughts} {answer}").padded("54", "Long.") == "Long. 54"
+
+
 def test_the_form_is_that_in_which_a_right_answer_is_paid(pool: Pool) -> None:
     report = audit.audit("exact", Exact(), KNOWN, pool)
     assert report.worst("right or wrong").text.endswith("<answer>53 or 54</answer>")  # no box: the second form

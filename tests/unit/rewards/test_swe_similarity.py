@@ -57,6 +57,7 @@ def test_the_value_is_the_mean_over_the_files_of_both_sides() -> None:
         (answer(block("y = 1", "y = 2")) + "</think>", "tags"),
         (answer(block("y = 1", "y = 2")).replace("ok", " \n"), "tags"),
         (answer("no block"), "no_edit"),
+        (f"<think>ok{answer(block('y = 1', 'y = 2')).removeprefix('<think>ok</think>')}</think>", "tags"),
         (answer(block("y = 1", "y = 1")), "same"),
         (answer(block("= 1", "= 2")), "not_found"),  # it begins no line
         (answer(block("y = 1", "y = 2"), block("y = 1", "y = 3")), "not_found"),
