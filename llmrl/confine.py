@@ -146,13 +146,15 @@ def _unshare(limits: Limits, uid: int | None) -> list[str]:
     """The same namespaces by util-linux. The root stays, read-only; homes and temporary folders are empty."""
     room = f"size={limits.file_mb << 21}"
     empty = "; ".join(f"[ ! -d {p} ] || mount -t tmpfs -o {room},mode={mode} tmpfs {p}" for p, mode in HIDDEN.items())
+    homes = "; ".join(f"[ ! -d {p} ] || mount -o remount,bind,ro {p}" for p, mode in HIDDEN.items() if mode == 755)
     script = (
-        "set -e; while read -r _ place _; do "
-        'case $place in /proc*|/sys*|/dev*) ;; *) mount -o remount,bind,ro "$place";; esac; done < /proc/self/mounts; '
+        "set -e; while read -r _ _ _ _ place options _; do "  # a user namespace may not drop nosuid or nodev of others
+        'case $place in /proc*|/sys*|/dev*) ;; *) mount -o "remount,bind,$options,ro" "$place";; esac; '
+        "done < /proc/self/mountinfo; "
         f"mount -t tmpfs -o {room},mode=755 tmpfs /run; mkdir /run/python; "
         f"mount --bind {shlex.quote(sys.base_prefix)} /run/python; "
-        "mount -o remount,bind,ro /run/python; mount -o remount,ro /run; "
-        f"{empty}; "
+        "mount -o remount,bind,ro /run/python; mount -o remount,bind,ro /run; "
+        f"{empty}; {homes}; "
         'cd /tmp; exec "$@"'
     )
     words = [tool("setpriv"), "--pdeathsig", "KILL", tool("unshare")]
