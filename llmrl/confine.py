@@ -143,7 +143,11 @@ def _bubblewrap(limits: Limits, uid: int | None) -> list[str]:
 
 
 def _unshare(limits: Limits, uid: int | None) -> list[str]:
-    """The same namespaces by util-linux. The root stays, read-only; homes and temporary folders are empty."""
+    """The same namespaces by util-linux. The root stays, read-only; homes and temporary folders are empty.
+
+    The shell stays as process 1, out of the program's reach, and dies with its parent: a program in its place could
+    leave the group and clear its parent-death signal, and live on.
+    """
     room = f"size={limits.file_mb << 21}"
     empty = "; ".join(f"[ ! -d {p} ] || mount -t tmpfs -o {room},mode={mode} tmpfs {p}" for p, mode in HIDDEN.items())
     homes = "; ".join(f"[ ! -d {p} ] || mount -o remount,bind,ro {p}" for p, mode in HIDDEN.items() if mode == 755)
@@ -155,7 +159,9 @@ def _unshare(limits: Limits, uid: int | None) -> list[str]:
         f"mount --bind {shlex.quote(sys.base_prefix)} /run/python; "
         "mount -o remount,bind,ro /run/python; mount -o remount,bind,ro /run; "
         f"{empty}; {homes}; "
-        'cd /tmp; exec "$@"'
+        "cd /tmp; fd=9; [ ! -e /proc/self/fd/9 ] || fd=8; "  # one is free: a program inherits one socket at most
+        # what the shell says of a signal is not what the program says
+        'eval "exec $fd>&2 2>/dev/null; (exec \\"\\$@\\" 2>&$fd $fd>&-)"; exit $?'
     )
     words = [tool("setpriv"), "--pdeathsig", "KILL", tool("unshare")]
     if uid is None:

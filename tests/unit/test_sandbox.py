@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +66,40 @@ def test_output_is_bounded(level: Level) -> None:
     done = run(level, "while True: print('x' * 9999)", limits=Limits(wall_s=60.0, output_kb=100))
     assert done.kind == "output"
     assert len(done.stdout) == 100 << 10
+
+
+@pytest.mark.parametrize("level", [level for level in WORKING if level != "subprocess"])
+def test_a_program_that_leaves_its_group_does_not_live_on(level: Level) -> None:
+    word = f"word-{secrets.token_hex(8)}"
+    source = f"""
+import contextlib, ctypes, os, time
+with contextlib.suppress(OSError):
+    os.setsid()
+ctypes.CDLL(None).prctl(1, 0)  # PR_SET_PDEATHSIG: none
+print(os.getpid(), flush=True)
+time.sleep(60)  # {word}
+"""
+    done = run(level, source, limits=Limits(wall_s=2.0))
+    assert (done.kind, done.stdout != b"1\n") == ("timeout", True)
+    deadline = time.monotonic() + 10.0
+    while _running(word) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _running(word)
+
+
+def _running(word: str) -> list[Path]:
+    """The processes with this word in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [path] if word.encode() in path.read_bytes() else []
+    return found
+
+
+@pytest.mark.parametrize("level", WORKING)
+def test_a_signal_that_ends_a_program_is_told_and_nothing_is_added(level: Level) -> None:
+    done = run(level, "import os, signal; os.write(2, b'mine'); os.kill(os.getpid(), signal.SIGABRT)")
+    assert (done.kind, done.code, done.stderr) == ("signal", signal.SIGABRT, b"mine")
 
 
 def test_memory_of_all_processes_together_is_bounded() -> None:
