@@ -153,7 +153,8 @@ def _unshare(limits: Limits, uid: int | None) -> list[str]:
     homes = "; ".join(f"[ ! -d {p} ] || mount -o remount,bind,ro {p}" for p, mode in HIDDEN.items() if mode == 755)
     script = (
         "set -e; while read -r _ _ _ _ place options _; do "  # a user namespace may not drop nosuid or nodev of others
-        'case $place in /proc*|/sys*|/dev*) ;; *) mount -o "remount,bind,$options,ro" "$place";; esac; '
+        "case $place in /proc|/proc/*|/sys|/sys/*|/dev|/dev/*) ;; "
+        '*) mount -o "remount,bind,$options,ro" "$place";; esac; '
         "done < /proc/self/mountinfo; "
         f"mount -t tmpfs -o {room},mode=755 tmpfs /run; mkdir /run/python; "
         f"mount --bind {shlex.quote(sys.base_prefix)} /run/python; "
