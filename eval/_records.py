@@ -2,72 +2,38 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any
 
 from llmrl.errors import DataError, LlmrlError
+from llmrl.journal import Journal, unwritable
 
 Key = tuple[str, int]  # problem id, sample number
 
 
-class Records:
-    """Judged completions by problem and sample. Use as a context manager; one process at a time may hold the file."""
+class Records(Journal):
+    """Judged completions by problem and sample."""
+
+    writer = "evaluation"
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.rows: dict[Key, Mapping[str, Any]] = {}
 
-    def __enter__(self) -> Self:
-        """Read what is there; a last line that was half written is cut off, to be done again.
-
-        Raises:
-            LlmrlError: the file cannot be written, or another evaluation is writing it.
-            DataError: a line before the last is no record.
-        """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = open(self.path, "a+b")  # closed by __exit__
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._read()
-        except BlockingIOError:
-            self._file.close()
-            raise LlmrlError(
-                f"{self.path}: another evaluation is writing it; wait for it, or choose another output"
-            ) from None
-        except BaseException:
-            self._file.close()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._file.close()
-
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one and hand it to the operating system, so that it survives this process.
+        """Add one.
 
         Raises:
             LlmrlError: it cannot be written.
         """
-        try:
-            self._file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+        self.write(record)
         self.rows[record["problem"], record["sample"]] = record
 
-    def _read(self) -> None:
-        self._file.seek(0)
-        whole = 0
-        for number, line in enumerate(self._file, start=1):
-            if not line.endswith(b"\n"):
-                break
+    def _read(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        for number, line in lines:
             try:
                 record = json.loads(line)
                 self.rows[record["problem"], record["sample"]] = record
@@ -76,8 +42,6 @@ class Records:
                     f"{self.path}:{number}: no record of an evaluation ({error}); expected what llmrl wrote; remove "
                     "the line to have it done again"
                 ) from None
-            whole += len(line)
-        self._file.truncate(whole)
 
 
 def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
@@ -137,8 +101,3 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         os.replace(draft, path)
     except OSError as error:
         raise unwritable(path, error) from error
-
-
-def unwritable(path: Path, error: OSError) -> LlmrlError:
-    """What to say where a file cannot be written."""
-    return LlmrlError(f"{path}: cannot be written: {error.strerror or error}; choose another output or make room")

@@ -141,7 +141,7 @@ def _steps(model: RewardModel, rows: Sequence[Labelled]) -> Report:
     pairs = [pair for row, one in kept for pair in _known(one, row)]
     made = Report(chances=[chance for chance, _ in pairs], came=[label for _, label in pairs])
     right = [label >= 0.5 for label in made.came]
-    said = [[sigmoid(logit or 0.0) for logit in one.logits] for _, one in kept]
+    said = [[sigmoid(logit) for logit in one.logits if logit is not None] for _, one in kept]
     truth = [first_below([1.0 if label == IGNORED else label for label in row.labels]) for row, _ in kept]
     hits = [float(first_below(chances) == wrong) for chances, wrong in zip(said, truth, strict=True)]
     flawed = [hit for hit, wrong in zip(hits, truth, strict=True) if wrong is not None]
@@ -203,9 +203,10 @@ def _logits(scored: Sequence[Scored]) -> list[float]:
     Raises:
         CheckpointError: the model gave none.
     """
-    if any(one.logits[0] is None for one in scored):
+    found = [one.logits[0] for one in scored if one.logits[0] is not None]
+    if len(found) < len(scored):
         raise CheckpointError("an answer was cut off altogether; the model's max_length is too small for these rows")
-    return [one.logits[0] or 0.0 for one in scored]
+    return found
 
 
 def _problems(rows: Sequence[Pair | Labelled]) -> dict[str, list[int]]:

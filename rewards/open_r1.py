@@ -107,7 +107,8 @@ class OpenR1:
 
 def _binary(trajectory: Trajectory, score: Score) -> Score:
     """1.0 where more than 99 in 100 tests passed."""
-    return Score(float((score.value or 0.0) > 0.99), score.verdict, score.parts, reason=score.reason)
+    assert score.value is not None, "`Shaped` keeps what could not be judged"
+    return Score(float(score.value > 0.99), score.verdict, score.parts, reason=score.reason)
 
 
 plugin = OpenR1

@@ -13,6 +13,7 @@ from llmrl.ops.logprobs import kept_logprobs, predicting, token_logprobs
 from llmrl.recipe import ModelOptions
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
     from transformers import PreTrainedModel
 
 
@@ -155,18 +156,24 @@ def _still(model: nn.Module) -> None:
             setattr(module, "attention_dropout", 0.0)  # noqa: B010 (a float where nn.Module declares tensors)
 
 
-def _adapted(model: PreTrainedModel, options: ModelOptions) -> PreTrainedModel:
-    from peft import LoraConfig, get_peft_model
+def lora(options: Any, **more: Any) -> LoraConfig:
+    """PEFT's configuration from the options that models and reward models share."""
+    from peft import LoraConfig
 
     targets = options.lora_target_modules
-    config = LoraConfig(
+    return LoraConfig(
         r=options.lora_r,
         lora_alpha=options.lora_alpha,
         lora_dropout=options.lora_dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
-        task_type="CAUSAL_LM",
+        **more,
     )
+
+
+def _adapted(model: PreTrainedModel, options: ModelOptions) -> PreTrainedModel:
+    from peft import get_peft_model
+
     if model.is_gradient_checkpointing:
         model.enable_input_require_grads()
-    adapted: PreTrainedModel = get_peft_model(model, config)
+    adapted: PreTrainedModel = get_peft_model(model, lora(options, task_type="CAUSAL_LM"))
     return adapted

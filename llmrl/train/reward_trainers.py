@@ -16,6 +16,7 @@ from llmrl.ops.reward_models import IGNORED, labelled_bce, mean_logit_bce, seque
 from llmrl.reward_models.encoding import Encoded
 from llmrl.reward_models.network import padded, pretrained
 from llmrl.reward_models.recipe import RewardRecipe
+from llmrl.train.network import lora
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,18 +184,9 @@ def _network(recipe: RewardRecipe) -> PreTrainedModel:
 
 
 def _adapted(network: Any, recipe: RewardRecipe) -> PreTrainedModel:
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    options = recipe.model
-    targets = options.lora_target_modules
-    config = LoraConfig(
-        r=options.lora_r,
-        lora_alpha=options.lora_alpha,
-        lora_dropout=options.lora_dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        exclude_modules="score",
-    )
-    adapted: Any = get_peft_model(network, config)
+    adapted: Any = get_peft_model(network, lora(recipe.model, exclude_modules="score"))
     adapted.get_base_model().score.requires_grad_(True)  # random as it is, the head must learn in full
     made: PreTrainedModel = adapted
     return made

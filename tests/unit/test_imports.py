@@ -30,6 +30,7 @@ LAYERS = {
     "llmrl.languages": 2,
     "llmrl.aio": 2,
     "llmrl.grading": 2,
+    "llmrl.journal": 1,
     "llmrl.pool": 2,
     "llmrl.worker": 2,
     "llmrl.functions": 2,
