@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrl import plugins
 from llmrl.checks._form import PARTS, Answer, Check, Form, Numbers, Oracle, Part
-from llmrl.errors import RecipeError
+from llmrl.errors import LlmrlError, RecipeError
 from llmrl.protocols import Algorithm
 
 if TYPE_CHECKING:
@@ -49,7 +54,10 @@ def resolve(names: Sequence[str]) -> list[Form]:
 
 
 def verify(
-    forms: Sequence[Form], cases: Sequence[str] | None = None, status: Callable[[str], Any] = str
+    forms: Sequence[Form],
+    cases: Sequence[str] | None = None,
+    status: Callable[[str], Any] = str,
+    processes: int = 1,
 ) -> list[Check]:
     """Everything that is checked of the forms.
 
@@ -57,8 +65,25 @@ def verify(
         forms: what to look at.
         cases: whose worked cases to look at, by their subject; None: all that ship.
         status: told what is being looked at.
+        processes: look at so many forms at a time; what is found does not depend on it.
+    Raises:
+        LlmrlError: one of the processes ended, for want of memory, say.
     """
-    from llmrl.checks import _cases, _differences, _invariances, _oracle, _toy
+    from llmrl.checks import _cases
+
+    status("worked cases")
+    with _one_thread():
+        checks = _cases.cases(cases)
+    with _spread(forms, processes) as spread:
+        for form, found in zip(forms, spread(_look_at, forms), strict=True):
+            status(form.name)
+            checks += found
+    return checks
+
+
+def _look_at(form: Form) -> list[Check]:
+    """All that is checked of one form."""
+    from llmrl.checks import _differences, _invariances, _oracle, _toy
 
     looks: Mapping[Part, Callable[[Form], list[Check]]] = {
         "oracle": _oracle.oracle,
@@ -67,13 +92,31 @@ def verify(
         "learning": _toy.learning,
     }
     with _one_thread():
-        status("worked cases")
-        checks = _cases.cases(cases)
-        for form in forms:
-            for part, look in looks.items():
-                status(f"{form.name}: {part}")
-                checks += _looked(form, part, look)
-    return checks
+        return [check for part, look in looks.items() for check in _looked(form, part, look)]
+
+
+@contextmanager
+def _spread(forms: Sequence[Form], processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map` over fresh processes; the plain one where one is enough, or where a form cannot be sent to another."""
+    processes = min(processes, len(forms))
+    if processes < 2 or not _portable(forms):
+        yield map
+        return
+    try:
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            yield pool.map
+    except BrokenProcessPool as error:
+        raise LlmrlError(
+            f"llmrl verify: a process ended while it looked at a form ({error}); is memory short?"
+        ) from None
+
+
+def _portable(forms: Sequence[Form]) -> bool:
+    try:
+        pickle.dumps(forms)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def exit_code(checks: Sequence[Check]) -> int:
@@ -124,7 +167,7 @@ def run(names: Sequence[str], out: Path | None = None) -> int:
     forms, console, began = resolve(names), Console(), time.perf_counter()
     live = console.status("") if console.is_terminal else nullcontext()
     with live as line:
-        checks = verify(forms, names or None, line.update if line is not None else str)
+        checks = verify(forms, names or None, line.update if line is not None else str, os.cpu_count() or 1)
     seconds = time.perf_counter() - began
     show(checks, seconds, console)
     if out is not None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from llmrl.checks import _objective, _rows
 from llmrl.checks._differences import _Constants
 from llmrl.checks._invariances import invariances
 from llmrl.checks._oracle import oracle
-from llmrl.checks.verify import Check, Form, exit_code, resolve, save, show, verify
+from llmrl.checks.verify import Check, Form, _spread, exit_code, resolve, save, show, verify
 from llmrl.errors import RecipeError
 
 GOOD = Check("mine", "oracle", "gradient", True, "within 1", "0")
@@ -72,6 +73,16 @@ def test_an_algorithm_that_raises_is_a_failure_and_no_traceback(monkeypatch: pyt
         (part, False) for part in ("differences", "invariances", "learning")
     ]
     assert checks[0].found == "KeyError: 'column'"
+
+
+def test_forms_are_looked_at_in_other_processes_where_they_can_be_sent() -> None:
+    names, forms = attrgetter("name"), [form, replace(form, name="other")]
+    with _spread(forms, 2) as spread:
+        assert spread is not map
+        assert list(spread(names, forms)) == [form.name, "other"]
+    for few in ((forms, 1), (forms[:1], 2), ([form, replace(form, oracle=lambda *_: {})], 2)):
+        with _spread(*few) as spread:
+            assert spread is map
 
 
 def test_random_steps_have_what_breaks_losses() -> None:
