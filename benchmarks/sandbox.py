@@ -2,6 +2,7 @@
 
 Runs the hostile programs at each level that works here, as root or as whoever runs it; then grades the reference
 solutions of HumanEval and MBPP and CodeGen's labelled samples, and lists each miss; then counts runs per second.
+`--table ROOT.json USER.json` makes one table of the attacks of several runs, as docs/sandbox.md has it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,24 @@ def hostile(level: Level, timeout_s: float) -> dict[str, str]:
             told[name] = " ".join(filter(None, [str(score.verdict), paid, harm, score.reason[:100]]))
             print(f"{level} | {name} | {told[name]}", flush=True)
     return told
+
+
+def table(files: list[Path]) -> str:
+    """Attack by attack, what came of it at each level for each who ran it."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    columns = [(run["who"], level, told) for run in runs for level, told in run["attacks"].items()]
+    head = ["attack", *(f"{who}: {level}" for who, level, _ in columns)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name in ATTACKS:
+        lines.append("| " + " | ".join([name, *(short(told[name]) for _, _, told in columns)]) + " |")
+    return "\n".join(lines)
+
+
+def short(told: str) -> str:
+    """The verdict, and in bold what an attack got."""
+    verdict, *rest = told.split()
+    got = [word for word in rest if word in ("PAID", *HARM)]
+    return verdict + "".join(f", **{word.lower()}**" for word in dict.fromkeys(got))
 
 
 def agreement(name: str, rows: list[tuple[str, dict[str, Any], str, bool]], timeout_s: float) -> dict[str, Any]:
@@ -96,15 +115,19 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=0, help="how many trivial programs to time")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds for an answer")
     parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--table", type=Path, nargs="+", help="files of --json to make a table of; nothing else is run")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table(arguments.table))
+        return
     os.environ["LLMRL_CANARY_TOKEN"] = "a secret"  # that nothing in the sandbox may see
     levels = [level for level, why in available().items() if not why]
-    figures: dict[str, Any] = {"levels": available()}
+    figures: dict[str, Any] = {"who": "root" if os.geteuid() == 0 else "user", "levels": available()}
     print(figures["levels"])
     if arguments.runs:
         figures["speed"] = {level: speed(level, arguments.runs) for level in levels}
     if arguments.attacks:
-        figures["attacks"] = {level: hostile(level, arguments.timeout) for level in levels if level != "subprocess"}
+        figures["attacks"] = {level: hostile(level, arguments.timeout) for level in levels}
     if arguments.data:
         sets = labelled(arguments.data).items()
         figures["agreement"] = {name: agreement(name, rows, arguments.timeout) for name, rows in sets}

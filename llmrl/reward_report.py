@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from llmrl.data import _preferences, _step_labels
-from llmrl.errors import CheckpointError, DataError
+from llmrl.data._reward_rows import read
+from llmrl.data._step_labels import IGNORED
+from llmrl.errors import CheckpointError
 from llmrl.eval._statistics import Estimate, estimate
 from llmrl.ops.judgement import bins, brier, calibration_error, roc_auc, spearman
 from llmrl.ops.scores import best_of_n_accuracy, first_below
-from llmrl.plugins import hint
 from llmrl.reward_models.model import RewardModel, Scored, sigmoid
 from llmrl.reward_models.recipe import COLUMNS
-from llmrl.reward_models.rows import Labelled, Pair, Rows
+from llmrl.reward_models.rows import Labelled, Pair
 
-READERS: Mapping[str, Callable[..., Rows[Any]]] = {
-    "preference": _preferences.pairs,
-    "outcome": _preferences.outcomes,
-    "stepwise": _step_labels.stepwise,
-    "prm800k": _step_labels.prm800k,
-    "first_error": _step_labels.first_error,
-}
-IGNORED = _step_labels.IGNORED
 Number = float | Estimate | None
 
 
@@ -60,12 +52,8 @@ def run(
     """
     from llmrl.reward_models.model import load
 
-    if columns is not None and columns not in READERS:
-        raise DataError(f"--columns {columns!r}{hint(columns, READERS)}; expected one of {', '.join(READERS)}")
     model = load(folder)
-    found = READERS[columns or COLUMNS[model.card.kind][0]](data, limit=limit)
-    if not found.kept:
-        raise DataError(f"{data}: no rows to judge by; left out: {dict(found.rejected) or 'none'}")
+    found = read(columns or COLUMNS[model.card.kind][0], data, limit)
     made = report(model, found.kept)
     made.numbers |= {f"left out: {reason}": float(count) for reason, count in found.rejected.items()}
     made.numbers["truncated_frac"] = model.truncated / max(model.scored, 1)

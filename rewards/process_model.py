@@ -24,10 +24,11 @@ SEPARATORS: dict[str, Separator] = {"\n": "line", "\n\n": "blank_line"}
 class ProcessModelReward(ModelOptions):
     """The probabilities, 0 to 1, that the steps of an answer are right, by a model of kind process.
 
-    The text is cut into steps at the separator that the model was trained with. They pay in one of two ways. `value`:
-    their aggregate is the value of the answer; the steps can be seen, and are no rewards. `steps`: the value is 0 and
-    each step has its probability as a reward, which is a reward for many steps: shape it with `clip_delta`. Parts:
-    `aggregate`, `steps`, `truncated`. There is no verdict. An answer without words has no step, and is worth 0.
+    The text is cut into steps at `cut_at`, by default the separator that the model was trained with. They pay in one of
+    two ways. `value`: their aggregate is the value of the answer; the steps can be seen, and are no rewards. `steps`:
+    the value is 0 and each step has its probability as a reward, which is a reward for many steps: shape it with
+    `clip_delta`. Parts: `aggregate`, `steps`, `truncated`. There is no verdict. An answer without words has no step,
+    and is worth 0.
 
     Raises:
         CheckpointError: the folder is missing, corrupted or of another kind.
@@ -35,14 +36,16 @@ class ProcessModelReward(ModelOptions):
 
     pays: Literal["value", "steps"] = "value"
     aggregation: Aggregation = "min"  # min, prod, geomean, last, mean, sum_logit
+    cut_at: str | None = None  # for a model whose separator is a token that no policy writes
     least_words: int | None = None  # of a step; None: 1 where lines are steps, else 5, so that none is for nothing
 
     def lift(self, pool: Pool) -> ModelReward:
         """The group reward; the folder's card is read now, the weights when there is something to score."""
         card = read(self.path, "process", weights=False)
+        cut_at = card.separator if self.cut_at is None else self.cut_at
 
         def answer(one: Trajectory) -> Answer:
-            ends = self.ends(one.text, card.separator)
+            ends = self.ends(one.text, cut_at)
             said = [step.strip() for step in steps(one.text, ends)]
             return replace(self.answer(one), response="", steps=said)
 
@@ -57,7 +60,7 @@ class ProcessModelReward(ModelOptions):
             reason = f"steps {' '.join(f'{chance:.2f}' for chance in chances[:12])}"
             if self.pays == "value":
                 return Score(whole, parts=parts, steps=chances, reason=reason)
-            ends = self.ends(one.text, card.separator)
+            ends = self.ends(one.text, cut_at)
             return Score(0.0, parts=parts, steps=chances, step_ends=ends, reason=reason)
 
         reward: ModelReward = self.reward("process_model", _steps, judge, answer)

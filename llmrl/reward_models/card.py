@@ -17,6 +17,7 @@ FORMAT = 1
 
 Kind = Literal["outcome", "verifier", "process", "token"]
 Link = Literal["identity", "sigmoid"]
+Positions = Literal["last_token", "all_tokens"]
 LINKS: dict[Kind, Link] = {"outcome": "identity", "verifier": "sigmoid", "process": "sigmoid", "token": "sigmoid"}
 
 
@@ -47,7 +48,7 @@ class Card:
     )
     template_sha256: str
     separator: str = "\n"  # behind each step, tokenised by itself
-    positions: Literal["last_token", "all_tokens"] = "last_token"  # those that a verifier learned at
+    positions: Positions = "last_token"  # those that a verifier learned at
     labels: str = "positive is good"
     max_length: int = 1024  # tokens; longer input is cut at its beginning, and counted
     calibration: Calibration | None = None

@@ -34,7 +34,8 @@ class Encoder:
 
     The tokens are those of the prompt, the response and what the template has behind it, each encoded by itself, and
     one end of sequence, whatever the response ends with. Text of a prompt, a response or a variable never becomes a
-    special token. With `steps` every step and the separator behind it are encoded by themselves.
+    special token. With `steps` every step and the separator behind it are encoded by themselves; the separator, which
+    comes from the recipe alone, may be a special token.
     """
 
     chat: Chat
@@ -159,7 +160,7 @@ class Encoder:
 
     @cached_property
     def _separator_ids(self) -> list[int]:
-        ids = self._plain(self.separator)
+        ids: list[int] = self.chat.tokenizer(self.separator, add_special_tokens=False)["input_ids"]
         if not ids:
             raise CheckpointError(f"the separator {self.separator!r} is no token of this tokenizer; choose another")
         return ids

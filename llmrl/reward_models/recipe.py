@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from llmrl.plugins import construct
 from llmrl.recipe import tree
-from llmrl.reward_models.card import CHAT, Kind
+from llmrl.reward_models.card import CHAT, Kind, Positions
 
 Columns = Literal["preference", "outcome", "stepwise", "prm800k", "first_error"]
 COLUMNS: dict[Kind, tuple[Columns, ...]] = {
@@ -77,7 +77,7 @@ class LossOptions:
 
     margin: bool = False  # outcome: demand the margin that the rows name
     center_rewards_coefficient: float = 0.0  # outcome: above 0 pins the mean of rewards to 0; 0.01 is usual
-    positions: Literal["last_token", "all_tokens"] = "last_token"  # verifier: which tokens are asked
+    positions: Positions = "last_token"  # verifier: which tokens are asked
     average: Literal["token", "sequence"] = "token"  # verifier with all_tokens: over all tokens, or by answer first
 
 

@@ -15,15 +15,16 @@ from typing import Any, TypeVar
 import torch
 
 from llmrl.chat import Chat, load_tokenizer
-from llmrl.data import _preferences, _step_labels
+from llmrl.data._preferences import balanced
+from llmrl.data._reward_rows import answers_of, read
 from llmrl.errors import CheckpointError, DataError
 from llmrl.reward_models import card as cards
-from llmrl.reward_models.card import LINKS, Calibration, Card
+from llmrl.reward_models.card import LINKS, Calibration, Card, Kind, Positions
 from llmrl.reward_models.encoding import Encoder
 from llmrl.reward_models.model import RewardModel
 from llmrl.reward_models.network import pretrained
 from llmrl.reward_models.recipe import RewardRecipe
-from llmrl.reward_models.rows import Answer, Labelled, Pair, Rows
+from llmrl.reward_models.rows import Answer, Labelled, Pair
 from llmrl.train.network import plain_model
 from llmrl.train.reward_trainers import Row, label_trainer, pair_trainer
 from llmrl.train.weights import whole_weights
@@ -44,7 +45,7 @@ def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) ->
         CheckpointError: the model does not load, or the folder cannot be written.
         TrainingError: the loss is no longer finite.
     """
-    _hush()
+    hush()
     if int(os.environ.get("RANK", "0")):
         say = _silent
     folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
@@ -58,7 +59,16 @@ def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) ->
     if trainer.is_world_process_zero():
         _save(trainer, recipe, state, folder, tokenizer)
         answers = [answer for row in [*test, *rows][: recipe.train.calibration_rows] for answer in answers_of(row)]
-        _describe(recipe, encoder, folder, answers[: recipe.train.calibration_rows])
+        describe(
+            recipe.kind,
+            encoder,
+            folder,
+            answers[: recipe.train.calibration_rows],
+            backbone=recipe.model.model_name_or_path,
+            revision=recipe.model.model_revision,
+            positions=recipe.loss.positions,
+            dtype=getattr(torch, recipe.model.dtype),
+        )
         say(f"reward model: {folder}")
     trainer.accelerator.wait_for_everyone()
     return folder
@@ -66,17 +76,15 @@ def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) ->
 
 def rows_of(recipe: RewardRecipe) -> tuple[list[Any], list[Any], Counter[str]]:
     """Rows to learn from, rows to test on, which share no problem with them, and what was left out."""
-    data, read = recipe.data, READERS[recipe.columns]
-    found = read(recipe, data.train)
-    if not found.kept:
-        raise DataError(f"{data.train}: no row that can be learned from; left out: {dict(found.rejected) or 'none'}")
+    data = recipe.data
+    found = read(recipe.columns, data.train, data.limit, data.neutral_as)
     if data.test is not None:
-        rows, test = found.kept, read(recipe, data.test).kept
+        rows, test = found.kept, read(recipe.columns, data.test, data.limit, data.neutral_as).kept
     else:
         rows, test = parted(found.kept, data.test_share, data.seed)
     rejected = Counter(found.rejected)
     if data.balance is not None:
-        even = _preferences.balanced(rows, data.balance)
+        even = balanced(rows, data.balance)
         rows, rejected = even.kept, rejected + even.rejected
     return rows, test, rejected
 
@@ -87,40 +95,6 @@ def parted(rows: Sequence[R], share: float, seed: int) -> tuple[list[R], list[R]
     Random(seed).shuffle(problems)
     held = set(problems[: round(share * len(problems))])
     return [row for row in rows if row.problem not in held], [row for row in rows if row.problem in held]
-
-
-def answers_of(row: Pair | Labelled) -> list[Answer]:
-    """The answers of a row: two of a pair, else one."""
-    return [row.chosen, row.rejected] if isinstance(row, Pair) else [row.answer]
-
-
-def _read_pairs(recipe: RewardRecipe, path: str) -> Rows[Any]:
-    return _preferences.pairs(path, recipe.data.limit)
-
-
-def _read_outcomes(recipe: RewardRecipe, path: str) -> Rows[Any]:
-    return _preferences.outcomes(path, recipe.data.limit)
-
-
-def _read_stepwise(recipe: RewardRecipe, path: str) -> Rows[Any]:
-    return _step_labels.stepwise(path, recipe.data.limit)
-
-
-def _read_prm800k(recipe: RewardRecipe, path: str) -> Rows[Any]:
-    return _step_labels.prm800k(path, recipe.data.neutral_as, recipe.data.limit)
-
-
-def _read_first_error(recipe: RewardRecipe, path: str) -> Rows[Any]:
-    return _step_labels.first_error(path, recipe.data.limit)
-
-
-READERS: dict[str, Callable[[RewardRecipe, str], Rows[Any]]] = {
-    "preference": _read_pairs,
-    "outcome": _read_outcomes,
-    "stepwise": _read_stepwise,
-    "prm800k": _read_prm800k,
-    "first_error": _read_first_error,
-}
 
 
 def _trainer(recipe: RewardRecipe, rows: Sequence[Any], encoder: Encoder, folder: Path, say: Say) -> Any:
@@ -179,25 +153,36 @@ def _save(trainer: Any, recipe: RewardRecipe, state: dict[str, Any], folder: Pat
         ) from error
 
 
-def _describe(recipe: RewardRecipe, encoder: Encoder, folder: Path, answers: Sequence[Answer]) -> None:
-    """Write the card, with the scores that the model in the folder gives to the answers."""
-    backbone = Path(recipe.model.model_name_or_path)
-    network: Any = pretrained(recipe.kind, folder, dtype=getattr(torch, recipe.model.dtype))
+def describe(
+    kind: Kind,
+    encoder: Encoder,
+    folder: Path,
+    answers: Sequence[Answer],
+    *,
+    backbone: str,
+    revision: str | None = None,
+    positions: Positions = "last_token",
+    dtype: torch.dtype = torch.float32,
+) -> Card:
+    """Write the card of the model in a folder, with the scores that it gives to the answers, if there are any."""
+    network: Any = pretrained(kind, folder, dtype=dtype)
     card = Card(
-        kind=recipe.kind,
-        link=LINKS[recipe.kind],
+        kind=kind,
+        link=LINKS[kind],
         template=encoder.template,
         template_sha256=cards.template_hash(encoder.template, encoder.chat.tokenizer),
         separator=encoder.separator,
-        positions=recipe.loss.positions,
+        positions=positions,
         max_length=encoder.max_length,
-        backbone=recipe.model.model_name_or_path,
-        backbone_sha256=cards.fingerprint(backbone) if backbone.is_dir() else str(recipe.model.model_revision or ""),
+        backbone=backbone,
+        backbone_sha256=cards.fingerprint(backbone) if Path(backbone).is_dir() else str(revision or ""),
         weights_sha256=cards.fingerprint(folder),
     )
-    network.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
-    model = RewardModel(card, encoder, network)
-    cards.write(folder, replace(card, calibration=calibrated(model, answers)))
+    if answers:
+        network.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+        card = replace(card, calibration=calibrated(RewardModel(card, encoder, network), answers))
+    cards.write(folder, card)
+    return card
 
 
 def calibrated(model: RewardModel, answers: Sequence[Answer]) -> Calibration:
@@ -211,7 +196,7 @@ def _silent(line: str) -> None:
     """What all processes but the first say."""
 
 
-def _hush() -> None:
+def hush() -> None:
     """No progress bars and notices of the libraries between our lines."""
     import datasets
     import transformers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -21,8 +23,11 @@ from openai import OpenAI
 
 from llmrl.engines._api_server import free_ports
 from llmrl.errors import CheckpointError, EngineError
+from llmrl.grading import Pool
+from llmrl.rewards.judge import Judge
 from llmrl.serve._checkpoint import check
 from llmrl.serve.vllm import serve
+from llmrl.types import Completion, Problem, Trajectory, Turn
 
 KEY = "a-key"
 QUESTION = [{"role": "user", "content": "1+1="}]
@@ -56,7 +61,7 @@ def served(tiny_model_dir: Path, adapter: Path, tmp_path_factory: pytest.TempPat
     code = (
         "import sys; from llmrl.serve.vllm import serve\n"
         f"sys.exit(serve({str(tiny_model_dir)!r}, port={port}, api_key={KEY!r}, served_model_name='tiny',"
-        f" max_model_len=256, cpu_kvcache_space=1, lora=['louder={adapter}']))"
+        f" max_model_len=2048, cpu_kvcache_space=1, lora=['louder={adapter}']))"
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     with log.open("w") as output:
@@ -129,12 +134,32 @@ def test_bad_requests_are_refused(served: Served) -> None:
         create(model="nobody", prompt="1")
     with pytest.raises(openai.BadRequestError, match="temperature"):
         create(model="tiny", prompt="1", temperature=-1)
-    with pytest.raises(openai.BadRequestError, match="256"):
-        create(model="tiny", prompt=[1] * 300)
+    with pytest.raises(openai.BadRequestError, match="2048"):
+        create(model="tiny", prompt=[1] * 2100)
     assert (
         httpx.post(f"{served.url}/v1/completions", headers={"Authorization": f"Bearer {KEY}"}, content=b"{").status_code
         == 400
     )
+
+
+def test_a_judge_is_held_to_its_form(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose weights are random: without the schema it would never say a grade."""
+    monkeypatch.setenv("A_JUDGES_KEY", KEY)
+    to: dict[str, Any] = {"url": f"{served.url}/v1", "model": "tiny", "api_key_variable": "A_JUDGES_KEY"}
+    options = {**to, "explain": False, "max_tokens": 64, "retries": 0, "correct_from": 0.5}
+    problem = Problem(id="1", messages=QUESTION, answer="2")
+    said = Completion(token_ids=[1], logprobs=[0.0], finish="stop", version=0)
+    turns = [Turn(prompt_ids=[], completion=said, text=text) for text in ("2", "three", "2")]
+    group = [Trajectory(problem=problem, turns=[turn], status="done") for turn in turns]
+    with Pool(1, timeout_s=60) as pool:
+        first, second, third = asyncio.run(Judge(**options).lift(pool).score(group))
+        with_a_tie = asyncio.run(Judge(**to, form="pairwise", explain=False, retries=0).lift(pool).score(group[:2]))
+    assert all(one.value in {grade / 10 for grade in range(11)} and one.verdict for one in (first, second)), first
+    assert first.parts["requests"] == 1.0
+    assert (first.parts["prompt_tokens"] or 0) > 500
+    assert third.parts["requests"] == 0.0
+    assert third.value == first.value, "equal texts are asked about once"
+    assert sum(one.value or 0.0 for one in with_a_tie) == 1.0, with_a_tie
 
 
 def test_without_the_key_nobody_gets_in(served: Served) -> None:

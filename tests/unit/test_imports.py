@@ -59,6 +59,7 @@ LAYERS = {
     "llmrl.reward_report": 7,
     "llmrl.step_labels": 7,
     "llmrl.cli": 8,
+    "llmrl.cli_data": 8,
     "llmrl.__main__": 8,
 }
 KINDS = [f"llmrl.{kind}" for kind in ("algorithms", "engines", "envs", "rewards", "data", "sources", "eval")]

@@ -104,6 +104,9 @@ def test_separators_of_the_card_cut_the_text(model: Written, pool: Pool, tmp_pat
     own = card(tmp_path, "process", " ки")
     found = build("reward", {"name": "process_model", "path": own}).ends("0.9 ки0.5 ки", " ки")
     assert found == [6, 12]
+    special = card(tmp_path, "process", "<|step|>")  # which no policy writes
+    score(pool, "0.9\n0.5", name="process_model", path=special, cut_at="\n")
+    assert model.asked[-1].steps == ["0.9", "0.5"]
 
 
 def test_no_words_are_worth_nothing_and_a_step_that_was_cut_has_no_value(
