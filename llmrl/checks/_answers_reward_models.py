@@ -23,6 +23,7 @@ from llmrl.ops.scores import (
     running_mean,
     votes,
 )
+from llmrl.reward_models.model import sigmoid
 
 Given = Mapping[str, Any]
 
@@ -126,6 +127,11 @@ def prm800k_parse(given: Given) -> dict[str, Any]:
         "labels_neutral_ignore": made["ignore"].labels,
         "alternatives": [{"prefix": prefix, "text": text, "label": label} for prefix, text, label in others],
     }
+
+
+def webrl_orm(given: Given) -> dict[str, Any]:
+    chance = sigmoid(given["z_yes"] - given["z_no"])
+    return {"p_yes": chance, "reward": int(chance >= 0.5)}
 
 
 def _tensor(numbers: Any, dtype: str) -> Tensor:

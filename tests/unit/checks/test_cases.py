@@ -10,9 +10,9 @@ from llmrl.checks._cases import SUBJECTS, close, subject
 EVERY = [(name, case["case"]) for name in SUBJECTS for case in subject(name)]
 
 
-def test_there_are_80_with_as_many_names() -> None:
-    assert len(EVERY) == 80
-    assert len({case for _, case in EVERY}) == 80
+def test_there_are_81_with_as_many_names() -> None:
+    assert len(EVERY) == 81
+    assert len({case for _, case in EVERY}) == 81
 
 
 @pytest.mark.parametrize(
