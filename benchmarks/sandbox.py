@@ -12,7 +12,9 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe, get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from llmrl.sandbox import Limits, Sandbox, available
 from llmrl.types import Problem, Score
 
 WORKERS = 2
+LIMIT_S = 120.0  # of one attack
 
 
 def load(path: Path) -> list[dict[str, Any]]:
@@ -37,29 +40,51 @@ def hostile(level: Level, timeout_s: float) -> dict[str, str]:
     told = {}
     with socket.create_server(("127.0.0.1", 0)) as server:
         for name, source in ATTACKS.items():
-            score = reward(PROBLEM, f"```python\n{source.replace('PORT', str(server.getsockname()[1]))}```")
-            paid = "PAID" if score.value != 0.0 else ""
-            harm = "HARM" if any(word in score.reason for word in HARM) else ""
-            told[name] = " ".join(filter(None, [str(score.verdict), paid, harm, score.reason[:100]]))
+            answer = f"```python\n{source.replace('PORT', str(server.getsockname()[1]))}```"
+            told[name] = apart(lambda answer=answer: outcome(reward(PROBLEM, answer)))
             print(f"{level} | {name} | {told[name]}", flush=True)
     return told
+
+
+def outcome(score: Score) -> str:
+    """The verdict, whether it was paid, what it got, and why."""
+    paid = "PAID" if score.value != 0.0 else ""
+    harm = "HARM" if any(word in score.reason for word in HARM) else ""
+    return " ".join(filter(None, [str(score.verdict), paid, harm, score.reason[:100]]))
+
+
+def apart(attacked: Callable[[], str]) -> str:
+    """What it returns, in a process of its own, for an attack may end the one that grades it."""
+    here, there = Pipe(duplex=False)
+    process = get_context("fork").Process(target=lambda: there.send(attacked()))
+    process.start()
+    there.close()
+    try:
+        return str(here.recv()) if here.poll(LIMIT_S) else "error HARM HUNG the process that grades"
+    except EOFError:
+        return "error HARM KILLED the process that grades"
+    finally:
+        process.kill()
+        process.join()
 
 
 def table(files: list[Path]) -> str:
     """Attack by attack, what came of it at each level for each who ran it."""
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     columns = [(run["who"], level, told) for run in runs for level, told in run["attacks"].items()]
-    head = ["attack", *(f"{who}: {level}" for who, level, _ in columns)]
+    head = ["attack", *(f"{who}: {level}" for who, level, _ in columns), "why, in the last column"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name in ATTACKS:
-        lines.append("| " + " | ".join([name, *(short(told[name]) for _, _, told in columns)]) + " |")
+        verdicts = [told[name] for *_, told in columns]
+        why = verdicts[-1].partition(" ")[2].removesuffix("; 0 of 3 tests passed").replace("|", " ")
+        lines.append("| " + " | ".join([f"`{name}`", *map(short, verdicts), why]) + " |")
     return "\n".join(lines)
 
 
 def short(told: str) -> str:
     """The verdict, and in bold what an attack got."""
     verdict, *rest = told.split()
-    got = [word for word in rest if word in ("PAID", *HARM)]
+    got = [word for word in rest if word in ("PAID", "KILLED", "HUNG", *HARM)]
     return verdict + "".join(f", **{word.lower()}**" for word in dict.fromkeys(got))
 
 
