@@ -143,19 +143,19 @@ def test_bad_requests_are_refused(served: Served) -> None:
 
 
 def test_a_judge_is_held_to_its_form(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose weights are random: without the schema it would never say a grade."""
+    """Whose weights are random: without the schema it would never say a grade; at temperature 0, blanks for ever."""
     monkeypatch.setenv("A_JUDGES_KEY", KEY)
     to: dict[str, Any] = {"url": f"{served.url}/v1", "model": "tiny", "api_key_variable": "A_JUDGES_KEY"}
-    options = {**to, "explain": False, "max_tokens": 64, "retries": 0, "correct_from": 0.5}
+    to |= {"explain": False, "temperature": 1.0, "max_tokens": 200, "pause_s": 0.01}
     problem = Problem(id="1", messages=QUESTION, answer="2")
     said = Completion(token_ids=[1], logprobs=[0.0], finish="stop", version=0)
     turns = [Turn(prompt_ids=[], completion=said, text=text) for text in ("2", "three", "2")]
     group = [Trajectory(problem=problem, turns=[turn], status="done") for turn in turns]
     with Pool(1, timeout_s=60) as pool:
-        first, second, third = asyncio.run(Judge(**options).lift(pool).score(group))
-        with_a_tie = asyncio.run(Judge(**to, form="pairwise", explain=False, retries=0).lift(pool).score(group[:2]))
+        first, second, third = asyncio.run(Judge(**to, correct_from=0.5).lift(pool).score(group))
+        with_a_tie = asyncio.run(Judge(**to, form="pairwise").lift(pool).score(group[:2]))
     assert all(one.value in {grade / 10 for grade in range(11)} and one.verdict for one in (first, second)), first
-    assert first.parts["requests"] == 1.0
+    assert (first.parts["requests"] or 0) >= 1.0
     assert (first.parts["prompt_tokens"] or 0) > 500
     assert third.parts["requests"] == 0.0
     assert third.value == first.value, "equal texts are asked about once"
