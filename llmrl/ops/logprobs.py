@@ -172,8 +172,7 @@ def _vocabulary(head: Callable[[Tensor], Tensor], hidden: Tensor) -> int:
 def _score(logits: Tensor, targets: Tensor, temperature: float, entropy_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logprobs = torch.log_softmax(wide / temperature if temperature != 1.0 else wide, dim=-1)
-    # The same as gather, whose backward pass adds where this one writes: seven times slower on a GPU.
-    chosen = -torch.nn.functional.nll_loss(logprobs, targets, reduction="none")
+    chosen = logprobs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
         # A token that a model rules out has logit -inf, and 0 * -inf is not a number.
         finite = logprobs.clamp(min=torch.finfo(logprobs.dtype).min)
