@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 TESTS := $(BIN)/python -m pytest
+SIDE_BY_SIDE := -n 2 --dist loadfile # end-to-end tests start two processes of their own, and run one by one
 
 .PHONY: demo test check slow lint unit integration e2e requirements
 
@@ -19,10 +20,10 @@ lint: .venv
 	$(BIN)/mypy
 
 unit: .venv
-	$(TESTS) tests/unit -q
+	$(TESTS) tests/unit -q $(SIDE_BY_SIDE)
 
 integration: .venv
-	$(TESTS) tests/integration -q -m "not slow and not gpu"
+	$(TESTS) tests/integration -q -m "not slow and not gpu" $(SIDE_BY_SIDE)
 
 e2e: .venv
 	$(TESTS) tests/e2e -q -m "not slow and not gpu"

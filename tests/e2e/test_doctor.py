@@ -1,0 +1,13 @@
+"""The doctor's two probes: the real vLLM and two processes of the real DeepSpeed."""
+
+from __future__ import annotations
+
+from llmrl.checks import _probes
+
+
+def test_vllm_and_deepspeed_really_start() -> None:
+    vllm, deepspeed = _probes.findings(240)
+    assert vllm.state == "ok", vllm
+    assert "mean gap" in vllm.detail
+    assert deepspeed.state == "ok", deepspeed
+    assert deepspeed.detail.startswith("2 processes")
