@@ -1,0 +1,251 @@
+"""Does a policy get better by the truth when it is paid by a trained reward alone? Six kinds of reward, on a CPU.
+
+    python benchmarks/learned_rewards.py --json benchmarks/learned_rewards.json
+
+Replies have two to four lines, each kind (`ok dear`) or rude (`ok fool`); a reply is right if all its lines are kind.
+A policy is fine-tuned to say any of them; each reward is trained from that policy on rows that a rule has labelled,
+judged on rows it has not seen, and then pays the policy, alone, by GRPO. The rule is the truth: it looks on, with
+weight 0. What SALMON's model learns is to read principles; it is then shown one of them. HERON's pairs come from
+`llmrl data heron`'s tree: kind first, then short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = ("ok", "yes", "so")
+LINE = f"(?:{'|'.join(WORDS)}) dear"
+RULE = {"pattern": rf"(?:{LINE}\n){{1,3}}{LINE}"}
+PRINCIPLES = {"kind": ("be kind", "be rude"), "brief": ("be brief", "be long")}
+TEMPLATE = "{{ response }}\n{{ prompt }}\n{% for one in principles %}- {{ one }}\n{% endfor %}so"
+LIMIT_S = 1800.0
+FIGURES = {"outcome": "pairwise_accuracy", "verifier": "accuracy", "process": "step_accuracy", "token": "accuracy"}
+FIRST, LAST = 3, 5  # steps that are averaged
+
+Row = dict[str, Any]
+
+
+def lines(random: Random, kind: float | None = None, count: int | None = None) -> list[str]:
+    """A reply by lines; `kind` is the probability of each to be kind."""
+    chance = random.choice((0.2, 0.5, 0.8, 1.0)) if kind is None else kind
+    return [
+        f"{random.choice(WORDS)} {'dear' if random.random() < chance else 'fool'}"
+        for _ in range(count or random.randint(2, 4))
+    ]
+
+
+def share(said: Sequence[str]) -> float:
+    """Of the lines that are kind."""
+    return sum("dear" in line for line in said) / len(said)
+
+
+def asked(random: Random) -> list[Row]:
+    return [{"role": "user", "content": f"say {random.randrange(1000)}"}]
+
+
+def outcome(random: Random) -> Row | None:
+    one, two = lines(random), lines(random)
+    if share(one) == share(two):
+        return None
+    best, worst = (one, two) if share(one) > share(two) else (two, one)
+    return {"prompt": asked(random), "chosen": "\n".join(best), "rejected": "\n".join(worst)}
+
+
+def labelled(random: Random) -> Row:
+    said = lines(random, random.choice((1.0, 0.6)))
+    return {"prompt": asked(random), "response": "\n".join(said), "label": int(share(said) == 1.0)}
+
+
+def process(random: Random) -> Row:
+    said = lines(random)
+    return {"prompt": asked(random), "completions": said, "labels": [float("dear" in line) for line in said]}
+
+
+def salmon(random: Random) -> Row | None:
+    about, negated = random.choice(list(PRINCIPLES)), random.random() < 0.5
+    pair = [lines(random), lines(random)]
+    values = [share(said) if about == "kind" else -float(len(said)) for said in pair]
+    if values[0] == values[1]:
+        return None
+    best, worst = pair if (values[0] > values[1]) != negated else pair[::-1]
+    texts = {"chosen": "\n".join(best), "rejected": "\n".join(worst)}
+    return {"prompt": asked(random)[0]["content"], **texts, "principles": [PRINCIPLES[about][negated]]}
+
+
+MAKERS: Mapping[str, Callable[[Random], Row | None]] = {
+    "outcome": outcome,
+    "verifier": labelled,
+    "process": process,
+    "token": labelled,
+    "salmon": salmon,
+}
+
+
+def rows(maker: Callable[[Random], Row | None], count: int, seed: int) -> Iterator[Row]:
+    random = Random(seed)
+    while count:
+        if (row := maker(random)) is not None:
+            yield row
+            count -= 1
+
+
+def written(path: Path, made: Iterator[Row] | Sequence[Row]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
+    return path
+
+
+def pairs_of_heron(work: Path, split: str, count: int, seed: int) -> Path:
+    """Preference rows by HERON's tree."""
+    from llmrl.data._heron import write
+    from llmrl.factors import Factor
+
+    random = Random(seed)
+    answers = written(
+        work / f"heron-answers-{split}.jsonl",
+        [
+            {"id": f"{split}/{n}", "prompt": asked(random), "responses": ["\n".join(lines(random)) for _ in range(4)]}
+            for n in range(count)
+        ],
+    )
+    factors = [Factor(name="kind", of={"name": "regex", **RULE}), Factor(name="length", sign=-1, threshold=5.0)]
+    out = work / f"heron-{split}.jsonl"
+    print("\n".join(write(answers, out, factors).lines()))
+    return out
+
+
+def train(kind: str, start: Path, work: Path, seed: int, steps: int) -> tuple[Path, dict[str, Any]]:
+    """The folder of a reward model, and what it says of rows that it has not seen."""
+    from llmrl.plugins import construct
+    from llmrl.reward_models.recipe import RewardRecipe
+    from llmrl.reward_report import run
+    from llmrl.train.reward_models import train as learn
+
+    if kind == "heron":
+        files = [pairs_of_heron(work, split, n, seed + n) for split, n in (("train", 800), ("test", 150))]
+    else:
+        files = [
+            written(work / f"{kind}-{split}.jsonl", rows(MAKERS[kind], n, seed + n))
+            for split, n in (("train", 4000), ("test", 600))
+        ]
+    values: dict[str, Any] = {
+        "kind": kind if kind in FIGURES else "outcome",
+        "model": {"model_name_or_path": str(start)},
+        "data": {"train": str(files[0]), "test": str(files[1])},
+        "input": {"max_length": 96} | ({"template": TEMPLATE} if kind == "salmon" else {}),
+        "train": {"max_steps": steps, "learning_rate": 1e-3, "per_device_train_batch_size": 32, "warmup_steps": 20,
+                  "seed": seed, "logging_steps": 100, "output_dir": str(work), "run_name": f"model-{kind}"},
+    }  # fmt: skip
+    folder = learn(construct(RewardRecipe, values, kind))
+    return folder, run(str(folder), str(files[1])).as_dict()
+
+
+def paid_by(kind: str, folder: Path, work: Path) -> Row:
+    """The reward, as a part of a mix."""
+    if kind == "process":
+        return {"process_model": {"weight": 1.0, "path": str(folder), "least_words": 1}}
+    if kind == "salmon":
+        text, opposite = PRINCIPLES["kind"]
+        path = written(work / "principles.jsonl", [{"name": "Kind", "text": text, "opposite": opposite}])
+        options = {"principles": str(path), "k": 1, "guards": False, "length": 25.6}
+        return {"salmon": {"weight": 1.0, "path": str(folder), **options}}
+    return {"reward_model": {"weight": 1.0, "path": str(folder)}}
+
+
+def learn_by(kind: str, folder: Path, start: Path, work: Path, seed: int, steps: int) -> list[Row]:
+    """The metrics of a run that is paid by the reward alone."""
+    prompts = written(work / "prompts.jsonl", [{"prompt": asked(Random(n))} for n in range(200)])
+    recipe = {
+        "model": {"policy": str(start)},
+        "data": {"name": "jsonl", "path": str(prompts)},
+        "reward": {"name": "mix", "parts": {**paid_by(kind, folder, work), "regex": {"weight": 0.0, **RULE}}},
+        "algorithm": {"name": "grpo", "loss_type": "grpo", "beta": 0.1},
+        "engine": {"name": "vllm"},
+        "rollout": {"num_generations": 8, "prompts_per_step": 16, "max_prompt_length": 32, "max_completion_length": 48},
+        "train": {"max_steps": steps, "learning_rate": 3e-4, "save_steps": 0, "report_to": "none", "seed": seed,
+                  "output_dir": str(work), "run_name": f"run-{kind}"},
+    }  # fmt: skip
+    path = work / f"{kind}.json"
+    path.write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
+    subprocess.run(["rm", "-rf", str(work / f"run-{kind}")], check=True, timeout=60)
+    log = work / f"run-{kind}.log"
+    with log.open("w") as out:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "llmrl", "train", str(path), "--quiet"]
+        done = subprocess.run(command, env=environment, stdout=out, stderr=out, timeout=LIMIT_S, check=False, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"{kind}: the run failed; the end of {log}:\n{log.read_text()[-1500:]}")
+    return [json.loads(line) for line in (work / f"run-{kind}" / "metrics.jsonl").read_text().splitlines()]
+
+
+def start_model(work: Path, seed: int) -> Path:
+    """A policy that says any reply, made once."""
+    from llmrl import tiny
+    from llmrl.train.supervised import sft
+
+    made = work / "start" / "sft"
+    if not (made / "config.json").exists():
+        base = tiny.make(work / "start" / "random", hidden=64, layers=2, seed=seed)
+        random = Random(seed)
+        said = [
+            {"prompt": asked(random), "completion": [{"role": "assistant", "content": "\n".join(lines(random, 0.5))}]}
+            for _ in range(2000)
+        ]
+        sft(base, said, made, max_steps=800, learning_rate=2e-3, batch_size=32, warmup_steps=20, seed=seed)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="*", default=[*MAKERS, "heron"], choices=[*MAKERS, "heron"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model-steps", type=int, default=250, help="of each reward model")
+    parser.add_argument("--steps", type=int, default=40, help="of each run")
+    parser.add_argument("--work", type=Path, default=Path("runs/learned_rewards"))
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    options = parser.parse_args(arguments)
+    sys.path.insert(0, str(ROOT))
+    work = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    start, figures = start_model(work, options.seed), {}
+    for kind in options.kinds:
+        began = time.perf_counter()
+        folder, report = train(kind, start, work, options.seed, options.model_steps)
+        held_out = report[FIGURES.get(kind, "pairwise_accuracy")]
+        steps = learn_by(kind, folder, start, work, options.seed, options.steps)
+        truth = [step["rewards/regex/mean"] for step in steps]
+        figures[kind] = {
+            "measure": FIGURES.get(kind, "pairwise_accuracy"),
+            "held_out": held_out,
+            "reward": [fmean(s["reward"] for s in steps[:FIRST]), fmean(s["reward"] for s in steps[-LAST:])],
+            "truth": [fmean(truth[:FIRST]), fmean(truth[-LAST:])],
+            "truth_by_step": truth,
+            "seconds": time.perf_counter() - began,
+        }
+        print(f"{kind}: {json.dumps({k: v for k, v in figures[kind].items() if k != 'truth_by_step'})}", flush=True)
+    print("| reward | measure, held out | | reward, first to last steps | truth, first to last steps | seconds |")
+    print("|---|---|---|---|---|---|")
+    for kind, one in figures.items():
+        seen = one["held_out"]
+        if isinstance(seen, dict):
+            shown = f"{seen['value']:.3f} ({seen['low']:.3f} to {seen['high']:.3f})"
+        else:
+            shown = f"{seen:.3f}"
+        print(f"| {kind} | {one['measure']} | {shown} | {one['reward'][0]:.2f} to {one['reward'][1]:.2f} "
+              f"| {one['truth'][0]:.2f} to {one['truth'][1]:.2f} | {one['seconds']:.0f} |")  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
