@@ -59,7 +59,8 @@ def adapter(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def served(tiny_model_dir: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     port, log = free_ports(1)[0], tmp_path_factory.mktemp("serve") / "log"
     code = (
-        "import sys; from llmrl.serve.vllm import serve\n"
+        "import signal, sys; from llmrl.serve.vllm import serve\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs begin without it
         f"sys.exit(serve({str(tiny_model_dir)!r}, port={port}, api_key={KEY!r}, served_model_name='tiny',"
         f" max_model_len=2048, cpu_kvcache_space=1, lora=['louder={adapter}']))"
     )
