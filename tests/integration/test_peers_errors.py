@@ -27,6 +27,14 @@ class Planted:
     edits: tuple[tuple[str, str], ...]  # the right text, which occurs once, and the peer's
     said: str = r"AssertionError|^E +assert "  # a regular expression, among pytest's lines
 
+    def into(self, text: str) -> str:
+        """The file's text with the error in it."""
+        for right, wrong in self.edits:
+            found = text.count(right)
+            assert found == 1, f"{self.file} has this text {found} times; expected once:\n{right}"
+            text = text.replace(right, wrong)
+        return text
+
 
 GAE = "tests/unit/ops/test_gae.py::"
 OREAL = "tests/unit/algorithms/test_oreal.py::"
@@ -196,7 +204,7 @@ PLANTED = [
     Planted(
         error="powers and floor division in an arithmetic grader",
         test="tests/unit/rewards/test_countdown.py::test_only_whole_numbers_and_four_operators_are_read",
-        file="rewards/countdown.py",
+        file="rewards/_arithmetic.py",
         edits=(
             (
                 "    used: Counter[int] = Counter()\n    return _value(tree.body, used), used\n",
@@ -261,19 +269,19 @@ def test_without_an_error_none_of_them_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("planted", PLANTED, ids=[one.test.rpartition("::")[2] for one in PLANTED])
 def test_the_error_of_a_peer_fails_its_test(planted: Planted, tmp_path: Path) -> None:
     file = copied(tmp_path) / planted.file
-    text = file.read_text(encoding="utf-8")
-    for right, wrong in planted.edits:
-        assert text.count(right) == 1, (
-            f"{planted.file} has this text {text.count(right)} times; expected once:\n{right}"
-        )
-        text = text.replace(right, wrong)
-    file.write_text(text, encoding="utf-8")
+    file.write_text(planted.into(file.read_text(encoding="utf-8")), encoding="utf-8")
     done = ran(tmp_path, planted.test)
     told = done.stdout + done.stderr
     assert done.returncode == 1, told  # 1: tests ran and failed; other numbers: none was collected, pytest broke
     assert re.search(r"^[1-9]\d* failed", told, re.MULTILINE), told
     assert not re.search(r"\b(ImportError|ModuleNotFoundError|NameError|SyntaxError|\d+ errors?\b)", told), told
     assert re.search(planted.said, told, re.MULTILINE), told
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=[one.test.rpartition("::")[2] for one in PLANTED])
+def test_there_is_a_place_for_each(planted: Planted) -> None:
+    text = (ROOT / planted.file).read_text(encoding="utf-8")
+    assert planted.into(text) != text
 
 
 def test_the_page_lists_these_errors_and_tests() -> None:
