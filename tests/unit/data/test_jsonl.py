@@ -118,7 +118,11 @@ def test_a_bad_row_is_named(tmp_path: Path, row: Any, message: str) -> None:
     [
         ("empty.jsonl", b"", r"empty\.jsonl: holds no rows"),
         ("rows.csv", b"a,b", "unknown ending; expected"),
-        ("cut.jsonl.gz", gzip.compress(b'{"prompt": "1"}\n' * 999)[:30], r"cut\.jsonl\.gz: not readable after row"),
+        (
+            "cut.jsonl.gz",
+            gzip.compress(b'{"prompt": "1"}\n' * 999, mtime=0)[:30],
+            r"cut\.jsonl\.gz: not readable after row",
+        ),
         ("latin.jsonl", b'{"prompt": "\xe9"}\n', r"latin\.jsonl: not readable after row 0"),
         ("list.json", b'[\n{"prompt": "1"},\n{"prompt" "2"}]', r"list\.json:3: not JSON"),
         ("items.json", b"[1]", r"items\.json: item 0: expected a JSON object, found int"),
