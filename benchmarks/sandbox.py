@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from llmrl.types import Problem, Score
 
 WORKERS = 2
 LIMIT_S = 120.0  # of one attack
+LEAVINGS = re.compile(r"f\d{1,2}|huge|sparse")
 
 
 def load(path: Path) -> list[dict[str, Any]]:
@@ -37,13 +39,23 @@ def hostile(level: Level, timeout_s: float) -> dict[str, str]:
     """What came of each attack."""
     reward = Code(min_level=level, level=level, timeout_s=timeout_s, memory_mb=256)
     assert reward(PROBLEM, f"```python\n{HONEST}```").value == 1.0, "an honest solution must be paid"
+    assert not leavings(), "of an earlier run, which would decide what becomes of this one: delete them"
     told = {}
     with socket.create_server(("127.0.0.1", 0)) as server:
         for name, source in ATTACKS.items():
             answer = f"```python\n{source.replace('PORT', str(server.getsockname()[1]))}```"
             told[name] = apart(lambda answer=answer: outcome(reward(PROBLEM, answer)))
+            if left := leavings():  # what one attack leaves must not decide what becomes of the next
+                told[name] = told[name].replace(" ", f" HARM LEFT {len(left)} files: ", 1)
+                for path in left:
+                    path.unlink()
             print(f"{level} | {name} | {told[name]}", flush=True)
     return told
+
+
+def leavings() -> list[Path]:
+    """The files that attacks write to the temporary folder, where it is the machine's own."""
+    return [path for path in Path("/tmp").iterdir() if LEAVINGS.fullmatch(path.name)]
 
 
 def outcome(score: Score) -> str:
@@ -84,7 +96,7 @@ def table(files: list[Path]) -> str:
 def short(told: str) -> str:
     """The verdict, and in bold what an attack got."""
     verdict, *rest = told.split()
-    got = [word for word in rest if word in ("PAID", "KILLED", "HUNG", *HARM)]
+    got = [word for word in rest if word in ("PAID", "KILLED", "HUNG", "LEFT", *HARM)]
     return verdict + "".join(f", **{word.lower()}**" for word in dict.fromkeys(got))
 
 
