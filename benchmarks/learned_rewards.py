@@ -150,26 +150,26 @@ def train(kind: str, start: Path, work: Path, seed: int, steps: int) -> tuple[Pa
     return folder, run(str(folder), str(files[1])).as_dict()
 
 
-def paid_by(kind: str, folder: Path, work: Path) -> Row:
+def paid_by(kind: str, folder: Path, work: Path, length: float) -> Row:
     """The reward, as a part of a mix."""
     if kind == "process":
         return {"process_model": {"weight": 1.0, "path": str(folder), "least_words": 1}}
     if kind == "salmon":
         text, opposite = PRINCIPLES["kind"]
         path = written(work / "principles.jsonl", [{"name": "Kind", "text": text, "opposite": opposite}])
-        options = {"principles": str(path), "k": 1, "guards": False, "length": 25.6}
+        options = {"principles": str(path), "k": 1, "guards": False, "length": length}
         return {"salmon": {"weight": 1.0, "path": str(folder), **options}}
     return {"reward_model": {"weight": 1.0, "path": str(folder)}}
 
 
-def learn_by(kind: str, folder: Path, start: Path, work: Path, seed: int, steps: int) -> list[Row]:
+def learn_by(kind: str, paid: Row, start: Path, work: Path, seed: int, steps: int, beta: float) -> list[Row]:
     """The metrics of a run that is paid by the reward alone."""
     prompts = written(work / "prompts.jsonl", [{"prompt": asked(Random(n))} for n in range(200)])
     recipe = {
         "model": {"policy": str(start)},
         "data": {"name": "jsonl", "path": str(prompts)},
-        "reward": {"name": "mix", "parts": {**paid_by(kind, folder, work), "regex": {"weight": 0.0, **RULE}}},
-        "algorithm": {"name": "grpo", "loss_type": "grpo", "beta": 0.1},
+        "reward": {"name": "mix", "parts": {**paid, "regex": {"weight": 0.0, **RULE}}},
+        "algorithm": {"name": "grpo", "loss_type": "grpo", "beta": beta},
         "engine": {"name": "vllm"},
         "rollout": {"num_generations": 8, "prompts_per_step": 16, "max_prompt_length": 32, "max_completion_length": 48},
         "train": {"max_steps": steps, "learning_rate": 3e-4, "save_steps": 0, "report_to": "none", "seed": seed,
@@ -188,7 +188,7 @@ def learn_by(kind: str, folder: Path, start: Path, work: Path, seed: int, steps:
     return [json.loads(line) for line in (work / f"run-{kind}" / "metrics.jsonl").read_text().splitlines()]
 
 
-def start_model(work: Path, seed: int) -> Path:
+def start_model(work: Path, seed: int, steps: int) -> Path:
     """A policy that says any reply, made once."""
     from llmrl import tiny
     from llmrl.train.supervised import sft
@@ -201,7 +201,7 @@ def start_model(work: Path, seed: int) -> Path:
             {"prompt": asked(random), "completion": [{"role": "assistant", "content": "\n".join(lines(random, 0.5))}]}
             for _ in range(2000)
         ]
-        sft(base, said, made, max_steps=800, learning_rate=2e-3, batch_size=32, warmup_steps=20, seed=seed)
+        sft(base, said, made, max_steps=steps, learning_rate=2e-3, batch_size=32, warmup_steps=20, seed=seed)
     return made
 
 
@@ -211,18 +211,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model-steps", type=int, default=250, help="of each reward model")
     parser.add_argument("--steps", type=int, default=40, help="of each run")
+    parser.add_argument("--start-steps", type=int, default=800, help="of the start, where it is not there yet")
+    parser.add_argument("--beta", type=float, default=0.1, help="of each run")
+    parser.add_argument("--length", type=float, default=25.6, help="SALMON's bonus for length")
     parser.add_argument("--work", type=Path, default=Path("runs/learned_rewards"))
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(ROOT))
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    start, figures = start_model(work, options.seed), {}
+    start, figures = start_model(work, options.seed, options.start_steps), {}
     for kind in options.kinds:
         began = time.perf_counter()
         folder, report = train(kind, start, work, options.seed, options.model_steps)
         held_out = report[FIGURES.get(kind, "pairwise_accuracy")]
-        steps = learn_by(kind, folder, start, work, options.seed, options.steps)
+        paid = paid_by(kind, folder, work, options.length)
+        steps = learn_by(kind, paid, start, work, options.seed, options.steps, options.beta)
         truth = [step["rewards/regex/mean"] for step in steps]
         figures[kind] = {
             "measure": FIGURES.get(kind, "pairwise_accuracy"),

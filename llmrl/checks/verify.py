@@ -167,7 +167,7 @@ def run(names: Sequence[str], out: Path | None = None) -> int:
     forms, console, began = resolve(names), Console(), time.perf_counter()
     live = console.status("") if console.is_terminal else nullcontext()
     with live as line:
-        checks = verify(forms, names or None, line.update if line is not None else str, os.cpu_count() or 1)
+        checks = verify(forms, names or None, line.update if line is not None else str, len(os.sched_getaffinity(0)))
     seconds = time.perf_counter() - began
     show(checks, seconds, console)
     if out is not None:
