@@ -16,6 +16,7 @@ from llmrl.confine import tool
 from llmrl.errors import SandboxError
 
 UIDS = range(61000, 61128)  # one for each program that runs at once; systemd and Debian give these to nobody
+OPEN_TO_ALL = ("/tmp", "/var/tmp", "/dev/shm")
 MARK = "LLMRL_SANDBOX"  # in the environment of each program: by it level subprocess finds those that left their group
 
 
@@ -58,9 +59,8 @@ def folder_for(uid: int | None) -> Iterator[str]:
         os.chown(folder, uid, uid)
     try:
         yield folder
-    finally:  # by rm, which walks trees of any depth and follows no link
-        for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf", "--one-file-system"]):
-            subprocess.run([*words, folder], stderr=subprocess.DEVNULL, timeout=60, check=False)
+    finally:
+        remove(folder)
 
 
 @contextlib.contextmanager
@@ -96,10 +96,13 @@ def living(uid: int) -> bool:
     return False
 
 
-def kill_marked(mark: str) -> None:
-    """End the processes of ours that carry this mark, until there are none; those that shed it stay."""
+def kill_left(session: int, mark: str) -> None:
+    """End the processes of a session, and those that carry this mark, until there are none.
+
+    Behind the fence no process leaves its session; without it, one that also sheds its mark stays.
+    """
     for _ in range(100):
-        found = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _carries(path, mark)]
+        found = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _belongs(path, session, mark)]
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -108,8 +111,31 @@ def kill_marked(mark: str) -> None:
         time.sleep(0.01)
 
 
-def _carries(environ: Path, mark: str) -> bool:
+def _belongs(process: Path, session: int, mark: str) -> bool:
     try:
-        return f"{MARK}={mark}".encode() in environ.read_bytes()
+        state, _, _, its_session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+        return state != "Z" and (
+            int(its_session) == session or f"{MARK}={mark}".encode() in (process / "environ").read_bytes()
+        )
     except OSError:
         return False
+
+
+def sweep(uid: int) -> None:
+    """Remove what a user left where all may write; behind the fence nobody can."""
+    for place in OPEN_TO_ALL:
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_uid != uid:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        remove(entry.path)
+                    else:
+                        os.unlink(entry.path)
+
+
+def remove(folder: str) -> None:
+    """A folder with whatever is in it, by rm, which walks trees of any depth and follows no link inside."""
+    for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf", "--one-file-system"]):
+        subprocess.run([*words, folder], stderr=subprocess.DEVNULL, timeout=60, check=False)

@@ -9,9 +9,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from llmrl import fence
 from llmrl.errors import SandboxError
 
 Level = Literal["subprocess", "uid", "unshare", "bubblewrap"]
@@ -39,22 +41,29 @@ class Limits:
             raise ValueError(f"{self}: expected limits above 0")
 
 
-def command(level: Level, limits: Limits, argv: Sequence[str], uid: int | None) -> list[str]:
+@cache
+def fence_version() -> int:
+    """How high the fence is behind which the levels without namespaces run: Landlock's version, 0 for none."""
+    return fence.offered()
+
+
+def command(level: Level, limits: Limits, argv: Sequence[str], uid: int | None, folder: str = "/") -> list[str]:
     """The command line that runs `argv` behind the walls of `level`.
 
     Args:
         argv: the program; a first word `python` stands for the interpreter, with the standard library alone.
         uid: the user and group to become; None to stay who we are.
+        folder: what the program may write to, where the level has no folders in memory.
     Raises:
         SandboxError: a program that the level needs is not installed.
     """
     words = [*python(level), *argv[1:]] if argv[0] == "python" else list(argv)
-    inner = [*_become(uid), *_bounded(limits), *words]
+    inner = [*_become(uid), *_bounded(limits)]
     if level == "bubblewrap":
-        return [*_bubblewrap(limits, uid), *inner]
+        return [*_bubblewrap(limits, uid), *inner, *words]
     if level == "unshare":
-        return [*_unshare(limits, uid), *inner]
-    return [tool("setpriv"), "--pdeathsig", "KILL", *inner[1:]]
+        return [*_unshare(limits, uid), *inner, *words]
+    return [tool("setpriv"), "--pdeathsig", "KILL", *inner[1:], *_fenced(level, folder), *words]
 
 
 def python(level: Level) -> list[str]:
@@ -116,6 +125,20 @@ def _bounded(limits: Limits) -> list[str]:
 
 def _first_to_go() -> list[str]:
     return [tool("choom"), "-n", "1000", "--"]
+
+
+def _fenced(level: Level, folder: str) -> list[str]:
+    """The program of `fence.py`, which runs the words that follow; nothing where the kernel has no fence."""
+    if not fence_version():
+        return []
+    interpreter = python(level)
+    prefix = sys.base_prefix if interpreter[0] == str(Path(sys.executable).resolve()) else "/usr"
+    return [*interpreter, "-c", _fence_text(), str(fence_version()), folder, prefix, "--"]
+
+
+@cache
+def _fence_text() -> str:
+    return Path(fence.__file__).read_text(encoding="utf-8")
 
 
 def _bubblewrap(limits: Limits, uid: int | None) -> list[str]:

@@ -17,9 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-from llmrl.cells import MARK, folder_for, kill_all_of, kill_marked, sealed, slot
-from llmrl.confine import LEVELS, Level, Limits, command, home
+from llmrl.cells import MARK, folder_for, kill_all_of, kill_left, sealed, slot, sweep
+from llmrl.confine import LEVELS, Level, Limits, command, fence_version, home
 from llmrl.errors import SandboxError
+from llmrl.fence import OLDEST, SIGNALS
 
 TICK_S = 0.1  # between looks at the memory
 PROBE = Limits(wall_s=20.0, cpu_s=5.0)
@@ -118,6 +119,8 @@ def probe(level: Level) -> str:
         said = outcome.stderr.decode(errors="replace").strip().splitlines() or [outcome.reason]
         return said[-1]
     log.info("sandbox: level %s works on this machine", level)
+    if fence_version() < {"subprocess": SIGNALS, "uid": OLDEST}.get(level, 0):
+        log.warning("sandbox: Linux is too old to fence level %s in; docs/sandbox.md says what stays open", level)
     return ""
 
 
@@ -143,9 +146,11 @@ class _Inmate:
         """End whatever it started and left. Where it had a process namespace, the kernel has done so already."""
         self.stop("stopped")
         if self.level == "subprocess":
-            kill_marked(self.mark)
+            kill_left(self.process.pid, self.mark)
         elif self.uid is not None and (self.level == "uid" or self.stopped):
             kill_all_of(self.uid)
+            if self.level == "uid" and not fence_version():
+                sweep(self.uid)
 
     def outcome(self) -> Outcome:
         code = self.process.returncode
@@ -164,8 +169,9 @@ def _inmate(level: Level, limits: Limits, program: Program) -> Iterator[_Inmate]
         uid = stack.enter_context(slot()) if os.geteuid() == 0 else None
         folder = stack.enter_context(folder_for(uid)) if level in ("subprocess", "uid") else "/"
         stdin = stack.enter_context(sealed(program.stdin))
-        words = command(level, limits, program.argv, uid)
-        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "HOME": home(level, folder)}
+        words = command(level, limits, program.argv, uid, folder)
+        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+        environment["HOME"] = environment["TMPDIR"] = home(level, folder)
         mark, start = secrets.token_hex(16), time.monotonic()
         process = subprocess.Popen(
             words,

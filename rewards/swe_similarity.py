@@ -50,7 +50,7 @@ class SweSimilarity:
             found = changes(files, edited(files, text))
         except FormError as error:
             return Score(-1.0, parts={"applied": 0.0, f"failed_{error.kind}": 1.0}, reason=str(error))
-        shares = {path: self._alike(found.get(path), oracle.get(path)) for path in [*oracle, *(found.keys() - oracle)]}
+        shares = alike(found, oracle, self.max_characters)
         value = sum(shares.values()) / len(shares) if shares else 1.0
         parts = {
             "applied": 1.0,
@@ -59,11 +59,6 @@ class SweSimilarity:
             "too_long": float(sum(len(diff) > self.max_characters for diff in found.values())),
         }
         return Score(value, parts=parts, reason=", ".join(f"{path} {share:.3f}" for path, share in shares.items()))
-
-    def _alike(self, found: str | None, wanted: str | None) -> float:
-        if found is None or wanted is None or len(found) > self.max_characters:
-            return 0.0
-        return 1.0 if found == wanted else difflib.SequenceMatcher(None, found, wanted, autojunk=False).ratio()
 
 
 def edited(files: Files, text: str) -> dict[str, str]:
@@ -101,6 +96,17 @@ def changes(files: Files, changed: Files) -> dict[str, str]:
         if diff := "\n".join(list(lines)[2:]):
             diffs[path] = diff
     return diffs
+
+
+def alike(found: Files, wanted: Files, max_characters: int) -> dict[str, float]:
+    """How alike two sets of diffs are, file by file, 0 to 1."""
+    return {path: _ratio(found.get(path), wanted.get(path), max_characters) for path in {**wanted, **found}}
+
+
+def _ratio(found: str | None, wanted: str | None, max_characters: int) -> float:
+    if found is None or wanted is None or len(found) > max_characters:
+        return 0.0
+    return 1.0 if found == wanted else difflib.SequenceMatcher(None, found, wanted, autojunk=False).ratio()
 
 
 def _between(text: str, start: str, end: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmrl.ops.credit import EPSILON, center
 from llmrl.ops.gae import returns
+from llmrl.ops.swe import repair
 from llmrl.rewards.clip_delta import ClipDelta, shaped
 from llmrl.rewards.code import ENDINGS
 from llmrl.rewards.swe_similarity import SweSimilarity, edited
@@ -51,3 +52,8 @@ def prm_clip_delta_by_step(given: Given) -> dict[str, Any]:
 def unit_test_reward(given: Given) -> dict[str, Any]:
     ours = {"all_pass": "passed", "test_failure": "failed", "runtime_error": "raised", "compile_error": "broken"}
     return {"reward": [ENDINGS[ours[outcome]] for outcome in given["outcomes"]]}  # type: ignore[index]
+
+
+def swe_grading(given: Given) -> dict[str, Any]:
+    found = [repair(run, given["fail_to_pass"], given["pass_to_pass"]) for run in given["runs"]]
+    return {name: [getattr(one, name) for one in found] for name in ("resolved", "f2p_rate", "p2p_rate")}

@@ -243,6 +243,16 @@ except OSError:
     pass
 def add(a, b): pass
 """,
+    "changes the rights of files": """
+import os, sys
+for path in (sys.executable, sys.prefix, "/usr"):
+    try:
+        os.chmod(path, os.stat(path).st_mode)
+        raise SystemExit("WROTE " + path)
+    except OSError:
+        pass
+def add(a, b): pass
+""",
     "crashes the interpreter": """
 import ctypes
 ctypes.string_at(0)

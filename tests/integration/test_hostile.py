@@ -12,12 +12,14 @@ import pytest
 
 from llmrl.cells import living, locked
 from llmrl.checks.hostile import ATTACKS, HARM, HONEST, PROBLEM
-from llmrl.confine import Level
+from llmrl.confine import Level, fence_version
+from llmrl.fence import SIGNALS
 from llmrl.rewards.code import Code
 from llmrl.sandbox import available
 
-WALLS: list[Level] = [level for level, why in available().items() if not why and level != "subprocess"]
-NOT_STOPPED = {("uid", "connects to the host")}  # of harm: docs/sandbox.md says so
+FENCED = fence_version() >= SIGNALS
+WALLS: list[Level] = [level for level, why in available().items() if not why and (level != "subprocess" or FENCED)]
+NOT_STOPPED = set() if FENCED else {("uid", "connects to the host")}  # of harm: docs/sandbox.md says so
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ LAYERS = {
     "llmrl.functions": 2,
     "llmrl.sandbox": 2,
     "llmrl.confine": 2,
+    "llmrl.fence": 2,
     "llmrl.cells": 2,
     "llmrl.wire": 2,
     "llmrl.reward_models": 2,

@@ -6,14 +6,16 @@ import contextlib
 import os
 import secrets
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from llmrl import sandbox
-from llmrl.cells import slot
-from llmrl.confine import LEVELS, Level, Limits, command
+from llmrl import fence, sandbox
+from llmrl.cells import slot, sweep
+from llmrl.confine import LEVELS, Level, Limits, command, fence_version
 from llmrl.errors import SandboxError
 from llmrl.sandbox import Outcome, Program, Sandbox, available
 
@@ -49,6 +51,7 @@ def test_a_program_sees_nothing_of_ours(level: Level, monkeypatch: pytest.Monkey
         "PATH",
         "PWD",
         "PYTHONHASHSEED",
+        "TMPDIR",
     }
     assert where.endswith(" []")
     assert where.split()[0] != "0" or os.geteuid() != 0
@@ -68,7 +71,7 @@ def test_output_is_bounded(level: Level) -> None:
     assert len(done.stdout) == 100 << 10
 
 
-@pytest.mark.parametrize("level", [level for level in WORKING if level != "subprocess"])
+@pytest.mark.parametrize("level", [level for level in WORKING if level != "subprocess" or fence_version()])
 def test_a_program_that_leaves_its_group_does_not_live_on(level: Level) -> None:
     word = f"word-{secrets.token_hex(8)}"
     source = f"""
@@ -149,3 +152,97 @@ def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limits_are_above_zero() -> None:
     with pytest.raises(ValueError, match="expected limits above 0"):
         Limits(wall_s=0)
+
+
+# By a program that runs as we do: the fence alone stands between it and what is ours.
+OPEN = {
+    "its folder": "open('a', 'w').write('x'); print(open('a').read())",
+    "temporary files": "import tempfile; tempfile.TemporaryFile().write(b'x'); print('x')",
+    "programs of the system": "import subprocess; print(subprocess.run(['echo', 'x'], stdout=-1).stdout.decode())",
+    "pairs of sockets": "import socket; a, b = socket.socketpair(); a.send(b'x'); print(b.recv(1).decode())",
+    "devices": "open('/dev/null', 'w').write('x'); print('x' if open('/dev/urandom', 'rb').read(1) else '')",
+    "threads": "import threading; t = threading.Thread(target=print, args=('x',)); t.start(); t.join()",
+}
+CLOSED = {
+    "files of ours": "open(MINE)",
+    "lists of files": "import os; os.listdir('/tmp')",
+    "writing": "open(MINE, 'w')",
+    "new files": "open(MINE + '2', 'w')",
+    "cutting": "import os; os.truncate(MINE, 0)",
+    "removing": "import os; os.unlink(MINE)",
+    "links": "import os; os.link(MINE, 'mine')",
+    "rights": "import os; os.chmod(MINE, 0)",
+    "times": "import os; os.utime(MINE)",
+    "marks": "import os; os.setxattr(MINE, 'user.x', b'x')",
+    "processes": "open('/proc/self/environ')",
+    "signals": "import os; os.kill(PARENT, 0)",
+    "the network": "import socket; socket.socket()",
+    "sockets of the machine": "import socket; socket.socket(socket.AF_UNIX)",
+    "another session": "import os; os.setsid()",
+    "another group": "import os; os.setpgid(0, 0)",
+    "other calls": "import ctypes; c = ctypes.CDLL(None, use_errno=True); c.syscall(425, 1, 0); "
+    "raise OSError(ctypes.get_errno(), 'io_uring_setup')",
+}
+
+
+def behind_the_fence(tmp_path: Path, source: str, version: int) -> subprocess.CompletedProcess[bytes]:
+    mine, folder = tmp_path / "mine", tmp_path / "folder"
+    mine.write_text("mine")
+    folder.mkdir(exist_ok=True)
+    source = source.replace("MINE", repr(str(mine))).replace("PARENT", str(os.getpid()))
+    python = [str(Path(sys.executable).resolve()), "-S", "-c"]
+    text = Path(fence.__file__).read_text(encoding="utf-8")
+    return subprocess.run(
+        [*python, text, str(version), str(folder), sys.base_prefix, "--", *python, source],
+        cwd=folder,
+        env={"TMPDIR": str(folder), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not fence_version(), reason="this kernel has no fence")
+@pytest.mark.parametrize("what", OPEN)
+def test_inside_the_fence(what: str, tmp_path: Path) -> None:
+    for version in {fence.OLDEST, fence_version()}:
+        assert behind_the_fence(tmp_path, OPEN[what], version).stdout.strip() == b"x"
+
+
+@pytest.mark.skipif(not fence_version(), reason="this kernel has no fence")
+@pytest.mark.parametrize("what", CLOSED)
+def test_outside_the_fence(what: str, tmp_path: Path) -> None:
+    for version in {fence.OLDEST, fence_version()}:
+        done = behind_the_fence(tmp_path, CLOSED[what], version)
+        if what == "signals" and version < fence.SIGNALS:
+            assert done.returncode == 0  # as docs/sandbox.md says
+        else:
+            assert b"PermissionError" in done.stderr or b"cross-device link" in done.stderr
+        assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_where_there_is_no_fence_programs_run_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmrl.confine.fence_version", lambda: 0)
+    monkeypatch.setattr(sandbox, "fence_version", lambda: 0)
+    level: Level = "uid" if os.geteuid() == 0 else "subprocess"
+    done = run(level, "import socket; socket.socket(); open('/tmp/llmrl-left', 'w'); print('ran')")
+    assert done.stdout == b"ran\n"
+    if level == "uid":
+        assert not Path("/tmp/llmrl-left").exists()
+    Path("/tmp/llmrl-left").unlink(missing_ok=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of others")
+def test_what_a_user_left_is_removed_and_no_link_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmrl.cells.OPEN_TO_ALL", (str(tmp_path / "open"), str(tmp_path / "missing")))
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o500)
+    place = tmp_path / "open"
+    (place / "folder" / "deep").mkdir(parents=True)
+    (place / "theirs").symlink_to(kept)
+    (place / "ours").touch()
+    os.chown(place / "folder", 61127, 61127)
+    os.chown(place / "theirs", 61127, 61127, follow_symlinks=False)
+    sweep(61127)
+    assert [path.name for path in place.iterdir()] == ["ours"]
+    assert kept.stat().st_mode & 0o777 == 0o500
