@@ -7,6 +7,8 @@ network with one output, whose logit is that of the original.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +75,16 @@ def adopt(
     made = _classifier(old, options.kind, weight, bias)
     _same(old, made, options, tokenizer, source)
     made.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    try:
-        made.save_pretrained(out)
-        tokenizer.save_pretrained(out)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{out}: the reward model was not written: {error}") from error
     encoder = Encoder(Chat(tokenizer), options.template, options.separator, options.max_length)
-    card = describe(options.kind, encoder, out, answers, backbone=source, revision=options.revision)
+    with contextlib.ExitStack() as failed:
+        failed.callback(shutil.rmtree, out, ignore_errors=True)  # a folder without its card would only stand in the way
+        try:
+            made.save_pretrained(out)
+            tokenizer.save_pretrained(out)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f"{out}: the reward model was not written: {error}") from error
+        card = describe(options.kind, encoder, out, answers, backbone=source, revision=options.revision)
+        failed.pop_all()
     seen = f"calibrated on {card.calibration.rows} answers" if card.calibration else "not calibrated"
     say(f"{out / FILE}: kind {card.kind}, {seen}")
     return out

@@ -186,9 +186,18 @@ def describe(
 
 
 def calibrated(model: RewardModel, answers: Sequence[Answer]) -> Calibration:
-    """Mean, deviation and range of the raw scores of answers; of all their steps, for a process model."""
+    """Mean, deviation and range of the raw scores of answers; of all their steps, for a process model.
+
+    Raises:
+        DataError: none of them has a score.
+    """
     found = model.steps(answers) if model.card.kind == "process" else model.sequences(answers)
     numbers = [logit for one in found for logit in one.logits if logit is not None]
+    if not numbers:
+        raise DataError(
+            f"none of the {len(answers)} answers of the calibration has a score: they have no steps, or are longer "
+            "than max_length; expected rows like those that the model is to judge"
+        )
     return Calibration(mean=fmean(numbers), std=pstdev(numbers), low=min(numbers), high=max(numbers), rows=len(answers))
 
 

@@ -108,6 +108,13 @@ def test_what_cannot_be_adopted_is_said(tiny_model_dir: Path, tmp_path: Path) ->
         adopt(str(two), three, Adoption(kind="verifier"))
 
 
+def test_a_calibration_that_fails_leaves_no_folder(tiny_model_dir: Path, tmp_path: Path) -> None:
+    source = left(tiny_model_dir, tmp_path / "theirs", AutoModelForTokenClassification, 2)
+    with pytest.raises(DataError, match="none of the 2 answers of the calibration has a score"):
+        adopt(str(source), tmp_path / "ours", Adoption(kind="process"), ANSWERS)  # which have no steps
+    assert not (tmp_path / "ours").exists()
+
+
 def test_weights_that_the_files_lack_are_not_made_up(tiny_model_dir: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
