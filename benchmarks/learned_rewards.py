@@ -2,7 +2,7 @@
 
     python benchmarks/learned_rewards.py --json benchmarks/learned_rewards.json
 
-Replies have two to four lines, each kind (`ok dear`) or rude (`ok fool`); a reply is right if all its lines are kind.
+Replies have one to four lines, each kind (`ok dear`) or rude (`ok fool`); a reply is right if all its lines are kind.
 A policy is fine-tuned to say any of them; each reward is trained from that policy on rows that a rule has labelled,
 judged on rows it has not seen, and then pays the policy, alone, by GRPO. The rule is the truth: it looks on, with
 weight 0. What SALMON's model learns is to read principles; it is then shown one of them. HERON's pairs come from
@@ -17,7 +17,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -26,7 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ("ok", "yes", "so")
 LINE = f"(?:{'|'.join(WORDS)}) dear"
-RULE = {"pattern": rf"(?:{LINE}\n){{1,3}}{LINE}"}
+MOST = 4  # lines
+KINDS = ("outcome", "verifier", "process", "token", "salmon", "heron")
 PRINCIPLES = {"kind": ("be kind", "be rude"), "brief": ("be brief", "be long")}
 TEMPLATE = "{{ response }}\n{{ prompt }}\n{% for one in principles %}- {{ one }}\n{% endfor %}so"
 LIMIT_S = 1800.0
@@ -34,15 +36,6 @@ FIGURES = {"outcome": "pairwise_accuracy", "verifier": "accuracy", "process": "s
 FIRST, LAST = 3, 5  # steps that are averaged
 
 Row = dict[str, Any]
-
-
-def lines(random: Random, kind: float | None = None, count: int | None = None) -> list[str]:
-    """A reply by lines; `kind` is the probability of each to be kind."""
-    chance = random.choice((0.2, 0.5, 0.8, 1.0)) if kind is None else kind
-    return [
-        f"{random.choice(WORDS)} {'dear' if random.random() < chance else 'fool'}"
-        for _ in range(count or random.randint(2, 4))
-    ]
 
 
 def share(said: Sequence[str]) -> float:
@@ -54,42 +47,54 @@ def asked(random: Random) -> list[Row]:
     return [{"role": "user", "content": f"say {random.randrange(1000)}"}]
 
 
-def outcome(random: Random) -> Row | None:
-    one, two = lines(random), lines(random)
-    if share(one) == share(two):
-        return None
-    best, worst = (one, two) if share(one) > share(two) else (two, one)
-    return {"prompt": asked(random), "chosen": "\n".join(best), "rejected": "\n".join(worst)}
+@dataclass(frozen=True)
+class Toy:
+    """Replies, and the rows that each kind of reward learns from; a method's name is the kind's."""
 
+    least: int  # lines of a reply
 
-def labelled(random: Random) -> Row:
-    said = lines(random, random.choice((1.0, 0.6)))
-    return {"prompt": asked(random), "response": "\n".join(said), "label": int(share(said) == 1.0)}
+    @property
+    def rule(self) -> Row:
+        """The truth, as options of the reward `regex`."""
+        return {"pattern": rf"(?:{LINE}\n){{{self.least - 1},{MOST - 1}}}{LINE}"}
 
+    def lines(self, random: Random, kind: float | None = None) -> list[str]:
+        """A reply by lines; `kind` is the probability of each to be kind."""
+        chance = random.choice((0.2, 0.5, 0.8, 1.0)) if kind is None else kind
+        return [
+            f"{random.choice(WORDS)} {'dear' if random.random() < chance else 'fool'}"
+            for _ in range(random.randint(self.least, MOST))
+        ]
 
-def process(random: Random) -> Row:
-    said = lines(random)
-    return {"prompt": asked(random), "completions": said, "labels": [float("dear" in line) for line in said]}
+    def text(self, random: Random, kind: float | None = None) -> str:
+        return "\n".join(self.lines(random, kind))
 
+    def outcome(self, random: Random) -> Row | None:
+        one, two = self.lines(random), self.lines(random)
+        if share(one) == share(two):
+            return None
+        best, worst = (one, two) if share(one) > share(two) else (two, one)
+        return {"prompt": asked(random), "chosen": "\n".join(best), "rejected": "\n".join(worst)}
 
-def salmon(random: Random) -> Row | None:
-    about, negated = random.choice(list(PRINCIPLES)), random.random() < 0.5
-    pair = [lines(random), lines(random)]
-    values = [share(said) if about == "kind" else -float(len(said)) for said in pair]
-    if values[0] == values[1]:
-        return None
-    best, worst = pair if (values[0] > values[1]) != negated else pair[::-1]
-    texts = {"chosen": "\n".join(best), "rejected": "\n".join(worst)}
-    return {"prompt": asked(random)[0]["content"], **texts, "principles": [PRINCIPLES[about][negated]]}
+    def verifier(self, random: Random) -> Row:
+        said = self.lines(random, random.choice((1.0, 0.6)))
+        return {"prompt": asked(random), "response": "\n".join(said), "label": int(share(said) == 1.0)}
 
+    token = verifier
 
-MAKERS: Mapping[str, Callable[[Random], Row | None]] = {
-    "outcome": outcome,
-    "verifier": labelled,
-    "process": process,
-    "token": labelled,
-    "salmon": salmon,
-}
+    def process(self, random: Random) -> Row:
+        said = self.lines(random)
+        return {"prompt": asked(random), "completions": said, "labels": [float("dear" in line) for line in said]}
+
+    def salmon(self, random: Random) -> Row | None:
+        about, negated = random.choice(list(PRINCIPLES)), random.random() < 0.5
+        pair = [self.lines(random), self.lines(random)]
+        values = [share(said) if about == "kind" else -float(len(said)) for said in pair]
+        if values[0] == values[1]:
+            return None
+        best, worst = pair if (values[0] > values[1]) != negated else pair[::-1]
+        texts = {"chosen": "\n".join(best), "rejected": "\n".join(worst)}
+        return {"prompt": asked(random)[0]["content"], **texts, "principles": [PRINCIPLES[about][negated]]}
 
 
 def rows(maker: Callable[[Random], Row | None], count: int, seed: int) -> Iterator[Row]:
@@ -105,7 +110,7 @@ def written(path: Path, made: Iterator[Row] | Sequence[Row]) -> Path:
     return path
 
 
-def pairs_of_heron(work: Path, split: str, count: int, seed: int) -> Path:
+def pairs_of_heron(toy: Toy, work: Path, split: str, count: int, seed: int) -> Path:
     """Preference rows by HERON's tree."""
     from llmrl.data._heron import write
     from llmrl.factors import Factor
@@ -114,17 +119,21 @@ def pairs_of_heron(work: Path, split: str, count: int, seed: int) -> Path:
     answers = written(
         work / f"heron-answers-{split}.jsonl",
         [
-            {"id": f"{split}/{n}", "prompt": asked(random), "responses": ["\n".join(lines(random)) for _ in range(4)]}
+            {
+                "id": f"{split}/{n}",
+                "prompt": asked(random),
+                "responses": ["\n".join(toy.lines(random)) for _ in range(4)],
+            }
             for n in range(count)
         ],
     )
-    factors = [Factor(name="kind", of={"name": "regex", **RULE}), Factor(name="length", sign=-1, threshold=5.0)]
+    factors = [Factor(name="kind", of={"name": "regex", **toy.rule}), Factor(name="length", sign=-1, threshold=5.0)]
     out = work / f"heron-{split}.jsonl"
     print("\n".join(write(answers, out, factors).lines()))
     return out
 
 
-def train(kind: str, start: Path, work: Path, seed: int, steps: int) -> tuple[Path, dict[str, Any]]:
+def train(toy: Toy, kind: str, start: Path, work: Path, seed: int, steps: int) -> tuple[Path, dict[str, Any]]:
     """The folder of a reward model, and what it says of rows that it has not seen."""
     from llmrl.plugins import construct
     from llmrl.reward_models.recipe import RewardRecipe
@@ -132,10 +141,10 @@ def train(kind: str, start: Path, work: Path, seed: int, steps: int) -> tuple[Pa
     from llmrl.train.reward_models import train as learn
 
     if kind == "heron":
-        files = [pairs_of_heron(work, split, n, seed + n) for split, n in (("train", 800), ("test", 150))]
+        files = [pairs_of_heron(toy, work, split, n, seed + n) for split, n in (("train", 800), ("test", 150))]
     else:
         files = [
-            written(work / f"{kind}-{split}.jsonl", rows(MAKERS[kind], n, seed + n))
+            written(work / f"{kind}-{split}.jsonl", rows(getattr(toy, kind), n, seed + n))
             for split, n in (("train", 4000), ("test", 600))
         ]
     values: dict[str, Any] = {
@@ -162,13 +171,13 @@ def paid_by(kind: str, folder: Path, work: Path, length: float) -> Row:
     return {"reward_model": {"weight": 1.0, "path": str(folder)}}
 
 
-def learn_by(kind: str, paid: Row, start: Path, work: Path, seed: int, steps: int, beta: float) -> list[Row]:
-    """The metrics of a run that is paid by the reward alone."""
+def learn_by(kind: str, parts: Row, start: Path, work: Path, seed: int, steps: int, beta: float) -> list[Row]:
+    """The metrics of a run."""
     prompts = written(work / "prompts.jsonl", [{"prompt": asked(Random(n))} for n in range(200)])
     recipe = {
         "model": {"policy": str(start)},
         "data": {"name": "jsonl", "path": str(prompts)},
-        "reward": {"name": "mix", "parts": {**paid, "regex": {"weight": 0.0, **RULE}}},
+        "reward": {"name": "mix", "parts": parts},
         "algorithm": {"name": "grpo", "loss_type": "grpo", "beta": beta},
         "engine": {"name": "vllm"},
         "rollout": {"num_generations": 8, "prompts_per_step": 16, "max_prompt_length": 32, "max_completion_length": 48},
@@ -188,7 +197,7 @@ def learn_by(kind: str, paid: Row, start: Path, work: Path, seed: int, steps: in
     return [json.loads(line) for line in (work / f"run-{kind}" / "metrics.jsonl").read_text().splitlines()]
 
 
-def start_model(work: Path, seed: int, steps: int) -> Path:
+def start_model(toy: Toy, work: Path, seed: int, steps: int) -> Path:
     """A policy that says any reply, made once."""
     from llmrl import tiny
     from llmrl.train.supervised import sft
@@ -198,7 +207,10 @@ def start_model(work: Path, seed: int, steps: int) -> Path:
         base = tiny.make(work / "start" / "random", hidden=64, layers=2, seed=seed)
         random = Random(seed)
         said = [
-            {"prompt": asked(random), "completion": [{"role": "assistant", "content": "\n".join(lines(random, 0.5))}]}
+            {
+                "prompt": asked(random),
+                "completion": [{"role": "assistant", "content": "\n".join(toy.lines(random, 0.5))}],
+            }
             for _ in range(2000)
         ]
         sft(base, said, made, max_steps=steps, learning_rate=2e-3, batch_size=32, warmup_steps=20, seed=seed)
@@ -207,8 +219,9 @@ def start_model(work: Path, seed: int, steps: int) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="*", default=[*MAKERS, "heron"], choices=[*MAKERS, "heron"])
+    parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--least", type=int, default=1, help="lines of the replies that are learned from")
     parser.add_argument("--model-steps", type=int, default=250, help="of each reward model")
     parser.add_argument("--steps", type=int, default=40, help="of each run")
     parser.add_argument("--start-steps", type=int, default=800, help="of the start, where it is not there yet")
@@ -220,13 +233,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, str(ROOT))
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    start, figures = start_model(work, options.seed, options.start_steps), {}
+    toy = Toy(options.least)
+    start, figures = start_model(toy, work, options.seed, options.start_steps), {}
     for kind in options.kinds:
         began = time.perf_counter()
-        folder, report = train(kind, start, work, options.seed, options.model_steps)
+        folder, report = train(toy, kind, start, work, options.seed, options.model_steps)
         held_out = report[FIGURES.get(kind, "pairwise_accuracy")]
-        paid = paid_by(kind, folder, work, options.length)
-        steps = learn_by(kind, paid, start, work, options.seed, options.steps, options.beta)
+        parts = paid_by(kind, folder, work, options.length) | {"regex": {"weight": 0.0, **toy.rule}}
+        steps = learn_by(kind, parts, start, work, options.seed, options.steps, options.beta)
         truth = [step["rewards/regex/mean"] for step in steps]
         figures[kind] = {
             "measure": FIGURES.get(kind, "pairwise_accuracy"),
