@@ -24,24 +24,28 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache
 # Refused with EPERM, by the numbers that the kernel has for them. The last three are younger, and the same everywhere.
 CLOSED = {
     "x86_64": (
-        *(41, 29, 64, 68, 240),  # socket; what outlives a program: shmget, semget, msgget, mq_open
-        *(109, 112),  # setpgid, setsid: by its session a program is ended
+        *(41, 109, 112),  # socket; setpgid, setsid: by its session a program is ended
+        *(29, 30, 31, 64, 65, 66, 220, 68, 69, 70, 71, 240, 241),  # memory, semaphores and queues that have no file
         *(90, 91, 92, 93, 94, 260, 268),  # chmod and chown, which Landlock lets through
         *(132, 235, 261, 280, 188, 189, 190, 197, 198, 199),  # utime and setxattr: as these
-        *(101, 311, 248, 249, 250, 272, 308),  # ptrace, process_vm_writev, keys, unshare, setns
+        *(101, 311, 141, 251),  # ptrace, process_vm_writev, setpriority, ioprio_set
+        *(248, 249, 250, 272, 308),  # keys, unshare, setns
         *(298, 321, 323, 425),  # perf_event_open, bpf, userfaultfd, io_uring_setup, which has sockets of its own
         *(452, 463, 466),  # fchmodat2, setxattrat, removexattrat
     ),
     "aarch64": (
-        *(198, 194, 190, 186, 180),
-        *(154, 157),
+        *(198, 154, 157),
+        *(194, 196, 195, 190, 193, 191, 192, 186, 189, 188, 187, 180, 181),
         *(52, 53, 54, 55),
         *(88, 5, 6, 7, 14, 15, 16),
-        *(117, 271, 217, 218, 219, 97, 268),
+        *(117, 271, 140, 30),
+        *(217, 218, 219, 97, 268),
         *(241, 280, 282, 425),
         *(452, 463, 466),
     ),
 }
+# Allowed for the process itself, which is called 0: prlimit64, sched_setparam, -scheduler, -affinity, -attr
+OWN = {"x86_64": (302, 142, 144, 203, 314), "aarch64": (261, 118, 119, 122, 274)}
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
@@ -87,14 +91,23 @@ def _allow(rules: int, place: str, access: int) -> None:
 
 
 def _filter() -> bytes:
-    """A BPF program: refuse what is closed, and calls by the numbers of another architecture."""
+    """A BPF program: refuse what is closed, what is for other processes, and calls of another architecture."""
     machine = os.uname().machine
-    closed = CLOSED[machine]
+    closed, own = CLOSED[machine], OWN[machine]
     load, equal, least, give = 0x20, 0x15, 0x35, 0x06
-    lines = [(load, 0, 0, 4), (equal, 0, len(closed) + 2, ARCHITECTURE[machine]), (load, 0, 0, 0)]
-    lines.append((least, len(closed) + 1, 0, 0x40000000))
-    lines += [(equal, len(closed) - i, 0, number) for i, number in enumerate(closed)]
-    lines += [(give, 0, 0, 0x7FFF0000), (give, 0, 0, 0x00050001)]  # allow; EPERM
+    check = 5 + len(closed) + len(own)  # the places of lines: a jump says how many it leaves out
+    refuse = check + 3
+    lines = [
+        (load, 0, 0, 4),  # the architecture
+        (equal, 0, refuse - 2, ARCHITECTURE[machine]),
+        (load, 0, 0, 0),  # the number of the call
+        (least, refuse - 4, 0, 0x40000000),  # x32
+    ]
+    lines += [(equal, refuse - 5 - i, 0, number) for i, number in enumerate(closed)]
+    lines += [(equal, check - 5 - len(closed) - i, 0, number) for i, number in enumerate(own)]
+    lines += [(give, 0, 0, 0x7FFF0000)]  # allowed
+    lines += [(load, 0, 0, 16), (equal, 0, 1, 0), (give, 0, 0, 0x7FFF0000)]  # if its first argument is 0
+    lines += [(give, 0, 0, 0x00050001)]  # EPERM
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 

@@ -161,6 +161,8 @@ OPEN = {
     "programs of the system": "import subprocess; print(subprocess.run(['echo', 'x'], stdout=-1).stdout.decode())",
     "pairs of sockets": "import socket; a, b = socket.socketpair(); a.send(b'x'); print(b.recv(1).decode())",
     "devices": "open('/dev/null', 'w').write('x'); print('x' if open('/dev/urandom', 'rb').read(1) else '')",
+    "its own limits": "import os, resource; resource.prlimit(0, resource.RLIMIT_NOFILE, (32, 32)); "
+    "os.sched_setaffinity(0, os.sched_getaffinity(0)); print('x')",
     "threads": "import threading; t = threading.Thread(target=print, args=('x',)); t.start(); t.join()",
 }
 CLOSED = {
@@ -180,6 +182,11 @@ CLOSED = {
     "sockets of the machine": "import socket; socket.socket(socket.AF_UNIX)",
     "another session": "import os; os.setsid()",
     "another group": "import os; os.setpgid(0, 0)",
+    "limits of others": "import resource; resource.prlimit(PARENT, resource.RLIMIT_CPU, (1, 1))",
+    "cores of others": "import os; os.sched_setaffinity(PARENT, {0})",
+    "turns of others": "import os; os.setpriority(os.PRIO_PROCESS, PARENT, 19)",
+    "shared memory": "import ctypes; c = ctypes.CDLL(None, use_errno=True); c.shmget(1, 1, 0o1600); "
+    "raise OSError(ctypes.get_errno(), 'shmget')",
     "other calls": "import ctypes; c = ctypes.CDLL(None, use_errno=True); c.syscall(425, 1, 0); "
     "raise OSError(ctypes.get_errno(), 'io_uring_setup')",
 }
