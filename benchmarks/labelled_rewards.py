@@ -155,20 +155,30 @@ def guesses(of: Labelled, rows: Sequence[Any]) -> dict[str, float]:
     }
 
 
-def by_rule(of: Labelled, found: Sequence[Row]) -> dict[str, list[int]]:
-    """By task: how many first errors the rule of the reward `steps_rule` finds, and of how many."""
+def by_rule(data: Path) -> dict[str, Any]:
+    """What needs no model at all: the reward `steps_rule`, on the steps of arithmetic and on solutions in words."""
     from llmrl.rewards.steps_rule import calculations, holds
 
-    tasks: dict[str, list[int]] = {}
-    for row in found:
-        wrong = [k for k, step in enumerate(row["steps"]) if not all(map(holds, calculations(step)))]
-        first = row.get("first_error_step_0based")
-        if "first_error_step_1based" in row:
-            first = row["first_error_step_1based"] - 1
-        hits = tasks.setdefault(row.get("task", of.path), [0, 0])
-        hits[0] += (wrong[0] if wrong else None) == first
-        hits[1] += 1
-    return tasks
+    def wrong(lines: Sequence[str]) -> list[int]:
+        return [k for k, line in enumerate(lines) if not all(map(holds, calculations(line)))]
+
+    figures: dict[str, Any] = {}
+    arithmetic = [r for r in load(data / FILES["bigbench_mistake"].path) if r["task"] == "multistep_arithmetic"]
+    words = load(data / FILES["mr_gsm8k"].path)
+    for name, rows, first in (
+        ("multistep_arithmetic", arithmetic, lambda row: row["first_error_step_0based"]),
+        ("mr_gsm8k", words, lambda row: row["first_error_step_1based"] - 1),
+    ):
+        said = [(row, next(iter(wrong(row["steps"])), None)) for row in rows]
+        misses = [row["id"] for row, place in said if place != first(row)]
+        early = [row["id"] for row, place in said if place is not None and (first(row) is None or place < first(row))]
+        figures[name] = {"rows": len(rows), "found": len(rows) - len(misses), "too_early": early, "misses": misses}
+    solutions = load(data / "gsm8k_model_solutions/dev.jsonl")
+    for right in (True, False):
+        chosen = [row for row in solutions if row["is_correct"] == right]
+        blamed = [row["id"] for row in chosen if wrong(row["solution"].split("\n"))]
+        figures[f"gsm8k_model_solutions, {'right' if right else 'wrong'}"] = {"rows": len(chosen), "blamed": blamed}
+    return figures
 
 
 def judged(of: Labelled, data: Path, work: Path) -> dict[str, Any]:
@@ -192,15 +202,20 @@ def judged(of: Labelled, data: Path, work: Path) -> dict[str, Any]:
     figures = report(five, rows).as_dict() | {"guesses": guesses(of, rows)}  # type: ignore[arg-type]
     ids = {row[of.key]: row["id"] for row in found}
     misses = [ids[row.problem] for row, right in zip(rows, five.right(rows), strict=True) if not right]
-    if of.kind == "process":
-        figures["by_rule"] = by_rule(of, found)
     return figures | {"misses": misses}
+
+
+def short(value: Any) -> Any:
+    """Figures for the eye: of a list its length, of a number three digits."""
+    if isinstance(value, dict):
+        return {key: short(one) for key, one in value.items()}
+    return len(value) if isinstance(value, list) else round(value, 3) if isinstance(value, float) else value
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
-    parser.add_argument("--files", nargs="*", default=list(FILES), choices=list(FILES))
+    parser.add_argument("--files", nargs="*", default=[*FILES, "steps_rule"], choices=[*FILES, "steps_rule"])
     parser.add_argument("--work", type=Path, default=Path("runs/labelled_rewards"))
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
@@ -208,10 +223,12 @@ def main() -> None:
     figures = {}
     for name in options.files:
         began = time.perf_counter()
-        figures[name] = judged(FILES[name], options.data, options.work.resolve() / name)
+        if name == "steps_rule":
+            figures[name] = by_rule(options.data)
+        else:
+            figures[name] = judged(FILES[name], options.data, options.work.resolve() / name)
         figures[name]["seconds"] = time.perf_counter() - began
-        shown = {key: value for key, value in figures[name].items() if key != "misses"}
-        print(f"{name}: {json.dumps(shown)}", flush=True)
+        print(f"{name}: {json.dumps(short(figures[name]))}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 

@@ -81,9 +81,10 @@ class Sandbox:
                 return level
         tried = [name for name in LEVELS if LEVELS.index(name) >= LEVELS.index(self.level or self.min_level)]
         told = "; ".join(f"{name}: {probe(name) or f'below {self.min_level}'}" for name in tried)
+        less = "accept less with min_level" + (", which this kernel fences in" if fence_version() >= SIGNALS else "")
         raise SandboxError(
             f"untrusted code must run at level {self.level or self.min_level} or above, which this machine does not "
-            f"offer ({told}); install bubblewrap, or accept less with min_level, after reading docs/sandbox.md"
+            f"offer ({told}); install bubblewrap, or {less}, after reading docs/sandbox.md"
         )
 
     def run(self, argv: Sequence[str], stdin: bytes = b"") -> Outcome:

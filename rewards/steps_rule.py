@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from llmrl.rewards._arithmetic import evaluate
 from llmrl.rewards._steps import step_ends, steps
 from llmrl.types import Problem, Score
 
-RUN = re.compile(r"[-+*/×·÷−=\d.,() \t]+")
+RUN = re.compile(r"(?:[-+*/×·÷−=() \t\d]|[.,](?=\d))+")  # a point or comma before anything but a digit ends a sentence
 SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-"})
+BEFORE = re.compile(r"^\s*(?:[-*+][ \t]+|\(?\d+[):][ \t]+(?=[\d(]))")  # a bullet, or the number of a line
+CURRENCY = re.compile(r"\\?[$€£¥]")
+BOLD = re.compile(r"(?<![\d)])\*\*(?=[\d(])|(?<=[\d)])\*\*(?![\d( ])")
+TIMES = re.compile(r"(?<=[\d)])[ \t]*[xX][ \t]+(?=[\d(.])")
+GOES_ON = re.compile(r"[ \t]*(?:[+*/×·÷]|[-−](?!\d))")  # an operator that needs what stands before the run
+PHRASE = re.compile(r"(?:(?:%|\b(?:of|by|times|x|plus|minus|over|per))\s*|\d:)$", re.IGNORECASE)  # so does a word
+NUMBER = re.compile(r"[-+]?[\d.,]+")
+TWO = re.compile(r"([-+]?[\d.,]+) (?!\d{3}(?!\d))[\d.,]+")  # 4 15, of: 4 15 minute blocks
+LETTER = re.compile(r"[b-zB-HJ-Z](?![a-zA-Z])")  # alone, a variable: 7 y, not 7 a day
+CALCULATES = re.compile(r"[\d)][ \t]*[-+*/(]")
 DECIMAL = re.compile(r"(\d*)\.(\d+)")
-BULLET = re.compile(r"^[-*+][ \t]+")
-GOES_ON = re.compile(r"[ \t]*(?:[+*/×·÷]|[-−](?!\d))")
-CALCULATES = re.compile(r"[\d)][ \t]*[-+*/]")
+MIXED = re.compile(r"(?<![\d/.])(\d+) (?:and )?(\d+/\d+)(?![\d.])")
+LEAST_ROUNDED = 2  # digits behind the point
 
 
 @dataclass(frozen=True)
 class StepsRule:
-    """Scores each line that calculates, such as `3 + 4 = 7`: 1.0 if all its equations hold exactly, else 0.0.
+    """Scores each line that calculates, such as `3 + 4 = 7`: 1.0 if all its equations hold, else 0.0.
+
+    They hold exactly, but for a decimal number of two or more digits behind the point, which may be rounded.
 
     A line without a calculation belongs to the next that has one, and the last words to the last. The scores are in
     `Score.steps`; the value is 0.0 and there is no verdict, for a step may be right and useless. Taken as a reward by
@@ -42,34 +54,70 @@ class StepsRule:
 def calculations(line: str) -> list[list[str]]:
     """The equations of whole and decimal numbers in a line, each as its sides; at least one of them calculates.
 
-    What touches a letter, or goes on from one (`2x + 3 = 7`), is algebra and is left alone.
+    A side that touches a letter (`2x + 3`), or may go on in words (`20% of 50`), is not known whole and left out: what
+    is left of the equation must hold all the same.
     """
+    line = BEFORE.sub("", BOLD.sub("", CURRENCY.sub("", line)))
+    line = MIXED.sub(r"(\1+\2)", TIMES.sub(" * ", line))
     found = []
     for run in RUN.finditer(line):
         before, after = line[: run.start()], line[run.end() :]
-        text = run[0].strip(" \t.,=")
-        if not before:
-            text = BULLET.sub("", text)
-        glued = before[-1:].isalnum() and run[0][0] not in " \t="
-        algebra = glued or after[:1].isalpha() or (before and GOES_ON.match(run[0]))
-        sides = [_plain(side) for side in text.split("=")]
-        if not algebra and len(sides) > 1 and any(CALCULATES.search(side) for side in sides):
+        sides = [side.strip(" \t,").translate(SIGNS) for side in run[0].split("=")]
+        open_more = run[0].count("(") - run[0].count(")")
+        if open_more > 0:  # a bracket around more than the equation
+            sides[0] = sides[0].removeprefix("(")
+        elif open_more < 0:
+            sides[-1] = sides[-1].removesuffix(")")
+        if _is_part(before, run[0], sides[0]):
+            sides[0] = ""
+        sides[-1] = TWO.sub(r"\1", sides[-1])
+        if _goes_on(run[0], after):
+            sides[-1] = ""
+        sides = sides[sides[0] == "" : len(sides) - (sides[-1] == "")]
+        if len(sides) > 1 and any(CALCULATES.search(side) for side in sides):
             found.append(sides)
     return found
 
 
 def holds(sides: list[str]) -> bool:
-    """Whether all sides have one value; False where a side has none."""
+    """Whether all sides have one value, a rounded one up to its rounding; False where a side has none."""
     try:
-        return len({evaluate(side)[0] for side in sides}) == 1
+        values = [(evaluate(_plain(side))[0], _rounded(side)) for side in sides]
     except (ValueError, ZeroDivisionError):
         return False
+    known = [value for value, slack in values if not slack] or [values[0][0]]
+    return len(set(known)) == 1 and all(abs(value - known[0]) <= slack for value, slack in values if slack)
+
+
+def _is_part(before: str, run: str, side: str) -> bool:
+    """Whether the first side of a run may begin in what stands before it."""
+    touches = before[-1:].isalnum() or before[-1:] in tuple("^%_\\√}")
+    if before and ((touches and run[0] not in " \t=") or GOES_ON.match(run) or PHRASE.search(before)):
+        return True
+    return before.rstrip()[-1:].isalpha() and NUMBER.fullmatch(side) is not None
+
+
+def _goes_on(run: str, after: str) -> bool:
+    """Whether the last side of a run goes on in what follows it."""
+    if run[-1] in " \t":
+        return LETTER.match(after) is not None
+    return after[:1].isalpha() or after[:1] in tuple("^!%")
+
+
+def _rounded(side: str) -> Fraction | None:
+    """Half a unit of the last digit of a decimal number; None for what must be exact."""
+    if not NUMBER.fullmatch(side) or len(digits := side.partition(".")[2]) < LEAST_ROUNDED:
+        return None
+    value = abs(evaluate(_plain(side))[0])
+    return max(Fraction(1, 2 * 10 ** len(digits)), value / 10**12)  # the noise of floating numbers, too
 
 
 def _plain(side: str) -> str:
-    """In Python's notation and whole numbers: 1,200.5 as (12005/10)."""
-    side = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", side.translate(SIGNS))
-    return DECIMAL.sub(lambda m: f"({m[1]}{m[2]}/1{'0' * len(m[2])})", side).strip()
+    """In Python's notation and whole numbers: 1,200.5 as (12005/10), 2(3) as 2*(3)."""
+    side = re.sub(r"(?<=\d)[, ](?=\d{3}(?!\d))", "", side)
+    side = DECIMAL.sub(lambda m: f"({m[1]}{m[2]}/1{'0' * len(m[2])})", side)
+    side = re.sub(r"(?<=[\d)])\(|(?<=\))(?=\d)", lambda m: f"*{m[0]}", side)
+    return re.sub(r"(?<!\d)0+(?=\d)", "", side)
 
 
 plugin = StepsRule
