@@ -77,6 +77,7 @@ class LossOptions:
 
     margin: bool = False  # outcome: demand the margin that the rows name
     center_rewards_coefficient: float = 0.0  # outcome: above 0 pins the mean of rewards to 0; 0.01 is usual
+    weigh: Literal["pair", "problem"] = "pair"  # outcome: what counts as one
     positions: Positions = "last_token"  # verifier: which tokens are asked
     average: Literal["token", "sequence"] = "token"  # verifier with all_tokens: over all tokens, or by answer first
 
@@ -127,8 +128,10 @@ class RewardRecipe:
         loss, fits = self.loss, COLUMNS[self.kind]
         if self.data.columns is not None and self.data.columns not in fits:
             raise ValueError(f"data.columns {self.data.columns!r}: a {self.kind} model learns from {' or '.join(fits)}")
-        if self.kind != "outcome" and (loss.margin or loss.center_rewards_coefficient):
-            raise ValueError(f"loss.margin and loss.center_rewards_coefficient are for outcome, not for {self.kind}")
+        if self.kind != "outcome" and (loss.margin or loss.center_rewards_coefficient or loss.weigh != "pair"):
+            raise ValueError(
+                f"loss.margin, loss.center_rewards_coefficient and loss.weigh are for outcome, not for {self.kind}"
+            )
         if self.kind != "verifier" and (loss.positions != "last_token" or loss.average != "token"):
             raise ValueError(f"loss.positions and loss.average are for verifier, not for {self.kind}")
         if loss.average == "sequence" and loss.positions == "last_token":

@@ -26,7 +26,7 @@ from llmrl.reward_models.network import pretrained
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.rows import Answer, Labelled, Pair
 from llmrl.train.network import plain_model
-from llmrl.train.reward_trainers import Row, label_trainer, pair_trainer
+from llmrl.train.reward_trainers import PairRow, Row, label_trainer, pair_trainer, weights
 from llmrl.train.weights import whole_weights
 
 R = TypeVar("R", Pair, Labelled)
@@ -116,7 +116,11 @@ def _trainer(recipe: RewardRecipe, rows: Sequence[Any], encoder: Encoder, folder
             f"{len(rows) - len(fitting)} of {len(rows)} rows are longer than {recipe.input.max_length} tokens: left out"
         )
     if recipe.kind == "outcome":
-        pairs = [(encoded[i][0], encoded[i][1], rows[i].margin) for i in fitting]
+        by_problem = weights([rows[i].problem for i in fitting])
+        pairs = [
+            PairRow(encoded[i][0], encoded[i][1], rows[i].margin, weight)
+            for i, weight in zip(fitting, by_problem, strict=True)
+        ]
         tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.model.model_revision)  # TRL changes it
         return pair_trainer(recipe, pairs, folder, tokenizer, say)
     return label_trainer(recipe, [Row(encoded[i][0], rows[i].labels) for i in fitting], folder, say)

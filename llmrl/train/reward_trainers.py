@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llmrl.errors import CheckpointError, DataError, TrainingError
-from llmrl.ops.reward_models import IGNORED, labelled_bce, mean_logit_bce, sequence_bce
+from llmrl.ops.reward_models import IGNORED, bradley_terry, labelled_bce, mean_logit_bce, sequence_bce
 from llmrl.reward_models.encoding import Encoded
 from llmrl.reward_models.network import padded, pretrained
 from llmrl.reward_models.recipe import RewardRecipe
@@ -35,10 +36,24 @@ class Row:
     labels: Sequence[float]  # one of the answer, or one of each step
 
 
-def pair_trainer(
-    recipe: RewardRecipe, rows: Sequence[tuple[Encoded, Encoded, float | None]], folder: Path, tokenizer: Any, say: Say
-) -> Any:
-    """TRL's RewardTrainer on pairs that are tokens already, each with its margin.
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """A pair as tokens."""
+
+    chosen: Encoded
+    rejected: Encoded
+    margin: float | None = None
+    weight: float = 1.0  # 1 on average
+
+
+def weights(problems: Sequence[str]) -> list[float]:
+    """One weight of each pair, by the problem it belongs to: all problems weigh the same, and the mean weight is 1."""
+    pairs = Counter(problems)
+    return [len(problems) / len(pairs) / pairs[problem] for problem in problems]
+
+
+def pair_trainer(recipe: RewardRecipe, rows: Sequence[PairRow], folder: Path, tokenizer: Any, say: Say) -> Any:
+    """TRL's RewardTrainer on pairs that are tokens already, each with its margin and its weight.
 
     Raises:
         DataError: margins are demanded that the rows do not name.
@@ -48,26 +63,51 @@ def pair_trainer(
     from trl import RewardConfig, RewardTrainer
     from trl.trainer.reward_trainer import DataCollatorForPreference
 
-    if recipe.loss.margin and any(margin is None for *_, margin in rows):
+    if recipe.loss.margin and any(row.margin is None for row in rows):
         raise DataError("loss.margin is on, but not every row names a `margin`; add the column, or set it off")
-    columns: list[dict[str, Any]] = [{"chosen_ids": a.token_ids, "rejected_ids": b.token_ids} for a, b, _ in rows]
+    columns: list[dict[str, Any]] = [
+        {"chosen_ids": row.chosen.token_ids, "rejected_ids": row.rejected.token_ids, "weight": row.weight}
+        for row in rows
+    ]
     if recipe.loss.margin:
-        columns = [{**row, "margin": margin} for row, (*_, margin) in zip(columns, rows, strict=True)]
+        columns = [{**column, "margin": row.margin} for column, row in zip(columns, rows, strict=True)]
     coefficient = recipe.loss.center_rewards_coefficient or None
     arguments = RewardConfig(
         **_arguments(recipe, folder), max_length=None, center_rewards_coefficient=coefficient, disable_dropout=True
     )
+
+    class WeighedTrainer(RewardTrainer):  # type: ignore[misc]
+        def _set_signature_columns_if_needed(self) -> None:
+            super()._set_signature_columns_if_needed()
+            self._signature_columns: list[str] = [*dict.fromkeys([*self._signature_columns, "weight"])]
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            weight = inputs.pop("weight")
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            if recipe.loss.weigh != "pair":
+                chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
+                terms = bradley_terry(chosen, rejected, inputs.get("margin", 0.0), coefficient or 0.0)
+                loss = (weight * terms).mean()
+            return (loss, outputs) if return_outputs else loss
+
+    class Collator(DataCollatorForPreference):  # type: ignore[misc]
+        def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+            weight = torch.tensor([example["weight"] for example in examples])
+            return {**super().torch_call(examples), "weight": weight}
+
     network = _network(recipe)
     # Transformers' classifiers look for the last token that is not padding: with padding == end of sequence, the usual
     # choice, they would read the score one token too early. The tokenizer must agree: the trainer copies its padding.
-    padding = _unused_id(tokenizer, (row for a, b, _ in rows for row in (a, b)))
+    padding = _unused_id(tokenizer, (one for row in rows for one in (row.chosen, row.rejected)))
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
-    trainer = RewardTrainer(
+    trainer = WeighedTrainer(
         model=network,
         args=arguments,
         train_dataset=Dataset.from_list(columns),
         processing_class=tokenizer,
-        data_collator=DataCollatorForPreference(pad_token_id=padding),
+        data_collator=Collator(pad_token_id=padding),
         callbacks=[_follow(say)],
     )
     return _plain(trainer)

@@ -66,18 +66,19 @@ def test_the_score_is_that_of_trls_trainer_whatever_pads(outcome: Path, tiny_mod
     """Padding is the end of sequence, as is usual: who looks for the padding's id reads one token too early."""
     from transformers import AutoTokenizer
 
-    from llmrl.train.reward_trainers import pair_trainer
+    from llmrl.train.reward_trainers import PairRow, pair_trainer
 
     model = load(outcome)
     rows = [model.encoder(Answer(prompt="p" * n, response="r" * (n % 4))) for n in (1, 5, 9, 4)]
     tokenizer = AutoTokenizer.from_pretrained(outcome)
     tokenizer.pad_token = tokenizer.eos_token
     still = recipe("outcome", outcome, tmp_path, train={"max_steps": 1, "learning_rate": 0.0})
-    pairs = [(rows[0], rows[1], None), (rows[2], rows[3], None)]
+    pairs = [PairRow(rows[0], rows[1]), PairRow(rows[2], rows[3])]
     made = pair_trainer(still, pairs, tmp_path, tokenizer, print)
     made.train()  # here the trainer makes the model's padding that of the tokenizer
     (batch,) = list(made.get_train_dataloader())
     with torch.no_grad():
+        batch.pop("weight")
         theirs = made.model.eval()(**batch).logits.squeeze(-1)
     ours = {len(row.token_ids): model_score(model, row) for row in rows}
     lengths = batch["attention_mask"].sum(-1).tolist()
@@ -135,6 +136,32 @@ def test_rows_without_room_are_said(tiny_model_dir: Path, tmp_path: Path) -> Non
 def test_margins_are_demanded_of_rows_that_have_them(tiny_model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not every row names a `margin`"):
         trained("outcome", tiny_model_dir, tmp_path, loss={"margin": True})
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 0.01])
+def test_a_problem_with_many_pairs_counts_as_one(coefficient: float, tiny_model_dir: Path, tmp_path: Path) -> None:
+    """The same pair three times over is one problem, and teaches what it teaches once."""
+    from safetensors.torch import load_file
+
+    def moved(name: str, rows: list[dict[str, Any]], weigh: str) -> torch.Tensor:
+        data = tmp_path / f"{name}.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        made = recipe(
+            "outcome",
+            tiny_model_dir,
+            tmp_path,
+            data={"train": str(data), "test_share": 0.0},
+            loss={"weigh": weigh, "center_rewards_coefficient": coefficient},
+            train={"max_steps": 3, "learning_rate": 1e-3, "output_dir": str(tmp_path), "max_grad_norm": 1e9},
+        )
+        state = load_file(train(made, name, lambda _: None) / "model.safetensors")
+        return torch.cat([state[key].flatten() for key in sorted(state)])
+
+    one, two = PAIRS[0], PAIRS[1]
+    once = moved("once", [one, two], "pair")
+    often = moved("often", [one, one, one, two], "problem")
+    plain = moved("plain", [one, one, one, two], "pair")
+    assert float((often - once).norm()) < 0.02 * float((plain - once).norm())
 
 
 @pytest.mark.parametrize(
