@@ -1,6 +1,7 @@
 """Does a policy get better by the truth when it is paid by a trained reward alone? Six kinds of reward, on a CPU.
 
-    python benchmarks/learned_rewards.py --json benchmarks/learned_rewards.json
+    python benchmarks/learned_rewards.py --seed 0 --json benchmarks/learned_rewards_0.json
+    python benchmarks/learned_rewards.py --table benchmarks/learned_rewards_?.json
 
 Replies have one to four lines, each kind (`ok dear`) or rude (`ok fool`); a reply is right if all its lines are kind.
 A policy is fine-tuned to say any of them; each reward is trained from that policy on rows that a rule has labelled,
@@ -17,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -217,6 +218,33 @@ def start_model(toy: Toy, work: Path, seed: int, steps: int) -> Path:
     return made
 
 
+def table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown of one or several seeds: each figure; of several, the mean with the least and the most."""
+    lines = ["| reward | measure, held out | | reward, first to last steps | right by the rule | |", "|" + "---|" * 6]
+    for kind in runs[0]:
+        seen = [run[kind] for run in runs]
+        held = [one["held_out"]["value"] if isinstance(one["held_out"], dict) else one["held_out"] for one in seen]
+        low = [one["held_out"]["low"] for one in seen if isinstance(one["held_out"], dict)]
+        (paid, _), (truth, ends) = (
+            ([fmean(one[name][k] for one in seen) for k in (0, 1)], [one[name][1] for one in seen])
+            for name in ("reward", "truth")
+        )
+        better = sum(one["truth"][1] > one["truth"][0] for one in seen)
+        least = f", lowest end of an interval {min(low):.3f}" if low else ""
+        what = f"{seen[0]['measure']} | {spread(held, 3)}{least}"
+        lines.append(
+            f"| {kind} | {what} | {paid[0]:.2f} to {paid[1]:.2f} | {truth[0]:.2f} to {spread(ends)} "
+            f"| {better} of {len(seen)} |"
+        )
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{fmean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
@@ -229,7 +257,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--length", type=float, default=25.6, help="SALMON's bonus for length")
     parser.add_argument("--work", type=Path, default=Path("runs/learned_rewards"))
     parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--table", type=Path, nargs="+", help="files of --json to make a table of; nothing else is run")
     options = parser.parse_args(arguments)
+    if options.table:
+        print(table([json.loads(path.read_text(encoding="utf-8")) for path in options.table]))
+        return
     sys.path.insert(0, str(ROOT))
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -251,16 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "seconds": time.perf_counter() - began,
         }
         print(f"{kind}: {json.dumps({k: v for k, v in figures[kind].items() if k != 'truth_by_step'})}", flush=True)
-    print("| reward | measure, held out | | reward, first to last steps | truth, first to last steps | seconds |")
-    print("|---|---|---|---|---|---|")
-    for kind, one in figures.items():
-        seen = one["held_out"]
-        if isinstance(seen, dict):
-            shown = f"{seen['value']:.3f} ({seen['low']:.3f} to {seen['high']:.3f})"
-        else:
-            shown = f"{seen:.3f}"
-        print(f"| {kind} | {one['measure']} | {shown} | {one['reward'][0]:.2f} to {one['reward'][1]:.2f} "
-              f"| {one['truth'][0]:.2f} to {one['truth'][1]:.2f} | {one['seconds']:.0f} |")  # fmt: skip
+    print(table([figures]))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
