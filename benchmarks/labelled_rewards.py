@@ -187,7 +187,9 @@ def judged(of: Labelled, data: Path, work: Path) -> dict[str, Any]:
     from llmrl.reward_models.model import load as load_model
     from llmrl.reward_report import report
 
-    found = [{**row, "problem": row["id"]} for row in load(data / of.path)]
+    found = load(data / of.path)
+    if of.kind == "outcome":  # the reader of steps takes `problem` for the question
+        found = [{**row, "problem": row["id"]} for row in found]
     random.Random(0).shuffle(found)
     models, parts = [], []
     for fold in range(FOLDS):
