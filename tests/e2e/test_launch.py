@@ -34,7 +34,7 @@ critic: {zero_init: false, learning_rate: 1e-3}""",
 }
 LAUNCHES = [
     ("grpo", "ddp"),
-    ("grpo", "zero2"),
+    pytest.param("grpo", "zero2", marks=pytest.mark.slow),
     ("grpo", "zero3"),
     ("ppo", "zero3"),
     ("oreal", "zero2"),
