@@ -43,6 +43,7 @@ SUMMED_UP = (
     "rewards/clip_delta/score_last/mean",
 )
 WARMUP, LAST = 5, 10  # steps: the recipes' critic_warmup, in which the policy stands still; and what is called the end
+MIDDLE = slice(10, 20)
 
 
 def answer(a: int, b: int, fillers: int) -> str:
@@ -114,7 +115,8 @@ def train(method: str, seed: int, folder: Path, changes: Mapping[str, Any]) -> s
 
 def summary(folder: Path, seeds: int) -> str:
     """Markdown: the means of the first and of the last steps; over seeds, with the lowest and the highest of them."""
-    lines = [f"| metric | start | {' | '.join(METHODS)} |", "|---|---|" + "---|" * len(METHODS)]
+    heads = [f"{method}, {part}" for method in METHODS for part in ("steps 11 to 20", f"last {LAST}")]
+    lines = [f"| metric | start | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     steps = {
         method: [
             [json.loads(line) for line in (folder / f"{method}-{seed}" / "metrics.jsonl").read_text().splitlines()]
@@ -124,8 +126,12 @@ def summary(folder: Path, seeds: int) -> str:
     }
     for metric in SUMMED_UP:
         start = [fmean(step[metric] for step in run[:WARMUP]) for runs in steps.values() for run in runs]
-        ends = [[fmean(step[metric] for step in run[-LAST:]) for run in runs] for runs in steps.values()]
-        cells = (f"{fmean(seen):.2f} ({min(seen):.2f} to {max(seen):.2f})" for seen in (start, *ends))
+        parts = [
+            [fmean(step[metric] for step in run[part]) for run in runs]
+            for runs in steps.values()
+            for part in (MIDDLE, slice(-LAST, None))
+        ]
+        cells = (f"{fmean(seen):.2f} ({min(seen):.2f} to {max(seen):.2f})" for seen in (start, *parts))
         lines.append(f"| `{metric}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -19,6 +19,8 @@ from multiprocessing import Pipe, get_context
 from pathlib import Path
 from typing import Any
 
+import llmrl.sandbox as sandboxes
+from llmrl import confine
 from llmrl.checks.hostile import ATTACKS, HARM, HONEST, PROBLEM
 from llmrl.confine import Level
 from llmrl.rewards.code import Code
@@ -149,6 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="the folder of the data sets")
     parser.add_argument("--attacks", action="store_true", help="run the hostile programs")
+    parser.add_argument("--unfenced", action="store_true", help="as on a kernel without the fence")
     parser.add_argument("--runs", type=int, default=0, help="how many trivial programs to time")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds for an answer")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -157,6 +160,8 @@ def main() -> None:
     if arguments.table:
         print(table(arguments.table))
         return
+    if arguments.unfenced:
+        confine.fence_version = sandboxes.fence_version = lambda: 0
     os.environ["LLMRL_CANARY_TOKEN"] = "a secret"  # that nothing in the sandbox may see
     levels = [level for level, why in available().items() if not why]
     figures: dict[str, Any] = {"who": "root" if os.geteuid() == 0 else "user", "levels": available()}

@@ -138,8 +138,8 @@ def test_margins_are_demanded_of_rows_that_have_them(tiny_model_dir: Path, tmp_p
         trained("outcome", tiny_model_dir, tmp_path, loss={"margin": True})
 
 
-@pytest.mark.parametrize("coefficient", [0.0, 0.01])
-def test_a_problem_with_many_pairs_counts_as_one(coefficient: float, tiny_model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", [{}, {"center_rewards_coefficient": 0.01, "margin": True}])
+def test_a_problem_with_many_pairs_counts_as_one(loss: dict[str, Any], tiny_model_dir: Path, tmp_path: Path) -> None:
     """The same pair three times over is one problem, and teaches what it teaches once."""
     from safetensors.torch import load_file
 
@@ -151,13 +151,13 @@ def test_a_problem_with_many_pairs_counts_as_one(coefficient: float, tiny_model_
             tiny_model_dir,
             tmp_path,
             data={"train": str(data), "test_share": 0.0},
-            loss={"weigh": weigh, "center_rewards_coefficient": coefficient},
+            loss={"weigh": weigh, **loss},
             train={"max_steps": 3, "learning_rate": 1e-3, "output_dir": str(tmp_path), "max_grad_norm": 1e9},
         )
         state = load_file(train(made, name, lambda _: None) / "model.safetensors")
         return torch.cat([state[key].flatten() for key in sorted(state)])
 
-    one, two = PAIRS[0], PAIRS[1]
+    one, two = ({**pair, "margin": 0.5} for pair in PAIRS[:2])
     once = moved("once", [one, two], "pair")
     often = moved("often", [one, one, one, two], "problem")
     plain = moved("plain", [one, one, one, two], "pair")
