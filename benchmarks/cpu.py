@@ -103,7 +103,7 @@ def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, floa
     """Optimiser steps of GRPO on one step's rows, which end at random as completions of random weights do."""
     from llmrl.algorithms.grpo import GRPO
     from llmrl.recipe import parse
-    from llmrl.train.models import Models
+    from llmrl.train.learners import Models
     from llmrl.train.parallel import accelerator
     from llmrl.types import Sample
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrl.grading import Pool
 from llmrl.rewards.numeric import Numeric
+from llmrl.scoring.manager import Pool
 from llmrl.types import Problem, Score
 
 TOO_MUCH = 64 << 30  # bytes

@@ -78,7 +78,7 @@ def rows(seed: int) -> list[dict[str, Any]]:
 def start_model(folder: Path, seed: int) -> Path:
     """The fine-tuned model of a seed, made once."""
     from llmrl import tiny
-    from llmrl.train.supervised import sft
+    from llmrl.train.sft import sft
 
     made = folder / f"start-{seed}" / "sft"
     if not (made / "config.json").exists():
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/hacking"))
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(ROOT))
-    from llmrl.figures import draw
+    from llmrl.run_folder.curves import draw
 
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def learned(of: Labelled, rows: Sequence[Row], test: Path, work: Path) -> Path:
     """The folder of a reward model that learned from these rows."""
     from llmrl.plugins import construct
     from llmrl.reward_models.recipe import RewardRecipe
-    from llmrl.train.reward_models import train
+    from llmrl.train.reward_model.run import train
 
     values = {
         "kind": of.kind,
@@ -183,9 +183,9 @@ def by_rule(data: Path) -> dict[str, Any]:
 
 def judged(of: Labelled, data: Path, work: Path) -> dict[str, Any]:
     """The report over all rows, each held out once."""
-    from llmrl.data._reward_rows import read
+    from llmrl.evaluation.reward_model import report
     from llmrl.reward_models.model import load as load_model
-    from llmrl.reward_report import report
+    from llmrl.reward_models.training_rows import read
 
     found = load(data / of.path)
     if of.kind == "outcome":  # the reader of steps takes `problem` for the question

@@ -113,8 +113,8 @@ def written(path: Path, made: Iterator[Row] | Sequence[Row]) -> Path:
 
 def pairs_of_heron(toy: Toy, work: Path, split: str, count: int, seed: int) -> Path:
     """Preference rows by HERON's tree."""
-    from llmrl.data._heron import write
-    from llmrl.factors import Factor
+    from llmrl.datagen.heron import write
+    from llmrl.scoring.ranked_factors import Factor
 
     random = Random(seed)
     answers = written(
@@ -136,10 +136,10 @@ def pairs_of_heron(toy: Toy, work: Path, split: str, count: int, seed: int) -> P
 
 def train(toy: Toy, kind: str, start: Path, work: Path, seed: int, steps: int) -> tuple[Path, dict[str, Any]]:
     """The folder of a reward model, and what it says of rows that it has not seen."""
+    from llmrl.evaluation.reward_model import run
     from llmrl.plugins import construct
     from llmrl.reward_models.recipe import RewardRecipe
-    from llmrl.reward_report import run
-    from llmrl.train.reward_models import train as learn
+    from llmrl.train.reward_model.run import train as learn
 
     if kind == "heron":
         files = [pairs_of_heron(toy, work, split, n, seed + n) for split, n in (("train", 800), ("test", 150))]
@@ -201,7 +201,7 @@ def learn_by(kind: str, parts: Row, start: Path, work: Path, seed: int, steps: i
 def start_model(toy: Toy, work: Path, seed: int, steps: int) -> Path:
     """A policy that says any reply, made once."""
     from llmrl import tiny
-    from llmrl.train.supervised import sft
+    from llmrl.train.sft import sft
 
     made = work / "start" / "sft"
     if not (made / "config.json").exists():

@@ -27,7 +27,7 @@ LIMIT_S = 1800.0  # of one run
 def start_model(folder: Path, seed: int) -> Path:
     """The fine-tuned model of a seed, made once."""
     from llmrl import tiny
-    from llmrl.demo import TARGET, fine_tune
+    from llmrl.cli.demo import TARGET, fine_tune
 
     made = folder / f"start-{seed}" / "sft"
     if not (made / "config.json").exists():
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/learning"))
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(ROOT))
-    from llmrl.figures import draw
+    from llmrl.run_folder.curves import draw
 
     methods = options.methods or sorted(path.stem for path in (ROOT / "recipes" / "tiny").glob("*.yaml"))
     work = options.work.resolve()

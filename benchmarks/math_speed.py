@@ -19,9 +19,9 @@ from typing import Any
 
 from verifiers import LIMIT_S, Row, grade, load
 
-from llmrl.grading import Pool
 from llmrl.rewards import math_verify
 from llmrl.rewards.math_verify import MathVerify
+from llmrl.scoring.manager import Pool
 from llmrl.types import Problem
 
 Way = Callable[[list[Row]], list[bool]]

@@ -94,10 +94,10 @@ def start_model(work: Path, seed: int) -> Path:
 
 def train(kind: str, work: Path, seed: int, steps: int) -> dict[str, Any]:
     """The report of a reward model of one kind, trained from the start model and judged on held-out sums."""
+    from llmrl.evaluation.reward_model import run
     from llmrl.plugins import construct
     from llmrl.reward_models.recipe import RewardRecipe
-    from llmrl.reward_report import run
-    from llmrl.train.reward_models import train as learn
+    from llmrl.train.reward_model.run import train as learn
 
     columns = COLUMNS[kind]
     test = written("heldout", columns, seed, work / f"{columns}-test-{seed}.jsonl")

@@ -19,12 +19,12 @@ from multiprocessing import Pipe, get_context
 from pathlib import Path
 from typing import Any
 
-import llmrl.sandbox as sandboxes
-from llmrl import confine
-from llmrl.checks.hostile import ATTACKS, HARM, HONEST, PROBLEM
-from llmrl.confine import Level
+import llmrl.sandbox.run as sandboxes
+from llmrl.checks.attacks.hostile_code import ATTACKS, HARM, HONEST, PROBLEM
 from llmrl.rewards.code import Code
-from llmrl.sandbox import Limits, Sandbox, available
+from llmrl.sandbox import isolation
+from llmrl.sandbox.isolation import Level
+from llmrl.sandbox.run import Limits, Sandbox, available
 from llmrl.types import Problem, Score
 
 WORKERS = 2
@@ -161,7 +161,7 @@ def main() -> None:
         print(table(arguments.table))
         return
     if arguments.unfenced:
-        confine.fence_version = sandboxes.fence_version = lambda: 0
+        isolation.fence_version = sandboxes.fence_version = lambda: 0
     os.environ["LLMRL_CANARY_TOKEN"] = "a secret"  # that nothing in the sandbox may see
     levels = [level for level, why in available().items() if not why]
     figures: dict[str, Any] = {"who": "root" if os.geteuid() == 0 else "user", "levels": available()}

@@ -18,12 +18,12 @@ from typing import Any
 
 import sandbox
 
-from llmrl.grading import Pool
 from llmrl.protocols import Verifier
 from llmrl.rewards.countdown import Countdown
 from llmrl.rewards.game24 import Game24
 from llmrl.rewards.math_verify import MathVerify
 from llmrl.rewards.numeric import Numeric
+from llmrl.scoring.manager import Pool
 from llmrl.types import Problem, Score
 
 LIMIT_S = 5.0

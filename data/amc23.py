@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llmrl.data._maths import MathsTest
-from llmrl.data._rows import Origin
+from llmrl.datafiles.competition import MathsTest
+from llmrl.datafiles.rows import Origin
 
 
 class Amc23(MathsTest):

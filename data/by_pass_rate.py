@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from llmrl.data._rows import Row, file_rows
+from llmrl.datafiles.rows import Row, file_rows
 from llmrl.errors import DataError
 from llmrl.plugins import build
 from llmrl.types import Problem

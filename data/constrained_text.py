@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from llmrl.data._rows import ask
+from llmrl.datafiles.rows import ask
 from llmrl.errors import DataError
 from llmrl.types import Problem
 

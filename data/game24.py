@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llmrl.data._rows import Row, ask, file_rows, folders, problems, tiny
+from llmrl.datafiles.rows import Row, ask, file_rows, folders, problems, tiny
 from llmrl.errors import DataError
 from llmrl.types import Problem
 

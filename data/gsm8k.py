@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from llmrl.data._rows import BOXED, Origin, Row, ask, file_rows, known_rows, problems, tiny
+from llmrl.datafiles.rows import BOXED, Origin, Row, ask, file_rows, known_rows, problems, tiny
 from llmrl.errors import DataError
 from llmrl.types import Problem
 

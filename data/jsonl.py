@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrl.data._rows import Row, as_text, file_rows, hub_rows, problems
+from llmrl.datafiles.rows import Row, as_text, file_rows, hub_rows, problems
 from llmrl.errors import DataError
 from llmrl.types import Message, Problem
 

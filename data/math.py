@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from llmrl.data._maths import maths_problems
-from llmrl.data._rows import BOXED, Origin
+from llmrl.datafiles.competition import maths_problems
+from llmrl.datafiles.rows import BOXED, Origin
 from llmrl.types import Problem
 
 

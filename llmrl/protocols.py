@@ -169,7 +169,7 @@ class Verifier(Protocol):
     """The simple kind of reward: a function of the reference and the policy's last words.
 
     It never raises on a bad *answer*, which is a verdict with a reason; it raises on a bad *problem*.
-    `llmrl.grading.lift` makes a `Reward` of it: worker processes, a time limit and a hard kill for each item.
+    `llmrl.scoring.manager.lift` makes a `Reward` of it: worker processes, a time limit and a hard kill for each item.
     """
 
     def __call__(self, problem: Problem, text: str) -> Score: ...

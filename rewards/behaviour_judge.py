@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmrl.functions import Timed
-from llmrl.grading import Pool
-from llmrl.rewards._chat import Chat, ChatOptions, Connection
-from llmrl.rewards._http import together
+from llmrl.clients.chat_completions import Chat, ChatOptions, Connection
+from llmrl.clients.retry import together
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.trl_functions import Timed
 from llmrl.types import Score, Trajectory
 
 COUNT = re.compile(r"<count>\s*(\d{1,4})\s*</count>", re.IGNORECASE)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.errors import RewardError
-from llmrl.grading import Lifted, Pool
 from llmrl.plugins import build
-from llmrl.rewards._inner import lifted
+from llmrl.scoring.manager import Lifted, Pool
+from llmrl.scoring.wrapped import lifted
 from llmrl.types import Score, Trajectory
 
 

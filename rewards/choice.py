@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-from llmrl.rewards._marked import innermost, marked
-from llmrl.rewards._thoughts import after_thoughts
-from llmrl.rewards._words import unwrapped
+from llmrl.answers.marked import innermost, marked
+from llmrl.answers.thoughts import after_thoughts
+from llmrl.answers.words import unwrapped
 from llmrl.types import Problem, Score
 
 COLUMNS = ("options", "choices")

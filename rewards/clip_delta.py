@@ -8,10 +8,10 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any, Literal
 
-from llmrl.grading import Pool
+from llmrl.answers.steps import steps
 from llmrl.plugins import build
-from llmrl.rewards._inner import Shaped, lifted, tokens
-from llmrl.rewards._steps import steps
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.wrapped import Shaped, lifted, tokens
 from llmrl.types import Score, Trajectory
 
 Form = Literal["pr", "clip", "delta", "clip_delta"]

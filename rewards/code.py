@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from llmrl.confine import Level, Limits
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.errors import RewardError
-from llmrl.grading import Lifted, Pool, VerifierReward
-from llmrl.rewards import _remote, _values
-from llmrl.rewards._tests import Functions, Programs, read
-from llmrl.rewards._thoughts import after_thoughts
-from llmrl.sandbox import Program, Sandbox
+from llmrl.sandbox import solution_channel, solution_values
+from llmrl.sandbox.isolation import Level, Limits
+from llmrl.sandbox.run import Program, Sandbox
+from llmrl.sandbox.solution_tests import Functions, Programs, read
+from llmrl.scoring.manager import Lifted, Pool, VerifierReward
 from llmrl.types import Problem, Score
 
 FENCED = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -192,7 +192,9 @@ def _script(role: str, end: socket.socket) -> list[str]:
 @cache
 def _source() -> str:
     """Both files as one script, which begins with the only `from __future__` that it may have."""
-    values, remote = (Path(str(module.__file__)).read_text(encoding="utf-8") for module in (_values, _remote))
+    values, remote = (
+        Path(str(module.__file__)).read_text(encoding="utf-8") for module in (solution_values, solution_channel)
+    )
     return values + remote.replace("from __future__ import annotations\n", "")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmrl.grading import Pool
 from llmrl.plugins import build
-from llmrl.rewards._inner import Shaped, lifted, right, tokens
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.wrapped import Shaped, lifted, right, tokens
 from llmrl.types import Score, Trajectory
 
 

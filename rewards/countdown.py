@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from llmrl.rewards._arithmetic import SIGNS, evaluate, misused
-from llmrl.rewards._thoughts import after_thoughts
+from llmrl.answers.arithmetic import SIGNS, evaluate, misused
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from llmrl.rewards._thoughts import after_thoughts
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from llmrl.grading import Pool
-from llmrl.rewards._inner import Shaped, lifted
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.wrapped import Shaped, lifted
 from llmrl.types import Score, Trajectory
 
 MATHEMATICS = frozenset({"LATIN", "GREEK", "MATHEMATICAL", "MICRO", "COMBINING", "MODIFIER"})

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from llmrl.rewards._marked import innermost, marked
-from llmrl.rewards._thoughts import after_thoughts
+from llmrl.answers.marked import innermost, marked
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 MARKUP = re.compile(r"(\*\*|\*|`|\$)(?=\S)(.+)(?<=\S)\1", re.DOTALL)

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
-from llmrl.rewards._arithmetic import SIGNS, evaluate, misused
-from llmrl.rewards._marked import innermost, marked
-from llmrl.rewards._thoughts import after_thoughts
+from llmrl.answers.arithmetic import SIGNS, evaluate, misused
+from llmrl.answers.marked import innermost, marked
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 LATEX = [

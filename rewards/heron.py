@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmrl.errors import DataError
-from llmrl.factors import Factor, Measured, Panel, check, levels, lifted
-from llmrl.grading import Pool
 from llmrl.ops.heron import Level, borda, cyclic_share, decisions
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.ranked_factors import Factor, Measured, Panel, check, levels, lifted
 from llmrl.types import Score, Trajectory
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from llmrl.rewards._thoughts import after_thoughts
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)

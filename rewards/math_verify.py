@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from llmrl.rewards._equal import equal, same_text
-from llmrl.rewards._extract import final_answer
-from llmrl.rewards._normalise import depth
-from llmrl.rewards._value import read
+from llmrl.answers.equality import equal, same_text
+from llmrl.answers.extract import final_answer
+from llmrl.answers.normalise import depth
+from llmrl.answers.value import read
 from llmrl.types import Problem, Score
 
 MAX_CHARACTERS = 1000  # of an answer; a longer one is no answer to a question of mathematics

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmrl.grading import Lifted, Pool, lift
 from llmrl.plugins import build
-from llmrl.rewards._dense import dense, on_last
-from llmrl.rewards._gate import Gate, gate, of
-from llmrl.rewards._inner import tokens
+from llmrl.scoring.combine import dense, on_last
+from llmrl.scoring.conditions import Gate, gate, of
+from llmrl.scoring.manager import Lifted, Pool, lift
+from llmrl.scoring.wrapped import tokens
 from llmrl.types import Score, Trajectory
 
 Part = float | Mapping[str, Any]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from llmrl.rewards._extract import ANSWER_TAG, last_box
-from llmrl.rewards._thoughts import after_thoughts
+from llmrl.answers.extract import ANSWER_TAG, last_box
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 NUMBER = re.compile(

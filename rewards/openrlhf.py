@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from llmrl.rewards._foreign import ByAnswer, judged, numbers, plain, returned
+from llmrl.scoring.foreign import ByAnswer, judged, numbers, plain, returned
 from llmrl.types import Message, Score, Trajectory
 
 

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmrl.grading import Pool
+from llmrl.answers.steps import LEAST_WORDS, Separator, step_ends, steps
 from llmrl.ops.scores import Aggregation, aggregate
 from llmrl.reward_models.card import read
 from llmrl.reward_models.rows import Answer
-from llmrl.rewards._reward_models import ModelOptions, ModelReward, unreadable
-from llmrl.rewards._steps import LEAST_WORDS, Separator, step_ends, steps
+from llmrl.reward_models.scorer import ModelOptions, ModelReward, unreadable
+from llmrl.scoring.manager import Pool
 from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from llmrl.rewards._marked import innermost, marked
-from llmrl.rewards._thoughts import after_thoughts
+from llmrl.answers.marked import innermost, marked
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 

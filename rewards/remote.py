@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llmrl import wire
+from llmrl.clients import retry
 from llmrl.errors import DataError, RewardError
-from llmrl.functions import Timed, TrainerState
-from llmrl.grading import Pool
-from llmrl.rewards import _http
+from llmrl.scoring import serialization
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.trl_functions import Timed, TrainerState
 from llmrl.types import Score, Trajectory, Verdict
 
-ABSENT = (_http.AWAY, 429, 502, 503)  # nobody is there, or has room yet: worth waiting for
-WRONG = (*_http.REFUSALS, 400, 422)  # the key, the address, the form of requests, or what the reward itself refuses
+ABSENT = (retry.AWAY, 429, 502, 503)  # nobody is there, or has room yet: worth waiting for
+WRONG = (*retry.REFUSALS, 400, 422)  # the key, the address, the form of requests, or what the reward itself refuses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +47,15 @@ class Remote:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url {self.url!r}: expected http://... or https://...")
 
-    def bounds(self) -> _http.Bounds:
+    def bounds(self) -> retry.Bounds:
         """Of one request."""
-        return _http.Bounds(
+        return retry.Bounds(
             timeout_s=self.timeout_s, retries=self.retries, pause_s=self.pause_s, patience_s=self.patience_s
         )
 
     def lift(self, pool: Pool) -> RemoteReward:
         """The group reward. Its time limits are its own, for a pool kills what keeps a processor busy."""
-        return RemoteReward("remote", options=self, state=pool.trainer_state, gates=_http.Gates(self.concurrency))
+        return RemoteReward("remote", options=self, state=pool.trainer_state, gates=retry.Gates(self.concurrency))
 
 
 @dataclass
@@ -64,7 +64,7 @@ class RemoteReward(Timed):
 
     options: Remote = field(kw_only=True)
     state: TrainerState = field(kw_only=True)
-    gates: _http.Gates = field(kw_only=True)
+    gates: retry.Gates = field(kw_only=True)
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         if not group:
@@ -72,29 +72,29 @@ class RemoteReward(Timed):
         start = time.monotonic()
         try:
             scores = await self._asked(group)
-        except _http.UnansweredError as error:
+        except retry.UnansweredError as error:
             scores = self._unscored(group, error)
         self.seconds += [(time.monotonic() - start) / len(group)] * len(group)
         return scores
 
     async def _asked(self, group: Sequence[Trajectory]) -> list[Score]:
-        place = wire.Place(self.state.global_step, self.state.max_steps, self.state.epoch)
+        place = serialization.Place(self.state.global_step, self.state.max_steps, self.state.epoch)
         try:
-            body = wire.request_to_json(group, place)
+            body = serialization.request_to_json(group, place)
         except DataError as error:
             raise RewardError(f"reward remote: {error}") from None
         headers = {"Content-Type": "application/json"}
         url, key = f"{self.options.url.rstrip('/')}/score", os.environ.get(self.options.api_key_variable)
-        async with _http.client(self.options.url, key, 1) as client:
-            return await _http.tried(
+        async with retry.client(self.options.url, key, 1) as client:
+            return await retry.tried(
                 lambda: client.post(url, content=body, headers=headers),
-                lambda reply: wire.scores_from_json(reply.content, len(group)),
+                lambda reply: serialization.scores_from_json(reply.content, len(group)),
                 self.options.bounds(),
                 self.gates.here(),
                 waits_for=ABSENT,
             )
 
-    def _unscored(self, group: Sequence[Trajectory], error: _http.UnansweredError) -> list[Score]:
+    def _unscored(self, group: Sequence[Trajectory], error: retry.UnansweredError) -> list[Score]:
         said = f"{self.options.url}: {error}"
         if error.status in WRONG:
             raise RewardError(
@@ -105,7 +105,7 @@ class RemoteReward(Timed):
                 f"reward remote: {said}; start the server again (llmrl serve-reward) and go on with --resume, or raise "
                 "patience_s"
             )
-        verdict: Verdict = "timeout" if error.status in (_http.LATE, 504) else "error"
+        verdict: Verdict = "timeout" if error.status in (retry.LATE, 504) else "error"
         return [Score(None, verdict, reason=f"problem {one.problem.id}: remote: {said}") for one in group]
 
 

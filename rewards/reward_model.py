@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrl.errors import RewardError
-from llmrl.grading import Pool
 from llmrl.reward_models.card import Card, Kind, read
-from llmrl.rewards._reward_models import ModelOptions, ModelReward, unreadable
+from llmrl.reward_models.scorer import ModelOptions, ModelReward, unreadable
+from llmrl.scoring.manager import Pool
 from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:

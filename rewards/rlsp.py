@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from llmrl.functions import TrainerState
-from llmrl.grading import Lifted, Pool
 from llmrl.plugins import build
-from llmrl.rewards._inner import lifted, right, tokens
 from llmrl.rewards.behaviours import counts
+from llmrl.scoring.manager import Lifted, Pool
+from llmrl.scoring.trl_functions import TrainerState
+from llmrl.scoring.wrapped import lifted, right, tokens
 from llmrl.types import Score, Trajectory
 
 Explore = Literal["length", "strategies"] | Mapping[str, Any]

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from llmrl.grading import Pool
-from llmrl.languages import language
+from llmrl.answers.language import language
 from llmrl.ops.salmon import shaped
-from llmrl.principles import GUARDS, Principle, draw, read, weights
 from llmrl.reward_models.card import read as read_card
-from llmrl.rewards._inner import tokens
-from llmrl.rewards._reward_models import ModelOptions, ModelReward, unreadable
+from llmrl.reward_models.principles import GUARDS, Principle, draw, read, weights
+from llmrl.reward_models.scorer import ModelOptions, ModelReward, unreadable
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.wrapped import tokens
 from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from llmrl.rewards._arithmetic import evaluate
-from llmrl.rewards._steps import step_ends, steps
+from llmrl.answers.arithmetic import evaluate
+from llmrl.answers.steps import step_ends, steps
 from llmrl.types import Problem, Score
 
 RUN = re.compile(r"(?:[-+*/×·÷−=() \t\d]|[.,](?=\d))+")  # a point or comma before anything but a digit ends a sentence

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from llmrl.grading import Pool
 from llmrl.ops.scores import running_mean
 from llmrl.reward_models.card import read
-from llmrl.rewards._reward_models import ModelOptions, ModelReward, unreadable
+from llmrl.reward_models.scorer import ModelOptions, ModelReward, unreadable
+from llmrl.scoring.manager import Pool
 from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from llmrl.functions import FunctionReward, parameters_of
-from llmrl.grading import Lifted, Pool
-from llmrl.rewards._foreign import Named
-from llmrl.rewards._inner import Shaped
+from llmrl.scoring.foreign import Named
+from llmrl.scoring.manager import Lifted, Pool
+from llmrl.scoring.trl_functions import FunctionReward, parameters_of
+from llmrl.scoring.wrapped import Shaped
 from llmrl.types import Score, Trajectory
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from llmrl.functions import accepted, finite, parameters_of
-from llmrl.pool import Pool
-from llmrl.rewards._foreign import Called, Named, judged, plain
+from llmrl.scoring.foreign import Called, Named, judged, plain
+from llmrl.scoring.process_pool import Pool
+from llmrl.scoring.trl_functions import accepted, finite, parameters_of
 from llmrl.types import Message, Score, Trajectory
 
 PLURAL = {"states", "prompts", "completions", "answers", "tasks", "infos"}  # of functions that judge a whole group

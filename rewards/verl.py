@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmrl.functions import accepted
-from llmrl.rewards._foreign import ByAnswer, judged, numbers, returned
+from llmrl.scoring.foreign import ByAnswer, judged, numbers, returned
+from llmrl.scoring.trl_functions import accepted
 from llmrl.types import Score, Trajectory
 
 

@@ -11,7 +11,7 @@ import pytest
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as llmrl.cli sets it
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as llmrl.cli.main sets it
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.algorithms._ratio import Repeated, check_delta, check_place
 from llmrl.ops.credit import (
     Over,
     Scale,
@@ -23,6 +22,7 @@ from llmrl.ops.credit import (
 from llmrl.ops.kl import k2, k3, log_ratio
 from llmrl.ops.losses import Level, at_level, clip_metrics, clipped_surrogate, weighted_logprob
 from llmrl.ops.mismatch import off_policy_mask, require_scaled
+from llmrl.ops.ratio_options import Repeated, check_delta, check_place
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.algorithms._ratio import Repeated, check_delta
 from llmrl.ops.credit import NO_SIGNAL, Episode, average, by_group, center, counts, divergence_as_k1, has_credit
 from llmrl.ops.gae import returns, whiten
 from llmrl.ops.kl import k3
 from llmrl.ops.losses import clip_metrics, clipped_surrogate
 from llmrl.ops.mismatch import require_scaled
+from llmrl.ops.ratio_options import Repeated, check_delta
 from llmrl.ops.tracks import Track, track
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.algorithms._ratio import Repeated
 from llmrl.ops.credit import Over, average, by_group, counts, has_credit, leave_one_out, penalised
 from llmrl.ops.kl import k3
 from llmrl.ops.losses import at_level, clip_metrics, clipped_surrogate
 from llmrl.ops.mismatch import require_scaled
+from llmrl.ops.ratio_options import Repeated
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.algorithms._ratio import Repeated
 from llmrl.ops.credit import Episode, average, by_group, has_credit, leave_one_out, penalised
 from llmrl.ops.kl import k1, k2, k3
 from llmrl.ops.losses import clip_metrics, clipped_surrogate
 from llmrl.ops.mismatch import require_scaled
+from llmrl.ops.ratio_options import Repeated
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.errors import EngineError, RecipeError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
-from llmrl.serve._scoring import Limits, Scoring, app
+from llmrl.scoring.manager import Pool, lift
+from llmrl.serve.scoring import Limits, Scoring, app
 
 
 def serve(

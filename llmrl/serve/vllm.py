@@ -7,10 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from llmrl.engines import _api_server
-from llmrl.engines._child import Child
+from llmrl.engines.server import process as server_process
+from llmrl.engines.server.child_process import Child
 from llmrl.errors import CheckpointError, EngineError
-from llmrl.serve._checkpoint import check, lora_rank
+from llmrl.serve.checkpoint import check, lora_rank
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -50,15 +50,15 @@ def serve(
     check(checkpoint)
     arguments = _arguments(checkpoint, lora, served_model_name, dtype, max_model_len)
     _check_port(host, port)
-    env = _api_server.environment(cpu_kvcache_space=cpu_kvcache_space)
+    env = server_process.environment(cpu_kvcache_space=cpu_kvcache_space)
     if api_key:
         env["VLLM_API_KEY"] = api_key  # an argument could be read in the list of processes
-    argv = _api_server.command(checkpoint, host, port, *arguments, *server_args)
+    argv = server_process.command(checkpoint, host, port, *arguments, *server_args)
     child = Child(argv, env=env)
     try:
         reached = _EVERYWHERE.get(host, host)
         url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-        if not _api_server.answers(_api_server.ApiServer(url, child), time.monotonic() + start_timeout_s):
+        if not server_process.answers(server_process.ApiServer(url, child), time.monotonic() + start_timeout_s):
             raise EngineError(_failure(child, checkpoint, start_timeout_s))
         _greet(url, served_model_name or checkpoint, api_key)
         child.wait()

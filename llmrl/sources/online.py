@@ -10,7 +10,7 @@ from typing import Any
 from llmrl.aio import wait
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout import Player, check_errors, rows
+from llmrl.rollout.worker import Player, check_errors, rows
 from llmrl.types import Problem, Sample, Trajectory
 
 Groups = list[list[Trajectory]]

@@ -15,7 +15,7 @@ from llmrl.plugins import construct, hint
 from llmrl.protocols import Forward
 from llmrl.recipe import Recipe, TrainOptions
 from llmrl.train import network
-from llmrl.train.model import Model
+from llmrl.train.learner import Model
 
 
 class Critic(Model):

@@ -9,13 +9,13 @@ from typing import Any
 
 from llmrl.aio import wait
 from llmrl.chat import Chat
-from llmrl.eval._evaluate import Plan, evaluate
-from llmrl.eval._players import EnginePlayer
-from llmrl.eval._summary import flat
-from llmrl.grading import Lifted, Pool, lift
+from llmrl.evaluation.evaluate import Plan, evaluate
+from llmrl.evaluation.generators import EnginePlayer
+from llmrl.evaluation.summary import flat
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Engine
 from llmrl.recipe import Recipe
+from llmrl.scoring.manager import Lifted, Pool, lift
 
 OnSample = Callable[[str, int, int], None]  # benchmark, answers so far, answers in all
 

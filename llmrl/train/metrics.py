@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import correlation, fmean, stdev
 
-from llmrl.grading import verdict_metrics
-from llmrl.train.model import Fit
+from llmrl.scoring.manager import verdict_metrics
+from llmrl.train.learner import Fit
 from llmrl.types import Trajectory
 
 

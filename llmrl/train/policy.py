@@ -13,7 +13,7 @@ from llmrl.batch import Batch
 from llmrl.protocols import Forward
 from llmrl.recipe import ModelOptions, TrainOptions
 from llmrl.train import network
-from llmrl.train.model import Model
+from llmrl.train.learner import Model
 from llmrl.train.parallel import whole
 from llmrl.types import Sample
 

@@ -15,23 +15,23 @@ from accelerate.utils import set_seed
 from llmrl import plugins
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import LlmrlError, TrainingError
-from llmrl.grading import Pool, latency_metrics, lift
 from llmrl.ops.mismatch import step_metrics
 from llmrl.ops.moments import Moments, standardised
 from llmrl.ops.warmup import collect_steps
 from llmrl.protocols import Adaptive, Measured, Update
 from llmrl.recipe import Recipe, check
-from llmrl.rollout import Player
-from llmrl.train import weights
-from llmrl.train.audit import Audit
-from llmrl.train.checkpoint import Checkpoints, export
-from llmrl.train.claim import claim
+from llmrl.rollout.worker import Player
+from llmrl.run_folder.manifest import manifest
+from llmrl.run_folder.ownership import claim
+from llmrl.run_folder.records import Logs
+from llmrl.scoring.manager import Pool, latency_metrics, lift
+from llmrl.train import weight_sync
+from llmrl.train.checkpoints import Checkpoints, export
 from llmrl.train.evaluation import Evaluation, OnSample, unseen
-from llmrl.train.logs import Logs
-from llmrl.train.manifest import manifest
+from llmrl.train.gold_reward import Audit
+from llmrl.train.learner import Fit
+from llmrl.train.learners import Models, learning_rate
 from llmrl.train.metrics import fit_metrics, rollout_metrics
-from llmrl.train.model import Fit
-from llmrl.train.models import Models, learning_rate
 from llmrl.train.parallel import accelerator, gather, zero_stage
 from llmrl.types import Problem, Sample, Trajectory
 
@@ -65,7 +65,7 @@ class Run:
         self.accelerator = accelerator(recipe.train, str(self.folder))
         self.logs = Logs(self.folder, self.accelerator.is_main_process, recipe.rollout.log_completions)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.accelerator, recipe.train.save_total_limit)
-        resumed = claim(self.folder, recipe, self.checkpoints, resume)
+        resumed = claim(self.folder, recipe, self.checkpoints.latest(), resume)
         self._closing = ExitStack()  # closes all, also where one of them fails to
         self._seconds: dict[str, float] = {}
         self._fits: list[Fit] = []
@@ -95,7 +95,7 @@ class Run:
             recipe.model.policy,
             dtype="bfloat16" if recipe.train.bf16 and on_gpu else recipe.model.dtype,
             seed=recipe.train.seed,
-            max_model_len=max(options.max_length, weights.PROBE + 1),
+            max_model_len=max(options.max_length, weight_sync.PROBE + 1),
             stop_token_ids=self.chat.stop_token_ids(*self.models.policy.stop_configs()),
         )
         self._closing.callback(self.engine.close)
@@ -165,7 +165,7 @@ class Run:
     def send(self, version: int) -> None:
         """The policy into the engine, proved."""
         self.engine.wake()
-        self._synced = weights.send(self.models.policy, self.engine, version, self.models.policy.dtype)
+        self._synced = weight_sync.send(self.models.policy, self.engine, version, self.models.policy.dtype)
 
     @contextmanager
     def clock(self, phase: str) -> Iterator[None]:

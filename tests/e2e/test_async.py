@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from llmrl.engines._remote import Remote
 from llmrl.engines.server import Server
+from llmrl.engines.server.client import Remote
 from llmrl.recipe import read
 from llmrl.train.loop import train
 from llmrl.train.run import Run

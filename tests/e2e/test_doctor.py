@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from llmrl.checks import _probes
+from llmrl.checks.doctor import probes
 
 
 def test_vllm_and_deepspeed_really_start() -> None:
-    vllm, deepspeed = _probes.findings(240)
+    vllm, deepspeed = probes.findings(240)
     assert vllm.state == "ok", vllm
     assert "mean gap" in vllm.detail
     assert deepspeed.state == "ok", deepspeed

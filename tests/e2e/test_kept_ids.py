@@ -66,9 +66,9 @@ def test_mixed_batches_and_repetition(engine: Any) -> None:
     whole = sample(engine, top_p=1.0)
     assert all(c.kept_ids is None and c.semantics == "scaled" for c in whole)
     assert all(c.kept_ids is None for c in sample(engine, temperature=0.0))
-    from llmrl.engines import _vllm_nucleus
+    from llmrl.engines.vllm import nucleus
 
-    assert not _vllm_nucleus._taken, "what was read is forgotten"
+    assert not nucleus._taken, "what was read is forgotten"
 
 
 def test_other_truncations_are_refused(engine: Any) -> None:

@@ -111,7 +111,7 @@ def test_equal_weights_keep_what_the_policy_itself_would(engine: Any, tiny_model
 
 
 def test_a_refresh_without_all_weights_is_refused(tiny_model_dir: Path) -> None:
-    from llmrl.engines._mask_policy import MaskPolicy
+    from llmrl.engines.vllm.mask_policy import MaskPolicy
 
     model = shifted(tiny_model_dir, 0.0)
     weights = list(shifted(tiny_model_dir, 0.1).named_parameters())

@@ -21,11 +21,11 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from llmrl.engines._api_server import free_ports
+from llmrl.engines.server.process import free_ports
 from llmrl.errors import CheckpointError, EngineError
-from llmrl.grading import Pool
 from llmrl.rewards.judge import Judge
-from llmrl.serve._checkpoint import check
+from llmrl.scoring.manager import Pool
+from llmrl.serve.checkpoint import check
 from llmrl.serve.vllm import serve
 from llmrl.types import Completion, Problem, Trajectory, Turn
 

@@ -20,8 +20,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from llmrl.engines._remote import Remote
 from llmrl.engines.server import Server
+from llmrl.engines.server.client import Remote
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from llmrl.aio import wait
 from llmrl.errors import SyncError
 from llmrl.recipe import Recipe, parse
-from llmrl.train import weights
-from llmrl.train.model import Model
-from llmrl.train.models import Models
+from llmrl.train import weight_sync
+from llmrl.train.learner import Model
+from llmrl.train.learners import Models
 from llmrl.types import Sample, Sampling
 
 pytestmark = pytest.mark.filterwarnings("default")  # vLLM and DeepSpeed warn of their own affairs
@@ -71,7 +71,7 @@ def policy(tiny_model_dir: Path, engine: Any) -> Model:
 
     made = recipe(tiny_model_dir)
     model = Models(made, accelerator(made.train), ()).policy
-    weights.send(model, engine, 0, "float32")
+    weight_sync.send(model, engine, 0, "float32")
     learn(model)
     return model
 
@@ -110,11 +110,11 @@ def wrong_cast(engine: Any, pairs: Pairs) -> None:
 
 
 def test_a_sound_sync_agrees(policy: Model, engine: Any) -> None:
-    logged = weights.send(policy, engine, 1, "float32")
+    logged = weight_sync.send(policy, engine, 1, "float32")
     assert logged["sync/probe_logp_gap"] < 2e-6
     completion = wait(engine.generate([5, 6, 7], Sampling(max_tokens=8, seed=3)))
     assert completion.version == 1
-    whole = weights.score(policy, [5, 6, 7, *completion.token_ids])[2:]
+    whole = weight_sync.score(policy, [5, 6, 7, *completion.token_ids])[2:]
     torch.testing.assert_close(torch.tensor(completion.logprobs), torch.tensor(whole), atol=1e-5, rtol=0)
 
 
@@ -125,7 +125,7 @@ def test_a_sound_sync_agrees(policy: Model, engine: Any) -> None:
 )
 def test_a_fault_is_caught_at_once(policy: Model, engine: Any, fault: Any, named: str) -> None:
     with pytest.raises(SyncError, match=named) as caught:
-        weights.send(policy, Faulty(engine, fault), 1, "float32")  # type: ignore[arg-type]
+        weight_sync.send(policy, Faulty(engine, fault), 1, "float32")  # type: ignore[arg-type]
     print(f"\n{fault.__name__}: {caught.value}")
 
 
@@ -138,4 +138,4 @@ def test_lora_arrives_merged(tiny_model_dir: Path, engine: Any) -> None:
         for name, parameter in model.net.named_parameters():
             if "lora_B" in name:  # zero at first, which would prove nothing
                 parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
-    assert weights.send(model, engine, 1, "float32")["sync/probe_logp_gap"] < 2e-6
+    assert weight_sync.send(model, engine, 1, "float32")["sync/probe_logp_gap"] < 2e-6

@@ -70,7 +70,7 @@ def rows(count: int, prompt: int, completion: int) -> list[Sample]:
 
 def model(folder: Path) -> Any:
     from llmrl.recipe import parse
-    from llmrl.train.models import Models
+    from llmrl.train.learners import Models
     from llmrl.train.parallel import accelerator
 
     recipe = parse(
@@ -126,13 +126,13 @@ def test_chunked_logprobs_need_less_memory() -> None:
 
 def test_hf_engine_agrees_in_bf16(qwen: Path) -> None:
     from llmrl.plugins import build
-    from llmrl.train import weights
+    from llmrl.train import weight_sync
 
     trained = model(qwen)
     engine = build("engine", "hf").start(
         str(qwen), dtype="bfloat16", seed=0, max_model_len=512, stop_token_ids=[VOCABULARY - 1]
     )
-    gap = weights.send(trained, engine, 1, "bfloat16")["sync/probe_logp_gap"]
+    gap = weight_sync.send(trained, engine, 1, "bfloat16")["sync/probe_logp_gap"]
     completion = wait(engine.generate(list(range(64)), Sampling(max_tokens=64, seed=1)))
     print(f"\nprobe gap in bfloat16: {gap:.2g} nats")
     assert len(completion.token_ids) == 64

@@ -15,12 +15,12 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
-from llmrl.cli import app
+from llmrl.cli.main import app
 from llmrl.errors import CheckpointError, DataError
 from llmrl.plugins import build
 from llmrl.reward_models.model import RewardModel, load
 from llmrl.reward_models.rows import Answer
-from llmrl.train.adoption import Adoption, adopt
+from llmrl.train.reward_model.adopt import Adoption, adopt
 
 ANSWERS = [Answer(prompt="1+2=", response="so 3"), Answer(prompt="40+2=", response="it is 42, I think")]
 STEPPED = [Answer(prompt="1+2=", response="", steps=["a", "bcd"]), Answer(prompt="40+2=", response="", steps=["e"])]

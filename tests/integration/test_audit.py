@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from llmrl import plugins
-from llmrl.checks import audit
-from llmrl.grading import Pool
+from llmrl.checks.attacks import run as audit
+from llmrl.scoring.manager import Pool
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrl.cli import main
+from llmrl.cli.main import main
 
 RECIPE = """
 model: {{policy: {model}}}

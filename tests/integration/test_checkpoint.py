@@ -17,10 +17,10 @@ import torch
 
 from llmrl.errors import CheckpointError, DataError, RecipeError
 from llmrl.recipe import Recipe, parse
-from llmrl.train.checkpoint import Checkpoints, export
+from llmrl.train.checkpoints import Checkpoints, export
+from llmrl.train.learner import Model
+from llmrl.train.learners import Models
 from llmrl.train.loop import train
-from llmrl.train.model import Model
-from llmrl.train.models import Models
 from llmrl.train.parallel import accelerator
 from llmrl.train.run import Run
 
@@ -89,15 +89,15 @@ def test_the_newest_and_the_best_are_kept(saved: Saved, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from llmrl.train import checkpoint
-from llmrl.train.models import Models
+from llmrl.train import checkpoints
+from llmrl.train.learners import Models
 from llmrl.train.parallel import accelerator
 from llmrl.recipe import read
 
 made = read(sys.argv[1])
 processes = accelerator(made.train)
 models = Models(made, processes, frozenset())
-checkpoints = checkpoint.Checkpoints(Path(sys.argv[2]), processes, 2)
+checkpoints = checkpoints.Checkpoints(Path(sys.argv[2]), processes, 2)
 state = {"processes": 1, "source": {}, "nonfinite": 0, "best": None, "best_step": None}
 checkpoints.save(1, state)
 
@@ -107,7 +107,7 @@ def kill(*_):
 if sys.argv[3] == "rename":
     Path.rename = kill
 else:
-    checkpoint._sync = kill
+    checkpoints._sync = kill
 checkpoints.save(2, state)
 """
 

@@ -15,7 +15,7 @@ from llmrl.batch import Batch
 from llmrl.errors import CheckpointError, RecipeError
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.recipe import parse
-from llmrl.train.models import Models
+from llmrl.train.learners import Models
 from llmrl.train.parallel import accelerator
 from llmrl.types import Sample
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmrl import plugins
-from llmrl.data._contamination import check
+from llmrl.datagen.contamination import check
 
 SIZES = {
     ("gsm8k", "train"): 7473,

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from llmrl.checks import _machine, _probes, _versions, doctor
-from llmrl.checks._finding import Finding
+from llmrl.checks.doctor import machine, probes, versions
+from llmrl.checks.doctor import run as doctor
+from llmrl.checks.doctor.finding import Finding
 
-PROBE = _probes._probe
+PROBE = probes._probe
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -30,7 +31,7 @@ def test_the_quick_look_names_everything_and_what_to_do() -> None:
 def test_a_gap_beyond_the_bound_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     line = '{"probe": "vllm", "dtype": "float32", "start_s": 1, "mean": 1e-7, "max": 1e-6, "reloaded_mean": 0.37}'
     _script(monkeypatch, f"echo '{line}'")
-    found = _probes.vllm(30)
+    found = probes.vllm(30)
     assert found.state == "fail"
     assert "after new weights 3.7e-01" in found.detail
     assert "hf" in found.next_step
@@ -38,42 +39,42 @@ def test_a_gap_beyond_the_bound_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_probe_that_hangs_or_dies_fails_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
     _script(monkeypatch, "echo loading; sleep 60")
-    assert _probes.vllm(1.5).detail == "no result within 1.5 s; at last: loading"
+    assert probes.vllm(1.5).detail == "no result within 1.5 s; at last: loading"
     _script(monkeypatch, "echo 'OSError: no such thing'; echo bye; exit 3")
-    assert _probes.vllm(30).detail == "ended with code 3: OSError: no such thing"
+    assert probes.vllm(30).detail == "ended with code 3: OSError: no such thing"
 
 
 def _script(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """From now on every probe is this shell script."""
-    monkeypatch.setattr(_probes, "_probe", lambda name, _argv, *rest: PROBE(name, ["sh", "-c", text], *rest))
+    monkeypatch.setattr(probes, "_probe", lambda name, _argv, *rest: PROBE(name, ["sh", "-c", text], *rest))
 
 
 def test_packages_out_of_range_or_missing_fail() -> None:
-    found = _versions.required({"pytest": ">=1", "numpy": "<1", "no-such-thing": ">=3"})
+    found = versions.required({"pytest": ">=1", "numpy": "<1", "no-such-thing": ">=3"})
     assert found.state == "fail"
     assert "pytest" not in found.detail
     assert "expected <1" in found.detail
     assert "no-such-thing is missing" in found.detail
-    assert _versions.required({"pytest": ">=1"}).state == "ok"
+    assert versions.required({"pytest": ">=1"}).state == "ok"
 
 
 def test_versions_that_are_not_the_pinned_ones_warn(tmp_path: Path) -> None:
     pins = tmp_path / "cpu.txt"
     pins.write_text(f"# pytest==0\npytest=={pytest.__version__}\nno-such-thing==3\n")
-    found = _versions.pinned(pins)
+    found = versions.pinned(pins)
     assert (found.state, found.detail) == ("warn", "no-such-thing missing (pinned 3)")
     pins.write_text(f"pytest=={pytest.__version__}\n")
-    assert _versions.pinned(pins).state == "ok"
+    assert versions.pinned(pins).state == "ok"
 
 
 @pytest.mark.parametrize(("flags", "state"), [({"avx512f", "avx2"}, "ok"), ({"avx2"}, "warn"), (set(), "warn")])
 def test_processors(flags: set[str], state: str) -> None:
-    assert _machine.processor(flags, 2).state == state
+    assert machine.processor(flags, 2).state == state
 
 
 def test_missing_programs_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    found = by_name(_machine.findings())
+    found = by_name(machine.findings())
     assert (found["git"].state, found["git"].next_step) == ("warn", "apt-get install git")
     assert found["bubblewrap"].next_step == "apt-get install bubblewrap"
 

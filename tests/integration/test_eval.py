@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llmrl.errors import CheckpointError, LlmrlError, RecipeError
-from llmrl.eval._run import EvalSetup, Plan, run
+from llmrl.evaluation.run import EvalSetup, Plan, run
 
 ROOT = Path(__file__).parents[2]
 HF = EvalSetup(engine={"name": "hf", "device": "cpu"}, reward_workers=1)
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmrl.chat import load_tokenizer
-from llmrl.eval._run import EvalSetup, Plan, run
+from llmrl.evaluation.run import EvalSetup, Plan, run
 from llmrl.protocols import Benchmark
 from llmrl.types import Completion, Sampling
 

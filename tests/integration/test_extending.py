@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmrl import plugins, recipe
-from llmrl.checks.verify import exit_code, resolve, verify
+from llmrl.checks.verify.run import exit_code, resolve, verify
 from llmrl.train.loop import train
 from llmrl.train.run import Run
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from llmrl.cells import living, locked
-from llmrl.checks.hostile import ATTACKS, HARM, HONEST, PROBLEM
-from llmrl.confine import Level, fence_version
-from llmrl.fence import SIGNALS
+from llmrl.checks.attacks.hostile_code import ATTACKS, HARM, HONEST, PROBLEM
 from llmrl.rewards.code import Code
-from llmrl.sandbox import available
+from llmrl.sandbox.cleanup import living, locked
+from llmrl.sandbox.isolation import Level, fence_version
+from llmrl.sandbox.landlock import SIGNALS
+from llmrl.sandbox.run import available
 
 FENCED = fence_version() >= SIGNALS
 WALLS: list[Level] = [level for level, why in available().items() if not why and (level != "subprocess" or FENCED)]

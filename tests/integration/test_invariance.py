@@ -17,7 +17,7 @@ from llmrl.batch import collate
 from llmrl.ops.logprobs import pieces
 from llmrl.protocols import Update
 from llmrl.recipe import parse
-from llmrl.train.models import Models
+from llmrl.train.learners import Models
 from llmrl.train.parallel import accelerator
 from llmrl.types import Sample
 

@@ -20,12 +20,12 @@ from llmrl.chat import load_tokenizer
 from llmrl.errors import CheckpointError, TrainingError
 from llmrl.protocols import Forward, Loss, Update
 from llmrl.recipe import parse
-from llmrl.train.checkpoint import export
+from llmrl.train.checkpoints import export
+from llmrl.train.learners import Models
 from llmrl.train.loop import train
-from llmrl.train.models import Models
 from llmrl.train.parallel import accelerator
 from llmrl.train.run import Run
-from llmrl.train.weights import named_weights
+from llmrl.train.weight_sync import named_weights
 from llmrl.types import Sample
 
 LORA = {"use_peft": True, "lora_r": 4, "lora_alpha": 8}

@@ -75,7 +75,7 @@ PLANTED = [
     Planted(
         error="the longest row of a batch counts as cut off",
         test="tests/unit/algorithms/test_ppo.py::test_only_what_a_limit_cut_off_counts_as_cut_off",
-        file="llmrl/algorithms/ppo.py",
+        file="llmrl/algorithms/ppo/__init__.py",
         edits=(
             (
                 "        tracks = [\n            self._track(episode)\n",
@@ -88,7 +88,7 @@ PLANTED = [
     Planted(
         error="means of micro-batches are averaged",
         test="tests/integration/test_invariance.py::test_neither_the_budget_nor_packing_changes_the_gradient",
-        file="llmrl/train/model.py",
+        file="llmrl/train/learner.py",
         edits=(
             (
                 "total = (loss.terms * weights).sum() * scale\n",
@@ -99,7 +99,7 @@ PLANTED = [
     Planted(
         error="a bound on the product of ratios throws long answers away first",
         test=MISMATCH + "test_a_product_rejects_what_is_long_and_nothing_else_does",
-        file="llmrl/algorithms/_ratio.py",
+        file="llmrl/ops/ratio_options.py",
         edits=(
             (
                 'importance_sampling_correction: Mode = "token_truncate"',
@@ -122,7 +122,7 @@ PLANTED = [
     Planted(
         error=BEFORE,
         test="tests/integration/test_hf_engine.py::test_sampled_logprobs_are_those_of_a_forward_pass",
-        file="llmrl/engines/_hf_sampler.py",
+        file="llmrl/engines/hf/sampler.py",
         edits=(
             (
                 "        if self._temperature > 0:\n            scores = scores / self._temperature\n",
@@ -185,7 +185,7 @@ PLANTED = [
     Planted(
         error="a refreshed mask that never reaches the sampler",
         test="tests/integration/test_hf_engine.py::test_a_mask_policy_lags_and_its_refresh_reaches_the_sampler",
-        file="llmrl/engines/hf.py",
+        file="llmrl/engines/hf/__init__.py",
         edits=(
             (
                 "        self._loaded = False\n",
@@ -204,7 +204,7 @@ PLANTED = [
     Planted(
         error="powers and floor division in an arithmetic grader",
         test="tests/unit/rewards/test_countdown.py::test_only_whole_numbers_and_four_operators_are_read",
-        file="rewards/_arithmetic.py",
+        file="llmrl/answers/arithmetic.py",
         edits=(
             (
                 "    used: Counter[int] = Counter()\n    return _value(tree.body, used), used\n",

@@ -12,19 +12,20 @@ import pytest
 
 from llmrl.algorithms.grpo import GRPO
 from llmrl.batch import Batch
-from llmrl.checks import _differences, _invariances, _oracle, _toy
-from llmrl.checks._forms import forms
-from llmrl.checks.verify import Check, Form
+from llmrl.checks.verify import differences, invariances, toy
+from llmrl.checks.verify.forms import forms
+from llmrl.checks.verify.oracles import compare as oracle
+from llmrl.checks.verify.run import Check, Form
 from llmrl.ops.kl import k1
 from llmrl.protocols import Forward, Loss
 
 PAGE = Path(__file__).parents[2] / "docs" / "verify.md"
 SHIPPED = {form.name: form for form in forms()}
 PARTS: dict[str, Callable[[Form], list[Check]]] = {
-    "oracle": _oracle.oracle,
-    "differences": _differences.differences,
-    "invariances": _invariances.invariances,
-    "learning": lambda form: _toy.learning(form, seeds=(0,)),
+    "oracle": oracle.oracle,
+    "differences": differences.differences,
+    "invariances": invariances.invariances,
+    "learning": lambda form: toy.learning(form, seeds=(0,)),
 }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from llmrl import tiny
-from llmrl.cli import app
-from llmrl.train.supervised import sft
+from llmrl.cli.main import app
+from llmrl.train.sft import sft
 
 
 def test_primed_rows_are_learnt_from(tmp_path: Path) -> None:

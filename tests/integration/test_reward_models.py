@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from llmrl.errors import CheckpointError, DataError
+from llmrl.evaluation.reward_model import report
 from llmrl.plugins import construct
 from llmrl.reward_models.card import FILE
 from llmrl.reward_models.model import RewardModel, load
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.rows import Answer, Labelled
-from llmrl.reward_report import report
-from llmrl.train.reward_models import train
+from llmrl.train.reward_model.run import train
 
 PAIRS = [{"prompt": f"say {n}", "chosen": f"yes {n}", "rejected": "no " * (1 + n % 3)} for n in range(24)]
 LABELLED = [{"prompt": f"say {n}", "response": r, "label": y} for n in range(24) for r, y in (("yes", 1), ("no", 0))]
@@ -66,7 +66,7 @@ def test_the_score_is_that_of_trls_trainer_whatever_pads(outcome: Path, tiny_mod
     """Padding is the end of sequence, as is usual: who looks for the padding's id reads one token too early."""
     from transformers import AutoTokenizer
 
-    from llmrl.train.reward_trainers import PairRow, pair_trainer
+    from llmrl.train.reward_model.trainers import PairRow, pair_trainer
 
     model = load(outcome)
     rows = [model.encoder(Answer(prompt="p" * n, response="r" * (n % 4))) for n in (1, 5, 9, 4)]
@@ -250,7 +250,7 @@ def test_accumulation_leaves_the_gradient_as_it_is(tiny_model_dir: Path, tmp_pat
 
 
 def test_a_report_of_each_kind_of_row(outcome: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
-    from llmrl.reward_report import run
+    from llmrl.evaluation.reward_model import run
 
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(row) + "\n" for row in [*PAIRS, {**PAIRS[0], "rejected": PAIRS[0]["chosen"]}]))

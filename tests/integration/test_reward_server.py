@@ -17,7 +17,7 @@ import httpx
 import pytest
 from safetensors.torch import load_file
 
-from llmrl.engines._api_server import free_ports
+from llmrl.engines.server.process import free_ports
 from llmrl.recipe import Recipe, parse
 from llmrl.train.loop import train
 from llmrl.train.run import Run

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from llmrl.errors import CheckpointError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build, construct
 from llmrl.reward_models.model import RewardModel, load
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.rows import Answer
-from llmrl.train.reward_models import train
+from llmrl.scoring.manager import Pool, lift
+from llmrl.train.reward_model.run import train
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 SENTENCES = {"brief": ("be brief", "be long"), "kind": ("be kind", "be rude")}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llmrl.errors import CheckpointError, DataError
-from llmrl.train.supervised import sft
+from llmrl.train.sft import sft
 
 ROWS = [
     {

@@ -80,6 +80,7 @@ def test_no_module_is_a_drawer_for_what_has_no_home() -> None:
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)
 def test_a_plugin_file_ends_with_its_plugin(kind: Kind, name: str) -> None:
     path = ROOT / PACKAGES[kind].replace(".", "/") / f"{name}.py"
+    path = path if path.is_file() else path.with_suffix("") / "__init__.py"
     last = ast.parse(path.read_text(encoding="utf-8")).body[-1]
     assert isinstance(last, ast.Assign), f"{path}: expected `plugin = ...` on the last line"
     assert [ast.unparse(target) for target in last.targets] == ["plugin"]

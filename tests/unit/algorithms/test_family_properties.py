@@ -15,12 +15,12 @@ from llmrl.algorithms.grpo import GRPO
 from llmrl.algorithms.reinforce_pp import ReinforcePP
 from llmrl.algorithms.rloo import RLOO
 from llmrl.batch import collate
-from llmrl.checks._form import Form
-from llmrl.checks._invariances import invariances
-from llmrl.checks._oracle import oracle
-from llmrl.checks._oracle_group import grpo
-from llmrl.checks._oracle_reinforce import reinforce_pp, rloo
-from llmrl.checks._toy import learn
+from llmrl.checks.verify.form import Form
+from llmrl.checks.verify.invariances import invariances
+from llmrl.checks.verify.oracles.compare import oracle
+from llmrl.checks.verify.oracles.group import grpo
+from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
+from llmrl.checks.verify.toy import learn
 from llmrl.errors import RecipeError
 from llmrl.ops.credit import average
 from llmrl.protocols import Forward

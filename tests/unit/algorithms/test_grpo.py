@@ -13,7 +13,7 @@ from llmrl.batch import collate
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.protocols import Forward
-from llmrl.rollout import rows
+from llmrl.rollout.worker import rows
 from llmrl.types import Completion, Problem, Sample, Score, Trajectory, Turn
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmrl import plugins
-from llmrl.checks._cases import SUBJECTS
-from llmrl.checks.verify import resolve
+from llmrl.checks.verify.cases.run import SUBJECTS
+from llmrl.checks.verify.run import resolve
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")

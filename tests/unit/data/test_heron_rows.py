@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from llmrl.cli import app
-from llmrl.data._answered import Refused, read
-from llmrl.data._heron import factors_of, write
+from llmrl.cli.main import app
+from llmrl.datagen.answered import Refused, read
+from llmrl.datagen.heron import factors_of, write
 from llmrl.errors import DataError, LlmrlError, RecipeError
-from llmrl.factors import Factor
-from llmrl.grading import Pool
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.ranked_factors import Factor
 
 RIGHT_THEN_SHORT = [Factor(name="numeric"), Factor(name="length", sign=-1, delta_mult=0.5)]
 ROWS = [

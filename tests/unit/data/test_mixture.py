@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmrl.data._canonical import canonical
+from llmrl.datafiles.canonical import canonical
 from llmrl.errors import DataError, RecipeError
 from llmrl.plugins import build
 from llmrl.types import Problem

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from llmrl.data._answered import Answered
-from llmrl.data._salmon import Judged, Making, aggregate, write
+from llmrl.datagen.answered import Answered
+from llmrl.datagen.salmon import Judged, Making, aggregate, write
 from llmrl.errors import DataError, EngineError
-from llmrl.principles import Principle, read
+from llmrl.reward_models.principles import Principle, read
 from llmrl.types import Problem
 
 SHORT = Principle(name="Concise", text="Short.", opposite="Long.")

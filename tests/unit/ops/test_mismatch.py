@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llmrl.algorithms._ratio import Clipped
 from llmrl.batch import Batch, collate
 from llmrl.errors import RecipeError
 from llmrl.ops.mismatch import (
@@ -24,6 +23,7 @@ from llmrl.ops.mismatch import (
     require_scaled,
     step_metrics,
 )
+from llmrl.ops.ratio_options import Clipped
 from llmrl.plugins import build, names
 from llmrl.types import Sample
 

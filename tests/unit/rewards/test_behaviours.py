@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from llmrl.errors import RewardError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
 from llmrl.rewards.behaviour_judge import QUESTIONS, BehaviourJudge, count
 from llmrl.rewards.behaviours import Behaviours, counts
+from llmrl.scoring.manager import Pool, lift
 from llmrl.train.metrics import rollout_metrics
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 

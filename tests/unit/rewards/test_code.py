@@ -13,10 +13,10 @@ import pytest
 
 from llmrl import plugins
 from llmrl.errors import RewardError
-from llmrl.grading import Pool
-from llmrl.rewards._tests import Functions, Programs, mbpp, read
-from llmrl.rewards._values import pack, unpack
 from llmrl.rewards.code import Code, same
+from llmrl.sandbox.solution_tests import Functions, Programs, mbpp, read
+from llmrl.sandbox.solution_values import pack, unpack
+from llmrl.scoring.manager import Pool
 from llmrl.types import Problem, Score
 
 REWARD = Code(timeout_s=60.0, min_level="subprocess")  # a machine may be busy

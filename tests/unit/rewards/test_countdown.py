@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from llmrl.rewards._arithmetic import evaluate
+from llmrl.answers.arithmetic import evaluate
 from llmrl.rewards.countdown import Countdown
 from llmrl.types import Problem, Score
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from llmrl.errors import RecipeError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
 from llmrl.rewards.degenerate import Degenerate, foreign_share, longest_run, repeated_share
+from llmrl.scoring.manager import Pool, lift
 from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn
 
 ENGLISH = frozenset({"LATIN"})

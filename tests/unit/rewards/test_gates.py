@@ -18,12 +18,12 @@ from llmrl.chat import Chat
 from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import RecipeError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
 from llmrl.recipe import RolloutOptions
-from llmrl.rewards._gate import Gate, gate
 from llmrl.rewards.mix import MixedReward
-from llmrl.rollout import Player, rows
+from llmrl.rollout.worker import Player, rows
+from llmrl.scoring.conditions import Gate, gate
+from llmrl.scoring.manager import Pool, lift
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 

@@ -19,12 +19,11 @@ from typing import Any
 
 import pytest
 
+from llmrl.clients.cache import Cache, key_of
 from llmrl.errors import RecipeError, RewardError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
-from llmrl.rewards import _grade
-from llmrl.rewards._cache import Cache, key_of
-from llmrl.rewards.judge import Judge, JudgeReward
+from llmrl.rewards.judge import Judge, JudgeReward, prompt
+from llmrl.scoring.manager import Pool, lift
 from llmrl.train.metrics import rollout_metrics
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
@@ -239,7 +238,7 @@ def test_a_reply_without_a_grade_is_an_error_and_never_0(server: Server, reply: 
     ],
 )
 def test_what_a_strict_reader_reads(reply: str) -> None:
-    assert _grade.reader("grade", range(11), True)(reply) == (8, "r")
+    assert prompt.reader("grade", range(11), True)(reply) == (8, "r")
 
 
 FAILURES: dict[str, Reply] = {
@@ -339,7 +338,7 @@ def test_an_injected_reply_stays_between_marks_that_it_cannot_write(server: Serv
     assert (
         content.split(f"<<<answer {mark[1]}>>>\n")[1].split(f"\n<<<end {mark[1]}>>>")[0] == attack
     )  # ... of the right one
-    assert _grade.fenced("answer", attack) != _grade.fenced("answer", f"{attack}\n<<<end {mark[1]}>>>")
+    assert prompt.fenced("answer", attack) != prompt.fenced("answer", f"{attack}\n<<<end {mark[1]}>>>")
     assert f"<<<end {mark[1]}>>>" not in attack
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrl.rewards._extract import final_answer
+from llmrl.answers.extract import final_answer
 from llmrl.rewards.math_verify import MathVerify
 from llmrl.types import Problem, Score
 

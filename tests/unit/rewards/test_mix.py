@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llmrl.errors import RecipeError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
+from llmrl.scoring.manager import Pool, lift
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 PARTS = """

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llmrl.answers.steps import step_ends, steps
 from llmrl.errors import RecipeError, RewardError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
-from llmrl.rewards._dense import dense
-from llmrl.rewards._steps import step_ends, steps
 from llmrl.rewards.clip_delta import ClipDelta, Form, shaped
 from llmrl.rewards.steps_rule import StepsRule
+from llmrl.scoring.combine import dense
+from llmrl.scoring.manager import Pool, lift
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 PROBLEM = Problem(id="a", messages=(), answer="7")

@@ -10,13 +10,13 @@ import pytest
 
 from llmrl.aio import wait
 from llmrl.errors import CheckpointError, RewardError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
+from llmrl.reward_models import scorer
 from llmrl.reward_models.card import Calibration, Card, Kind, write
 from llmrl.reward_models.model import Scored
 from llmrl.reward_models.rows import Answer
-from llmrl.rewards import _reward_models
-from llmrl.rewards._reward_models import Scorer, asked
+from llmrl.reward_models.scorer import Scorer, asked
+from llmrl.scoring.manager import Pool, lift
 from llmrl.types import Completion, Problem, Trajectory, Turn
 
 
@@ -54,9 +54,9 @@ class ByLength:
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ByLength]:
     made = ByLength()
     monkeypatch.setattr(Scorer, "_loaded", lambda self: made)
-    _reward_models.scorer.cache_clear()
+    scorer.scorer.cache_clear()
     yield made
-    _reward_models.scorer.cache_clear()
+    scorer.scorer.cache_clear()
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ async def _values(reward: Any, texts: Sequence[str]) -> list[float | None]:
 
 
 def test_who_waits_hears_of_an_error(pool: Pool, tmp_path: Path) -> None:
-    _reward_models.scorer.cache_clear()
+    scorer.scorer.cache_clear()
     reward = lift(build("reward", {"name": "reward_model", "path": card(tmp_path), "scale": "raw"}), pool)
     with pytest.raises(CheckpointError, match="no weights"):
         wait(reward.score([trajectory("a")]))

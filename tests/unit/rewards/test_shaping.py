@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from llmrl.errors import RecipeError, RewardError
-from llmrl.functions import TrainerState
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
 from llmrl.rewards.cosine_length import CosineLength
 from llmrl.rewards.length_scaled import LengthScaled
 from llmrl.rewards.repetition import Repetition
 from llmrl.rewards.rlsp import RLSP
+from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.trl_functions import TrainerState
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn, Verdict
 
 

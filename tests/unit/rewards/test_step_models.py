@@ -10,13 +10,13 @@ import pytest
 
 from llmrl.aio import wait
 from llmrl.errors import CheckpointError
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
+from llmrl.reward_models import scorer
 from llmrl.reward_models.card import Card, Kind, write
 from llmrl.reward_models.model import Scored
 from llmrl.reward_models.rows import Answer
-from llmrl.rewards import _reward_models
-from llmrl.rewards._reward_models import Scorer
+from llmrl.reward_models.scorer import Scorer
+from llmrl.scoring.manager import Pool, lift
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 
@@ -52,9 +52,9 @@ class Written:
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
     made = Written()
     monkeypatch.setattr(Scorer, "_loaded", lambda self: made)
-    _reward_models.scorer.cache_clear()
+    scorer.scorer.cache_clear()
     yield made
-    _reward_models.scorer.cache_clear()
+    scorer.scorer.cache_clear()
 
 
 @pytest.fixture

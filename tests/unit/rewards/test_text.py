@@ -7,10 +7,10 @@ from math import log2
 
 import pytest
 
-from llmrl.grading import Pool, lift
 from llmrl.plugins import build
 from llmrl.rewards.coverage import Coverage, forms
 from llmrl.rewards.naturalness import Naturalness, measures
+from llmrl.scoring.manager import Pool, lift
 from llmrl.types import Completion, Problem, Trajectory, Turn
 
 PROBLEM = Problem(id="a", messages=(), info={"words": ["dog", "throw", "carry", "hike"]})

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrl.errors import RecipeError
-from llmrl.grading import Pool
 from llmrl.plugins import build
 from llmrl.rewards.exact import Exact
 from llmrl.rewards.json_schema import JsonSchema
 from llmrl.rewards.language_consistency import LanguageConsistency, letters
 from llmrl.rewards.regex import Regex
+from llmrl.scoring.manager import Pool
 from llmrl.types import Problem, Score
 
 

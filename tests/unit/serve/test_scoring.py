@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from llmrl import __version__, wire
+from llmrl import __version__
 from llmrl.errors import RecipeError, RewardError
-from llmrl.functions import TrainerState
-from llmrl.serve._scoring import Limits, Scoring, app
+from llmrl.scoring import serialization
+from llmrl.scoring.trl_functions import TrainerState
 from llmrl.serve.reward import reward_of
+from llmrl.serve.scoring import Limits, Scoring, app
 from llmrl.types import Score, Trajectory
 
 PROBLEM = {"id": "1", "messages": [{"role": "user", "content": "7+5="}], "answer": "12"}
@@ -95,7 +96,7 @@ def test_a_group_is_scored_in_order() -> None:
     async def test() -> None:
         async with served() as (client, fake, _):
             reply = await ask(client, "3", "1", "2")
-            assert [score.value for score in wire.scores_from_json(reply.content, 3)] == [3.0, 1.0, 2.0]
+            assert [score.value for score in serialization.scores_from_json(reply.content, 3)] == [3.0, 1.0, 2.0]
             assert fake.seen == [(["3", "1", "2"], 0)]
             assert (await ask(client)).json() == {"scores": []}
 
@@ -165,7 +166,7 @@ def test_what_a_reward_raises_is_said_and_the_server_lives_on(capsys: pytest.Cap
             assert error(refused) == (422, "RewardError")
             assert refused.json()["error"]["message"] == "by_source has no such source"
             fake.score_of = lambda text: float("nan")
-            (score,) = wire.scores_from_json((await ask(client, "1")).content, 1)
+            (score,) = serialization.scores_from_json((await ask(client, "1")).content, 1)
             assert (score.value, score.verdict, score.reason) == (None, "error", "the reward returned value nan")
 
     run(test)

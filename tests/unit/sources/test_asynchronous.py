@@ -18,7 +18,7 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError, EngineError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout import Player
+from llmrl.rollout.worker import Player
 from llmrl.sources.asynchronous import Ahead, Asynchronous, capacity, lag_metrics
 from llmrl.sources.online import Fresh, Groups, Online
 from llmrl.tiny import make_tokenizer

@@ -9,7 +9,7 @@ import pytest
 
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout import Player
+from llmrl.rollout.worker import Player
 from llmrl.sources import online as source
 from llmrl.sources.online import Fresh, Groups, Online, informative
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn

@@ -17,11 +17,11 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout import Player, rows
+from llmrl.rollout.worker import Player, rows
+from llmrl.run_folder.records import _episode
 from llmrl.sources.online import Groups
 from llmrl.sources.restarts import Again, Restarts, Snapshot, restart_metrics
 from llmrl.tiny import make_tokenizer
-from llmrl.train.logs import _episode
 from llmrl.types import Problem, Sampling, Score, Trajectory
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]

@@ -5,7 +5,7 @@ from math import cos, pi
 import pytest
 
 from llmrl.recipe import TrainOptions
-from llmrl.train.models import learning_rate
+from llmrl.train.learners import learning_rate
 
 
 def rates(**options: object) -> list[float]:

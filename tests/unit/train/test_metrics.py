@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from llmrl.train.learner import Fit
 from llmrl.train.metrics import fit_metrics, rollout_metrics
-from llmrl.train.model import Fit
 from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn, Verdict
 
 PROBLEM = Problem(id="p", messages=[])

@@ -1,0 +1,1 @@
+"""Attacks on rewards: `llmrl audit-reward`."""

@@ -1,0 +1,251 @@
+"""What does this reward pay that it should not? A corpus of cheats, each held against honest answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmrl import plugins
+from llmrl.checks.attacks.attempts import Attempt, Outcome, attempts, honest
+from llmrl.checks.attacks.problems import Known
+from llmrl.checks.attacks.setups import PROBLEMS, rows, setup
+from llmrl.errors import RecipeError
+from llmrl.recipe import Recipe, RolloutOptions, read
+from llmrl.scoring.manager import Pool, lift
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Attempt", "Report", "audit", "exit_code", "run", "save", "shipped", "show"]
+
+Kind = Literal["judges", "shapes", "measures", "unfit", "left out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What came of the attacks on a reward.
+
+    It `judges` where right answers are paid more than wrong ones, `shapes` where it pays without looking at that, and
+    `measures` where it pays nothing. It is `unfit` where a right answer is not paid, so that nothing can be said.
+    """
+
+    reward: str
+    kind: Kind
+    problems: int = 0
+    attempts: Sequence[Attempt] = ()
+    note: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether something was paid that may not be, a grader broke, or nothing can be said."""
+        return self.kind == "unfit" or bool(self.count("PAID") or self.count("BROKE"))
+
+    @property
+    def attacks(self) -> list[str]:
+        """Those that were tried, in their order."""
+        return list(dict.fromkeys(attempt.attack for attempt in self.attempts))
+
+    def worst(self, attack: str) -> Attempt:
+        """Of an attack's attempts, the one that came to most."""
+        order = ("unpaid", "shaped", "PAID", "BROKE")
+        own = (attempt for attempt in self.attempts if attempt.attack == attack)
+        return max(own, key=lambda a: (order.index(a.outcome), -1e9 if a.value is None else a.value))
+
+    def count(self, outcome: Outcome) -> int:
+        """Attacks that came to this on some problem."""
+        return len({attempt.attack for attempt in self.attempts if attempt.outcome == outcome})
+
+
+def audit(name: str, reward: Any, problems: Sequence[Known], pool: Pool) -> Report:
+    """Attack a reward.
+
+    Args:
+        name: what the report calls it.
+        reward: whatever `llmrl.scoring.manager.lift` takes.
+        problems: what it is attacked with.
+        pool: where it runs, and how long it may take.
+    Raises:
+        RewardError: it is no reward, or refuses these problems as a whole.
+    """
+    lifted = lift(reward, pool)
+    answered = [honest(one, lifted) for one in problems]
+    if all(one.right.value is None and one.right.verdict is None for one in answered):
+        return Report(reward=name, kind="measures", problems=len(problems), note="pays nothing")
+    unfit = next((one for one in answered if one.unfit), None)
+    if unfit is not None:
+        score, place = unfit.right, unfit.known.problem.id
+        note = (
+            f"problem {place}: the right answer {unfit.known.right!r} is {score.verdict}, {score.value}: {score.reason}"
+        )
+        return Report(reward=name, kind="unfit", problems=len(problems), note=note)
+    tried = [attempt for one in answered for attempt in attempts(one, lifted)]
+    kind: Kind = "judges" if any(one.judges for one in answered) else "shapes"
+    return Report(reward=name, kind=kind, problems=len(problems), attempts=tried)
+
+
+def shipped(name: str, pool: Pool, options: Mapping[str, Any] | None = None) -> Report:
+    """Attack a reward that ships, with the problems and options of its setup."""
+    one = setup(name)
+    if one.needs and not options:
+        return Report(reward=name, kind="left out", note=f"needs {one.needs}")
+    reward = plugins.build("reward", {"name": name, **one.options, **(options or {})}, f"reward {name}")
+    return audit(name, reward, one.known(), pool)
+
+
+def exit_code(reports: Sequence[Report]) -> int:
+    """1 where a reward pays for what it should not, breaks, or cannot be judged; else 0."""
+    return int(not reports or any(report.failed for report in reports))
+
+
+def show(reports: Sequence[Report], console: Console | None = None) -> None:
+    """A line for each reward, and, of a single one or of what failed, a line for each attack."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = console or Console()
+    table = Table(title="llmrl audit-reward")
+    for column in ("reward", "kind", "problems", "attacks", "PAID", "BROKE", "most"):
+        table.add_column(column, no_wrap=True)
+    for report in reports:
+        table.add_row(*row(report), style="bold red" if report.failed else None)
+    console.print(table)
+    for report in reports:
+        if report.note:
+            console.print(f"{report.reward}: {report.note}", soft_wrap=True, markup=False, highlight=False)
+        _show_attacks(report, console, whole=len(reports) == 1)
+
+
+def row(report: Report) -> list[str]:
+    """A reward in the table: what it is, how much was tried, and what a cheat earned at most above a mistake."""
+    if not report.attempts:
+        return [report.reward, report.kind, str(report.problems or "-"), "-", "-", "-", "-"]
+    gains = [a.value - a.wrong for a in report.attempts if a.value is not None and a.wrong is not None]
+    most = max(gains, default=0.0)
+    counts = [len(report.attacks), report.count("PAID"), report.count("BROKE")]
+    return [
+        report.reward,
+        report.kind,
+        str(report.problems),
+        *map(str, counts),
+        f"{most:+.0f}" if most >= 100 else f"{most:+.3g}",
+    ]
+
+
+def _show_attacks(report: Report, console: Console, whole: bool) -> None:
+    """The worst that each attack came to; of several rewards, only what failed."""
+    from rich.table import Table
+    from rich.text import Text
+
+    chosen = [a for a in map(report.worst, report.attacks) if whole or a.outcome in ("PAID", "BROKE")]
+    if not chosen:
+        return
+    table = Table(title=report.reward)
+    for column in ("attack", "paid", "right", "wrong", "verdict", ""):
+        table.add_column(column, no_wrap=column != "attack")
+    for one in chosen:
+        style = {"PAID": "bold red", "BROKE": "bold red", "shaped": "yellow"}.get(one.outcome, "")
+        cells = [one.attack, *map(_number, (one.value, one.right, one.wrong)), one.verdict or "-", one.outcome]
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    console.print(table)
+    for one in chosen:
+        if one.outcome in ("PAID", "BROKE"):
+            line = f"{report.reward}: {one.outcome}: {one.attack}, on {one.problem}: {one.text[-160:]!r}: {one.reason}"
+            console.print(Text(line), soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def save(reports: Sequence[Report], path: Path) -> None:
+    """Everything that was tried, as JSON.
+
+    Raises:
+        RecipeError: the file cannot be written.
+    """
+    whole = {"ok": not exit_code(reports), "rewards": [asdict(report) for report in reports]}
+    try:
+        path.write_text(json.dumps(whole, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be written: {error.strerror}; choose another file for --json") from error
+
+
+def run(
+    names: Sequence[str],
+    options: Sequence[str] = (),
+    recipe: Path | None = None,
+    data: str | None = None,
+    limit: int = PROBLEMS,
+    out: Path | None = None,
+) -> int:
+    """What the command does; returns its exit code.
+
+    Raises:
+        RecipeError: no such reward, option, recipe or dataset; options without a single reward to give them to.
+    """
+    from rich.console import Console
+
+    made = None if recipe is None else read(recipe)
+    given = _options(options)
+    if made is not None and names:
+        raise RecipeError(
+            f"{', '.join(names)} and --recipe {recipe}: expected one of the two; the recipe names a reward"
+        )
+    if (given or data) and made is None and len(names) != 1:
+        raise RecipeError("--option and --data are for one reward: name it")
+    rollout = RolloutOptions() if made is None else made.rollout
+    console, pool = Console(), Pool(rollout.reward_workers, rollout.reward_timeout_s)
+    live = console.status("") if console.is_terminal else nullcontext()
+    try:
+        with live as line:
+            status = line.update if line is not None else str
+            if made is not None:
+                reports = [_of_recipe(made, given, data, limit, pool)]
+            else:
+                reports = [_named(name, given, data, limit, pool, status) for name in names or plugins.names("reward")]
+    finally:
+        pool.close()
+    show(reports, console)
+    if out is not None:
+        save(reports, out)
+    return exit_code(reports)
+
+
+def _named(
+    name: str, options: Mapping[str, Any], data: str | None, limit: int, pool: Pool, status: Callable[[str], Any]
+) -> Report:
+    status(name)
+    if data is None:
+        return shipped(name, pool, options)
+    reward = plugins.build("reward", {"name": name, **setup(name).options, **options}, f"reward {name}")
+    return audit(name, reward, rows(data, limit), pool)
+
+
+def _of_recipe(recipe: Recipe, options: Mapping[str, Any], data: str | None, limit: int, pool: Pool) -> Report:
+    """The reward of a recipe, on its own problems."""
+    spec = {**recipe.reward, **options}
+    return audit(str(spec["name"]), plugins.build("reward", spec, "reward"), rows(data or recipe.data, limit), pool)
+
+
+def _options(given: Sequence[str]) -> dict[str, Any]:
+    """`key=value`, the value read as YAML.
+
+    Raises:
+        RecipeError: no equals sign, or no YAML behind it.
+    """
+    import yaml
+
+    options = {}
+    for option in given:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise RecipeError(f"--option {option!r}: expected key=value, such as tolerance=0.01")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--option {option!r}: its value is not YAML: {error}") from None
+    return options

@@ -1,0 +1,97 @@
+"""Real starts of vLLM and DeepSpeed, each in processes of its own with a limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from llmrl.checks.doctor.finding import Finding
+from llmrl.engines.server.child_process import Child
+from llmrl.engines.server.process import free_ports
+
+_EXACT = 1e-6
+
+
+def findings(limit_s: float) -> list[Finding]:
+    """Whether vLLM agrees with Transformers and whether DeepSpeed trains in two processes; both at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda probe: probe(limit_s), (vllm, deepspeed)))
+
+
+def vllm(limit_s: float) -> Finding:
+    """vLLM in process on a tiny model with a tied head, against Transformers, before and after new weights."""
+    step = "reinstall (make .venv), or use engine.name=hf; an issue with this line and `llmrl doctor` is welcome"
+    argv = [sys.executable, "-m", "llmrl.checks.doctor.vllm_probe"]
+
+    def judge(found: Mapping[str, Any]) -> Finding:
+        from llmrl.train.weight_sync import BOUNDS
+
+        bound = BOUNDS[found["dtype"]]
+        detail = (
+            f"{found['dtype']}: mean gap {found['mean']:.1e}, largest {found['max']:.1e}; after new weights "
+            f"{found['reloaded_mean']:.1e} (bound {bound:g}); started in {found['start_s']:.0f} s"
+        )
+        good = found["mean"] <= bound and found["reloaded_mean"] <= bound
+        return Finding("vLLM agrees", "ok" if good else "fail", detail, "" if good else step)
+
+    return _probe("vLLM agrees", argv, {}, limit_s, judge, step)
+
+
+def deepspeed(limit_s: float) -> Finding:
+    """One ZeRO-2 step of two CPU processes, against the same step in one."""
+    step = "check that loopback is open between processes, then reinstall (make .venv); one process trains without it"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--use_deepspeed", "--zero_stage", "2"]
+    processes = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    port = ["--main_process_ip", "127.0.0.1", "--main_process_port", str(free_ports(1)[0])]
+    argv = [*launch, *processes, *port, "-m", "llmrl.checks.doctor.deepspeed_probe"]
+    env = {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+
+    def judge(found: Mapping[str, Any]) -> Finding:
+        good = found["world"] == 2 and found["gap"] <= _EXACT and found["moved"] > _EXACT
+        detail = f"{found['world']} processes, gap to one process {found['gap']:.1e}; {found['seconds']:.0f} s"
+        return Finding("DeepSpeed, 2 processes", "ok" if good else "fail", detail, "" if good else step)
+
+    return _probe("DeepSpeed, 2 processes", argv, env, limit_s, judge, step)
+
+
+def _probe(
+    name: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    limit_s: float,
+    judge: Callable[[Mapping[str, Any]], Finding],
+    step: str,
+) -> Finding:
+    """Judge the JSON object that a program prints last; where there is none, quote what it said instead."""
+    root = str(Path(__file__).parents[3])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with tempfile.TemporaryDirectory(prefix="llmrl-doctor-") as folder:
+        log = Path(folder) / "log"
+        child = Child(argv, env={**os.environ, "PYTHONPATH": path, **env}, log=log, grace_s=3.0)
+        try:
+            until = time.monotonic() + limit_s
+            while child.poll() is None and time.monotonic() < until:
+                time.sleep(0.2)
+            code = child.poll()
+        finally:
+            child.stop()
+        lines = log.read_text(errors="replace").splitlines()
+    if code is None:
+        return Finding(name, "fail", f"no result within {limit_s:g} s; at last: {_last(lines)}", step)
+    results = [line for line in lines if line.startswith('{"probe"')]
+    if code != 0 or not results:
+        return Finding(name, "fail", f"ended with code {code}: {_last(lines)}", step)
+    return judge(json.loads(results[-1]))
+
+
+def _last(lines: Sequence[str]) -> str:
+    """The line that tells most: the last that names an error, else the last."""
+    named = [line.strip() for line in lines if "Error" in line and "ChildFailedError" not in line]
+    return (named or [line.strip() for line in lines if line.strip()] or ["it printed nothing"])[-1][:300]

@@ -1,0 +1,1 @@
+"""Checks of the algorithms: `llmrl verify`."""

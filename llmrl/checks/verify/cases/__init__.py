@@ -1,0 +1,1 @@
+"""Worked cases: numbers from papers, and the code that answers them."""

@@ -1,0 +1,70 @@
+"""The functions that answer `cases/t1.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmrl.algorithms.t1 import T1
+from llmrl.batch import collate
+from llmrl.checks.verify.cases.rows import row
+from llmrl.ops.credit import leave_one_out
+from llmrl.ops.logprobs import token_logprobs
+from llmrl.protocols import Forward
+from llmrl.recipe import ModelOptions
+from llmrl.train.policy import Reference
+
+Given = Mapping[str, Any]
+
+
+def t1_oversample_subset(given: Given) -> dict[str, Any]:
+    rewards, selected = given["rewards"], given["selected"]
+    algorithm = T1(train_k=len(selected), beta=0.0)
+    rows = algorithm.credit([row(2, episode=i, reward=reward) for i, reward in enumerate(rewards)])
+    gains = {one.episode: (one.advantages or [])[1] for one in rows}
+    return {
+        "advantages_all": leave_one_out(rewards),
+        "selected_advantages": [gains[i] for i in selected] if set(gains) == set(selected) else sorted(gains.values()),
+    }
+
+
+def entropy(given: Given, dtype: str) -> dict[str, Any]:
+    logits = torch.tensor([given["logits"]], dtype=getattr(torch, dtype))
+    _, found = token_logprobs(logits, lambda hidden: hidden, torch.tensor([0]))
+    logprobs = torch.stack([token_logprobs(logits, lambda hidden: hidden, torch.tensor([i]))[0][0] for i in range(4)])
+    return {"entropy": float(found[0]), "check": float(-(logprobs.exp() * logprobs).sum())}
+
+
+def t1_entropy_bonus(given: Given, dtype: str) -> dict[str, Any]:
+    algorithm = T1(entropy_coef=given["alpha"], beta=0.0)
+    mask = [False, *map(bool, given["mask"])]
+    rows = algorithm.credit([row(len(mask) - 1, episode=i, reward=0.5, action_mask=mask) for i in (0, 1)])
+    batch = collate(rows, pack=False, dtype=getattr(torch, dtype))
+    chaos = torch.tensor([[0.0, *given["token_entropy"]]] * 2, dtype=getattr(torch, dtype))
+    loss = algorithm.loss(Forward(logprobs=batch.sampled_logprobs, entropy=chaos), batch)
+    return {"loss_term": float((loss.terms * batch.weights).sum())}
+
+
+class _Beside(Reference):
+    """A reference, or a policy, that is one vector."""
+
+    def __init__(self, numbers: Tensor, options: ModelOptions) -> None:
+        self._moves, self.sharded = options, False
+        self._vector = nn.ParameterList([nn.Parameter(numbers)])
+
+    @property
+    def net(self) -> Any:
+        return self._vector
+
+
+def t1_ema_anchor(given: Given, dtype: str) -> dict[str, Any]:
+    kept, theta, ref0 = given["decay"], given["theta"], given["ref0"]
+    options = ModelOptions(policy="unread", sync_ref_model=True, ref_model_mixup_alpha=1 - kept, ref_model_sync_steps=1)
+    anchor, policy = (_Beside(torch.tensor(x, dtype=getattr(torch, dtype)), options) for x in (ref0, theta))
+    for step in range(given["steps"]):
+        anchor.follow(policy, step)
+    closed = [t + (r - t) * kept ** given["steps"] for t, r in zip(theta, ref0, strict=True)]
+    return {"ref": next(iter(anchor.net.parameters())).tolist(), "closed_form": closed}

@@ -1,0 +1,117 @@
+"""The forms that ship: every algorithm under the options that its papers are known for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from llmrl import plugins
+from llmrl.checks.verify.form import Form, Oracle
+from llmrl.checks.verify.oracles.exploration import oreal, t1
+from llmrl.checks.verify.oracles.group import grpo
+from llmrl.checks.verify.oracles.ppo import nlpo, ppo
+from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
+
+DR_GRPO: dict[str, Any] = {"loss_type": "dr_grpo", "max_completion_length": 4, "scale_rewards": "none"}
+DAPO: dict[str, Any] = {"epsilon_high": 0.28, "delta": 10.0, "num_iterations": 2, "mask_truncated_completions": True}
+GSPO: dict[str, Any] = {
+    "loss_type": "grpo",
+    "importance_sampling_level": "sequence",
+    "epsilon": 3e-4,
+    "epsilon_high": 4e-4,
+    "num_iterations": 2,
+    "importance_sampling_correction": "geometric_mask",
+    "importance_sampling_floor": 0.8,
+    "importance_sampling_cap": 1.25,
+}
+CISPO: dict[str, Any] = {
+    "loss_type": "cispo",
+    "num_iterations": 2,
+    "entropy_coef": 1e-4,
+    "off_policy_mask_threshold": 0.1,
+}
+TOP_ENTROPY: dict[str, Any] = {"top_entropy_quantile": 0.5, "epsilon_high": 0.28, "num_iterations": 2, "beta": 1e-3}
+RLSP: dict[str, Any] = {"channels": {"correct": 0.8, "explore": 0.2}, "epsilon_high": 0.28, "num_iterations": 2}
+IN_REWARD: dict[str, Any] = {"kl_in_reward": True, "kl_estimator": "k1", "scale_rewards": "batch", "beta": 0.01}
+SEVERAL: dict[str, Any] = {
+    "minibatches": 2,
+    "importance_sampling_level": "product",
+    "beta": 0.0,
+    "epsilon": 0.5,
+    "mask_truncated_completions": True,
+}
+PPO: dict[str, Any] = {"num_ppo_epochs": 2, "minibatches": 1, "cliprange_value": 0.5, "missing_eos_penalty": 0.5}
+VC_PPO: dict[str, Any] = {"critic_warmup": 5, "lam": 0.9, "bootstrap_truncated": True, "minibatches": 2}
+VAPO: dict[str, Any] = {
+    "length_adaptive_lambda": 0.05,
+    "epsilon_high": 0.28,
+    "positive_nll_coef": 0.1,
+    "kl_coef": 0.0,
+    "critic_warmup": 5,
+    "minibatches": 2,
+    "whiten_rewards": True,
+}
+CHANNELS: dict[str, Any] = {"lam": 1.0, "discounts": {"reward": 1.0, "token_rewards": 0.99}, "kl_coef": 0.01}
+
+
+def forms() -> list[Form]:
+    """All of them. The step sizes are for a token that weighs 1/192; where an answer weighs 1/48, a quarter."""
+    return [
+        _group("grpo", "grpo", grpo, 20.0, loss_type="grpo", beta=0.01, num_iterations=2),
+        _group("dr_grpo", "grpo", grpo, 60.0, **DR_GRPO),
+        _group("dapo", "grpo", grpo, 20.0, **DAPO),
+        _group("gspo", "grpo", grpo, 20.0, **GSPO),
+        _group("cispo", "grpo", grpo, 20.0, only_credit=False, **CISPO),
+        _group("grpo_top_entropy", "grpo", grpo, 20.0, **TOP_ENTROPY),
+        replace(_group("grpo_channels", "grpo", grpo, 20.0, **RLSP), dense=False),
+        _group("grpo_k1", "grpo", grpo, 20.0, **IN_REWARD),
+        _group("rloo", "rloo", rloo, 15.0, beta=0.01),
+        _group("rloo_clip", "rloo", rloo, 15.0, **SEVERAL),
+        _group("reinforce_pp", "reinforce_pp", reinforce_pp, 20.0, True, num_iterations=2),
+        _group("reinforce_pp_baseline", "reinforce_pp", reinforce_pp, 20.0, True, baseline="group", delta=3.0),
+        _group("t1", "t1", t1, 60.0, only_credit=False, train_k=3),
+        _critic("ppo", 20.0, **PPO),
+        _critic("vc_ppo", 20.0, **VC_PPO),
+        _critic("vapo", 10.0, only_credit=False, **VAPO),
+        _critic("ppo_channels", 20.0, **CHANNELS),
+        replace(_critic("nlpo", 20.0, "nlpo", num_ppo_epochs=2, minibatches=1), oracle=nlpo, top_p=0.99),
+        _oreal("oreal", 8.0),
+        _oreal("oreal_paper", 6.0, variant="paper"),
+        _oreal("oreal_no_rm", 6.0, token_weights="none"),
+    ]
+
+
+def _group(
+    name: str, plugin: str, oracle: Oracle, rate: float, teaches: bool = False, only_credit: bool = True, **options: Any
+) -> Form:
+    """`teaches`: equal rewards do."""
+    return Form(
+        name=name,
+        algorithm=plugins.build("algorithm", {"name": plugin, **options}, name),
+        oracle=oracle,
+        baseline=not teaches,
+        only_credit=only_credit,
+        dense=True,
+        rates={"policy": rate},
+    )
+
+
+def _critic(name: str, rate: float, plugin: str = "ppo", only_credit: bool = True, **options: Any) -> Form:
+    return Form(
+        name=name,
+        algorithm=plugins.build("algorithm", {"name": plugin, **options}, name),
+        oracle=ppo,
+        dense=True,
+        only_credit=only_credit,
+        rates={"policy": rate, "critic": 8.0},
+    )
+
+
+def _oreal(name: str, rate: float, **options: Any) -> Form:
+    return Form(
+        name=name,
+        algorithm=plugins.build("algorithm", {"name": "oreal", **options}, name),
+        oracle=oreal,
+        baseline=True,
+        rates={"policy": rate, "critic": 8.0},
+    )

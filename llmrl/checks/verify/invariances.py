@@ -1,0 +1,181 @@
+"""What may not matter to a step, and what may not be learned from one."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import torch
+
+from llmrl.checks.verify.form import Check, Form
+from llmrl.checks.verify.objective import (
+    LATE,
+    Layout,
+    Learned,
+    Said,
+    annotated,
+    batches,
+    distance,
+    learned,
+    losses,
+    said_of,
+    taught,
+)
+from llmrl.checks.verify.random_rows import CHANNELS, Play, fill, random_play
+from llmrl.protocols import Algorithm
+from llmrl.types import Sample
+
+TOLERANCE = 1e-10
+SEEDS = (0, 1, 2)
+JUNK = 7.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A random play with what is learned from it as it stands."""
+
+    algorithm: Algorithm
+    play: Play
+    rows: list[Sample]
+    said: Said
+
+    def learn(self, rows: Sequence[Sample] | None = None, layout: Layout = Layout()) -> dict[str, Learned]:  # noqa: B008
+        return learned(self.algorithm, self.rows if rows is None else rows, self.said, layout)
+
+
+def invariances(form: Form) -> list[Check]:
+    """One check for each property, over several random steps."""
+    worst: dict[str, float] = {}
+    for seed in SEEDS:
+        play = random_play(seed, dense=form.dense, kept=form.top_p is not None)
+        step = _Step(form.algorithm, play, annotated(form.algorithm, play.rows), _constants(said_of(play)))
+        for name, gap in _gaps(form, step):
+            worst[name] = max(worst.get(name, 0.0), gap)
+    checks = [
+        Check(form.name, "invariances", name, gap <= TOLERANCE, f"no difference above {TOLERANCE:g}", f"{gap:.1e}")
+        for name, gap in worst.items()
+    ]
+    return [*checks, *_value(form)]
+
+
+def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
+    """Each property and how far the step is from having it."""
+    plain = step.learn()
+    layouts = {
+        "masked tokens cannot matter": Layout(extra=3, junk=JUNK),
+        "packed rows learn what padded ones do": Layout(pack=True, junk=JUNK),
+        "any split into micro-batches": Layout(parts=5),
+        "any split of packed rows": Layout(pack=True, parts=3),
+    }
+    for name, layout in layouts.items():
+        yield name, distance(plain, step.learn(layout=layout))
+    dirty = [fill(row, -JUNK) for row in step.rows]
+    yield "credit does not read masked tokens", distance(plain, step.learn(dirty))
+    order = Random(0).sample(step.rows, len(step.rows))
+    yield "the order of rows cannot matter", distance(plain, step.learn(order))
+    judged = [row for row in step.rows if row.reward == row.reward]
+    yield "a reward of NaN is as good as no row", distance(plain, step.learn(judged))
+    yield "only ratios matter", distance(_slopes(plain), _slopes(_shifted(step)))
+    yield "the first pass has ratio 1", _clipped_at_first(step)
+    if form.only_credit:
+        yield "no advantage, no gradient", _without_credit(step)
+    if form.baseline and form.only_credit:
+        same: dict[str, Any] = {"reward": 0.7, "correct": True, "token_rewards": None}
+        equal = [replace(row, **same, parts=dict.fromkeys(CHANNELS, 0.7)) for row in _at_reference(step)]
+        yield "equal rewards teach nothing", _size(step.learn(equal))
+
+
+def _value(form: Form) -> Iterator[Check]:
+    """An algorithm is a value, and its credit a function."""
+    rows = annotated(form.algorithm, random_play(0, dense=form.dense, kept=form.top_p is not None).rows)
+    before = pickle.dumps(rows)
+    twice = [form.algorithm.credit(rows) for _ in range(2)]
+    same = pickle.loads(pickle.dumps(form.algorithm)) == form.algorithm
+    yield Check(
+        form.name, "invariances", "equal after pickling", same, "an equal value", "equal" if same else "another"
+    )
+    pure = pickle.dumps(rows) == before and repr(twice[0]) == repr(twice[1])
+    yield Check(
+        form.name, "invariances", "credit changes nothing", pure, "rows as they were, and the same answer twice",
+        "so" if pure else "rows or answer changed",
+    )  # fmt: skip
+
+
+def _constants(said: Said) -> Said:
+    return [{name: column.detach() for name, column in one.items()} for one in said]
+
+
+def _slopes(found: Mapping[str, Learned]) -> dict[str, Learned]:
+    """Gradients alone."""
+    return {model: replace(one, objective=0.0) for model, one in found.items()}
+
+
+def _shifted(step: _Step) -> dict[str, Learned]:
+    """What is learned where every policy gives each token e times, or a third of, its probability."""
+    generator = torch.Generator().manual_seed(0)
+    rows, said = [], list(step.said)
+    for row in step.rows:
+        shift = torch.randn(len(row.token_ids), generator=generator, dtype=torch.float64)
+        by = [float(x) if on else 0.0 for x, on in zip(shift, row.action_mask, strict=True)]
+        moved = {
+            name: [a + b for a, b in zip(getattr(row, name), by, strict=True)]
+            for name in ("sampled_logprobs", "old_logprobs", "old_kept_logprobs", "ref_logprobs")
+            if getattr(row, name) is not None
+        }
+        rows.append(replace(row, **moved))  # type: ignore[arg-type]
+        one, shift = dict(said[row.token_ids[0]]), torch.tensor(by, dtype=torch.float64)
+        one |= {name: one[name] + shift for name in ("logprobs", "kept_logprobs") if name in one}
+        said[row.token_ids[0]] = one
+    return learned(step.algorithm, rows, said)
+
+
+def _now(step: _Step, row: Sample, name: str = "logprobs") -> list[float]:
+    numbers = step.said[row.token_ids[0]][name].tolist()
+    return [number if on else 0.0 for number, on in zip(numbers, row.action_mask, strict=True)]
+
+
+def _first(step: _Step) -> list[Sample]:
+    """The rows as they are before the first optimiser step: engine and trainer agree, and nothing has moved."""
+    rows = []
+    for row in step.rows:
+        drawn = "logprobs" if row.kept_ids is None else "kept_logprobs"
+        columns = {"sampled_logprobs": drawn, "old_logprobs": "logprobs", "old_kept_logprobs": "kept_logprobs"}
+        known = {name: _now(step, row, of) for name, of in columns.items() if getattr(row, name) is not None}
+        rows.append(replace(row, **known))  # type: ignore[arg-type]
+    return rows
+
+
+def _at_reference(step: _Step) -> list[Sample]:
+    """Those, with a reference that is the policy itself."""
+    return [row if row.ref_logprobs is None else replace(row, ref_logprobs=_now(step, row)) for row in _first(step)]
+
+
+def _clipped_at_first(step: _Step) -> float:
+    """The largest share of clipped tokens, or distance of an engine's weight from 1, in the first pass."""
+    rows, worst = step.algorithm.credit(_first(step)), 0.0
+    for update in step.algorithm.updates(LATE):
+        if update.model != "policy" or not rows:
+            continue
+        for loss, batch in losses(update, batches(update, rows, Layout()), step.said):
+            for name, numbers in loss.metrics.items():
+                known = numbers[batch.action_mask & (batch.weights > 0)]
+                if len(known) and name.startswith("clip_ratio/"):
+                    worst = max(worst, float(known.abs().max()))
+                if len(known) and name == "sampling/importance_sampling_ratio/mean":
+                    worst = max(worst, float((known - 1).abs().max()))
+    return worst
+
+
+def _without_credit(step: _Step) -> float:
+    """The policy's gradient where every advantage is set to 0 and the policy is the reference."""
+    rows = [row.assign(advantages=0.0) for row in step.algorithm.credit(_at_reference(step))]
+    return _size({"policy": taught(step.algorithm, rows, step.said)["policy"]}) if rows else 0.0
+
+
+def _size(found: Mapping[str, Learned]) -> float:
+    """The largest entry of a gradient."""
+    tensors = [gradient for one in found.values() for gradient in one.gradients.values()]
+    return max((float(gradient.abs().max()) for gradient in tensors), default=0.0)

@@ -1,0 +1,187 @@
+"""A step's objective and its gradient in float64, by way of the algorithm's own credit, updates and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from llmrl.batch import Batch, collate, split, units
+from llmrl.checks.verify.random_rows import COLUMNS, Play, over_kept
+from llmrl.ops.logprobs import token_logprobs
+from llmrl.protocols import Algorithm, Forward, Loss, Update
+from llmrl.types import Sample
+
+LATE = 100_000
+"""The step of the loop whose updates are looked at: every warm-up is over."""
+
+Said = Sequence[Mapping[str, Tensor]]
+"""What the networks say of each row of a play: (T,) per column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How rows become batches. None of it may matter."""
+
+    pack: bool = False
+    parts: int = 1  # micro-batches
+    extra: int = 0  # columns of padding behind the longest row
+    junk: float = 0.0  # what stands in every cell that no action token owns, but for the weights
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What one model learns from a step: (T,) gradients by row and column, of the rows that credit kept."""
+
+    objective: float
+    gradients: Mapping[tuple[int, str], Tensor]
+
+
+def said_of(play: Play) -> list[dict[str, Tensor]]:
+    """The columns of a forward pass for each row; the gradient reaches the play's logits and states."""
+    return [said_of_row(play, i) for i in range(len(play.rows))]
+
+
+def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
+    """Those of one row."""
+    tokens, states = torch.tensor([0, *play.rows[i].token_ids[1:]]), play.states[i]
+    logprobs, entropy = token_logprobs(play.logits[i], lambda hidden: hidden, tokens, entropy_grad=True)
+    said = {"logprobs": logprobs, "entropy": entropy, "values": states[:-1], "next_values": states[1:]}
+    if play.rows[i].kept_ids is not None:
+        inside = over_kept(play.logits[i], play.rows[i])
+        among, spread = token_logprobs(inside, lambda hidden: hidden, tokens, entropy_grad=True)
+        said |= {"kept_logprobs": among, "kept_entropy": spread}
+    return said
+
+
+def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
+    """The rows with the columns that the algorithm asks for, and no other."""
+    left_out = {name: None for name in COLUMNS if name not in algorithm.needs()}
+    return [replace(row, **left_out) for row in rows]  # type: ignore[arg-type]
+
+
+def batches(update: Update, rows: Sequence[Sample], layout: Layout) -> list[tuple[list[Sample], Batch]]:
+    """The micro-batches of a layout, with the rows in each."""
+    together, found = units(rows, update.keep_groups), []
+    for part in split(together, min(layout.parts, len(together))):
+        members = [rows[i] for unit in part for i in unit]
+        batch = _wider(collate(members, layout.pack, dtype=torch.float64), 0 if layout.pack else layout.extra)
+        found.append((members, _with_junk(batch, layout.junk)))
+    return found
+
+
+def losses(
+    update: Update, parts: Sequence[tuple[list[Sample], Batch]], said: Said, junk: float = 0.0
+) -> Iterator[tuple[Loss, Batch]]:
+    """The loss of each micro-batch with the batch that it is of."""
+    for members, batch in parts:
+        new = _forward(members, said, batch, junk)
+        if not update.entropy_grad and new.entropy is not None:  # as in training
+            spread = None if new.kept_entropy is None else new.kept_entropy.detach()
+            new = replace(new, entropy=new.entropy.detach(), kept_entropy=spread)
+        yield update.loss(new, batch), batch
+
+
+def objective(update: Update, parts: Sequence[tuple[list[Sample], Batch]], said: Said, junk: float = 0.0) -> Tensor:
+    """What the model minimises over the step: the weighted sum of its terms."""
+    total = torch.zeros((), dtype=torch.float64)
+    for loss, batch in losses(update, parts, said, junk):
+        weights = batch.weights if update.model == "policy" else batch.value_weights
+        total = total + (loss.terms * weights).sum()
+    return total
+
+
+def learned(
+    algorithm: Algorithm,
+    rows: Sequence[Sample],
+    said: Said,
+    layout: Layout = Layout(),
+    step: int = LATE,
+) -> dict[str, Learned]:
+    """What each model learns from rows that have the columns which the algorithm needs."""
+    return taught(algorithm, algorithm.credit(rows), said, layout, step)
+
+
+def taught(
+    algorithm: Algorithm,
+    credited: Sequence[Sample],
+    said: Said,
+    layout: Layout = Layout(),
+    step: int = LATE,
+) -> dict[str, Learned]:
+    """What each model learns from rows that have their credit."""
+    leaves = [{name: column.detach().clone().requires_grad_() for name, column in one.items()} for one in said]
+    found: dict[str, Learned] = {}
+    for update in algorithm.updates(step):
+        if not credited:
+            found[update.model] = Learned(0.0, {})
+            continue
+        value = objective(update, batches(update, credited, layout), leaves, layout.junk)
+        keys = [(row.token_ids[0], name) for row in credited for name in leaves[0]]
+        gradients = torch.autograd.grad(value, [leaves[i][name] for i, name in keys], allow_unused=True)
+        known = {key: gradient for key, gradient in zip(keys, gradients, strict=True) if gradient is not None}
+        found[update.model] = Learned(float(value.detach()), known)
+    return found
+
+
+def distance(one: Mapping[str, Learned], other: Mapping[str, Learned]) -> float:
+    """The largest difference of an objective or of an entry of a gradient; infinite where the models differ."""
+    if set(one) != set(other):
+        return float("inf")
+    worst = 0.0
+    for model, left in one.items():
+        right = other[model]
+        worst = max(worst, _gap(left.objective - right.objective))
+        for key in set(left.gradients) | set(right.gradients):
+            here, there = left.gradients.get(key), right.gradients.get(key)
+            gap = (0.0 if here is None else here) - (0.0 if there is None else there)
+            worst = max(worst, _gap(float(torch.as_tensor(gap).abs().max())))
+    return worst
+
+
+def _gap(number: float) -> float:
+    return abs(number) if number == number else float("inf")
+
+
+def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> Forward:
+    def column(name: str) -> Tensor:
+        grid = torch.full(batch.token_ids.shape, junk, dtype=torch.float64)
+        for i, row in enumerate(rows):
+            grid = grid.masked_scatter(batch.sample_ids == i, said[row.token_ids[0]][name])
+        return torch.where(batch.action_mask, grid, junk)
+
+    values, kept = column("values"), rows[0].kept_ids is not None
+    return Forward(
+        kept_logprobs=column("kept_logprobs") if kept else None,
+        kept_entropy=column("kept_entropy") if kept else None,
+        logprobs=column("logprobs"),
+        entropy=column("entropy"),
+        values=values,
+        next_values=column("next_values"),
+        regress=lambda targets: 0.5 * (values - targets).square(),
+    )
+
+
+def _wider(batch: Batch, extra: int) -> Batch:
+    """The batch with columns of padding behind it."""
+    if not extra:
+        return batch
+
+    def pad(name: str, fill: float = 0) -> Tensor:
+        column = getattr(batch, name)
+        return torch.nn.functional.pad(column, (0, extra), value=fill)
+
+    names = [name for name in batch.__dataclass_fields__ if getattr(getattr(batch, name), "ndim", 0) == 2]
+    return replace(batch, **{name: pad(name, -1 if name == "sample_ids" else 0) for name in names})  # type: ignore[arg-type]
+
+
+def _with_junk(batch: Batch, junk: float) -> Batch:
+    """The batch with another number in the unowned cells of every column, so that no two of them cancel."""
+    filled = {}
+    for i, name in enumerate(("sampled_logprobs", *COLUMNS, "advantages", "returns"), start=2):
+        column = getattr(batch, name, None)  # credit alone reads an entropy
+        if column is not None:
+            filled[name] = torch.where(batch.action_mask, column, junk / i)
+    return replace(batch, **filled)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Float64 oracles: the objectives written a second time."""

@@ -1,0 +1,151 @@
+"""T1 and OREAL by their equations, token by token, without `llmrl.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from llmrl.checks.verify.form import Answer, Numbers
+from llmrl.checks.verify.oracles.group import clipped_token, earned, engine_weights
+from llmrl.types import Sample
+
+
+def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+    """RLOO over all answers, a clipped surrogate on some of them, an entropy bonus, the divergence."""
+    in_reward = algorithm.beta if algorithm.kl_estimator == "k1" else 0.0
+    gains = leave_one_out([row.group for row in rows], [_less_k1(row, in_reward) for row in rows])
+    factors: dict[int, float] = {}
+    for group in dict.fromkeys(row.group for row in rows):
+        judged = [i for i, row in enumerate(rows) if row.group == group and not np.isnan(row.reward)]
+        sides = [[i for i in judged if (gains[i] > 0) == good] for good in (True, False)]
+        picked = sides
+        if algorithm.train_k is not None:  # half of each side, and what one lacks from the other
+            good = min(len(sides[0]), max(algorithm.train_k // 2, algorithm.train_k - len(sides[1])))
+            picked = [sides[0][:good], sides[1][: algorithm.train_k - good]]
+        count = len(picked[0]) + len(picked[1])
+        for side, some in zip(sides, picked, strict=True):
+            for i in some:
+                share = (len(side) / len(judged)) / (len(some) / count)
+                factors[i] = share if algorithm.reweight_subset else 1.0
+    total = sum(len(_acts(rows[i])) for i in factors)
+    value, slopes, bonus = 0.0, _zeros(rows), _zeros(rows)
+    for i, factor in factors.items():
+        row, acts, new = rows[i], _acts(rows[i]), said[i]["logprobs"]
+        old = row.old_logprobs if row.old_logprobs is not None else new
+        for weight, t in zip(engine_weights(algorithm, row, old, acts), acts, strict=True):
+            term, slope = _clipped(algorithm, new[t] - old[t], gains[i], None)
+            term, slope = weight * term - algorithm.entropy_coef * said[i]["entropy"][t], weight * slope
+            if algorithm.beta and not in_reward:
+                extra = _divergence(algorithm.kl_estimator, new[t], row, t)
+                term, slope = term + algorithm.beta * extra[0], slope + algorithm.beta * extra[1]
+            value += factor * term / total
+            slopes[i][t], bonus[i][t] = factor * slope / total, -factor * algorithm.entropy_coef / total
+    return {"policy": Answer(value, {"logprobs": slopes, "entropy": bonus})}
+
+
+def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+    """Right answers cloned, wrong ones pushed away, by the running mean of a token reward model."""
+    paper = algorithm.variant == "paper"
+    mixed = {row.group for row in rows if row.correct} & {row.group for row in rows if row.correct is False}
+    judged = [i for i, row in enumerate(rows) if row.group in mixed and not np.isnan(row.reward)]
+    rewards = [1.0 if row.correct else 0.0 if paper else -1.0 for row in rows]
+    rewards = [reward if i in judged else np.nan for i, reward in enumerate(rewards)]
+    gains = leave_one_out([row.group for row in rows], rewards)
+    kept = _kept(algorithm, rows, judged)
+    tokens = {side: sum(len(_acts(rows[i])) for i in kept if rows[i].correct == side) for side in (True, False)}
+    value, slopes = 0.0, _zeros(rows)
+    loss, pulls = 0.0, _zeros(rows)
+    column = "next_values" if paper else "values"
+    for i in kept:
+        row, acts, new, right = rows[i], _acts(rows[i]), said[i]["logprobs"], bool(rows[i].correct)
+        weights = _token_weights(algorithm, getattr(row, column), acts, right)
+        for weight, t in zip(weights, acts, strict=True):
+            ahead = new[t] - (row.old_logprobs[t] if row.old_logprobs is not None else new[t])
+            if right:
+                gain = (1.0 if paper else gains[i]) / tokens[True]
+                term, slope = -gain * weight * new[t], -gain * weight
+            else:
+                gain = algorithm.eta * (-1.0 if paper else gains[i]) / tokens[False]
+                moved = ahead if paper else float(np.exp(ahead))
+                term, slope = -gain * weight * moved, -gain * weight * (1.0 if paper else moved)
+            if algorithm.beta:
+                share = algorithm.beta / sum(tokens.values())
+                apart = ahead if paper else new[t] - (row.ref_logprobs or [])[t]
+                term, slope = (
+                    term + share * float(np.exp(-apart) - 1 + apart),
+                    slope + share * float(1 - np.exp(-apart)),
+                )
+            value, slopes[i][t] = value + term, slope
+        mean = sum(said[i][column][t] for t in acts) / len(acts)
+        chance = float(1 / (1 + np.exp(-mean)))
+        loss -= float(np.log(chance if right else 1 - chance)) / len(kept)
+        for t in acts:
+            pulls[i][t] = (chance - right) / len(acts) / len(kept)
+    found = {"policy": Answer(value, {"logprobs": slopes})}
+    return found if algorithm.token_weights == "none" else {**found, "critic": Answer(loss, {column: pulls})}
+
+
+def _kept(algorithm: Any, rows: Sequence[Sample], judged: Sequence[int]) -> list[int]:
+    """The answers that are learned from; which pair of a group is drawn is the algorithm's to say."""
+    if algorithm.selection == "all" or algorithm.token_weights == "none":
+        return list(judged)
+    kept = sorted(row.token_ids[0] for row in algorithm.credit(rows))
+    pairs = sorted((rows[i].group, bool(rows[i].correct)) for i in kept)
+    assert pairs == sorted((group, side) for group in {rows[i].group for i in judged} for side in (True, False))
+    return kept
+
+
+def leave_one_out(groups: Sequence[str], rewards: Sequence[float]) -> list[float]:
+    """The reward less the mean of the others of its group; 0 where nothing is said."""
+    gains = []
+    for i, (group, reward) in enumerate(zip(groups, rewards, strict=True)):
+        others = [r for j, (g, r) in enumerate(zip(groups, rewards, strict=True)) if g == group and j != i]
+        others = [r for r in others if not np.isnan(r)]
+        alike = all(abs(r - reward) < 1e-6 for r in others)
+        gains.append(0.0 if np.isnan(reward) or alike else float(reward - np.mean(others)))
+    return gains
+
+
+def _token_weights(algorithm: Any, logits: Any, acts: Sequence[int], right: bool) -> list[float]:
+    """How much each action counts, from 0 to 1."""
+    if algorithm.token_weights == "none":
+        return [1.0] * len(acts)
+    weights = []
+    for n in range(len(acts)):
+        chance = 1 / (1 + np.exp(-sum(logits[t] for t in acts[: n + 1]) / (n + 1)))
+        side = chance if right else 1 - chance
+        weights.append(float(max(0.0, (side - algorithm.weight_threshold) / (1 - algorithm.weight_threshold))))
+    return weights
+
+
+def _clipped(algorithm: Any, apart: float, gain: float, delta: float | None) -> tuple[float, float]:
+    high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
+    return clipped_token(float(np.exp(apart)), gain, algorithm.epsilon, high, delta)
+
+
+def _divergence(estimator: str, new: float, row: Sample, t: int) -> tuple[float, float]:
+    assert row.ref_logprobs is not None
+    apart = new - row.ref_logprobs[t]
+    return (
+        (apart**2 / 2, apart) if estimator == "k2" else (float(np.exp(-apart) - 1 + apart), float(1 - np.exp(-apart)))
+    )
+
+
+def _less_k1(row: Sample, beta: float) -> float:
+    return earned(row) - (beta * sum(_k1(row, _acts(row))) if beta else 0.0)
+
+
+def _k1(row: Sample, acts: Sequence[int]) -> list[float]:
+    assert row.old_logprobs is not None
+    assert row.ref_logprobs is not None
+    return [row.old_logprobs[t] - row.ref_logprobs[t] for t in acts]
+
+
+def _acts(row: Sample) -> list[int]:
+    return [t for t, on in enumerate(row.action_mask) if on]
+
+
+def _zeros(rows: Sequence[Sample]) -> list[list[float]]:
+    return [[0.0] * len(row.token_ids) for row in rows]

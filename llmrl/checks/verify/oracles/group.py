@@ -1,0 +1,193 @@
+"""The group methods by their equations, one token at a time (docs/algorithms/grpo.md), without `llmrl.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from llmrl.checks.verify.form import Answer, Numbers
+from llmrl.types import Sample
+
+STD_EPSILON = 1e-4
+BOUNDS = {
+    "token_truncate": (0.0, 2.0),
+    "token_mask": (0.5, 2.0),
+    "sequence_truncate": (0.0, 2.0),
+    "sequence_mask": (0.0, 3.0),
+    "geometric_mask": (0.999, 1.001),
+    "k3_mask": (0.0, 1e-2),
+}
+
+
+def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+    """GRPO and its variants, by options."""
+    gains = _gains(algorithm, rows)
+    counts = [not np.isnan(row.reward) and not (algorithm.mask_truncated_completions and row.truncated) for row in rows]
+    over = algorithm.loss_average or {"grpo": "sequence", "dr_grpo": "constant"}.get(algorithm.loss_type, "token")
+    weights = row_weights(rows, counts, over, algorithm.max_completion_length)
+    least = _least_entropy(algorithm, rows, counts)
+    value, slopes, bonus = 0.0, [], []
+    for i, row in enumerate(rows):
+        slopes.append([0.0] * len(row.token_ids))
+        bonus.append([0.0] * len(row.token_ids))
+        if not counts[i]:
+            continue
+        total, slope = _sequence(algorithm, row, said[i]["logprobs"], gains[i], least)
+        for t, on in enumerate(row.action_mask):
+            if on:
+                total -= algorithm.entropy_coef * said[i]["entropy"][t]
+                slopes[i][t] = weights[i] * slope[t]
+                bonus[i][t] = -weights[i] * algorithm.entropy_coef
+        value += weights[i] * total
+    return {"policy": Answer(value, {"logprobs": slopes, "entropy": bonus})}
+
+
+def _gains(algorithm: Any, rows: Sequence[Sample]) -> list[float]:
+    """Of the reward as a whole; or of each channel by itself, weighed and added."""
+    groups = [row.group for row in rows]
+    if algorithm.channels is None:
+        return group_gains(groups, [_penalised(algorithm, row) for row in rows], algorithm.scale)
+    gains = [0.0] * len(rows)
+    for name, weight in algorithm.channels.items():
+        earned_by_it = [row.parts[name] if row.reward == row.reward else row.reward for row in rows]
+        for i, gain in enumerate(group_gains(groups, earned_by_it, algorithm.scale)):
+            gains[i] += weight * gain
+    return gains
+
+
+def group_gains(groups: Sequence[str], rewards: Sequence[float], scale: str) -> list[float]:
+    """(reward - mean of the group) / (deviation + 1e-4), 0 where the group says nothing or the reward is NaN."""
+    everything = np.array([r for r in rewards if not np.isnan(r)])
+    gains = []
+    for group, reward in zip(groups, rewards, strict=True):
+        known = np.array([r for g, r in zip(groups, rewards, strict=True) if g == group and not np.isnan(r)])
+        if np.isnan(reward) or len(known) < 2 or known.max() - known.min() < 1e-6:
+            gains.append(0.0)
+            continue
+        gain = reward - known.mean()
+        if scale == "group":
+            gain /= known.std(ddof=1) + STD_EPSILON
+        elif scale == "batch":
+            gain /= everything.std(ddof=1) + STD_EPSILON
+        gains.append(float(gain))
+    return gains
+
+
+def row_weights(rows: Sequence[Sample], counts: Sequence[bool], over: str, length: int | None) -> list[float]:
+    """What each action token of a row weighs: 1/N, 1/(B n_i), 1/(B L) or 1/B."""
+    tokens = [sum(row.action_mask) if on else 0 for row, on in zip(rows, counts, strict=True)]
+    total, many = sum(tokens), sum(1 for on in counts if on)
+    if over == "token":
+        return [1.0 / total for _ in rows]
+    if over == "sequence":
+        return [1.0 / (many * n) if n else 0.0 for n in tokens]
+    return [1.0 / (many * (float(length or 0) if over == "constant" else 1.0)) for _ in rows]
+
+
+def clipped_token(ratio: float, gain: float, low: float, high: float, most: float | None) -> tuple[float, float]:
+    """-min(min(r, most) A, clip(r) A), and its derivative by log r."""
+    free = ratio if most is None or ratio <= most else most
+    free_slope = ratio if most is None or ratio <= most else 0.0
+    held = min(max(ratio, 1.0 - low), 1.0 + high)
+    if free * gain <= held * gain:
+        return -free * gain, -free_slope * gain
+    return -held * gain, (-ratio * gain if held == ratio else 0.0)
+
+
+def earned(row: Sample) -> float:
+    """The reward with all that single tokens earned."""
+    return float(row.reward + sum(row.token_rewards or []))
+
+
+def _penalised(algorithm: Any, row: Sample) -> float:
+    """That, less beta times the summed log(old/ref), where that is how the divergence enters."""
+    if not (algorithm.beta and algorithm.kl_in_reward):
+        return earned(row)
+    assert row.old_logprobs is not None
+    assert row.ref_logprobs is not None
+    total = 0.0
+    for t, on in enumerate(row.action_mask):
+        if on:
+            total += row.old_logprobs[t] - row.ref_logprobs[t]
+    return float(earned(row) - algorithm.beta * total)
+
+
+def engine_weights(algorithm: Any, row: Sample, old: Sequence[float], acts: Sequence[int]) -> list[float]:
+    """The weight of each action token for having been sampled by the engine."""
+    mode = algorithm.importance_sampling_correction
+    if mode == "none":
+        return [1.0] * len(acts)
+    low, high = BOUNDS[mode]
+    floor, cap = getattr(algorithm, "importance_sampling_floor", None), algorithm.importance_sampling_cap
+    low, high = (low if floor is None else floor), (high if cap is None else cap)
+    apart = [old[t] - row.sampled_logprobs[t] for t in acts]
+    if mode.startswith("token"):
+        seen = [float(np.exp(d)) for d in apart]
+    elif mode.startswith("sequence"):
+        seen = [float(np.exp(sum(apart)))] * len(acts)
+    elif mode == "geometric_mask":
+        seen = [float(np.exp(sum(apart) / len(acts)))] * len(acts)
+    else:
+        seen = [float(np.mean([np.exp(d) - 1 - d for d in apart]))] * len(acts)
+    if mode.endswith("truncate"):
+        return [min(max(ratio, low), high) for ratio in seen]
+    inside = [low <= ratio <= high for ratio in seen]
+    return [
+        (1.0 if mode in ("geometric_mask", "k3_mask") else r) if on else 0.0 for r, on in zip(seen, inside, strict=True)
+    ]
+
+
+def _least_entropy(algorithm: Any, rows: Sequence[Sample], counts: Sequence[bool]) -> float:
+    """Of a token that the policy learns from: a quantile of all tokens of the step."""
+    if algorithm.top_entropy_quantile == 1:
+        return -float("inf")
+    known = []
+    for row, on in zip(rows, counts, strict=True):
+        assert row.old_entropy is not None
+        known += [row.old_entropy[t] for t, chosen in enumerate(row.action_mask) if on and chosen]
+    return float(np.quantile(known, 1 - algorithm.top_entropy_quantile))
+
+
+def _sequence(
+    algorithm: Any, row: Sample, new: Sequence[float], gain: float, least: float
+) -> tuple[float, list[float]]:
+    """The sum of a row's terms, and its derivative by each log-probability."""
+    acts = [t for t, on in enumerate(row.action_mask) if on]
+    old = row.old_logprobs if row.old_logprobs is not None else list(new)
+    engine = engine_weights(algorithm, row, old, acts)
+    if algorithm.off_policy_mask_threshold is not None and gain < 0:
+        drift = sum(row.sampled_logprobs[t] - new[t] for t in acts) / len(acts)
+        engine = [0.0] * len(acts) if drift > algorithm.off_policy_mask_threshold else engine
+    total, slopes = 0.0, [0.0] * len(row.token_ids)
+    for weight, t in zip(engine, acts, strict=True):
+        asked = row.old_entropy is None or row.old_entropy[t] >= least
+        term, parts = _policy_term(algorithm, new, old, acts, t, gain if asked else 0.0)
+        total += weight * term
+        for u, slope in parts.items():
+            slopes[u] += weight * slope
+        if algorithm.beta and not algorithm.kl_in_reward:
+            assert row.ref_logprobs is not None
+            apart = new[t] - row.ref_logprobs[t]
+            if algorithm.kl_estimator == "k2":
+                total, slopes[t] = total + algorithm.beta * apart**2 / 2, slopes[t] + algorithm.beta * apart
+            else:
+                total += algorithm.beta * float(np.exp(-apart) - 1 + apart)
+                slopes[t] += algorithm.beta * float(1 - np.exp(-apart))
+    return total, slopes
+
+
+def _policy_term(
+    algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, gain: float
+) -> tuple[float, dict[int, float]]:
+    """One token's term, and its derivative by the log-probability of that token, or of all of its answer."""
+    level = algorithm.importance_sampling_level
+    mean = sum(new[u] - old[u] for u in acts) / len(acts)
+    ratio = float(np.exp(new[t] - old[t] if level == "token" else mean))
+    if algorithm.loss_type == "cispo":
+        held = min(max(ratio, algorithm.weight_floor), algorithm.weight_cap)
+        return -held * gain * new[t], {t: -held * gain}
+    high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
+    term, slope = clipped_token(ratio, gain, algorithm.epsilon, high, algorithm.delta)
+    return term, ({u: slope / len(acts) for u in acts} if level == "sequence" else {t: slope})

@@ -1,0 +1,166 @@
+"""PPO and its repairs by their equations (docs/algorithms/ppo.md), token by token, without `llmrl.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from llmrl.checks.verify.form import Answer, Numbers
+from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
+from llmrl.types import Sample
+
+
+def ppo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+    """Clipped surrogate on estimated advantages; squared errors of the critic."""
+    acts = [[t for t, on in enumerate(row.action_mask) if on] for row in rows]
+    judged = [i for i, row in enumerate(rows) if not np.isnan(row.reward)]
+    earned = {i: channels(algorithm, rows[i], acts[i]) for i in judged}
+    if algorithm.whiten_rewards:
+        earned = _even(earned)
+    gains = {i: _gains(algorithm, rows[i], acts[i], earned[i], policy=True) for i in judged}
+    aims = {i: _aims(algorithm, rows[i], acts[i], earned[i]) for i in judged}
+    if algorithm.whiten_advantages:
+        everything = np.array([gain for i in judged for gain in gains[i]])
+        spread = np.sqrt(((everything - everything.mean()) ** 2).mean() + 1e-8)
+        gains = {i: [(gain - everything.mean()) / spread for gain in gains[i]] for i in judged}
+    count = sum(len(acts[i]) for i in judged)
+    inside = _inside(rows, said) if rows[0].kept_ids is not None else (rows, said)
+    policy = _policy(algorithm, *inside, acts, gains, count)
+    return {"policy": policy, "critic": _critic(algorithm, rows, said, acts, aims, count)}
+
+
+def nlpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+    """PPO whose surrogate is of the policy over the kept tokens, and whose divergence is of the whole one."""
+    found = ppo(algorithm, rows, said)
+    slopes = {f"kept_{name}": numbers for name, numbers in found["policy"].gradients.items()}
+    return {**found, "policy": Answer(found["policy"].objective, slopes)}
+
+
+def _inside(rows: Sequence[Sample], said: Sequence[Numbers]) -> tuple[list[Sample], list[Numbers]]:
+    """The rows and the numbers with those over the kept tokens in place of the whole distribution's."""
+    among = [replace(row, old_logprobs=row.old_kept_logprobs) for row in rows]
+    return among, [{"logprobs": one["kept_logprobs"], "entropy": one["kept_entropy"]} for one in said]
+
+
+def channels(algorithm: Any, row: Sample, acts: Sequence[int]) -> dict[str, list[float]]:
+    """What each action earned, by where it comes from."""
+    end = [0.0] * len(acts)
+    end[-1] = row.reward - (algorithm.missing_eos_penalty or 0.0 if row.truncated else 0.0)
+    found = {"reward": end}
+    if row.token_rewards:
+        found["token_rewards"] = [0.0] * len(acts)
+        for t, reward in enumerate(row.token_rewards):  # at an observation: it belongs to the action before
+            before = [i for i, act in enumerate(acts) if act <= t]
+            found["token_rewards"][before[-1] if before else 0] += reward
+    if algorithm.kl_coef and algorithm.kl_in_reward:
+        assert row.old_logprobs is not None
+        assert row.ref_logprobs is not None
+        found["kl"] = [-algorithm.kl_coef * (row.old_logprobs[t] - row.ref_logprobs[t]) for t in acts]
+    return found
+
+
+def _even(earned: Mapping[int, dict[str, list[float]]]) -> dict[int, dict[str, list[float]]]:
+    """Rewards divided by their deviation over the step; the mean stays where it is."""
+    totals = {i: [sum(parts) for parts in zip(*found.values(), strict=True)] for i, found in earned.items()}
+    everything = np.array([number for total in totals.values() for number in total])
+    mean, spread = everything.mean(), np.sqrt(everything.var() + 1e-8)
+    return {i: {"reward": [float((x - mean) / spread + mean) for x in total]} for i, total in totals.items()}
+
+
+def _gains(
+    algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]], *, policy: bool
+) -> list[float]:
+    """The sum over k of (gamma lambda)^k delta_(t+k), written out."""
+    assert row.values is not None
+    rewards = [sum(parts) for parts in zip(*earned.values(), strict=True)]
+    values = [row.values[t] for t in acts]
+    if algorithm.discounts is not None:
+        return [aim - value for aim, value in zip(_discounted(algorithm, earned), values, strict=True)]
+    lam = algorithm.lam_critic
+    if policy:
+        alpha = algorithm.length_adaptive_lambda
+        lam = algorithm.lam if alpha is None else min(1.0, max(0.0, 1.0 - 1.0 / (alpha * len(acts))))
+    following = [*values[1:], 0.0]
+    if algorithm.bootstrap_truncated and row.truncated:
+        assert row.next_values is not None
+        following[-1] = row.next_values[acts[-1]]
+    deltas = [r + algorithm.gamma * after - v for r, after, v in zip(rewards, following, values, strict=True)]
+    decay = algorithm.gamma * lam
+    return [sum(decay**k * delta for k, delta in enumerate(deltas[t:])) for t in range(len(acts))]
+
+
+def _aims(algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]]) -> list[float]:
+    """What the critic should have said of each action's state."""
+    assert row.values is not None
+    errors = _gains(algorithm, row, acts, earned, policy=False)
+    return [error + row.values[t] for error, t in zip(errors, acts, strict=True)]
+
+
+def _discounted(algorithm: Any, earned: Mapping[str, Sequence[float]]) -> list[float]:
+    """Each channel's rewards to come, by its own discount, added up."""
+    count = len(next(iter(earned.values())))
+    sums = [0.0] * count
+    for name, rewards in earned.items():
+        gamma = dict(algorithm.discounts).get(name, 1.0 if name == "kl" else algorithm.gamma)
+        for t in range(count):
+            sums[t] += sum(gamma ** (u - t) * rewards[u] for u in range(t, count))
+    return sums
+
+
+def _policy(
+    algorithm: Any,
+    rows: Sequence[Sample],
+    said: Sequence[Numbers],
+    acts: Sequence[Sequence[int]],
+    gains: Mapping[int, Sequence[float]],
+    count: int,
+) -> Answer:
+    value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
+    bonus = [[0.0] * len(row.token_ids) for row in rows]
+    right = sum(len(acts[i]) for i in gains if rows[i].correct)
+    high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
+    for i, own in gains.items():
+        row, new = rows[i], said[i]["logprobs"]
+        old = row.old_logprobs if row.old_logprobs is not None else new
+        engine = engine_weights(algorithm, row, old, acts[i])
+        for gain, weight, t in zip(own, engine, acts[i], strict=True):
+            term, slope = clipped_token(float(np.exp(new[t] - old[t])), gain, algorithm.epsilon, high, algorithm.delta)
+            term, slope = weight * term - algorithm.entropy_coef * said[i]["entropy"][t], weight * slope
+            if algorithm.kl_coef and not algorithm.kl_in_reward:
+                assert row.ref_logprobs is not None
+                apart = new[t] - row.ref_logprobs[t]
+                k2 = algorithm.kl_estimator == "k2"
+                term += algorithm.kl_coef * (apart**2 / 2 if k2 else float(np.exp(-apart)) - 1 + apart)
+                slope += algorithm.kl_coef * (apart if k2 else 1 - float(np.exp(-apart)))
+            value, slopes[i][t] = value + term / count, slope / count
+            bonus[i][t] = -algorithm.entropy_coef / count
+            if algorithm.positive_nll_coef and row.correct:
+                value -= algorithm.positive_nll_coef * new[t] / right
+                slopes[i][t] -= algorithm.positive_nll_coef / right
+    return Answer(value, {"logprobs": slopes, "entropy": bonus})
+
+
+def _critic(
+    algorithm: Any,
+    rows: Sequence[Sample],
+    said: Sequence[Numbers],
+    acts: Sequence[Sequence[int]],
+    aims: Mapping[int, Sequence[float]],
+    count: int,
+) -> Answer:
+    value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
+    for i, own in aims.items():
+        before = rows[i].values
+        assert before is not None
+        for aim, t in zip(own, acts[i], strict=True):
+            now, reach = said[i]["values"][t], algorithm.cliprange_value
+            square, slope = 0.5 * (now - aim) ** 2, now - aim
+            if reach is not None:
+                near = before[t] + min(max(now - before[t], -reach), reach)
+                if 0.5 * (near - aim) ** 2 > square:
+                    square, slope = 0.5 * (near - aim) ** 2, (near - aim if near == now else 0.0)
+            value, slopes[i][t] = value + square / count, slope / count
+    return Answer(value, {"values": slopes})

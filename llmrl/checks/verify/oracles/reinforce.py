@@ -1,0 +1,112 @@
+"""RLOO and REINFORCE++ by their equations (docs/algorithms/rloo.md, reinforce_pp.md), without `llmrl.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from llmrl.checks.verify.form import Answer, Numbers
+from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
+from llmrl.types import Sample
+
+
+def rloo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+    """Each answer against the mean of the others; every token weighs 1 over the number of answers."""
+    scores = [row.reward - sum(_costs(algorithm, row)) for row in rows]
+    gains = []
+    for row, score in zip(rows, scores, strict=True):
+        siblings = [s for other, s in zip(rows, scores, strict=True) if other.group == row.group and not np.isnan(s)]
+        says = len(siblings) > 1 and max(siblings) - min(siblings) >= 1e-6
+        gains.append((score - (sum(siblings) - score) / (len(siblings) - 1)) if says else 0.0)
+    counts = [_counts(algorithm, row) for row in rows]
+    share = 1.0 / max(1, sum(counts))
+    spread = [[gain] * len(_acts(row)) for gain, row in zip(gains, rows, strict=True)]
+    clipped = algorithm.num_iterations * algorithm.minibatches > 1
+    return _answer(algorithm, rows, said, counts, spread, share, clipped)
+
+
+def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+    """Discounted returns over action tokens, whitened over the step; every token weighs the same."""
+    counts = [_counts(algorithm, row) for row in rows]
+    returns: list[list[float]] = []
+    for row in rows:
+        siblings = [other.reward for other in rows if other.group == row.group and not np.isnan(other.reward)]
+        score, running, back = row.reward, 0.0, []
+        if algorithm.baseline == "group":
+            says = len(siblings) > 1 and max(siblings) - min(siblings) >= 1e-6
+            score = row.reward - float(np.mean(siblings)) if says else 0.0
+        costs = _costs(algorithm, row)
+        for i in reversed(range(len(costs))):
+            running = (score if i == len(costs) - 1 else 0.0) - costs[i] + algorithm.gamma * running
+            back.append(running)
+        returns.append(back[::-1])
+    known = np.array([number for line, on in zip(returns, counts, strict=True) if on for number in line])
+    mean, deviation = known.mean(), np.sqrt(((known - known.mean()) ** 2).mean() + 1e-8)
+    gains = [[float((number - mean) / deviation) for number in line] for line in returns]
+    return _answer(algorithm, rows, said, counts, gains, 1.0 / len(known), True)
+
+
+def _answer(
+    algorithm: Any,
+    rows: Sequence[Sample],
+    said: Sequence[Numbers],
+    counts: Sequence[bool],
+    gains: Sequence[Sequence[float]],
+    share: float,
+    clipped: bool,
+) -> Mapping[str, Answer]:
+    value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
+    for i, row in enumerate(rows):
+        if not counts[i]:
+            continue
+        acts, new = _acts(row), said[i]["logprobs"]
+        old = row.old_logprobs if row.old_logprobs is not None else list(new)
+        engine = engine_weights(algorithm, row, old, acts)
+        for weight, gain, t in zip(engine, gains[i], acts, strict=True):
+            term, parts = _term(algorithm, new, old, acts, t, gain, clipped)
+            value += share * weight * term
+            for u, slope in parts.items():
+                slopes[i][u] += share * weight * slope
+    return {"policy": Answer(value, {"logprobs": slopes})}
+
+
+def _term(
+    algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, gain: float, clipped: bool
+) -> tuple[float, dict[int, float]]:
+    """One token's term, and its derivative by log-probabilities."""
+    if not clipped:
+        return -gain * new[t], {t: -gain}
+    high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
+    most = getattr(algorithm, "delta", None)
+    if getattr(algorithm, "importance_sampling_level", "token") == "token":
+        term, slope = clipped_token(float(np.exp(new[t] - old[t])), gain, algorithm.epsilon, high, most)
+        return term, {t: slope}
+    product = float(np.exp(sum(new[u] - old[u] for u in acts)))
+    term, slope = clipped_token(product, gain, algorithm.epsilon, high, most)
+    return term / len(acts), {u: slope / len(acts) for u in acts}  # each of the row's tokens repeats one term
+
+
+def _acts(row: Sample) -> list[int]:
+    return [t for t, on in enumerate(row.action_mask) if on]
+
+
+def _counts(algorithm: Any, row: Sample) -> bool:
+    return not np.isnan(row.reward) and not (algorithm.mask_truncated_completions and row.truncated)
+
+
+def _costs(algorithm: Any, row: Sample) -> list[float]:
+    """What each action pays for its divergence from the reference, less what its tokens earned by themselves."""
+    acts = _acts(row)
+    costs = [0.0] * len(acts)
+    for t, reward in enumerate(row.token_rewards or []):  # at an observation: it belongs to the action before
+        before = [i for i, act in enumerate(acts) if act <= t]
+        costs[before[-1] if before else 0] -= reward
+    if not algorithm.beta:
+        return costs
+    assert row.old_logprobs is not None
+    assert row.ref_logprobs is not None
+    return [
+        cost + algorithm.beta * (row.old_logprobs[t] - row.ref_logprobs[t]) for cost, t in zip(costs, acts, strict=True)
+    ]

@@ -1,0 +1,219 @@
+"""Is this algorithm right? Worked cases, an oracle, differences, invariances, and a problem with a known optimum."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmrl import plugins
+from llmrl.checks.verify.form import PARTS, Answer, Check, Form, Numbers, Oracle, Part
+from llmrl.errors import LlmrlError, RecipeError
+from llmrl.protocols import Algorithm
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Answer", "Check", "Form", "Numbers", "Oracle", "exit_code", "resolve", "save", "show", "verify"]
+
+SHOWN = 20
+"""Lines of failures that `show` prints of one form."""
+
+
+def resolve(names: Sequence[str]) -> list[Form]:
+    """The forms to verify: all that ship where no name is given.
+
+    Args:
+        names: of forms that ship (`dapo`), or `package.module:Attribute` of an algorithm, its class, or a `Form`.
+    Raises:
+        RecipeError: no such form, a module that cannot be imported, or a thing that is no algorithm.
+    """
+    from llmrl.checks.verify.forms import forms
+
+    shipped = {form.name: form for form in forms()}
+    found = []
+    for name in names:
+        if ":" in name:
+            found.append(_own(name))
+        elif name in shipped:
+            found.append(shipped[name])
+        else:
+            raise RecipeError(
+                f"unknown algorithm {name!r}{plugins.hint(name, shipped)}; known: {', '.join(shipped)}, or "
+                "package.module:Attribute"
+            )
+    return found or list(shipped.values())
+
+
+def verify(
+    forms: Sequence[Form],
+    cases: Sequence[str] | None = None,
+    status: Callable[[str], Any] = str,
+    processes: int = 1,
+) -> list[Check]:
+    """Everything that is checked of the forms.
+
+    Args:
+        forms: what to look at.
+        cases: whose worked cases to look at, by their subject; None: all that ship.
+        status: told what is being looked at.
+        processes: look at so many forms at a time; what is found does not depend on it.
+    Raises:
+        LlmrlError: one of the processes ended, for want of memory, say.
+    """
+    from llmrl.checks.verify.cases.run import cases as worked
+
+    status("worked cases")
+    with _one_thread():
+        checks = worked(cases)
+    with _spread(forms, processes) as spread:
+        for form, found in zip(forms, spread(_look_at, forms), strict=True):
+            status(form.name)
+            checks += found
+    return checks
+
+
+def _look_at(form: Form) -> list[Check]:
+    """All that is checked of one form."""
+    from llmrl.checks.verify import differences, invariances, toy
+    from llmrl.checks.verify.oracles import compare as oracle
+
+    looks: Mapping[Part, Callable[[Form], list[Check]]] = {
+        "oracle": oracle.oracle,
+        "differences": differences.differences,
+        "invariances": invariances.invariances,
+        "learning": toy.learning,
+    }
+    with _one_thread():
+        return [check for part, look in looks.items() for check in _looked(form, part, look)]
+
+
+@contextmanager
+def _spread(forms: Sequence[Form], processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map` over fresh processes; the plain one where one is enough, or where a form cannot be sent to another."""
+    processes = min(processes, len(forms))
+    if processes < 2 or not _portable(forms):
+        yield map
+        return
+    try:
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            yield pool.map
+    except BrokenProcessPool as error:
+        raise LlmrlError(
+            f"llmrl verify: a process ended while it looked at a form ({error}); is memory short?"
+        ) from None
+
+
+def _portable(forms: Sequence[Form]) -> bool:
+    try:
+        pickle.dumps(forms)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+    """1 where any check fails, or where there is none; else 0."""
+    return int(not checks or not all(check.ok for check in checks))
+
+
+def show(checks: Sequence[Check], seconds: float, console: Console | None = None) -> None:
+    """A table, a line for each check that failed, then one line that sums it up."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or Console()
+    names = list(dict.fromkeys(check.form for check in checks))
+    table = Table(title="llmrl verify")
+    table.add_column("algorithm", no_wrap=True, min_width=max(map(len, names), default=0))
+    for part in PARTS:
+        table.add_column(part)
+    for name in names:
+        cells = [_cell([c for c in checks if c.form == name and c.part == part]) for part in PARTS]
+        table.add_row(name, *(Text(text, style="bold red" if "of" in text else "green") for text in cells))
+    console.print(table)
+    failed = [check for check in checks if not check.ok]
+    for name in dict.fromkeys(check.form for check in failed):
+        own = [check for check in failed if check.form == name]
+        for check in own[:SHOWN]:
+            line = f"{name}, {check.part}, {check.name}: expected {check.expected}; found {check.found}"
+            console.print(Text(line), soft_wrap=True)
+        if len(own) > SHOWN:
+            console.print(f"{name}: and {len(own) - SHOWN} more")
+    console.print(f"{len(checks) - len(failed)} ok, {len(failed)} failed, in {seconds:.0f} s")
+
+
+def save(checks: Sequence[Check], seconds: float, path: Path) -> None:
+    """All checks as JSON."""
+    rows = [
+        {name: getattr(check, name) for name in ("form", "part", "name", "ok", "expected", "found")} for check in checks
+    ]
+    whole = {"ok": not exit_code(checks), "seconds": round(seconds, 1), "checks": rows}
+    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def run(names: Sequence[str], out: Path | None = None) -> int:
+    """What the command does; returns its exit code."""
+    from rich.console import Console
+
+    forms, console, began = resolve(names), Console(), time.perf_counter()
+    live = console.status("") if console.is_terminal else nullcontext()
+    with live as line:
+        checks = verify(forms, names or None, line.update if line is not None else str, len(os.sched_getaffinity(0)))
+    seconds = time.perf_counter() - began
+    show(checks, seconds, console)
+    if out is not None:
+        save(checks, seconds, out)
+    return exit_code(checks)
+
+
+def _own(name: str) -> Form:
+    """A user's algorithm, by `package.module:Attribute`."""
+    thing = plugins.find("algorithm", name)
+    if isinstance(thing, Form):
+        return thing
+    algorithm = plugins.build("algorithm", name) if isinstance(thing, type) else thing
+    if not isinstance(algorithm, Algorithm):
+        raise RecipeError(
+            f"{name}: a {type(algorithm).__name__} is no algorithm; expected a frozen dataclass with needs, credit and "
+            "updates, or an llmrl.checks.verify.run.Form"
+        )
+    return Form(name=name, algorithm=algorithm)
+
+
+def _looked(form: Form, part: Part, look: Callable[[Form], list[Check]]) -> list[Check]:
+    try:
+        return look(form)
+    except Exception as error:  # an algorithm may be anybody's
+        found = f"{type(error).__name__}: {error}"
+        return [Check(form.name, part, "runs", False, "no error", found.splitlines()[0])]
+
+
+def _cell(checks: Sequence[Check]) -> str:
+    """How many of how many are right."""
+    right = sum(check.ok for check in checks)
+    if not checks:
+        return "-"
+    return f"{right} ok" if right == len(checks) else f"{right} of {len(checks)}"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tensors of a few hundred numbers are slower on several threads than on one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

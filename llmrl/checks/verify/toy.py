@@ -1,0 +1,181 @@
+"""A problem whose optimum is known, with tables for models: does the algorithm find it?
+
+Three prompts, four tokens each of five symbols; an answer is right if at least three of its tokens match a secret,
+which chance does in 2.7 % of cases. The policy is a table of logits, the critic a table of numbers, and the learning
+rule plain gradient descent: nothing stands between the algorithm and the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from llmrl.batch import Batch, collate, minibatches
+from llmrl.checks.verify.form import Check, Form
+from llmrl.ops.nucleus import nucleus
+from llmrl.protocols import Adaptive, Algorithm, Forward, Loss, Measured, Update
+from llmrl.types import Sample
+
+PROMPTS, LENGTH, SYMBOLS, SIZE = 3, 4, 5, 16
+UPDATES = 150
+SEEDS = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The models. A row's first token names its prompt, as `SYMBOLS + prompt`; answers are the tokens after it."""
+
+    policy: Tensor  # (PROMPTS, LENGTH, SYMBOLS) logits of each token
+    critic: Tensor  # (PROMPTS, LENGTH + 1, SYMBOLS + 1) number of a state: tokens so far, and the last of them
+
+    def forward(self, model: str, token_ids: Tensor, entropy_grad: bool = True, among: Tensor | None = None) -> Forward:
+        """What a model says of (B, LENGTH + 1) tokens; `among` (B, LENGTH, SYMBOLS) bool are those that were kept."""
+        prompt, answer = token_ids[:, 0] - SYMBOLS, token_ids[:, 1:]
+        blank = torch.zeros(len(token_ids), 1, dtype=torch.float64)
+        if model == "policy":
+            logits = self.policy[prompt]
+            chosen, spread = _said(logits, answer, entropy_grad)
+            new = Forward(logprobs=torch.cat([blank, chosen], 1), entropy=torch.cat([blank, spread], 1))
+            if among is None:
+                return new
+            chosen, spread = _said(logits.masked_fill(~among, -1e9), answer, entropy_grad)
+            return replace(new, kept_logprobs=torch.cat([blank, chosen], 1), kept_entropy=torch.cat([blank, spread], 1))
+        last = torch.cat([torch.full_like(token_ids[:, :1], SYMBOLS), answer], 1)
+        numbers = self.critic[prompt[:, None], torch.arange(LENGTH + 1), last]  # (B, LENGTH + 1), state by state
+        values, after = torch.cat([blank, numbers[:, :-1]], 1), torch.cat([blank, numbers[:, 1:]], 1)
+        return Forward(values=values, next_values=after, regress=lambda targets: 0.5 * (values - targets).square())
+
+
+def _said(logits: Tensor, answer: Tensor, entropy_grad: bool) -> tuple[Tensor, Tensor]:
+    """(B, LENGTH) log-probabilities and entropies."""
+    logprobs = torch.log_softmax(logits, -1)
+    entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return logprobs.gather(-1, answer[..., None])[..., 0], entropy if entropy_grad else entropy.detach()
+
+
+def learn(form: Form, seed: int, updates: int = UPDATES) -> list[float]:
+    """The share of right answers in each step, before it was learned from."""
+    generator = torch.Generator().manual_seed(seed)
+    secret = torch.randint(SYMBOLS, (PROMPTS, LENGTH), generator=generator)
+    policy = torch.zeros(PROMPTS, LENGTH, SYMBOLS, dtype=torch.float64, requires_grad=True)
+    critic = torch.zeros(PROMPTS, LENGTH + 1, SYMBOLS + 1, dtype=torch.float64, requires_grad=True)
+    tables = Tables(policy, critic)
+    reference = Tables(policy.detach().clone(), critic.detach().clone())
+    learners = {name: _learner(form, name, getattr(tables, name)) for name in ("policy", "critic")}
+    algorithm, success = form.algorithm, []
+    for step in range(updates):
+        rows = _play(tables, secret, form, step, generator)
+        success.append(sum(bool(row.correct) for row in rows) / len(rows))
+        credited = algorithm.credit(_annotated(rows, algorithm, tables, reference))
+        metrics = dict(algorithm.metrics(credited)) if isinstance(algorithm, Measured) else {}
+        for update in algorithm.updates(step):
+            metrics |= _fit(credited, update, tables, learners[update.model], step)
+        if isinstance(algorithm, Adaptive):
+            algorithm = algorithm.adapted(step, metrics)
+    return success
+
+
+def learning(form: Form, seeds: Sequence[int] = SEEDS) -> list[Check]:
+    """One check per seed: success in the last ten of the steps."""
+    checks = []
+    for seed in seeds:
+        success = learn(form, seed)
+        start, end = sum(success[:5]) / 5, sum(success[-10:]) / 10
+        expected = f"success of at least {form.target:g} after {UPDATES} updates"
+        found = f"{start:.3f} at the start, {end:.3f} at the end"
+        checks.append(Check(form.name, "learning", f"seed {seed}", end >= form.target, expected, found))
+    return checks
+
+
+def _learner(form: Form, model: str, table: Tensor) -> torch.optim.Optimizer:
+    if model in form.rates:
+        return torch.optim.SGD([table], lr=form.rates[model])
+    return torch.optim.Adam([table], lr=0.1)
+
+
+def _play(tables: Tables, secret: Tensor, form: Form, step: int, generator: torch.Generator) -> list[Sample]:
+    """SIZE answers to each prompt, sampled from the policy."""
+    with torch.no_grad():
+        kept = nucleus(tables.policy.view(-1, SYMBOLS), form.top_p or 1.0).view_as(tables.policy)
+        odds = torch.softmax(tables.policy.masked_fill(~kept, -1e9), -1).repeat_interleave(SIZE, 0)
+        answers = torch.multinomial(odds.view(-1, SYMBOLS), 1, generator=generator).view(-1, LENGTH)
+        prompts = torch.arange(PROMPTS).repeat_interleave(SIZE)
+        right = (answers == secret[prompts]).sum(-1) >= LENGTH - 1
+        token_ids = torch.cat([prompts[:, None] + SYMBOLS, answers], 1)
+        new = tables.forward("policy", token_ids, among=kept[prompts])
+        logprobs = new.logprobs if form.top_p is None else new.kept_logprobs
+    assert logprobs is not None
+    sets = [[[], *(row.nonzero()[:, 0].tolist() for row in rows)] for rows in kept]
+    return [
+        Sample(
+            group=f"step {step}, prompt {int(prompts[i])}",
+            episode=i % SIZE,
+            reward=form.rewards[int(right[i])],
+            turn_rewards=[0.0],
+            token_ids=token_ids[i].tolist(),
+            turn_ids=[-1] + [0] * LENGTH,
+            action_mask=[False] + [True] * LENGTH,
+            sampled_logprobs=logprobs[i].tolist(),
+            semantics="scaled" if form.top_p is None else "renormalised",
+            kept_ids=None if form.top_p is None else sets[int(prompts[i])],
+            version=step,
+            correct=bool(right[i]),
+            parts={"correct": float(right[i]), "explore": len(set(answers[i].tolist())) / LENGTH},
+        )
+        for i in range(len(prompts))
+    ]
+
+
+def _annotated(rows: Sequence[Sample], algorithm: Algorithm, tables: Tables, reference: Tables) -> list[Sample]:
+    """The rows with the columns that the algorithm needs."""
+    token_ids = torch.tensor([row.token_ids for row in rows])
+    with torch.no_grad():
+        now, mind = tables.forward("policy", token_ids, among=_among(rows)), tables.forward("critic", token_ids)
+        known = {
+            "old_logprobs": now.logprobs,
+            "old_kept_logprobs": now.kept_logprobs,
+            "old_entropy": now.entropy,
+            "ref_logprobs": reference.forward("policy", token_ids).logprobs,
+            "values": mind.values,
+            "next_values": mind.next_values,
+        }
+    columns = {need: known[need] for need in algorithm.needs()}
+    return [
+        row.assign(**{name: column[i].tolist() for name, column in columns.items() if column is not None})
+        for i, row in enumerate(rows)
+    ]
+
+
+def _among(rows: Sequence[Sample]) -> Tensor | None:
+    """(B, LENGTH, SYMBOLS) which tokens were kept; None where the rows do not say."""
+    if rows[0].kept_ids is None:
+        return None
+    sets = [[[symbol in some for symbol in range(SYMBOLS)] for some in list(row.kept_ids or ())[1:]] for row in rows]
+    return torch.tensor(sets)
+
+
+def _fit(
+    rows: Sequence[Sample], update: Update, tables: Tables, learner: torch.optim.Optimizer, step: int
+) -> dict[str, float]:
+    """All optimiser steps of an update; its metrics are means over the tokens that learned, of the last step."""
+    metrics: dict[str, float] = {}
+    if not rows:
+        return metrics
+    parts = minibatches(rows, epochs=update.epochs, parts=update.minibatches, keep_groups=update.keep_groups, seed=step)
+    for part in parts:
+        batch = collate(part, pack=False, dtype=torch.float64)
+        loss = update.loss(tables.forward(update.model, batch.token_ids, update.entropy_grad, _among(part)), batch)
+        weights = batch.weights if update.model == "policy" else batch.value_weights
+        learner.zero_grad()
+        ((loss.terms * weights).sum() * len(rows) / len(part)).backward()  # type: ignore[no-untyped-call]
+        learner.step()
+        metrics = _means(loss, batch)
+    return metrics
+
+
+def _means(loss: Loss, batch: Batch) -> dict[str, float]:
+    counted = batch.weights > 0
+    return {name: float(numbers[counted].mean()) for name, numbers in loss.metrics.items() if counted.any()}

@@ -1,0 +1,121 @@
+"""`llmrl data`: look at datasets, and make rows to learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
+
+
+@app.command("check")
+def check_data(
+    train: Annotated[str, typer.Argument(help="A dataset, a dataset/split, or a file.")],
+    against: Annotated[str, typer.Option(help="The test that it must not share problems with.")],
+    words: Annotated[int, typer.Option(help="Length of the runs of words that are compared.")] = 13,
+) -> None:
+    """Read every row of a dataset and look for problems that it shares with a test; exit code 1 where there are."""
+    from llmrl.datagen.contamination import check
+
+    report = check(train, against, words)
+    for name, value in report.rows():
+        print(f"{value:>10}  {name}")
+    for overlap in report.overlaps[:10]:
+        print(f"{overlap.share:10.2f}  {overlap.train} ~ {overlap.test}")
+    if report.equal:
+        raise typer.Exit(1)
+
+
+@app.command("prime")
+def prime_data(
+    condition: Annotated[str, typer.Argument(help="all, backtracking_only, ... incorrect: docs/algorithms/habits.md.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file to write; one that is there is replaced.")],
+    count: Annotated[int, typer.Option(help="Rows.")] = 1000,
+    heldout: Annotated[bool, typer.Option("--heldout", help="Of the puzzles that the others never hold.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the puzzles and the words.")] = 0,
+) -> None:
+    """Write worked countdown puzzles that show chosen habits of thought, to fine-tune on."""
+    from llmrl.datagen.priming import write
+
+    write(condition, out, count=count, split="heldout" if heldout else "train", seed=seed)
+    print(f"{count} rows: {out}")
+
+
+@app.command("step-labels")
+def label_steps(
+    model: Annotated[str, typer.Argument(help="A folder or a hub name: it solves the problems, and completes steps.")],
+    data: Annotated[str, typer.Option(help="A dataset: gsm8k, or {name: arithmetic, low: 10}.")],
+    reward: Annotated[str, typer.Option(help="With verdicts: math_verify, or {name: numeric, tolerance: 0.1}.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
+    solutions: Annotated[int, typer.Option(help="Of each problem.")] = 4,
+    completions: Annotated[int, typer.Option(help="Behind each step.")] = 8,
+    separator: Annotated[str, typer.Option(help="Ends a step; \\n is a line's end.")] = "\\n",
+    soft: Annotated[bool, typer.Option("--soft", help="Shares instead of 0 and 1.")] = False,
+    stop_at_first_error: Annotated[
+        bool, typer.Option("--stop-at-first-error", help="Nothing is completed behind the first 0.")
+    ] = False,
+    temperature: Annotated[float, typer.Option(help="Of solutions and completions.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Of a solution, completions included.")] = 1024,
+    engine: Annotated[str, typer.Option(help="vllm or hf, or a mapping with options.")] = "vllm",
+    limit: Annotated[int | None, typer.Option(help="The first problems only.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+) -> None:
+    """Label the steps of solutions by how often completions behind them come to the right answer (Math-Shepherd)."""
+    import yaml
+
+    from llmrl.datagen.step_labels import Labelling, write
+    from llmrl.types import Sampling
+
+    options = Labelling(
+        separator=separator.replace("\\n", "\n"),
+        solutions=solutions,
+        completions=completions,
+        soft=soft,
+        stop_at_first_error=stop_at_first_error,
+        sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+        seed=seed,
+    )
+    specs = {name: yaml.safe_load(text) for name, text in (("data", data), ("reward", reward), ("engine", engine))}
+    write(model, specs["data"], specs["reward"], out, options, engine=specs["engine"], limit=limit)
+
+
+@app.command("heron")
+def heron_data(
+    answers: Annotated[Path, typer.Argument(help="Prompts with several answers each, as `llmrl eval` writes them.")],
+    factors: Annotated[Path, typer.Option(help="A YAML list, the most important first; or a recipe of `heron`.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file for the rows; a second call goes on.")],
+    workers: Annotated[int, typer.Option(help="Processes that judge.")] = 2,
+) -> None:
+    """Write preference rows from answers and an order of factors: docs/heron.md."""
+    from llmrl.datagen.heron import factors_of, write
+
+    for line in write(answers, out, factors_of(factors), workers=workers).lines():
+        print(line)
+
+
+@app.command("salmon")
+def salmon_data(
+    answers: Annotated[Path, typer.Argument(help="Prompts with two answers each, as `llmrl eval` writes them.")],
+    judge: Annotated[str, typer.Option(help="A folder, a hub name, or http://host:port/v1#name of a server.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file for the rows; a second call goes on.")],
+    principles: Annotated[Path | None, typer.Option(help="A .jsonl file; a few that ship by default.")] = None,
+    engine: Annotated[str, typer.Option(help="For a folder or a hub name: vllm or hf.")] = "vllm",
+    api: Annotated[str, typer.Option(help="Of a server: chat or completions.")] = "chat",
+    max_tokens: Annotated[int, typer.Option(help="Of a question to the judge.")] = 1536,
+    min_chars: Annotated[int, typer.Option(help="Shorter answers are left out.")] = 16,
+    passes: Annotated[int, typer.Option(help="Rows that a pair may give, each with its own principles.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the principles, negations and flips.")] = 0,
+) -> None:
+    """Have a model compare answers by principles, and write preference rows: docs/salmon.md."""
+    from llmrl.datagen.judge import open_judge
+    from llmrl.datagen.salmon import Making, write
+    from llmrl.reward_models.principles import read
+
+    chosen = read(principles)
+    with open_judge(judge, engine=engine, api=api, max_tokens=max_tokens) as asked:
+        making = Making(passes=passes, seed=seed)
+        report = write(answers, out, chosen, asked, judged_by=judge, making=making, min_chars=min_chars)
+    for line in report.lines():
+        print(line)

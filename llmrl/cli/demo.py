@@ -1,0 +1,289 @@
+"""From nothing to a model that reinforcement learning has made better, in minutes on two CPU cores: `llmrl demo`.
+
+A tokenizer and a random model; fine-tuning until it sometimes adds two numbers right; then `recipes/demo.yaml`, by the
+same loop as every other recipe; greedy accuracy on the benchmark `arithmetic`, held-out sums, before and after.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from llmrl import plugins, tiny
+from llmrl.errors import CheckpointError, TrainingError
+from llmrl.recipe import Recipe, read
+from llmrl.types import Problem
+
+BENCHMARK = "arithmetic"
+DATA = {"name": "arithmetic", "low": 10}  # of the recipe and of the benchmark
+TARGET = 0.4  # accuracy that ends fine-tuning: reinforcement learning needs a policy that sometimes succeeds
+CHECK_STEPS = 5  # of fine-tuning between two looks at its accuracy, which rises from 30 to 60 % within 20
+MAX_SFT_STEPS = 1500  # 300 to 400 are usual
+MARKER = ".llmrl-demo"  # says that a folder may be replaced by the next demo
+Say = Callable[[str], None]
+
+
+def run(
+    seed: int = 0,
+    quiet: bool = False,
+    out: str | Path = "runs/demo",
+    target: float = TARGET,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The demo's results, also in `out/results.json`; `out/final` is the trained model, `out/curves.png` its curves.
+
+    Args:
+        seed: of the weights, the order of the problems and the samples.
+        quiet: plain lines instead of a live view; so too where there is no terminal.
+        out: a folder; one that an earlier demo has made is replaced.
+        target: accuracy that ends fine-tuning, 0 to 1.
+        overrides: of the recipe, such as `train.max_steps=100`.
+    Returns:
+        `before` and `after`, each with `accuracy`, `low` and `high` (95 % bootstrap interval over 500 problems);
+        `seconds` by phase; `sft_steps`, `seed`, and three `samples`.
+    Raises:
+        CheckpointError: `out` is a folder that no demo has made.
+        TrainingError: fine-tuning did not reach the target.
+        EngineError: vLLM does not start.
+    """
+    _hush()
+    out = _claim(Path(out))
+    seconds: dict[str, float] = {}
+    with _phase("1/4 a tokenizer and a random model", "build", seconds):
+        base = tiny.make(out / "random", vocab="arithmetic", seed=seed)
+    with _phase(f"2/4 supervised fine-tuning on sums, until {target:.0%} are right", "sft", seconds):
+        sft_steps = fine_tune(base, out / "sft", seed, quiet, target)
+    recipe = read(Path(str(files("llmrl.recipes"))) / "demo.yaml", [*overrides, *_overrides(out, seed)])
+    before, after = _reinforce(recipe, out, quiet, seconds)
+    seconds["total"] = sum(seconds.values())
+    results = {
+        "seed": seed,
+        "before": before,
+        "after": after,
+        "gain": after["accuracy"] - before["accuracy"],
+        "seconds": {phase: round(taken, 1) for phase, taken in seconds.items()},
+        "sft_steps": sft_steps,
+        "samples": _samples(*(_answers(out, step) for step in (0, recipe.train.max_steps))),
+    }
+    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    _draw(out, before["accuracy"], after["accuracy"])
+    _report(results, out)
+    return results
+
+
+def fine_tune(base: Path, out: Path, seed: int, quiet: bool, target: float) -> int:
+    """How many steps it took until the model in `out` gets the target share of unseen sums right.
+
+    Raises:
+        TrainingError: it never did.
+    """
+    from llmrl.train.sft import sft
+
+    train = plugins.build("data", DATA | {"seed": seed}).problems()
+    rows = [{"prompt": one.messages, "completion": [{"role": "assistant", "content": one.answer}]} for one in train]
+    # behind the 500 of the benchmark, so that the decision to stop has not seen them
+    unseen = list(plugins.build("data", DATA | {"split": "heldout", "count": 756}).problems())[500:]
+    reached: list[int] = []
+    with _watch(quiet, target) as show:
+        accuracy = greedy_accuracy(base, unseen)
+
+        def progress(step: int, loss: float, model: Any) -> bool:
+            if step % CHECK_STEPS:
+                return False
+            right = accuracy(model)
+            show(step, loss, right)
+            if right >= target:
+                reached.append(step)
+            return right >= target
+
+        sft(base, rows, out, max_steps=MAX_SFT_STEPS, learning_rate=1e-3, batch_size=64, warmup_steps=50, seed=seed,
+            progress=progress)  # fmt: skip
+    if not reached:
+        raise TrainingError(
+            f"fine-tuning: {MAX_SFT_STEPS} steps and still below {target:.0%} right; try another --seed"
+        )
+    return reached[0]
+
+
+def greedy_accuracy(folder: Path, problems: Sequence[Problem]) -> Callable[[Any], float]:
+    """A function of the model: the share of problems whose reference answer is its most likely one, token by token.
+
+    Greedy decoding says the answer exactly if each of its tokens is the most likely after those before: one forward
+    pass decides all problems.
+    """
+    import torch
+
+    from llmrl.chat import Chat, load_tokenizer
+
+    chat = Chat(load_tokenizer(str(folder)))
+    end = chat.tokenizer.eos_token_id
+    prompts = [chat.prompt_ids(one.messages) for one in problems]
+    answers = [[*chat.tokenizer.encode(one.answer, add_special_tokens=False), end] for one in problems]
+    width = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
+    ids = torch.zeros(len(problems), width, dtype=torch.long)
+    asked = torch.zeros(len(problems), width, dtype=torch.bool)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+        asked[row, len(prompt) : len(prompt) + len(answer)] = True
+
+    def accuracy(model: Any) -> float:
+        with torch.no_grad():
+            likeliest = model(input_ids=ids.to(model.device)).logits[:, :-1].argmax(-1).cpu()
+        return float(((likeliest == ids[:, 1:]) | ~asked[:, 1:]).all(1).float().mean())
+
+    return accuracy
+
+
+def _reinforce(recipe: Recipe, out: Path, quiet: bool, seconds: dict[str, float]) -> list[dict[str, float]]:
+    """Accuracy before and after the recipe's steps, both by the engine that samples in between."""
+    from llmrl.run_folder.progress import Progress
+    from llmrl.train.loop import train
+    from llmrl.train.run import Run
+
+    steps = recipe.train.max_steps
+    with Progress(steps, quiet=quiet, title="grpo") as progress:
+        with _phase("3/4 start vLLM; held-out accuracy before", "before", seconds):
+            trained = Run(recipe, on_step=progress.step)
+        with trained:
+            with _phase("", "before", seconds):
+                trained.evaluation(0)
+            with _phase(f"4/4 reinforcement learning: {steps} steps of GRPO", "grpo", seconds):
+                train(trained)
+            with _phase("", "after", seconds):
+                trained.evaluation(steps)  # the loop has asked already, unless an override told it not to
+    return [_accuracy(_answers(out, step) / "results.json") for step in (0, steps)]
+
+
+def _answers(out: Path, step: int) -> Path:
+    return out / "eval" / f"step-{step:06d}"
+
+
+def _accuracy(path: Path) -> dict[str, float]:
+    estimate = json.loads(path.read_text(encoding="utf-8"))[BENCHMARK]["metrics"]["avg@1"]
+    return {"accuracy": estimate["value"], "low": estimate["low"], "high": estimate["high"]}
+
+
+def _overrides(out: Path, seed: int) -> list[str]:
+    where = {"model.policy": out / "sft", "train.output_dir": out.parent, "train.run_name": out.name}
+    return [
+        f"data.seed={seed}",
+        f"train.seed={seed}",
+        *(f"{key}={json.dumps(str(path))}" for key, path in where.items()),
+    ]
+
+
+def _claim(out: Path) -> Path:
+    """The folder, empty and ours."""
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise CheckpointError(f"{out}: holds files that no demo has made; choose another folder with --out")
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARKER).touch()
+    return out
+
+
+def _hush() -> None:
+    """No progress bars and notices of the libraries between our lines."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+@contextmanager
+def _phase(title: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Announce a phase and add its seconds."""
+    if title:
+        print(title, flush=True)
+    began = time.perf_counter()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+@contextmanager
+def _watch(quiet: bool, target: float) -> Iterator[Callable[[int, float, float], None]]:
+    """Shows fine-tuning on its way to the target: a bar on a terminal, a line now and then elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    def line(step: int, loss: float, accuracy: float) -> None:
+        if step % 50 == 0 or accuracy >= target:
+            print(f"sft step {step}  loss {loss:.3f}  accuracy {accuracy:.3f}", flush=True)
+
+    if quiet or not Console().is_terminal:
+        yield line
+        return
+    with Progress(TextColumn("sft {task.fields[numbers]}"), BarColumn(), TimeElapsedColumn()) as bar:
+        task = bar.add_task("", total=target, numbers="starting")
+        yield lambda step, loss, accuracy: bar.update(
+            task, completed=accuracy, numbers=f"step {step}  loss {loss:.3f}  accuracy {accuracy:.3f}"
+        )
+
+
+def _samples(*folders: Path, count: int = 3) -> list[dict[str, str]]:
+    """Held-out problems that only the trained model solves, with both answers; any others where there are too few."""
+    lines = ((folder / f"{BENCHMARK}.jsonl").read_text(encoding="utf-8").splitlines() for folder in folders)
+    before, after = ({record["problem"]: record for record in map(json.loads, each)} for each in lines)
+    learnt = [key for key in after if after[key]["verdict"] == "correct" != before[key]["verdict"]]
+    return [
+        {
+            "question": str(after[key]["prompt"][-1]["content"]),
+            "before": str(before[key]["completion"]),
+            "after": str(after[key]["completion"]),
+            "answer": str(after[key]["answer"]),
+        }
+        for key in [*learnt, *(key for key in after if key not in learnt)][:count]
+    ]
+
+
+def _draw(out: Path, before: float, after: float) -> None:
+    """curves.png: the reward of each step, and the accuracy of samples and of greedy answers to held-out problems."""
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = [line["step"] + 1 for line in lines]
+    key = f"eval/{BENCHMARK}/avg@1"
+    held_out = {0: before} | {line["step"] + 1: line[key] for line in lines if key in line} | {steps[-1]: after}
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(steps, [line["reward"] for line in lines])
+    left.set(title="Reward", xlabel="step of GRPO", ylabel="mean reward of 512 samples")
+    right.plot(steps, [line["accuracy"] for line in lines], alpha=0.6, label="training problems, sampled")
+    right.plot(list(held_out), list(held_out.values()), "o-", label="held-out problems, greedy")
+    right.set(title="Accuracy", xlabel="step of GRPO", ylabel="share of right answers", ylim=(0, 1))
+    right.legend(loc="lower right")
+    for panel in (left, right):
+        panel.grid(alpha=0.3)
+    figure.savefig(out / "curves.png", dpi=120)
+
+
+def _report(results: Mapping[str, Any], out: Path) -> None:
+    """The tables, and what to type next."""
+    from rich.console import Console
+    from rich.table import Table
+
+    scores = Table("", "greedy accuracy on held-out sums", "95 % interval")
+    for name, label in (("before", "before: fine-tuned"), ("after", "after GRPO")):
+        one = results[name]
+        scores.add_row(label, f"{one['accuracy']:.1%}", f"{one['low']:.1%} to {one['high']:.1%}")
+    answers = Table("question", "before", "after", "right answer")
+    for sample in results["samples"]:
+        answers.add_row(*(sample[name] for name in ("question", "before", "after", "answer")))
+    console = Console()
+    console.print(scores, answers)
+    taken = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in results["seconds"].items())
+    body = json.dumps({"messages": [{"role": "user", "content": "12+34="}], "max_tokens": 8})
+    print(f"""seconds: {taken}
+curves: {out / "curves.png"}   numbers: {out / "results.json"}   every answer: {out / "rollouts.jsonl"}
+next:
+  llmrl eval {out / "final"} --benchmarks {BENCHMARK}
+  llmrl serve {out / "final"}
+  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'
+  llmrl train recipes/gsm8k_grpo.yaml""")

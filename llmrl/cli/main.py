@@ -1,0 +1,340 @@
+"""The command line. What is refused is one message on standard error; a traceback is a bug."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrl import __version__
+from llmrl.cli.data import app as data_app
+from llmrl.errors import LlmrlError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+)
+app.add_typer(data_app, name="data")
+recipes_app = typer.Typer(rich_markup_mode=None, help="The recipes that ship, one path a line with its first comment.")
+app.add_typer(recipes_app, name="recipes")
+
+
+def main() -> None:
+    """Run the command line; exit code 1 where something is refused, 130 after ctrl-C."""
+    # Before torch is loaded: threads that spin while they wait take cores that somebody else, such as a grader, could
+    # use (benchmarks/cpu.py waiting --busy 1).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        app()
+    except LlmrlError as error:
+        print(f"llmrl: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"llmrl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Post-training and reasoning RL for language models."""
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def train(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; `llmrl recipes` lists those that ship.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, such as train.seed=1")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, and stop.")] = False,
+) -> None:
+    """Train by a recipe, alone or under `accelerate launch -m llmrl train ...`."""
+    from llmrl import recipe as recipes
+
+    made = recipes.read(recipe, [*(overrides or ()), *context.args])
+    recipes.check(made, str(recipe))
+    if dry_run:
+        import yaml
+
+        print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
+        return
+    from llmrl.run_folder.progress import Progress
+    from llmrl.train.loop import train as take_steps
+    from llmrl.train.run import Run
+
+    with (
+        Progress(made.train.max_steps, quiet=quiet) as progress,
+        Run(made, resume=resume, name=recipe.stem, on_step=progress.step, on_sample=progress.sample) as run,
+    ):
+        take_steps(run)
+    if run.accelerator.is_main_process:
+        print(f"model: {run.folder / 'final'}\nnext: llmrl eval {run.folder / 'final'} --benchmarks gsm8k")
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A folder, a hub name, or http://host:port/v1 of a running server.")],
+    benchmarks: Annotated[str, typer.Option(help="Names, with commas: gsm8k,math500")],
+    samples: Annotated[
+        int | None, typer.Option(help="Completions per problem; the benchmark's own by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="The first problems only.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    temperature: Annotated[float | None, typer.Option(help="The benchmark's own by default.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="The benchmark's own by default.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of a completion.")] = None,
+    engine: Annotated[str, typer.Option(help="vllm, server or hf.")] = "vllm",
+    dtype: Annotated[str | None, typer.Option(help="The checkpoint's own by default.")] = None,
+    system_prompt: Annotated[str | None, typer.Option(help="For conversations without one.")] = None,
+    served_model: Annotated[str, typer.Option(help="Of a server that serves several.")] = "",
+    api_key: Annotated[str | None, typer.Option(help="For a server; OPENAI_API_KEY by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results go; a second call there goes on.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
+) -> None:
+    """Ask a model the problems of benchmarks; a call that was stopped goes on where it was."""
+    from llmrl.evaluation.run import EvalSetup, Plan, run
+
+    plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    setup = EvalSetup(
+        engine=engine, dtype=dtype, system_prompt=system_prompt, served_model=served_model, api_key=api_key
+    )
+    names = [name.strip() for name in benchmarks.split(",") if name.strip()]
+    folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")
+    run(model, names, folder, plan, setup, quiet=quiet)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    checkpoint: Annotated[str, typer.Argument(help="A model folder or a hub name.")],
+    lora: Annotated[list[str] | None, typer.Option(help="An adapter, NAME=FOLDER; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set --api-key then.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option()] = 8000,
+    api_key: Annotated[str | None, typer.Option(help="What clients must send.")] = None,
+    served_model_name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
+    dtype: Annotated[str, typer.Option()] = "auto",
+    max_model_len: Annotated[int | None, typer.Option(help="Tokens of prompt and completion.")] = None,
+) -> None:
+    """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
+    from llmrl.serve.vllm import serve as run
+
+    code = run(
+        checkpoint,
+        lora=lora or (),
+        host=host,
+        port=port,
+        api_key=api_key,
+        served_model_name=served_model_name,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        server_args=context.args,
+    )
+    raise typer.Exit(code)
+
+
+@app.command("reward-model")
+def train_reward_model(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file such as recipes/reward_models/outcome.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, such as train.seed=1")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, and stop.")] = False,
+) -> None:
+    """Train a reward model by a recipe, alone or under `accelerate launch -m llmrl reward-model ...`."""
+    from llmrl.reward_models import recipe as recipes
+
+    made = recipes.read(recipe, overrides or ())
+    if dry_run:
+        import yaml
+
+        print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
+        return
+    from llmrl.train.reward_model.run import train as learn
+
+    learn(made, recipe.stem)
+
+
+@app.command("adopt-rm")
+def adopt_reward_model(
+    source: Annotated[str, typer.Argument(help="Somebody's reward model: a folder or a hub name.")],
+    out: Annotated[Path, typer.Argument(help="A folder to write, which is not there yet.")],
+    kind: Annotated[str, typer.Option(help="outcome, verifier or process.")],
+    good: Annotated[str | None, typer.Option(help="A language model's token for right, such as +.")] = None,
+    bad: Annotated[str | None, typer.Option(help="Its token for wrong.")] = None,
+    template: Annotated[str, typer.Option(help="chat, or Jinja2 with prompt and response.")] = "chat",
+    separator: Annotated[str, typer.Option(help="Behind each step; \\n is a line's end.")] = "\\n",
+    max_length: Annotated[int, typer.Option(help="Tokens that it reads.")] = 1024,
+    data: Annotated[Path | None, typer.Option(help="Rows to calibrate on: .jsonl, .json or .parquet.")] = None,
+    columns: Annotated[str | None, typer.Option(help="What they look like; by the kind.")] = None,
+    limit: Annotated[int, typer.Option(help="The first rows only.")] = 512,
+    revision: Annotated[str | None, typer.Option(help="Of a hub name.")] = None,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code of its authors.")] = False,
+) -> None:
+    """Make a reward model of others into a folder that rewards read, with the same scores."""
+    from llmrl.plugins import construct
+    from llmrl.reward_models.recipe import COLUMNS
+    from llmrl.reward_models.training_rows import answers_of, read
+    from llmrl.train.reward_model.adopt import Adoption, adopt
+
+    values = {
+        "kind": kind,
+        "good": good,
+        "bad": bad,
+        "template": template,
+        "separator": separator.replace("\\n", "\n"),
+        "max_length": max_length,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+    }
+    options: Adoption = construct(Adoption, values, "adopt-rm")
+    rows = [] if data is None else read(columns or COLUMNS[options.kind][0], data, limit).kept
+    adopt(source, out, options, [answer for row in rows for answer in answers_of(row)])
+
+
+@app.command("serve-reward")
+def serve_reward(
+    reward: Annotated[str, typer.Argument(help="A name, {name: ..., option: ...}, or a recipe, for its `reward:`.")],
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set --api-key then.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 is a free one.")] = 8100,
+    api_key: Annotated[str | None, typer.Option(envvar="LLMRL_REWARD_API_KEY", help="What clients must send.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that grade.")] = 2,
+    timeout_s: Annotated[float, typer.Option(help="Of an item; then its grader is killed.")] = 5.0,
+    batch: Annotated[int, typer.Option(min=1, help="Groups scored at a time.")] = 32,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Groups that wait; further ones get a 503.")] = 256,
+    request_timeout_s: Annotated[float, typer.Option(min=0.001, help="Of a group, waiting and scoring.")] = 600.0,
+    grace_s: Annotated[float, typer.Option(min=0, help="For what is being scored at ctrl-C.")] = 30.0,
+) -> None:
+    """Put a reward behind HTTP until ctrl-C; runs ask it by the reward `remote`."""
+    from llmrl.serve.reward import serve
+    from llmrl.serve.scoring import Limits
+
+    limits = Limits(batch=batch, max_waiting=max_waiting, request_timeout_s=request_timeout_s, grace_s=grace_s)
+    code = serve(reward, host=host, port=port, api_key=api_key, workers=workers, timeout_s=timeout_s, limits=limits)
+    raise typer.Exit(code)
+
+
+@app.command("eval-rm")
+def evaluate_reward_model(
+    model: Annotated[str, typer.Argument(help="A folder that `llmrl reward-model` wrote.")],
+    data: Annotated[str, typer.Option(help="A .jsonl, .json or .parquet file of rows that it has not learned from.")],
+    columns: Annotated[
+        str | None, typer.Option(help="preference, outcome, stepwise, prm800k or first_error; by the model's kind.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder; `eval` in the model's own by default.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The first rows only.")] = None,
+) -> None:
+    """Judge a reward model: accuracy, AUC, calibration, first errors, best of n, with 95 % intervals."""
+    from llmrl.evaluation.reward_model import run
+
+    run(model, data, columns, out, limit)
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out what starts vLLM and DeepSpeed.")] = False,
+) -> None:
+    """Look whether this machine is fit; exit code 1 where something fails."""
+    from llmrl.checks.doctor.run import diagnose, exit_code, show
+
+    findings = diagnose(quick)
+    show(findings)
+    raise typer.Exit(exit_code(findings))
+
+
+@app.command()
+def verify(
+    algorithms: Annotated[
+        list[str] | None, typer.Argument(help="Such as grpo, or package.module:Attribute; all that ship by default.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="A file for every check and what it found.")] = None,
+) -> None:
+    """Prove algorithms right, on a CPU; exit code 1 where a check fails."""
+    from llmrl.checks.verify.run import run
+
+    raise typer.Exit(run(algorithms or (), json))
+
+
+@app.command("audit-reward")
+def audit_reward(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Such as numeric, or package.module:Attribute; all that ship by default.")
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", help="key=value; may be given again.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Attack its reward with its problems.")] = None,
+    data: Annotated[str | None, typer.Option(help="A dataset, a dataset/split, or a file, for problems.")] = None,
+    limit: Annotated[int, typer.Option(help="Problems of a dataset.")] = 3,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="A file for every attack, its text and what it was paid.")
+    ] = None,
+) -> None:
+    """Attack rewards with a corpus of cheats; exit code 1 where one is paid."""
+    from llmrl.checks.attacks.run import run
+
+    raise typer.Exit(run(names or (), option or (), recipe, data, limit, json))
+
+
+@app.command()
+def demo(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Of recipes/demo.yaml: train.max_steps=100")] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights, the problems and the samples.")] = 0,
+    out: Annotated[Path, typer.Option(help="A folder; one that an earlier demo made is replaced.")] = Path("runs/demo"),
+    target: Annotated[float, typer.Option(help="Accuracy that ends fine-tuning, 0 to 1.")] = 0.4,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
+) -> None:
+    """Make a small model from nothing, and watch reinforcement learning make it better."""
+    from llmrl.cli.demo import run
+
+    run(seed, quiet, out, target, overrides or ())
+
+
+@app.command()
+def figures(
+    sources: Annotated[list[Path], typer.Argument(help="Folders of runs, or a .json that this command wrote.")],
+    metric: Annotated[str, typer.Option(help="A name of metrics.jsonl.")] = "eval/arithmetic/avg@1",
+    out: Annotated[Path, typer.Option(help="A path without ending: .png .csv .json .md")] = Path("runs/figures"),
+    title: Annotated[str, typer.Option(help="Above the picture.")] = "",
+) -> None:
+    """Draw learning curves with 95 % bands over seeds; runs `name-0`, `name-1` are seeds of one group."""
+    from llmrl.run_folder.curves import draw
+
+    draw(sources, out, metric, title)
+    print(f"{out}.png  {out}.csv  {out}.md")
+
+
+@recipes_app.callback(invoke_without_command=True)
+def list_recipes(context: typer.Context) -> None:
+    """The recipes that ship, one path a line with its first comment."""
+    from importlib.resources import files
+
+    if context.invoked_subcommand:
+        return
+    for path in sorted(Path(str(files("llmrl.recipes"))).rglob("*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        print(f"{path}: {first}")
+
+
+@recipes_app.command("import")
+def import_recipe(
+    file: Annotated[Path, typer.Argument(help="A flat YAML file for GRPO of TRL or open-r1.")],
+    processes: Annotated[int, typer.Option(help="That it was launched with: they decide the size of a step.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="With the file's keys: max_steps=500 top_k=null")
+    ] = None,
+) -> None:
+    """Print a file of TRL's or open-r1's as a recipe; a key without a counterpart is refused, with the reason."""
+    import yaml
+
+    from llmrl.cli.import_trl import read
+
+    made = read(file, processes, overrides or ())
+    print(f"# From {file.name}, for {processes} processes; launch it with as many.")
+    if made.left_out:
+        print(f"# Left out, for they change nothing that is learned: {', '.join(made.left_out)}.")
+    print(yaml.safe_dump(made.values, sort_keys=False, allow_unicode=True), end="")

@@ -1,0 +1,1 @@
+"""HTTP clients: retries, a cache, chat completions."""

@@ -1,0 +1,274 @@
+"""A language model behind OpenAI's chat completions, as rewards ask it: bounded, cached, counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from llmrl.clients import retry
+from llmrl.clients.cache import Cache, key_of
+from llmrl.errors import RewardError
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+Schema = Mapping[str, Any]
+UNSTRUCTURED = (400, 422)  # how servers refuse a `response_format` that they do not know
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions:
+    """Which model, and within which bounds. What else a judge has is its own."""
+
+    url: str = "http://127.0.0.1:8000/v1"  # up to and with /v1
+    model: str = ""  # as the server calls it; pin one, since two judges cannot be compared. "": its only one
+    api_key_variable: str = "OPENAI_API_KEY"  # the environment variable that holds the key, if there is one
+    temperature: float = 0.0
+    max_tokens: int = 512  # of a reply
+    timeout_s: float = 60.0  # of one try
+    retries: int = 2  # after the first try
+    pause_s: float = 1.0  # before the first retry; doubles. A longer Retry-After of the server is honoured
+    patience_s: float = 600.0  # of a request, all its tries and pauses together
+    concurrency: int = 16  # requests at a time, of this process
+    requests_per_minute: float | None = None  # of this process; None: no limit
+    cache: str | None = None  # a folder that keeps the replies that could be used; processes may share it
+    extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of each request; null removes an entry
+    prompt_price: float | None = None  # of a million tokens, in any currency
+    completion_price: float | None = None
+
+    def __post_init__(self) -> None:
+        self.bounds()
+        if self.concurrency < 1 or self.max_tokens < 1:
+            raise ValueError("expected concurrency and max_tokens at least 1")
+        if self.requests_per_minute is not None and not self.requests_per_minute > 0:
+            raise ValueError(f"requests_per_minute {self.requests_per_minute}: expected above 0")
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url {self.url!r}: expected http://... or https://..., up to and with /v1")
+
+    def bounds(self) -> retry.Bounds:
+        """Of one request."""
+        return retry.Bounds(
+            timeout_s=self.timeout_s, retries=self.retries, pause_s=self.pause_s, patience_s=self.patience_s
+        )
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What replies cost. Tokens are None where the server did not say."""
+
+    requests: int = 0  # replies that were paid for, those that could not be used among them
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    cached: int = 0  # replies from the cache, which cost nothing
+    corrupt: int = 0  # entries of the cache that were broken
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.requests + other.requests,
+            _sum(self.prompt_tokens, other.prompt_tokens),
+            _sum(self.completion_tokens, other.completion_tokens),
+            self.cached + other.cached,
+            self.corrupt + other.corrupt,
+        )
+
+    def parts(self, options: ChatOptions, share: float = 1.0) -> dict[str, float | None]:
+        """For the log: this, or a share of it, and its `cost` where a price is set."""
+        counts = {
+            "requests": self.requests,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "cached": self.cached,
+            "corrupt_entries": self.corrupt,
+        }
+        parts = {name: None if count is None else share * count for name, count in counts.items()}
+        if options.prompt_price is not None or options.completion_price is not None:
+            paid = (options.prompt_price or 0.0, options.completion_price or 0.0)
+            tokens = (parts["prompt_tokens"], parts["completion_tokens"])
+            known = [price * count / 1e6 for price, count in zip(paid, tokens, strict=True) if count is not None]
+            parts["cost"] = sum(known) if len(known) == 2 else None
+        return parts
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What was made of a reply; `value` None: there was no usable one, and `failure` says why."""
+
+    value: T | None
+    usage: Usage
+    failure: str = ""
+
+
+@dataclass
+class Chat:
+    """One reward's way to its model. It keeps the count of requests in flight and a minute, over all groups."""
+
+    name: str  # of the reward, for messages
+    options: ChatOptions
+    model: str = field(init=False)
+    cache: Cache | None = field(init=False)
+    structures: bool | None = field(default=None, init=False)  # whether the server knows `response_format`
+    gates: retry.Gates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model = self.options.model
+        self.gates = retry.Gates(self.options.concurrency, self.options.requests_per_minute)
+        self.cache = Cache(Path(self.options.cache)) if self.options.cache else None
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connection]:
+        """Connections for one group, whose model is known.
+
+        Raises:
+            RewardError: no model was chosen, and the server has several, is no OpenAI server or refuses everybody.
+        """
+        key = os.environ.get(self.options.api_key_variable)
+        async with retry.client(self.options.url, key, self.options.concurrency) as client:
+            connection = Connection(self, client, self.gates.here())
+            if not self.model:
+                await connection.choose_model()
+            yield connection
+
+
+@dataclass
+class Connection:
+    """What asks."""
+
+    chat: Chat
+    client: httpx.AsyncClient
+    gate: retry.Gate
+
+    failure: str = ""  # why no model is known
+
+    async def choose_model(self) -> None:
+        """Fill in the one model that is served; where nobody answers, nobody is asked either."""
+        place = f"reward {self.chat.name}: {self.chat.options.url}"
+        try:
+            names = await self._tried("GET", "models", None, _models)
+        except retry.UnansweredError as error:
+            if error.status == 200:
+                raise RewardError(f"{place}: {error}; is /v1 missing?") from None
+            self.failure = str(error)
+            return
+        if len(names) != 1:
+            raise RewardError(f"{place} serves {names}; choose one as `model`")
+        self.chat.model = names[0]
+
+    async def ask(
+        self, messages: Sequence[Mapping[str, str]], read: Callable[[str], T], schema: Schema | None = None
+    ) -> Answer[T]:
+        """What `read` makes of the model's reply, asked again where it raises a ValueError; from the cache if it can.
+
+        Args:
+            schema: of the reply, a JSON object; a server that refuses to hold its model to it is asked without.
+        Raises:
+            RewardError: the server refuses everybody, as for a wrong key or an unknown model.
+        """
+        if self.failure:
+            return Answer(None, Usage(), self.failure)
+        body = self._body(messages, schema)
+        key, usage = key_of(body), Usage()
+        if self.chat.cache is not None:
+            before = self.chat.cache.corrupt
+            kept = self.chat.cache.get(key)
+            try:
+                if kept is not None:
+                    return Answer(read(kept), Usage(cached=1))
+            except ValueError:
+                self.chat.cache.corrupt += 1
+            usage = Usage(corrupt=self.chat.cache.corrupt - before)
+        return await self._asked(body, key, read, usage)
+
+    async def _asked(self, body: dict[str, Any], key: str, read: Callable[[str], T], usage: Usage) -> Answer[T]:
+        def used(reply: httpx.Response) -> T:
+            nonlocal usage
+            text, finish, paid = _completion(reply)
+            usage += paid
+            try:
+                value = read(text)
+            except ValueError as error:
+                cut = f", cut off at max_tokens {self.chat.options.max_tokens}" if finish == "length" else ""
+                raise ValueError(f"{error}{cut}; the judge said {text[:120]!r}") from None
+            if self.chat.cache is not None:
+                self.chat.cache.put(key, text, {"model": body["model"], "finish": finish})
+            return value
+
+        try:
+            value = await self._posted(body, used)
+            return Answer(value, usage)
+        except retry.UnansweredError as error:
+            return Answer(None, usage, str(error))
+
+    async def _posted(self, body: dict[str, Any], read: Callable[[httpx.Response], T]) -> T:
+        """Held to a schema if the server can: one that refuses its first request with one is asked without."""
+        structured = "response_format" in body and self.chat.structures is not False
+        bare = {name: option for name, option in body.items() if name != "response_format"}
+        try:
+            value = await self._tried("POST", "chat/completions", body if structured else bare, read)
+            self.chat.structures = True if structured else self.chat.structures
+        except retry.UnansweredError as error:
+            if not structured or self.chat.structures or error.status not in UNSTRUCTURED:
+                raise
+            value = await self._tried("POST", "chat/completions", bare, read)
+            self.chat.structures = False
+        return value
+
+    def _body(self, messages: Sequence[Mapping[str, str]], schema: Schema | None) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.chat.model,
+            "messages": [dict(message) for message in messages],
+            "temperature": self.chat.options.temperature,
+            "max_tokens": self.chat.options.max_tokens,
+        }
+        if schema is not None:
+            named = {"name": "reply", "strict": True, "schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+        body |= self.chat.options.extra_body
+        return {name: option for name, option in body.items() if option is not None}
+
+    async def _tried(
+        self, method: str, path: str, body: Mapping[str, Any] | None, read: Callable[[httpx.Response], T]
+    ) -> T:
+        url = f"{self.chat.options.url.rstrip('/')}/{path}"
+        try:
+            return await retry.tried(
+                lambda: self.client.request(method, url, json=body), read, self.chat.options.bounds(), self.gate
+            )
+        except retry.UnansweredError as error:
+            said = f"{url}: {error}"
+            if error.status in retry.REFUSALS:
+                key = self.chat.options.api_key_variable
+                raise RewardError(f"reward {self.chat.name}: {said}; check url, model and ${key}") from None
+            raise retry.UnansweredError(said, error.status) from None
+
+
+def _models(reply: httpx.Response) -> list[str]:
+    try:
+        return [str(entry["id"]) for entry in reply.json()["data"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"not an OpenAI server's list of models ({error!r})") from None
+
+
+def _completion(reply: httpx.Response) -> tuple[str, str, Usage]:
+    """The text, how it ended, and what it cost."""
+    try:
+        body = reply.json()
+        choice = body["choices"][0]
+        text = choice["message"]["content"] or ""
+        if not isinstance(text, str):
+            raise TypeError(f"content is {type(text).__name__}")
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise ValueError(f"not a chat completion ({error!r}): {reply.text[:120]!r}") from None
+    said = body.get("usage")
+    spent = said if isinstance(said, Mapping) else {}
+    tokens = [spent.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    read, written = (n if isinstance(n, int) and not isinstance(n, bool) else None for n in tokens)
+    return text, str(choice.get("finish_reason")), Usage(1, read, written)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

@@ -1,0 +1,208 @@
+"""Rows of data from files and the hub, each with the place it came from, so that errors can name it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from llmrl.errors import DataError
+from llmrl.types import Problem
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row and where it stands."""
+
+    values: Mapping[str, Any]
+    where: str  # file and line, or hub name and row
+    index: int  # from 0
+
+    def text(self, *columns: str) -> str:
+        """The first of these columns that the row has, as text; numbers are written out.
+
+        Raises:
+            DataError: it has none of them, or the value is empty or no text.
+        """
+        for column in columns:
+            if self.values.get(column) is not None:
+                return as_text(self.values[column], column, self.where)
+        wanted = " or ".join(repr(column) for column in columns)
+        raise DataError(f"{self.where}: no column {wanted}; found {', '.join(self.values) or 'none'}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a known dataset is looked for, in order: `path`, the data folders, the hub."""
+
+    file: str  # below a data folder
+    hub: str
+    split: str
+    hub_split: str | None = None  # where the hub calls it otherwise
+    config: str | None = None
+    path: str | None = None
+
+
+def as_text(value: Any, column: str, where: str) -> str:
+    """A non-empty string of a string or a number.
+
+    Raises:
+        DataError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"{where}: column {column!r} holds {type(value).__name__}; expected text or a number")
+    text = str(value)
+    if not text.strip():
+        raise DataError(f"{where}: column {column!r} is empty; expected text")
+    return text
+
+
+def problems(rows: Iterator[Row], make: Callable[[Row], Problem]) -> Iterator[Problem]:
+    """A problem of each row.
+
+    Raises:
+        DataError: two rows have the same id.
+    """
+    seen: dict[str, str] = {}
+    for row in rows:
+        problem = make(row)
+        if problem.id in seen:
+            raise DataError(f"{row.where}: id {problem.id!r} is taken by {seen[problem.id]}; expected unique ids")
+        seen[problem.id] = row.where
+        yield problem
+
+
+def ask(question: str, instruction: str) -> list[dict[str, str]]:
+    """One user message: the question, then the instruction on a line of its own."""
+    return [{"role": "user", "content": f"{question}\n{instruction}" if instruction else question}]
+
+
+def tiny(name: str) -> Path:
+    """The few rows that ship with llmrl for tests and examples."""
+    return Path(str(files("llmrl.data"))) / "tiny" / f"{name}.jsonl"
+
+
+def folders() -> list[Path]:
+    """Where data files are looked for: `LLMRL_DATA` if it is set, else `../shared/data` beside the checkout."""
+    chosen = os.environ.get("LLMRL_DATA")
+    return [Path(chosen)] if chosen else [CHECKOUT.parent / "shared" / "data"]
+
+
+def known_rows(origin: Origin) -> Iterator[Row]:
+    """Rows of a known dataset.
+
+    Raises:
+        DataError: it is in none of the places; says which were tried.
+    """
+    if origin.path is not None:
+        return file_rows(Path(origin.path))
+    places = [folder / origin.file for folder in folders()]
+    for place in places:
+        if place.is_file():
+            return file_rows(place)
+    try:
+        return hub_rows(origin.hub, origin.config, origin.hub_split or origin.split)
+    except DataError as error:
+        raise DataError(
+            f"{origin.file} was not found: no such file in {', '.join(str(p.parent) for p in places)}, and {error}; "
+            f"set LLMRL_DATA to a folder that holds {origin.file}, or give the file as `path`"
+        ) from error
+
+
+def file_rows(path: Path) -> Iterator[Row]:
+    """Rows of a .jsonl, .json or .parquet file, the first two also gzipped (.gz).
+
+    Raises:
+        DataError: no such file, an unknown ending, or a line that is no JSON object.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected .jsonl, .json, either with .gz, or .parquet")
+    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    if kind == "parquet":
+        return _parquet(path)
+    if kind in ("jsonl", "json", "ndjson"):
+        return _json(path)
+    raise DataError(f"{path}: unknown ending; expected .jsonl, .json, either with .gz, or .parquet")
+
+
+def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
+    """Rows of a dataset of the Hugging Face hub, by `datasets.load_dataset`.
+
+    Raises:
+        DataError: it could not be loaded, for whatever reason.
+    """
+    from datasets import load_dataset
+
+    try:
+        table = load_dataset(name, config, split=split)
+    except Exception as error:  # the library raises OSError, ValueError, RuntimeError and its HTTP client's own errors
+        first = (str(error).splitlines() or [""])[0]
+        raise DataError(f"{name} could not be loaded from the hub ({type(error).__name__}: {first})") from error
+    return (Row(values, f"{name} {split} row {index}", index) for index, values in enumerate(table))
+
+
+def _json(path: Path) -> Iterator[Row]:
+    """Objects of a file with one a line, or with one list of them."""
+    with open(path, "rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as data:
+        file = io.TextIOWrapper(data, encoding="utf-8")  # type: ignore[arg-type]
+        index = 0
+        try:
+            for number, line in enumerate(file, start=1):
+                if index == 0 and line.lstrip().startswith("["):
+                    yield from _list(path, line + file.read())
+                    return
+                if line.strip():
+                    yield Row(_object(line, f"{path}:{number}"), f"{path}:{number}", index)
+                    index += 1
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+            raise DataError(f"{path}: not readable after row {index}: {error}; expected UTF-8 text") from error
+    if index == 0:
+        raise DataError(f"{path}: holds no rows; expected one JSON object a line")
+
+
+def _object(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        values = json.loads(line.rstrip())
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}: not JSON: {error.msg} at column {error.colno}; found {line.strip()[:60]!r}; mend or remove "
+            "the line"
+        ) from None
+    if not isinstance(values, dict):
+        raise DataError(f"{where}: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def _list(path: Path, text: str) -> Iterator[Row]:
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
+    for index, values in enumerate(items):
+        if not isinstance(values, dict):
+            raise DataError(f"{path}: item {index}: expected a JSON object, found {type(values).__name__}")
+        yield Row(values, f"{path}: item {index}", index)
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    try:
+        batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        index = 0
+        for batch in batches:
+            for values in batch.to_pylist():
+                yield Row(values, f"{path}: row {index}", index)
+                index += 1
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{path}: not a parquet file: {error}") from error

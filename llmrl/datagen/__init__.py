@@ -1,0 +1,1 @@
+"""Writing rows of data: synthetic data, labels, contamination checks."""

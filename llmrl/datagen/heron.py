@@ -1,0 +1,197 @@
+"""Preference rows from answers and an order of factors: what `llmrl data heron` does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmrl.aio import wait
+from llmrl.datagen.answered import Answered, Refused, read
+from llmrl.datagen.ledger import Ledger, put
+from llmrl.errors import DataError
+from llmrl.ops.heron import Level, cyclic_share, decisions, deviations
+from llmrl.plugins import construct
+from llmrl.scoring.manager import Pool
+from llmrl.scoring.ranked_factors import Factor, Panel, check, described, levels, lifted
+from llmrl.types import Completion, Problem, Trajectory, Turn
+
+AT_ONCE = 16  # problems whose answers are being measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What came of the answers."""
+
+    problems: int
+    answers: int  # that every factor could judge
+    rows: int
+    decided: Mapping[str, int]  # pairs, by the factor that decided
+    undecided: int  # pairs that were dropped
+    cycles: float | None  # of decided triples of one prompt's answers
+    constant: Sequence[str]  # factors that are the same for all answers, and decide nothing
+    refused: Refused
+
+    def lines(self) -> Iterator[str]:
+        """What to print."""
+        pairs = sum(self.decided.values()) + self.undecided
+        yield f"{self.problems:,} problems, {self.answers:,} answers, {pairs:,} pairs, {self.rows:,} rows"
+        for name, count in self.decided.items():
+            yield f"decided by {name}: {count:,} ({count / max(pairs, 1):.1%})"
+        yield from (f"warning: {name} is the same for all answers and decides nothing" for name in self.constant)
+        yield f"undecided, dropped: {self.undecided:,} ({self.undecided / max(pairs, 1):.1%})"
+        yield f"cyclic triples: {'none decided' if self.cycles is None else f'{self.cycles:.2%}'}"
+        yield from (f"left out: {count:,} times {reason}" for reason, count in self.refused.counts.items())
+        yield from self.refused.places
+
+
+def factors_of(path: Path) -> list[Factor]:
+    """The factors of a YAML file: a list in order of importance, or a recipe whose reward is `heron`.
+
+    Raises:
+        DataError: no such file, or no such list.
+        RecipeError: an unknown key, reward or option.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: no factors can be read: {error}") from error
+    if isinstance(found, Mapping):
+        reward = found.get("reward")
+        found = reward.get("factors") if isinstance(reward, Mapping) else None
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise DataError(f"{path}: expected a list of factors, such as `- {{name: numeric}}`, or a recipe of heron")
+    made: list[Factor] = [construct(Factor, one, f"{path}: factor {n}") for n, one in enumerate(found, start=1)]
+    check(made)
+    return made
+
+
+def write(answers: Path, out: Path, factors: Sequence[Factor], *, workers: int = 2, timeout_s: float = 60.0) -> Report:
+    """Write a row for each pair of one prompt's answers that the tree decides.
+
+    Args:
+        answers: prompts with several answers each (see `_answered.read`).
+        out: a .jsonl file of rows `prompt`, `chosen`, `rejected`, `level`, `factor`, `id`; replaced as a whole. Beside
+            it stay `.measured.jsonl`, the factors of every answer, from which a second call goes on, and
+            `.calibration.json`: deviations and thresholds, for the reward `heron`.
+        factors: the most important first.
+        workers, timeout_s: processes that judge, and their limit for an answer.
+    Raises:
+        DataError: the files cannot be read, or no pair is decided.
+        LlmrlError: something cannot be written.
+    """
+    refused = Refused()
+    given = read(answers, refused)
+    settings = {"answers": str(answers), "factors": described(factors)}
+    with Ledger(beside(out, "measured.jsonl"), settings) as ledger, Pool(workers, timeout_s) as pool:
+        wait(_measure(given, lifted(factors, pool), ledger))
+        measured = {one.problem.id: _known(one, ledger.lines[one.problem.id], refused) for one in given}
+    rows = [row for known in measured.values() for _, row in known]
+    if not rows:
+        raise DataError(f"{answers}: the factors could judge no answer; the first: {'; '.join(refused.places[:1])}")
+    frozen = dict(zip((one.name for one in factors), deviations(rows), strict=True))
+    order = levels(factors, frozen)
+    _calibrate(beside(out, "calibration.json"), factors, frozen, order, len(rows))
+    written, counts, cycles = _pairs(given, measured, order, factors)
+    if not written:
+        raise DataError(f"{answers}: no pair is decided; expected prompts with answers that differ in some factor")
+    put(out, written)
+    return Report(
+        problems=len(given),
+        answers=len(rows),
+        rows=len(written),
+        decided={one.name: counts[number] for number, one in enumerate(factors)},
+        undecided=counts[None],
+        cycles=cycles,
+        constant=[one.name for one, deviation in zip(factors, frozen.values(), strict=True) if deviation == 0],
+        refused=refused,
+    )
+
+
+def beside(out: Path, ending: str) -> Path:
+    """A file of the same name with another ending: `pairs.measured.jsonl` beside `pairs.jsonl`."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.{ending}")
+
+
+async def _measure(given: Sequence[Answered], panel: Panel, ledger: Ledger) -> None:
+    """Add what is not in the ledger yet, a problem at a time; what is done is written down at once."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(answered: Answered) -> None:
+        before = ledger.lines.get(answered.problem.id)
+        if before is not None and before.get("responses") == answered.responses:
+            return
+        async with slots:
+            measured = await panel.measure([_spoken(answered.problem, text) for text in answered.responses])
+        line = {
+            "id": answered.problem.id,
+            "responses": answered.responses,
+            "factors": [one.row for one in measured],
+            "reasons": [one.reason for one in measured],
+        }
+        ledger.add(line, keep=all(one.row is not None for one in measured))
+
+    await asyncio.gather(*map(one, given))
+
+
+def _spoken(problem: Problem, text: str) -> Trajectory:
+    """An answer of which only the text is known."""
+    said = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
+    return Trajectory(problem=problem, turns=[Turn(prompt_ids=[], completion=said, text=text)], status="done")
+
+
+def _known(one: Answered, line: Mapping[str, Any], refused: Refused) -> list[tuple[str, list[float]]]:
+    """The answers that every factor could judge, with their numbers."""
+    found = []
+    for text, row, reason in zip(one.responses, line["factors"], line["reasons"], strict=True):
+        if row is None:
+            refused.add(f"id {one.problem.id!r}", "an answer that could not be judged", reason)
+        else:
+            found.append((text, row))
+    return found
+
+
+def _pairs(
+    given: Sequence[Answered],
+    measured: Mapping[str, Sequence[tuple[str, list[float]]]],
+    order: Sequence[Level],
+    factors: Sequence[Factor],
+) -> tuple[list[dict[str, Any]], Counter[int | None], float | None]:
+    """The rows; how many pairs each level decided, None for those that none did; the mean share of cycles."""
+    rows, counts, cycles = [], Counter[int | None](), []
+    for one in given:
+        known = measured[one.problem.id]
+        numbers = [row for _, row in known]
+        share = cyclic_share(numbers, order)
+        cycles += [] if share is None else [share]
+        for pair in decisions(numbers, order):
+            counts[pair.level] += 1
+            if pair.level is None:
+                continue
+            best, worst = (pair.first, pair.second) if pair.label > 0 else (pair.second, pair.first)
+            rows.append(
+                {
+                    "id": one.problem.id,
+                    "prompt": [dict(message) for message in one.problem.messages],
+                    "chosen": known[best][0],
+                    "rejected": known[worst][0],
+                    "level": pair.level,
+                    "factor": factors[pair.level].name,
+                }
+            )
+    return rows, counts, sum(cycles) / len(cycles) if cycles else None
+
+
+def _calibrate(
+    path: Path, factors: Sequence[Factor], frozen: Mapping[str, float], order: Sequence[Level], count: int
+) -> None:
+    found = {
+        one.name: {"std": frozen[one.name], "threshold": level.threshold, "sign": one.sign}
+        for one, level in zip(factors, order, strict=True)
+    }
+    put(path, [{"answers": count, "factors": found}])

@@ -1,0 +1,141 @@
+"""vLLM's OpenAI server as a child process: its command, its environment, and waiting until it answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrl.engines.server.child_process import Child
+from llmrl.errors import EngineError
+
+_PORT_TRIES = 3
+# What a launcher of distributed training sets for us would make the server join our process group.
+_OURS = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+
+
+def command(model: str, host: str, port: int, *arguments: str) -> list[str]:
+    """Start vLLM's server on `model`. `vllm serve` is no way: with the CPU build it misses its own package metadata."""
+    server = [sys.executable, "-m", "llmrl.engines.server.vllm_app"]
+    return [*server, "--model", model, "--host", host, "--port", str(port), *arguments]
+
+
+def environment(
+    *, cpu_kvcache_space: int, omp_threads: int | None = None, beside_trainer: bool = False
+) -> dict[str, str]:
+    """Ours, as a server needs it.
+
+    Args:
+        cpu_kvcache_space: GiB for keys and values, on a CPU.
+        omp_threads: of a server on a CPU; None leaves it what OMP_NUM_THREADS says.
+        beside_trainer: open the routes that change weights, and bind no threads to cores.
+    """
+    env = {k: v for k, v in os.environ.items() if k not in _OURS and not k.startswith("TORCHELASTIC_")}
+    env.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # the colocated engine switches it off; a server needs it
+    package_root = str(Path(__file__).parents[3])  # the server and its worker extension are imported there
+    env["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [env.get("PYTHONPATH")])])
+    env["VLLM_CPU_KVCACHE_SPACE"] = str(cpu_kvcache_space)
+    env.setdefault(
+        "VLLM_CPU_OMP_THREADS_BIND", "nobind"
+    )  # bound threads of two servers, or of the trainer, would clash
+    env.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if omp_threads is not None:
+        env["OMP_NUM_THREADS"] = str(omp_threads)
+    if beside_trainer:
+        env["VLLM_SERVER_DEV_MODE"] = "1"
+        env.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # two servers would bind to the same cores
+    return env
+
+
+def free_ports(number: int) -> list[int]:
+    """Loopback ports that nobody listens on now; they differ from each other."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServer:
+    """A server that answers."""
+
+    url: str
+    child: Child
+
+
+def start(
+    model: str, arguments: Sequence[str], envs: Sequence[dict[str, str]], logs: Path, limit_s: float
+) -> list[ApiServer]:
+    """One server per environment, on loopback, each answering.
+
+    Args:
+        logs: a folder for `server-0.log`, ...
+        limit_s: seconds until all must answer.
+    Raises:
+        EngineError: one ended or took too long; quotes the end of its log. All are stopped.
+    """
+    until = time.monotonic() + limit_s
+    started: list[ApiServer] = []
+    try:
+        for i, (port, env) in enumerate(zip(free_ports(len(envs)), envs, strict=True)):
+            started.append(_launch(model, arguments, env, port, logs / f"server-{i}.log"))
+        for i, env in enumerate(envs):
+            started[i] = _until_ready(started[i], model, arguments, env, until)
+        return started
+    except BaseException:
+        for server in started:
+            server.child.stop()
+        raise
+
+
+def _launch(model: str, arguments: Sequence[str], env: dict[str, str], port: int, log: Path) -> ApiServer:
+    argv = command(model, "127.0.0.1", port, *arguments)
+    return ApiServer(f"http://127.0.0.1:{port}", Child(argv, env=env, log=log))
+
+
+def _until_ready(
+    server: ApiServer, model: str, arguments: Sequence[str], env: dict[str, str], until: float
+) -> ApiServer:
+    """The server once it answers, on another port if somebody took the first one while it loaded."""
+    for _ in range(_PORT_TRIES):
+        if answers(server, until):
+            return server
+        log, code = server.child.log, server.child.poll()
+        if code is None or log is None or "address already in use" not in server.child.tail(100).lower():
+            break
+        server = _launch(model, arguments, env, free_ports(1)[0], log)
+    server.child.stop()
+    ended = "did not answer in time" if code is None else f"ended with code {code} before it answered"
+    raise EngineError(
+        f"vLLM's server for {model} {ended}; the end of its log ({server.child.log}):\n{server.child.tail()}\n"
+        "fix what it says; where it was only slow, raise engine.start_timeout_s"
+    )
+
+
+def answers(server: ApiServer, until: float) -> bool:
+    """Whether the server is healthy before `until`, by `time.monotonic`; False at once where it ended."""
+    import httpx
+
+    while time.monotonic() < until and server.child.poll() is None:
+        try:
+            if httpx.get(f"{server.url}/health", timeout=5.0, trust_env=False).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass  # it is still loading
+        time.sleep(0.25)
+    return False

@@ -1,0 +1,270 @@
+"""vLLM in the training process: the policy samples where it is trained, on a CPU or sharing the GPU."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from llmrl.aio import wait
+from llmrl.errors import EngineError
+from llmrl.types import Completion, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmrl.engines.vllm.mask_policy import MaskPolicy
+
+_CPU_BATCHED_TOKENS = 8192
+_RECEIVER = "llmrl.engines.vllm.worker.WeightReceiver"
+
+
+@dataclass(frozen=True)
+class Vllm:
+    """Options of the engine; the names are vLLM's."""
+
+    gpu_memory_utilization: float = 0.3  # share of the GPU for weights and KV cache; the trainer needs the rest
+    enforce_eager: bool | None = None  # None: eager on a CPU, where compiling costs 45 s, compiled on a GPU
+    max_num_seqs: int = 256  # sequences in flight
+    enable_prefix_caching: bool = True  # the completions of a prompt share its prefill
+    enable_sleep_mode: bool = True  # where the platform has it
+    cpu_kvcache_space: int = 1  # GiB, on a CPU
+    block_size: int | None = None  # tokens; None: what vLLM chooses
+    return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled (NLPO)
+    min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
+    mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
+    engine_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)  # anything else that vllm.LLM takes
+
+    concurrent: ClassVar[bool] = False  # it is stepped by the thread that trains, and sleeps meanwhile
+
+    def __post_init__(self) -> None:
+        if self.mask_update_steps is not None and (self.mask_update_steps < 1 or not self.return_kept_ids):
+            raise ValueError("mask_update_steps: expected at least 1, and return_kept_ids: true")
+
+    def start(
+        self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
+    ) -> Colocated:
+        """The engine, running.
+
+        Raises:
+            EngineError: vLLM is not installed, or refuses the model.
+        """
+        # before the import: in process, so that weights pass by reference and a step can be repeated to the bit
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self.cpu_kvcache_space))
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        try:
+            from vllm import LLM
+            from vllm.platforms import current_platform
+        except ImportError as error:
+            raise EngineError(
+                f"engine vllm: cannot be imported: {error}; install llmrl[gpu], or requirements/cpu.txt without a GPU "
+                "(`make .venv`), or choose engine.name=hf"
+            ) from error
+        on_cpu = current_platform.is_cpu()
+        options: dict[str, Any] = {
+            "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,
+            "max_num_seqs": self.max_num_seqs,
+            "enable_prefix_caching": self.enable_prefix_caching,
+            "distributed_executor_backend": "uni",
+            "worker_extension_cls": _RECEIVER,
+            "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from
+            "skip_tokenizer_init": True,
+            "disable_log_stats": True,
+        }
+        if self.block_size:
+            options["block_size"] = self.block_size
+        if on_cpu:
+            # A prompt cut in two makes vLLM turn a seeded generator back, which CPU generators cannot ("does not use
+            # offset"): prompts are taken whole.
+            options["enable_chunked_prefill"] = False
+            options["max_num_batched_tokens"] = max(max_model_len, _CPU_BATCHED_TOKENS)
+        else:
+            options["gpu_memory_utilization"] = self.gpu_memory_utilization
+            options["enable_sleep_mode"] = self.enable_sleep_mode
+        if self.return_kept_ids:
+            from llmrl.engines.vllm.nucleus import processor
+
+            options["logits_processors"] = [processor()]
+        try:
+            llm = LLM(
+                model=model, dtype=dtype, seed=seed, max_model_len=max_model_len, **(options | self.engine_kwargs)
+            )
+        except Exception as error:
+            raise EngineError(f"engine vllm: {model} did not load: {type(error).__name__}: {error}") from error
+        least = self.min_tokens_to_keep if self.return_kept_ids else None
+        engine = Colocated(llm, stop_token_ids, max_model_len, bool(options.get("enable_sleep_mode")), least)
+        if self.mask_update_steps is not None:
+            from llmrl.engines.vllm.mask_policy import load
+
+            engine.follow(load(model, dtype, "cpu" if on_cpu else "cuda"), self.mask_update_steps)
+        return engine
+
+
+class Colocated:
+    """A running `vllm.LLM`. Requests of many coroutines are batched: between two steps everyone who can ask, asks."""
+
+    def __init__(
+        self, llm: Any, stop_token_ids: Sequence[int], max_model_len: int, sleeps: bool, least: int | None = None
+    ) -> None:
+        self._llm = llm
+        self._stop = list(stop_token_ids)
+        self._max_model_len = max_model_len
+        self._sleeps = sleeps
+        self._least = least  # tokens that top_p keeps in any case, where kept ids are wanted
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._mask: MaskPolicy | None = None
+        self._mask_steps, self._loaded = 1, False
+        self._requests = self._named = 0
+        self._pump: asyncio.Task[None] | None = None
+        self.version = 0
+
+    def follow(self, mask: MaskPolicy, steps: int) -> None:
+        """From now on top-p is that of `mask`, which takes the weights at the first load and every `steps` steps."""
+        from llmrl.engines.vllm.nucleus import policies
+
+        self._mask, self._mask_steps = mask, steps
+        policies[str(id(self))] = mask
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
+        from vllm import SamplingParams
+
+        room = self._max_model_len - len(prompt_ids)
+        if room < 1:
+            raise EngineError(
+                f"engine vllm: a prompt of {len(prompt_ids)} tokens leaves no room in {self._max_model_len}; raise "
+                "rollout.max_prompt_length, or drop such problems"
+            )
+        nucleus = self._nucleus(sampling)
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=1.0 if nucleus else sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            max_tokens=min(sampling.max_tokens, room),
+            seed=sampling.seed,
+            logprobs=0,
+            stop_token_ids=self._stop,
+            ignore_eos=True,  # the stop set is ours: all of the model's end tokens, not the one in its config
+            detokenize=False,
+            extra_args=nucleus,
+        )
+        output = (await self._ask(prompt_ids, params)).outputs[0]
+        ids = list(output.token_ids)
+        return Completion(
+            token_ids=ids,
+            kept_ids=_kept(nucleus, ids) if nucleus else None,
+            logprobs=[entry[token].logprob for token, entry in zip(ids, output.logprobs, strict=True)],
+            finish=output.finish_reason if output.finish_reason in ("stop", "length") else "abort",
+            version=self.version,
+            semantics=sampling.semantics,
+        )
+
+    def _nucleus(self, sampling: Sampling) -> dict[str, Any] | None:
+        """What asks llmrl's own top-p for the ids it leaves, where they are wanted and something is left out."""
+        if self._least is None or sampling.top_p >= 1.0 or sampling.temperature == 0:
+            return None
+        if sampling.top_k > 0 or sampling.min_p > 0.0:
+            raise EngineError("engine vllm: return_kept_ids knows top_p alone; set rollout.top_k=0 and rollout.min_p=0")
+        from llmrl.engines.vllm.nucleus import OPTION
+
+        self._named += 1
+        policy = None if self._mask is None else str(id(self))
+        return {OPTION: [f"{id(self)}/{self._named}", sampling.top_p, self._least, self._stop, policy]}
+
+    async def score(self, token_ids: Sequence[int]) -> list[float]:
+        from vllm import SamplingParams
+
+        output = await self._ask(token_ids, SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))
+        entries = output.prompt_logprobs[1:]
+        return [entry[token].logprob for token, entry in zip(token_ids[1:], entries, strict=True)]
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        if self._mask is not None and (version % self._mask_steps == 0 or not self._loaded):
+            weights = self._mask.following(weights)
+        self._llm.collective_rpc("receive", args=(weights,))
+        self._llm.reset_prefix_cache()  # it holds what the old weights computed
+        self._loaded = True
+        self.version = version
+
+    def layer_norms(self, token_ids: Sequence[int]) -> list[list[float]]:
+        """(layers, tokens) length of the residual stream after each decoder layer, to find where two models part."""
+        self._llm.reset_prefix_cache()
+        self._llm.collective_rpc("watch_layers")
+        wait(self.score(token_ids))
+        norms: list[list[float]] = self._llm.collective_rpc("layer_norms")[0]
+        return [layer[: len(token_ids)] for layer in norms]
+
+    def sleep(self) -> None:
+        if self._mask is not None:
+            self._mask.forget()
+        if self._sleeps:
+            self._llm.sleep(level=1)
+
+    def wake(self) -> None:
+        if self._sleeps:
+            self._llm.wake_up()
+
+    def close(self) -> None:
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+        if self._mask is not None:
+            from llmrl.engines.vllm.nucleus import policies
+
+            policies.pop(str(id(self)), None)
+            self._mask = None
+
+    async def _ask(self, prompt_ids: Sequence[int], params: Any) -> Any:
+        self._requests += 1
+        request = str(self._requests)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[request] = future
+        self._llm.llm_engine.add_request(request, {"prompt_token_ids": list(prompt_ids)}, params)
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.ensure_future(self._run())
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._waiting.pop(request, None)
+            self._llm.llm_engine.abort_request([request])
+            raise
+
+    async def _run(self) -> None:
+        """Step the engine while anyone waits."""
+        engine = self._llm.llm_engine
+        try:
+            while engine.has_unfinished_requests():
+                await asyncio.sleep(0)
+                for output in engine.step():
+                    future = self._waiting.pop(output.request_id, None) if output.finished else None
+                    if future is not None and not future.done():
+                        future.set_result(output)
+        except Exception as error:
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(EngineError(f"engine vllm: {type(error).__name__}: {error}"))
+            self._waiting.clear()
+
+
+def _kept(nucleus: dict[str, Any], ids: Sequence[int]) -> list[array[int]]:
+    """What was kept for each token of a finished request.
+
+    Raises:
+        EngineError: a token is not among what was kept for it, so that no ratio could be trusted.
+    """
+    from llmrl.engines.vllm.nucleus import OPTION, taken
+
+    found = taken(nucleus[OPTION][0])[: len(ids)]
+    if len(found) < len(ids) or not all(token in kept for token, kept in zip(ids, found, strict=True)):
+        raise EngineError(
+            f"engine vllm: {len(found)} sets of kept tokens for {len(ids)} tokens, or a token outside its own; this "
+            "version of vLLM does not sample what llmrl's logits processor left. Use engine.name=hf, and report it"
+        )
+    return found
+
+
+plugin = Vllm

@@ -1,0 +1,1 @@
+"""Running benchmarks: generation, statistics, records, summaries."""

@@ -1,0 +1,103 @@
+"""The file that an evaluation grows line by line, and picks up again after it was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmrl.errors import DataError, LlmrlError
+from llmrl.run_folder.jsonl import Journal, unwritable
+
+Key = tuple[str, int]  # problem id, sample number
+
+
+class Records(Journal):
+    """Judged completions by problem and sample."""
+
+    writer = "evaluation"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.rows: dict[Key, Mapping[str, Any]] = {}
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one.
+
+        Raises:
+            LlmrlError: it cannot be written.
+        """
+        self.write(record)
+        self.rows[record["problem"], record["sample"]] = record
+
+    def _read(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        for number, line in lines:
+            try:
+                record = json.loads(line)
+                self.rows[record["problem"], record["sample"]] = record
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{self.path}:{number}: no record of an evaluation ({error}); expected what llmrl wrote; remove "
+                    "the line to have it done again"
+                ) from None
+
+
+def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
+    """Write the settings of one benchmark into `config.json`, or see that they are those it was begun with.
+
+    Args:
+        out: the folder.
+        name: the benchmark.
+        config: what decides the completions; `asked` in it (how many problems and samples) may change.
+        begun: whether there are completions already.
+    Raises:
+        LlmrlError: the completions were made under other settings; names each with both values.
+    """
+    path = out / "config.json"
+    config = json.loads(json.dumps(config, default=str))
+    stored = read_json(path)
+    if begun:
+        old = stored.get(name)
+        if not isinstance(old, dict):
+            raise LlmrlError(f"{out}: completions of {name} without settings in {path.name}; choose another output")
+        changed = sorted(key for key in {*config, *old} - {"asked"} if config.get(key) != old.get(key))
+        if changed:
+            found = "; ".join(f"{key} was {old.get(key)!r}, now {config.get(key)!r}" for key in changed)
+            raise LlmrlError(
+                f"{out}: {name} was begun with other settings: {found}. Choose another output, or remove "
+                f"{name}.jsonl there to begin anew"
+            )
+    write_json(path, {**stored, name: config})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is no file.
+
+    Raises:
+        DataError: it is no JSON object.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}; remove it or choose another output") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected an object, found {type(found).__name__}; choose another output")
+    return found
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a file as a whole, never halfway.
+
+    Raises:
+        LlmrlError: it cannot be written.
+    """
+    draft = path.with_suffix(".partial")
+    try:
+        draft.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        raise unwritable(path, error) from error

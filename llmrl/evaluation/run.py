@@ -1,0 +1,192 @@
+"""Evaluate a model folder, a hub name or the URL of a server: what `llmrl eval` does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmrl.aio import wait
+from llmrl.chat import Chat, load_stop_token_ids, load_tokenizer
+from llmrl.errors import CheckpointError
+from llmrl.evaluation.evaluate import OnSample, Plan, evaluate, file_name
+from llmrl.evaluation.generators import EnginePlayer, Player
+from llmrl.evaluation.remote import RemotePlayer
+from llmrl.evaluation.summary import table
+from llmrl.plugins import build
+from llmrl.protocols import Benchmark
+from llmrl.scoring.manager import Pool, lift
+
+__all__ = ["EvalSetup", "Plan", "evaluate", "run"]
+
+PROBE = 1 << 16  # bytes read at each of three places of a weights file
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSetup:
+    """How to ask a model. None stands for the model's own, or what fits it."""
+
+    engine: Mapping[str, Any] | str = "vllm"  # for folders and hub names
+    dtype: str | None = None
+    max_model_len: int | None = None  # tokens of prompt and completion
+    max_prompt_tokens: int = 2048  # a longer prompt is not asked, and counted as unjudged
+    system_prompt: str | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int | None = None  # completions in flight; None: 256 for an engine, 32 for a server
+    reward_workers: int = 2  # processes
+    reward_timeout_s: float = 5.0  # per completion
+    served_model: str = ""  # by a server of several
+    api_key: str | None = None  # for a server; None: OPENAI_API_KEY
+
+
+def run(
+    model: str,
+    benchmarks: Sequence[str],
+    out: Path,
+    plan: Plan | None = None,
+    setup: EvalSetup | None = None,
+    *,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Results by benchmark, also written to `out/results.json`; a table on screen unless `quiet`.
+
+    Args:
+        model: a folder, a hub name, or `http://host:port/v1` of a server with OpenAI's chat completions.
+        benchmarks: names.
+        out: a folder; what it holds of these benchmarks already is not done again.
+        plan: how much to ask.
+        setup: how to ask.
+    Raises:
+        RecipeError: no such benchmark, reward or engine.
+        CheckpointError: the model folder is not complete.
+        LlmrlError: see `evaluate`.
+    """
+    plan, setup = plan or Plan(), setup or EvalSetup()
+    chosen: dict[str, Benchmark] = {name: build("benchmark", name) for name in benchmarks}
+    results = wait(_run(model, chosen, Path(out), plan, setup, quiet))
+    if not quiet:
+        from rich.console import Console
+
+        Console().print(table(results))
+        print(f"completions, config.json and results.json: {out}")
+    return results
+
+
+async def _run(
+    model: str, chosen: Mapping[str, Benchmark], out: Path, plan: Plan, setup: EvalSetup, quiet: bool
+) -> dict[str, Any]:
+    remote = model.startswith(("http://", "https://"))
+    async with AsyncExitStack() as stack:
+        pool = stack.enter_context(Pool(setup.reward_workers, setup.reward_timeout_s))
+        rewards = {
+            name: lift(build("reward", one.reward, f"benchmark {name}: reward"), pool) for name, one in chosen.items()
+        }
+        if remote:
+            player: Player = await stack.enter_async_context(_remote(model, setup))
+        else:
+            longest = max(plan.sampling(one).max_tokens for one in chosen.values())
+            player = stack.enter_context(local_player(model, setup, plan.seed, longest))
+        results = {}
+        for name, reward in rewards.items():
+            with _progress(name, quiet) as on_sample:
+                results[file_name(name)] = await evaluate(
+                    name,
+                    player,
+                    reward,
+                    out,
+                    plan,
+                    concurrency=setup.concurrency or (32 if remote else 256),
+                    on_sample=on_sample,
+                )
+        return results
+
+
+def _remote(url: str, setup: EvalSetup) -> RemotePlayer:
+    return RemotePlayer(
+        url,
+        setup.served_model,
+        setup.api_key or os.environ.get("OPENAI_API_KEY"),
+        setup.system_prompt,
+        setup.chat_template_kwargs,
+        concurrency=setup.concurrency or 32,
+    )
+
+
+@contextmanager
+def local_player(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> Iterator[EnginePlayer]:
+    """A player with an engine of its own, which is stopped in the end."""
+    chat = Chat(load_tokenizer(model), setup.system_prompt, setup.chat_template_kwargs)
+    config = _model_config(model)
+    positions = getattr(config, "max_position_embeddings", None) or setup.max_prompt_tokens + max_tokens
+    length = setup.max_model_len or min(positions, setup.max_prompt_tokens + max_tokens)
+    dtype = setup.dtype or str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+    spec = {"name": setup.engine} if isinstance(setup.engine, str) else dict(setup.engine)
+    engine = build("engine", spec, "engine").start(
+        model, dtype=dtype, seed=seed, max_model_len=length, stop_token_ids=load_stop_token_ids(model, chat)
+    )
+    settings = {
+        "model": model,
+        "fingerprint": fingerprint(Path(model)),
+        "engine": spec,
+        "dtype": dtype,
+        "max_model_len": setup.max_model_len,
+        "max_prompt_tokens": setup.max_prompt_tokens,
+        "system_prompt": setup.system_prompt,
+        "chat_template_kwargs": dict(setup.chat_template_kwargs),
+    }
+    try:
+        yield EnginePlayer(engine, chat, settings, min(setup.max_prompt_tokens, length - 1))
+    finally:
+        engine.close()
+
+
+def _model_config(model: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{model}: no model there: {str(error).splitlines()[0]}; expected config.json") from error
+
+
+def fingerprint(folder: Path) -> str | None:
+    """What tells two model folders of one name apart: names, sizes and pieces of their files. None for a hub name."""
+    if not folder.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".safetensors", ".bin", ".jinja"):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}/{size}/".encode())
+        with path.open("rb") as file:
+            for place in (0, size // 2, max(0, size - PROBE)):
+                file.seek(place)
+                digest.update(file.read(PROBE))
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _progress(name: str, quiet: bool) -> Iterator[OnSample | None]:
+    """A bar on a terminal, a line for every tenth elsewhere, nothing where it should be quiet."""
+    if quiet:
+        yield None
+    elif sys.stdout.isatty():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        with Progress(TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+            task = bar.add_task(name, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        yield (
+            lambda done, total: (
+                print(f"{name}: {done}/{total}", flush=True)
+                if done == total or done * 10 // total > (done - 1) * 10 // total
+                else None
+            )
+        )

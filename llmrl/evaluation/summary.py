@@ -1,0 +1,141 @@
+"""From judged completions to the numbers of a benchmark, and the table that shows them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmrl.evaluation.statistics import Estimate, estimate, majority, pass_at_k
+from llmrl.types import Problem
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Record = Mapping[str, Any]
+"""One line of `<benchmark>.jsonl`: see `llmrl.evaluation.evaluate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What became of one problem; only attempts that could be judged count."""
+
+    problem: Problem
+    right: Sequence[bool]
+    answers: Sequence[str | None]
+
+
+def summarise(
+    problems: Sequence[Problem], records: Mapping[tuple[str, int], Record], samples: int, by: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """The result of a benchmark, as plain values.
+
+    A completion that no grader could judge is left out of every mean and counted as `unjudged`; a problem of which no
+    completion could be judged is left out with it. Only `correct` counts as right.
+
+    Args:
+        problems: in the order of the dataset.
+        records: by problem id and sample number; those of other problems and samples are ignored.
+        samples: completions per problem.
+        by: keys of `Problem.info`.
+        seed: of the intervals.
+    """
+    kept = [records[problem.id, index] for problem in problems for index in range(samples)]
+    tried = [_attempts(problem, [records[problem.id, index] for index in range(samples)]) for problem in problems]
+    judged = [one for one in tried if one.right]
+    lengths = [record["tokens"] for record in kept if record["finish"] is not None]
+    return {
+        "problems": len(problems),
+        "samples": samples,
+        "unjudged": sum(record["value"] is None for record in kept),
+        "unjudged_problems": len(tried) - len(judged),
+        "metrics": {name: each.as_dict() for name, each in _metrics(judged, samples, seed)},
+        "parts": _parts(kept),
+        "by": {key: _breakdown(judged, key, samples, seed) for key in by},
+        "verdicts": dict(sorted(Counter(str(record["verdict"]) for record in kept).items())),
+        "mean_tokens": sum(lengths) / len(lengths) if lengths else None,
+        "truncated": sum(record["finish"] == "length" for record in kept) / max(len(kept), 1),
+    }
+
+
+def per_problem(
+    problems: Sequence[Problem], records: Mapping[tuple[str, int], Record], samples: int
+) -> dict[str, float]:
+    """The share of right attempts of each problem that could be judged, for `difference`."""
+    tried = (_attempts(problem, [records[problem.id, index] for index in range(samples)]) for problem in problems)
+    return {one.problem.id: sum(one.right) / len(one.right) for one in tried if one.right}
+
+
+def flat(name: str, result: Mapping[str, Any]) -> dict[str, float]:
+    """The result as metrics of a run: `eval/gsm8k/avg@1` and so on."""
+    metrics = {f"eval/{name}/{key}": each["value"] for key, each in result["metrics"].items()}
+    metrics |= {f"eval/{name}/parts/{part}": mean for part, mean in result.get("parts", {}).items()}
+    metrics[f"eval/{name}/unjudged"] = float(result["unjudged"])
+    metrics[f"eval/{name}/truncated"] = result["truncated"]
+    if result["mean_tokens"] is not None:
+        metrics[f"eval/{name}/mean_tokens"] = result["mean_tokens"]
+    return metrics
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A line for every measure, subject and level of each benchmark, then one on lengths and what was not judged."""
+    from rich.table import Table
+
+    shown = Table("benchmark", "measure", "value", "95 % interval", "problems")
+    for name, result in results.items():
+        for measure, each in result["metrics"].items():
+            shown.add_row(name, measure, *_cells(each), str(result["problems"]), style="bold")
+        for key, groups in result["by"].items():
+            for value, part in groups.items():
+                shown.add_row("", f"{key} {value}", *_cells(part[f"avg@{result['samples']}"]), str(part["problems"]))
+        for part, mean in result.get("parts", {}).items():
+            shown.add_row("", f"{part}, mean", f"{mean:.3f}")
+        if result["mean_tokens"] is not None:
+            shown.add_row("", "tokens, mean", f"{result['mean_tokens']:.0f}")
+        shown.add_row("", "cut off by a limit", f"{result['truncated']:.1%}")
+        shown.add_row("", "unjudged", str(result["unjudged"]), style="red" if result["unjudged"] else None)
+        shown.add_section()
+    return shown
+
+
+def _cells(each: Mapping[str, float]) -> tuple[str, str]:
+    return f"{each['value']:.1%}", f"{each['low']:.1%} to {each['high']:.1%}"
+
+
+def _parts(records: Sequence[Record]) -> dict[str, float]:
+    """The mean of each part of the reward over the completions that have it: a panel beside the measure."""
+    names = sorted({name for record in records for name in record.get("parts", {})})
+    given = {name: [v for record in records if (v := record.get("parts", {}).get(name)) is not None] for name in names}
+    return {name: sum(values) / len(values) for name, values in given.items() if values}
+
+
+def _attempts(problem: Problem, records: Sequence[Record]) -> Attempts:
+    judged = [record for record in records if record["value"] is not None]
+    return Attempts(
+        problem, [record["verdict"] == "correct" for record in judged], [record["final"] for record in judged]
+    )
+
+
+def _metrics(judged: Sequence[Attempts], samples: int, seed: int) -> Iterator[tuple[str, Estimate]]:
+    """avg@k, then for several samples pass@2, 4, 8 ... k and maj@k; pass@k is over problems with k judged attempts."""
+    if not judged:
+        return
+    yield f"avg@{samples}", estimate([sum(one.right) / len(one.right) for one in judged], seed)
+    if samples == 1:
+        return
+    for k in sorted({2**power for power in range(1, samples.bit_length()) if 2**power <= samples} | {samples}):
+        passed = [pass_at_k(len(one.right), sum(one.right), k) for one in judged if len(one.right) >= k]
+        if passed:
+            yield f"pass@{k}", estimate(passed, seed)
+    yield f"maj@{samples}", estimate([float(majority(one.answers, one.right)) for one in judged], seed)
+
+
+def _breakdown(judged: Sequence[Attempts], key: str, samples: int, seed: int) -> dict[str, Any]:
+    groups: dict[str, list[float]] = {}
+    for one in judged:
+        groups.setdefault(str(one.problem.info.get(key, "unknown")), []).append(sum(one.right) / len(one.right))
+    return {
+        value: {"problems": len(shares), f"avg@{samples}": estimate(shares, seed).as_dict()}
+        for value, shares in sorted(groups.items())
+    }

@@ -1,0 +1,51 @@
+"""Rows that reward models learn from and are judged by, by what their columns are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmrl.errors import DataError
+from llmrl.plugins import hint
+from llmrl.reward_models import preferences, stepwise
+from llmrl.reward_models.rows import Answer, Labelled, Pair, Rows
+
+READERS: Mapping[str, Callable[..., Rows[Any]]] = {
+    "preference": preferences.pairs,
+    "outcome": preferences.outcomes,
+    "stepwise": stepwise.stepwise,
+    "prm800k": stepwise.prm800k,
+    "first_error": stepwise.first_error,
+}
+
+
+def read(
+    columns: str,
+    path: str | Path,
+    limit: int | None = None,
+    neutral_as: stepwise.Neutral = "positive",
+) -> Rows[Any]:
+    """The rows of a file, each a `Pair` or a `Labelled`, and what was left out.
+
+    Args:
+        columns: what they look like, a key of `READERS`.
+        path: .jsonl, .json or .parquet.
+        limit: the first rows only.
+        neutral_as: PRM800K's rating 0.
+    Raises:
+        DataError: unknown columns, the rows cannot be read, or there are none.
+    """
+    if columns not in READERS:
+        raise DataError(f"columns {columns!r}{hint(columns, READERS)}; expected one of {', '.join(READERS)}")
+    reader = READERS[columns]
+    options = {"neutral_as": neutral_as} if columns == "prm800k" else {}
+    found = reader(path, limit=limit, **options)
+    if not found.kept:
+        raise DataError(f"{path}: no row of use; left out: {dict(found.rejected) or 'none'}")
+    return found
+
+
+def answers_of(row: Pair | Labelled) -> list[Answer]:
+    """The answers of a row: two of a pair, else one."""
+    return [row.chosen, row.rejected] if isinstance(row, Pair) else [row.answer]

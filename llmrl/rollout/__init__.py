@@ -1,0 +1,1 @@
+"""Running and scoring episodes, and making samples of them."""

@@ -1,0 +1,250 @@
+"""Play an episode, play a group, score it, and make rows of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from llmrl.chat import Chat
+from llmrl.errors import DataError, LlmrlError, RewardError
+from llmrl.protocols import Engine, EnvFactory
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout.step_rewards import placed
+from llmrl.scoring.manager import Lifted
+from llmrl.types import Message, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
+
+
+class Stopwatch:
+    """Tells playing from waiting for scores, which mostly overlap.
+
+    `generate` is the seconds in which some episode was being played, `score` those in which none was and a score was
+    awaited: what scoring costs a step.
+    """
+
+    def __init__(self) -> None:
+        self._open = {"generate": 0, "score": 0}
+        self._seconds = {"generate": 0.0, "score": 0.0}
+        self._since = 0.0
+
+    @contextmanager
+    def during(self, phase: Literal["generate", "score"]) -> Iterator[None]:
+        """One episode is played, or one group scored."""
+        self._settle()
+        self._open[phase] += 1
+        try:
+            yield
+        finally:
+            self._settle()
+            self._open[phase] -= 1
+
+    def read(self) -> dict[str, float]:
+        """The seconds since the last call."""
+        self._settle()
+        taken, self._seconds = self._seconds, {"generate": 0.0, "score": 0.0}
+        return taken
+
+    def _settle(self) -> None:
+        now = time.perf_counter()
+        phase = "generate" if self._open["generate"] else "score"
+        if self._open[phase]:
+            self._seconds[phase] += now - self._since
+        self._since = now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player:
+    """All that it takes to play: who speaks, to whom, under which limits, and who judges."""
+
+    engine: Engine
+    chat: Chat
+    env: EnvFactory
+    reward: Lifted
+    options: RolloutOptions
+    seed: int
+    stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False)
+
+    async def play(self, problem: Problem, group: str, episode: int, prefix_ids: Sequence[int] = ()) -> Trajectory:
+        """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
+
+        With `prefix_ids` the first turn goes on from these tokens as if the policy had said them: they are part of its
+        text, take of its `max_completion_length`, and are nothing that it chose.
+        """
+        turns: list[Turn] = []
+        status: Status
+        try:
+            with self.stopwatch.during("generate"):
+                status, reason = await self._talk(problem, group, episode, turns, list(prefix_ids)), ""
+        except LlmrlError:
+            raise
+        except Exception as error:  # a bad episode is data
+            status, reason = "error", f"{type(error).__name__}: {error}"
+        return Trajectory(problem=problem, turns=turns, status=status, reason=reason, group=group, episode=episode)
+
+    async def _talk(self, problem: Problem, group: str, episode: int, turns: list[Turn], prefix: list[int]) -> Status:
+        """Add turns until the environment or a limit ends the episode; which of them did."""
+        env = self.env.make(problem)
+        try:
+            seen = await env.reset()
+            prompt = self._prompt(problem, seen.messages, seen.tools) + prefix
+            while True:
+                sampling = self._sampling(group, episode, len(turns))
+                if prefix:
+                    sampling = replace(sampling, max_tokens=sampling.max_tokens - len(prefix))
+                completion = await self.engine.generate(prompt, sampling)
+                text = self.chat.text([*prefix, *completion.token_ids])
+                prefix = []
+                seen = await env.step({"role": "assistant", "content": text})
+                turns.append(
+                    Turn(prompt_ids=prompt, completion=completion, text=text, reply=seen.messages, reward=seen.reward)
+                )
+                if seen.done:
+                    return "done"
+                if completion.finish == "length":
+                    return "max_tokens"
+                if len(turns) == self.options.max_turns:
+                    return "max_turns"
+                prompt = self.chat.extend_ids([*prompt, *completion.token_ids], seen.messages, seen.tools)
+                if len(prompt) >= self.options.max_length:
+                    return "max_tokens"
+        finally:
+            await env.close()
+
+    async def group(self, problem: Problem, group: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
+        """`num_generations` episodes of one problem, played together and scored; all after one prefix, if any.
+
+        Raises:
+            RewardError: the reward gave more or fewer scores than episodes, or dense rewards of other tokens.
+        """
+        played = await asyncio.gather(
+            *(self.play(problem, group, episode, prefix_ids) for episode in range(self.options.num_generations))
+        )
+        whole = [trajectory for trajectory in played if trajectory.status != "error"]
+        with self.stopwatch.during("score"):
+            given = await self.reward.score(whole) if whole else []
+        if len(given) != len(whole):
+            raise RewardError(
+                f"problem {problem.id}: the reward gave {len(given)} scores for {len(whole)} episodes; expected one "
+                "each, in their order"
+            )
+        scores = iter(given)
+        return [
+            replace(one, score=placed(one, _judged(one, next(scores)), self.chat))
+            if one.status != "error"
+            else replace(one, score=Score(None, "error", reason=one.reason))
+            for one in played
+        ]
+
+    async def groups(self, problems: Mapping[str, Problem]) -> list[list[Trajectory]]:
+        """One group per name, all played at once."""
+        return list(await asyncio.gather(*(self.group(problem, name) for name, problem in problems.items())))
+
+    def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+        prompt = self.chat.prompt_ids(messages, tools)
+        if len(prompt) > self.options.max_prompt_length:
+            raise DataError(
+                f"problem {problem.id}: its prompt has {len(prompt)} tokens, rollout.max_prompt_length is "
+                f"{self.options.max_prompt_length}; raise it, or leave the problem out of the data"
+            )
+        return prompt
+
+    def _sampling(self, group: str, episode: int, turn: int) -> Sampling:
+        """Seeds come from what is played, never from when or where: any order and any rank give the same tokens."""
+        digest = hashlib.blake2b(f"{self.seed}/{group}/{episode}/{turn}".encode(), digest_size=4).digest()
+        return Sampling(
+            temperature=self.options.temperature,
+            top_p=self.options.top_p,
+            top_k=self.options.top_k,
+            min_p=self.options.min_p,
+            max_tokens=self.options.max_completion_length,
+            seed=int.from_bytes(digest, "big") >> 1,
+        )
+
+
+def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
+    """Stop where graders or environments fail too often to go on.
+
+    Raises:
+        RewardError: the share of episodes without a score is above `allowed`; quotes one reason.
+    """
+    failed = [one for one in played if one.score is None or one.score.value is None]
+    if played and len(failed) > allowed * len(played):
+        first, score = failed[0], failed[0].score
+        place = f"problem {first.problem.id}: "
+        verdict, reason = (score.verdict, score.reason) if score else ("no score", first.reason)
+        slow = ", raise rollout.reward_timeout_s" if verdict == "timeout" else ""
+        raise RewardError(
+            f"{len(failed)} of {len(played)} episodes could not be scored, above rollout.max_error_share {allowed:g}; "
+            f"the first: {place}{verdict}: {reason.removeprefix(place)}. Mend the "
+            f"{'environment' if first.status == 'error' else 'reward'}{slow}, or raise rollout.max_error_share to "
+            "learn from the others"
+        )
+
+
+def rows(trajectory: Trajectory) -> list[Sample]:
+    """The training rows of a scored episode: one while each prompt extends the last, a new one where history changed.
+
+    Dense rewards are of the last completion; in other turns, and in rows without it, they are 0. An episode without a
+    value has no rows: it teaches nothing.
+    """
+    score = trajectory.score
+    if score is None or score.value is None or not trajectory.turns:
+        return []
+    reward = score.value + sum(turn.reward for turn in trajectory.turns)
+    verdict = score.verdict
+    made = []
+    for first, last in _stretches(trajectory.turns):
+        token_ids: list[int] = []
+        turn_ids: list[int] = []
+        logprobs: list[float] = []
+        kept: list[Sequence[int]] = []
+        for number in range(first, last):
+            turn = trajectory.turns[number]
+            observed = turn.prompt_ids[len(token_ids) :]
+            said = turn.completion
+            token_ids += [*observed, *said.token_ids]
+            turn_ids += [-1] * len(observed) + [number] * len(said.token_ids)
+            logprobs += [0.0] * len(observed) + said.logprobs
+            kept += [()] * len(observed) + list(said.kept_ids or ())
+        completion = trajectory.turns[first].completion
+        dense = list(score.token_rewards or ()) if last == len(trajectory.turns) else []
+        made.append(
+            Sample(
+                group=trajectory.group,
+                episode=trajectory.episode,
+                reward=reward,
+                turn_rewards=[turn.reward for turn in trajectory.turns],
+                token_ids=token_ids,
+                turn_ids=turn_ids,
+                action_mask=[turn >= 0 for turn in turn_ids],
+                sampled_logprobs=logprobs,
+                semantics=completion.semantics,
+                version=completion.version,
+                kept_ids=kept if len(kept) == len(token_ids) else None,
+                truncated=trajectory.truncated,
+                correct=None if verdict is None else verdict == "correct",
+                parts={name: part for name, part in score.parts.items() if part is not None},
+                token_rewards=None if score.token_rewards is None else [0.0] * (len(token_ids) - len(dense)) + dense,
+            )
+        )
+    return made
+
+
+def _judged(trajectory: Trajectory, score: Score) -> Score:
+    """A limit that cut the answer off is why it is wrong."""
+    cut = trajectory.truncated and score.verdict in ("wrong", "unparsable")
+    return replace(score, verdict="truncated") if cut else score
+
+
+def _stretches(turns: Sequence[Turn]) -> list[tuple[int, int]]:
+    """Runs of turns in which each prompt begins with the last prompt and its completion."""
+    cuts = [0]
+    for i in range(1, len(turns)):
+        before = [*turns[i - 1].prompt_ids, *turns[i - 1].completion.token_ids]
+        if turns[i].prompt_ids[: len(before)] != before:
+            cuts.append(i)
+    return list(zip(cuts, [*cuts[1:], len(turns)], strict=True))

@@ -1,0 +1,53 @@
+"""Whose folder is it? A run goes on in its own, under its own recipe, and spoils nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmrl.errors import CheckpointError, RecipeError
+from llmrl.recipe import Recipe
+
+FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to", "max_nonfinite_updates")
+"""Options of `train` that a resumed run may change: they decide nothing about the steps already taken."""
+
+
+def claim(folder: Path, recipe: Recipe, latest: Path | None, resume: bool) -> Path | None:
+    """The checkpoint to go on from, if the folder is ours to use: free, or left before the first step was logged.
+
+    Raises:
+        CheckpointError: the folder holds a run and `resume` is off, or a run of another recipe.
+    """
+    before, log = folder / "recipe.yaml", folder / "metrics.jsonl"
+    begun = latest is not None or (log.exists() and log.stat().st_size > 0)
+    if not before.exists() or not begun:
+        return None
+    if not resume:
+        raise CheckpointError(
+            f"{folder} already holds a run; add --resume to go on with it, or choose another train.run_name"
+        )
+    old = yaml.safe_load(before.read_text(encoding="utf-8"))
+    changed = sorted(_changes(old, recipe.as_dict()))
+    if changed:
+        raise RecipeError(
+            f"{before}: cannot resume with another recipe; changed: {', '.join(changed)}. Choose another "
+            "train.run_name to start anew"
+        )
+    return latest
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """Dotted names of what differs and matters."""
+    for section in sorted({*old, *new}):
+        left, right = old.get(section) or {}, new.get(section) or {}
+        for key in sorted({*left, *right}):
+            free = (section == "train" and key in FREE) or section == "audit"  # which looks on
+            if not free and _plain(left.get(key)) != _plain(right.get(key)):
+                yield f"{section}.{key}"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,141 @@
+"""What each program in a sandbox has for itself, a user, a folder, its input; and the end of whatever it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmrl.errors import SandboxError
+from llmrl.sandbox.isolation import tool
+
+UIDS = range(61000, 61128)  # one for each program that runs at once; systemd and Debian give these to nobody
+OPEN_TO_ALL = ("/tmp", "/var/tmp", "/dev/shm")
+MARK = "LLMRL_SANDBOX"  # in the environment of each program: by it level subprocess finds those that left their group
+
+
+@contextlib.contextmanager
+def slot() -> Iterator[int]:
+    """A user id that no other program on this machine runs under, for as long as it is needed.
+
+    Raises:
+        SandboxError: all are in use, or the folder of locks is not ours.
+    """
+    folder = Path(tempfile.gettempdir(), "llmrl-sandbox")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if folder.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise SandboxError(f"{folder}: expected a folder of ours that nobody else may write to; remove it")
+    for uid in UIDS:
+        lock = os.open(folder / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if locked(lock):
+                yield uid
+                return
+        finally:
+            os.close(lock)
+    raise SandboxError(f"{len(UIDS)} programs run in sandboxes already; expected fewer at once")
+
+
+def locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def folder_for(uid: int | None) -> Iterator[str]:
+    """A folder on disk for a program to write to, removed with whatever is in it."""
+    folder = tempfile.mkdtemp(prefix="llmrl-box-")
+    if uid is not None:
+        os.chown(folder, uid, uid)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+@contextlib.contextmanager
+def sealed(data: bytes) -> Iterator[int]:
+    """A file in memory that holds these bytes for good."""
+    file = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with open(file, "wb", closefd=False) as stream:
+            stream.write(data)
+        os.lseek(file, 0, os.SEEK_SET)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+        yield file
+    finally:
+        os.close(file)
+
+
+def kill_all_of(uid: int) -> None:
+    """End every process of a user by single calls of the kernel's, which no forking outruns, until all are gone."""
+    words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", "kill -KILL -1"]
+    for _ in range(200):
+        if not living(uid):
+            return
+        subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
+        time.sleep(0.01)
+
+
+def living(uid: int) -> bool:
+    """Whether a process of this user still runs; one that only waits to be collected does not."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == uid and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                return True
+    return False
+
+
+def kill_left(session: int, mark: str) -> None:
+    """End the processes of a session, and those that carry this mark, until there are none.
+
+    Behind the fence no process leaves its session; without it, one that also sheds its mark stays.
+    """
+    for _ in range(100):
+        found = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _belongs(path, session, mark)]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(0.01)
+
+
+def _belongs(process: Path, session: int, mark: str) -> bool:
+    try:
+        state, _, _, its_session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+        return state != "Z" and (
+            int(its_session) == session or f"{MARK}={mark}".encode() in (process / "environ").read_bytes()
+        )
+    except OSError:
+        return False
+
+
+def sweep(uid: int) -> None:
+    """Remove what a user left where all may write; behind the fence nobody can."""
+    for place in OPEN_TO_ALL:
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_uid != uid:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        remove(entry.path)
+                    else:
+                        os.unlink(entry.path)
+
+
+def remove(folder: str) -> None:
+    """A folder with whatever is in it, by rm, which walks trees of any depth and follows no link inside."""
+    for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf", "--one-file-system"]):
+        subprocess.run([*words, folder], stderr=subprocess.DEVNULL, timeout=60, check=False)

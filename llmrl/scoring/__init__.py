@@ -1,0 +1,1 @@
+"""Making a group reward of any scorer."""

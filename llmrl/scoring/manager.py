@@ -1,0 +1,157 @@
+"""Make a group reward of anything that scores: verifiers and TRL-style functions run in worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast, get_args
+
+from llmrl.errors import LlmrlError, RewardError
+from llmrl.protocols import Reward, Verifier
+from llmrl.scoring.process_pool import Outcome
+from llmrl.scoring.process_pool import Pool as _Processes
+from llmrl.scoring.trl_functions import FunctionReward, Timed, TrainerState, name_of, parameters_of, unscored
+from llmrl.types import Problem, Score, Trajectory, Verdict
+
+
+class Pool(_Processes):
+    """Worker processes that grade: see `llmrl.scoring.process_pool.Pool` for what they promise.
+
+    `trainer_state` says where the run stands; the rewards lifted with the pool read it, and the run moves it on.
+    """
+
+    def __init__(self, workers: int, timeout_s: float, memory_mb: int = 4096) -> None:
+        super().__init__(workers, timeout_s, memory_mb)
+        self.trainer_state = TrainerState()
+
+    async def grade(self, verifier: Verifier, problem: Problem, text: str) -> Score:
+        """The verifier's score; one with `value` None where it raised, took too long or died, with the reason.
+
+        Raises:
+            RewardError: the verifier cannot be sent to a worker, or the pool is closed.
+        """
+        return (await self.timed(verifier, problem, text))[0]
+
+    async def timed(self, verifier: Verifier, problem: Problem, text: str) -> tuple[Score, float]:
+        """The same, with the seconds that it took."""
+        outcome = await asyncio.wrap_future(self.submit(verifier, problem, text))
+        return _score(outcome, verifier, problem), outcome.seconds
+
+    def grade_sync(self, verifier: Verifier, problem: Problem, text: str) -> Score:
+        """The same for callers without an event loop; waits."""
+        return _score(self.submit(verifier, problem, text).result(), verifier, problem)
+
+
+def _score(outcome: Outcome, verifier: Any, problem: Problem) -> Score:
+    if outcome.kind == "value" and isinstance(outcome.value, Score):
+        return outcome.value
+    if outcome.kind == "value":
+        outcome = Outcome("died", reason=f"returned {type(outcome.value).__name__}; expected a Score")
+    return unscored(outcome, name_of(verifier), problem)
+
+
+class Lifted(Protocol):
+    """A reward that is ready to score, and says how long it took."""
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]: ...
+
+    def latencies(self) -> dict[str, list[float]]: ...
+
+
+@dataclass
+class VerifierReward(Timed):
+    """Scores each trajectory by its last words, in worker processes."""
+
+    verifier: Verifier = field(kw_only=True)
+    pool: Pool = field(kw_only=True)
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        return list(await asyncio.gather(*(self._one(trajectory) for trajectory in group)))
+
+    async def _one(self, trajectory: Trajectory) -> Score:
+        score, seconds = await self.pool.timed(self.verifier, trajectory.problem, trajectory.text)
+        self.seconds.append(seconds)
+        cut = trajectory.truncated and score.verdict == "unparsable"
+        return replace(score, verdict="truncated") if cut else score
+
+
+@dataclass
+class GroupReward(Timed):
+    """A reward that scores groups itself, timed; cancelled when a group takes longer than its items may together.
+
+    What never awaits cannot be cancelled: work that keeps a processor busy belongs into a verifier.
+    """
+
+    reward: Reward = field(kw_only=True)
+    timeout_s: float = field(kw_only=True)  # per item
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        start, limit_s = time.monotonic(), self.timeout_s * max(len(group), 1)
+        verdict: Verdict = "error"
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                scores = await self.reward.score(group)
+        except LlmrlError:
+            raise
+        except Exception as error:  # somebody else's code: what it could not score is counted, as of a verifier
+            said = f"{self.name} raised {type(error).__name__}: {error}"
+            if limit.expired():
+                verdict, said = "timeout", f"{self.name} took longer than {limit_s:g} s for {len(group)} items"
+            scores = [Score(None, verdict, reason=f"problem {one.problem.id}: {said}") for one in group]
+        self.seconds += [(time.monotonic() - start) / max(len(group), 1)] * len(group)
+        return scores
+
+
+def lift(reward: Any, pool: Pool) -> Lifted:
+    """A group reward, `await .score(group)` with `.latencies()`, made of whatever scores.
+
+    Args:
+        reward: an object with `lift(pool)`, which makes its own (`mix` does); a `Reward`; a `Verifier`, whose first
+            parameter is called `problem`; or a TRL-style function, which has a parameter called `completions` or
+            `completion_ids`.
+        pool: where verifiers and functions run; its limit for an item also binds a `Reward`.
+    Raises:
+        RewardError: it is none of these.
+    """
+    if hasattr(reward, "lift"):
+        lifted: Lifted = reward.lift(pool)
+        return lifted
+    if isinstance(reward, Reward):
+        if hasattr(reward, "latencies"):
+            return cast(Lifted, reward)
+        return GroupReward(name_of(reward), reward=reward, timeout_s=pool.timeout_s)
+    found = f"{type(reward).__name__} {reward!r}"
+    if callable(reward) and not isinstance(reward, type):
+        parameters = list(parameters_of(reward))
+        if not {"completions", "completion_ids"}.isdisjoint(parameters):
+            return FunctionReward(name_of(reward), function=reward, pool=pool, trainer_state=pool.trainer_state)
+        if parameters[:1] == ["problem"]:
+            return VerifierReward(name_of(reward), verifier=reward, pool=pool)
+        found = f"{name_of(reward)}({', '.join(parameters)})"
+    raise RewardError(
+        f"{found} is no reward: expected a verifier (problem, text) -> Score, a function (prompts, completions, "
+        "**columns) -> list of numbers, or an object with async score(group)"
+    )
+
+
+def verdict_metrics(scores: Sequence[Score]) -> dict[str, float]:
+    """`verdict/<kind>_frac`: the share of each verdict among the scores that have one; none where none has."""
+    verdicts = [score.verdict for score in scores if score.verdict is not None]
+    if not verdicts:
+        return {}
+    return {f"verdict/{kind}_frac": verdicts.count(kind) / len(verdicts) for kind in get_args(Verdict)}
+
+
+def latency_metrics(latencies: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """`reward_latency/<name>/p95`: the time within which 95 of 100 items were scored, in seconds."""
+    return {
+        f"reward_latency/{name}/p95": sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
+        for name, seconds in latencies.items()
+        if seconds
+    }
+
+
+__all__ = ["Lifted", "Pool", "TrainerState", "latency_metrics", "lift", "verdict_metrics"]

@@ -1,0 +1,64 @@
+"""A reward around another: what the shaping rewards share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmrl.errors import RewardError
+from llmrl.plugins import build
+from llmrl.scoring.manager import Lifted, Pool, lift
+from llmrl.types import Score, Trajectory
+
+Spec = Mapping[str, Any]
+
+
+def lifted(spec: Spec, pool: Pool, where: str) -> Lifted:
+    """The reward that a spec names, ready to score.
+
+    Raises:
+        RecipeError, RewardError: there is no such reward.
+    """
+    return lift(build("reward", spec, f"reward.{where}"), pool)
+
+
+def right(score: Score, name: str, where: str) -> bool:
+    """Whether the inner reward calls the answer correct.
+
+    Raises:
+        RewardError: it gives no verdict, so that there is nothing to shape.
+    """
+    if score.verdict is None:
+        raise RewardError(
+            f"{name}: the reward in {where} judges no right and wrong; expected one with a verdict, such as "
+            "{name: math_verify}"
+        )
+    return score.verdict == "correct"
+
+
+def tokens(trajectory: Trajectory) -> int:
+    """Of the last completion, the end of sequence included; 0 where nothing was said."""
+    return len(trajectory.turns[-1].completion.token_ids) if trajectory.turns else 0
+
+
+@dataclass
+class Shaped:
+    """An inner reward's scores, each shaped by what is known of its trajectory.
+
+    A score without a value stays as it is: what could not be judged is never given a number.
+    """
+
+    inner: Lifted
+    shape: Callable[[Trajectory, Score], Score]
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        scores = await self.inner.score(group)
+        return [
+            score if score.value is None else self.shape(trajectory, score)
+            for trajectory, score in zip(group, scores, strict=True)
+        ]
+
+    def latencies(self) -> dict[str, list[float]]:
+        """Those of the inner reward."""
+        return self.inner.latencies()

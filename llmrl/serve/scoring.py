@@ -1,0 +1,216 @@
+"""What stands between HTTP and a reward: a bounded queue, and answers to whatever is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import math
+import time
+import traceback
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmrl import __version__
+from llmrl.errors import DataError, LlmrlError
+from llmrl.scoring import serialization
+from llmrl.scoring.manager import Lifted
+from llmrl.scoring.trl_functions import TrainerState
+from llmrl.types import Score, Trajectory
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Of a reward server."""
+
+    batch: int = 32  # groups scored at a time
+    max_waiting: int = 256  # groups that wait; further ones are sent away
+    request_timeout_s: float = 600.0  # of a group, waiting and scoring
+    max_body_mb: int = 256  # of a request
+    grace_s: float = 30.0  # for what is being scored when the server is stopped
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.max_waiting < 1 or self.max_body_mb < 1:
+            raise ValueError("expected batch, max_waiting and max_body_mb at least 1")
+        if not (0 < self.request_timeout_s < math.inf and 0 <= self.grace_s < math.inf):
+            raise ValueError("expected request_timeout_s above 0 and grace_s at least 0, both finite")
+
+
+class FullError(Exception):
+    """As many groups wait as may; `after_s` is when to come back."""
+
+    def __init__(self, waiting: int, after_s: int) -> None:
+        super().__init__(f"{waiting} groups wait already; come back in {after_s} s")
+        self.after_s = after_s
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    group: Sequence[Trajectory]
+    place: serialization.Place
+    scores: asyncio.Future[list[Score]]
+
+
+@dataclass
+class Scoring:
+    """The queue before a reward, which scores up to `limits.batch` groups at a time.
+
+    Groups of another place in training, which rewards may read, begin when those of the last one have ended.
+    """
+
+    reward: Lifted
+    state: TrainerState
+    limits: Limits
+    running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _queue: asyncio.Queue[_Waiting] = field(default_factory=asyncio.Queue, init=False)
+    _held: int = field(default=0, init=False)  # taken from the queue, not yet begun
+    _place: serialization.Place = field(default_factory=serialization.Place, init=False)
+    _seconds: float = field(default=1.0, init=False)  # of a group, by the last ones
+
+    @property
+    def waiting(self) -> int:
+        """Groups that nobody scores yet."""
+        return self._queue.qsize() + self._held
+
+    async def score(self, group: Sequence[Trajectory], place: serialization.Place) -> list[Score]:
+        """The reward's scores.
+
+        Raises:
+            FullError: too many groups wait.
+        """
+        if self.waiting >= self.limits.max_waiting:
+            seconds = self._seconds * self.waiting / self.limits.batch
+            raise FullError(self.waiting, max(1, min(60, math.ceil(seconds))))
+        one = _Waiting(group, place, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(one)
+        return await one.scores
+
+    async def run(self) -> None:
+        """Score what waits, until cancelled."""
+        try:
+            while True:
+                one = await self._queue.get()
+                self._held = 1
+                while len(self.running) >= self.limits.batch:
+                    await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+                if one.place != self._place and self.running:
+                    await asyncio.wait(self.running)
+                self._held = 0
+                if not one.scores.done():  # its client did not give up
+                    self._begin(one)
+        finally:
+            for task in list(self.running):
+                task.cancel()
+
+    def _begin(self, one: _Waiting) -> None:
+        self._place = one.place
+        self.state.global_step, self.state.max_steps = one.place.global_step, one.place.max_steps
+        self.state.epoch = one.place.epoch
+        task = asyncio.create_task(self._score(one))
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+        one.scores.add_done_callback(lambda scores: task.cancel() if scores.cancelled() else None)
+
+    async def _score(self, one: _Waiting) -> None:
+        start = time.monotonic()
+        try:
+            scores = await self.reward.score(one.group)
+            if len(scores) != len(one.group):
+                raise RuntimeError(f"the reward gave {len(scores)} scores for {len(one.group)} answers")
+        except Exception as error:
+            if not one.scores.done():
+                one.scores.set_exception(error)
+        else:
+            if not one.scores.done():
+                one.scores.set_result(scores)
+            self._seconds += 0.1 * (time.monotonic() - start - self._seconds)
+            self.reward.latencies()  # which nobody reads here
+
+
+@dataclass(frozen=True)
+class Routes:
+    """What is answered to whom."""
+
+    scoring: Scoring
+    name: str  # of the reward
+    api_key: str | None
+
+    async def health(self, request: Request) -> Response:
+        """Whether groups may come, how many wait and are scored, and what scores them. Needs no key."""
+        from starlette.responses import JSONResponse
+
+        full = self.scoring.waiting >= self.scoring.limits.max_waiting
+        body = {"status": "full" if full else "ready", "waiting": self.scoring.waiting}
+        body |= {"scoring": len(self.scoring.running), "reward": self.name, "version": __version__}
+        return JSONResponse(body)
+
+    async def score(self, request: Request) -> Response:
+        """The scores of one group."""
+        from starlette.responses import JSONResponse
+
+        if self.api_key is not None:
+            sent = request.headers.get("Authorization", "").encode()
+            if not hmac.compare_digest(sent, f"Bearer {self.api_key}".encode()):
+                return refused(401, "unauthorized", "expected `Authorization: Bearer` with the server's key")
+        limits = self.scoring.limits
+        data = bytearray()
+        async for piece in request.stream():
+            data += piece
+            if len(data) > limits.max_body_mb << 20:
+                return refused(413, "too_large", f"more than {limits.max_body_mb} MiB; expected one group a request")
+        try:
+            group, place = serialization.request_from_json(bytes(data))
+        except DataError as error:
+            return refused(400, "bad_request", str(error))
+        try:
+            async with asyncio.timeout(limits.request_timeout_s) as limit:
+                scores = await self.scoring.score(group, place) if group else []
+            return JSONResponse({"scores": serialization.scores_to_json(scores)})
+        except FullError as error:
+            return refused(503, "full", str(error), {"Retry-After": str(error.after_s)})
+        except LlmrlError as error:  # it would have stopped a run that has the reward in its own process
+            return refused(422, type(error).__name__, str(error))
+        except Exception as error:
+            if limit.expired():
+                return refused(504, "timeout", f"not scored within {limits.request_timeout_s:g} s")
+            traceback.print_exc()
+            return refused(500, "internal", f"{type(error).__name__}: {error}")
+
+
+def refused(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    """An error as clients may read it."""
+    from starlette.responses import JSONResponse
+
+    return JSONResponse({"error": {"type": kind, "message": message}}, status, headers)
+
+
+def app(scoring: Scoring, name: str, api_key: str | None) -> Starlette:
+    """POST /score and GET /health."""
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.routing import Route
+
+    routes = Routes(scoring, name, api_key)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        queue = asyncio.create_task(scoring.run())
+        yield
+        queue.cancel()
+        with suppress(asyncio.CancelledError):
+            await queue
+
+    async def no_such(request: Request, error: Any) -> Response:
+        return refused(error.status_code, "no_such_route", f"{error.detail}: expected POST /score or GET /health")
+
+    return Starlette(
+        routes=[Route("/score", routes.score, methods=["POST"]), Route("/health", routes.health)],
+        exception_handlers={HTTPException: no_such},
+        lifespan=lifespan,
+    )

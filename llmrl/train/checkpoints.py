@@ -1,0 +1,161 @@
+"""Checkpoints that a kill cannot spoil, and the export that everyone else can load."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from llmrl.errors import CheckpointError
+from llmrl.train.learner import Model
+from llmrl.train.network import plain_model
+from llmrl.train.weight_sync import adapter_weights, named_weights
+
+_FAILED = (OSError, RuntimeError, SafetensorError)
+"""What a failed write raises: Python's, torch's and safetensors' own."""
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run: `step-000050/` is complete, `*.partial` is not and is removed."""
+
+    def __init__(self, folder: Path, accelerator: Any, keep: int) -> None:
+        self._folder = folder
+        self._accelerator = accelerator
+        self._keep = keep
+
+    def latest(self) -> Path | None:
+        """The newest complete checkpoint."""
+        found = sorted(self._folder.glob("step-??????"))
+        return found[-1] if found else None
+
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Models, optimisers and random states of all ranks, and `state` as JSON: the run after `step` steps.
+
+        The folder gets its name when everything is on disk; a kill before that leaves the last checkpoint in force.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        done = self._folder / f"step-{step:06d}"
+        partial = done.with_suffix(".partial")
+        main = self._accelerator.is_main_process
+        try:
+            if main:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+            self._accelerator.wait_for_everyone()
+            self._accelerator.save_state(str(partial))
+            self._accelerator.wait_for_everyone()
+            if main:
+                (partial / "run.json").write_text(json.dumps({"step": step, **state}), encoding="utf-8")
+                _sync(partial)
+                shutil.rmtree(done, ignore_errors=True)
+                partial.rename(done)
+                _sync_folder(self._folder)
+                self._prune(state.get("best_step"))
+        except _FAILED as error:
+            raise CheckpointError(
+                f"{done}: the checkpoint was not written: {_with_room(error, done)}; the last complete one is "
+                f"{self.latest() or 'none'}. Make room, then start again with --resume"
+            ) from error
+        self._accelerator.wait_for_everyone()
+        return done
+
+    def restore(self, checkpoint: Path) -> dict[str, Any]:
+        """Put all back as it was; the JSON state.
+
+        Raises:
+            CheckpointError: files are missing or do not fit this recipe or this number of processes.
+        """
+        from accelerate.utils import load
+
+        try:
+            state: dict[str, Any] = json.loads((checkpoint / "run.json").read_text(encoding="utf-8"))
+            processes = state["processes"]
+            if processes != self._accelerator.num_processes:
+                raise CheckpointError(
+                    f"{checkpoint}: written by {processes} processes, this run has {self._accelerator.num_processes}; "
+                    "launch as many, or start a new run from its exported model"
+                )
+            self._accelerator.load_state(str(checkpoint))
+            load(checkpoint / f"random_states_{self._accelerator.process_index}.pkl")  # load_state hides its failure
+        except CheckpointError:
+            raise
+        except Exception as error:  # torch, pickle, zipfile, json and safetensors each have errors of their own
+            raise CheckpointError(
+                f"{checkpoint}: cannot be resumed from: {type(error).__name__}: {_first_line(error)}; remove this "
+                "folder to go on from the checkpoint before it, or from the beginning if there is none"
+            ) from error
+        return state
+
+    def _prune(self, best: int | None) -> None:
+        """Keep the newest few, and the best by eval."""
+        for old in sorted(self._folder.glob("step-??????"))[: -self._keep]:
+            if best is None or old.name != f"step-{best:06d}":
+                shutil.rmtree(old)
+        for left in self._folder.glob("*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def export(model: Model, tokenizer: Any, folder: Path) -> None:
+    """The policy as a plain Hugging Face folder, LoRA merged in (and beside it in `adapter/`). Collective.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    main = model.accelerator.is_main_process
+    state = {name: weight.cpu() for name, weight in named_weights(model) if main}
+    adapters = {name: weight.cpu() for name, weight in adapter_weights(model) if main}
+    if not main:
+        model.accelerator.wait_for_everyone()
+        return
+    network = model.net.model
+    partial = folder.with_suffix(".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        plain_model(network).save_pretrained(partial, state_dict=state)
+        tokenizer.save_pretrained(partial)
+        if adapters:
+            network.save_pretrained(partial / "adapter", state_dict=adapters)  # type: ignore[operator]
+        _sync(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except _FAILED as error:
+        raise CheckpointError(
+            f"{folder}: the model was not written: {_with_room(error, folder)}; make room, then start again with "
+            "--resume"
+        ) from error
+    finally:
+        model.accelerator.wait_for_everyone()
+
+
+def _sync(folder: Path) -> None:
+    """Every file below the folder is on the disk, not in its cache."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _with_room(error: Exception, path: Path) -> str:
+    """What was raised, and how full the disk is, which torch and safetensors do not say."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    return f"{_first_line(error)} ({shutil.disk_usage(there).free / 2**20:.1f} MiB are free there)"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

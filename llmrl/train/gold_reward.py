@@ -1,0 +1,140 @@
+"""A second grader that looks on: what is paid is held against what it says, and nothing learns from it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from llmrl.aio import wait
+from llmrl.ops.divergence import ALARM, Pair, compared, divergence, halves
+from llmrl.plugins import build
+from llmrl.recipe import AuditOptions
+from llmrl.scoring.manager import Pool, lift
+from llmrl.train.parallel import gather
+from llmrl.types import Score, Trajectory
+
+log = logging.getLogger(__name__)
+
+
+class Audit:
+    """The recipe's `audit`: a share of the episodes of a step under another reward, and an alarm where the two part.
+
+    The main process grades; every rank gets the same metrics, and so the same alarm.
+    """
+
+    def __init__(self, options: AuditOptions, pool: Pool, *, seed: int, rank: tuple[int, int]) -> None:
+        self._options = options
+        self._seed = seed
+        self._rank, self._ranks = rank
+        self._reward = None if options.reward is None else lift(build("reward", options.reward, "audit.reward"), pool)
+        self._window: list[tuple[int, float, float]] = []  # step, mean paid, mean meant
+        self._alarmed = False
+        self.scores: dict[tuple[str, int], Score] = {}  # of the last step, by group and episode; of the main process
+        self.alarm = ""  # what the last step's says; "" where there is none
+
+    @property
+    def stops(self) -> bool:
+        """Whether the run should end here."""
+        return bool(self.alarm) and self._options.stop
+
+    def due(self, step: int) -> bool:
+        """Whether it looks at a step."""
+        return self._reward is not None and step % self._options.every == 0
+
+    def __call__(self, step: int, groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
+        """Score a share of a step's episodes; `audit/...`, nothing in steps without an audit. Collective."""
+        self.scores, self.alarm = {}, ""
+        if not self.due(step):
+            return {}
+        chosen = [[one for one in group if self._chosen(step, one)] for group in groups] if self._rank == 0 else []
+        pairs, asked = self._compared([group for group in chosen if group])
+        pairs, asked = gather([(pairs, asked)], self._ranks)[0]
+        metrics = {"audit/episodes": float(asked), **compared(pairs)}
+        if asked:
+            metrics["audit/unjudged_frac"] = 1.0 - len(pairs) / asked
+            self._warn_unjudged(step, len(pairs), asked)
+        if pairs:
+            self._window.append((step, metrics["audit/proxy_mean"], metrics["audit/true_mean"]))
+            self._window = self._window[-self._options.window :]
+        return metrics | self._watch(step)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs to give the same alarms."""
+        return {"window": self._window, "alarmed": self._alarmed}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._window = [(int(step), float(proxy), float(truth)) for step, proxy, truth in state["window"]]
+        self._window = self._window[-self._options.window :]
+        self._alarmed = bool(state["alarmed"])
+
+    def _chosen(self, step: int, one: Trajectory) -> bool:
+        """By what is played, never by when or where; only what was paid can be compared."""
+        name = f"{self._seed}/audit/{step}/{one.group}/{one.episode}"
+        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+        paid = one.score is not None and one.score.value is not None
+        return paid and int.from_bytes(digest) < self._options.share * 2**64
+
+    def _compared(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[list[Pair], int]:
+        """The episodes under both graders, and how many were asked about."""
+        if self._reward is None or not groups:
+            return [], 0
+        given = wait(self._graded(groups))
+        self._reward.latencies()  # not the learned reward's: read, so that they do not pile up
+        pairs = []
+        for one, score in given:
+            self.scores[one.group, one.episode] = score
+            paid = _paid(one)
+            if paid is not None and score.value is not None:
+                pairs.append(Pair(paid, score.value, _right(one.score), _right(score)))
+        return pairs, len(given)
+
+    async def _graded(self, groups: Sequence[Sequence[Trajectory]]) -> list[tuple[Trajectory, Score]]:
+        assert self._reward is not None
+        bare = [[replace(one, score=None) for one in group] for group in groups]
+        given = await asyncio.gather(*(self._reward.score(group) for group in bare))
+        return [pair for group, scores in zip(groups, given, strict=True) for pair in zip(group, scores, strict=True)]
+
+    def _watch(self, step: int) -> dict[str, float]:
+        """The alarm, once the window is full."""
+        if len(self._window) < self._options.window:
+            return {}
+        _, proxy, truth = zip(*self._window, strict=True)
+        found = divergence(proxy, truth)
+        self.alarm = self._said(step, proxy, truth) if found >= ALARM else ""
+        if self.alarm and not self._alarmed and self._rank == 0:
+            log.warning(self.alarm)
+        self._alarmed = bool(self.alarm)
+        return {"audit/divergence": found, "audit/alarm": float(self._alarmed)}
+
+    def _said(self, step: int, proxy: Sequence[float], truth: Sequence[float]) -> str:
+        paid, meant = [[fmean(half) for half in halves(values)] for values in (proxy, truth)]
+        return (
+            f"step {step}: since step {self._window[0][0]} what is paid rose from {paid[0]:.4g} to {paid[1]:.4g}, and "
+            f"what {(self._options.reward or {}).get('name')} says fell from {meant[0]:.4g} to {meant[1]:.4g}: the "
+            "reward is learned, not what it stands for. Read the episodes with `audit` in rollouts.jsonl, attack the "
+            "reward with `llmrl audit-reward`, mend it, and begin again from before that step"
+        )
+
+    def _warn_unjudged(self, step: int, judged: int, asked: int) -> None:
+        if self._rank == 0 and judged < asked / 2:
+            reason = next((score.reason for score in self.scores.values() if score.value is None), "")
+            log.warning(
+                f"step {step}: the audit's reward gave no value for {asked - judged} of {asked} episodes: {reason}. "
+                "Until it does, they are not compared"
+            )
+
+
+def _paid(one: Trajectory) -> float | None:
+    """All that an episode earned: the value, dense rewards, and what its environment gave for turns."""
+    if one.score is None or one.score.value is None:
+        return None
+    return one.score.value + sum(one.score.token_rewards or ()) + sum(turn.reward for turn in one.turns)
+
+
+def _right(score: Score | None) -> bool | None:
+    return None if score is None or score.verdict is None else score.verdict == "correct"

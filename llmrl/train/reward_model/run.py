@@ -1,0 +1,219 @@
+"""Reward models from a recipe: pairs by TRL's RewardTrainer, the others by Transformers' Trainer with our losses."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from statistics import fmean, pstdev
+from typing import Any, TypeVar
+
+import torch
+
+from llmrl.chat import Chat, load_tokenizer
+from llmrl.errors import CheckpointError, DataError
+from llmrl.reward_models import card as cards
+from llmrl.reward_models.card import LINKS, Calibration, Card, Kind, Positions
+from llmrl.reward_models.encoding import Encoder
+from llmrl.reward_models.model import RewardModel
+from llmrl.reward_models.network import pretrained
+from llmrl.reward_models.preferences import balanced
+from llmrl.reward_models.recipe import RewardRecipe
+from llmrl.reward_models.rows import Answer, Labelled, Pair
+from llmrl.reward_models.training_rows import answers_of, read
+from llmrl.train.network import plain_model
+from llmrl.train.reward_model.trainers import PairRow, Row, label_trainer, pair_trainer, weights
+from llmrl.train.weight_sync import whole_weights
+
+R = TypeVar("R", Pair, Labelled)
+Say = Callable[[str], None]
+
+
+def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) -> Path:
+    """The folder of the reward model that a recipe trains; under `accelerate launch` every process calls it.
+
+    Args:
+        recipe: what to train.
+        name: of the folder below `train.output_dir`, where the recipe names none.
+        say: told what happens, by the first process alone.
+    Raises:
+        DataError: rows that cannot be read, or none that can be learned from.
+        CheckpointError: the model does not load, or the folder cannot be written.
+        TrainingError: the loss is no longer finite.
+    """
+    hush()
+    if int(os.environ.get("RANK", "0")):
+        say = _silent
+    folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
+    tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.model.model_revision)
+    encoder = Encoder(Chat(tokenizer), recipe.input.template, recipe.input.separator, recipe.input.max_length)
+    rows, test, rejected = rows_of(recipe)
+    say(f"{len(rows)} rows to learn from, {len(test)} to test on; left out: {dict(rejected) or 'none'}")
+    trainer = _trainer(recipe, rows, encoder, folder, say)
+    trainer.train()
+    state = _weights(trainer)
+    if trainer.is_world_process_zero():
+        _save(trainer, recipe, state, folder, tokenizer)
+        answers = [answer for row in [*test, *rows][: recipe.train.calibration_rows] for answer in answers_of(row)]
+        describe(
+            recipe.kind,
+            encoder,
+            folder,
+            answers[: recipe.train.calibration_rows],
+            backbone=recipe.model.model_name_or_path,
+            revision=recipe.model.model_revision,
+            positions=recipe.loss.positions,
+            dtype=getattr(torch, recipe.model.dtype),
+        )
+        say(f"reward model: {folder}")
+    trainer.accelerator.wait_for_everyone()
+    return folder
+
+
+def rows_of(recipe: RewardRecipe) -> tuple[list[Any], list[Any], Counter[str]]:
+    """Rows to learn from, rows to test on, which share no problem with them, and what was left out."""
+    data = recipe.data
+    found = read(recipe.columns, data.train, data.limit, data.neutral_as)
+    if data.test is not None:
+        rows, test = found.kept, read(recipe.columns, data.test, data.limit, data.neutral_as).kept
+    else:
+        rows, test = parted(found.kept, data.test_share, data.seed)
+    rejected = Counter(found.rejected)
+    if data.balance is not None:
+        even = balanced(rows, data.balance)
+        rows, rejected = even.kept, rejected + even.rejected
+    return rows, test, rejected
+
+
+def parted(rows: Sequence[R], share: float, seed: int) -> tuple[list[R], list[R]]:
+    """Rows to learn from and to test on, by problem: siblings stay together."""
+    problems = sorted({row.problem for row in rows})
+    Random(seed).shuffle(problems)
+    held = set(problems[: round(share * len(problems))])
+    return [row for row in rows if row.problem not in held], [row for row in rows if row.problem in held]
+
+
+def _trainer(recipe: RewardRecipe, rows: Sequence[Any], encoder: Encoder, folder: Path, say: Say) -> Any:
+    """The trainer of the rows that `max_length` has room for.
+
+    Raises:
+        DataError: it has room for none.
+    """
+    encoded = [[encoder(answer) for answer in answers_of(row)] for row in rows]
+    fitting = [i for i, answers in enumerate(encoded) if not any(answer.cut for answer in answers)]
+    if not fitting:
+        shortest = min(max(len(one.token_ids) + one.cut for one in answers) for answers in encoded)
+        raise DataError(
+            f"input.max_length {recipe.input.max_length}: none of the {len(rows)} rows fits; the shortest has "
+            f"{shortest} tokens"
+        )
+    if len(fitting) < len(rows):
+        say(
+            f"{len(rows) - len(fitting)} of {len(rows)} rows are longer than {recipe.input.max_length} tokens: left out"
+        )
+    if recipe.kind == "outcome":
+        by_problem = weights([rows[i].problem for i in fitting])
+        pairs = [
+            PairRow(encoded[i][0], encoded[i][1], rows[i].margin, weight)
+            for i, weight in zip(fitting, by_problem, strict=True)
+        ]
+        tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.model.model_revision)  # TRL changes it
+        return pair_trainer(recipe, pairs, folder, tokenizer, say)
+    return label_trainer(recipe, [Row(encoded[i][0], rows[i].labels) for i in fitting], folder, say)
+
+
+def _weights(trainer: Any) -> dict[str, Any]:
+    """Every weight under its Hugging Face name, on the CPU of the first process; all processes take part."""
+    plugin = trainer.accelerator.state.deepspeed_plugin
+    sharded = plugin is not None and int(plugin.zero_stage) == 3
+    main = trainer.is_world_process_zero()
+    return {name: weight.cpu() for name, weight in whole_weights(trainer.model, sharded) if main}
+
+
+def _save(trainer: Any, recipe: RewardRecipe, state: dict[str, Any], folder: Path, tokenizer: Any) -> None:
+    """The folder without its card: weights, tokenizer, recipe, and what was logged.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    import yaml
+
+    network = plain_model(trainer.model)
+    network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        network.save_pretrained(folder, state_dict=state)
+        tokenizer.save_pretrained(folder)
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
+        lines = [json.dumps(line) for line in trainer.state.log_history]
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: the reward model was not written: {error}; make room and train again"
+        ) from error
+
+
+def describe(
+    kind: Kind,
+    encoder: Encoder,
+    folder: Path,
+    answers: Sequence[Answer],
+    *,
+    backbone: str,
+    revision: str | None = None,
+    positions: Positions = "last_token",
+    dtype: torch.dtype = torch.float32,
+) -> Card:
+    """Write the card of the model in a folder, with the scores that it gives to the answers, if there are any."""
+    network: Any = pretrained(kind, folder, dtype=dtype)
+    card = Card(
+        kind=kind,
+        link=LINKS[kind],
+        template=encoder.template,
+        template_sha256=cards.template_hash(encoder.template, encoder.chat.tokenizer),
+        separator=encoder.separator,
+        positions=positions,
+        max_length=encoder.max_length,
+        backbone=backbone,
+        backbone_sha256=cards.fingerprint(backbone) if Path(backbone).is_dir() else str(revision or ""),
+        weights_sha256=cards.fingerprint(folder),
+    )
+    if answers:
+        network.to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)
+        card = replace(card, calibration=calibrated(RewardModel(card, encoder, network), answers))
+    cards.write(folder, card)
+    return card
+
+
+def calibrated(model: RewardModel, answers: Sequence[Answer]) -> Calibration:
+    """Mean, deviation and range of the raw scores of answers; of all their steps, for a process model.
+
+    Raises:
+        DataError: none of them has a score.
+    """
+    found = model.steps(answers) if model.card.kind == "process" else model.sequences(answers)
+    numbers = [logit for one in found for logit in one.logits if logit is not None]
+    if not numbers:
+        raise DataError(
+            f"none of the {len(answers)} answers of the calibration has a score: they have no steps, or are longer "
+            "than max_length; expected rows like those that the model is to judge"
+        )
+    return Calibration(mean=fmean(numbers), std=pstdev(numbers), low=min(numbers), high=max(numbers), rows=len(answers))
+
+
+def _silent(line: str) -> None:
+    """What all processes but the first say."""
+
+
+def hush() -> None:
+    """No progress bars and notices of the libraries between our lines."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()

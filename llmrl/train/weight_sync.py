@@ -1,0 +1,158 @@
+"""The policy's weights on their way into the engine, and the proof that they arrived."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from llmrl.aio import wait
+from llmrl.errors import SyncError
+from llmrl.protocols import Engine
+from llmrl.train.network import plain_model
+from llmrl.train.parallel import whole
+
+if TYPE_CHECKING:
+    from llmrl.train.learner import Model
+
+BOUNDS = {"float32": 2e-5, "bfloat16": 5e-2}
+"""The largest mean gap between the engine's and the trainer's log-probabilities of the probe, in nats. Kernels alone
+leave 5e-7 in float32 and 3e-3 in bfloat16 (docs/engines.md); a tied head left stale left 0.37."""
+
+PROBE = 64  # tokens
+
+
+def named_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
+    """`whole_weights` of the policy."""
+    return whole_weights(model.net.model, model.sharded)
+
+
+def whole_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tensor]]:
+    """Every weight under its Hugging Face name, whole and one at a time: gathered from ZeRO-3, LoRA merged.
+
+    All ranks must exhaust it together.
+    """
+    adapted = plain_model(network) is not network
+    layers = {name: module for name, module in network.named_modules() if hasattr(module, "get_delta_weight")}
+    for name, parameter in network.named_parameters(remove_duplicate=True):
+        if "lora_" in name:
+            continue
+        owner: Any = (
+            layers.get(name.removesuffix(".base_layer.weight")) if name.endswith(".base_layer.weight") else None
+        )
+        with whole([parameter, *(_adapter(owner) if owner is not None else [])], sharded):
+            value = parameter.detach()
+            if owner is not None:
+                for active in owner.active_adapters:
+                    value = value + owner.get_delta_weight(active).to(value.dtype)
+            # a copy: the engine keeps tensors until a layer is complete, ZeRO-3 takes its own back at once
+            value = value.clone()
+        yield _hugging_face_name(name) if adapted else name, value
+
+
+def adapter_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
+    """The LoRA weights under PEFT's names, gathered likewise; none where there are no adapters. Collective."""
+    for name, parameter in model.net.model.named_parameters():
+        if "lora_" in name:
+            with whole([parameter], model.sharded):
+                value = parameter.detach().clone()
+            yield name, value
+
+
+def send(model: Model, engine: Engine, version: int, dtype: str) -> dict[str, float]:
+    """Load the policy's weights into the engine and prove it; what to log of it.
+
+    Raises:
+        SyncError: the engine scores the probe otherwise than the trainer does.
+    """
+    started = time.perf_counter()
+    engine.load(named_weights(model), version)
+    gap = prove(model, engine, version, dtype)
+    return {"sync/seconds": time.perf_counter() - started, "sync/probe_logp_gap": gap}
+
+
+def prove(model: Model, engine: Engine, version: int, dtype: str) -> float:
+    """The mean gap, in nats, between the engine's and the trainer's log-probabilities of a fixed probe.
+
+    Raises:
+        SyncError: the gap is above the bound for `dtype`; names the layers after which the two differ most.
+    """
+    token_ids = probe(model.vocabulary)
+    ours = score(model, token_ids)
+    theirs = wait(engine.score(token_ids))
+    gaps = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
+    gap = sum(gaps) / len(gaps)
+    found = torch.tensor([gap], dtype=torch.float64)
+    if model.accelerator.num_processes > 1:  # all ranks stop or none does
+        torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
+    bound = BOUNDS[dtype]
+    if not found.item() <= bound:
+        raise SyncError(
+            f"weight sync to version {version}: the engine does not hold the trainer's weights: the mean gap of a "
+            f"probe's log-probabilities is {found.item():.3g} nats, expected at most {bound:g} in {dtype}; "
+            f"{_where(model, engine, token_ids)}. Nothing was sampled from these weights. `llmrl doctor` checks vLLM "
+            "against Transformers on this machine; engine.name=hf samples without it"
+        )
+    return found.item()
+
+
+def probe(vocabulary: int) -> list[int]:
+    """Token ids drawn at random, the same in every run, so that a look at many weights is needed to score them."""
+    return [Random(f"probe/{vocabulary}/{i}").randrange(vocabulary) for i in range(PROBE)]
+
+
+def score(model: Model, token_ids: Sequence[int]) -> list[float]:
+    """Log-probability, at temperature 1, of every token after the first, by the trained network."""
+    device = model.accelerator.device
+    ids = torch.tensor([list(token_ids)], device=device)
+    wanted = torch.ones_like(ids, dtype=torch.bool)
+    positions = torch.arange(len(token_ids), device=device)[None]
+    model.module.eval()
+    with torch.no_grad():
+        logprobs, _ = model.module(ids, positions, wanted, torch.zeros_like(ids), 1.0, 1)
+    scores: list[float] = logprobs[0, 1:].tolist()
+    return scores
+
+
+def layer_norms(model: Model, token_ids: Sequence[int]) -> list[list[float]]:
+    """(layers, tokens) length of the residual stream after each decoder layer of the trained network."""
+    norms: list[list[float]] = []
+
+    def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+        stream = output[0] if isinstance(output, tuple) else output
+        norms.append(stream.float().norm(dim=-1).flatten().tolist())
+
+    hooks = [layer.register_forward_hook(hook) for layer in plain_model(model.net.model).get_decoder().layers]
+    score(model, token_ids)
+    for handle in hooks:
+        handle.remove()
+    return norms
+
+
+def _where(model: Model, engine: Engine, token_ids: Sequence[int]) -> str:
+    """Which layers differ most, as far as the engine can tell."""
+    ours = layer_norms(model, token_ids)  # on every rank: under ZeRO-3 it is collective
+    if not hasattr(engine, "layer_norms"):
+        return "this engine does not say after which layer"
+    theirs = engine.layer_norms(token_ids)
+    gaps = [
+        sum(abs(a - b) / (abs(a) + 1e-9) for a, b in zip(left, right, strict=True)) / len(left)
+        for left, right in zip(ours, theirs, strict=True)
+    ]
+    grown = {f"layer {i}": gap - (gaps[i - 1] if i else 0.0) for i, gap in enumerate(gaps)}
+    worst = sorted(grown, key=lambda name: -grown[name])[:3]
+    if grown[worst[0]] < 1e-4:
+        return "the decoder layers agree, so the final norm or the output head differs (lm_head)"
+    return "the residual stream parts most at " + ", ".join(f"{name} (by {grown[name]:.2g})" for name in worst)
+
+
+def _adapter(layer: Any) -> list[nn.Parameter]:
+    return [parameter for name, parameter in layer.named_parameters() if "lora_" in name]
+
+
+def _hugging_face_name(name: str) -> str:
+    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
