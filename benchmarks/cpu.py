@@ -103,15 +103,15 @@ def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, floa
     """Optimiser steps of GRPO on one step's rows, which end at random as completions of random weights do."""
     from llmrl.algorithms.grpo import GRPO
     from llmrl.recipe import parse
-    from llmrl.train.learners import Models
+    from llmrl.train.learners import Learners
     from llmrl.train.parallel import accelerator
     from llmrl.types import Sample
 
-    def model(budget: int) -> Models:
+    def model(budget: int) -> Learners:
         train = {"tokens_per_device": budget, "report_to": "none"}
         tree = {"model": {"policy": options.model}, "data": {"name": "gsm8k"}, "reward": {"name": "numeric"}}
         recipe = parse(tree | {"algorithm": {"name": "grpo"}, "train": train})
-        return Models(recipe, accelerator(recipe.train), frozenset())
+        return Learners(recipe, accelerator(recipe.train), frozenset())
 
     def row(prompt: list[int], group: int, episode: int) -> Sample:
         random = Random(f"{group}/{episode}")

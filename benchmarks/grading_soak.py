@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.rewards.numeric import Numeric
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Problem, Score
 
 TOO_MUCH = 64 << 30  # bytes
@@ -83,7 +83,7 @@ def plain(items: Sequence[Item]) -> tuple[dict[str, Score], float]:
     return scores, len(good) / (time.monotonic() - start)
 
 
-async def graded(pool: Pool, items: Sequence[Item], watch: list[float]) -> dict[str, Score]:
+async def graded(pool: GradingPool, items: Sequence[Item], watch: list[float]) -> dict[str, Score]:
     """The pool's scores by the problem's id; `watch` gets the resident MiB of this process after each tenth."""
     scores: dict[str, Score] = {}
     waiting = iter(items)
@@ -136,7 +136,7 @@ def soak(count: int, workers: int, timeout_s: float) -> dict[str, Any]:
     items = items_of(count)
     expected, loop = plain(items)
     before, files, start_mib, watch = children(), len(os.listdir("/proc/self/fd")), resident(), list[float]()
-    with Pool(workers, timeout_s, memory_mb=1024) as pool:
+    with GradingPool(workers, timeout_s, memory_mb=1024) as pool:
         start = time.monotonic()
         scores = asyncio.run(graded(pool, items, watch))
         seconds = time.monotonic() - start

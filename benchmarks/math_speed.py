@@ -21,7 +21,7 @@ from verifiers import LIMIT_S, Row, grade, load
 
 from llmrl.rewards import math_verify
 from llmrl.rewards.math_verify import MathVerify
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Problem
 
 Way = Callable[[list[Row]], list[bool]]
@@ -57,7 +57,7 @@ def uncached(rows: list[Row]) -> list[bool]:
     return [right for row in rows for right in reward([row])]
 
 
-def pooled(pool: Pool) -> Way:
+def pooled(pool: GradingPool) -> Way:
     """By the workers of a pool."""
     return lambda rows: [score.value == 1.0 for score in grade(pool, MathVerify(), rows)[0]]
 
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
     files = rows_of(arguments.data, arguments.rows)
-    with Pool(1, LIMIT_S) as one, Pool(2, LIMIT_S) as two:
+    with GradingPool(1, LIMIT_S) as one, GradingPool(2, LIMIT_S) as two:
         ways = {
             f"the package math-verify {version('math-verify')}, plain loop": package,
             "llmrl, plain loop, references parsed anew": uncached,

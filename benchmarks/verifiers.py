@@ -19,11 +19,11 @@ from typing import Any
 import sandbox
 
 from llmrl.protocols import Verifier
-from llmrl.rewards.countdown import Countdown
-from llmrl.rewards.game24 import Game24
+from llmrl.rewards.countdown import CountdownVerifier
+from llmrl.rewards.game24 import Game24Verifier
 from llmrl.rewards.math_verify import MathVerify
 from llmrl.rewards.numeric import Numeric
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Problem, Score
 
 LIMIT_S = 5.0
@@ -72,15 +72,15 @@ def puzzles(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
     countdown = [row for split in ("train", "test") for row in load(data / f"countdown/{split}.jsonl")]
     return {
         "game24, GPT-4 outputs": (
-            Game24(),
+            Game24Verifier(),
             [Row(r["id"], "24", r["output"], r["correct"], info={"nums": r["nums"]}) for r in outputs],
         ),
         "game24, own solution": (
-            Game24(),
+            Game24Verifier(),
             [Row(r["id"], "24", r["one_solution"], True, info={"nums": r["nums"]}) for r in own],
         ),
         "countdown, own solution": (
-            Countdown(),
+            CountdownVerifier(),
             [
                 Row(str(n), str(r["target"]), r["one_solution"], True, info={"nums": r["nums"], "target": r["target"]})
                 for n, r in enumerate(countdown)
@@ -130,7 +130,7 @@ def sets(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
     }
 
 
-def grade(pool: Pool, verifier: Verifier, rows: list[Row]) -> tuple[list[Score], list[float], float]:
+def grade(pool: GradingPool, verifier: Verifier, rows: list[Row]) -> tuple[list[Score], list[float], float]:
     """The score and the seconds of every row, and the seconds of all together."""
     start = time.monotonic()
     futures = [pool.submit(verifier, Problem(id=r.id, messages=(), answer=r.gold, info=r.info), r.text) for r in rows]
@@ -169,7 +169,7 @@ def report(name: str, rows: list[Row], scores: list[Score], seconds: list[float]
 
 def speed(workers: int, rows: list[Row]) -> dict[str, float]:
     """Answers per second of a warm pool."""
-    with Pool(workers, LIMIT_S) as pool:
+    with GradingPool(workers, LIMIT_S) as pool:
         grade(pool, MathVerify(), rows[: 20 * workers])
         _, _, seconds = grade(pool, MathVerify(), rows)
     print(f"math_verify, {workers} workers: {len(rows) / seconds:.0f} answers per second")
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
     labelled = sets(arguments.data)
-    with Pool(2, LIMIT_S) as pool:
+    with GradingPool(2, LIMIT_S) as pool:
         figures = [report(name, rows, *grade(pool, of, rows)[:2]) for name, (of, rows) in labelled.items()]
     if arguments.code:
         figures += [sandbox.agreement(*rows, arguments.code) for rows in sandbox.labelled(arguments.data).items()]

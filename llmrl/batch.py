@@ -1,4 +1,4 @@
-"""Rows into padded or packed tensors; a step into minibatches; rows dealt to ranks."""
+"""Rows into padded or packed tensors; a step into minibatches; rows balanced to ranks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class Batch:
     value_weights: Tensor
     nll_weights: Tensor | None = None
     old_kept_logprobs: Tensor | None = None
-    kept_ids: Tensor | None = None  # (K,) int64: the ids kept for every token, one token behind the other, row by row
+    support_ids: Tensor | None = (
+        None  # (K,) int64: the ids that every token was sampled among, token by token, row by row
+    )
     kept_counts: Tensor | None = None  # int64: how many of them belong to each token
 
 
@@ -98,16 +100,16 @@ def collate(
 
 
 def _kept(rows: Sequence[Sample], column: Callable[..., Tensor], device: torch.device | str) -> dict[str, Tensor]:
-    """`kept_ids` and `kept_counts`, where the rows have them."""
-    if any(row.kept_ids is None for row in rows):
+    """`support_ids` and `kept_counts`, where the rows have them."""
+    if any(row.support_ids is None for row in rows):
         return {}
-    sets = [np.asarray(kept, dtype=np.int64) for row in rows for kept in row.kept_ids or () if len(kept)]
+    sets = [np.asarray(kept, dtype=np.int64) for row in rows for kept in row.support_ids or () if len(kept)]
     flat = torch.from_numpy(np.concatenate(sets) if sets else np.zeros(0, dtype=np.int64))
-    counts = [[len(kept) for kept in row.kept_ids or ()] for row in rows]
-    return {"kept_ids": flat.to(device), "kept_counts": column(counts, torch.int64)}
+    counts = [[len(kept) for kept in row.support_ids or ()] for row in rows]
+    return {"support_ids": flat.to(device), "kept_counts": column(counts, torch.int64)}
 
 
-def units(rows: Sequence[Sample], keep_groups: bool) -> list[list[int]]:
+def inseparable(rows: Sequence[Sample], keep_groups: bool) -> list[list[int]]:
     """Indices of rows that must stay together: each alone, or all of a group."""
     if not keep_groups:
         return [[i] for i in range(len(rows))]
@@ -121,7 +123,7 @@ def minibatches(
     rows: Sequence[Sample], *, epochs: int, parts: int, keep_groups: bool, seed: int
 ) -> Iterator[list[Sample]]:
     """Every row once per epoch, in `parts` minibatches of nearly equal size, in an order that only the seed decides."""
-    together = units(rows, keep_groups)
+    together = inseparable(rows, keep_groups)
     for epoch in range(epochs):
         order = list(range(len(together)))
         Random(f"{seed}/{epoch}").shuffle(order)
@@ -129,14 +131,14 @@ def minibatches(
             yield [rows[i] for unit in part for i in together[unit]]
 
 
-def deal(
+def balance_across_ranks(
     lengths: Sequence[int], together: Sequence[Sequence[int]], ranks: int, budget: int, pack: bool
 ) -> list[list[list[int]]]:
     """Which rank computes which rows, in which micro-batches.
 
     Args:
         lengths: tokens of each row.
-        together: `units`; the rows of one never part.
+        together: `inseparable`; the rows of one never part.
         ranks: how many there are.
         budget: tokens of a micro-batch, padding included; a unit that is larger has one of its own.
         pack: whether rows stand behind one another, so that only real tokens count.
@@ -144,15 +146,15 @@ def deal(
         [rank][micro-batch][row index]. Every rank gets as many micro-batches, some perhaps empty, since forward and
         backward passes of sharded models are collective; the real tokens of the ranks differ as little as is easy.
     """
-    hands: list[list[Sequence[int]]] = [[] for _ in range(ranks)]
+    shards: list[list[Sequence[int]]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
     for unit in sorted(together, key=lambda unit: max(lengths[i] for i in unit), reverse=True):
         rank = loads.index(min(loads))
-        hands[rank].append(unit)
+        shards[rank].append(unit)
         loads[rank] += sum(lengths[i] for i in unit)
-    dealt = [_fill(hand, lengths, budget, pack) for hand in hands]
-    most = max(len(hand) for hand in dealt)
-    return [hand + [[] for _ in range(most - len(hand))] for hand in dealt]
+    balanced = [_fill(shard, lengths, budget, pack) for shard in shards]
+    most = max(len(shard) for shard in balanced)
+    return [shard + [[] for _ in range(most - len(shard))] for shard in balanced]
 
 
 def split(items: Sequence[T], parts: int) -> list[Sequence[T]]:
@@ -162,10 +164,10 @@ def split(items: Sequence[T], parts: int) -> list[Sequence[T]]:
     return [items[a:b] for a, b in pairwise(cuts)]
 
 
-def _fill(hand: Sequence[Sequence[int]], lengths: Sequence[int], budget: int, pack: bool) -> list[list[int]]:
+def _fill(shard: Sequence[Sequence[int]], lengths: Sequence[int], budget: int, pack: bool) -> list[list[int]]:
     """Units, longest first, into micro-batches of at most `budget` tokens."""
     filled: list[list[int]] = []
-    for unit in hand:
+    for unit in shard:
         grown = [*filled[-1], *unit] if filled else list(unit)
         cost = sum(lengths[i] for i in grown) if pack else max(lengths[i] for i in grown) * len(grown)
         if filled and cost <= budget:

@@ -48,7 +48,7 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
             ) from error
     known = names(kind)
     if name not in known:
-        raise RecipeError(f"{place}unknown {kind} {name!r}{hint(name, known)}; known: {', '.join(known)}")
+        raise RecipeError(f"{place}unknown {kind} {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
     return importlib.import_module(f"{PACKAGES[kind]}.{name}").plugin
 
 
@@ -88,7 +88,7 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
     values: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:
-            raise RecipeError(f"{_at(where, key)}: unknown key{hint(key, known)}; known: {', '.join(known)}")
+            raise RecipeError(f"{_at(where, key)}: unknown key{did_you_mean(key, known)}; known: {', '.join(known)}")
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise RecipeError(f"{_at(where, key)}: expected a section with keys, found {value!r}")
@@ -116,7 +116,7 @@ def _at(where: str, key: str) -> str:
     return f"{where} {key}" if where.endswith(":") else f"{where}.{key}"
 
 
-def hint(word: str, known: Any) -> str:
+def did_you_mean(word: str, known: Any) -> str:
     """`; did you mean 'x'?` where something known is close, else nothing."""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -22,11 +22,11 @@ class Forward:
 
     logprobs: Tensor | None = None  # of the tokens that were chosen
     entropy: Tensor | None = None  # in nats, of the distribution they were chosen from
-    kept_logprobs: Tensor | None = None  # over `Batch.kept_ids` alone; None where the rows have none
+    kept_logprobs: Tensor | None = None  # over `Batch.support_ids` alone; None where the rows have none
     kept_entropy: Tensor | None = None
     values: Tensor | None = None  # a critic's number for the state before the token; with gradient
     next_values: Tensor | None = None  # and for the state after it
-    regress: Callable[[Tensor], Tensor] | None = None  # (B, T) targets to (B, T) terms: the critic head's own loss
+    value_loss: Callable[[Tensor], Tensor] | None = None  # (B, T) targets to (B, T) terms: the critic head's own loss
 
 
 @dataclass(frozen=True, slots=True)

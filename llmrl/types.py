@@ -55,8 +55,8 @@ class Completion:
     semantics: Semantics = "scaled"
     """The distribution that `logprobs` describe. `scaled`: the whole softmax at the sampling temperature, which is what
     a trainer computes. `raw`: the softmax at temperature 1. `renormalised`: over the tokens that top-p, top-k and min-p
-    left, higher than any trainer's value; ratios against it are refused unless `kept_ids` say which they were."""
-    kept_ids: Sequence[Sequence[int]] | None = None
+    left, higher than any trainer's value; ratios against it are refused unless `support_ids` say which they were."""
+    support_ids: Sequence[Sequence[int]] | None = None
     """For each token, the ids among which it was sampled, it included; None where the engine does not say."""
 
 
@@ -140,9 +140,9 @@ class Sample:
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
     token_rewards: list[float] | None = None  # besides `reward`, each at the token that earned it: a step's last, say
-    kept_ids: Sequence[Sequence[int]] | None = None  # among which each action token was sampled; () elsewhere
+    support_ids: Sequence[Sequence[int]] | None = None  # among which each action token was sampled; () elsewhere
     old_logprobs: list[float] | None = None  # these six are filled on request
-    old_kept_logprobs: list[float] | None = None  # the same, over `kept_ids` alone
+    old_kept_logprobs: list[float] | None = None  # the same, over `support_ids` alone
     old_entropy: list[float] | None = None  # nats, of the policy before the step
     ref_logprobs: list[float] | None = None
     values: list[float] | None = None  # the critic's, of the state before the token

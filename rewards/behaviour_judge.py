@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmrl.clients.chat_completions import Chat, ChatOptions, Connection
+from llmrl.clients.chat_completions import ChatClient, ChatOptions, Connection
 from llmrl.clients.retry import together
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import Timed
 from llmrl.types import Score, Trajectory
 
@@ -35,7 +35,7 @@ FRAME = (
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviourJudge(ChatOptions):
-    """Counts, as `parts`, and never a value: weight 0 in a mix logs `rewards/behaviour_judge/<name>`.
+    """BehaviourCounts, as `parts`, and never a value: weight 0 in a mix logs `rewards/behaviour_judge/<name>`.
 
     Four questions per answer, one for each behaviour, to any server with OpenAI's chat completions. A reply without a
     count, or no reply after all tries, gives None, which no mean counts; `unanswered` says how many of the four there
@@ -53,9 +53,9 @@ class BehaviourJudge(ChatOptions):
         if not 0.0 < self.share <= 1.0:
             raise ValueError(f"share {self.share}: expected above 0, 1 at most")
 
-    def lift(self, pool: Pool | None = None) -> Counts:
+    def as_group_reward(self, pool: GradingPool | None = None) -> BehaviourCounts:
         """The group reward. Its time limits are its own, for a pool kills what keeps a processor busy."""
-        return Counts("behaviour_judge", options=self, chat=Chat("behaviour_judge", self))
+        return BehaviourCounts("behaviour_judge", options=self, chat=ChatClient("behaviour_judge", self))
 
     def chosen(self, one: Trajectory) -> bool:
         """Whether this answer is judged."""
@@ -64,11 +64,11 @@ class BehaviourJudge(ChatOptions):
 
 
 @dataclass
-class Counts(Timed):
+class BehaviourCounts(Timed):
     """Asks about all chosen answers of a group at once, as far as the bounds of the judge allow."""
 
     options: BehaviourJudge = field(kw_only=True)
-    chat: Chat = field(kw_only=True)
+    chat: ChatClient = field(kw_only=True)
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         chosen = [one for one in group if self.options.chosen(one)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmrl.errors import RewardError
 from llmrl.plugins import build
-from llmrl.scoring.manager import Lifted, Pool
+from llmrl.scoring.manager import GradingPool, GroupScorer
 from llmrl.scoring.wrapped import lifted
 from llmrl.types import Score, Trajectory
 
@@ -32,7 +32,7 @@ class BySource:
         for name, spec in self.sources.items():
             build("reward", spec, f"sources.{name}")
 
-    def lift(self, pool: Pool) -> Sorted:
+    def as_group_reward(self, pool: GradingPool) -> Sorted:
         """The group reward, with every source's own one lifted."""
         return Sorted({name: lifted(spec, pool, f"sources.{name}") for name, spec in self.sources.items()})
 
@@ -41,7 +41,7 @@ class BySource:
 class Sorted:
     """Scores each trajectory by the reward of its source."""
 
-    rewards: Mapping[str, Lifted]
+    rewards: Mapping[str, GroupScorer]
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         sources = [self._source(trajectory) for trajectory in group]

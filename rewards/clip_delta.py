@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from llmrl.answers.steps import steps
 from llmrl.plugins import build
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted, tokens
 from llmrl.types import Score, Trajectory
 
@@ -44,7 +44,7 @@ class ClipDelta:
         if not 0.0 < self.alpha < 1.0:
             raise ValueError(f"alpha {self.alpha}: expected between 0 and 1, or steps would outweigh the answer")
 
-    def lift(self, pool: Pool) -> Shaped:
+    def as_group_reward(self, pool: GradingPool) -> Shaped:
         """The group reward, around the inner one."""
         return Shaped(lifted(self.of, pool, "of"), self._shape)
 

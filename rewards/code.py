@@ -19,7 +19,7 @@ from llmrl.sandbox import solution_channel, solution_values
 from llmrl.sandbox.isolation import Level, Limits
 from llmrl.sandbox.run import Program, Sandbox
 from llmrl.sandbox.solution_tests import Functions, Programs, read
-from llmrl.scoring.manager import Lifted, Pool, VerifierReward
+from llmrl.scoring.manager import GradingPool, GroupScorer, VerifierReward
 from llmrl.types import Problem, Score
 
 FENCED = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -66,7 +66,7 @@ class Code:
         limits = Limits(wall_s=self.timeout_s, cpu_s=self.timeout_s, memory_mb=self.memory_mb)
         return Sandbox(min_level=self.min_level, level=self.level, limits=limits)
 
-    def lift(self, pool: Pool) -> Lifted:
+    def as_group_reward(self, pool: GradingPool) -> GroupScorer:
         """The group reward; the walls are tried out and named first, before anything is sampled.
 
         Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.plugins import build
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted, right, tokens
 from llmrl.types import Score, Trajectory
 
@@ -65,7 +65,7 @@ class CosineLength:
         """Whether an answer fills the room."""
         return length >= self.max_length - self.margin
 
-    def lift(self, pool: Pool) -> Shaped:
+    def as_group_reward(self, pool: GradingPool) -> Shaped:
         """The group reward, around the inner one."""
         return Shaped(lifted(self.of, pool, "of"), self._shape)
 

@@ -1,4 +1,4 @@
-"""The Countdown game: make the target from the numbers, each used once."""
+"""The CountdownVerifier game: make the target from the numbers, each used once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLAIM = re.compile(r"-?\d{1,18}(?:\.\d{1,18}|\s*/\s*\d{1,18})?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Countdown:
+class CountdownVerifier:
     """1.0 for an expression of + - * / over the given numbers that equals the target exactly, else less.
 
     Reads the last pair of answer tags, or, where there is none, the last line; `= target` may follow the expression.
@@ -65,4 +65,4 @@ def _claimed(claim: str) -> Fraction:
     return Fraction(claim.replace(" ", ""))
 
 
-plugin = Countdown
+plugin = CountdownVerifier

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted
 from llmrl.types import Score, Trajectory
 
@@ -48,7 +48,7 @@ class Degenerate:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected from 0 to 1")
 
-    def lift(self, pool: Pool) -> Shaped:
+    def as_group_reward(self, pool: GradingPool) -> Shaped:
         """The group reward, with `of` built and lifted."""
         return Shaped(Sound() if self.of is None else lifted(self.of, pool, "of"), self._lowered)
 

@@ -22,7 +22,7 @@ MAX_CHARACTERS = 500  # of an answer in LaTeX
 
 
 @dataclass(frozen=True)
-class Game24:
+class Game24Verifier:
     """1.0 for an expression of + - * / that uses every given number exactly once and equals 24 exactly, else 0.0.
 
     The expression is what stands in the last answer tags, else in the last box, else after the last `Answer:`, else the
@@ -66,4 +66,4 @@ def written(text: str) -> str:
     return next((side for side in sides if re.search(r"[\d)]\s*[-+*/]", side)), sides[0])
 
 
-plugin = Game24
+plugin = Game24Verifier

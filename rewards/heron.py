@@ -9,8 +9,8 @@ from pathlib import Path
 
 from llmrl.errors import DataError
 from llmrl.ops.heron import Level, borda, cyclic_share, decisions
-from llmrl.scoring.manager import Pool
-from llmrl.scoring.ranked_factors import Factor, Measured, Panel, check, levels, lifted
+from llmrl.scoring.manager import GradingPool
+from llmrl.scoring.ranked_factors import Factor, FactorScores, Panel, check, levels, lifted
 from llmrl.types import Score, Trajectory
 
 
@@ -39,7 +39,7 @@ class Heron:
         if self.calibration is None:
             levels(self.factors, None)
 
-    def lift(self, pool: Pool) -> Tournament:
+    def as_group_reward(self, pool: GradingPool) -> Tournament:
         """The group reward, with every factor built.
 
         Raises:
@@ -80,15 +80,15 @@ class Tournament:
         """Those of the factors."""
         return self.panel.latencies()
 
-    def _numbers(self, one: Measured) -> dict[str, float | None]:
+    def _numbers(self, one: FactorScores) -> dict[str, float | None]:
         return {f.name: f.reads(score) for f, score in zip(self.panel.factors, one.scores, strict=True)}
 
-    def _told(self, one: Measured) -> str:
+    def _told(self, one: FactorScores) -> str:
         return "; ".join(
             f"{f.name}: {score.reason}" for f, score in zip(self.panel.factors, one.scores, strict=True) if score.reason
         )
 
-    def _alone(self, one: Measured, trajectory: Trajectory) -> Score:
+    def _alone(self, one: FactorScores, trajectory: Trajectory) -> Score:
         if one.row is None:
             slow = any(score.verdict == "timeout" for score in one.scores)
             return Score(None, "timeout" if slow else "error", parts=self._numbers(one), reason=one.reason)

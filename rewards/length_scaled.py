@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.plugins import build
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted, right, tokens
 from llmrl.types import Score, Trajectory
 
@@ -41,7 +41,7 @@ class LengthScaled:
         share = min(1.0, length / self.max_length)
         return (self.risk + (1.0 - self.risk) * share) * (1.0 - share) if correct else share - 1.0
 
-    def lift(self, pool: Pool) -> Shaped:
+    def as_group_reward(self, pool: GradingPool) -> Shaped:
         """The group reward, around the inner one."""
         return Shaped(lifted(self.of, pool, "of"), self._shape)
 

@@ -11,7 +11,7 @@ from typing import Any
 from llmrl.plugins import build
 from llmrl.scoring.combine import dense, on_last
 from llmrl.scoring.conditions import Gate, gate, of
-from llmrl.scoring.manager import Lifted, Pool, lift
+from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.scoring.wrapped import tokens
 from llmrl.types import Score, Trajectory
 
@@ -57,17 +57,17 @@ class Mix:
         }
         return {name: gate(condition, self.parts, f"parts.{name}") for name, condition in conditions.items()}
 
-    def lift(self, pool: Pool) -> MixedReward:
+    def as_group_reward(self, pool: GradingPool) -> MixedReward:
         """The group reward, with every part built and lifted."""
         weights: dict[str, float] = {}
-        rewards: dict[str, Lifted] = {}
+        rewards: dict[str, GroupScorer] = {}
         standing: list[str] = []
         for name, part in self.parts.items():
             options = {"name": name, **(part if isinstance(part, Mapping) else {"weight": part})}
             options.pop("if", None)
             standing += [name] if options.pop("channel", CHANNELS[0]) == CHANNELS[1] else []
             weights[name] = float(options.pop("weight"))
-            rewards[name] = lift(build("reward", options, f"reward.parts.{name}"), pool)
+            rewards[name] = as_group_reward(build("reward", options, f"reward.parts.{name}"), pool)
         return MixedReward(weights, rewards, self._gates, standing)
 
 
@@ -76,7 +76,7 @@ class MixedReward:
     """Scores with every part at once."""
 
     weights: Mapping[str, float]
-    rewards: Mapping[str, Lifted]
+    rewards: Mapping[str, GroupScorer]
     gates: Mapping[str, Gate] = field(default_factory=dict)
     standing: Sequence[str] = ()  # parts whose worth is a dense reward, on the last token
 

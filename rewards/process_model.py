@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from llmrl.answers.steps import LEAST_WORDS, Separator, step_ends, steps
 from llmrl.ops.scores import Aggregation, aggregate
 from llmrl.reward_models.card import read
-from llmrl.reward_models.rows import Answer
-from llmrl.reward_models.scorer import ModelOptions, ModelReward, unreadable
-from llmrl.scoring.manager import Pool
+from llmrl.reward_models.rows import AnswerRow
+from llmrl.reward_models.scorer import ModelReward, ScorerOptions, unreadable
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SEPARATORS: dict[str, Separator] = {"\n": "line", "\n\n": "blank_line"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessModelReward(ModelOptions):
+class ProcessModelReward(ScorerOptions):
     """The probabilities, 0 to 1, that the steps of an answer are right, by a model of kind process.
 
     The text is cut into steps at `cut_at`, by default the separator that the model was trained with. They pay in one of
@@ -39,12 +39,12 @@ class ProcessModelReward(ModelOptions):
     cut_at: str | None = None  # for a model whose separator is a token that no policy writes
     least_words: int | None = None  # of a step; None: 1 where lines are steps, else 5, so that none is for nothing
 
-    def lift(self, pool: Pool) -> ModelReward:
+    def as_group_reward(self, pool: GradingPool) -> ModelReward:
         """The group reward; the folder's card is read now, the weights when there is something to score."""
         card = read(self.path, "process", weights=False)
         cut_at = card.separator if self.cut_at is None else self.cut_at
 
-        def answer(one: Trajectory) -> Answer:
+        def answer(one: Trajectory) -> AnswerRow:
             ends = self.ends(one.text, cut_at)
             said = [step.strip() for step in steps(one.text, ends)]
             return replace(self.answer(one), response="", steps=said)

@@ -11,7 +11,7 @@ from typing import Literal
 from llmrl.clients import retry
 from llmrl.errors import DataError, RewardError
 from llmrl.scoring import serialization
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import Timed, TrainerState
 from llmrl.types import Score, Trajectory, Verdict
 
@@ -53,7 +53,7 @@ class Remote:
             timeout_s=self.timeout_s, retries=self.retries, pause_s=self.pause_s, patience_s=self.patience_s
         )
 
-    def lift(self, pool: Pool) -> RemoteReward:
+    def as_group_reward(self, pool: GradingPool) -> RemoteReward:
         """The group reward. Its time limits are its own, for a pool kills what keeps a processor busy."""
         return RemoteReward("remote", options=self, state=pool.trainer_state, gates=retry.Gates(self.concurrency))
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmrl.errors import RewardError
 from llmrl.reward_models.card import Card, Kind, read
-from llmrl.reward_models.scorer import ModelOptions, ModelReward, unreadable
-from llmrl.scoring.manager import Pool
+from llmrl.reward_models.scorer import ModelReward, ScorerOptions, unreadable
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ KINDS: tuple[Kind, ...] = ("outcome", "verifier", "token")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardModelReward(ModelOptions):
+class RewardModelReward(ScorerOptions):
     """The score of a reward model that `llmrl reward-model` made: kinds outcome, verifier and token.
 
     It reads the problem's messages, the policy's last words, and, where its template asks for them, the columns of the
@@ -33,7 +33,7 @@ class RewardModelReward(ModelOptions):
 
     scale: Scale = "auto"  # auto: standard for outcome, else probability; standard: minus the mean, by the deviation
 
-    def lift(self, pool: Pool) -> ModelReward:
+    def as_group_reward(self, pool: GradingPool) -> ModelReward:
         """The group reward; the folder's card is read now, the weights when there is something to score."""
         card = read(self.path, KINDS, weights=False)
         scale = self._scale(card)

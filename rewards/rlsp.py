@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from llmrl.plugins import build
 from llmrl.rewards.behaviours import counts
-from llmrl.scoring.manager import Lifted, Pool
+from llmrl.scoring.manager import GradingPool, GroupScorer
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.scoring.wrapped import lifted, right, tokens
 from llmrl.types import Score, Trajectory
@@ -67,7 +67,7 @@ class RLSP:
         if self.form == "released" and (self.anneal or self.explore == "strategies"):
             raise ValueError("form released knows neither annealing nor strategies; its explore is length or a judge")
 
-    def lift(self, pool: Pool) -> Explored:
+    def as_group_reward(self, pool: GradingPool) -> Explored:
         """The group reward: both channels at once."""
         judge = lifted(self.explore, pool, "explore") if isinstance(self.explore, Mapping) else None
         return Explored(self, lifted(self.of, pool, "of"), judge, pool.trainer_state)
@@ -94,8 +94,8 @@ class Explored:
     """Scores with the verifier and the judge, if there is one, at once."""
 
     options: RLSP
-    inner: Lifted
-    judge: Lifted | None
+    inner: GroupScorer
+    judge: GroupScorer | None
     state: TrainerState
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:

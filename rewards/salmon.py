@@ -11,8 +11,8 @@ from llmrl.answers.language import language
 from llmrl.ops.salmon import shaped
 from llmrl.reward_models.card import read as read_card
 from llmrl.reward_models.principles import GUARDS, Principle, draw, read, weights
-from llmrl.reward_models.scorer import ModelOptions, ModelReward, unreadable
-from llmrl.scoring.manager import Pool
+from llmrl.reward_models.scorer import ModelReward, ScorerOptions, unreadable
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import tokens
 from llmrl.types import Score, Trajectory
 
@@ -24,7 +24,7 @@ Shown = Sequence[tuple[Principle, bool]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Salmon(ModelOptions):
+class Salmon(ScorerOptions):
     """RM(prompt, answer, principles) + `length_scale` min(c tokens / 1024, 0.8) + `no_stop` where a limit ended it.
 
     `path` is an outcome model whose template reads `principles`, such as `recipes/reward_models/salmon.yaml` trains on
@@ -65,7 +65,7 @@ class Salmon(ModelOptions):
                 f"no_stop {self.no_stop}, length_scale {self.length_scale}: expected at most 0, at least 0"
             )
 
-    def lift(self, pool: Pool) -> ModelReward:
+    def as_group_reward(self, pool: GradingPool) -> ModelReward:
         """The group reward; the card and the principles are read now, the weights when there is something to score."""
         card = read_card(self.path, ("outcome",), weights=False)
         known = read(self.principles)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmrl.ops.scores import running_mean
 from llmrl.reward_models.card import read
-from llmrl.reward_models.scorer import ModelOptions, ModelReward, unreadable
-from llmrl.scoring.manager import Pool
+from llmrl.reward_models.scorer import ModelReward, ScorerOptions, unreadable
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenModelReward(ModelOptions):
+class TokenModelReward(ScorerOptions):
     """By how much each token changes the probability that the answer is right, by a model of kind token.
 
     The mean of the model's numbers up to a token is the logit of that probability. It begins at 0.5, and the changes
@@ -29,7 +29,7 @@ class TokenModelReward(ModelOptions):
         CheckpointError: the folder is missing, corrupted or of another kind.
     """
 
-    def lift(self, pool: Pool) -> ModelReward:
+    def as_group_reward(self, pool: GradingPool) -> ModelReward:
         """The group reward; the folder's card is read now, the weights when there is something to score."""
         card = read(self.path, "token", weights=False)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from llmrl.scoring.foreign import Named
-from llmrl.scoring.manager import Lifted, Pool
+from llmrl.scoring.manager import GradingPool, GroupScorer
 from llmrl.scoring.trl_functions import FunctionReward, parameters_of
 from llmrl.scoring.wrapped import Shaped
 from llmrl.types import Score, Trajectory
@@ -34,7 +34,7 @@ class Trl:
     def __post_init__(self) -> None:
         _ = Made(Named(self.function, "function"), self.kwargs).func
 
-    def lift(self, pool: Pool) -> Lifted:
+    def as_group_reward(self, pool: GradingPool) -> GroupScorer:
         """The group reward."""
         name = Named(self.function, "function")
         made = Made(name, self.kwargs)

@@ -38,15 +38,15 @@ class Verifiers:
     def __post_init__(self) -> None:
         _ = read(self.rubric)
 
-    def lift(self, pool: Pool) -> Called:
+    def as_group_reward(self, pool: Pool) -> Called:
         """The group reward: a call in a worker process for each answer, or for each group if a function wants that."""
         together = any(entry.group for entry in read(self.rubric))
         name = Named(self.rubric, "rubric").short
-        return Called(name, call=Judge(self), arguments=state, pool=pool, together=together)
+        return Called(name, call=RubricRunner(self), arguments=state, pool=pool, together=together)
 
 
 @dataclass(frozen=True)
-class Judge:
+class RubricRunner:
     """A rubric at work in a worker process."""
 
     options: Verifiers

@@ -62,7 +62,7 @@ class NLPO(PPO):
             RecipeError: so it is.
         """
         for row in samples:
-            if row.kept_ids is None:
+            if row.support_ids is None:
                 raise RecipeError(
                     f"group {row.group}, episode {row.episode}: nlpo needs the tokens among which each was sampled; "
                     "set engine.return_kept_ids=true (engine vllm or hf) and rollout.top_p below 1, such as 0.9"

@@ -25,7 +25,7 @@ SIDES = {"right": True, "wrong": False}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class Variant:
     """Where the paper and its released code differ."""
 
     scale_right: bool  # multiply right answers by their advantage; else by 1
@@ -36,8 +36,8 @@ class Form:
     wrong_reward: float  # a right answer is paid 1
 
 
-FORMS: Mapping[str, Form] = {
-    "reference": Form(
+FORMS: Mapping[str, Variant] = {
+    "reference": Variant(
         scale_right=True,
         scale_wrong=True,
         wrong_term="ratio",
@@ -45,7 +45,7 @@ FORMS: Mapping[str, Form] = {
         weight_sees_token=False,
         wrong_reward=-1.0,
     ),
-    "paper": Form(
+    "paper": Variant(
         scale_right=False,
         scale_wrong=False,
         wrong_term="log_ratio",
@@ -97,9 +97,9 @@ class Oreal:
             raise ValueError(f"wrong_reward {self.wrong_reward}: expected below 1, which a right answer is paid")
 
     @property
-    def form(self) -> Form:
+    def form(self) -> Variant:
         """The variant's, but for the options that are set."""
-        own = {field.name: getattr(self, field.name) for field in fields(Form)}
+        own = {field.name: getattr(self, field.name) for field in fields(Variant)}
         return replace(FORMS[self.variant], **{name: value for name, value in own.items() if value is not None})
 
     @property

@@ -13,7 +13,7 @@ from llmrl.ops.kl import k3
 from llmrl.ops.losses import clip_metrics, clipped_surrogate
 from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.ratio_options import Repeated, check_delta
-from llmrl.ops.tracks import Track, track
+from llmrl.ops.tracks import EpisodeSequence, episode_sequence
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
@@ -98,9 +98,9 @@ class ReinforcePP(Repeated):
         rewards = [episode[0].reward for episode in group]
         return center([rewards], "none")[0] if self.baseline == "group" else rewards
 
-    def _track(self, episode: Episode, gain: float) -> Track:
+    def _track(self, episode: Episode, gain: float) -> EpisodeSequence:
         """The episode with what its group takes from its reward, and what each token's divergence costs."""
-        one = track(episode)
+        one = episode_sequence(episode)
         end = max(i for i, chosen in enumerate(one.mask) if chosen)
         rewards = {
             **one.rewards,

@@ -203,7 +203,7 @@ def _model(path: str | Path, given: Mapping[str, Any], values: dict[str, dict[st
 
 
 @dataclass(frozen=True)
-class Counts:
+class StepCounts:
     """What decides how many completions, updates and steps there are."""
 
     per_device_train_batch_size: int
@@ -229,7 +229,9 @@ class Counts:
 
 def _steps(path: str | Path, given: Mapping[str, Any], values: dict[str, dict[str, Any]], processes: int) -> None:
     """Batches and counts: there a step is an update, here it is a rollout with all the updates that follow it."""
-    counts: Counts = construct(Counts, {f.name: given[f.name] for f in fields(Counts) if f.name in given}, f"{path}:")
+    counts: StepCounts = construct(
+        StepCounts, {f.name: given[f.name] for f in fields(StepCounts) if f.name in given}, f"{path}:"
+    )
     accumulated = counts.gradient_accumulation_steps
     update = counts.per_device_train_batch_size * processes * accumulated  # completions
     played = counts.generation_batch_size or update * (counts.steps_per_generation or accumulated) // accumulated

@@ -213,9 +213,9 @@ def serve_reward(
 ) -> None:
     """Put a reward behind HTTP until ctrl-C; runs ask it by the reward `remote`."""
     from llmrl.serve.reward import serve
-    from llmrl.serve.scoring import Limits
+    from llmrl.serve.scoring import ServerLimits
 
-    limits = Limits(batch=batch, max_waiting=max_waiting, request_timeout_s=request_timeout_s, grace_s=grace_s)
+    limits = ServerLimits(batch=batch, max_waiting=max_waiting, request_timeout_s=request_timeout_s, grace_s=grace_s)
     code = serve(reward, host=host, port=port, api_key=api_key, workers=workers, timeout_s=timeout_s, limits=limits)
     raise typer.Exit(code)
 

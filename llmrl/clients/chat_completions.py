@@ -95,7 +95,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
+class Reply(Generic[T]):
     """What was made of a reply; `value` None: there was no usable one, and `failure` says why."""
 
     value: T | None
@@ -104,7 +104,7 @@ class Answer(Generic[T]):
 
 
 @dataclass
-class Chat:
+class ChatClient:
     """One reward's way to its model. It keeps the count of requests in flight and a minute, over all groups."""
 
     name: str  # of the reward, for messages
@@ -138,9 +138,9 @@ class Chat:
 class Connection:
     """What asks."""
 
-    chat: Chat
+    chat: ChatClient
     client: httpx.AsyncClient
-    gate: retry.Gate
+    gate: retry.RateLimit
 
     failure: str = ""  # why no model is known
 
@@ -160,7 +160,7 @@ class Connection:
 
     async def ask(
         self, messages: Sequence[Mapping[str, str]], read: Callable[[str], T], schema: Schema | None = None
-    ) -> Answer[T]:
+    ) -> Reply[T]:
         """What `read` makes of the model's reply, asked again where it raises a ValueError; from the cache if it can.
 
         Args:
@@ -169,7 +169,7 @@ class Connection:
             RewardError: the server refuses everybody, as for a wrong key or an unknown model.
         """
         if self.failure:
-            return Answer(None, Usage(), self.failure)
+            return Reply(None, Usage(), self.failure)
         body = self._body(messages, schema)
         key, usage = key_of(body), Usage()
         if self.chat.cache is not None:
@@ -177,13 +177,13 @@ class Connection:
             kept = self.chat.cache.get(key)
             try:
                 if kept is not None:
-                    return Answer(read(kept), Usage(cached=1))
+                    return Reply(read(kept), Usage(cached=1))
             except ValueError:
                 self.chat.cache.corrupt += 1
             usage = Usage(corrupt=self.chat.cache.corrupt - before)
         return await self._asked(body, key, read, usage)
 
-    async def _asked(self, body: dict[str, Any], key: str, read: Callable[[str], T], usage: Usage) -> Answer[T]:
+    async def _asked(self, body: dict[str, Any], key: str, read: Callable[[str], T], usage: Usage) -> Reply[T]:
         def used(reply: httpx.Response) -> T:
             nonlocal usage
             text, finish, paid = _completion(reply)
@@ -199,9 +199,9 @@ class Connection:
 
         try:
             value = await self._posted(body, used)
-            return Answer(value, usage)
+            return Reply(value, usage)
         except retry.UnansweredError as error:
-            return Answer(None, usage, str(error))
+            return Reply(None, usage, str(error))
 
     async def _posted(self, body: dict[str, Any], read: Callable[[httpx.Response], T]) -> T:
         """Held to a schema if the server can: one that refuses its first request with one is asked without."""

@@ -56,7 +56,7 @@ class Bounds:
         return min(LONGEST_PAUSE_S, self.pause_s * 2.0 ** min(number, 32)) * _random.uniform(0.5, 1.0)
 
 
-class Gate:
+class RateLimit:
     """Lets requests through: at most so many at a time and so many a minute. Of one event loop."""
 
     def __init__(self, concurrency: int, per_minute: float | None = None) -> None:
@@ -82,13 +82,13 @@ class Gates:
 
     concurrency: int
     per_minute: float | None = None
-    _kept: tuple[asyncio.AbstractEventLoop, Gate] | None = field(default=None, init=False)
+    _kept: tuple[asyncio.AbstractEventLoop, RateLimit] | None = field(default=None, init=False)
 
-    def here(self) -> Gate:
+    def here(self) -> RateLimit:
         """That of the running loop."""
         loop = asyncio.get_running_loop()
         if self._kept is None or self._kept[0] is not loop:
-            self._kept = loop, Gate(self.concurrency, self.per_minute)
+            self._kept = loop, RateLimit(self.concurrency, self.per_minute)
         return self._kept[1]
 
 
@@ -104,7 +104,7 @@ async def tried(
     send: Callable[[], Awaitable[httpx.Response]],
     read: Callable[[httpx.Response], T],
     bounds: Bounds,
-    gate: Gate,
+    gate: RateLimit,
     waits_for: Collection[int] = (),
 ) -> T:
     """What `read` makes of the first usable reply.

@@ -27,7 +27,7 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ContaminationReport:
     """What a check of two datasets found."""
 
     n: int  # words in a run
@@ -61,7 +61,7 @@ class Report:
         ]
 
 
-def check(train: Mapping[str, Any] | str, test: Mapping[str, Any] | str, n: int = 13) -> Report:
+def check(train: Mapping[str, Any] | str, test: Mapping[str, Any] | str, n: int = 13) -> ContaminationReport:
     """Read every problem of both datasets and compare their questions, without the instructions that all share.
 
     Args:
@@ -78,7 +78,7 @@ def check(train: Mapping[str, Any] | str, test: Mapping[str, Any] | str, n: int 
         before = first.setdefault(_signs(problem), problem.id)
         if before != problem.id:
             repeated.append((before, problem.id))
-    return Report(
+    return ContaminationReport(
         n=n,
         train=len(learnt),
         test=len(tested),

@@ -15,7 +15,7 @@ from llmrl.datagen.ledger import Ledger, put
 from llmrl.errors import DataError
 from llmrl.ops.heron import Level, cyclic_share, decisions, deviations
 from llmrl.plugins import construct
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.ranked_factors import Factor, Panel, check, described, levels, lifted
 from llmrl.types import Completion, Problem, Trajectory, Turn
 
@@ -23,7 +23,7 @@ AT_ONCE = 16  # problems whose answers are being measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class HeronReport:
     """What came of the answers."""
 
     problems: int
@@ -71,7 +71,9 @@ def factors_of(path: Path) -> list[Factor]:
     return made
 
 
-def write(answers: Path, out: Path, factors: Sequence[Factor], *, workers: int = 2, timeout_s: float = 60.0) -> Report:
+def write(
+    answers: Path, out: Path, factors: Sequence[Factor], *, workers: int = 2, timeout_s: float = 60.0
+) -> HeronReport:
     """Write a row for each pair of one prompt's answers that the tree decides.
 
     Args:
@@ -88,7 +90,7 @@ def write(answers: Path, out: Path, factors: Sequence[Factor], *, workers: int =
     refused = Refused()
     given = read(answers, refused)
     settings = {"answers": str(answers), "factors": described(factors)}
-    with Ledger(beside(out, "measured.jsonl"), settings) as ledger, Pool(workers, timeout_s) as pool:
+    with Ledger(beside(out, "measured.jsonl"), settings) as ledger, GradingPool(workers, timeout_s) as pool:
         wait(_measure(given, lifted(factors, pool), ledger))
         measured = {one.problem.id: _known(one, ledger.lines[one.problem.id], refused) for one in given}
     rows = [row for known in measured.values() for _, row in known]
@@ -101,7 +103,7 @@ def write(answers: Path, out: Path, factors: Sequence[Factor], *, workers: int =
     if not written:
         raise DataError(f"{answers}: no pair is decided; expected prompts with answers that differ in some factor")
     put(out, written)
-    return Report(
+    return HeronReport(
         problems=len(given),
         answers=len(rows),
         rows=len(written),

@@ -37,7 +37,7 @@ def question(problem: Problem, first: str, second: str, principle: Principle) ->
     return FRAME.format(request=request, first=first, second=second, name=principle.name, text=principle.text)
 
 
-class Judge(Protocol):
+class PairJudge(Protocol):
     """Prefers (a) to (b)."""
 
     async def gap(self, question: str) -> float:
@@ -50,7 +50,9 @@ class Judge(Protocol):
         ...
 
 
-async def both_orders(judge: Judge, problem: Problem, pair: Sequence[str], principle: Principle) -> tuple[float, float]:
+async def both_orders(
+    judge: PairJudge, problem: Problem, pair: Sequence[str], principle: Principle
+) -> tuple[float, float]:
     """How much rather the judge takes the first of the pair, when it is shown as (a), and when it is shown as (b)."""
     one, two = await asyncio.gather(
         judge.gap(question(problem, pair[0], pair[1], principle)),
@@ -193,7 +195,7 @@ def _sum(one: float, two: float) -> float:
 
 
 @contextmanager
-def open_judge(model: str, *, engine: str, api: str, max_tokens: int) -> Iterator[Judge]:
+def open_judge(model: str, *, engine: str, api: str, max_tokens: int) -> Iterator[PairJudge]:
     """A judge, closed in the end.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from llmrl.data.countdown import TEMPLATE
 from llmrl.data.countdown_generated import CountdownGenerated, Line, Operation, Puzzle, apply, combine
 from llmrl.errors import DataError
-from llmrl.plugins import hint
+from llmrl.plugins import did_you_mean
 
 Habit = Literal["verification", "backtracking", "subgoal", "backward_chaining"]
 Condition = Literal[
@@ -176,7 +176,7 @@ def write(condition: str, path: Path, **options: Any) -> None:
     """
     if condition not in HABITS:
         raise DataError(
-            f"priming: unknown condition {condition!r}{hint(condition, HABITS)}; known: {', '.join(HABITS)}"
+            f"priming: unknown condition {condition!r}{did_you_mean(condition, HABITS)}; known: {', '.join(HABITS)}"
         )
     try:
         with open(path, "w", encoding="utf-8") as file:

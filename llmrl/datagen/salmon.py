@@ -15,7 +15,7 @@ from llmrl.aio import wait
 from llmrl.answers.language import language
 from llmrl.datagen.answered import Answered, Refused, read
 from llmrl.datagen.heron import beside
-from llmrl.datagen.judge import Judge, both_orders
+from llmrl.datagen.judge import PairJudge, both_orders
 from llmrl.datagen.ledger import Ledger, put
 from llmrl.errors import DataError
 from llmrl.ops.salmon import Gaps, combined, consistent, dominant, how_many, variances
@@ -52,7 +52,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class SalmonReport:
     """What came of the pairs."""
 
     pairs: int
@@ -80,12 +80,12 @@ def write(
     answers: Path,
     out: Path,
     principles: Sequence[Principle],
-    judge: Judge,
+    judge: PairJudge,
     *,
     judged_by: str,
     making: Making | None = None,
     min_chars: int = 16,
-) -> Report:
+) -> SalmonReport:
     """Have the first two answers of every prompt compared by every principle, and write preference rows.
 
     Args:
@@ -120,7 +120,7 @@ def write(
         why = "; ".join([*dropped, *refused.places][:2]) or "no pairs"
         raise DataError(f"{answers}: {len(judged)} judged pairs, and no row: {why}")
     put(out, rows)
-    return Report(
+    return SalmonReport(
         pairs=len(judged),
         rows=len(rows),
         inconsistent={
@@ -215,7 +215,7 @@ def _pairs(given: Sequence[Answered], min_chars: int, refused: Refused) -> Itera
 
 
 async def _judge(
-    pairs: Sequence[Answered], principles: Sequence[Principle], judge: Judge, ledger: Ledger, refused: Refused
+    pairs: Sequence[Answered], principles: Sequence[Principle], judge: PairJudge, ledger: Ledger, refused: Refused
 ) -> None:
     """Add what is not in the ledger yet, a pair at a time; what is done is written down at once."""
     slots = asyncio.Semaphore(AT_ONCE)

@@ -14,11 +14,11 @@ from typing import Any
 from llmrl.aio import wait
 from llmrl.answers.steps import steps as parts
 from llmrl.errors import DataError
-from llmrl.evaluation.generators import EnginePlayer
+from llmrl.evaluation.generators import EngineGenerator
 from llmrl.plugins import build
 from llmrl.reward_models.stepwise import monte_carlo
 from llmrl.rollout.step_rewards import last_tokens
-from llmrl.scoring.manager import Lifted, Pool, lift
+from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
 
 Say = Callable[[str], None]
@@ -43,7 +43,7 @@ class Labelling:
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledSolution:
     """A solution with its labels."""
 
     problem: Problem
@@ -68,8 +68,8 @@ class Labelled:
 
 
 async def label(
-    problem: Problem, number: int, player: EnginePlayer, reward: Lifted, options: Labelling
-) -> Labelled | None:
+    problem: Problem, number: int, player: EngineGenerator, reward: GroupScorer, options: Labelling
+) -> LabelledSolution | None:
     """A solution to a problem, sampled and labelled; None where it has no words, or a grader could not judge.
 
     Every completion goes on from the tokens of the solution itself; nothing that was sampled is encoded again.
@@ -104,7 +104,7 @@ async def label(
         stop_at_first_error=options.stop_at_first_error,
     )
     said = [step.strip() for step in parts(text, ends)]
-    return Labelled(problem, said, labels, [*counts, -1], bool(outcome), completion.finish)
+    return LabelledSolution(problem, said, labels, [*counts, -1], bool(outcome), completion.finish)
 
 
 def step_ends(text: str, separator: str) -> list[int]:
@@ -125,8 +125,8 @@ def step_ends(text: str, separator: str) -> list[int]:
 async def _counts(
     problem: Problem,
     number: int,
-    player: EnginePlayer,
-    reward: Lifted,
+    player: EngineGenerator,
+    reward: GroupScorer,
     options: Labelling,
     prompt: list[int],
     completion: Completion,
@@ -158,7 +158,7 @@ async def _counts(
             return
 
 
-async def _right(played: Sequence[Trajectory], reward: Lifted) -> int | None:
+async def _right(played: Sequence[Trajectory], reward: GroupScorer) -> int | None:
     """How many are correct; None where one could not be judged."""
     scores: list[Score] = await reward.score(played)
     if any(score.value is None or score.verdict is None for score in scores):
@@ -214,13 +214,13 @@ async def _write(
     setup = EvalSetup(engine=engine)
     kept = right = 0
     with (
-        Pool(setup.reward_workers, setup.reward_timeout_s) as pool,
+        GradingPool(setup.reward_workers, setup.reward_timeout_s) as pool,
         local_player(model, setup, options.seed, options.sampling.max_tokens) as player,
         _opened(out) as file,
     ):
-        lifted, slots = lift(graded, pool), asyncio.Semaphore(32)
+        lifted, slots = as_group_reward(graded, pool), asyncio.Semaphore(32)
 
-        async def one(problem: Problem, number: int) -> Labelled | None:
+        async def one(problem: Problem, number: int) -> LabelledSolution | None:
             async with slots:
                 return await label(problem, number, player, lifted, options)
 

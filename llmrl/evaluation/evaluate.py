@@ -19,7 +19,7 @@ from typing import Any
 
 from llmrl.answers.voting import final_answer
 from llmrl.errors import RewardError
-from llmrl.evaluation.generators import Played, Player
+from llmrl.evaluation.generators import Generator, Played
 from llmrl.evaluation.records import Records, claim, read_json, write_json
 from llmrl.evaluation.summary import summarise
 from llmrl.plugins import build
@@ -58,7 +58,7 @@ class Plan:
 
 async def evaluate(
     name: str,
-    player: Player,
+    player: Generator,
     reward: Reward,
     out: Path,
     plan: Plan | None = None,
@@ -98,7 +98,7 @@ async def evaluate(
             nonlocal done
             for problem, index in queue:
                 seeded = replace(sampling, seed=seed_of(plan.seed, problem.id, index))
-                played = await player.play(problem, seeded)
+                played = await player.generate(problem, seeded)
                 score = await _score(reward, played, name)
                 records.append(_record(played, score, index, seeded.seed))
                 done += 1
@@ -167,7 +167,7 @@ def _record(played: Played, score: Score, sample: int, seed: int | None) -> dict
     }
 
 
-def _config(benchmark: Benchmark, sampling: Sampling, player: Player, plan: Plan, samples: int) -> Mapping[str, Any]:
+def _config(benchmark: Benchmark, sampling: Sampling, player: Generator, plan: Plan, samples: int) -> Mapping[str, Any]:
     return {
         "player": dict(player.settings),
         "data": dict(benchmark.data),

@@ -20,7 +20,7 @@ class Played:
     tokens: int
 
 
-class Player(Protocol):
+class Generator(Protocol):
     """Answers problems."""
 
     @property
@@ -28,13 +28,13 @@ class Player(Protocol):
         """What decides the answers besides the sampling; plain values, stored with them and compared on resuming."""
         ...
 
-    async def play(self, problem: Problem, sampling: Sampling) -> Played:
+    async def generate(self, problem: Problem, sampling: Sampling) -> Played:
         """One answer. What cannot be asked, such as a prompt that is too long, is a trajectory of status `error`."""
         ...
 
 
 @dataclass(frozen=True)
-class EnginePlayer:
+class EngineGenerator:
     """Asks an engine, through the chat template and the environment `single_turn`."""
 
     engine: Engine
@@ -42,7 +42,7 @@ class EnginePlayer:
     settings: Mapping[str, Any] = field(default_factory=dict)
     max_prompt_tokens: int | None = None  # None: whatever the engine takes
 
-    async def play(self, problem: Problem, sampling: Sampling) -> Played:
+    async def generate(self, problem: Problem, sampling: Sampling) -> Played:
         """One episode.
 
         Raises:

@@ -18,7 +18,7 @@ REFUSALS = 5  # bad requests in a row before any answer: then it is not the prob
 
 
 @dataclass
-class RemotePlayer:
+class RemoteGenerator:
     """Asks `url/chat/completions`. The server's own chat template applies; token ids are not known here.
 
     Use as an async context manager.
@@ -36,7 +36,7 @@ class RemotePlayer:
     answered: int = field(default=0, init=False)
     refusals: int = field(default=0, init=False)
 
-    async def __aenter__(self) -> RemotePlayer:
+    async def __aenter__(self) -> RemoteGenerator:
         """Find out which model is served.
 
         Raises:
@@ -80,7 +80,7 @@ class RemotePlayer:
             "chat_template_kwargs": dict(self.chat_template_kwargs),
         }
 
-    async def play(self, problem: Problem, sampling: Sampling) -> Played:
+    async def generate(self, problem: Problem, sampling: Sampling) -> Played:
         """One answer; a request that the server calls bad is an episode of status `error`.
 
         Raises:

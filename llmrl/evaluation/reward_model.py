@@ -15,7 +15,7 @@ from llmrl.ops.judgement import bins, brier, calibration_error, roc_auc, spearma
 from llmrl.ops.scores import best_of_n_accuracy, first_below
 from llmrl.reward_models.model import RewardModel, Scored, sigmoid
 from llmrl.reward_models.recipe import COLUMNS
-from llmrl.reward_models.rows import Labelled, Pair
+from llmrl.reward_models.rows import LabelledRow, PreferencePair
 from llmrl.reward_models.stepwise import IGNORED
 from llmrl.reward_models.training_rows import read
 
@@ -23,7 +23,7 @@ Number = float | Estimate | None
 
 
 @dataclass
-class Report:
+class RewardModelReport:
     """Numbers by name, and the chances with what came of them, for the plot."""
 
     numbers: dict[str, Number] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Report:
 
 def run(
     folder: str, data: str, columns: str | None = None, out: Path | None = None, limit: int | None = None
-) -> Report:
+) -> RewardModelReport:
     """Score a file's rows, print what came of it, and leave `report.json` and `calibration.png` in `out`.
 
     Args:
@@ -65,26 +65,26 @@ def run(
     return made
 
 
-def report(model: RewardModel, rows: Sequence[Pair | Labelled]) -> Report:
+def report(model: RewardModel, rows: Sequence[PreferencePair | LabelledRow]) -> RewardModelReport:
     """What a model's scores of rows of one kind are worth.
 
     Raises:
         CheckpointError: steps for a model that scores none, or whole answers for one that scores steps.
     """
-    if isinstance(rows[0], Pair):
-        return _pairs(model, [row for row in rows if isinstance(row, Pair)])
-    labelled = [row for row in rows if isinstance(row, Labelled)]
+    if isinstance(rows[0], PreferencePair):
+        return _pairs(model, [row for row in rows if isinstance(row, PreferencePair)])
+    labelled = [row for row in rows if isinstance(row, LabelledRow)]
     return _answers(model, labelled) if labelled[0].answer.steps is None else _steps(model, labelled)
 
 
-def _pairs(model: RewardModel, rows: Sequence[Pair]) -> Report:
+def _pairs(model: RewardModel, rows: Sequence[PreferencePair]) -> RewardModelReport:
     """Pairs: how often the better one has the higher score. A draw counts as an error, for a choice must be made."""
     scored = model.sequences([answer for row in rows for answer in (row.chosen, row.rejected)])
     chosen, rejected = _logits(scored[::2]), _logits(scored[1::2])
     gaps = [a - b for a, b in zip(chosen, rejected, strict=True)]
     lengths = [len(row.chosen.response) - len(row.rejected.response) for row in rows]
     wins = [float(gap > 0) for gap in gaps]
-    made = Report(chances=[sigmoid(abs(gap)) for gap in gaps], came=wins)
+    made = RewardModelReport(chances=[sigmoid(abs(gap)) for gap in gaps], came=wins)
     made.numbers = {
         "pairs": float(len(rows)),
         "pairwise_accuracy": _by_problem(rows, wins),
@@ -99,12 +99,12 @@ def _pairs(model: RewardModel, rows: Sequence[Pair]) -> Report:
     return made
 
 
-def _answers(model: RewardModel, rows: Sequence[Labelled]) -> Report:
+def _answers(model: RewardModel, rows: Sequence[LabelledRow]) -> RewardModelReport:
     """Right and wrong answers: order, over all and within a problem, chances, and the best of n."""
     scored = model.sequences([row.answer for row in rows])
     logits, labels = _logits(scored), [row.labels[0] for row in rows]
     right = [label >= 0.5 for label in labels]
-    made = Report()
+    made = RewardModelReport()
     made.numbers = {"answers": float(len(rows)), "right_frac": fmean(right), "auc": roc_auc(logits, right)}
     within = [roc_auc([logits[i] for i in held], [right[i] for i in held]) for held in _problems(rows).values()]
     known = [auc for auc in within if auc is not None]
@@ -122,12 +122,12 @@ def _answers(model: RewardModel, rows: Sequence[Labelled]) -> Report:
     return made
 
 
-def _steps(model: RewardModel, rows: Sequence[Labelled]) -> Report:
-    """Labelled steps: each by itself, and whether the first wrong one is found."""
+def _steps(model: RewardModel, rows: Sequence[LabelledRow]) -> RewardModelReport:
+    """LabelledRow steps: each by itself, and whether the first wrong one is found."""
     scored = model.steps([row.answer for row in rows])
     kept = [(row, one) for row, one in zip(rows, scored, strict=True) if None not in one.logits]
     pairs = [pair for row, one in kept for pair in _known(one, row)]
-    made = Report(chances=[chance for chance, _ in pairs], came=[label for _, label in pairs])
+    made = RewardModelReport(chances=[chance for chance, _ in pairs], came=[label for _, label in pairs])
     right = [label >= 0.5 for label in made.came]
     said = [[sigmoid(logit) for logit in one.logits if logit is not None] for _, one in kept]
     truth = [first_below([1.0 if label == IGNORED else label for label in row.labels]) for row, _ in kept]
@@ -162,18 +162,18 @@ def _share(hits: Sequence[bool]) -> float | None:
     return fmean(hits) if hits else None
 
 
-def _hit_rate(one: Scored, row: Labelled) -> float:
+def _hit_rate(one: Scored, row: LabelledRow) -> float:
     """The share of a row's labelled steps that are on the right side of one half."""
     return fmean((chance > 0.5) == (label >= 0.5) for chance, label in _known(one, row))
 
 
-def _known(one: Scored, row: Labelled) -> list[tuple[float, float]]:
+def _known(one: Scored, row: LabelledRow) -> list[tuple[float, float]]:
     """The chance and the label of each step that has one."""
     both = zip(one.logits, row.labels, strict=True)
     return [(sigmoid(logit), label) for logit, label in both if logit is not None and label != IGNORED]
 
 
-def _best_of(rows: Sequence[Labelled], logits: Sequence[float], right: Sequence[bool]) -> dict[str, Number]:
+def _best_of(rows: Sequence[LabelledRow], logits: Sequence[float], right: Sequence[bool]) -> dict[str, Number]:
     """The accuracy of the best of n by score, for n = 1, 2, 4 ..., over the problems that have as many answers."""
     found: dict[str, Number] = {}
     groups = [held for held in _problems(rows).values() if len(held) > 1]
@@ -197,14 +197,14 @@ def _logits(scored: Sequence[Scored]) -> list[float]:
     return found
 
 
-def _problems(rows: Sequence[Pair | Labelled]) -> dict[str, list[int]]:
+def _problems(rows: Sequence[PreferencePair | LabelledRow]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         found.setdefault(row.problem, []).append(index)
     return found
 
 
-def _by_problem(rows: Sequence[Pair | Labelled], values: Sequence[float]) -> Estimate:
+def _by_problem(rows: Sequence[PreferencePair | LabelledRow], values: Sequence[float]) -> Estimate:
     """The mean over problems, with an interval over problems: answers to one are no independent draws."""
     return estimate([fmean(values[i] for i in held) for held in _problems(rows).values()])
 
@@ -220,7 +220,7 @@ def _harmonic(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a + b else 0.0
 
 
-def _draw(made: Report, path: Path) -> None:
+def _draw(made: RewardModelReport, path: Path) -> None:
     """What was said against what came; nothing where the model says no chances."""
     from matplotlib.figure import Figure
 
@@ -239,7 +239,7 @@ def _draw(made: Report, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _show(made: Report, place: Path) -> None:
+def _show(made: RewardModelReport, place: Path) -> None:
     for name, one in made.numbers.items():
         if isinstance(one, Estimate):
             print(f"{name:32} {one.value:.4f}  ({one.low:.4f} to {one.high:.4f})")

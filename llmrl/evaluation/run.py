@@ -15,12 +15,12 @@ from llmrl.aio import wait
 from llmrl.chat import Chat, load_stop_token_ids, load_tokenizer
 from llmrl.errors import CheckpointError
 from llmrl.evaluation.evaluate import OnSample, Plan, evaluate, file_name
-from llmrl.evaluation.generators import EnginePlayer, Player
-from llmrl.evaluation.remote import RemotePlayer
+from llmrl.evaluation.generators import EngineGenerator, Generator
+from llmrl.evaluation.remote import RemoteGenerator
 from llmrl.evaluation.summary import table
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 
 __all__ = ["EvalSetup", "Plan", "evaluate", "run"]
 
@@ -82,12 +82,13 @@ async def _run(
 ) -> dict[str, Any]:
     remote = model.startswith(("http://", "https://"))
     async with AsyncExitStack() as stack:
-        pool = stack.enter_context(Pool(setup.reward_workers, setup.reward_timeout_s))
+        pool = stack.enter_context(GradingPool(setup.reward_workers, setup.reward_timeout_s))
         rewards = {
-            name: lift(build("reward", one.reward, f"benchmark {name}: reward"), pool) for name, one in chosen.items()
+            name: as_group_reward(build("reward", one.reward, f"benchmark {name}: reward"), pool)
+            for name, one in chosen.items()
         }
         if remote:
-            player: Player = await stack.enter_async_context(_remote(model, setup))
+            player: Generator = await stack.enter_async_context(_remote(model, setup))
         else:
             longest = max(plan.sampling(one).max_tokens for one in chosen.values())
             player = stack.enter_context(local_player(model, setup, plan.seed, longest))
@@ -106,8 +107,8 @@ async def _run(
         return results
 
 
-def _remote(url: str, setup: EvalSetup) -> RemotePlayer:
-    return RemotePlayer(
+def _remote(url: str, setup: EvalSetup) -> RemoteGenerator:
+    return RemoteGenerator(
         url,
         setup.served_model,
         setup.api_key or os.environ.get("OPENAI_API_KEY"),
@@ -118,7 +119,7 @@ def _remote(url: str, setup: EvalSetup) -> RemotePlayer:
 
 
 @contextmanager
-def local_player(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> Iterator[EnginePlayer]:
+def local_player(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> Iterator[EngineGenerator]:
     """A player with an engine of its own, which is stopped in the end."""
     chat = Chat(load_tokenizer(model), setup.system_prompt, setup.chat_template_kwargs)
     config = _model_config(model)
@@ -140,7 +141,7 @@ def local_player(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> It
         "chat_template_kwargs": dict(setup.chat_template_kwargs),
     }
     try:
-        yield EnginePlayer(engine, chat, settings, min(setup.max_prompt_tokens, length - 1))
+        yield EngineGenerator(engine, chat, settings, min(setup.max_prompt_tokens, length - 1))
     finally:
         engine.close()
 

@@ -17,7 +17,7 @@ NEAR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class GradedTwice:
     """One episode under two graders."""
 
     proxy: float  # what it was paid
@@ -26,7 +26,7 @@ class Pair:
     truth_right: bool | None = None
 
 
-def agreement(pairs: Sequence[Pair]) -> float | None:
+def agreement(pairs: Sequence[GradedTwice]) -> float | None:
     """The share of episodes of which both say the same: right, or not.
 
     Where one judges no right and wrong: of every two episodes that the truth tells apart, the share which the proxy
@@ -43,7 +43,7 @@ def agreement(pairs: Sequence[Pair]) -> float | None:
     return fmean(1.0 if sign > 0 else 0.5 if sign == 0 else 0.0 for sign in signs) if signs else None
 
 
-def compared(pairs: Sequence[Pair]) -> dict[str, float]:
+def compared(pairs: Sequence[GradedTwice]) -> dict[str, float]:
     """A step's `audit/...`: both means, how far the graders agree, and Pearson's correlation of what they say."""
     if not pairs:
         return {}

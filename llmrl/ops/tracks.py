@@ -12,7 +12,7 @@ from llmrl.types import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class EpisodeSequence:
     """The rows of an episode behind one another: where history was rewritten, a later prompt is an observation."""
 
     rows: Episode  # in the order in which they were played
@@ -31,7 +31,7 @@ class Track:
         return list(map(sum, zip(*self.rewards.values(), strict=True)))
 
     def assign(self, **columns: Sequence[float]) -> list[Sample]:
-        """The rows, each with its share of the columns, which have one number per token of the track."""
+        """The rows, each with its share of the columns, which have one number per token of the episode_sequence."""
         cuts = pairwise(accumulate([0, *(len(row.token_ids) for row in self.rows)]))
         return [
             row.assign(**{name: column[first:end] for name, column in columns.items()})
@@ -39,7 +39,7 @@ class Track:
         ]
 
 
-def track(episode: Episode, *, bootstrap: bool = False, missing_eos_penalty: float = 0.0) -> Track:
+def episode_sequence(episode: Episode, *, bootstrap: bool = False, missing_eos_penalty: float = 0.0) -> EpisodeSequence:
     """The episode with its reward on its last action, and `token_rewards`, where it has any, where they were earned.
 
     Args:
@@ -58,10 +58,10 @@ def track(episode: Episode, *, bootstrap: bool = False, missing_eos_penalty: flo
         dense = chain.from_iterable(row.token_rewards or [0.0] * len(row.token_ids) for row in rows)
         rewards["token_rewards"] = fold(list(dense), mask)
     last = _column(rows, "next_values")[end] if bootstrap and truncated else 0.0
-    return Track(rows, mask, _column(rows, "values"), rewards, last)
+    return EpisodeSequence(rows, mask, _column(rows, "values"), rewards, last)
 
 
-def value_profile(tracks: Sequence[Track]) -> dict[str, float]:
+def value_profile(tracks: Sequence[EpisodeSequence]) -> dict[str, float]:
     """Mean value of all actions, and of the first, middle and last tenth of each episode's, at least one each."""
     parts: dict[str, list[float]] = {"mean": [], "first": [], "middle": [], "last": []}
     for one in tracks:

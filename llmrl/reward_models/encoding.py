@@ -11,7 +11,7 @@ from typing import Any
 from llmrl.chat import Chat
 from llmrl.errors import CheckpointError, DataError
 from llmrl.reward_models.card import CHAT
-from llmrl.reward_models.rows import Answer
+from llmrl.reward_models.rows import AnswerRow
 
 RESPONSE, BEGIN, END = "\ue002", "\ue000", "\ue001"  # private characters, which no text of people holds
 MARKS = str.maketrans("", "", RESPONSE + BEGIN + END)
@@ -43,7 +43,7 @@ class Encoder:
     separator: str = "\n"
     max_length: int = 1024
 
-    def __call__(self, answer: Answer) -> Encoded:
+    def __call__(self, answer: AnswerRow) -> Encoded:
         """The tokens of an answer; the last `max_length` of them.
 
         Raises:
@@ -67,7 +67,7 @@ class Encoder:
             cut=cut,
         )
 
-    def ends(self, answer: Answer) -> list[int]:
+    def ends(self, answer: AnswerRow) -> list[int]:
         """Where each token of a response ends in its text, in characters, ascending; the end of sequence at its end."""
         text = self._without_end(answer.response)
         if not text:
@@ -77,7 +77,7 @@ class Encoder:
         )
         return [*(end for _, end in found["offset_mapping"]), len(text)]
 
-    def _body(self, answer: Answer) -> tuple[list[int], list[int]]:
+    def _body(self, answer: AnswerRow) -> tuple[list[int], list[int]]:
         """The tokens of the response, and where its steps end in them."""
         if answer.steps is None:
             return self._plain(self._without_end(answer.response)), []
@@ -89,7 +89,7 @@ class Encoder:
             ends.append(len(ids) - 1)
         return ids, ends
 
-    def _frame(self, answer: Answer) -> tuple[list[int], list[int]]:
+    def _frame(self, answer: AnswerRow) -> tuple[list[int], list[int]]:
         """What stands before the response and behind it."""
         if self.template == CHAT:
             prompt = answer.prompt
@@ -105,7 +105,7 @@ class Encoder:
         middle = pieces.index(RESPONSE)
         return self._joined(pieces[:middle]), self._joined(pieces[middle + 1 :])
 
-    def _rendered(self, answer: Answer) -> str:
+    def _rendered(self, answer: AnswerRow) -> str:
         from jinja2.exceptions import TemplateError
 
         prompt = answer.prompt

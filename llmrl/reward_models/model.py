@@ -12,7 +12,7 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError
 from llmrl.reward_models.card import Card, Kind, check_template, read
 from llmrl.reward_models.encoding import Encoded, Encoder
-from llmrl.reward_models.rows import Answer
+from llmrl.reward_models.rows import AnswerRow
 
 TOKENS = 8192  # of a batch, padding included
 
@@ -46,7 +46,7 @@ class RewardModel:
     scored: int = 0
     truncated: int = 0
 
-    def sequences(self, answers: Sequence[Answer]) -> list[Scored]:
+    def sequences(self, answers: Sequence[AnswerRow]) -> list[Scored]:
         """One logit for each answer: of an outcome model or a verifier at the last token, of a token model the mean.
 
         Raises:
@@ -58,7 +58,7 @@ class RewardModel:
             return self._scored(answers, lambda row, logits: [_mean(_at(row.response, logits))])
         return self._scored(answers, lambda row, logits: [logits[len(row.token_ids) - 1]])
 
-    def steps(self, answers: Sequence[Answer]) -> list[Scored]:
+    def steps(self, answers: Sequence[AnswerRow]) -> list[Scored]:
         """One logit for each step of each answer, at the last token of the separator behind it.
 
         Raises:
@@ -68,7 +68,7 @@ class RewardModel:
             raise CheckpointError(f"a reward model of kind {self.card.kind!r} has no scores of steps; expected process")
         return self._scored(answers, lambda row, logits: _at(row.step_ends, logits))
 
-    def tokens(self, answers: Sequence[Answer]) -> list[Scored]:
+    def tokens(self, answers: Sequence[AnswerRow]) -> list[Scored]:
         """One logit for each token of each response, the end of sequence included; those that were cut off are None.
 
         Raises:
@@ -82,12 +82,12 @@ class RewardModel:
         scored = self._scored(answers, lambda row, logits: _at(row.response, logits))
         return [replace(one, ends=self.encoder.ends(answer)) for one, answer in zip(scored, answers, strict=True)]
 
-    def encoded(self, answers: Sequence[Answer]) -> list[Encoded]:
+    def encoded(self, answers: Sequence[AnswerRow]) -> list[Encoded]:
         """What the model reads of each answer."""
         return [self.encoder(answer) for answer in answers]
 
     def _scored(
-        self, answers: Sequence[Answer], pick: Callable[[Encoded, list[float]], list[float | None]]
+        self, answers: Sequence[AnswerRow], pick: Callable[[Encoded, list[float]], list[float | None]]
     ) -> list[Scored]:
         import torch
 

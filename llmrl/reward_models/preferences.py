@@ -11,7 +11,7 @@ from typing import Any
 
 from llmrl.datafiles.rows import Row, file_rows
 from llmrl.errors import DataError
-from llmrl.reward_models.rows import Answer, Labelled, Pair, Rows
+from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair, Rows
 from llmrl.types import Message
 
 TURN = "\n\nAssistant:"
@@ -19,7 +19,7 @@ TURN = "\n\nAssistant:"
 NAMED = {"prompt", "chosen", "rejected", "margin", "problem", "id", "response", "completion", "label"}
 
 
-def pairs(path: str | Path, limit: int | None = None) -> Rows[Pair]:
+def pairs(path: str | Path, limit: int | None = None) -> Rows[PreferencePair]:
     """Pairs of TRL's preference columns: `prompt`, `chosen`, `rejected`, and `margin` where there is one.
 
     Answers are texts or lists of messages. Without `prompt` the beginning that both conversations share is the prompt,
@@ -28,7 +28,7 @@ def pairs(path: str | Path, limit: int | None = None) -> Rows[Pair]:
     Raises:
         DataError: a row that lacks a column, or holds what is neither text nor messages.
     """
-    found: Rows[Pair] = Rows([])
+    found: Rows[PreferencePair] = Rows([])
     for row in islice(file_rows(Path(path)), limit):
         parted = _parted(row)
         if parted is None:
@@ -43,9 +43,9 @@ def pairs(path: str | Path, limit: int | None = None) -> Rows[Pair]:
             continue
         rest = variables(row)
         found.kept.append(
-            Pair(
-                chosen=Answer(prompt=prompt, response=chosen, variables=rest),
-                rejected=Answer(prompt=prompt, response=rejected, variables=rest),
+            PreferencePair(
+                chosen=AnswerRow(prompt=prompt, response=chosen, variables=rest),
+                rejected=AnswerRow(prompt=prompt, response=rejected, variables=rest),
                 margin=None if margin is None else float(margin),
                 problem=problem(row, prompt),
             )
@@ -53,13 +53,13 @@ def pairs(path: str | Path, limit: int | None = None) -> Rows[Pair]:
     return found
 
 
-def outcomes(path: str | Path, limit: int | None = None) -> Rows[Labelled]:
+def outcomes(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
     """Answers with an outcome: `prompt`, `response` (or `completion`), and `label`, 0 or 1, or between.
 
     Raises:
         DataError: a row that lacks a column, or holds another type.
     """
-    found: Rows[Labelled] = Rows([])
+    found: Rows[LabelledRow] = Rows([])
     for row in islice(file_rows(Path(path)), limit):
         prompt = conversation(row, "prompt")
         response = _said(row, "response" if "response" in row.values else "completion")
@@ -69,17 +69,17 @@ def outcomes(path: str | Path, limit: int | None = None) -> Rows[Labelled]:
         if not response.strip():
             found.rejected["empty response"] += 1
             continue
-        answer = Answer(prompt=prompt, response=response, variables=variables(row))
-        found.kept.append(Labelled(answer=answer, labels=[float(label)], problem=problem(row, prompt)))
+        answer = AnswerRow(prompt=prompt, response=response, variables=variables(row))
+        found.kept.append(LabelledRow(answer=answer, labels=[float(label)], problem=problem(row, prompt)))
     return found
 
 
-def balanced(rows: Sequence[Labelled], most: int) -> Rows[Labelled]:
+def balanced(rows: Sequence[LabelledRow], most: int) -> Rows[LabelledRow]:
     """At most `most` right and as many wrong answers of each problem, the first ones; problems of one kind are out.
 
     A verifier that sees a problem's answers all right or all wrong learns the problem and not the answer.
     """
-    sides: dict[str, tuple[list[Labelled], list[Labelled]]] = {}
+    sides: dict[str, tuple[list[LabelledRow], list[LabelledRow]]] = {}
     for row in rows:
         sides.setdefault(row.problem, ([], []))[row.labels[0] >= 0.5].append(row)
     kept, rejected = [], Counter[str]()

@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class AnswerRow:
     """A prompt and what was answered, as a whole or in steps."""
 
     prompt: str | Sequence[Message]
@@ -23,20 +23,20 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class PreferencePair:
     """Two answers to one prompt, of which one is better."""
 
-    chosen: Answer
-    rejected: Answer
+    chosen: AnswerRow
+    rejected: AnswerRow
     margin: float | None = None  # by how much, in units of reward
     problem: str = ""  # pairs of one problem are never parted between training and test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class LabelledRow:
     """An answer and how good it is, 0 to 1: one label of the whole, or one of each step, where -100 is none."""
 
-    answer: Answer
+    answer: AnswerRow
     labels: Sequence[float]
     problem: str = ""  # answers to one problem are never parted between training and test
 

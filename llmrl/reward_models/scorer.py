@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmrl.reward_models.rows import Answer
+from llmrl.reward_models.rows import AnswerRow
 from llmrl.types import Message, Score, Trajectory
 
 if TYPE_CHECKING:
     from llmrl.reward_models.model import RewardModel, Scored
 
-Ask = Callable[["RewardModel", Sequence[Answer]], "list[Scored]"]
+Ask = Callable[["RewardModel", Sequence[AnswerRow]], "list[Scored]"]
 Judge = Callable[[Trajectory, "Scored"], Score]
 
 
@@ -27,11 +27,11 @@ class Scorer:
     def __init__(self, path: str, device: str | None, dtype: str, tokens_per_batch: int) -> None:
         self._where = (path, device, dtype, tokens_per_batch)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward-model")
-        self._waiting: list[tuple[Ask, Sequence[Answer], Future[list[Scored]]]] = []
+        self._waiting: list[tuple[Ask, Sequence[AnswerRow], Future[list[Scored]]]] = []
         self._lock = threading.Lock()
         self._model: RewardModel | None = None
 
-    async def score(self, ask: Ask, answers: Sequence[Answer]) -> list[Scored]:
+    async def score(self, ask: Ask, answers: Sequence[AnswerRow]) -> list[Scored]:
         """What the model says of the answers.
 
         Args:
@@ -53,7 +53,7 @@ class Scorer:
             theirs = [(answers, future) for asked, answers, future in waiting if asked is ask]
             self._answer(ask, theirs)
 
-    def _answer(self, ask: Ask, waiting: Sequence[tuple[Sequence[Answer], Future[list[Scored]]]]) -> None:
+    def _answer(self, ask: Ask, waiting: Sequence[tuple[Sequence[AnswerRow], Future[list[Scored]]]]) -> None:
         try:
             scored = iter(ask(self._loaded(), [answer for answers, _ in waiting for answer in answers]))
             for answers, future in waiting:
@@ -79,7 +79,7 @@ def scorer(path: str, device: str | None, dtype: str, tokens_per_batch: int) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ScorerOptions:
     """Which model, what its template may read besides the columns of the problem, and where it computes."""
 
     path: str
@@ -88,7 +88,7 @@ class ModelOptions:
     dtype: Literal["float32", "bfloat16"] = "float32"  # below the head, which is float32
     tokens_per_batch: int = 8192
 
-    def reward(self, name: str, ask: Ask, judge: Judge, answer: Callable[[Trajectory], Answer] | None = None) -> Any:
+    def reward(self, name: str, ask: Ask, judge: Judge, answer: Callable[[Trajectory], AnswerRow] | None = None) -> Any:
         """The group reward that asks the model; `answer` says what it reads of a trajectory, by default its text."""
         return ModelReward(name, self.scorer(), ask, answer or self.answer, judge)
 
@@ -96,9 +96,9 @@ class ModelOptions:
         """The one scorer of this model in this process."""
         return scorer(self.path, self.device, self.dtype, self.tokens_per_batch)
 
-    def answer(self, one: Trajectory) -> Answer:
+    def answer(self, one: Trajectory) -> AnswerRow:
         """The trajectory's last words, behind everything that was said before."""
-        return Answer(prompt=asked(one), response=one.text, variables={**one.problem.info, **self.variables})
+        return AnswerRow(prompt=asked(one), response=one.text, variables={**one.problem.info, **self.variables})
 
 
 @dataclass
@@ -111,7 +111,7 @@ class ModelReward:
     name: str
     scorer: Scorer
     ask: Ask
-    answer: Callable[[Trajectory], Answer]
+    answer: Callable[[Trajectory], AnswerRow]
     judge: Judge
     seconds: list[float] = field(default_factory=list)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from llmrl.datafiles.rows import Row, file_rows
 from llmrl.errors import DataError
 from llmrl.reward_models.preferences import conversation, problem, variables
-from llmrl.reward_models.rows import Answer, Labelled, Rows
+from llmrl.reward_models.rows import AnswerRow, LabelledRow, Rows
 
 IGNORED = -100.0
 Neutral = Literal["positive", "ignore", "negative"]
@@ -21,7 +21,7 @@ FINISHED = ("found_error", "solution")
 
 
 @dataclass(frozen=True, slots=True)
-class Trajectory:
+class StepwiseSolution:
     """One labelled solution of PRM800K."""
 
     steps: list[str]
@@ -29,7 +29,7 @@ class Trajectory:
     alternatives: list[tuple[list[str], str, float]]  # the steps before, another step in its place, and its label
 
 
-def stepwise(path: str | Path, limit: int | None = None) -> Rows[Labelled]:
+def stepwise(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
     """Rows of TRL's stepwise columns: `prompt`, `completions` (or `steps`) and `labels`, one of each step.
 
     A label is true or false, or from 0 to 1; -100 is none.
@@ -37,7 +37,7 @@ def stepwise(path: str | Path, limit: int | None = None) -> Rows[Labelled]:
     Raises:
         DataError: a row that lacks a column, or has more steps than labels, or another kind of label.
     """
-    found: Rows[Labelled] = Rows([])
+    found: Rows[LabelledRow] = Rows([])
     for row in islice(file_rows(Path(path)), limit):
         prompt = conversation(row, "prompt")
         steps = _steps(row, "completions" if "completions" in row.values else "steps")
@@ -48,12 +48,12 @@ def stepwise(path: str | Path, limit: int | None = None) -> Rows[Labelled]:
                 "true, false, 0 to 1, or -100"
             )
         rest = {name: value for name, value in variables(row).items() if name not in ("completions", "steps", "labels")}
-        answer = Answer(prompt=prompt, steps=steps, variables=rest)
-        _add(found, Labelled(answer=answer, labels=[float(x) for x in labels], problem=problem(row, prompt)))
+        answer = AnswerRow(prompt=prompt, steps=steps, variables=rest)
+        _add(found, LabelledRow(answer=answer, labels=[float(x) for x in labels], problem=problem(row, prompt)))
     return found
 
 
-def prm800k(path: str | Path, neutral_as: Neutral = "positive", limit: int | None = None) -> Rows[Labelled]:
+def prm800k(path: str | Path, neutral_as: Neutral = "positive", limit: int | None = None) -> Rows[LabelledRow]:
     """Rows of PRM800K: each solution up to its first wrong step, and each other step that was rated, behind its prefix.
 
     What was asked for quality control or screening is out, and so are solutions that were not labelled to an end. Never
@@ -63,7 +63,7 @@ def prm800k(path: str | Path, neutral_as: Neutral = "positive", limit: int | Non
         DataError: a row that is none of PRM800K.
     Source: Lightman et al. 2023 (arXiv 2305.20050).
     """
-    found: Rows[Labelled] = Rows([])
+    found: Rows[LabelledRow] = Rows([])
     for row in islice(file_rows(Path(path)), limit):
         question, label = row.values.get("question"), row.values.get("label")
         if not isinstance(question, Mapping) or not isinstance(label, Mapping):
@@ -82,7 +82,7 @@ def prm800k(path: str | Path, neutral_as: Neutral = "positive", limit: int | Non
     return found
 
 
-def trajectory(steps: Sequence[Mapping[str, Any]], neutral_as: Neutral, where: str = "") -> Trajectory:
+def trajectory(steps: Sequence[Mapping[str, Any]], neutral_as: Neutral, where: str = "") -> StepwiseSolution:
     """The solution that the labellers followed, with its labels, and the steps that they rated beside it.
 
     The text of a step is what a person wrote, where nothing was chosen, else the completion that was chosen. A step
@@ -111,10 +111,10 @@ def trajectory(steps: Sequence[Mapping[str, Any]], neutral_as: Neutral, where: s
         labels.append(label)
         if ends or (place is not None and completions[place].get("rating") == -1):
             break
-    return Trajectory(taken, labels, others)
+    return StepwiseSolution(taken, labels, others)
 
 
-def first_error(path: str | Path, limit: int | None = None) -> Rows[Labelled]:
+def first_error(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
     """Rows that name the first wrong step, as `first_error_step_0based` or `first_error_step_1based`; null is none.
 
     Steps before it are 1, it is 0, and those after it have no label.
@@ -122,12 +122,12 @@ def first_error(path: str | Path, limit: int | None = None) -> Rows[Labelled]:
     Raises:
         DataError: a row that lacks a column, or names a step that it does not have.
     """
-    found: Rows[Labelled] = Rows([])
+    found: Rows[LabelledRow] = Rows([])
     for row in islice(file_rows(Path(path)), limit):
         steps = _steps(row, "steps")
         prompt = conversation(row, "question" if "question" in row.values else "prompt")
-        _add(found, Labelled(answer=Answer(prompt=prompt, steps=steps), labels=labels_up_to(error(row), len(steps)),
-                             problem=problem(row, prompt)))  # fmt: skip
+        answer, labels = AnswerRow(prompt=prompt, steps=steps), labels_up_to(error(row), len(steps))
+        _add(found, LabelledRow(answer=answer, labels=labels, problem=problem(row, prompt)))
     return found
 
 
@@ -185,7 +185,7 @@ def monte_carlo(
     return labels
 
 
-def _add(found: Rows[Labelled], row: Labelled) -> None:
+def _add(found: Rows[LabelledRow], row: LabelledRow) -> None:
     """Keep a row that can be learned from."""
     steps = row.answer.steps or ()
     if not steps or not all(step.strip() for step in steps):
@@ -196,8 +196,8 @@ def _add(found: Rows[Labelled], row: Labelled) -> None:
         found.kept.append(row)
 
 
-def _labelled(prompt: str, steps: list[str], labels: list[float]) -> Labelled:
-    return Labelled(answer=Answer(prompt=prompt, steps=steps), labels=labels, problem=prompt)
+def _labelled(prompt: str, steps: list[str], labels: list[float]) -> LabelledRow:
+    return LabelledRow(answer=AnswerRow(prompt=prompt, steps=steps), labels=labels, problem=prompt)
 
 
 def _steps(row: Row, column: str) -> list[str]:

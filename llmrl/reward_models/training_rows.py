@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.errors import DataError
-from llmrl.plugins import hint
+from llmrl.plugins import did_you_mean
 from llmrl.reward_models import preferences, stepwise
-from llmrl.reward_models.rows import Answer, Labelled, Pair, Rows
+from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair, Rows
 
 READERS: Mapping[str, Callable[..., Rows[Any]]] = {
     "preference": preferences.pairs,
@@ -26,7 +26,7 @@ def read(
     limit: int | None = None,
     neutral_as: stepwise.Neutral = "positive",
 ) -> Rows[Any]:
-    """The rows of a file, each a `Pair` or a `Labelled`, and what was left out.
+    """The rows of a file, each a `PreferencePair` or a `LabelledRow`, and what was left out.
 
     Args:
         columns: what they look like, a key of `READERS`.
@@ -37,7 +37,7 @@ def read(
         DataError: unknown columns, the rows cannot be read, or there are none.
     """
     if columns not in READERS:
-        raise DataError(f"columns {columns!r}{hint(columns, READERS)}; expected one of {', '.join(READERS)}")
+        raise DataError(f"columns {columns!r}{did_you_mean(columns, READERS)}; expected one of {', '.join(READERS)}")
     reader = READERS[columns]
     options = {"neutral_as": neutral_as} if columns == "prm800k" else {}
     found = reader(path, limit=limit, **options)
@@ -46,6 +46,6 @@ def read(
     return found
 
 
-def answers_of(row: Pair | Labelled) -> list[Answer]:
+def answers_of(row: PreferencePair | LabelledRow) -> list[AnswerRow]:
     """The answers of a row: two of a pair, else one."""
-    return [row.chosen, row.rejected] if isinstance(row, Pair) else [row.answer]
+    return [row.chosen, row.rejected] if isinstance(row, PreferencePair) else [row.answer]

@@ -15,7 +15,7 @@ from llmrl.errors import DataError, LlmrlError, RewardError
 from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.step_rewards import placed
-from llmrl.scoring.manager import Lifted
+from llmrl.scoring.manager import GroupScorer
 from llmrl.types import Message, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
 
 
@@ -57,18 +57,20 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Player:
+class RolloutWorker:
     """All that it takes to play: who speaks, to whom, under which limits, and who judges."""
 
     engine: Engine
     chat: Chat
     env: EnvFactory
-    reward: Lifted
+    reward: GroupScorer
     options: RolloutOptions
     seed: int
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False)
 
-    async def play(self, problem: Problem, group: str, episode: int, prefix_ids: Sequence[int] = ()) -> Trajectory:
+    async def run_episode(
+        self, problem: Problem, group: str, episode: int, prefix_ids: Sequence[int] = ()
+    ) -> Trajectory:
         """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
 
         With `prefix_ids` the first turn goes on from these tokens as if the policy had said them: they are part of its
@@ -114,14 +116,14 @@ class Player:
         finally:
             await env.close()
 
-    async def group(self, problem: Problem, group: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
+    async def run_group(self, problem: Problem, group: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
         """`num_generations` episodes of one problem, played together and scored; all after one prefix, if any.
 
         Raises:
             RewardError: the reward gave more or fewer scores than episodes, or dense rewards of other tokens.
         """
         played = await asyncio.gather(
-            *(self.play(problem, group, episode, prefix_ids) for episode in range(self.options.num_generations))
+            *(self.run_episode(problem, group, episode, prefix_ids) for episode in range(self.options.num_generations))
         )
         whole = [trajectory for trajectory in played if trajectory.status != "error"]
         with self.stopwatch.during("score"):
@@ -139,9 +141,9 @@ class Player:
             for one in played
         ]
 
-    async def groups(self, problems: Mapping[str, Problem]) -> list[list[Trajectory]]:
+    async def run_groups(self, problems: Mapping[str, Problem]) -> list[list[Trajectory]]:
         """One group per name, all played at once."""
-        return list(await asyncio.gather(*(self.group(problem, name) for name, problem in problems.items())))
+        return list(await asyncio.gather(*(self.run_group(problem, name) for name, problem in problems.items())))
 
     def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
         prompt = self.chat.prompt_ids(messages, tools)
@@ -185,7 +187,7 @@ def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
         )
 
 
-def rows(trajectory: Trajectory) -> list[Sample]:
+def to_samples(trajectory: Trajectory) -> list[Sample]:
     """The training rows of a scored episode: one while each prompt extends the last, a new one where history changed.
 
     Dense rewards are of the last completion; in other turns, and in rows without it, they are 0. An episode without a
@@ -209,7 +211,7 @@ def rows(trajectory: Trajectory) -> list[Sample]:
             token_ids += [*observed, *said.token_ids]
             turn_ids += [-1] * len(observed) + [number] * len(said.token_ids)
             logprobs += [0.0] * len(observed) + said.logprobs
-            kept += [()] * len(observed) + list(said.kept_ids or ())
+            kept += [()] * len(observed) + list(said.support_ids or ())
         completion = trajectory.turns[first].completion
         dense = list(score.token_rewards or ()) if last == len(trajectory.turns) else []
         made.append(
@@ -224,7 +226,7 @@ def rows(trajectory: Trajectory) -> list[Sample]:
                 sampled_logprobs=logprobs,
                 semantics=completion.semantics,
                 version=completion.version,
-                kept_ids=kept if len(kept) == len(token_ids) else None,
+                support_ids=kept if len(kept) == len(token_ids) else None,
                 truncated=trajectory.truncated,
                 correct=None if verdict is None else verdict == "correct",
                 parts={name: part for name, part in score.parts.items() if part is not None},

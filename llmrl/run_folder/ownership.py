@@ -15,7 +15,7 @@ FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name",
 """Options of `train` that a resumed run may change: they decide nothing about the steps already taken."""
 
 
-def claim(folder: Path, recipe: Recipe, latest: Path | None, resume: bool) -> Path | None:
+def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: bool) -> Path | None:
     """The checkpoint to go on from, if the folder is ours to use: free, or left before the first step was logged.
 
     Raises:

@@ -126,7 +126,7 @@ def act(request: Any, scope: dict[str, Any], held: list[Any], known: Callable[[s
 # The tests' side
 
 
-class Remote:
+class Proxy:
     """A thing of the solution's, by name or number. It equals nothing but itself, whatever the solution says."""
 
     __slots__ = ("_ask", "_of")
@@ -204,7 +204,7 @@ class Solution:
         self.channel.send(told)
 
     def _other(self, value: Any) -> Any:
-        if isinstance(value, Remote):
+        if isinstance(value, Proxy):
             return {"held": value._of}
         if not callable(value):
             raise UntoldError(f"the tests pass {type(value).__name__}, which cannot be sent to the solution")
@@ -214,7 +214,7 @@ class Solution:
     def _known(self, tag: str, content: Any) -> Any:
         if tag != "held" or not isinstance(content, int):
             raise ValueError(f"{tag} is no kind of value")
-        return Remote(self.ask, content)
+        return Proxy(self.ask, content)
 
 
 def judge(channel: Channel, task: Any, say: Callable[[Any], None]) -> None:
@@ -231,7 +231,7 @@ def judge(channel: Channel, task: Any, say: Callable[[Any], None]) -> None:
     scope: dict[str, Any] = {"__name__": "tests"}
     try:
         exec(compile(task["preamble"], "<preamble>", "exec"), scope)
-        scope.update({name: Remote(solution.ask, name) for name in task["names"]})
+        scope.update({name: Proxy(solution.ask, name) for name in task["names"]})
         exec(compile(task["setup"], "<setup>", "exec"), scope)
     except Exception as error:
         say({"load" if hasattr(error, "remote") else "broken": _told(error)})

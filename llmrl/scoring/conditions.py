@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from llmrl.plugins import hint
+from llmrl.plugins import did_you_mean
 
 HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -52,7 +52,7 @@ def gate(text: object, parts: Iterable[str], where: str) -> Gate:
     known = list(parts)
     if of(found[1], known) is None:
         raise ValueError(
-            f"{where}: if {text!r}: no part {found[1]!r}{hint(found[1], known)}; known: {', '.join(known)}"
+            f"{where}: if {text!r}: no part {found[1]!r}{did_you_mean(found[1], known)}; known: {', '.join(known)}"
         )
     return Gate(found[1], found[2], bound)
 

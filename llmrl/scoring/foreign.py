@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from llmrl.plugins import find
-from llmrl.scoring.process_pool import Outcome, Pool
+from llmrl.scoring.process_pool import CallOutcome, Pool
 from llmrl.scoring.trl_functions import Timed, finite, unscored
 from llmrl.types import Score, Trajectory
 
@@ -79,7 +79,7 @@ class Called(Timed):
         try:
             arguments = [self.arguments(episode) for episode in episodes]
         except Exception as error:  # columns of other types than the toolkit has
-            outcome = Outcome("raised", reason=f"{type(error).__name__}: {error}")
+            outcome = CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
         else:
             outcome = await asyncio.wrap_future(self.pool.submit(self.call, arguments, timeout_s=limit_s))
         self.seconds += [outcome.seconds / len(episodes)] * len(episodes)
@@ -118,7 +118,7 @@ class ByAnswer(ABC):
         """The function, by its name."""
         return Named(self.function, "function")
 
-    def lift(self, pool: Pool) -> Called:
+    def as_group_reward(self, pool: Pool) -> Called:
         """The group reward: one call in a worker process for each answer."""
         return Called(self.named.short, call=self, arguments=self.arguments, pool=pool)
 

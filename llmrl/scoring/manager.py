@@ -11,13 +11,12 @@ from typing import Any, Protocol, cast, get_args
 
 from llmrl.errors import LlmrlError, RewardError
 from llmrl.protocols import Reward, Verifier
-from llmrl.scoring.process_pool import Outcome
-from llmrl.scoring.process_pool import Pool as _Processes
+from llmrl.scoring.process_pool import CallOutcome, Pool
 from llmrl.scoring.trl_functions import FunctionReward, Timed, TrainerState, name_of, parameters_of, unscored
 from llmrl.types import Problem, Score, Trajectory, Verdict
 
 
-class Pool(_Processes):
+class GradingPool(Pool):
     """Worker processes that grade: see `llmrl.scoring.process_pool.Pool` for what they promise.
 
     `trainer_state` says where the run stands; the rewards lifted with the pool read it, and the run moves it on.
@@ -45,15 +44,15 @@ class Pool(_Processes):
         return _score(self.submit(verifier, problem, text).result(), verifier, problem)
 
 
-def _score(outcome: Outcome, verifier: Any, problem: Problem) -> Score:
+def _score(outcome: CallOutcome, verifier: Any, problem: Problem) -> Score:
     if outcome.kind == "value" and isinstance(outcome.value, Score):
         return outcome.value
     if outcome.kind == "value":
-        outcome = Outcome("died", reason=f"returned {type(outcome.value).__name__}; expected a Score")
+        outcome = CallOutcome("died", reason=f"returned {type(outcome.value).__name__}; expected a Score")
     return unscored(outcome, name_of(verifier), problem)
 
 
-class Lifted(Protocol):
+class GroupScorer(Protocol):
     """A reward that is ready to score, and says how long it took."""
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]: ...
@@ -66,7 +65,7 @@ class VerifierReward(Timed):
     """Scores each trajectory by its last words, in worker processes."""
 
     verifier: Verifier = field(kw_only=True)
-    pool: Pool = field(kw_only=True)
+    pool: GradingPool = field(kw_only=True)
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         return list(await asyncio.gather(*(self._one(trajectory) for trajectory in group)))
@@ -105,23 +104,23 @@ class GroupReward(Timed):
         return scores
 
 
-def lift(reward: Any, pool: Pool) -> Lifted:
+def as_group_reward(reward: Any, pool: GradingPool) -> GroupScorer:
     """A group reward, `await .score(group)` with `.latencies()`, made of whatever scores.
 
     Args:
-        reward: an object with `lift(pool)`, which makes its own (`mix` does); a `Reward`; a `Verifier`, whose first
-            parameter is called `problem`; or a TRL-style function, which has a parameter called `completions` or
-            `completion_ids`.
+        reward: an object with `as_group_reward(pool)`, which makes its own (`mix` does); a `Reward`; a `Verifier`,
+            whose first parameter is called `problem`; or a TRL-style function, which has a parameter called
+            `completions` or `completion_ids`.
         pool: where verifiers and functions run; its limit for an item also binds a `Reward`.
     Raises:
         RewardError: it is none of these.
     """
-    if hasattr(reward, "lift"):
-        lifted: Lifted = reward.lift(pool)
+    if hasattr(reward, "as_group_reward"):
+        lifted: GroupScorer = reward.as_group_reward(pool)
         return lifted
     if isinstance(reward, Reward):
         if hasattr(reward, "latencies"):
-            return cast(Lifted, reward)
+            return cast(GroupScorer, reward)
         return GroupReward(name_of(reward), reward=reward, timeout_s=pool.timeout_s)
     found = f"{type(reward).__name__} {reward!r}"
     if callable(reward) and not isinstance(reward, type):
@@ -154,4 +153,4 @@ def latency_metrics(latencies: Mapping[str, Sequence[float]]) -> dict[str, float
     }
 
 
-__all__ = ["Lifted", "Pool", "TrainerState", "latency_metrics", "lift", "verdict_metrics"]
+__all__ = ["GradingPool", "GroupScorer", "TrainerState", "as_group_reward", "latency_metrics", "verdict_metrics"]

@@ -27,7 +27,7 @@ CLOSED = "the grading pool is closed: nothing more can be graded with it"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """How one call in a worker ended: its `value` where kind is `value`, else a `reason` for people."""
 
     kind: Literal["value", "raised", "timeout", "died"]
@@ -42,7 +42,7 @@ class _Job:
     name: str
     args: bytes
     limit_s: float
-    future: Future[Outcome]
+    future: Future[CallOutcome]
 
 
 class Pool:
@@ -73,7 +73,7 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, target: Callable[..., Any], *args: Any, timeout_s: float | None = None) -> Future[Outcome]:
+    def submit(self, target: Callable[..., Any], *args: Any, timeout_s: float | None = None) -> Future[CallOutcome]:
         """`target(*args)` in a worker, some time soon.
 
         Raises:
@@ -150,7 +150,7 @@ def _serve_jobs(jobs: SimpleQueue[_Job | None], state: _State) -> None:
     while (job := jobs.get()) is not None:
         if not job.future.set_running_or_notify_cancel():
             continue
-        outcome: Outcome | None = None
+        outcome: CallOutcome | None = None
         problem: Exception | None = None
         try:
             worker = worker or _Worker(state)
@@ -192,7 +192,7 @@ class _Worker:
         if self._answer(START_S) is None:
             raise RewardError(f"a grading process did not start{self._how()}; run `llmrl doctor`")
 
-    def run(self, job: _Job) -> Outcome:
+    def run(self, job: _Job) -> CallOutcome:
         self._load(job)
         self.items += 1
         start = time.monotonic()
@@ -200,10 +200,10 @@ class _Worker:
         answer = self._answer(job.limit_s)
         seconds = time.monotonic() - start
         if answer is not None:
-            return Outcome(answer[0], answer[1], answer[2], seconds)
+            return CallOutcome(answer[0], answer[1], answer[2], seconds)
         if self.process.poll() is None and seconds >= job.limit_s:
-            return Outcome("timeout", None, f"took longer than {job.limit_s:g} s and was killed", seconds)
-        return Outcome("died", None, f"the grading process ended{self._how()}", seconds)
+            return CallOutcome("timeout", None, f"took longer than {job.limit_s:g} s and was killed", seconds)
+        return CallOutcome("died", None, f"the grading process ended{self._how()}", seconds)
 
     def stop(self) -> None:
         self.state.ended(self.process)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from llmrl.errors import DataError
 from llmrl.ops.heron import Level
 from llmrl.plugins import build
-from llmrl.scoring.manager import Lifted, Pool, lift
+from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.types import Score, Trajectory
 
 
@@ -64,7 +64,7 @@ def check(factors: Sequence[Factor]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class FactorScores:
     """What the factors say of one answer."""
 
     scores: Sequence[Score]  # one of each factor
@@ -82,9 +82,9 @@ class Panel:
     """All factors, ready to measure."""
 
     factors: Sequence[Factor]
-    rewards: Sequence[Lifted]
+    rewards: Sequence[GroupScorer]
 
-    async def measure(self, group: Sequence[Trajectory]) -> list[Measured]:
+    async def measure(self, group: Sequence[Trajectory]) -> list[FactorScores]:
         """What they say of each answer. Rewards that several factors share are asked once."""
         distinct = {id(reward): reward for reward in self.rewards}
         columns = dict(zip(distinct, await asyncio.gather(*(r.score(group) for r in distinct.values())), strict=True))
@@ -97,7 +97,7 @@ class Panel:
         """Those of all rewards."""
         return {name: seconds for reward in self.rewards for name, seconds in reward.latencies().items()}
 
-    def _measured(self, one: Trajectory, scores: Sequence[Score]) -> Measured:
+    def _measured(self, one: Trajectory, scores: Sequence[Score]) -> FactorScores:
         row: list[float] = []
         for factor, score in zip(self.factors, scores, strict=True):
             number = factor.reads(score)
@@ -105,20 +105,20 @@ class Panel:
                 missing = factor.part is not None and factor.part not in score.parts
                 found = f"no part {factor.part!r} among {', '.join(score.parts) or 'none'}; " if missing else ""
                 said = score.reason.removeprefix(f"problem {one.problem.id}: ") or "no value"
-                return Measured(scores, None, f"problem {one.problem.id}: factor {factor.name}: {found}{said}")
+                return FactorScores(scores, None, f"problem {one.problem.id}: factor {factor.name}: {found}{said}")
             row.append(number)
-        return Measured(scores, row)
+        return FactorScores(scores, row)
 
 
-def lifted(factors: Sequence[Factor], pool: Pool) -> Panel:
+def lifted(factors: Sequence[Factor], pool: GradingPool) -> Panel:
     """The factors with their rewards built; equal rewards are one."""
-    made: dict[str, Lifted] = {}
+    made: dict[str, GroupScorer] = {}
     rewards = []
     for factor in factors:
         spec = factor.of or {"name": factor.name}
         key = repr(sorted(spec.items(), key=lambda item: item[0]))
         if key not in made:
-            made[key] = lift(build("reward", spec, f"factor {factor.name}"), pool)
+            made[key] = as_group_reward(build("reward", spec, f"factor {factor.name}"), pool)
         rewards.append(made[key])
     return Panel(factors, rewards)
 

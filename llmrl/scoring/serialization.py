@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from llmrl.errors import DataError
-from llmrl.plugins import hint
+from llmrl.plugins import did_you_mean
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ def _known(value: Any, names: Sequence[str], where: str) -> None:
         raise DataError(f"{where}: found {type(value).__name__}; expected an object with {', '.join(names)}")
     for key in value:
         if key not in names:
-            raise DataError(f"{where}.{key}: unknown key{hint(key, names)}; known: {', '.join(names)}")
+            raise DataError(f"{where}.{key}: unknown key{did_you_mean(key, names)}; known: {', '.join(names)}")
 
 
 def _flat(value: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmrl.scoring.process_pool import Outcome, Pool
+from llmrl.scoring.process_pool import CallOutcome, Pool
 from llmrl.types import Problem, Score, Trajectory, Verdict
 
 
@@ -60,7 +60,7 @@ class FunctionReward(Timed):
         try:
             outcome = await self._call(columns, limit_s)
         except TimeoutError:
-            outcome = Outcome("timeout", None, f"took longer than {limit_s:g} s")
+            outcome = CallOutcome("timeout", None, f"took longer than {limit_s:g} s")
         self.seconds += [(time.monotonic() - start) / len(group)] * len(group)
         if outcome.kind != "value":
             return [unscored(outcome, self.name, trajectory.problem) for trajectory in group]
@@ -82,12 +82,12 @@ class FunctionReward(Timed):
             "trainer_state": self.trainer_state,
         }
 
-    async def _call(self, columns: dict[str, Any], limit_s: float) -> Outcome:
+    async def _call(self, columns: dict[str, Any], limit_s: float) -> CallOutcome:
         wants = [name for name in ("log_extra", "log_metric") if accepts(self.function, name)]
         if inspect.iscoroutinefunction(_body(self.function)):
             return await asyncio.wait_for(_call_async(self.function, columns, wants), limit_s)
         if _importable(self.function):
-            future: Future[Outcome] = self.pool.submit(
+            future: Future[CallOutcome] = self.pool.submit(
                 FunctionCall(self.function, tuple(wants)), columns, timeout_s=limit_s
             )
             return await asyncio.wrap_future(future)
@@ -127,7 +127,7 @@ def finite(value: Any) -> float:
     return number
 
 
-def unscored(outcome: Outcome, name: str, problem: Problem) -> Score:
+def unscored(outcome: CallOutcome, name: str, problem: Problem) -> Score:
     """The score of an item whose call gave no value: what happened, to whom, with which problem."""
     said = f"raised {outcome.reason}" if outcome.kind == "raised" else outcome.reason
     verdict: Verdict = "timeout" if outcome.kind == "timeout" else "error"
@@ -154,24 +154,24 @@ class FunctionCall:
         return values, logged
 
 
-def _call_here(function: Callable[..., Any], columns: dict[str, Any], wants: Sequence[str]) -> Outcome:
+def _call_here(function: Callable[..., Any], columns: dict[str, Any], wants: Sequence[str]) -> CallOutcome:
     try:
-        return Outcome("value", FunctionCall(function, tuple(wants))(columns))
+        return CallOutcome("value", FunctionCall(function, tuple(wants))(columns))
     except Exception as error:
-        return Outcome("raised", reason=f"{type(error).__name__}: {error}")
+        return CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
 
 
-async def _call_async(function: Callable[..., Any], columns: dict[str, Any], wants: Sequence[str]) -> Outcome:
+async def _call_async(function: Callable[..., Any], columns: dict[str, Any], wants: Sequence[str]) -> CallOutcome:
     outcome = _call_here(function, columns, wants)
     if outcome.kind != "value":
         return outcome
     coroutine, logged = outcome.value
     try:
-        return Outcome("value", (await coroutine, logged))
+        return CallOutcome("value", (await coroutine, logged))
     except TimeoutError:
         raise
     except Exception as error:
-        return Outcome("raised", reason=f"{type(error).__name__}: {error}")
+        return CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
 
 
 def _body(function: Callable[..., Any]) -> Callable[..., Any]:

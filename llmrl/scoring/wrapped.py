@@ -8,19 +8,19 @@ from typing import Any
 
 from llmrl.errors import RewardError
 from llmrl.plugins import build
-from llmrl.scoring.manager import Lifted, Pool, lift
+from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.types import Score, Trajectory
 
 Spec = Mapping[str, Any]
 
 
-def lifted(spec: Spec, pool: Pool, where: str) -> Lifted:
+def lifted(spec: Spec, pool: GradingPool, where: str) -> GroupScorer:
     """The reward that a spec names, ready to score.
 
     Raises:
         RecipeError, RewardError: there is no such reward.
     """
-    return lift(build("reward", spec, f"reward.{where}"), pool)
+    return as_group_reward(build("reward", spec, f"reward.{where}"), pool)
 
 
 def right(score: Score, name: str, where: str) -> bool:
@@ -49,7 +49,7 @@ class Shaped:
     A score without a value stays as it is: what could not be judged is never given a number.
     """
 
-    inner: Lifted
+    inner: GroupScorer
     shape: Callable[[Trajectory, Score], Score]
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from llmrl.errors import EngineError, RecipeError
 from llmrl.plugins import build
-from llmrl.scoring.manager import Pool, lift
-from llmrl.serve.scoring import Limits, Scoring, app
+from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.serve.scoring import Scoring, ServerLimits, app
 
 
 def serve(
@@ -23,7 +23,7 @@ def serve(
     api_key: str | None = None,
     workers: int = 2,
     timeout_s: float = 5.0,
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
 ) -> int:
     """Serve until ctrl-C or SIGTERM; what is being scored then is finished first, within `limits.grace_s`.
 
@@ -41,11 +41,11 @@ def serve(
     """
     import uvicorn
 
-    limits = limits or Limits()
+    limits = limits or ServerLimits()
     named = reward_of(spec)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with listening(host, port) as sock, Pool(workers, timeout_s) as pool:
-        reward = lift(build("reward", named, spec), pool)
+    with listening(host, port) as sock, GradingPool(workers, timeout_s) as pool:
+        reward = as_group_reward(build("reward", named, spec), pool)
         scoring = Scoring(reward, pool.trainer_state, limits)
         config = uvicorn.Config(
             app(scoring, str(named["name"]), api_key),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from llmrl import __version__
 from llmrl.errors import DataError, LlmrlError
 from llmrl.scoring import serialization
-from llmrl.scoring.manager import Lifted
+from llmrl.scoring.manager import GroupScorer
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.types import Score, Trajectory
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ServerLimits:
     """Of a reward server."""
 
     batch: int = 32  # groups scored at a time
@@ -64,9 +64,9 @@ class Scoring:
     Groups of another place in training, which rewards may read, begin when those of the last one have ended.
     """
 
-    reward: Lifted
+    reward: GroupScorer
     state: TrainerState
-    limits: Limits
+    limits: ServerLimits
     running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _queue: asyncio.Queue[_Waiting] = field(default_factory=asyncio.Queue, init=False)
     _held: int = field(default=0, init=False)  # taken from the queue, not yet begun

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from llmrl import aio
-from llmrl.sources.online import Fresh, Groups, Online, Stage
+from llmrl.sources.online import Groups, Online, OnlineSource, SourceContext
 from llmrl.types import Sample, Trajectory
 
 
@@ -35,21 +35,21 @@ class Asynchronous(Online):
         """Whether the engine is asked to generate while the trainer learns."""
         return self.max_staleness > 0
 
-    def stream(self, stage: Stage) -> Ahead:
+    def open(self, context: SourceContext) -> AsyncSource:
         """The player of groups ahead of their step, in the background where it overlaps."""
         if self.overlaps:
             aio.background()
-        return Ahead(self, stage)
+        return AsyncSource(self, context)
 
 
-class Ahead(Fresh):
+class AsyncSource(OnlineSource):
     """Groups are begun in the order of the stream and learned from in that order, however long each takes.
 
     Waiting for the oldest keeps what is slow: a source that took whatever had ended would favour short answers.
     """
 
-    def __init__(self, settings: Asynchronous, stage: Stage) -> None:
-        super().__init__(settings, stage)
+    def __init__(self, settings: Asynchronous, context: SourceContext) -> None:
+        super().__init__(settings, context)
         self._bound = settings.max_staleness
         self._most = inf if settings.max_inflight_tasks is None else settings.max_inflight_tasks
         self._version = 0  # of the weights that the engine holds: as many as there were steps
@@ -115,7 +115,7 @@ class Ahead(Fresh):
         for position in range(self._frontier, self._frontier + int(max(room, 0))):
             if self._mine(position) and position not in self._kept:
                 name, problem = self._draw(position)
-                self._running[position] = asyncio.ensure_future(self._player.group(problem, name))
+                self._running[position] = asyncio.ensure_future(self._player.run_group(problem, name))
             self._frontier += 1
 
     def _mine(self, position: int) -> bool:

@@ -1,4 +1,4 @@
-"""Fresh samples of the current policy: problems in a shuffled order, a group of episodes each."""
+"""OnlineSource samples of the current policy: problems in a shuffled order, a group of episodes each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from llmrl.aio import wait
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.worker import Player, check_errors, rows
+from llmrl.rollout.worker import RolloutWorker, check_errors, to_samples
 from llmrl.types import Problem, Sample, Trajectory
 
 Groups = list[list[Trajectory]]
@@ -25,14 +25,14 @@ class Online:
 
     def start(
         self,
-        player: Player,
+        player: RolloutWorker,
         problems: Sequence[Problem],
         options: RolloutOptions,
         *,
         seed: int,
         rank: tuple[int, int],
         gather: Callable[[Groups], Groups],
-    ) -> Fresh:
+    ) -> OnlineSource:
         """The source, at the beginning of the data, on one of the ranks: (which, of how many).
 
         Raises:
@@ -40,20 +40,20 @@ class Online:
         """
         if not problems:
             raise DataError("the dataset has no problems; expected at least one")
-        return self.stream(
-            Stage(player=player, problems=problems, options=options, seed=seed, rank=rank, gather=gather)
+        return self.open(
+            SourceContext(player=player, problems=problems, options=options, seed=seed, rank=rank, gather=gather)
         )
 
-    def stream(self, stage: Stage) -> Fresh:
+    def open(self, context: SourceContext) -> OnlineSource:
         """What plays there; sources that play otherwise give another."""
-        return Fresh(self, stage)
+        return OnlineSource(self, context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class SourceContext:
     """Where a source plays, and with what."""
 
-    player: Player
+    player: RolloutWorker
     problems: Sequence[Problem]
     options: RolloutOptions
     seed: int
@@ -61,17 +61,17 @@ class Stage:
     gather: Callable[[Groups], Groups]  # the groups of all ranks
 
 
-class Fresh:
+class OnlineSource:
     """Plays `prompts_per_step` groups a step, dealt to the ranks; every rank knows all of them."""
 
-    def __init__(self, settings: Online, stage: Stage) -> None:
+    def __init__(self, settings: Online, context: SourceContext) -> None:
         self._settings = settings
-        self._player = stage.player
-        self._problems = stage.problems
-        self._options = stage.options
-        self._seed = stage.seed
-        self._rank, self._ranks = stage.rank
-        self._gather = stage.gather
+        self._player = context.player
+        self._problems = context.problems
+        self._options = context.options
+        self._seed = context.seed
+        self._rank, self._ranks = context.rank
+        self._gather = context.gather
         self._position = 0  # in the endless stream of problems
         self.played: Groups = []  # the last step's, those that dynamic sampling refused included
         self.refills = 0
@@ -89,7 +89,7 @@ class Fresh:
             if len(kept) == self._options.prompts_per_step or self.refills == self._settings.max_refills:
                 break
             self.refills += 1
-        return [row for group in kept for trajectory in group for row in rows(trajectory)]
+        return [row for group in kept for trajectory in group for row in to_samples(trajectory)]
 
     def state(self) -> Mapping[str, Any]:
         return {"position": self._position}
@@ -107,7 +107,7 @@ class Fresh:
     def _play(self, count: int) -> Groups:
         """The next groups of the stream, in its order whatever the number of ranks."""
         drawn = self._next(count)
-        mine = wait(self._player.groups(dict(drawn[self._rank :: self._ranks])))
+        mine = wait(self._player.run_groups(dict(drawn[self._rank :: self._ranks])))
         return self._together(mine, [name for name, _ in drawn])
 
     def _next(self, count: int) -> list[tuple[str, Problem]]:

@@ -15,7 +15,7 @@ from llmrl.aio import wait
 from llmrl.chat import Chat
 from llmrl.errors import DataError
 from llmrl.ops.snapshots import draw
-from llmrl.sources.online import Fresh, Groups, Online, Stage
+from llmrl.sources.online import Groups, Online, OnlineSource, SourceContext
 from llmrl.types import Problem, Sample, Trajectory
 
 BUCKETS = 3
@@ -43,13 +43,13 @@ class Restarts(Online):
         """Of the groups of a step that are restarts, where there are snapshots."""
         return self.share * max(0.0, 1.0 - step / self.decay_steps)
 
-    def stream(self, stage: Stage) -> Again:
+    def open(self, context: SourceContext) -> RestartSource:
         """The player of restarts.
 
         Raises:
             DataError: `rollouts` cannot be used.
         """
-        return Again(self, stage)
+        return RestartSource(self, context)
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class Snapshot:
     value: float  # how many of the answers that went on from here were right; at first, from the prompt
 
 
-class Again(Fresh):
+class RestartSource(OnlineSource):
     """Restarts have groups of their own, so that continuations are compared with each other only."""
 
-    def __init__(self, settings: Restarts, stage: Stage) -> None:
-        super().__init__(settings, stage)
+    def __init__(self, settings: Restarts, context: SourceContext) -> None:
+        super().__init__(settings, context)
         self._again = settings
         self._named = {problem.id: problem for problem in self._problems}
         self._step = 0
@@ -120,12 +120,12 @@ class Again(Fresh):
     async def _group(self, name: str, problem: Problem) -> list[Trajectory]:
         snapshot = self._from.get(name)
         if snapshot is None:
-            return await self._player.group(problem, name)
+            return await self._player.run_group(problem, name)
         player, limit = self._player, self._again.max_continuation_length
         if limit is not None:
             most = min(self._options.max_completion_length, len(snapshot.prefix_ids) + limit)
             player = replace(player, options=replace(player.options, max_completion_length=most))
-        return await player.group(problem, name, snapshot.prefix_ids)
+        return await player.run_group(problem, name, snapshot.prefix_ids)
 
     def _short(self, name: str) -> bool:
         """Whether its episodes had less room than an answer has: one that was cut off is not wrong, only not ended."""

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from llmrl.errors import CheckpointError
-from llmrl.train.learner import Model
+from llmrl.train.learner import Learner
 from llmrl.train.network import plain_model
 from llmrl.train.weight_sync import adapter_weights, named_weights
 
@@ -102,7 +102,7 @@ class Checkpoints:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def export(model: Model, tokenizer: Any, folder: Path) -> None:
+def export(model: Learner, tokenizer: Any, folder: Path) -> None:
     """The policy as a plain Hugging Face folder, LoRA merged in (and beside it in `adapter/`). Collective.
 
     Raises:

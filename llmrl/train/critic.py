@@ -11,14 +11,14 @@ from torch import Tensor
 from llmrl.batch import Batch
 from llmrl.errors import RecipeError
 from llmrl.ops.heads import HEADS, Head
-from llmrl.plugins import construct, hint
+from llmrl.plugins import construct, did_you_mean
 from llmrl.protocols import Forward
 from llmrl.recipe import Recipe, TrainOptions
 from llmrl.train import network
-from llmrl.train.learner import Model
+from llmrl.train.learner import Learner
 
 
-class Critic(Model):
+class Critic(Learner):
     """What an algorithm makes of its number is its own affair: a value, a turn's value, a token's reward."""
 
     def __init__(self, net: network.ValueNetwork, head: Head, accelerator: Any, options: TrainOptions) -> None:
@@ -26,12 +26,12 @@ class Critic(Model):
         super().__init__(net, accelerator, options)
 
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
-        """Numbers of the states before and after each token; `regress` is about those before."""
+        """Numbers of the states before and after each token; `value_loss` is about those before."""
         before, after = self.module(batch.token_ids, batch.position_ids)
         return Forward(
             values=self.head.values(before),
             next_values=self.head.values(after),
-            regress=partial(self.head.terms, before),
+            value_loss=partial(self.head.terms, before),
         )
 
     def weights(self, batch: Batch) -> Tensor:
@@ -54,7 +54,9 @@ def load(recipe: Recipe, accelerator: Any) -> Critic:
     kind = dict(options.head)
     name = str(kind.pop("name", "scalar"))
     if name not in HEADS:
-        raise RecipeError(f"critic.head.name: unknown head {name!r}{hint(name, HEADS)}; known: {', '.join(HEADS)}")
+        raise RecipeError(
+            f"critic.head.name: unknown head {name!r}{did_you_mean(name, HEADS)}; known: {', '.join(HEADS)}"
+        )
     head = construct(HEADS[name], kind, "critic.head")
     net = network.ValueNetwork(decoder, head.outputs, options.zero_init)
     return Critic(net, head, accelerator, replace(recipe.train, learning_rate=options.learning_rate))

@@ -11,27 +11,29 @@ from statistics import fmean
 from typing import Any
 
 from llmrl.aio import wait
-from llmrl.ops.divergence import ALARM, Pair, compared, divergence, halves
+from llmrl.ops.divergence import ALARM, GradedTwice, compared, divergence, halves
 from llmrl.plugins import build
 from llmrl.recipe import AuditOptions
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.parallel import gather
 from llmrl.types import Score, Trajectory
 
 log = logging.getLogger(__name__)
 
 
-class Audit:
+class GoldReward:
     """The recipe's `audit`: a share of the episodes of a step under another reward, and an alarm where the two part.
 
     The main process grades; every rank gets the same metrics, and so the same alarm.
     """
 
-    def __init__(self, options: AuditOptions, pool: Pool, *, seed: int, rank: tuple[int, int]) -> None:
+    def __init__(self, options: AuditOptions, pool: GradingPool, *, seed: int, rank: tuple[int, int]) -> None:
         self._options = options
         self._seed = seed
         self._rank, self._ranks = rank
-        self._reward = None if options.reward is None else lift(build("reward", options.reward, "audit.reward"), pool)
+        self._reward = (
+            None if options.reward is None else as_group_reward(build("reward", options.reward, "audit.reward"), pool)
+        )
         self._window: list[tuple[int, float, float]] = []  # step, mean paid, mean meant
         self._alarmed = False
         self.scores: dict[tuple[str, int], Score] = {}  # of the last step, by group and episode; of the main process
@@ -79,7 +81,7 @@ class Audit:
         paid = one.score is not None and one.score.value is not None
         return paid and int.from_bytes(digest) < self._options.share * 2**64
 
-    def _compared(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[list[Pair], int]:
+    def _compared(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[list[GradedTwice], int]:
         """The episodes under both graders, and how many were asked about."""
         if self._reward is None or not groups:
             return [], 0
@@ -90,7 +92,7 @@ class Audit:
             self.scores[one.group, one.episode] = score
             paid = _paid(one)
             if paid is not None and score.value is not None:
-                pairs.append(Pair(paid, score.value, _right(one.score), _right(score)))
+                pairs.append(GradedTwice(paid, score.value, _right(one.score), _right(score)))
         return pairs, len(given)
 
     async def _graded(self, groups: Sequence[Sequence[Trajectory]]) -> list[tuple[Trajectory, Score]]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmrl.batch import Batch, collate, deal, units
+from llmrl.batch import Batch, balance_across_ranks, collate, inseparable
 from llmrl.ops.logprobs import pieces
 from llmrl.protocols import Forward, Update
 from llmrl.recipe import TrainOptions
@@ -28,7 +28,7 @@ _TOKENS_ON_CPU, _TOKENS = 2048, 16384
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class OptimStep:
     """What one optimiser step did, and to which model."""
 
     model: str
@@ -38,7 +38,7 @@ class Fit:
     slots: int  # computed ones, padding included
 
 
-class Model(ABC):
+class Learner(ABC):
     """What a policy and a critic share. Its kinds say what a forward pass is, and which weights its terms have."""
 
     def __init__(self, net: network.Network, accelerator: Any, options: TrainOptions) -> None:
@@ -52,9 +52,9 @@ class Model(ABC):
         )
         self.module, self.optimizer = accelerator.prepare(net, optimizer)
         self.sharded = zero_stage(accelerator) == 3
-        self.engine = self.module if zero_stage(accelerator) is not None else None  # DeepSpeed's
-        if self.engine is not None and hasattr(self.engine.optimizer, "check_grad_overflow"):
-            self.engine.optimizer.check_grad_overflow = True  # ZeRO 1 and 2 would apply a NaN in float32
+        self.deepspeed = self.module if zero_stage(accelerator) is not None else None  # DeepSpeed's
+        if self.deepspeed is not None and hasattr(self.deepspeed.optimizer, "check_grad_overflow"):
+            self.deepspeed.optimizer.check_grad_overflow = True  # ZeRO 1 and 2 would apply a NaN in float32
 
     def _hold(self, net: network.Network, accelerator: Any, options: TrainOptions) -> None:
         """What reading rows takes, trained or not."""
@@ -94,17 +94,17 @@ class Model(ABC):
                 found += [(j, {name: ragged[name][i] for name in names}) for i, j in enumerate(indices)]
         return [numbers for _, numbers in sorted(gather(found, self.accelerator.num_processes), key=itemgetter(0))]
 
-    def fit(self, rows: Sequence[Sample], update: Update, scale: float, rate: float) -> Fit:
+    def fit(self, rows: Sequence[Sample], update: Update, scale: float, rate: float) -> OptimStep:
         """One optimiser step on `sum(terms * weights) * scale` over the rows, whichever rank computes which of them."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.module.train()
         totals: dict[str, Tensor] = {}
         tokens = slots = 0
-        work = list(self._micro_batches(rows, units(rows, update.keep_groups)))
+        work = list(self._micro_batches(rows, inseparable(rows, update.keep_groups)))
         for i, (indices, batch, chunks) in enumerate(work):
             last = i == len(work) - 1
-            with nullcontext() if last or self.engine is not None else self.accelerator.no_sync(self.module):
+            with nullcontext() if last or self.deepspeed is not None else self.accelerator.no_sync(self.module):
                 loss = update.loss(self.forward(batch, chunks, entropy_grad=update.entropy_grad), batch)
                 weights = self.weights(batch)
                 total = (loss.terms * weights).sum() * scale
@@ -118,7 +118,7 @@ class Model(ABC):
         norm, applied = self._step()
         metrics = self._mean(totals, tokens, slots) | {"grad_norm": norm, "learning_rate": rate}
         tokens, slots = int(metrics.pop("tokens")), int(metrics.pop("slots"))
-        return Fit(update.model, metrics, applied, tokens, slots)
+        return OptimStep(update.model, metrics, applied, tokens, slots)
 
     def _micro_batches(
         self, rows: Sequence[Sample], together: Sequence[Sequence[int]]
@@ -126,26 +126,26 @@ class Model(ABC):
         """This rank's share: the indices of the rows, the batch, and in how many pieces its logits are computed."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         lengths = [len(row.token_ids) for row in rows]
-        dealt = deal(lengths, together, ranks, self._budget, self.pack)
-        for i, indices in enumerate(dealt[rank]):
-            actions = max(sum(rows[j].actions for j in hand[i]) for hand in dealt)
+        shares = balance_across_ranks(lengths, together, ranks, self._budget, self.pack)
+        for i, indices in enumerate(shares[rank]):
+            actions = max(sum(rows[j].actions for j in shard[i]) for shard in shares)
             chunks = pieces(actions, self.vocabulary, self.options.logits_chunk_mb)
             share = [rows[j] for j in indices] or [_blank(min(rows, key=lambda row: len(row.token_ids)))]
             yield indices, collate(share, self.pack, self.accelerator.device), chunks
 
     def _backward(self, loss: Tensor, last: bool) -> None:
-        if self.engine is None:
+        if self.deepspeed is None:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
-            self.engine.set_gradient_accumulation_boundary(is_boundary=last)
-            self.engine.backward(loss)
+            self.deepspeed.set_gradient_accumulation_boundary(is_boundary=last)
+            self.deepspeed.backward(loss)
 
     def _step(self) -> tuple[float, bool]:
         """The norm of the gradient before clipping, and whether it was finite and hence applied."""
-        if self.engine is not None:
-            self.engine.step()
-            applied = bool(self.engine.was_step_applied())
-            return float(self.engine.get_global_grad_norm() or 0.0) if applied else math.nan, applied
+        if self.deepspeed is not None:
+            self.deepspeed.step()
+            applied = bool(self.deepspeed.was_step_applied())
+            return float(self.deepspeed.get_global_grad_norm() or 0.0) if applied else math.nan, applied
         norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), self.options.max_grad_norm))
         if math.isfinite(norm):
             self.optimizer.step()

@@ -11,7 +11,7 @@ from llmrl.errors import RecipeError
 from llmrl.protocols import Column, Update
 from llmrl.recipe import Recipe, TrainOptions
 from llmrl.train import critic, network
-from llmrl.train.learner import Fit, Model
+from llmrl.train.learner import Learner, OptimStep
 from llmrl.train.policy import Policy, Reference
 from llmrl.types import Sample
 
@@ -35,7 +35,7 @@ OLD: Mapping[Column, str] = {
 """Columns that the policy fills, with the fields of its forward pass."""
 
 
-class Models:
+class Learners:
     """The policy, its reference and a critic where they are needed, by name."""
 
     def __init__(self, recipe: Recipe, accelerator: Any, needs: Iterable[Column]) -> None:
@@ -46,11 +46,11 @@ class Models:
             frozen = network.TokenScorer(network.load(recipe.model, trained=False))
         self.policy = Policy(network.TokenScorer(policy), accelerator, recipe.train, recipe.rollout.temperature)
         self.reference = Reference(frozen, self.policy, recipe.model) if frozen is not None else None
-        self._named: dict[str, Model] = {"policy": self.policy}
+        self._named: dict[str, Learner] = {"policy": self.policy}
         if needs & CRITIC:
             self._named["critic"] = critic.load(recipe, accelerator)
 
-    def __getitem__(self, name: str) -> Model:
+    def __getitem__(self, name: str) -> Learner:
         if name not in self._named:
             raise RecipeError(
                 f"algorithm: it trains the model {name!r}, which this run does not have; a critic is built for an "
@@ -78,7 +78,7 @@ class Models:
 
     def fit(
         self, rows: Sequence[Sample], update: Update, *, seed: int, rate: float
-    ) -> Iterator[tuple[list[Sample], Fit]]:
+    ) -> Iterator[tuple[list[Sample], OptimStep]]:
         """All optimiser steps of one update, with the rows each was made on."""
         if not rows:  # nothing of this step teaches
             return
@@ -101,7 +101,7 @@ def _add(columns: Sequence[dict[str, list[float]]], name: str, found: Sequence[l
 
 def _require_kept(rows: Sequence[Sample]) -> None:
     for row in rows:
-        if row.kept_ids is None:
+        if row.support_ids is None:
             raise RecipeError(
                 f"group {row.group}, episode {row.episode}: the algorithm needs the tokens among which each was "
                 "sampled, and the engine did not return them; set engine.return_kept_ids=true and rollout.top_p below 1"

@@ -11,19 +11,21 @@ def train(run: Run) -> None:
     Raises:
         LlmrlError: a child that says what to do next; the last complete checkpoint stays in force.
     """
-    run.begin()
-    for step in range(run.start, run.recipe.train.max_steps):
+    run.start()
+    for step in range(run.first_step, run.recipe.train.max_steps):
         with run.clock("rollout"):
             samples = run.normalised(run.source.next(step))  # what happened
             run.engine.sleep()  # until the sync, its memory is the trainer's
         with run.clock("logprobs"):
-            samples = run.models.annotate(samples, run.algorithm.needs())  # what the models think of it
+            samples = run.learners.annotate(samples, run.algorithm.needs())  # what the models think of it
         samples = run.algorithm.credit(samples)  # who deserves what
         with run.clock("train"):
             for update in run.updates(step):  # who learns, from which loss
-                for rows, fit in run.models.fit(samples, update, seed=step, rate=run.learning_rate(step, update.model)):
-                    run.learned(step, rows, fit)
+                for rows, optim_step in run.learners.fit(
+                    samples, update, seed=step, rate=run.learning_rate(step, update.model)
+                ):
+                    run.record_update(step, rows, optim_step)
         with run.clock("sync"):
             run.send(version=step + 1)
-        run.after(step, samples)  # log, evaluate, save
-    run.end()
+        run.finish_step(step, samples)  # log, evaluate, save
+    run.finish()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import correlation, fmean, stdev
 
 from llmrl.scoring.manager import verdict_metrics
-from llmrl.train.learner import Fit
+from llmrl.train.learner import OptimStep
 from llmrl.types import Trajectory
 
 
@@ -37,7 +37,7 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
     return metrics | _by_verdict(episodes) | _lengths(episodes)
 
 
-def fit_metrics(fits: Sequence[Fit]) -> dict[str, float]:
+def fit_metrics(fits: Sequence[OptimStep]) -> dict[str, float]:
     """The mean over a step's optimiser steps, and how many tokens they took; skipped updates count apart.
 
     What another model than the policy learned carries its name: `critic/loss`.

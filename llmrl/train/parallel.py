@@ -78,7 +78,9 @@ def gather(items: list[T], world: int) -> list[T]:
     return [item for share in shares for item in share]
 
 
-def whole(parameters: Sequence[nn.Parameter], sharded: bool, *, modified: bool = False) -> AbstractContextManager[Any]:
+def gathered_parameters(
+    parameters: Sequence[nn.Parameter], sharded: bool, *, modified: bool = False
+) -> AbstractContextManager[Any]:
     """The parameters in full while the context lasts, gathered from ZeRO-3's shards; collective there.
 
     With `modified` every rank may write to them, the same values on each.

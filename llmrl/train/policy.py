@@ -13,12 +13,12 @@ from llmrl.batch import Batch
 from llmrl.protocols import Forward
 from llmrl.recipe import ModelOptions, TrainOptions
 from llmrl.train import network
-from llmrl.train.learner import Model
-from llmrl.train.parallel import whole
+from llmrl.train.learner import Learner
+from llmrl.train.parallel import gathered_parameters
 from llmrl.types import Sample
 
 
-class Policy(Model):
+class Policy(Learner):
     """A model that says how probable the chosen tokens were."""
 
     def __init__(self, net: network.TokenScorer, accelerator: Any, options: TrainOptions, temperature: float) -> None:
@@ -48,7 +48,7 @@ class Policy(Model):
             self.temperature,
             chunks,
             entropy_grad,
-            batch.kept_ids,
+            batch.support_ids,
             batch.kept_counts,
         )
         return Forward(**dict(zip(("logprobs", "entropy", "kept_logprobs", "kept_entropy"), found, strict=False)))
@@ -94,19 +94,19 @@ class Reference(Policy):
             return
         share = self._moves.ref_model_mixup_alpha
         for mine, theirs in zip(self.net.parameters(), policy.net.parameters(), strict=True):
-            with whole([mine, theirs], self.sharded, modified=True), torch.no_grad():
+            with gathered_parameters([mine, theirs], self.sharded, modified=True), torch.no_grad():
                 mine.lerp_(theirs.to(mine.dtype), share)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Its weights, whole, on every rank: what a checkpoint of a reference that moves must hold."""
         state = {}
         for name, parameter in self.net.named_parameters():
-            with whole([parameter], self.sharded):
+            with gathered_parameters([parameter], self.sharded):
                 state[name] = parameter.detach().cpu().clone()
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of `state_dict`. Collective."""
         for name, parameter in self.net.named_parameters():
-            with whole([parameter], self.sharded, modified=True), torch.no_grad():
+            with gathered_parameters([parameter], self.sharded, modified=True), torch.no_grad():
                 parameter.copy_(state[name])

@@ -20,17 +20,17 @@ from llmrl.ops.moments import Moments, standardised
 from llmrl.ops.warmup import collect_steps
 from llmrl.protocols import Adaptive, Measured, Update
 from llmrl.recipe import Recipe, check
-from llmrl.rollout.worker import Player
+from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.manifest import manifest
-from llmrl.run_folder.ownership import claim
+from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.records import Logs
-from llmrl.scoring.manager import Pool, latency_metrics, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward, latency_metrics
 from llmrl.train import weight_sync
 from llmrl.train.checkpoints import Checkpoints, export
 from llmrl.train.evaluation import Evaluation, OnSample, unseen
-from llmrl.train.gold_reward import Audit
-from llmrl.train.learner import Fit
-from llmrl.train.learners import Models, learning_rate
+from llmrl.train.gold_reward import GoldReward
+from llmrl.train.learner import OptimStep
+from llmrl.train.learners import Learners, learning_rate
 from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.train.parallel import accelerator, gather, zero_stage
 from llmrl.types import Problem, Sample, Trajectory
@@ -52,7 +52,7 @@ class Run:
     ) -> None:
         check(recipe)
         self.recipe = recipe
-        self.start = 0
+        self.first_step = 0
         self._on_step = on_step
         self._on_sample = on_sample
         self.folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
@@ -65,19 +65,19 @@ class Run:
         self.accelerator = accelerator(recipe.train, str(self.folder))
         self.logs = Logs(self.folder, self.accelerator.is_main_process, recipe.rollout.log_completions)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.accelerator, recipe.train.save_total_limit)
-        resumed = claim(self.folder, recipe, self.checkpoints.latest(), resume)
+        resumed = open_run_folder(self.folder, recipe, self.checkpoints.latest(), resume)
         self._closing = ExitStack()  # closes all, also where one of them fails to
         self._seconds: dict[str, float] = {}
-        self._fits: list[Fit] = []
+        self._fits: list[OptimStep] = []
         played = recipe.rollout.prompts_per_step * recipe.rollout.num_generations
-        self._collects = collect_steps(recipe.train.warmup_rollouts, played)
+        self._collect_only_steps = collect_steps(recipe.train.warmup_rollouts, played)
         self._nonfinite = 0
         self._rewards = Moments()
         self._best: tuple[float, int] | None = None
         self._began = time.perf_counter()
         try:
             set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
-            self.models = Models(recipe, self.accelerator, self.algorithm.needs())
+            self.learners = Learners(recipe, self.accelerator, self.algorithm.needs())
             self._start_rollouts(reward, problems)
             if resumed is not None:
                 self._restore(self.checkpoints.restore(resumed))
@@ -96,17 +96,17 @@ class Run:
             dtype="bfloat16" if recipe.train.bf16 and on_gpu else recipe.model.dtype,
             seed=recipe.train.seed,
             max_model_len=max(options.max_length, weight_sync.PROBE + 1),
-            stop_token_ids=self.chat.stop_token_ids(*self.models.policy.stop_configs()),
+            stop_token_ids=self.chat.stop_token_ids(*self.learners.policy.stop_configs()),
         )
         self._closing.callback(self.engine.close)
-        pool = Pool(options.reward_workers, options.reward_timeout_s)
+        pool = GradingPool(options.reward_workers, options.reward_timeout_s)
         self._closing.callback(pool.close)
-        self._place = pool.trainer_state  # for rewards that follow a schedule
-        self._place.max_steps = recipe.train.max_steps
-        self.reward = lift(reward, pool)
-        self.audit = Audit(recipe.audit, pool, seed=recipe.train.seed, rank=(rank, ranks))
+        self._trainer_state = pool.trainer_state  # for rewards that follow a schedule
+        self._trainer_state.max_steps = recipe.train.max_steps
+        self.reward = as_group_reward(reward, pool)
+        self.audit = GoldReward(recipe.audit, pool, seed=recipe.train.seed, rank=(rank, ranks))
         self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
-        self._player = Player(
+        self._player = RolloutWorker(
             engine=self.engine,
             chat=self.chat,
             env=plugins.build("env", recipe.env, "env"),
@@ -127,10 +127,10 @@ class Run:
     def _open_logs(self, problems: Sequence[Problem]) -> None:
         """The run's files and trackers, from its first step on."""
         recipe = self.recipe
-        self.logs.forget_from(self.start)
+        self.logs.forget_from(self.first_step)
         self.logs.text("recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
         self._manifest = manifest(recipe, problems, self.accelerator.num_processes, zero_stage(self.accelerator))
-        self.logs.write("manifest.json", self._manifest | {"status": "running", "start": self.start})
+        self.logs.write("manifest.json", self._manifest | {"status": "running", "start": self.first_step})
         if recipe.train.report_to != "none":
             self.accelerator.init_trackers("llmrl")
             for tracker in self.accelerator.trackers:
@@ -152,12 +152,12 @@ class Run:
         """Stop what the run started; safe to call twice."""
         self._closing.close()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Give the engine the policy's weights and prove that it has them."""
-        self._place.global_step = self.start
+        self._trainer_state.global_step = self.first_step
         with self.clock("sync"):
-            self.send(version=self.start)
-        if self.start == 0 and self.recipe.eval.on_start and self.recipe.eval.benchmarks:
+            self.send(version=self.first_step)
+        if self.first_step == 0 and self.recipe.eval.on_start and self.recipe.eval.benchmarks:
             self._evaluate(0)
         self._seconds.clear()
         self._began = time.perf_counter()
@@ -165,7 +165,7 @@ class Run:
     def send(self, version: int) -> None:
         """The policy into the engine, proved."""
         self.engine.wake()
-        self._synced = weight_sync.send(self.models.policy, self.engine, version, self.models.policy.dtype)
+        self._synced = weight_sync.send(self.learners.policy, self.engine, version, self.learners.policy.dtype)
 
     @contextmanager
     def clock(self, phase: str) -> Iterator[None]:
@@ -183,13 +183,13 @@ class Run:
 
     def updates(self, step: int) -> Sequence[Update]:
         """Who learns in a step; nobody before `train.warmup_rollouts` were played, and the algorithm's steps follow."""
-        return self.algorithm.updates(step - self._collects) if step >= self._collects else ()
+        return self.algorithm.updates(step - self._collect_only_steps) if step >= self._collect_only_steps else ()
 
     def learning_rate(self, step: int, model: str) -> float:
         """Of a model in a step; each has its own peak, and all have one schedule."""
-        return learning_rate(self.models[model].options, step)
+        return learning_rate(self.learners[model].options, step)
 
-    def learned(self, step: int, rows: Sequence[Sample], fit: Fit) -> None:
+    def record_update(self, step: int, rows: Sequence[Sample], fit: OptimStep) -> None:
         """Keep count of an optimiser step.
 
         Raises:
@@ -209,7 +209,7 @@ class Run:
                 "those rows' rewards and log-probabilities"
             )
 
-    def after(self, step: int, samples: Sequence[Sample]) -> None:
+    def finish_step(self, step: int, samples: Sequence[Sample]) -> None:
         """Log a step, and evaluate and save when it is time."""
         metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced | self.source.metrics
         metrics |= latency_metrics(self.reward.latencies()) | step_metrics(samples, version=step)
@@ -224,13 +224,13 @@ class Run:
             for turn in one.turns
         )
         now = time.perf_counter()
-        self.models.follow(step)
-        if isinstance(self.algorithm, Adaptive) and step >= self._collects:
-            self.algorithm = self.algorithm.adapted(step - self._collects, metrics)
+        self.learners.follow(step)
+        if isinstance(self.algorithm, Adaptive) and step >= self._collect_only_steps:
+            self.algorithm = self.algorithm.adapted(step - self._collect_only_steps, metrics)
         metrics |= {"num_tokens": float(tokens), "step_time": now - self._began}
         metrics["perf/tokens_per_sec"] = tokens / max(1e-9, now - self._began)
         self._fits = []
-        done = self._place.global_step = step + 1
+        done = self._trainer_state.global_step = step + 1
         if self.evaluation.due(done):
             with self.clock("eval"):
                 metrics |= self._evaluate(done)
@@ -252,9 +252,9 @@ class Run:
                 raise TrainingError(f"{self.audit.alarm}. It was saved in {saved}; with audit.stop=false it goes on")
         self._began = time.perf_counter()
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Export the policy to `final/` and draw the curves."""
-        export(self.models.policy, self.chat.tokenizer, self.folder / "final")
+        export(self.learners.policy, self.chat.tokenizer, self.folder / "final")
         self.logs.curves()
         self.logs.write("manifest.json", self._manifest | {"status": "finished", "steps": self.recipe.train.max_steps})
 
@@ -286,7 +286,7 @@ class Run:
         return {name: value for name, value in now.items() if value != getattr(began, name)}
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        self.start = int(state["step"])
+        self.first_step = int(state["step"])
         self.source.restore(state["source"])
         if "audit" in state:  # not in checkpoints of before there was one
             self.audit.restore(state["audit"])

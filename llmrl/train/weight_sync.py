@@ -14,10 +14,10 @@ from llmrl.aio import wait
 from llmrl.errors import SyncError
 from llmrl.protocols import Engine
 from llmrl.train.network import plain_model
-from llmrl.train.parallel import whole
+from llmrl.train.parallel import gathered_parameters
 
 if TYPE_CHECKING:
-    from llmrl.train.learner import Model
+    from llmrl.train.learner import Learner
 
 BOUNDS = {"float32": 2e-5, "bfloat16": 5e-2}
 """The largest mean gap between the engine's and the trainer's log-probabilities of the probe, in nats. Kernels alone
@@ -26,12 +26,12 @@ leave 5e-7 in float32 and 3e-3 in bfloat16 (docs/engines.md); a tied head left s
 PROBE = 64  # tokens
 
 
-def named_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
-    """`whole_weights` of the policy."""
-    return whole_weights(model.net.model, model.sharded)
+def named_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
+    """`full_weights` of the policy."""
+    return full_weights(model.net.model, model.sharded)
 
 
-def whole_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tensor]]:
+def full_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tensor]]:
     """Every weight under its Hugging Face name, whole and one at a time: gathered from ZeRO-3, LoRA merged.
 
     All ranks must exhaust it together.
@@ -44,7 +44,7 @@ def whole_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tens
         owner: Any = (
             layers.get(name.removesuffix(".base_layer.weight")) if name.endswith(".base_layer.weight") else None
         )
-        with whole([parameter, *(_adapter(owner) if owner is not None else [])], sharded):
+        with gathered_parameters([parameter, *(_adapter(owner) if owner is not None else [])], sharded):
             value = parameter.detach()
             if owner is not None:
                 for active in owner.active_adapters:
@@ -54,16 +54,16 @@ def whole_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tens
         yield _hugging_face_name(name) if adapted else name, value
 
 
-def adapter_weights(model: Model) -> Iterator[tuple[str, Tensor]]:
+def adapter_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
     """The LoRA weights under PEFT's names, gathered likewise; none where there are no adapters. Collective."""
     for name, parameter in model.net.model.named_parameters():
         if "lora_" in name:
-            with whole([parameter], model.sharded):
+            with gathered_parameters([parameter], model.sharded):
                 value = parameter.detach().clone()
             yield name, value
 
 
-def send(model: Model, engine: Engine, version: int, dtype: str) -> dict[str, float]:
+def send(model: Learner, engine: Engine, version: int, dtype: str) -> dict[str, float]:
     """Load the policy's weights into the engine and prove it; what to log of it.
 
     Raises:
@@ -75,7 +75,7 @@ def send(model: Model, engine: Engine, version: int, dtype: str) -> dict[str, fl
     return {"sync/seconds": time.perf_counter() - started, "sync/probe_logp_gap": gap}
 
 
-def prove(model: Model, engine: Engine, version: int, dtype: str) -> float:
+def prove(model: Learner, engine: Engine, version: int, dtype: str) -> float:
     """The mean gap, in nats, between the engine's and the trainer's log-probabilities of a fixed probe.
 
     Raises:
@@ -105,7 +105,7 @@ def probe(vocabulary: int) -> list[int]:
     return [Random(f"probe/{vocabulary}/{i}").randrange(vocabulary) for i in range(PROBE)]
 
 
-def score(model: Model, token_ids: Sequence[int]) -> list[float]:
+def score(model: Learner, token_ids: Sequence[int]) -> list[float]:
     """Log-probability, at temperature 1, of every token after the first, by the trained network."""
     device = model.accelerator.device
     ids = torch.tensor([list(token_ids)], device=device)
@@ -118,7 +118,7 @@ def score(model: Model, token_ids: Sequence[int]) -> list[float]:
     return scores
 
 
-def layer_norms(model: Model, token_ids: Sequence[int]) -> list[list[float]]:
+def layer_norms(model: Learner, token_ids: Sequence[int]) -> list[list[float]]:
     """(layers, tokens) length of the residual stream after each decoder layer of the trained network."""
     norms: list[list[float]] = []
 
@@ -133,7 +133,7 @@ def layer_norms(model: Model, token_ids: Sequence[int]) -> list[list[float]]:
     return norms
 
 
-def _where(model: Model, engine: Engine, token_ids: Sequence[int]) -> str:
+def _where(model: Learner, engine: Engine, token_ids: Sequence[int]) -> str:
     """Which layers differ most, as far as the engine can tell."""
     ours = layer_norms(model, token_ids)  # on every rank: under ZeRO-3 it is collective
     if not hasattr(engine, "layer_norms"):

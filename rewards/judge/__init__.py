@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
-from llmrl.clients.chat_completions import Answer, Chat, ChatOptions, Connection, Usage
+from llmrl.clients.chat_completions import ChatClient, ChatOptions, Connection, Reply, Usage
 from llmrl.clients.retry import together
 from llmrl.errors import RewardError
 from llmrl.rewards.judge import prompt
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import Timed
 from llmrl.types import Problem, Score, Trajectory, Verdict
 
@@ -61,9 +61,9 @@ class Judge(ChatOptions):
                 "correct_from: expected from 0 to 1, and form rubric: a share of wins is no right or wrong"
             )
 
-    def lift(self, pool: Pool) -> JudgeReward:
+    def as_group_reward(self, pool: GradingPool) -> JudgeReward:
         """The group reward. Its time limits are its own, for a pool kills what keeps a processor busy."""
-        return JudgeReward("judge", options=self, chat=Chat("judge", self))
+        return JudgeReward("judge", options=self, chat=ChatClient("judge", self))
 
     def score_of(self, grade: int, reason: str, parts: Mapping[str, float | None]) -> Score:
         """Of one graded answer."""
@@ -89,7 +89,7 @@ class JudgeReward(Timed):
     """Asks about all answers of a group at once, as far as the bounds of the judge allow."""
 
     options: Judge = field(kw_only=True)
-    chat: Chat = field(kw_only=True)
+    chat: ChatClient = field(kw_only=True)
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         if not group:
@@ -129,7 +129,7 @@ class JudgeReward(Timed):
                 scores.append(self.options.score_of(*answer.value, parts))
         return scores
 
-    async def _one(self, connection: Connection, problem: Problem, text: str) -> Answer[tuple[int, str]]:
+    async def _one(self, connection: Connection, problem: Problem, text: str) -> Reply[tuple[int, str]]:
         low, high = self.options.lowest, self.options.highest
         messages = prompt.rubric_messages(self._case(problem), text, low, high)
         return await self._ask(connection, messages, "grade", range(low, high + 1))
@@ -184,7 +184,7 @@ class JudgeReward(Timed):
 
     async def _ask(
         self, connection: Connection, messages: Sequence[Mapping[str, str]], name: str, values: Sequence[Any]
-    ) -> Answer[tuple[Any, str]]:
+    ) -> Reply[tuple[Any, str]]:
         explain = self.options.explain
         schema = prompt.schema(name, values, explain) if self.options.structured else None
         return await connection.ask(messages, prompt.reader(name, values, explain), schema)

@@ -6,12 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmrl.plugins import hint
+from llmrl.plugins import did_you_mean
 from llmrl.rewards.cosine_length import half_cosine
 from llmrl.rewards.mix import MixedReward
-from llmrl.rewards.open_r1.functions import CodeFormat, Format, Length, ReasoningSteps, RepeatedWords, TagCount
+from llmrl.rewards.open_r1.functions import (
+    CodeFormat,
+    FormatReward,
+    LengthReward,
+    ReasoningSteps,
+    RepeatedWords,
+    TagCount,
+)
 from llmrl.rewards.soft_overlong import SoftOverlong
-from llmrl.scoring.manager import Lifted, Pool, lift
+from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.scoring.wrapped import Shaped, lifted, right
 from llmrl.types import Score, Trajectory
 
@@ -51,7 +58,9 @@ class OpenR1:
             if name in REFUSED:
                 raise ValueError(f"reward_funcs: {name} needs {REFUSED[name]}, which llmrl does not speak to")
             if name not in NAMES:
-                raise ValueError(f"reward_funcs: unknown {name!r}{hint(name, NAMES)}; known: {', '.join(NAMES)}")
+                raise ValueError(
+                    f"reward_funcs: unknown {name!r}{did_you_mean(name, NAMES)}; known: {', '.join(NAMES)}"
+                )
         if not self.reward_funcs or len(set(self.reward_funcs)) < len(self.reward_funcs):
             raise ValueError(f"reward_funcs {list(self.reward_funcs)}: expected at least one, each once")
         if not all(map(math.isfinite, self._weights)) or len(self._weights) != len(self.reward_funcs):
@@ -64,7 +73,7 @@ class OpenR1:
     def _weights(self) -> Sequence[float]:
         return [1.0] * len(self.reward_funcs) if self.reward_weights is None else self.reward_weights
 
-    def lift(self, pool: Pool) -> MixedReward:
+    def as_group_reward(self, pool: GradingPool) -> MixedReward:
         """The group reward, with every function built and lifted."""
         names = self.reward_funcs
         return MixedReward(
@@ -72,21 +81,21 @@ class OpenR1:
             rewards={name: self._reward(name, pool) for name in names},
         )
 
-    def _reward(self, name: str, pool: Pool) -> Lifted:
+    def _reward(self, name: str, pool: GradingPool) -> GroupScorer:
         match name:
             case "accuracy":
                 return lifted(MATHS, pool, name)
             case "length":
-                return Length(lifted(MATHS, pool, name))
+                return LengthReward(lifted(MATHS, pool, name))
             case "cosine":
                 return Shaped(lifted(MATHS, pool, name), self._cosine)
             case "code":
                 return lifted(TESTS, pool, name)
             case "binary_code":
                 return Shaped(lifted(TESTS, pool, name), _binary)
-        return lift(
+        return as_group_reward(
             {
-                "format": Format(),
+                "format": FormatReward(),
                 "tag_count": TagCount(),
                 "reasoning_steps": ReasoningSteps(),
                 "repetition_penalty": RepeatedWords(self.repetition_n_grams, self.repetition_max_penalty),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llmrl.rewards.repetition import repeated
-from llmrl.scoring.manager import Lifted
+from llmrl.scoring.manager import GroupScorer
 from llmrl.scoring.wrapped import right
 from llmrl.types import Problem, Score, Trajectory
 
@@ -17,7 +17,7 @@ STEPS = re.compile(r"Step \d+:|^\d+\.|\n-|\n\*|First,|Second,|Next,|Finally,")  
 
 
 @dataclass(frozen=True)
-class Format:
+class FormatReward:
     """1.0 if the text begins with think and answer tags, each on a line of its own; what may follow is a new line."""
 
     def __call__(self, problem: Problem, text: str) -> Score:
@@ -66,13 +66,13 @@ class RepeatedWords:
 
 
 @dataclass
-class Length:
+class LengthReward:
     """By length among the answers of a group: 0.5 for the shortest to -0.5 for the longest; at most 0 if wrong.
 
     0 for all where all are as long. Source: Kimi k1.5, arXiv 2501.12599.
     """
 
-    inner: Lifted  # who judges right and wrong
+    inner: GroupScorer  # who judges right and wrong
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         scores = await self.inner.score(group)

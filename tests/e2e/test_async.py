@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from llmrl.engines.server import Server
-from llmrl.engines.server.client import Remote
+from llmrl.engines.server.client import VllmClient
 from llmrl.recipe import read
 from llmrl.train.loop import train
 from llmrl.train.run import Run
@@ -33,13 +33,13 @@ train: {{max_steps: 5, learning_rate: 1e-3, save_steps: 2, save_total_limit: 9, 
 """
 
 
-def start(model: Path, **options: Any) -> Remote:
+def start(model: Path, **options: Any) -> VllmClient:
     made = Server(in_flight_updates=True, **options)
     return made.start(str(model), dtype="float32", seed=3, max_model_len=512, stop_token_ids=[])
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+def engine(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmClient]:
     made = start(tiny_model_dir, omp_threads=1, log_dir=str(tmp_path_factory.mktemp("logs")))
     try:
         yield made
@@ -64,7 +64,7 @@ def forward(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
     return logits.float().log_softmax(-1)[range(len(ids) - 1), ids[1:]]
 
 
-def test_requests_go_on_with_new_weights_and_each_token_knows_its_own(engine: Remote, tiny_model_dir: Path) -> None:
+def test_requests_go_on_with_new_weights_and_each_token_knows_its_own(engine: VllmClient, tiny_model_dir: Path) -> None:
     first = engine.version
     models = [moved(tiny_model_dir, by) for by in range(3)]
     prompts = [[65, 66, 67 + i] for i in range(12)]
@@ -97,7 +97,7 @@ def test_requests_go_on_with_new_weights_and_each_token_knows_its_own(engine: Re
         engine.load(list(models[0].named_parameters()), first + 3)
 
 
-def test_a_run_plays_ahead_on_a_server(engine: Remote, tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_a_run_plays_ahead_on_a_server(engine: VllmClient, tiny_model_dir: Path, tmp_path: Path) -> None:
     """The run pushes weights in flight, proves each push, and resumes with what was being played."""
     (url,) = [peer.url for peer in engine._fleet._peers]
     (tmp_path / "run.yaml").write_text(RECIPE.format(model=tiny_model_dir, url=url, out=tmp_path))

@@ -45,12 +45,12 @@ def test_logprobs_are_renormalised_over_the_ids_that_are_returned(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     for prompt, c in zip(PROMPTS, sample(engine, temperature=temperature), strict=True):
-        assert c.kept_ids is not None
+        assert c.support_ids is not None
         assert c.semantics == "renormalised"
         with torch.inference_mode():
             logits = model(torch.tensor([prompt + c.token_ids])).logits[0, len(prompt) - 1 : -1]
         whole = (logits.float() / temperature).log_softmax(-1)
-        for kept, token, given, row in zip(c.kept_ids, c.token_ids, c.logprobs, whole, strict=True):
+        for kept, token, given, row in zip(c.support_ids, c.token_ids, c.logprobs, whole, strict=True):
             ids = list(kept)
             assert token in ids
             assert 1 in ids, "the token that ends"
@@ -64,8 +64,8 @@ def test_mixed_batches_and_repetition(engine: Any) -> None:
     first = sample(engine)
     assert [c.token_ids for c in sample(engine)] == [c.token_ids for c in first]
     whole = sample(engine, top_p=1.0)
-    assert all(c.kept_ids is None and c.semantics == "scaled" for c in whole)
-    assert all(c.kept_ids is None for c in sample(engine, temperature=0.0))
+    assert all(c.support_ids is None and c.semantics == "scaled" for c in whole)
+    assert all(c.support_ids is None for c in sample(engine, temperature=0.0))
     from llmrl.engines.vllm import nucleus
 
     assert not nucleus._taken, "what was read is forgotten"

@@ -65,11 +65,11 @@ def said(model: Any, prompt: Sequence[int], tokens: Sequence[int], temperature: 
 def check(completions: Sequence[Completion], mask: Any, policy: Any, temperature: float = 1.0) -> None:
     """Sets are the mask's nucleus up to rounding, tokens lie in them, log-probabilities are the policy's over them."""
     for prompt, one in zip(PROMPTS, completions, strict=True):
-        assert one.kept_ids is not None
+        assert one.support_ids is not None
         theirs, ours = (said(model, prompt, one.token_ids, temperature) for model in (mask, policy))
         sure = nucleus(theirs, TOP_P - 1e-4, least=LEAST, always=[STOP])
         possible = nucleus(theirs, TOP_P + 1e-4, least=LEAST, always=[STOP])
-        for t, (kept, token, given) in enumerate(zip(one.kept_ids, one.token_ids, one.logprobs, strict=True)):
+        for t, (kept, token, given) in enumerate(zip(one.support_ids, one.token_ids, one.logprobs, strict=True)):
             ids = set(kept)
             assert token in ids
             assert set(sure[t].nonzero()[:, 0].tolist()) <= ids <= set(possible[t].nonzero()[:, 0].tolist())
@@ -104,10 +104,10 @@ def test_equal_weights_keep_what_the_policy_itself_would(engine: Any, tiny_model
         plain = sample(engine)
     finally:
         engine._mask = mask
-    same = [a.token_ids == b.token_ids and a.kept_ids == b.kept_ids for a, b in zip(masked, plain, strict=True)]
+    same = [a.token_ids == b.token_ids and a.support_ids == b.support_ids for a, b in zip(masked, plain, strict=True)]
     assert sum(same) >= len(same) - 1, "rounding may move the border of a set, rarely"
     assert [c.token_ids for c in sample(engine)] == [c.token_ids for c in masked]
-    assert all(c.kept_ids is None for c in sample(engine, top_p=1.0)), "nothing was left out"
+    assert all(c.support_ids is None for c in sample(engine, top_p=1.0)), "nothing was left out"
 
 
 def test_a_refresh_without_all_weights_is_refused(tiny_model_dir: Path) -> None:

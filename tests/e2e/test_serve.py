@@ -24,7 +24,7 @@ from openai import OpenAI
 from llmrl.engines.server.process import free_ports
 from llmrl.errors import CheckpointError, EngineError
 from llmrl.rewards.judge import Judge
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.serve.checkpoint import check
 from llmrl.serve.vllm import serve
 from llmrl.types import Completion, Problem, Trajectory, Turn
@@ -152,9 +152,9 @@ def test_a_judge_is_held_to_its_form(served: Served, monkeypatch: pytest.MonkeyP
     said = Completion(token_ids=[1], logprobs=[0.0], finish="stop", version=0)
     turns = [Turn(prompt_ids=[], completion=said, text=text) for text in ("2", "three", "2")]
     group = [Trajectory(problem=problem, turns=[turn], status="done") for turn in turns]
-    with Pool(1, timeout_s=60) as pool:
-        first, second, third = asyncio.run(Judge(**to, correct_from=0.5).lift(pool).score(group))
-        with_a_tie = asyncio.run(Judge(**to, form="pairwise").lift(pool).score(group[:2]))
+    with GradingPool(1, timeout_s=60) as pool:
+        first, second, third = asyncio.run(Judge(**to, correct_from=0.5).as_group_reward(pool).score(group))
+        with_a_tie = asyncio.run(Judge(**to, form="pairwise").as_group_reward(pool).score(group[:2]))
     assert all(one.value in {grade / 10 for grade in range(11)} and one.verdict for one in (first, second)), first
     assert (first.parts["requests"] or 0) >= 1.0
     assert (first.parts["prompt_tokens"] or 0) > 500

@@ -21,7 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from llmrl.engines.server import Server
-from llmrl.engines.server.client import Remote
+from llmrl.engines.server.client import VllmClient
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
 
@@ -29,13 +29,13 @@ PROMPTS = [[65, 66, 67], [70, 71, 72, 73, 74, 75], [65, 66, 67], [80]]
 STOP = (7, 9)
 
 
-def start(model: Path | str, stop: Sequence[int] = STOP, **options: Any) -> Remote:
+def start(model: Path | str, stop: Sequence[int] = STOP, **options: Any) -> VllmClient:
     made = Server(**options)
     return made.start(str(model), dtype="float32", seed=3, max_model_len=256, stop_token_ids=stop)
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+def engine(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmClient]:
     made = start(tiny_model_dir, servers=2, omp_threads=1, log_dir=str(tmp_path_factory.mktemp("logs")))
     try:
         yield made
@@ -43,7 +43,7 @@ def engine(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         made.close()
 
 
-def sample(engine: Remote, prompts: Sequence[Sequence[int]] = PROMPTS, **settings: Any) -> list[Completion]:
+def sample(engine: VllmClient, prompts: Sequence[Sequence[int]] = PROMPTS, **settings: Any) -> list[Completion]:
     """One completion each, asked at once, with the seeds 0, 1, ..."""
 
     async def ask() -> list[Completion]:
@@ -60,7 +60,7 @@ def forward(model: torch.nn.Module, ids: Sequence[int]) -> torch.Tensor:
     return logits.float().log_softmax(-1)[range(len(ids) - 1), list(ids[1:])]
 
 
-def test_completions_carry_the_models_logprobs(engine: Remote, tiny_model_dir: Path) -> None:
+def test_completions_carry_the_models_logprobs(engine: VllmClient, tiny_model_dir: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     said = sample(engine, PROMPTS * 4, max_tokens=40)
     for prompt, c in zip(PROMPTS * 4, said, strict=True):
@@ -71,14 +71,14 @@ def test_completions_carry_the_models_logprobs(engine: Remote, tiny_model_dir: P
     assert {c.finish for c in said} == {"stop", "length"}  # else the stop set was not tried
 
 
-def test_seeds_repeat_a_completion_on_any_server(engine: Remote) -> None:
+def test_seeds_repeat_a_completion_on_any_server(engine: VllmClient) -> None:
     first, second = sample(engine, PROMPTS * 8, seed=11), sample(engine, PROMPTS * 8, seed=11)
     assert [c.token_ids for c in first] == [c.token_ids for c in second]
     assert first[0].token_ids == first[2].token_ids
     assert sample(engine, seed=12)[0].token_ids != first[0].token_ids
 
 
-def test_both_servers_work(engine: Remote) -> None:
+def test_both_servers_work(engine: VllmClient) -> None:
     used = {peer.url: 0 for peer in engine._fleet._peers}
     pick = engine._fleet._pick
 
@@ -95,20 +95,20 @@ def test_both_servers_work(engine: Remote) -> None:
     assert list(used.values()) == [16, 16]
 
 
-def test_top_p_is_renormalised_and_says_so(engine: Remote) -> None:
+def test_top_p_is_renormalised_and_says_so(engine: VllmClient) -> None:
     likely = sample(engine, seed=1, top_k=1, max_tokens=4)[0]
     assert likely.semantics == "renormalised"
     assert likely.logprobs == pytest.approx([0.0] * len(likely.logprobs), abs=1e-6)
 
 
-def test_score_is_the_forward_pass(engine: Remote, tiny_model_dir: Path) -> None:
+def test_score_is_the_forward_pass(engine: VllmClient, tiny_model_dir: Path) -> None:
     text = [(7 * i) % 250 for i in range(100)]
     found = torch.tensor(asyncio.run(engine.score(text)))
     expected = forward(AutoModelForCausalLM.from_pretrained(tiny_model_dir), text)
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
-def test_new_weights_reach_every_server_while_requests_run(engine: Remote, tiny_model_dir: Path) -> None:
+def test_new_weights_reach_every_server_while_requests_run(engine: VllmClient, tiny_model_dir: Path) -> None:
     """Requests begin before, during and after the load: each completion's numbers are of the version that it names."""
     old = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     new = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
@@ -144,11 +144,11 @@ def test_new_weights_reach_every_server_while_requests_run(engine: Remote, tiny_
     assert sample(engine)[0].version == before + 2
 
 
-def engine_urls(engine: Remote) -> list[str]:
+def engine_urls(engine: VllmClient) -> list[str]:
     return [peer.url for peer in engine._fleet._peers]
 
 
-def test_an_engine_of_urls_pushes_weights_too(engine: Remote, tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_an_engine_of_urls_pushes_weights_too(engine: VllmClient, tiny_model_dir: Path, tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     client = start("ignored", urls=engine_urls(engine), sync_dir=str(tmp_path))
     try:
@@ -162,18 +162,18 @@ def test_an_engine_of_urls_pushes_weights_too(engine: Remote, tiny_model_dir: Pa
     assert len(sample(engine)) == 4  # servers that others started stay
 
 
-def test_a_refused_request_quotes_the_server(engine: Remote) -> None:
+def test_a_refused_request_quotes_the_server(engine: VllmClient) -> None:
     with pytest.raises(EngineError, match=r"HTTP 400.*temperature"):
         sample(engine, temperature=-1.0)
 
 
 @pytest.mark.parametrize("prompt", [[], [1] * 256])
-def test_a_prompt_that_does_not_fit_is_refused(engine: Remote, prompt: list[int]) -> None:
+def test_a_prompt_that_does_not_fit_is_refused(engine: VllmClient, prompt: list[int]) -> None:
     with pytest.raises(EngineError, match="fewer than max_model_len=256"):
         sample(engine, [prompt])
 
 
-def test_a_folder_that_is_not_there_is_named(engine: Remote, tiny_model_dir: Path) -> None:
+def test_a_folder_that_is_not_there_is_named(engine: VllmClient, tiny_model_dir: Path) -> None:
     client = start("ignored", urls=engine_urls(engine), sync_dir="/nowhere")
     try:
         with pytest.raises(EngineError, match=r"engine\.sync_dir: no .* GiB for the weights in /nowhere"):
@@ -182,7 +182,7 @@ def test_a_folder_that_is_not_there_is_named(engine: Remote, tiny_model_dir: Pat
         client.close()
 
 
-def test_weights_that_do_not_fit_are_an_error_with_the_servers_reason(engine: Remote, tiny_model_dir: Path) -> None:
+def test_weights_that_do_not_fit_are_an_error_with_the_servers_reason(engine: VllmClient, tiny_model_dir: Path) -> None:
     """The last to use these servers: one that broke off a load is of no use afterwards."""
     name = next(AutoModelForCausalLM.from_pretrained(tiny_model_dir).named_parameters())[0]
     with pytest.raises(SyncError, match=r"collective_rpc: HTTP 500(.|\n)*server-[01]\.log"):
@@ -287,10 +287,10 @@ GOOD = {"token_ids": [5, 7], "logprobs": {"token_logprobs": [-1.0, -2.0]}, "fini
 
 
 @pytest.fixture
-def stubbed() -> Iterator[Callable[..., tuple[Stub, Remote]]]:
-    made: list[tuple[Stub, Remote]] = []
+def stubbed() -> Iterator[Callable[..., tuple[Stub, VllmClient]]]:
+    made: list[tuple[Stub, VllmClient]] = []
 
-    def make(*answers: tuple[int, dict[str, Any] | None], **options: Any) -> tuple[Stub, Remote]:
+    def make(*answers: tuple[int, dict[str, Any] | None], **options: Any) -> tuple[Stub, VllmClient]:
         stub = Stub(*answers)
         made.append((stub, start("m", urls=[stub.url], **options)))
         return made[-1]
@@ -301,7 +301,7 @@ def stubbed() -> Iterator[Callable[..., tuple[Stub, Remote]]]:
         stub.close()
 
 
-def test_a_5xx_is_tried_again_within_the_limit(stubbed: Callable[..., tuple[Stub, Remote]]) -> None:
+def test_a_5xx_is_tried_again_within_the_limit(stubbed: Callable[..., tuple[Stub, VllmClient]]) -> None:
     stub, remote = stubbed((503, None), (500, None), (200, GOOD))
     assert sample(remote, [[1]])[0].logprobs == [-1.0, -2.0]
     assert stub.asked == 3
@@ -320,13 +320,13 @@ def test_a_5xx_is_tried_again_within_the_limit(stubbed: Callable[..., tuple[Stub
         {"logprobs": {"token_logprobs": [-1.0, None]}},
     ],
 )
-def test_an_answer_without_its_numbers_is_an_error(stubbed: Callable[..., tuple[Stub, Remote]], bad: Any) -> None:
+def test_an_answer_without_its_numbers_is_an_error(stubbed: Callable[..., tuple[Stub, VllmClient]], bad: Any) -> None:
     _, remote = stubbed((200, GOOD | bad))
     with pytest.raises(EngineError, match="token ids and"):
         sample(remote, [[1]])
 
 
-def test_another_server_takes_over(stubbed: Callable[..., tuple[Stub, Remote]]) -> None:
+def test_another_server_takes_over(stubbed: Callable[..., tuple[Stub, VllmClient]]) -> None:
     stub, _ = stubbed((200, GOOD))
     broken, _ = stubbed((500, None))
     both = start("m", urls=[broken.url, stub.url])
@@ -337,7 +337,9 @@ def test_another_server_takes_over(stubbed: Callable[..., tuple[Stub, Remote]]) 
         both.close()
 
 
-def test_ranks_that_share_servers_load_them_once(stubbed: Callable[..., tuple[Stub, Remote]], tmp_path: Path) -> None:
+def test_ranks_that_share_servers_load_them_once(
+    stubbed: Callable[..., tuple[Stub, VllmClient]], tmp_path: Path
+) -> None:
     """Two processes load the same version: one push, and both know the version afterwards."""
     stub, _ = stubbed((200, GOOD))
     script = tmp_path / "rank.py"

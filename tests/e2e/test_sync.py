@@ -14,8 +14,8 @@ from llmrl.aio import wait
 from llmrl.errors import SyncError
 from llmrl.recipe import Recipe, parse
 from llmrl.train import weight_sync
-from llmrl.train.learner import Model
-from llmrl.train.learners import Models
+from llmrl.train.learner import Learner
+from llmrl.train.learners import Learners
 from llmrl.types import Sample, Sampling
 
 pytestmark = pytest.mark.filterwarnings("default")  # vLLM and DeepSpeed warn of their own affairs
@@ -34,7 +34,7 @@ def recipe(model: Path, **changes: Any) -> Recipe:
     return parse(plain)
 
 
-def learn(model: Model) -> None:
+def learn(model: Learner) -> None:
     """One real optimiser step, at a learning rate that moves every weight by 0.001."""
     from llmrl.algorithms.grpo import GRPO
 
@@ -65,12 +65,12 @@ def engine(tiny_model_dir: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def policy(tiny_model_dir: Path, engine: Any) -> Model:
+def policy(tiny_model_dir: Path, engine: Any) -> Learner:
     """A policy one step away from what the engine holds."""
     from llmrl.train.parallel import accelerator
 
     made = recipe(tiny_model_dir)
-    model = Models(made, accelerator(made.train), ()).policy
+    model = Learners(made, accelerator(made.train), ()).policy
     weight_sync.send(model, engine, 0, "float32")
     learn(model)
     return model
@@ -109,7 +109,7 @@ def wrong_cast(engine: Any, pairs: Pairs) -> None:
     engine._llm.collective_rpc("receive", args=(((name, weight.bfloat16().float()) for name, weight in pairs),))
 
 
-def test_a_sound_sync_agrees(policy: Model, engine: Any) -> None:
+def test_a_sound_sync_agrees(policy: Learner, engine: Any) -> None:
     logged = weight_sync.send(policy, engine, 1, "float32")
     assert logged["sync/probe_logp_gap"] < 2e-6
     completion = wait(engine.generate([5, 6, 7], Sampling(max_tokens=8, seed=3)))
@@ -123,7 +123,7 @@ def test_a_sound_sync_agrees(policy: Model, engine: Any) -> None:
     [(skipped, "layer"), (one_stale, "layer 1"), (head_not_rebuilt, "lm_head"), (wrong_cast, "layer")],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_a_fault_is_caught_at_once(policy: Model, engine: Any, fault: Any, named: str) -> None:
+def test_a_fault_is_caught_at_once(policy: Learner, engine: Any, fault: Any, named: str) -> None:
     with pytest.raises(SyncError, match=named) as caught:
         weight_sync.send(policy, Faulty(engine, fault), 1, "float32")  # type: ignore[arg-type]
     print(f"\n{fault.__name__}: {caught.value}")
@@ -133,7 +133,7 @@ def test_lora_arrives_merged(tiny_model_dir: Path, engine: Any) -> None:
     from llmrl.train.parallel import accelerator
 
     made = recipe(tiny_model_dir, use_peft=True, lora_r=4)
-    model = Models(made, accelerator(made.train), ()).policy
+    model = Learners(made, accelerator(made.train), ()).policy
     with torch.no_grad():
         for name, parameter in model.net.named_parameters():
             if "lora_B" in name:  # zero at first, which would prove nothing

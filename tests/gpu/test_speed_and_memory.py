@@ -70,7 +70,7 @@ def rows(count: int, prompt: int, completion: int) -> list[Sample]:
 
 def model(folder: Path) -> Any:
     from llmrl.recipe import parse
-    from llmrl.train.learners import Models
+    from llmrl.train.learners import Learners
     from llmrl.train.parallel import accelerator
 
     recipe = parse(
@@ -82,7 +82,7 @@ def model(folder: Path) -> Any:
             "train": {"bf16": True, "gradient_checkpointing": True, "report_to": "none", "tokens_per_device": 32768},
         }
     )
-    return Models(recipe, accelerator(recipe.train), ()).policy
+    return Learners(recipe, accelerator(recipe.train), ()).policy
 
 
 def test_train_phase(qwen: Path) -> None:

@@ -19,11 +19,14 @@ from llmrl.cli.main import app
 from llmrl.errors import CheckpointError, DataError
 from llmrl.plugins import build
 from llmrl.reward_models.model import RewardModel, load
-from llmrl.reward_models.rows import Answer
+from llmrl.reward_models.rows import AnswerRow
 from llmrl.train.reward_model.adopt import Adoption, adopt
 
-ANSWERS = [Answer(prompt="1+2=", response="so 3"), Answer(prompt="40+2=", response="it is 42, I think")]
-STEPPED = [Answer(prompt="1+2=", response="", steps=["a", "bcd"]), Answer(prompt="40+2=", response="", steps=["e"])]
+ANSWERS = [AnswerRow(prompt="1+2=", response="so 3"), AnswerRow(prompt="40+2=", response="it is 42, I think")]
+STEPPED = [
+    AnswerRow(prompt="1+2=", response="", steps=["a", "bcd"]),
+    AnswerRow(prompt="40+2=", response="", steps=["e"]),
+]
 
 
 def left(base: Path, folder: Path, maker: Any, labels: int) -> Path:
@@ -41,7 +44,7 @@ def left(base: Path, folder: Path, maker: Any, labels: int) -> Path:
 
 
 @torch.inference_mode()
-def logits(model: Any, adopted: RewardModel, answer: Answer) -> torch.Tensor:
+def logits(model: Any, adopted: RewardModel, answer: AnswerRow) -> torch.Tensor:
     """Of every token, or of the whole, by the original."""
     ids = torch.tensor([adopted.encoder(answer).token_ids])
     found: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]

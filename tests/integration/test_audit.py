@@ -10,20 +10,20 @@ import pytest
 
 from llmrl import plugins
 from llmrl.checks.attacks import run as audit
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    pool = Pool(2, 10.0)  # as the command's, with room for a busy machine
+def pool() -> Iterator[GradingPool]:
+    pool = GradingPool(2, 10.0)  # as the command's, with room for a busy machine
     yield pool
     pool.close()
 
 
 @pytest.mark.parametrize("name", plugins.names("reward"))
-def test_no_cheat_is_paid_and_the_page_says_so(name: str, pool: Pool) -> None:
+def test_no_cheat_is_paid_and_the_page_says_so(name: str, pool: GradingPool) -> None:
     report = audit.shipped(name, pool)
     written = re.search(rf"^\| `{name}` \|(.*)\|$", PAGE, re.MULTILINE)
     assert written is not None, "docs/audit.md has no row; `llmrl audit-reward` prints it"

@@ -18,14 +18,14 @@ import torch
 from llmrl.errors import CheckpointError, DataError, RecipeError
 from llmrl.recipe import Recipe, parse
 from llmrl.train.checkpoints import Checkpoints, export
-from llmrl.train.learner import Model
-from llmrl.train.learners import Models
+from llmrl.train.learner import Learner
+from llmrl.train.learners import Learners
 from llmrl.train.loop import train
 from llmrl.train.parallel import accelerator
 from llmrl.train.run import Run
 
 STATE = {"processes": 1, "source": {"position": 3}, "nonfinite": 0, "best": None, "best_step": None}
-Saved = tuple[Callable[[int], Checkpoints], Model]
+Saved = tuple[Callable[[int], Checkpoints], Learner]
 
 
 def recipe(model: Path, out: Path, **train_options: Any) -> Recipe:
@@ -53,7 +53,7 @@ def saved(tiny_model_dir: Path, tmp_path: Path) -> Saved:
     """Checkpoints that keep so many, and the model that they hold."""
     made = recipe(tiny_model_dir, tmp_path)
     processes = accelerator(made.train)
-    policy = Models(made, processes, frozenset()).policy
+    policy = Learners(made, processes, frozenset()).policy
     return lambda keep: Checkpoints(tmp_path / "checkpoints", processes, keep), policy
 
 
@@ -90,13 +90,13 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from llmrl.train import checkpoints
-from llmrl.train.learners import Models
+from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
 from llmrl.recipe import read
 
 made = read(sys.argv[1])
 processes = accelerator(made.train)
-models = Models(made, processes, frozenset())
+models = Learners(made, processes, frozenset())
 checkpoints = checkpoints.Checkpoints(Path(sys.argv[2]), processes, 2)
 state = {"processes": 1, "source": {}, "nonfinite": 0, "best": None, "best_step": None}
 checkpoints.save(1, state)
@@ -195,7 +195,7 @@ def test_a_folder_in_use_is_resumed_or_refused(tiny_model_dir: Path, tmp_path: P
 
     longer = replace(made, train=replace(made.train, max_steps=3))
     with Run(longer, resume=True, name="one") as run:
-        assert run.start == 2, "a longer run is the same run"
+        assert run.first_step == 2, "a longer run is the same run"
         train(run)
     lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == [0, 1, 2]
@@ -205,13 +205,13 @@ def test_a_folder_in_use_is_resumed_or_refused(tiny_model_dir: Path, tmp_path: P
 def test_a_run_that_never_saved_begins_again(tiny_model_dir: Path, tmp_path: Path) -> None:
     made = recipe(tiny_model_dir, tmp_path, max_steps=1, save_steps=0)
     with Run(made, name="one") as run:
-        run.begin()
+        run.start()
         run.source.next(0)
         run.logs.metrics(0, {})
     with pytest.raises(CheckpointError, match="already holds a run"):
         Run(made, name="one")
     with Run(made, resume=True, name="one") as run:
-        assert run.start == 0
+        assert run.first_step == 0
         assert run.source.state() == {"position": 0}
         assert (run.folder / "metrics.jsonl").read_text() == ""
 

@@ -15,21 +15,21 @@ from llmrl.batch import Batch
 from llmrl.errors import CheckpointError, RecipeError
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.recipe import parse
-from llmrl.train.learners import Models
+from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
 from llmrl.types import Sample
 
 BOTH: frozenset[Column] = frozenset({"values", "next_values"})
 
 
-def regress(new: Forward, batch: Batch) -> Loss:
-    assert new.regress is not None
-    return Loss(new.regress(batch.returns))
+def value_loss(new: Forward, batch: Batch) -> Loss:
+    assert new.value_loss is not None
+    return Loss(new.value_loss(batch.returns))
 
 
 @pytest.fixture
-def build(tiny_model_dir: Path) -> Callable[..., Models]:
-    def made(needs: frozenset[Column] = BOTH, **sections: dict[str, Any]) -> Models:
+def build(tiny_model_dir: Path) -> Callable[..., Learners]:
+    def made(needs: frozenset[Column] = BOTH, **sections: dict[str, Any]) -> Learners:
         tree = {
             "model": {"policy": str(tiny_model_dir), **sections.pop("model", {})},
             "data": {"name": "arithmetic"},
@@ -40,7 +40,7 @@ def build(tiny_model_dir: Path) -> Callable[..., Models]:
         }
         recipe = parse(tree)
         torch.manual_seed(0)
-        return Models(recipe, accelerator(recipe.train), needs)
+        return Learners(recipe, accelerator(recipe.train), needs)
 
     return made
 
@@ -74,7 +74,7 @@ def credited(rows: list[Sample]) -> list[Sample]:
     ]
 
 
-def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Models]) -> None:
+def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Learners]) -> None:
     models = build(critic={"zero_init": False})
     rows = models.annotate(step(), BOTH)
     net = models["critic"].net
@@ -89,18 +89,18 @@ def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Models]) 
             assert row.next_values[t] == pytest.approx(heads[t] if chosen else 0.0, abs=1e-5)
 
 
-def test_a_new_critic_claims_nothing(build: Callable[..., Models]) -> None:
+def test_a_new_critic_claims_nothing(build: Callable[..., Learners]) -> None:
     assert not any(any(row.values or [1.0]) for row in build().annotate(step(), {"values"}))
 
 
 @pytest.mark.parametrize("head", ["scalar", "bernoulli", "hl_gauss", "two_hot", "c51"])
-def test_a_critic_learns_and_the_policy_stays(build: Callable[..., Models], head: str) -> None:
+def test_a_critic_learns_and_the_policy_stays(build: Callable[..., Learners], head: str) -> None:
     models = build(critic={"head": {"name": head}})
     rows = credited(step())
     before = [weight.clone() for weight in models.policy.net.parameters()]
     losses = []
     for _ in range(25):
-        for _, fit in models.fit(rows, Update("critic", regress), seed=0, rate=3e-3):
+        for _, fit in models.fit(rows, Update("critic", value_loss), seed=0, rate=3e-3):
             losses.append(fit.metrics["loss"])
             assert (fit.model, fit.applied) == ("critic", True)
     assert losses[-1] < 0.7 * losses[0]
@@ -108,7 +108,7 @@ def test_a_critic_learns_and_the_policy_stays(build: Callable[..., Models], head
 
 
 @pytest.mark.parametrize("train", [{"tokens_per_device": 20}, {"packing": False}])
-def test_the_gradient_of_a_critic_knows_no_micro_batches(build: Callable[..., Models], train: dict[str, Any]) -> None:
+def test_the_gradient_of_a_critic_knows_no_micro_batches(build: Callable[..., Learners], train: dict[str, Any]) -> None:
     def gradient(**train: Any) -> list[Tensor]:
         models = build(critic={"head": {"name": "hl_gauss"}, "zero_init": False}, train=train)
         caught: list[Tensor] = []
@@ -116,7 +116,7 @@ def test_the_gradient_of_a_critic_knows_no_micro_batches(build: Callable[..., Mo
         critic.optimizer.optimizer.register_step_pre_hook(
             lambda *_: caught.extend(p.grad.clone() for p in critic.net.parameters() if p.grad is not None)
         )
-        list(models.fit(credited(step()), Update("critic", regress), seed=0, rate=0.0))
+        list(models.fit(credited(step()), Update("critic", value_loss), seed=0, rate=0.0))
         return caught
 
     whole, split = gradient(), gradient(**train)
@@ -126,14 +126,14 @@ def test_the_gradient_of_a_critic_knows_no_micro_batches(build: Callable[..., Mo
     assert gap / size < 1e-5
 
 
-def test_the_critic_has_weights_of_its_own(build: Callable[..., Models]) -> None:
+def test_the_critic_has_weights_of_its_own(build: Callable[..., Learners]) -> None:
     rows = [row.assign(value_weights=0.0) for row in credited(step())]
-    ((_, fit),) = build(critic={"zero_init": False}).fit(rows, Update("critic", regress), seed=0, rate=1e-3)
+    ((_, fit),) = build(critic={"zero_init": False}).fit(rows, Update("critic", value_loss), seed=0, rate=1e-3)
     assert fit.metrics["loss"] == 0.0
     assert fit.metrics["grad_norm"] == 0.0
 
 
-def test_entropy_carries_a_gradient_where_it_is_asked_for(build: Callable[..., Models]) -> None:
+def test_entropy_carries_a_gradient_where_it_is_asked_for(build: Callable[..., Learners]) -> None:
     def bonus(new: Forward, _: Batch) -> Loss:
         assert new.entropy is not None
         return Loss(-new.entropy)
@@ -151,7 +151,7 @@ def test_entropy_carries_a_gradient_where_it_is_asked_for(build: Callable[..., M
     assert found[0] > 0
 
 
-def test_what_a_recipe_says_of_the_critic_wrongly(build: Callable[..., Models], tmp_path: Path) -> None:
+def test_what_a_recipe_says_of_the_critic_wrongly(build: Callable[..., Learners], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"critic\.head\.name: unknown head 'hl_gaus'; did you mean 'hl_gauss'"):
         build(critic={"head": {"name": "hl_gaus"}})
     with pytest.raises(RecipeError, match=r"critic\.head\.bin: unknown key"):
@@ -159,13 +159,13 @@ def test_what_a_recipe_says_of_the_critic_wrongly(build: Callable[..., Models], 
     with pytest.raises(CheckpointError, match=r"critic\.model: .* has no config\.json"):
         build(critic={"model": str(tmp_path)})
     with pytest.raises(RecipeError, match="it trains the model 'critic', which this run does not have"):
-        list(build(frozenset()).fit(credited(step()), Update("critic", regress), seed=0, rate=0.0))
+        list(build(frozenset()).fit(credited(step()), Update("critic", value_loss), seed=0, rate=0.0))
 
 
 # The reference
 
 
-def drift(models: Models) -> None:
+def drift(models: Learners) -> None:
     """Move the policy."""
     with torch.no_grad():
         for number, weight in enumerate(models.policy.net.parameters()):
@@ -173,7 +173,7 @@ def drift(models: Models) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_reference_follows_by_its_share_on_time(build: Callable[..., Models], dtype: str) -> None:
+def test_a_reference_follows_by_its_share_on_time(build: Callable[..., Learners], dtype: str) -> None:
     moves = {"sync_ref_model": True, "ref_model_mixup_alpha": 0.005, "ref_model_sync_steps": 2, "dtype": dtype}
     models = build(frozenset({"ref_logprobs"}), model=moves)
     assert models.reference is not None
@@ -188,7 +188,7 @@ def test_a_reference_follows_by_its_share_on_time(build: Callable[..., Models], 
         assert now.dtype == torch.float32
 
 
-def test_a_reference_that_stands_still_does(build: Callable[..., Models]) -> None:
+def test_a_reference_that_stands_still_does(build: Callable[..., Learners]) -> None:
     models = build(frozenset({"ref_logprobs"}))
     assert models.reference is not None
     start = [weight.clone() for weight in models.reference.net.parameters()]
@@ -197,7 +197,7 @@ def test_a_reference_that_stands_still_does(build: Callable[..., Models]) -> Non
     assert all(torch.equal(a, b) for a, b in zip(start, models.reference.net.parameters(), strict=True))
 
 
-def test_a_reference_that_moved_is_put_back_whole(build: Callable[..., Models]) -> None:
+def test_a_reference_that_moved_is_put_back_whole(build: Callable[..., Learners]) -> None:
     models = build(frozenset({"ref_logprobs"}), model={"sync_ref_model": True, "ref_model_sync_steps": 1})
     assert models.reference is not None
     drift(models)

@@ -207,22 +207,22 @@ def shifted(folder: Path, by: float) -> list[tuple[str, torch.Tensor]]:
 def test_tokens_are_drawn_from_the_ids_that_are_returned_and_renormalised_over_them(folder: Path) -> None:
     engine = start(folder, return_kept_ids=True, min_tokens_to_keep=3)
     for prompt, c in zip(PROMPTS, sample(engine, max_tokens=10, top_p=0.1), strict=True):
-        assert c.kept_ids is not None
-        assert (len(c.kept_ids), c.semantics) == (10, "renormalised")
+        assert c.support_ids is not None
+        assert (len(c.support_ids), c.semantics) == (10, "renormalised")
         whole = logprobs(folder, prompt, c.token_ids)
-        for kept, token, given, row in zip(c.kept_ids, c.token_ids, c.logprobs, whole, strict=True):
+        for kept, token, given, row in zip(c.support_ids, c.token_ids, c.logprobs, whole, strict=True):
             assert token in kept
             assert len(kept) >= 3
             expected = row[token] - row[list(kept)].logsumexp(0)
             assert given == pytest.approx(float(expected), abs=2e-5)
-    assert sample(engine, max_tokens=4)[0].kept_ids is None, "nothing was left out"
+    assert sample(engine, max_tokens=4)[0].support_ids is None, "nothing was left out"
     engine.close()
 
 
 def test_the_tokens_that_end_are_always_kept(folder: Path) -> None:
     engine = start(folder, stop=[1], return_kept_ids=True)
     for c in sample(engine, max_tokens=10, top_p=0.01):
-        assert all(1 in kept and len(kept) < 9 for kept in c.kept_ids or [()])
+        assert all(1 in kept and len(kept) < 9 for kept in c.support_ids or [()])
     engine.close()
 
 
@@ -232,7 +232,7 @@ def test_a_mask_policy_lags_and_its_refresh_reaches_the_sampler(folder: Path) ->
 
     def supports() -> list[tuple[int, ...]]:
         """Of the first token after each prompt, which nothing that was drawn can move."""
-        return [tuple((c.kept_ids or [()])[0]) for c in sample(engine, max_tokens=3, top_p=0.3)]
+        return [tuple((c.support_ids or [()])[0]) for c in sample(engine, max_tokens=3, top_p=0.3)]
 
     engine.load(old, version=0)
     first = supports()
@@ -245,7 +245,7 @@ def test_a_mask_policy_lags_and_its_refresh_reaches_the_sampler(folder: Path) ->
     assert refreshed != first
     plain = start(folder, return_kept_ids=True)
     plain.load(new, version=2)
-    assert refreshed == [tuple((c.kept_ids or [()])[0]) for c in sample(plain, max_tokens=3, top_p=0.3)]
+    assert refreshed == [tuple((c.support_ids or [()])[0]) for c in sample(plain, max_tokens=3, top_p=0.3)]
     engine.close()
     plain.close()
 
@@ -256,7 +256,7 @@ def test_a_mask_policy_sees_what_was_drawn(folder: Path) -> None:
     settings: dict[str, Any] = {"max_tokens": 10, "top_p": 0.4, "temperature": 0.8}
     for a, b in zip(sample(lagging, **settings), sample(plain, **settings), strict=True):
         assert a.token_ids == b.token_ids
-        assert a.kept_ids == b.kept_ids
+        assert a.support_ids == b.support_ids
     lagging.close()
     plain.close()
 

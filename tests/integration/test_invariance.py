@@ -17,7 +17,7 @@ from llmrl.batch import collate
 from llmrl.ops.logprobs import pieces
 from llmrl.protocols import Update
 from llmrl.recipe import parse
-from llmrl.train.learners import Models
+from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
 from llmrl.types import Sample
 
@@ -34,8 +34,8 @@ ALGORITHMS = {
 
 
 @pytest.fixture
-def models(tiny_model_dir: Path) -> Callable[..., Models]:
-    def build(**train: Any) -> Models:
+def models(tiny_model_dir: Path) -> Callable[..., Learners]:
+    def build(**train: Any) -> Learners:
         recipe = parse(
             {
                 "model": {"policy": str(tiny_model_dir)},
@@ -45,7 +45,7 @@ def models(tiny_model_dir: Path) -> Callable[..., Models]:
                 "train": {"max_grad_norm": float("inf"), "report_to": "none", **train},
             }
         )
-        return Models(recipe, accelerator(recipe.train), frozenset({"ref_logprobs"}))
+        return Learners(recipe, accelerator(recipe.train), frozenset({"ref_logprobs"}))
 
     return build
 
@@ -74,7 +74,7 @@ def step(groups: int = 4, episodes: int = 4, longest: int = 40) -> list[Sample]:
     return rows
 
 
-def credited(found: Models, algorithm: GRPO, rows: Sequence[Sample]) -> list[Sample]:
+def credited(found: Learners, algorithm: GRPO, rows: Sequence[Sample]) -> list[Sample]:
     """The rows with all columns. The old policy and the engine's differ from the new one, as after some updates."""
     noise = Random(2)
     annotated = found.annotate(rows, {"old_logprobs", "ref_logprobs", "old_entropy"})
@@ -89,7 +89,7 @@ def credited(found: Models, algorithm: GRPO, rows: Sequence[Sample]) -> list[Sam
     return algorithm.credit(made)
 
 
-def gradients(found: Models, rows: Sequence[Sample], update: Update, seed: int = 0) -> list[dict[str, Tensor]]:
+def gradients(found: Learners, rows: Sequence[Sample], update: Update, seed: int = 0) -> list[dict[str, Tensor]]:
     """What reaches the optimiser in each of its steps; the learning rate is 0, so the weights stay."""
     caught: list[dict[str, Tensor]] = []
 
@@ -104,7 +104,7 @@ def gradients(found: Models, rows: Sequence[Sample], update: Update, seed: int =
     return caught
 
 
-def gradient(found: Models, rows: Sequence[Sample], algorithm: GRPO) -> dict[str, Tensor]:
+def gradient(found: Learners, rows: Sequence[Sample], algorithm: GRPO) -> dict[str, Tensor]:
     """Of one pass over all the rows at once."""
     (only,) = gradients(found, rows, Update("policy", algorithm.loss))
     return only
@@ -119,7 +119,7 @@ def error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=list(ALGORITHMS))
-def test_neither_the_budget_nor_packing_changes_the_gradient(models: Callable[..., Models], algorithm: GRPO) -> None:
+def test_neither_the_budget_nor_packing_changes_the_gradient(models: Callable[..., Learners], algorithm: GRPO) -> None:
     reference = models(packing=False)
     rows = credited(reference, algorithm, step())
     whole = gradient(reference, rows, algorithm)
@@ -131,7 +131,7 @@ def test_neither_the_budget_nor_packing_changes_the_gradient(models: Callable[..
     assert error(gradient(models(packing=True), rows, algorithm), whole) < TOLERANCE
 
 
-def test_neither_the_order_of_the_rows_nor_checkpointing_changes_the_gradient(models: Callable[..., Models]) -> None:
+def test_neither_the_order_of_the_rows_nor_checkpointing_changes_the_gradient(models: Callable[..., Learners]) -> None:
     found, algorithm = models(tokens_per_device=300), ALGORITHMS["dapo"]
     rows = credited(found, algorithm, step())
     whole = gradient(found, rows, algorithm)
@@ -141,7 +141,7 @@ def test_neither_the_order_of_the_rows_nor_checkpointing_changes_the_gradient(mo
     assert error(gradient(models(gradient_checkpointing=True), rows, algorithm), whole) < TOLERANCE
 
 
-def test_logits_in_pieces_give_the_same_gradient(models: Callable[..., Models]) -> None:
+def test_logits_in_pieces_give_the_same_gradient(models: Callable[..., Learners]) -> None:
     algorithm = ALGORITHMS["dapo"]
     found, small = models(), models(logits_chunk_mb=1)
     rows = credited(found, algorithm, step(longest=120))
@@ -151,7 +151,7 @@ def test_logits_in_pieces_give_the_same_gradient(models: Callable[..., Models]) 
 
 
 @pytest.mark.parametrize("parts", [2, 4, 5])
-def test_minibatches_average_to_the_whole(models: Callable[..., Models], parts: int) -> None:
+def test_minibatches_average_to_the_whole(models: Callable[..., Learners], parts: int) -> None:
     found, algorithm = models(), ALGORITHMS["dapo"]
     rows = credited(found, algorithm, step())
     assert len(rows) == 16
@@ -165,7 +165,7 @@ def test_minibatches_average_to_the_whole(models: Callable[..., Models], parts: 
     assert error(steps[0], mean) > 0.1, "a minibatch alone is another gradient"
 
 
-def test_a_masked_token_cannot_matter(models: Callable[..., Models]) -> None:
+def test_a_masked_token_cannot_matter(models: Callable[..., Learners]) -> None:
     found, algorithm = models(), ALGORITHMS["grpo with KL"]
     rows = credited(found, algorithm, step())
     whole = gradient(found, rows, algorithm)
@@ -186,7 +186,7 @@ def test_a_masked_token_cannot_matter(models: Callable[..., Models]) -> None:
     assert error(gradient(found, read, algorithm), whole) > 1e-3, "what the policy has read does matter"
 
 
-def test_equal_rewards_teach_nothing(models: Callable[..., Models]) -> None:
+def test_equal_rewards_teach_nothing(models: Callable[..., Learners]) -> None:
     found, algorithm = models(), ALGORITHMS["dapo"]
     before = [parameter.clone() for parameter in found.policy.net.parameters()]
     equal = [replace(row, reward=1.0) for row in step()]
@@ -202,7 +202,7 @@ def test_equal_rewards_teach_nothing(models: Callable[..., Models]) -> None:
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True)), "unequal rewards move every weight"
 
 
-def test_the_old_policy_is_the_policy_until_it_moves(models: Callable[..., Models]) -> None:
+def test_the_old_policy_is_the_policy_until_it_moves(models: Callable[..., Learners]) -> None:
     rows = models(tokens_per_device=200, packing=False).annotate(step(), {"old_logprobs", "ref_logprobs"})
     for packing in (False, True):
         found = models(packing=packing)

@@ -21,7 +21,7 @@ from llmrl.errors import CheckpointError, TrainingError
 from llmrl.protocols import Forward, Loss, Update
 from llmrl.recipe import parse
 from llmrl.train.checkpoints import export
-from llmrl.train.learners import Models
+from llmrl.train.learners import Learners
 from llmrl.train.loop import train
 from llmrl.train.parallel import accelerator
 from llmrl.train.run import Run
@@ -32,8 +32,8 @@ LORA = {"use_peft": True, "lora_r": 4, "lora_alpha": 8}
 
 
 @pytest.fixture
-def models(tiny_model_dir: Path) -> Callable[..., Models]:
-    def build(needs: frozenset[Any] = frozenset(), train: dict[str, Any] | None = None, **model: Any) -> Models:
+def models(tiny_model_dir: Path) -> Callable[..., Learners]:
+    def build(needs: frozenset[Any] = frozenset(), train: dict[str, Any] | None = None, **model: Any) -> Learners:
         recipe = parse(
             {
                 "model": {"policy": str(tiny_model_dir), **model},
@@ -43,7 +43,7 @@ def models(tiny_model_dir: Path) -> Callable[..., Models]:
                 "train": {"report_to": "none", **(train or {})},
             }
         )
-        return Models(recipe, accelerator(recipe.train), needs)
+        return Learners(recipe, accelerator(recipe.train), needs)
 
     return build
 
@@ -69,20 +69,20 @@ def step(count: int = 8) -> list[Sample]:
     return rows
 
 
-def on_policy(found: Models, rows: list[Sample]) -> list[Sample]:
+def on_policy(found: Learners, rows: list[Sample]) -> list[Sample]:
     """Credited rows whose engine agrees with the trainer."""
     scored = [row.assign(sampled_logprobs=v) for row, v in zip(rows, found.policy.logprobs(rows), strict=True)]
     return GRPO().credit(scored)
 
 
-def weights(found: Models) -> dict[str, Tensor]:
+def weights(found: Learners) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in found.policy.net.named_parameters()}
 
 
 # Learning
 
 
-def test_an_update_makes_good_answers_likelier(models: Callable[..., Models]) -> None:
+def test_an_update_makes_good_answers_likelier(models: Callable[..., Learners]) -> None:
     found = models()
     rows = on_policy(found, step())
     before = found.policy.logprobs(rows)
@@ -95,7 +95,7 @@ def test_an_update_makes_good_answers_likelier(models: Callable[..., Models]) ->
     assert sum(gain * (c < 0) for gain, c in zip(gains, credit, strict=True)) < 0
 
 
-def test_metrics_are_means_over_the_tokens_that_learn(models: Callable[..., Models]) -> None:
+def test_metrics_are_means_over_the_tokens_that_learn(models: Callable[..., Learners]) -> None:
     def loss(new: Forward, batch: Batch) -> Loss:
         assert new.logprobs is not None
         return Loss(new.logprobs, {"one": torch.ones_like(new.logprobs), "id": batch.token_ids.float()})
@@ -120,7 +120,7 @@ def test_metrics_are_means_over_the_tokens_that_learn(models: Callable[..., Mode
     ids=["nan", "inf", "nan with a finite gradient"],
 )
 def test_a_loss_that_is_not_finite_in_one_row_changes_nothing(
-    models: Callable[..., Models], factor: float, added: float
+    models: Callable[..., Learners], factor: float, added: float
 ) -> None:
     found = models(train={"tokens_per_device": 30})
     rows = on_policy(found, step())
@@ -177,11 +177,11 @@ def test_a_run_stops_when_updates_go_on_being_skipped(
         }
     )
     run = Run(recipe)
-    before = weights(run.models)
+    before = weights(run.learners)
     expected = r"step 1: 2 updates in a row .* are in .*nonfinite-step-1.jsonl"
     with pytest.raises(TrainingError, match=expected) as caught, run:
         train(run)
-    assert all(torch.equal(value, before[name]) for name, value in weights(run.models).items())
+    assert all(torch.equal(value, before[name]) for name, value in weights(run.learners).items())
     lines = [json.loads(line) for line in (run.folder / "nonfinite-step-1.jsonl").read_text().splitlines()]
     assert {line["group"].partition("/")[0] for line in lines} == {"2", "3"}, "the second step's problems"
     assert lines[0]["group"] in str(caught.value)
@@ -194,7 +194,7 @@ def test_a_run_stops_when_updates_go_on_being_skipped(
 # LoRA
 
 
-def adapted(models: Callable[..., Models]) -> Models:
+def adapted(models: Callable[..., Learners]) -> Learners:
     """A policy whose adapters have learned something."""
     found = models(frozenset({"ref_logprobs"}), **LORA)
     rows = on_policy(found, step())
@@ -203,7 +203,7 @@ def adapted(models: Callable[..., Models]) -> Models:
     return found
 
 
-def test_lora_trains_adapters_only(models: Callable[..., Models]) -> None:
+def test_lora_trains_adapters_only(models: Callable[..., Learners]) -> None:
     found = models(**LORA)
     before = weights(found)
     rows = on_policy(found, step())
@@ -217,7 +217,7 @@ def test_lora_trains_adapters_only(models: Callable[..., Models]) -> None:
 
 
 def test_lora_weights_reach_the_engine_merged_under_their_own_names(
-    models: Callable[..., Models], tiny_model_dir: Path
+    models: Callable[..., Learners], tiny_model_dir: Path
 ) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -232,7 +232,7 @@ def test_lora_weights_reach_the_engine_merged_under_their_own_names(
     assert changed == {name for name in sent if "_proj" in name}
 
 
-def test_the_reference_of_lora_is_the_model_below(models: Callable[..., Models]) -> None:
+def test_the_reference_of_lora_is_the_model_below(models: Callable[..., Learners]) -> None:
     found, base = adapted(models), models()
     rows = step()
     assert found.reference is None, "no second copy of the weights"
@@ -243,7 +243,7 @@ def test_the_reference_of_lora_is_the_model_below(models: Callable[..., Models])
         assert row.old_logprobs != values
 
 
-def test_dropout_of_adapters_is_off_when_probabilities_are_asked(models: Callable[..., Models]) -> None:
+def test_dropout_of_adapters_is_off_when_probabilities_are_asked(models: Callable[..., Learners]) -> None:
     found = models(**LORA, lora_dropout=0.5)
     rows = on_policy(found, step())
     list(found.fit(rows, Update("policy", GRPO().loss), seed=0, rate=1e-2))
@@ -252,7 +252,7 @@ def test_dropout_of_adapters_is_off_when_probabilities_are_asked(models: Callabl
 
 @pytest.mark.parametrize("options", [{}, LORA], ids=["whole", "lora"])
 def test_an_export_loads_and_says_the_same(
-    models: Callable[..., Models], options: dict[str, Any], tiny_model_dir: Path, tmp_path: Path
+    models: Callable[..., Learners], options: dict[str, Any], tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -289,7 +289,7 @@ def test_an_export_loads_and_says_the_same(
     ],
 )
 def test_a_folder_that_is_no_model(
-    models: Callable[..., Models], tiny_model_dir: Path, tmp_path: Path, spoil: str, message: str
+    models: Callable[..., Learners], tiny_model_dir: Path, tmp_path: Path, spoil: str, message: str
 ) -> None:
     import shutil
 

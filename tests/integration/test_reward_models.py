@@ -17,7 +17,7 @@ from llmrl.plugins import construct
 from llmrl.reward_models.card import FILE
 from llmrl.reward_models.model import RewardModel, load
 from llmrl.reward_models.recipe import RewardRecipe
-from llmrl.reward_models.rows import Answer, Labelled
+from llmrl.reward_models.rows import AnswerRow, LabelledRow
 from llmrl.train.reward_model.run import train
 
 PAIRS = [{"prompt": f"say {n}", "chosen": f"yes {n}", "rejected": "no " * (1 + n % 3)} for n in range(24)]
@@ -55,7 +55,9 @@ def outcome(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_an_outcome_model_prefers_what_it_was_taught(outcome: Path) -> None:
     model = load(outcome, "outcome")
-    good, bad = model.sequences([Answer(prompt="say 99", response="yes 99"), Answer(prompt="say 99", response="no ")])
+    good, bad = model.sequences(
+        [AnswerRow(prompt="say 99", response="yes 99"), AnswerRow(prompt="say 99", response="no ")]
+    )
     assert good.logits[0] > bad.logits[0] + 1  # type: ignore[operator]
     assert model.card.calibration is not None
     assert model.card.calibration.low < model.card.calibration.mean < model.card.calibration.high
@@ -69,7 +71,7 @@ def test_the_score_is_that_of_trls_trainer_whatever_pads(outcome: Path, tiny_mod
     from llmrl.train.reward_model.trainers import PairRow, pair_trainer
 
     model = load(outcome)
-    rows = [model.encoder(Answer(prompt="p" * n, response="r" * (n % 4))) for n in (1, 5, 9, 4)]
+    rows = [model.encoder(AnswerRow(prompt="p" * n, response="r" * (n % 4))) for n in (1, 5, 9, 4)]
     tokenizer = AutoTokenizer.from_pretrained(outcome)
     tokenizer.pad_token = tokenizer.eos_token
     still = recipe("outcome", outcome, tmp_path, train={"max_steps": 1, "learning_rate": 0.0})
@@ -94,7 +96,7 @@ def model_score(model: RewardModel, row: Any) -> float:
 
 def test_scores_do_not_depend_on_their_company(outcome: Path) -> None:
     draw = Random(0)
-    answers = [Answer(prompt="p" * draw.randint(1, 30), response="r" * draw.randint(0, 30)) for _ in range(20)]
+    answers = [AnswerRow(prompt="p" * draw.randint(1, 30), response="r" * draw.randint(0, 30)) for _ in range(20)]
     alone = [load(outcome, tokens_per_batch=1).sequences([one])[0].logits[0] for one in answers[:5]]
     few, many = (load(outcome, tokens_per_batch=n).sequences(answers) for n in (40, 10_000))
     assert [one.logits[0] for one in few] == pytest.approx([one.logits[0] for one in many], abs=1e-5)
@@ -104,7 +106,7 @@ def test_scores_do_not_depend_on_their_company(outcome: Path) -> None:
 
 def test_truncation_is_counted(outcome: Path) -> None:
     model = load(outcome)
-    (found,) = model.sequences([Answer(prompt="p" * 100, response="yes")])
+    (found,) = model.sequences([AnswerRow(prompt="p" * 100, response="yes")])
     assert found.truncated
     assert found.tokens == 64
     assert (model.scored, model.truncated) == (1, 1)
@@ -180,11 +182,11 @@ def test_right_and_wrong_answers_are_told_apart(
         kind, tiny_model_dir, tmp_path, loss=loss, train={"max_steps": 80 if kind == "verifier" and not loss else 25}
     )
     model = load(folder)
-    yes, no = model.sequences([Answer(prompt="say 99", response="yes"), Answer(prompt="say 99", response="no")])
+    yes, no = model.sequences([AnswerRow(prompt="say 99", response="yes"), AnswerRow(prompt="say 99", response="no")])
     assert (yes.logits[0] or 0.0) > 0.5
     assert (no.logits[0] or 0.0) < -0.5
     if kind == "token" or loss:
-        (tokens,) = model.tokens([Answer(prompt="say 99", response="yes")])
+        (tokens,) = model.tokens([AnswerRow(prompt="say 99", response="yes")])
         assert len(tokens.logits) == 4  # y e s and the end
         assert tokens.ends == [1, 2, 3, 3]
     if kind == "token":
@@ -194,19 +196,19 @@ def test_right_and_wrong_answers_are_told_apart(
 def test_steps_are_told_apart_and_a_process_model_has_no_other_scores(tiny_model_dir: Path, tmp_path: Path) -> None:
     folder, _ = trained("process", tiny_model_dir, tmp_path, train={"max_steps": 60})
     model = load(folder, "process")
-    (found,) = model.steps([Answer(prompt="say 9", steps=["a", "bb"])])
-    (other,) = model.steps([Answer(prompt="say 8", steps=["a", "b"])])
+    (found,) = model.steps([AnswerRow(prompt="say 9", steps=["a", "bb"])])
+    (other,) = model.steps([AnswerRow(prompt="say 8", steps=["a", "b"])])
     assert [(x or 0.0) > 0 for x in found.logits] == [True, True]
     assert [(x or 0.0) > 0 for x in other.logits] == [True, False]
-    rows = [Labelled(answer=Answer(prompt=f"say {n}", steps=["a", "b" * (n % 2 + 1)]), labels=[1.0, float(n % 2)],
+    rows = [LabelledRow(answer=AnswerRow(prompt=f"say {n}", steps=["a", "b" * (n % 2 + 1)]), labels=[1.0, float(n % 2)],
                      problem=str(n)) for n in range(24)]  # fmt: skip
     numbers = report(model, rows).as_dict()
     assert numbers["first_error_accuracy"]["value"] == numbers["step_auc"] == numbers["first_error_f1"] == 1.0
     assert numbers["weakest_is_last_frac"] > 0.4
     with pytest.raises(CheckpointError, match="a process model scores steps"):
-        model.sequences([Answer(prompt="q", response="r")])
+        model.sequences([AnswerRow(prompt="q", response="r")])
     with pytest.raises(CheckpointError, match="has no scores of tokens"):
-        model.tokens([Answer(prompt="q", response="r")])
+        model.tokens([AnswerRow(prompt="q", response="r")])
 
 
 def test_lora_trains_adapters_and_the_head_and_is_merged(tiny_model_dir: Path, tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ def test_lora_trains_adapters_and_the_head_and_is_merged(tiny_model_dir: Path, t
     moved = {name for name in base if name in made and not torch.equal(base[name], made[name])}
     assert "model.layers.0.self_attn.q_proj.weight" in moved
     assert "model.embed_tokens.weight" not in moved
-    yes, no = load(folder).sequences([Answer(prompt="say 99", response=said) for said in ("yes", "no")])
+    yes, no = load(folder).sequences([AnswerRow(prompt="say 99", response=said) for said in ("yes", "no")])
     assert (yes.logits[0] or 0.0) > (no.logits[0] or 0.0) + 1
 
 

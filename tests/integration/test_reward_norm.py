@@ -55,13 +55,13 @@ def run(model: Path, out: Path, steps: int, *, resume: bool = False) -> tuple[Ru
     )
     seen: list[list[Sample]] = []
     with Run(recipe, resume=resume) as one:
-        annotate = one.models.annotate
+        annotate = one.learners.annotate
 
         def watched(rows: Sequence[Sample], needs: Any) -> list[Sample]:
             seen.append(list(rows))
             return annotate(rows, needs)
 
-        one.models.annotate = watched  # type: ignore[method-assign]
+        one.learners.annotate = watched  # type: ignore[method-assign]
         train(one)
     return one, seen
 

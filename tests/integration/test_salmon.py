@@ -15,8 +15,8 @@ from llmrl.errors import CheckpointError
 from llmrl.plugins import build, construct
 from llmrl.reward_models.model import RewardModel, load
 from llmrl.reward_models.recipe import RewardRecipe
-from llmrl.reward_models.rows import Answer
-from llmrl.scoring.manager import Pool, lift
+from llmrl.reward_models.rows import AnswerRow
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.reward_model.run import train
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
@@ -66,7 +66,7 @@ def folder(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def margin(model: RewardModel, row: dict[str, Any], principles: list[str]) -> float:
     asked = [
-        Answer(prompt=row["prompt"], response=row[which], variables={"principles": principles})
+        AnswerRow(prompt=row["prompt"], response=row[which], variables={"principles": principles})
         for which in ("chosen", "rejected")
     ]
     best, worst = (found.logits[0] for found in model.sequences(asked))
@@ -99,8 +99,8 @@ def scored(folder: Path, tmp_path: Path, principles: dict[str, str], **options: 
     spec: dict[str, Any] = {"name": "salmon", "path": str(folder), "principles": path}
     spec |= {"k": 1, "guards": False, "length": 0.0, **options}
     group = [spoken("ok dear so"), spoken("ok fool so"), spoken("ok dear so", limited=True)]
-    with Pool(1, 5.0) as pool:
-        return asyncio.run(lift(build("reward", spec), pool).score(group))
+    with GradingPool(1, 5.0) as pool:
+        return asyncio.run(as_group_reward(build("reward", spec), pool).score(group))
 
 
 def test_the_reward_pays_what_its_principles_say(folder: Path, tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_a_bonus_for_length_is_added(folder: Path, tmp_path: Path) -> None:
 
 def test_answers_of_a_group_are_judged_alike_and_groups_differ(folder: Path, tmp_path: Path) -> None:
     spec = {"name": "salmon", "path": str(folder), "k": 1, "guards": False}
-    with Pool(1, 5.0) as pool:
-        reward = lift(build("reward", spec), pool)
+    with GradingPool(1, 5.0) as pool:
+        reward = as_group_reward(build("reward", spec), pool)
         groups = [asyncio.run(reward.score([spoken("ok", str(n)), spoken("yes", str(n))])) for n in range(12)]
         again = asyncio.run(reward.score([spoken("ok", "0")]))
     assert all(one.parts["principle/Honest"] == two.parts["principle/Honest"] for one, two in groups)
@@ -137,8 +137,8 @@ def test_answers_of_a_group_are_judged_alike_and_groups_differ(folder: Path, tmp
 
 def test_what_was_not_read_whole_has_no_value(folder: Path, tmp_path: Path) -> None:
     spec = {"name": "salmon", "path": str(folder), "k": 1, "guards": False}
-    with Pool(1, 5.0) as pool:
-        (score,) = asyncio.run(lift(build("reward", spec), pool).score([spoken("ok " * 200)]))
+    with GradingPool(1, 5.0) as pool:
+        (score,) = asyncio.run(as_group_reward(build("reward", spec), pool).score([spoken("ok " * 200)]))
     assert score.value is None
     assert score.verdict == "error"
     assert "cut off (max_length 96)" in score.reason
@@ -147,5 +147,5 @@ def test_what_was_not_read_whole_has_no_value(folder: Path, tmp_path: Path) -> N
 def test_more_principles_than_there_are_is_refused_before_anything_is_scored(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="k 2: only 1 principles"):
         scored(folder, tmp_path, {"Kind": "be kind"}, k=2)
-    with Pool(1, 5.0) as pool, pytest.raises(CheckpointError):
-        lift(build("reward", {"name": "salmon", "path": str(tmp_path)}), pool)
+    with GradingPool(1, 5.0) as pool, pytest.raises(CheckpointError):
+        as_group_reward(build("reward", {"name": "salmon", "path": str(tmp_path)}), pool)

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 import torch
 
-from llmrl.batch import collate, deal, minibatches, split, units
+from llmrl.batch import balance_across_ranks, collate, inseparable, minibatches, split
 from llmrl.types import Sample
 
 
@@ -86,17 +86,17 @@ def test_columns_nobody_asked_for_are_none_and_missing_credit_is_zero() -> None:
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_kept_ids_stand_token_by_token_row_by_row(pack: bool) -> None:
-    first = replace(row(3), kept_ids=[(), array("i", [11, 4]), [12]], old_kept_logprobs=[0.0, -1.0, -2.0])
-    second = replace(row(2, first=20), kept_ids=[(), (20, 21, 22)], old_kept_logprobs=[0.0, -3.0])
+    first = replace(row(3), support_ids=[(), array("i", [11, 4]), [12]], old_kept_logprobs=[0.0, -1.0, -2.0])
+    second = replace(row(2, first=20), support_ids=[(), (20, 21, 22)], old_kept_logprobs=[0.0, -3.0])
     batch = collate([first, second], pack)
-    assert batch.kept_ids is not None
+    assert batch.support_ids is not None
     assert batch.kept_counts is not None
     assert batch.old_kept_logprobs is not None
-    assert batch.kept_ids.tolist() == [11, 4, 12, 20, 21, 22]
+    assert batch.support_ids.tolist() == [11, 4, 12, 20, 21, 22]
     assert batch.kept_counts[batch.action_mask].tolist() == [2, 1, 3]
     assert int(batch.kept_counts.sum()) == 6
     assert batch.old_kept_logprobs[batch.action_mask].tolist() == [-1.0, -2.0, -3.0]
-    assert collate([first, row(2)], pack).kept_ids is None
+    assert collate([first, row(2)], pack).support_ids is None
 
 
 def test_the_critics_weights_are_the_policys_unless_set() -> None:
@@ -106,8 +106,8 @@ def test_the_critics_weights_are_the_policys_unless_set() -> None:
 
 def test_units_are_rows_or_whole_groups() -> None:
     rows = [row(group="a"), row(group="b"), row(group="a")]
-    assert units(rows, keep_groups=False) == [[0], [1], [2]]
-    assert units(rows, keep_groups=True) == [[0, 2], [1]]
+    assert inseparable(rows, keep_groups=False) == [[0], [1], [2]]
+    assert inseparable(rows, keep_groups=True) == [[0, 2], [1]]
 
 
 def test_split_sizes_differ_by_one_at_most() -> None:
@@ -143,10 +143,10 @@ def test_minibatches_never_part_a_group_and_are_never_empty() -> None:
 def test_deal_worked_by_hand() -> None:
     # Longest first to the rank with less: 5 to rank 0; 4, then 3 would be 7 > 5 for rank 1, so 3 goes to rank 0 only
     # if it has less: loads (5, 4) give 3 to rank 1, (5, 7) give 1 to rank 0.
-    dealt = deal([3, 1, 4, 5], [[0], [1], [2], [3]], ranks=2, budget=8, pack=False)
+    dealt = balance_across_ranks([3, 1, 4, 5], [[0], [1], [2], [3]], ranks=2, budget=8, pack=False)
     # Rank 0: 5 and 1 padded are 10 slots, above 8. Rank 1: 4 and 3 padded are 8.
     assert dealt == [[[3], [1]], [[2, 0], []]]
-    packed = deal([3, 1, 4, 5], [[0], [1], [2], [3]], ranks=2, budget=8, pack=True)
+    packed = balance_across_ranks([3, 1, 4, 5], [[0], [1], [2], [3]], ranks=2, budget=8, pack=True)
     assert packed == [[[3, 1]], [[2, 0]]]
 
 
@@ -156,9 +156,9 @@ def test_deal_keeps_its_promises(seed: int, pack: bool) -> None:
     random = Random(seed)
     lengths = [random.randint(1, 60) for _ in range(random.randint(1, 30))]
     rows = [row(2, group=str(random.randint(0, 8)), episode=i) for i in range(len(lengths))]
-    together = units(rows, keep_groups=seed % 2 == 0)
+    together = inseparable(rows, keep_groups=seed % 2 == 0)
     ranks, budget = random.randint(1, 4), random.choice([40, 100, 1000])
-    dealt = deal(lengths, together, ranks, budget, pack)
+    dealt = balance_across_ranks(lengths, together, ranks, budget, pack)
 
     assert len(dealt) == ranks
     assert len({len(hand) for hand in dealt}) == 1, "as many micro-batches on every rank"

@@ -16,7 +16,7 @@ from llmrl.ops.kl import k2, k3
 from llmrl.ops.losses import clip_metrics, clipped_squares, clipped_surrogate
 from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.ratio_options import Clipped
-from llmrl.ops.tracks import Track, track, value_profile
+from llmrl.ops.tracks import EpisodeSequence, episode_sequence, value_profile
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.types import Sample
 
@@ -145,8 +145,8 @@ class PPO(Clipped):
             RecipeError: `cliprange_value` with a head that is not `scalar`.
         """
         assert new.values is not None
-        assert new.regress is not None
-        terms, metrics = new.regress(batch.returns), {"values": new.values.detach()}
+        assert new.value_loss is not None
+        terms, metrics = new.value_loss(batch.returns), {"values": new.values.detach()}
         if self.cliprange_value is not None:
             assert batch.values is not None
             squares = 0.5 * (new.values - batch.returns).square()
@@ -187,7 +187,7 @@ class PPO(Clipped):
         if self.importance_sampling_correction != "none":
             require_scaled(samples)
 
-    def _tracks(self, samples: Sequence[Sample]) -> list[Track]:
+    def _tracks(self, samples: Sequence[Sample]) -> list[EpisodeSequence]:
         """The episodes that somebody could judge, with what each token earned, divergence and whitening included."""
         tracks = [
             self._track(episode)
@@ -200,15 +200,15 @@ class PPO(Clipped):
         totals = whiten([one.total for one in tracks], [one.mask for one in tracks], shift_mean=False)
         return [replace(one, rewards={"reward": total}) for one, total in zip(tracks, totals, strict=True)]
 
-    def _track(self, episode: list[Sample]) -> Track:
+    def _track(self, episode: list[Sample]) -> EpisodeSequence:
         penalty = self.missing_eos_penalty or 0.0
-        one = track(episode, bootstrap=self.bootstrap_truncated, missing_eos_penalty=penalty)
+        one = episode_sequence(episode, bootstrap=self.bootstrap_truncated, missing_eos_penalty=penalty)
         if not (self.kl_coef and self.kl_in_reward):
             return one
         cost = [-self.kl_coef * number for row in one.rows for number in divergence_as_k1(row)]
         return replace(one, rewards={**one.rewards, "kl": cost})
 
-    def _gains_and_targets(self, one: Track) -> tuple[list[float], list[float]]:
+    def _gains_and_targets(self, one: EpisodeSequence) -> tuple[list[float], list[float]]:
         """Advantages before whitening, and what the critic should have said, one of each per token."""
         if self.discounts is not None:
             sums = [returns(earned, one.mask, gamma=self._discount(name)) for name, earned in one.rewards.items()]

@@ -11,7 +11,7 @@ from llmrl.checks.attacks.corpus import ANY, LONG, Attack
 from llmrl.checks.attacks.problems import FORMS, Known, varied
 from llmrl.checks.attacks.programs import CODE, EDITS, ESCAPES, EXPRESSIONS, JSON, STUFFING
 from llmrl.checks.attacks.values import VALUES
-from llmrl.scoring.manager import Lifted
+from llmrl.scoring.manager import GroupScorer
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn, Verdict
 
 CORPUS: Sequence[Attack] = [*ANY, *VALUES, *EXPRESSIONS, *CODE, *ESCAPES, *STUFFING, *JSON, *EDITS]
@@ -71,7 +71,7 @@ class Honest:
         return max(values, default=0.0) - min(values, default=0.0) > ALIKE
 
 
-def honest(known: Known, reward: Lifted) -> Honest:
+def honest(known: Known, reward: GroupScorer) -> Honest:
     """Honest answers, scored."""
     forms = [known.in_form(form) for form in FORMS[known.kind]]
     scores = _scores(
@@ -92,7 +92,7 @@ def _best(tried: Sequence[Honest]) -> Honest | None:
     return next((one for one, value in zip(tried, values, strict=True) if value >= most - ROOM * abs(most)), None)
 
 
-def attempts(one: Honest, reward: Lifted) -> list[Attempt]:
+def attempts(one: Honest, reward: GroupScorer) -> list[Attempt]:
     """Every attack that applies to the problem, scored and judged."""
     known = one.known
     written, plain = attacks(known), [known.say(known.right), known.say(known.wrong[0])]
@@ -163,6 +163,6 @@ def _called(score: Score) -> bool:
     return score.verdict in (None, "correct")
 
 
-def _scores(reward: Lifted, problem: Problem, texts: Sequence[str]) -> list[Score]:
+def _scores(reward: GroupScorer, problem: Problem, texts: Sequence[str]) -> list[Score]:
     """Of answers to one problem, scored as one group."""
     return aio.wait(reward.score([said(problem, text, number) for number, text in enumerate(texts)]))

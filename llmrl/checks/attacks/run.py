@@ -15,18 +15,18 @@ from llmrl.checks.attacks.problems import Known
 from llmrl.checks.attacks.setups import PROBLEMS, rows, setup
 from llmrl.errors import RecipeError
 from llmrl.recipe import Recipe, RolloutOptions, read
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Attempt", "Report", "audit", "exit_code", "run", "save", "shipped", "show"]
+__all__ = ["AttackReport", "Attempt", "audit", "exit_code", "run", "save", "shipped", "show"]
 
 Kind = Literal["judges", "shapes", "measures", "unfit", "left out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class AttackReport:
     """What came of the attacks on a reward.
 
     It `judges` where right answers are paid more than wrong ones, `shapes` where it pays without looking at that, and
@@ -60,7 +60,7 @@ class Report:
         return len({attempt.attack for attempt in self.attempts if attempt.outcome == outcome})
 
 
-def audit(name: str, reward: Any, problems: Sequence[Known], pool: Pool) -> Report:
+def audit(name: str, reward: Any, problems: Sequence[Known], pool: GradingPool) -> AttackReport:
     """Attack a reward.
 
     Args:
@@ -71,37 +71,37 @@ def audit(name: str, reward: Any, problems: Sequence[Known], pool: Pool) -> Repo
     Raises:
         RewardError: it is no reward, or refuses these problems as a whole.
     """
-    lifted = lift(reward, pool)
+    lifted = as_group_reward(reward, pool)
     answered = [honest(one, lifted) for one in problems]
     if all(one.right.value is None and one.right.verdict is None for one in answered):
-        return Report(reward=name, kind="measures", problems=len(problems), note="pays nothing")
+        return AttackReport(reward=name, kind="measures", problems=len(problems), note="pays nothing")
     unfit = next((one for one in answered if one.unfit), None)
     if unfit is not None:
         score, place = unfit.right, unfit.known.problem.id
         note = (
             f"problem {place}: the right answer {unfit.known.right!r} is {score.verdict}, {score.value}: {score.reason}"
         )
-        return Report(reward=name, kind="unfit", problems=len(problems), note=note)
+        return AttackReport(reward=name, kind="unfit", problems=len(problems), note=note)
     tried = [attempt for one in answered for attempt in attempts(one, lifted)]
     kind: Kind = "judges" if any(one.judges for one in answered) else "shapes"
-    return Report(reward=name, kind=kind, problems=len(problems), attempts=tried)
+    return AttackReport(reward=name, kind=kind, problems=len(problems), attempts=tried)
 
 
-def shipped(name: str, pool: Pool, options: Mapping[str, Any] | None = None) -> Report:
+def shipped(name: str, pool: GradingPool, options: Mapping[str, Any] | None = None) -> AttackReport:
     """Attack a reward that ships, with the problems and options of its setup."""
     one = setup(name)
     if one.needs and not options:
-        return Report(reward=name, kind="left out", note=f"needs {one.needs}")
+        return AttackReport(reward=name, kind="left out", note=f"needs {one.needs}")
     reward = plugins.build("reward", {"name": name, **one.options, **(options or {})}, f"reward {name}")
     return audit(name, reward, one.known(), pool)
 
 
-def exit_code(reports: Sequence[Report]) -> int:
+def exit_code(reports: Sequence[AttackReport]) -> int:
     """1 where a reward pays for what it should not, breaks, or cannot be judged; else 0."""
     return int(not reports or any(report.failed for report in reports))
 
 
-def show(reports: Sequence[Report], console: Console | None = None) -> None:
+def show(reports: Sequence[AttackReport], console: Console | None = None) -> None:
     """A line for each reward, and, of a single one or of what failed, a line for each attack."""
     from rich.console import Console
     from rich.table import Table
@@ -119,7 +119,7 @@ def show(reports: Sequence[Report], console: Console | None = None) -> None:
         _show_attacks(report, console, whole=len(reports) == 1)
 
 
-def row(report: Report) -> list[str]:
+def row(report: AttackReport) -> list[str]:
     """A reward in the table: what it is, how much was tried, and what a cheat earned at most above a mistake."""
     if not report.attempts:
         return [report.reward, report.kind, str(report.problems or "-"), "-", "-", "-", "-"]
@@ -135,7 +135,7 @@ def row(report: Report) -> list[str]:
     ]
 
 
-def _show_attacks(report: Report, console: Console, whole: bool) -> None:
+def _show_attacks(report: AttackReport, console: Console, whole: bool) -> None:
     """The worst that each attack came to; of several rewards, only what failed."""
     from rich.table import Table
     from rich.text import Text
@@ -161,7 +161,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def save(reports: Sequence[Report], path: Path) -> None:
+def save(reports: Sequence[AttackReport], path: Path) -> None:
     """Everything that was tried, as JSON.
 
     Raises:
@@ -198,7 +198,7 @@ def run(
     if (given or data) and made is None and len(names) != 1:
         raise RecipeError("--option and --data are for one reward: name it")
     rollout = RolloutOptions() if made is None else made.rollout
-    console, pool = Console(), Pool(rollout.reward_workers, rollout.reward_timeout_s)
+    console, pool = Console(), GradingPool(rollout.reward_workers, rollout.reward_timeout_s)
     live = console.status("") if console.is_terminal else nullcontext()
     try:
         with live as line:
@@ -216,8 +216,8 @@ def run(
 
 
 def _named(
-    name: str, options: Mapping[str, Any], data: str | None, limit: int, pool: Pool, status: Callable[[str], Any]
-) -> Report:
+    name: str, options: Mapping[str, Any], data: str | None, limit: int, pool: GradingPool, status: Callable[[str], Any]
+) -> AttackReport:
     status(name)
     if data is None:
         return shipped(name, pool, options)
@@ -225,7 +225,9 @@ def _named(
     return audit(name, reward, rows(data, limit), pool)
 
 
-def _of_recipe(recipe: Recipe, options: Mapping[str, Any], data: str | None, limit: int, pool: Pool) -> Report:
+def _of_recipe(
+    recipe: Recipe, options: Mapping[str, Any], data: str | None, limit: int, pool: GradingPool
+) -> AttackReport:
     """The reward of a recipe, on its own problems."""
     spec = {**recipe.reward, **options}
     return audit(str(spec["name"]), plugins.build("reward", spec, "reward"), rows(data or recipe.data, limit), pool)

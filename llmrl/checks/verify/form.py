@@ -17,14 +17,14 @@ Numbers = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OracleAnswer:
     """What an oracle says that a model learns: its objective, and the gradient by the columns that a network gives."""
 
     objective: float
     gradients: Mapping[str, Sequence[Sequence[float]]]  # [column][row][token]; a column that is left out has none
 
 
-Oracle = Callable[[Any, Sequence[Sample], Sequence[Numbers]], Mapping[str, Answer]]
+Oracle = Callable[[Any, Sequence[Sample], Sequence[Numbers]], Mapping[str, OracleAnswer]]
 """(algorithm, rows as a source gives them, what the networks in training say of each) to an answer per model.
 
 Written from the paper's equation in plain loops, and from nothing that the algorithm itself uses.

@@ -141,7 +141,7 @@ def _first(step: _Step) -> list[Sample]:
     """The rows as they are before the first optimiser step: engine and trainer agree, and nothing has moved."""
     rows = []
     for row in step.rows:
-        drawn = "logprobs" if row.kept_ids is None else "kept_logprobs"
+        drawn = "logprobs" if row.support_ids is None else "kept_logprobs"
         columns = {"sampled_logprobs": drawn, "old_logprobs": "logprobs", "old_kept_logprobs": "kept_logprobs"}
         known = {name: _now(step, row, of) for name, of in columns.items() if getattr(row, name) is not None}
         rows.append(replace(row, **known))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from llmrl.batch import Batch, collate, split, units
+from llmrl.batch import Batch, collate, inseparable, split
 from llmrl.checks.verify.random_rows import COLUMNS, Play, over_kept
 from llmrl.ops.logprobs import token_logprobs
 from llmrl.protocols import Algorithm, Forward, Loss, Update
@@ -49,7 +49,7 @@ def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
     tokens, states = torch.tensor([0, *play.rows[i].token_ids[1:]]), play.states[i]
     logprobs, entropy = token_logprobs(play.logits[i], lambda hidden: hidden, tokens, entropy_grad=True)
     said = {"logprobs": logprobs, "entropy": entropy, "values": states[:-1], "next_values": states[1:]}
-    if play.rows[i].kept_ids is not None:
+    if play.rows[i].support_ids is not None:
         inside = over_kept(play.logits[i], play.rows[i])
         among, spread = token_logprobs(inside, lambda hidden: hidden, tokens, entropy_grad=True)
         said |= {"kept_logprobs": among, "kept_entropy": spread}
@@ -64,7 +64,7 @@ def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
 
 def batches(update: Update, rows: Sequence[Sample], layout: Layout) -> list[tuple[list[Sample], Batch]]:
     """The micro-batches of a layout, with the rows in each."""
-    together, found = units(rows, update.keep_groups), []
+    together, found = inseparable(rows, update.keep_groups), []
     for part in split(together, min(layout.parts, len(together))):
         members = [rows[i] for unit in part for i in unit]
         batch = _wider(collate(members, layout.pack, dtype=torch.float64), 0 if layout.pack else layout.extra)
@@ -152,7 +152,7 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
             grid = grid.masked_scatter(batch.sample_ids == i, said[row.token_ids[0]][name])
         return torch.where(batch.action_mask, grid, junk)
 
-    values, kept = column("values"), rows[0].kept_ids is not None
+    values, kept = column("values"), rows[0].support_ids is not None
     return Forward(
         kept_logprobs=column("kept_logprobs") if kept else None,
         kept_entropy=column("kept_entropy") if kept else None,
@@ -160,7 +160,7 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
         entropy=column("entropy"),
         values=values,
         next_values=column("next_values"),
-        regress=lambda targets: 0.5 * (values - targets).square(),
+        value_loss=lambda targets: 0.5 * (values - targets).square(),
     )
 
 

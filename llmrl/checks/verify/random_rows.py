@@ -45,7 +45,7 @@ def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = Fals
             here = torch.randn(len(row.token_ids), SYMBOLS, generator=generator, dtype=torch.float64)
             mind = torch.rand(len(row.token_ids) + 1, generator=generator, dtype=torch.float64)
             if kept:
-                row = replace(row, kept_ids=_kept(random, row), semantics="renormalised")
+                row = replace(row, support_ids=_kept(random, row), semantics="renormalised")
             rows.append(_annotated(row, random, here, mind))
             logits.append(here)
             states.append(mind)
@@ -92,7 +92,7 @@ def _kept(random: Random, row: Sample) -> list[list[int]]:
 def over_kept(logits: Tensor, row: Sample) -> Tensor:
     """(T, SYMBOLS) logits, -inf for what was not kept of an action's distribution."""
     allowed = torch.ones_like(logits, dtype=torch.bool)
-    for t, some in enumerate(row.kept_ids or ()):
+    for t, some in enumerate(row.support_ids or ()):
         if len(some):
             allowed[t] = torch.tensor([symbol in some for symbol in range(SYMBOLS)])
     return logits.masked_fill(~allowed, float("-inf"))
@@ -110,7 +110,7 @@ def _annotated(row: Sample, random: Random, logits: Tensor, mind: Tensor) -> Sam
 
     whole = chosen(logits)
     old, before = near(whole, 0.3), near(mind.tolist(), 0.3)
-    among = near(chosen(over_kept(logits, row)), 0.3) if row.kept_ids is not None else None
+    among = near(chosen(over_kept(logits, row)), 0.3) if row.support_ids is not None else None
     row = replace(row, sampled_logprobs=near(among or old, 0.4), old_logprobs=old, old_kept_logprobs=among)
     row = replace(row, ref_logprobs=near(whole, 0.4), values=before[:-1], next_values=before[1:])
     flatter = torch.log_softmax(0.7 * logits, -1)

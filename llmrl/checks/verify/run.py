@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrl import plugins
-from llmrl.checks.verify.form import PARTS, Answer, Check, Form, Numbers, Oracle, Part
+from llmrl.checks.verify.form import PARTS, Check, Form, Numbers, Oracle, OracleAnswer, Part
 from llmrl.errors import LlmrlError, RecipeError
 from llmrl.protocols import Algorithm
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Answer", "Check", "Form", "Numbers", "Oracle", "exit_code", "resolve", "save", "show", "verify"]
+__all__ = ["Check", "Form", "Numbers", "Oracle", "OracleAnswer", "exit_code", "resolve", "save", "show", "verify"]
 
 SHOWN = 20
 """Lines of failures that `show` prints of one form."""
@@ -47,7 +47,7 @@ def resolve(names: Sequence[str]) -> list[Form]:
             found.append(shipped[name])
         else:
             raise RecipeError(
-                f"unknown algorithm {name!r}{plugins.hint(name, shipped)}; known: {', '.join(shipped)}, or "
+                f"unknown algorithm {name!r}{plugins.did_you_mean(name, shipped)}; known: {', '.join(shipped)}, or "
                 "package.module:Attribute"
             )
     return found or list(shipped.values())

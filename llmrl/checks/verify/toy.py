@@ -46,7 +46,7 @@ class Tables:
         last = torch.cat([torch.full_like(token_ids[:, :1], SYMBOLS), answer], 1)
         numbers = self.critic[prompt[:, None], torch.arange(LENGTH + 1), last]  # (B, LENGTH + 1), state by state
         values, after = torch.cat([blank, numbers[:, :-1]], 1), torch.cat([blank, numbers[:, 1:]], 1)
-        return Forward(values=values, next_values=after, regress=lambda targets: 0.5 * (values - targets).square())
+        return Forward(values=values, next_values=after, value_loss=lambda targets: 0.5 * (values - targets).square())
 
 
 def _said(logits: Tensor, answer: Tensor, entropy_grad: bool) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ def _play(tables: Tables, secret: Tensor, form: Form, step: int, generator: torc
             action_mask=[False] + [True] * LENGTH,
             sampled_logprobs=logprobs[i].tolist(),
             semantics="scaled" if form.top_p is None else "renormalised",
-            kept_ids=None if form.top_p is None else sets[int(prompts[i])],
+            support_ids=None if form.top_p is None else sets[int(prompts[i])],
             version=step,
             correct=bool(right[i]),
             parts={"correct": float(right[i]), "explore": len(set(answers[i].tolist())) / LENGTH},
@@ -151,9 +151,9 @@ def _annotated(rows: Sequence[Sample], algorithm: Algorithm, tables: Tables, ref
 
 def _among(rows: Sequence[Sample]) -> Tensor | None:
     """(B, LENGTH, SYMBOLS) which tokens were kept; None where the rows do not say."""
-    if rows[0].kept_ids is None:
+    if rows[0].support_ids is None:
         return None
-    sets = [[[symbol in some for symbol in range(SYMBOLS)] for some in list(row.kept_ids or ())[1:]] for row in rows]
+    sets = [[[symbol in some for symbol in range(SYMBOLS)] for some in list(row.support_ids or ())[1:]] for row in rows]
     return torch.tensor(sets)
 
 

@@ -251,7 +251,7 @@ class HfEngine:
         return Completion(
             token_ids=ids[:length],
             logprobs=logprobs[:length],
-            kept_ids=None if kept is None else kept[:length],
+            support_ids=None if kept is None else kept[:length],
             finish="stop" if ends else "length",
             version=self.version,
             semantics=sampling.semantics,

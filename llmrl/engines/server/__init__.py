@@ -13,7 +13,7 @@ from llmrl.engines.server import process as server_process
 from llmrl.errors import EngineError
 
 if TYPE_CHECKING:
-    from llmrl.engines.server.client import Remote
+    from llmrl.engines.server.client import VllmClient
 
 RECEIVER = "llmrl.engines.vllm.worker.WeightReceiver"
 
@@ -54,20 +54,22 @@ class Server:
         """Whether it can generate while the trainer learns: not where it gives it its memory."""
         return not self.enable_sleep_mode
 
-    def start(self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]) -> Remote:
+    def start(
+        self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
+    ) -> VllmClient:
         """The engine, every server answering.
 
         Raises:
             EngineError: a server did not start (quotes the end of its log) or does not answer.
         """
-        from llmrl.engines.server.client import Remote
+        from llmrl.engines.server.client import VllmClient
 
         running: list[server_process.ApiServer] = []
         if not self.urls:
             arguments = self._arguments(dtype, seed, max_model_len)
             running = server_process.start(model, arguments, self._environments(), self._logs(), self.start_timeout_s)
         try:
-            return Remote(self, running, dtype=dtype, max_model_len=max_model_len, stop_token_ids=stop_token_ids)
+            return VllmClient(self, running, dtype=dtype, max_model_len=max_model_len, stop_token_ids=stop_token_ids)
         except BaseException:
             for server in running:
                 server.child.stop()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Remote:
+class VllmClient:
     """Running servers. It has a thread and an event loop of its own, so that it serves any loop of the caller's."""
 
     def __init__(

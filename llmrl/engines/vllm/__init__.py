@@ -156,7 +156,7 @@ class Colocated:
         ids = list(output.token_ids)
         return Completion(
             token_ids=ids,
-            kept_ids=_kept(nucleus, ids) if nucleus else None,
+            support_ids=_kept(nucleus, ids) if nucleus else None,
             logprobs=[entry[token].logprob for token, entry in zip(ids, output.logprobs, strict=True)],
             finish=output.finish_reason if output.finish_reason in ("stop", "length") else "abort",
             version=self.version,

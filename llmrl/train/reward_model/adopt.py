@@ -21,7 +21,7 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError
 from llmrl.reward_models.card import CHAT, FILE, Kind
 from llmrl.reward_models.encoding import Encoder
-from llmrl.reward_models.rows import Answer
+from llmrl.reward_models.rows import AnswerRow
 from llmrl.train.reward_model.run import describe, hush
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Adoption:
 
 
 def adopt(
-    source: str, out: Path, options: Adoption, answers: Sequence[Answer] = (), say: Callable[[str], None] = print
+    source: str, out: Path, options: Adoption, answers: Sequence[AnswerRow] = (), say: Callable[[str], None] = print
 ) -> Path:
     """A folder that `load` reads, with the scores of `source`.
 

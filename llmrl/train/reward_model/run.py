@@ -23,13 +23,13 @@ from llmrl.reward_models.model import RewardModel
 from llmrl.reward_models.network import pretrained
 from llmrl.reward_models.preferences import balanced
 from llmrl.reward_models.recipe import RewardRecipe
-from llmrl.reward_models.rows import Answer, Labelled, Pair
+from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair
 from llmrl.reward_models.training_rows import answers_of, read
 from llmrl.train.network import plain_model
-from llmrl.train.reward_model.trainers import PairRow, Row, label_trainer, pair_trainer, weights
-from llmrl.train.weight_sync import whole_weights
+from llmrl.train.reward_model.trainers import PairRow, TokenRow, label_trainer, pair_trainer, weights
+from llmrl.train.weight_sync import full_weights
 
-R = TypeVar("R", Pair, Labelled)
+R = TypeVar("R", PreferencePair, LabelledRow)
 Say = Callable[[str], None]
 
 
@@ -123,7 +123,7 @@ def _trainer(recipe: RewardRecipe, rows: Sequence[Any], encoder: Encoder, folder
         ]
         tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.model.model_revision)  # TRL changes it
         return pair_trainer(recipe, pairs, folder, tokenizer, say)
-    return label_trainer(recipe, [Row(encoded[i][0], rows[i].labels) for i in fitting], folder, say)
+    return label_trainer(recipe, [TokenRow(encoded[i][0], rows[i].labels) for i in fitting], folder, say)
 
 
 def _weights(trainer: Any) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _weights(trainer: Any) -> dict[str, Any]:
     plugin = trainer.accelerator.state.deepspeed_plugin
     sharded = plugin is not None and int(plugin.zero_stage) == 3
     main = trainer.is_world_process_zero()
-    return {name: weight.cpu() for name, weight in whole_weights(trainer.model, sharded) if main}
+    return {name: weight.cpu() for name, weight in full_weights(trainer.model, sharded) if main}
 
 
 def _save(trainer: Any, recipe: RewardRecipe, state: dict[str, Any], folder: Path, tokenizer: Any) -> None:
@@ -161,7 +161,7 @@ def describe(
     kind: Kind,
     encoder: Encoder,
     folder: Path,
-    answers: Sequence[Answer],
+    answers: Sequence[AnswerRow],
     *,
     backbone: str,
     revision: str | None = None,
@@ -189,7 +189,7 @@ def describe(
     return card
 
 
-def calibrated(model: RewardModel, answers: Sequence[Answer]) -> Calibration:
+def calibrated(model: RewardModel, answers: Sequence[AnswerRow]) -> Calibration:
     """Mean, deviation and range of the raw scores of answers; of all their steps, for a process model.
 
     Raises:

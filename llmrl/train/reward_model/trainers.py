@@ -29,7 +29,7 @@ SHOWN = ("loss", "accuracy", "margin", "mean_reward", "grad_norm", "learning_rat
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """An answer as tokens, with what its tokens are asked for."""
 
     encoded: Encoded
@@ -113,7 +113,7 @@ def pair_trainer(recipe: RewardRecipe, rows: Sequence[PairRow], folder: Path, to
     return _plain(trainer)
 
 
-def label_trainer(recipe: RewardRecipe, rows: Sequence[Row], folder: Path, say: Say) -> Any:
+def label_trainer(recipe: RewardRecipe, rows: Sequence[TokenRow], folder: Path, say: Say) -> Any:
     """Transformers' Trainer with the loss of the recipe's kind, divided by the items of the whole step: all ranks, all
     micro-batches.
 
@@ -155,7 +155,7 @@ def loss_of(recipe: RewardRecipe) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return lambda logits, labels, response: labelled_bce(logits, labels)
 
 
-def collate(rows: Sequence[Row], recipe: RewardRecipe, whole_answers: bool) -> dict[str, Tensor]:
+def collate(rows: Sequence[TokenRow], recipe: RewardRecipe, whole_answers: bool) -> dict[str, Tensor]:
     """A padded batch; `labels` are (B,) of whole answers, else (B, T), and count the items that the loss sums over."""
     token_ids, mask = padded([row.encoded for row in rows])
     response = torch.zeros_like(mask)

@@ -13,7 +13,7 @@ from llmrl.batch import collate
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.protocols import Forward
-from llmrl.rollout.worker import rows
+from llmrl.rollout.worker import to_samples
 from llmrl.types import Completion, Problem, Sample, Score, Trajectory, Turn
 
 
@@ -147,7 +147,7 @@ def played(episode: int, parts: dict[str, float | None]) -> list[Sample]:
     said = Completion(token_ids=[5], logprobs=[-1.0], finish="stop", version=0)
     turn = Turn(prompt_ids=[3], completion=said, text="5")
     problem, score = Problem(id="p", messages=[]), Score(0.8, "correct", parts=parts)
-    return rows(Trajectory(problem=problem, turns=[turn], status="done", score=score, group="g", episode=episode))
+    return to_samples(Trajectory(problem=problem, turns=[turn], status="done", score=score, group="g", episode=episode))
 
 
 def test_a_channel_is_a_part_of_the_reward_and_a_missing_one_stops_the_run() -> None:

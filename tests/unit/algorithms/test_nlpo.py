@@ -42,7 +42,7 @@ def spoken(logits: Tensor, allowed: Tensor, episode: int, generator: torch.Gener
             action_mask=[False] + [True] * len(drawn),
             sampled_logprobs=[0.0, *masked[at, drawn].tolist()],
             semantics="renormalised",
-            kept_ids=[(), *ids_of(allowed)],
+            support_ids=[(), *ids_of(allowed)],
             old_logprobs=[0.0, *whole[at, drawn].tolist()],
             old_kept_logprobs=[0.0, *masked[at, drawn].tolist()],
             values=[0.0] * (len(drawn) + 1),
@@ -53,11 +53,11 @@ def spoken(logits: Tensor, allowed: Tensor, episode: int, generator: torch.Gener
 
 def forward(logits: Tensor, batch: Batch) -> Forward:
     """What a table of (T, V) logits says of a padded batch whose rows have one prompt token."""
-    assert batch.kept_ids is not None
+    assert batch.support_ids is not None
     assert batch.kept_counts is not None
     chosen = predicting(batch.action_mask)
     states = logits[chosen.columns - 1]
-    kept = chosen.kept(batch.kept_ids, batch.kept_counts)
+    kept = chosen.kept(batch.support_ids, batch.kept_counts)
     found = kept_logprobs(states, nn.Identity(), chosen.tokens(batch.token_ids), kept, entropy_grad=True)
     logprobs, entropy, inside, left = map(chosen.scatter, found)
     return Forward(logprobs=logprobs, entropy=entropy, kept_logprobs=inside, kept_entropy=left)
@@ -94,7 +94,7 @@ def test_kept_ids_make_renormalised_rows_right_and_nothing_else_does() -> None:
     rows = rows_of(*draw())
     assert NLPO(**BARE).credit(rows)
     with pytest.raises(RecipeError, match="return_kept_ids=true"):
-        NLPO(**BARE).credit([replace(rows[0], kept_ids=None)])
+        NLPO(**BARE).credit([replace(rows[0], support_ids=None)])
     with pytest.raises(RecipeError, match="renormalised"):
         PPO(**BARE).credit(rows)
 

@@ -59,8 +59,8 @@ def close(want: Any) -> Any:
     return pytest.approx(want, abs=1e-9)
 
 
-def regress(head: Head, outputs: Tensor) -> Forward:
-    return Forward(values=head.values(outputs), regress=lambda targets: head.terms(outputs, targets))
+def value_loss(head: Head, outputs: Tensor) -> Forward:
+    return Forward(values=head.values(outputs), value_loss=lambda targets: head.terms(outputs, targets))
 
 
 def test_it_is_an_algorithm() -> None:
@@ -317,11 +317,11 @@ def targets(old: list[float], returns: list[float]) -> Batch:
 def test_value_clipping_worked_by_hand() -> None:
     # .9 against 1 from .5: (.1)^2 without, (.7 - 1)^2 = .09 with the clip, the larger; .1: .81; .5 against .2: .09.
     batch, now = targets([0.5] * 3, [1.0, 1.0, 0.2]), torch.tensor([[[0.0], [0.9], [0.1], [0.5]]])
-    loss = PPO(**BARE, cliprange_value=0.2).value_loss(regress(Scalar(), now), batch)
+    loss = PPO(**BARE, cliprange_value=0.2).value_loss(value_loss(Scalar(), now), batch)
     assert (2 * loss.terms[0, 1:]).tolist() == pytest.approx([0.09, 0.81, 0.09])
     assert (loss.terms * batch.value_weights).sum().item() == pytest.approx(0.165)
     assert loss.metrics["clip_ratio"][0, 1:].tolist() == [1, 0, 0]
-    plain = PPO(**BARE).value_loss(regress(Scalar(), now), batch)
+    plain = PPO(**BARE).value_loss(value_loss(Scalar(), now), batch)
     assert (plain.terms * batch.value_weights).sum().item() == pytest.approx(0.15166666666666667)
 
 
@@ -329,11 +329,11 @@ def test_value_clipping_worked_by_hand() -> None:
 def test_every_head_is_the_critics_own_affair(name: str) -> None:
     head: Head = HEADS[name]()
     batch, outputs = targets([0.5] * 3, [1.0, 1.0, 0.2]), torch.randn(1, 4, head.outputs)
-    loss = PPO(**BARE).value_loss(regress(head, outputs), batch)
+    loss = PPO(**BARE).value_loss(value_loss(head, outputs), batch)
     assert torch.equal(loss.terms, head.terms(outputs, batch.returns))
     if not isinstance(head, Scalar):
         with pytest.raises(RecipeError, match="cliprange_value"):
-            PPO(**BARE, cliprange_value=0.2).value_loss(regress(head, outputs), batch)
+            PPO(**BARE, cliprange_value=0.2).value_loss(value_loss(head, outputs), batch)
 
 
 # Over the steps
@@ -425,7 +425,7 @@ def now(model: Tensor, head: Head | None, rows: list[Sample]) -> Forward:
     which = torch.tensor([int(r.group) for r in rows])
     if head is not None:
         outputs = torch.cat([model.new_zeros(len(rows), 1, model.shape[-1]), model[which]], 1)
-        return regress(head, outputs)
+        return value_loss(head, outputs)
     said = torch.tensor([r.token_ids[1:] for r in rows])
     chosen = torch.log_softmax(model[which], -1).gather(-1, said[..., None])[..., 0]
     return Forward(logprobs=torch.cat([chosen.new_zeros(len(rows), 1), chosen], 1))

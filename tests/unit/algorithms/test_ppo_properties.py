@@ -96,7 +96,7 @@ def forwards(head: Head, logprobs: Tensor, outputs: Tensor) -> dict[str, Forward
     policy = Forward(logprobs=logprobs, entropy=0.5 * logprobs.square())  # any function serves as its entropy
     return {
         "policy": policy,
-        "critic": Forward(values=head.values(wide), regress=lambda targets: head.terms(wide, targets)),
+        "critic": Forward(values=head.values(wide), value_loss=lambda targets: head.terms(wide, targets)),
     }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.rewards.code import Code
-from llmrl.rewards.countdown import Countdown
+from llmrl.rewards.countdown import CountdownVerifier
 from llmrl.rewards.math_verify import MathVerify
 from llmrl.types import Problem
 
@@ -33,7 +33,7 @@ def test_after_thoughts(text: str, answer: str) -> None:
 @pytest.mark.parametrize("text", ["<think>{}", "<think>{}</think>", "<think>{}</think> I do not know."])
 def test_an_answer_in_the_thoughts_alone_is_not_paid(text: str) -> None:
     assert MathVerify()(SUM, text.format(r"\boxed{5}")).value == 0.0
-    assert Countdown()(SUM, text.format(PUT)).value == 0.0
+    assert CountdownVerifier()(SUM, text.format(PUT)).value == 0.0
     assert Code()(
         Problem(id="a", messages=(), info={"tests": ["assert f() == 5"], "entry_point": "f"}), "<think>"
     ).verdict == ("unparsable")

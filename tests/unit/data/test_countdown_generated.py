@@ -10,7 +10,7 @@ import pytest
 
 from llmrl.data.countdown_generated import CountdownGenerated
 from llmrl.errors import DataError
-from llmrl.rewards.countdown import Countdown
+from llmrl.rewards.countdown import CountdownVerifier
 
 
 def solvable(nums: tuple[Fraction, ...], target: int) -> bool:
@@ -31,7 +31,7 @@ def test_every_puzzle_can_be_solved() -> None:
 
 def test_the_solution_that_comes_with_a_puzzle_is_one() -> None:
     for problem in CountdownGenerated(count=300).problems():
-        assert Countdown()(problem, problem.info["solution"]).verdict == "correct"
+        assert CountdownVerifier()(problem, problem.info["solution"]).verdict == "correct"
         assert 10 <= problem.info["target"] <= 100
         assert all(1 <= number <= 99 for number in problem.info["nums"])
 

@@ -12,7 +12,7 @@ from llmrl.cli.main import app
 from llmrl.datagen.answered import Refused, read
 from llmrl.datagen.heron import factors_of, write
 from llmrl.errors import DataError, LlmrlError, RecipeError
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.ranked_factors import Factor
 
 RIGHT_THEN_SHORT = [Factor(name="numeric"), Factor(name="length", sign=-1, delta_mult=0.5)]
@@ -60,13 +60,13 @@ def test_a_second_call_judges_only_what_is_new(tmp_path: Path, monkeypatch: pyte
     with (tmp_path / "pairs.measured.jsonl").open("a") as file:
         file.write('{"id": "two", "respon')  # a write that was cut off
     asked = []
-    timed = Pool.timed
+    timed = GradingPool.timed
 
-    async def counted(self: Pool, verifier: Any, problem: Any, text: str) -> Any:
+    async def counted(self: GradingPool, verifier: Any, problem: Any, text: str) -> Any:
         asked.append(problem.id)
         return await timed(self, verifier, problem, text)
 
-    monkeypatch.setattr(Pool, "timed", counted)
+    monkeypatch.setattr(GradingPool, "timed", counted)
     assert write(answers, out, RIGHT_THEN_SHORT, workers=1).rows == 5
     assert set(asked) == {"two"}
     with pytest.raises(DataError, match=r"was begun with factors .*choose another out"):

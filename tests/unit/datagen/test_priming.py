@@ -15,7 +15,7 @@ from llmrl.answers.arithmetic import evaluate
 from llmrl.datagen.priming import HABITS, Condition, Priming, write
 from llmrl.errors import DataError
 from llmrl.rewards.behaviours import counts
-from llmrl.rewards.countdown import Countdown
+from llmrl.rewards.countdown import CountdownVerifier
 from llmrl.rewards.format import Format
 from llmrl.types import Problem
 
@@ -44,7 +44,7 @@ def test_every_sum_is_right(condition: Condition) -> None:
 def test_the_answer_is_what_the_condition_says(condition: Condition) -> None:
     for row in rows(condition):
         problem = Problem(id="a", messages=(), info=row)
-        score = Countdown(tags_required=True)(problem, said(row))
+        score = CountdownVerifier(tags_required=True)(problem, said(row))
         assert score.verdict == ("wrong" if condition == "incorrect" else "correct")
         assert row["correct"] == (condition != "incorrect")
         assert Format()(problem, said(row)).value == 1.0

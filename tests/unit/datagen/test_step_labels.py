@@ -9,13 +9,13 @@ import pytest
 
 from llmrl.aio import wait
 from llmrl.chat import Chat, load_tokenizer
-from llmrl.datagen.step_labels import Labelled, Labelling, label, step_ends, write
+from llmrl.datagen.step_labels import LabelledSolution, Labelling, label, step_ends, write
 from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.errors import DataError
-from llmrl.evaluation.generators import EnginePlayer
+from llmrl.evaluation.generators import EngineGenerator
 from llmrl.plugins import build
 from llmrl.reward_models.stepwise import stepwise
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Problem, Sampling
 
 PROBLEM = Problem(id="p", messages=[{"role": "user", "content": "12+34="}], answer="46")
@@ -23,12 +23,12 @@ SOLUTION = "2+4=6\n10+30=50\n50+6=56"
 SEEN = "<|user|>12+34=<|end|><|assistant|>"
 
 
-def scripted(model: Path, replies: Callable[[str, Sampling], str]) -> EnginePlayer:
+def scripted(model: Path, replies: Callable[[str, Sampling], str]) -> EngineGenerator:
     engine = Scripted(replies=replies).start(str(model), dtype="float32", seed=0, max_model_len=999, stop_token_ids=[1])
-    return EnginePlayer(engine, Chat(load_tokenizer(model)))
+    return EngineGenerator(engine, Chat(load_tokenizer(model)))
 
 
-def labelled(model: Path, **options: Any) -> tuple[Labelled | None, EnginePlayer]:
+def labelled(model: Path, **options: Any) -> tuple[LabelledSolution | None, EngineGenerator]:
     """After the first line four of eight completions are right, one after the second."""
     asked: dict[str, int] = {}
 
@@ -41,13 +41,13 @@ def labelled(model: Path, **options: Any) -> tuple[Labelled | None, EnginePlayer
         return "so 46" if right else "so 47"
 
     player = scripted(model, reply)
-    with Pool(1, 5.0) as pool:
-        reward = lift(build("reward", "numeric"), pool)
+    with GradingPool(1, 5.0) as pool:
+        reward = as_group_reward(build("reward", "numeric"), pool)
         made = Labelling(completions=8, sampling=Sampling(max_tokens=100), **options)
         return wait(label(PROBLEM, 0, player, reward, made)), player
 
 
-def calls(player: EnginePlayer) -> list[str]:
+def calls(player: EngineGenerator) -> list[str]:
     assert isinstance(player.engine, ScriptedEngine)
     return [player.chat.tokenizer.decode(ids).removeprefix(SEEN) for ids, _ in player.engine.calls]
 
@@ -83,8 +83,8 @@ def test_hard_labels_and_the_first_error_that_ends_the_work(tiny_model_dir: Path
 
 def test_what_nobody_could_judge_has_no_labels(tiny_model_dir: Path) -> None:
     player = scripted(tiny_model_dir, lambda prompt, sampling: SOLUTION)
-    with Pool(1, 5.0) as pool:
-        reward = lift(build("reward", "numeric"), pool)
+    with GradingPool(1, 5.0) as pool:
+        reward = as_group_reward(build("reward", "numeric"), pool)
         unreadable = Problem(id="p", messages=PROBLEM.messages, answer="none")
         assert wait(label(unreadable, 0, player, reward, Labelling())) is None
         silent = scripted(tiny_model_dir, lambda prompt, sampling: " \n")

@@ -38,7 +38,7 @@ class Answers:
     asked: list[tuple[str, int | None]] = field(default_factory=list)
     dies_after: int = 10**6
 
-    async def play(self, problem: Problem, sampling: Sampling) -> Played:
+    async def generate(self, problem: Problem, sampling: Sampling) -> Played:
         await asyncio.sleep(0)
         if len(self.asked) == self.dies_after:
             raise EngineError("the engine died")
@@ -104,9 +104,9 @@ def test_everything_is_written_and_counted(tmp_path: Path) -> None:
 
 def test_several_samples_give_pass_and_majority(tmp_path: Path) -> None:
     class Varied(Answers):
-        async def play(self, problem: Problem, sampling: Sampling) -> Played:
+        async def generate(self, problem: Problem, sampling: Sampling) -> Played:
             self.script = {"0": "no" if sampling.seed in wrong else r"\boxed{5}"}
-            return await super().play(problem, sampling)
+            return await super().generate(problem, sampling)
 
     wrong = {seed_of(0, "math/tiny/0", i) for i in (0, 1, 3)}
     result = play(tmp_path, Varied(), samples=4, limit=1)

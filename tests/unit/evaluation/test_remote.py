@@ -13,7 +13,7 @@ import pytest
 
 from llmrl.errors import EngineError
 from llmrl.evaluation.generators import Played
-from llmrl.evaluation.remote import RemotePlayer
+from llmrl.evaluation.remote import RemoteGenerator
 from llmrl.types import Problem, Sampling
 
 PROBLEM = Problem(id="p", messages=[{"role": "user", "content": "2+2?"}], answer="4")
@@ -69,8 +69,10 @@ def server() -> Iterator[Server]:
 def ask(server: Server, times: int = 1, **options: Any) -> list[Played]:
     async def go() -> list[Played]:
         url = f"http://127.0.0.1:{server.server_port}/v1/"
-        async with RemotePlayer(url, pause_s=0.001, timeout_s=5, attempts=3, **options) as player:
-            return [await player.play(PROBLEM, Sampling(temperature=0.5, max_tokens=9, seed=7)) for _ in range(times)]
+        async with RemoteGenerator(url, pause_s=0.001, timeout_s=5, attempts=3, **options) as player:
+            return [
+                await player.generate(PROBLEM, Sampling(temperature=0.5, max_tokens=9, seed=7)) for _ in range(times)
+            ]
 
     return asyncio.run(go())
 

@@ -6,23 +6,28 @@ from random import Random
 
 import pytest
 
-from llmrl.ops.divergence import ALARM, Pair, agreement, compared, divergence, halves, rise
+from llmrl.ops.divergence import ALARM, GradedTwice, agreement, compared, divergence, halves, rise
 
 
 def test_verdicts_are_compared_where_both_have_them() -> None:
-    pairs = [Pair(1, 1, True, True), Pair(1, 0, True, False), Pair(0, 0, False, False), Pair(5, 0, False, False)]
+    pairs = [
+        GradedTwice(1, 1, True, True),
+        GradedTwice(1, 0, True, False),
+        GradedTwice(0, 0, False, False),
+        GradedTwice(5, 0, False, False),
+    ]
     assert agreement(pairs) == 0.75
 
 
 def test_orders_are_compared_where_one_has_none() -> None:
     # The truth tells 1 from each of the two 0s: the proxy orders the first pair alike, and finds the second equal.
-    assert agreement([Pair(3.0, 1.0), Pair(2.0, 0.0), Pair(3.0, 0.0)]) == 0.75
-    assert agreement([Pair(1.0, 0.0), Pair(2.0, 0.0)]) is None, "the truth tells nothing apart"
+    assert agreement([GradedTwice(3.0, 1.0), GradedTwice(2.0, 0.0), GradedTwice(3.0, 0.0)]) == 0.75
+    assert agreement([GradedTwice(1.0, 0.0), GradedTwice(2.0, 0.0)]) is None, "the truth tells nothing apart"
     assert agreement([]) is None
 
 
 def test_a_step_worked_by_hand() -> None:
-    found = compared([Pair(1.0, 0.0), Pair(2.0, 1.0), Pair(3.0, 0.5)])
+    found = compared([GradedTwice(1.0, 0.0), GradedTwice(2.0, 1.0), GradedTwice(3.0, 0.5)])
     # Deviations -1 0 1 and -1/2 1/2 0: their products sum to 1/2, over the root of 2 * 1/2.
     assert found == {
         "audit/proxy_mean": 2.0,
@@ -30,7 +35,7 @@ def test_a_step_worked_by_hand() -> None:
         "audit/agreement": pytest.approx(2 / 3),
         "audit/correlation": pytest.approx(0.5),
     }
-    assert "audit/correlation" not in compared([Pair(1.0, 0.0), Pair(1.0, 1.0)])
+    assert "audit/correlation" not in compared([GradedTwice(1.0, 0.0), GradedTwice(1.0, 1.0)])
     assert compared([]) == {}
 
 

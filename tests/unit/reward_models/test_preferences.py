@@ -8,7 +8,7 @@ import pytest
 
 from llmrl.errors import DataError
 from llmrl.reward_models.preferences import balanced, outcomes, pairs
-from llmrl.reward_models.rows import Answer, Labelled
+from llmrl.reward_models.rows import AnswerRow, LabelledRow
 
 
 def written(folder: Path, *rows: Any) -> Path:
@@ -85,8 +85,8 @@ def test_outcomes(tmp_path: Path) -> None:
         outcomes(written(tmp_path, {"prompt": "q", "response": "y", "label": 2}))
 
 
-def labelled(problem: str, right: bool) -> Labelled:
-    return Labelled(answer=Answer(prompt=problem, response="r"), labels=[float(right)], problem=problem)
+def labelled(problem: str, right: bool) -> LabelledRow:
+    return LabelledRow(answer=AnswerRow(prompt=problem, response="r"), labels=[float(right)], problem=problem)
 
 
 def test_balanced_by_problem() -> None:

@@ -16,7 +16,7 @@ from llmrl.errors import RewardError
 from llmrl.plugins import build
 from llmrl.rewards.behaviour_judge import QUESTIONS, BehaviourJudge, count
 from llmrl.rewards.behaviours import Behaviours, counts
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.metrics import rollout_metrics
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
@@ -55,12 +55,14 @@ def test_a_sentence_counts_once_for_each_behaviour() -> None:
 
 def test_counts_are_logged_and_cannot_be_paid() -> None:
     assert Behaviours()(episode("").problem, TEXT).value is None
-    with Pool(workers=1, timeout_s=5.0) as pool:
+    with GradingPool(workers=1, timeout_s=5.0) as pool:
 
         def mixed(weight: float) -> Score:
             parts = {"countdown": 1.0, "behaviours": weight}
             said = f"{TEXT} <answer>(25 - 3) * 2</answer>"
-            (score,) = asyncio.run(lift(build("reward", {"name": "mix", "parts": parts}), pool).score([episode(said)]))
+            (score,) = asyncio.run(
+                as_group_reward(build("reward", {"name": "mix", "parts": parts}), pool).score([episode(said)])
+            )
             return score
 
         logged, paid = mixed(0.0), mixed(0.1)
@@ -142,7 +144,7 @@ def judge() -> Iterator[Judge]:
 
 def ask(judge: Judge, *texts: str, **options: Any) -> list[Score]:
     reward = BehaviourJudge(url=judge.url, **{"pause_s": 0.01, "timeout_s": 2.0, **options})
-    return asyncio.run(reward.lift().score([episode(text, i) for i, text in enumerate(texts)]))
+    return asyncio.run(reward.as_group_reward().score([episode(text, i) for i, text in enumerate(texts)]))
 
 
 def test_four_questions_are_asked_of_each_answer(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +202,7 @@ def test_a_judge_that_is_slow_or_gone_gives_no_counts(judge: Judge) -> None:
     assert slow.parts["unanswered"] == 4.0
     assert "Timeout" in slow.reason
     gone = BehaviourJudge(url="http://127.0.0.1:1/v1", retries=1, pause_s=0.0)
-    (score,) = asyncio.run(gone.lift().score([episode("text")]))
+    (score,) = asyncio.run(gone.as_group_reward().score([episode("text")]))
     assert score.parts["verification"] is None
 
 

@@ -16,7 +16,7 @@ from llmrl.errors import RewardError
 from llmrl.rewards.code import Code, same
 from llmrl.sandbox.solution_tests import Functions, Programs, mbpp, read
 from llmrl.sandbox.solution_values import pack, unpack
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Problem, Score
 
 REWARD = Code(timeout_s=60.0, min_level="subprocess")  # a machine may be busy
@@ -173,8 +173,8 @@ def test_what_is_no_value_stays_where_it_is() -> None:
 
 
 def test_a_pool_that_is_too_quick_is_refused() -> None:
-    with Pool(1, 2.0) as pool, pytest.raises(RewardError, match=r"do not fit into rollout\.reward_timeout_s 2"):
-        Code(min_level="subprocess").lift(pool)
+    with GradingPool(1, 2.0) as pool, pytest.raises(RewardError, match=r"do not fit into rollout\.reward_timeout_s 2"):
+        Code(min_level="subprocess").as_group_reward(pool)
 
 
 @pytest.mark.parametrize("name", ["humaneval", "mbpp"])

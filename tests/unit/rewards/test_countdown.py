@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from llmrl.answers.arithmetic import evaluate
-from llmrl.rewards.countdown import Countdown
+from llmrl.rewards.countdown import CountdownVerifier
 from llmrl.types import Problem, Score
 
 OPERATORS = "+-*/"
@@ -19,7 +19,7 @@ OPERATORS = "+-*/"
 
 def grade(expression: str, nums: list[int], target: int) -> Score:
     problem = Problem(id="a", messages=(), info={"nums": nums, "target": target})
-    return Countdown()(problem, f"<answer>{expression}</answer>")
+    return CountdownVerifier()(problem, f"<answer>{expression}</answer>")
 
 
 def brute_force(nums: tuple[Fraction | int, ...]) -> set[Fraction]:
@@ -109,6 +109,6 @@ def test_depth_and_length_have_a_limit() -> None:
 
 def test_tags_may_be_required() -> None:
     problem = Problem(id="a", messages=(), info={"nums": [25, 3], "target": 28})
-    assert Countdown()(problem, "25 + 3").verdict == "correct"
-    assert Countdown(tags_required=True)(problem, "25 + 3") == Score(0.0, "unparsable", reason="no answer tags")
-    assert Countdown(tags_required=True)(problem, "<answer>25 + 3</answer>").value == 1.0
+    assert CountdownVerifier()(problem, "25 + 3").verdict == "correct"
+    assert CountdownVerifier(tags_required=True)(problem, "25 + 3") == Score(0.0, "unparsable", reason="no answer tags")
+    assert CountdownVerifier(tags_required=True)(problem, "<answer>25 + 3</answer>").value == 1.0

@@ -11,7 +11,7 @@ import pytest
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.rewards.degenerate import Degenerate, foreign_share, longest_run, repeated_share
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn
 
 ENGLISH = frozenset({"LATIN"})
@@ -19,8 +19,8 @@ RULES = ("truncated", "repeated", "garbled")
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(workers=1, timeout_s=5.0) as pool:
+def pool() -> Iterator[GradingPool]:
+    with GradingPool(workers=1, timeout_s=5.0) as pool:
         yield pool
 
 
@@ -32,8 +32,8 @@ def episode(
     return Trajectory(problem=problem, turns=[Turn(prompt_ids=[], completion=completion, text=text)], status="done")
 
 
-def score(pool: Pool, one: Trajectory, **options: Any) -> Score:
-    (found,) = asyncio.run(lift(build("reward", {"name": "degenerate", **options}), pool).score([one]))
+def score(pool: GradingPool, one: Trajectory, **options: Any) -> Score:
+    (found,) = asyncio.run(as_group_reward(build("reward", {"name": "degenerate", **options}), pool).score([one]))
     return found
 
 
@@ -55,14 +55,14 @@ LOOP = [*range(30), *list(range(10)) * 10]
         (episode("so \ufffd 4", ids=LOOP, finish="length"), -1.0, ["truncated", "repeated", "garbled"]),
     ],
 )
-def test_the_rules_around_another_reward(pool: Pool, one: Trajectory, value: float, rules: list[str]) -> None:
+def test_the_rules_around_another_reward(pool: GradingPool, one: Trajectory, value: float, rules: list[str]) -> None:
     found = score(pool, one, of={"name": "numeric"})
     assert (found.value, broken(found)) == (value, rules)
     assert found.verdict == ("wrong" if "5" in one.text else "correct"), "that of the answer, whatever it is worth"
     assert all(name in found.reason for name in rules)
 
 
-def test_a_low_value_stays_low_but_for_what_is_cut_off(pool: Pool) -> None:
+def test_a_low_value_stays_low_but_for_what_is_cut_off(pool: GradingPool) -> None:
     harsh = {"name": "mix", "parts": {"numeric": 5.0, "soft_overlong": {"weight": 9.0, "limit": 40, "cache": 40}}}
     found = score(pool, episode("so 5", ids=LOOP), of=harsh)
     assert (found.value, found.parts["repeated"], found.parts["soft_overlong"]) == (-9.0, 1.0, -1.0)
@@ -70,21 +70,21 @@ def test_a_low_value_stays_low_but_for_what_is_cut_off(pool: Pool) -> None:
     assert score(pool, episode(finish="length"), of=harsh, truncated=None).value == 5.0 - 9.0
 
 
-def test_what_nobody_could_judge_stays_so(pool: Pool) -> None:
+def test_what_nobody_could_judge_stays_so(pool: GradingPool) -> None:
     found = score(pool, episode(answer="none", ids=LOOP, finish="length"), of={"name": "numeric"})
     assert (found.value, found.verdict, found.parts) == (None, "error", {})
 
 
-def test_alone_it_is_a_penalty_for_a_mix(pool: Pool) -> None:
+def test_alone_it_is_a_penalty_for_a_mix(pool: GradingPool) -> None:
     assert score(pool, episode()).value == 0.0
     assert score(pool, episode(ids=LOOP)).value == -1.0
     mix = {"name": "mix", "parts": {"numeric": 1.0, "degenerate": {"weight": 0.5, "penalty": -2.0}}}
-    (found,) = asyncio.run(lift(build("reward", mix), pool).score([episode(ids=LOOP)]))
+    (found,) = asyncio.run(as_group_reward(build("reward", mix), pool).score([episode(ids=LOOP)]))
     assert (found.value, found.verdict) == (0.0, "correct")
 
 
-def test_latencies_are_those_of_the_reward_inside(pool: Pool) -> None:
-    lifted = lift(build("reward", {"name": "degenerate", "of": {"name": "numeric"}}), pool)
+def test_latencies_are_those_of_the_reward_inside(pool: GradingPool) -> None:
+    lifted = as_group_reward(build("reward", {"name": "degenerate", "of": {"name": "numeric"}}), pool)
     asyncio.run(lifted.score([episode()]))
     assert [len(seconds) for seconds in lifted.latencies().values()] == [1]
 

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrl.plugins import build
-from llmrl.rewards.game24 import Game24
+from llmrl.rewards.game24 import Game24Verifier
 from llmrl.types import Problem, Score
 
 EIGHTS = [3, 3, 8, 8]
 
 
 def grade(text: str, nums: list[int], **info: Any) -> Score:
-    return Game24()(Problem(id="a", messages=(), info={"nums": nums, **info}), text)
+    return Game24Verifier()(Problem(id="a", messages=(), info={"nums": nums, **info}), text)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_target_may_be_another() -> None:
     assert grade("3 + 3 + 8 + 8", EIGHTS, target=22).value == 1.0
     assert grade("8 / (3 - 8 / 3)", EIGHTS, target=22).value == 0.0
     with pytest.raises(ValueError, match="no nums"):
-        Game24()(Problem(id="a", messages=()), "24")
+        Game24Verifier()(Problem(id="a", messages=()), "24")
 
 
 @st.composite
@@ -100,7 +100,7 @@ def test_any_expression_is_right_for_its_own_value_alone(made: tuple[str, list[i
 
 @pytest.mark.parametrize("problem", build("data", {"name": "game24", "split": "tiny"}).problems(), ids=lambda p: p.id)
 def test_the_rows_that_ship_accept_their_own_solution(problem: Problem) -> None:
-    assert Game24()(problem, problem.info["solution"]).value == 1.0
+    assert Game24Verifier()(problem, problem.info["solution"]).value == 1.0
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def test_every_puzzle_accepts_its_own_solution(shared_data: Path) -> None:
     read = {split: list(build("data", {"name": "game24", "split": split}).problems()) for split in ("all", "test")}
     assert (len(read["all"]), len(read["test"])) == (1362, 100)
     assert {p.info["rank"] for p in read["test"]} == set(range(901, 1001))
-    assert [p.id for p in read["all"] if Game24()(p, p.info["solution"]).value != 1.0] == []
+    assert [p.id for p in read["all"] if Game24Verifier()(p, p.info["solution"]).value != 1.0] == []
 
 
 def test_gpt4_outputs_are_graded_as_labelled(shared_data: Path) -> None:

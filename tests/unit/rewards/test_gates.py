@@ -21,9 +21,9 @@ from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.recipe import RolloutOptions
 from llmrl.rewards.mix import MixedReward
-from llmrl.rollout.worker import Player, rows
+from llmrl.rollout.worker import RolloutWorker, to_samples
 from llmrl.scoring.conditions import Gate, gate
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
@@ -168,9 +168,9 @@ def test_the_mix_of_the_page_can_be_built() -> None:
         text for text in page.split("```yaml\n") if text.startswith("reward:\n  name: mix\n  parts:\n    numeric")
     ]
     spec = yaml.safe_load(block.split("```")[0])["reward"]
-    with Pool(workers=1, timeout_s=30.0) as pool:
+    with GradingPool(workers=1, timeout_s=30.0) as pool:
         (right, wrong) = asyncio.run(
-            lift(build("reward", spec), pool).score(
+            as_group_reward(build("reward", spec), pool).score(
                 [replace(episode(), turns=[replace(episode().turns[0], text=text)]) for text in ("4", "5")]
             )
         )
@@ -228,17 +228,18 @@ def test_parts_of_a_mix_reach_back_by_discounts_of_their_own() -> None:
     }
     tokenizer = make_tokenizer()
     end = tokenizer.eos_token_id
-    with Pool(workers=1, timeout_s=30.0) as pool:
-        played = Player(
+    with GradingPool(workers=1, timeout_s=30.0) as pool:
+        played = RolloutWorker(
             engine=ScriptedEngine(tokenizer=tokenizer, options=Scripted(replies=["4 4 4"]), stop_token_ids=[end]),
             chat=Chat(tokenizer),
             env=SingleTurn(),
-            reward=lift(build("reward", {"name": "mix", "parts": parts}), pool),
+            reward=as_group_reward(build("reward", {"name": "mix", "parts": parts}), pool),
             options=RolloutOptions(num_generations=2, prompts_per_step=1),
             seed=0,
         )
-        (one, _) = wait(played.group(Problem(id="a", messages=[{"role": "user", "content": "2+2"}], answer="4"), "g"))
-    (row,) = rows(one)
+        problem = Problem(id="a", messages=[{"role": "user", "content": "2+2"}], answer="4")
+        (one, _) = wait(played.run_group(problem, "g"))
+    (row,) = to_samples(one)
     assert row.reward == 1.0
     assert row.token_rewards is not None
     assert row.token_rewards[-6:] == [0.0, 0.0, -1.0, -1.0, -1.0, 0.5]

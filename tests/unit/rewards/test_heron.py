@@ -11,13 +11,13 @@ import pytest
 
 from llmrl.errors import DataError, RecipeError
 from llmrl.plugins import build
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(workers=1, timeout_s=5.0) as pool:
+def pool() -> Iterator[GradingPool]:
+    with GradingPool(workers=1, timeout_s=5.0) as pool:
         yield pool
 
 
@@ -27,15 +27,15 @@ def answer(text: str, reference: str = "7") -> Trajectory:
     return Trajectory(problem=problem, turns=[Turn(prompt_ids=[0], completion=said, text=text)], status="done")
 
 
-def scores(pool: Pool, texts: Sequence[str], **options: Any) -> list[Score]:
-    reward = lift(build("reward", {"name": "heron", **options}), pool)
+def scores(pool: GradingPool, texts: Sequence[str], **options: Any) -> list[Score]:
+    reward = as_group_reward(build("reward", {"name": "heron", **options}), pool)
     return asyncio.run(reward.score([answer(text) for text in texts]))
 
 
 RIGHT_THEN_SHORT = [{"name": "numeric"}, {"name": "length", "sign": -1, "threshold": 2}]
 
 
-def test_right_beats_short_and_short_decides_among_the_right(pool: Pool) -> None:
+def test_right_beats_short_and_short_decides_among_the_right(pool: GradingPool) -> None:
     found = scores(pool, ["7", "it is 7", "9", "a 7"], factors=RIGHT_THEN_SHORT)
     # 7 beats "it is 7" by length and ties with "a 7" (2 characters are not more than 2); all of them beat 9
     assert [one.value for one in found] == [pytest.approx(2.5 / 3), pytest.approx(1 / 3), 0.0, pytest.approx(2.5 / 3)]
@@ -49,12 +49,12 @@ def test_right_beats_short_and_short_decides_among_the_right(pool: Pool) -> None
     assert parts["cycles"] == 0.0
 
 
-def test_the_order_of_the_factors_decides(pool: Pool) -> None:
+def test_the_order_of_the_factors_decides(pool: GradingPool) -> None:
     found = scores(pool, ["it is 7", "9"], factors=RIGHT_THEN_SHORT[::-1])
     assert [one.value for one in found] == [0.0, 1.0]
 
 
-def test_a_part_of_a_score_is_a_factor_and_equal_rewards_are_asked_once(pool: Pool) -> None:
+def test_a_part_of_a_score_is_a_factor_and_equal_rewards_are_asked_once(pool: GradingPool) -> None:
     of = {"name": f"{__name__}:Counting"}
     factors = [{"name": "first", "of": of, "part": "digits"}, {"name": "second", "of": of, "part": "letters"}]
     found = scores(pool, ["12 a", "1 bb", "1 c"], factors=factors)
@@ -81,27 +81,27 @@ class Failing:
         return Score(None, "error", reason="no idea") if text == "?" else Score(float(len(text)))
 
 
-def test_what_a_factor_cannot_judge_is_compared_with_nobody(pool: Pool) -> None:
+def test_what_a_factor_cannot_judge_is_compared_with_nobody(pool: GradingPool) -> None:
     found = scores(pool, ["?", "aa", "a"], factors=[{"name": "f", "of": {"name": f"{__name__}:Failing"}}])
     assert [one.value for one in found] == [None, 1.0, 0.0]
     assert found[0].verdict == "error"
     assert found[0].reason == "problem p: factor f: no idea"
 
 
-def test_a_part_that_is_not_there_is_named(pool: Pool) -> None:
+def test_a_part_that_is_not_there_is_named(pool: GradingPool) -> None:
     factors = [{"name": "f", "of": {"name": f"{__name__}:Counting"}, "part": "digit"}]
     found = scores(pool, ["1", "2"], factors=factors)
     assert {one.value for one in found} == {None}
     assert "factor f: no part 'digit' among digits, letters" in found[0].reason
 
 
-def test_who_is_alone_has_no_value(pool: Pool) -> None:
+def test_who_is_alone_has_no_value(pool: GradingPool) -> None:
     (found,) = scores(pool, ["7"], factors=[{"name": "numeric"}])
     assert found.value is None
     assert "nobody in its group" in found.reason
 
 
-def test_thresholds_of_deviations_come_from_a_calibration(pool: Pool, tmp_path: Path) -> None:
+def test_thresholds_of_deviations_come_from_a_calibration(pool: GradingPool, tmp_path: Path) -> None:
     path = tmp_path / "pairs.calibration.json"
     path.write_text(json.dumps({"answers": 9, "factors": {"length": {"std": 4.0}}}))
     factors = [{"name": "length", "delta_mult": 0.5}]

@@ -23,7 +23,7 @@ from llmrl.clients.cache import Cache, key_of
 from llmrl.errors import RecipeError, RewardError
 from llmrl.plugins import build
 from llmrl.rewards.judge import Judge, JudgeReward, prompt
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.metrics import rollout_metrics
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
@@ -113,9 +113,9 @@ def group(*texts: str, **info: Any) -> list[Trajectory]:
 
 
 def judge(server: Server, **options: Any) -> JudgeReward:
-    with Pool(workers=1, timeout_s=0.001) as pool:
+    with GradingPool(workers=1, timeout_s=0.001) as pool:
         made = build("reward", {"name": "judge", "url": server.url, "pause_s": 0.01, "timeout_s": 5.0, **options})
-        lifted = lift(made, pool)
+        lifted = as_group_reward(made, pool)
     assert isinstance(lifted, JudgeReward)
     return lifted
 
@@ -281,8 +281,8 @@ def test_a_slow_judge_is_given_up_and_one_failure_costs_one_answer(server: Serve
 
 def test_a_judge_that_is_away_is_an_error_with_a_reason() -> None:
     reward = Judge(url="http://127.0.0.1:1/v1", model="any", retries=1, pause_s=0.0)
-    with Pool(workers=1, timeout_s=5.0) as pool:
-        (score,) = asyncio.run(reward.lift(pool).score(group("x")))
+    with GradingPool(workers=1, timeout_s=5.0) as pool:
+        (score,) = asyncio.run(reward.as_group_reward(pool).score(group("x")))
     assert "127.0.0.1:1/v1/chat/completions: ConnectError" in error(score)
 
 
@@ -484,9 +484,9 @@ def test_an_answer_alone_cannot_be_compared(server: Server) -> None:
 
 def test_in_a_mix_what_it_cost_is_logged(server: Server) -> None:
     mix = {"name": "mix", "parts": {"judge": {"weight": 1.0, "url": server.url}, "format": 0.0}}
-    with Pool(workers=1, timeout_s=30.0) as pool:
+    with GradingPool(workers=1, timeout_s=30.0) as pool:
         played = group("x", "y")
-        scores = asyncio.run(lift(build("reward", mix), pool).score(played))
+        scores = asyncio.run(as_group_reward(build("reward", mix), pool).score(played))
     scored = [
         Trajectory(problem=o.problem, turns=[], status="done", score=s) for o, s in zip(played, scores, strict=True)
     ]

@@ -18,7 +18,7 @@ from llmrl.plugins import build
 from llmrl.rewards.clip_delta import ClipDelta, Form, shaped
 from llmrl.rewards.steps_rule import StepsRule
 from llmrl.scoring.combine import dense
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 PROBLEM = Problem(id="a", messages=(), answer="7")
@@ -26,8 +26,8 @@ FORMS: list[Form] = ["pr", "clip", "delta", "clip_delta"]
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(workers=1, timeout_s=2.0) as pool:
+def pool() -> Iterator[GradingPool]:
+    with GradingPool(workers=1, timeout_s=2.0) as pool:
         yield pool
 
 
@@ -42,11 +42,11 @@ class Process:
         return [Score(0.0, steps=self.scores, step_ends=self.ends) for _ in group]
 
 
-def score(pool: Pool, spec: dict[str, Any], text: str) -> Score:
+def score(pool: GradingPool, spec: dict[str, Any], text: str) -> Score:
     completion = Completion(token_ids=[0] * len(text), logprobs=[0.0] * len(text), finish="stop", version=0)
     turn = Turn(prompt_ids=[], completion=completion, text=text)
     episode = Trajectory(problem=PROBLEM, turns=[turn], status="done")
-    (given,) = asyncio.run(lift(build("reward", spec), pool).score([episode]))
+    (given,) = asyncio.run(as_group_reward(build("reward", spec), pool).score([episode]))
     return given
 
 
@@ -192,7 +192,7 @@ def test_one_step_earns_nothing_by_delta_and_none_earns_nothing_at_all() -> None
 # Around a process reward
 
 
-def test_the_steps_of_an_answer_are_rewarded_where_they_end(pool: Pool) -> None:
+def test_the_steps_of_an_answer_are_rewarded_where_they_end(pool: GradingPool) -> None:
     text = "1+1=2\n3+4=8\n2+2=4\n2+2=4"
     given = score(pool, {"name": "clip_delta", "form": "clip"}, text)
     assert given.steps == pytest.approx([0.0, -0.07, 0.0, 0.0])
@@ -214,7 +214,7 @@ def test_the_steps_of_an_answer_are_rewarded_where_they_end(pool: Pool) -> None:
     assert (silent.value, silent.steps, silent.parts) == (0.0, [], {"process": 0.0, "steps": 0.0})
 
 
-def test_a_mix_weighs_steps_and_leaves_out_what_weighs_nothing(pool: Pool) -> None:
+def test_a_mix_weighs_steps_and_leaves_out_what_weighs_nothing(pool: GradingPool) -> None:
     parts = {"numeric": 1.0, "clip_delta": {"weight": 2.0, "form": "pr"}}
     given = score(pool, {"name": "mix", "parts": parts}, "3+4=7\n1+1=3\n7")
     assert (given.value, given.verdict) == (1.0, "correct")
@@ -249,7 +249,9 @@ def test_dense_rewards_of_several_parts_add_up() -> None:
         ([0.5], [99], "in a text of 4 characters"),
     ],
 )
-def test_a_process_reward_that_gives_nonsense_is_an_error(scores: Any, ends: Any, message: str, pool: Pool) -> None:
+def test_a_process_reward_that_gives_nonsense_is_an_error(
+    scores: Any, ends: Any, message: str, pool: GradingPool
+) -> None:
     spec = {"name": "clip_delta", "of": {"name": f"{__name__}:Process", "scores": scores, "ends": ends}}
     given = score(pool, spec, "text")
     assert (given.value, given.verdict, given.steps) == (None, "error", None)

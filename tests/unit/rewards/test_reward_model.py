@@ -14,9 +14,9 @@ from llmrl.plugins import build
 from llmrl.reward_models import scorer
 from llmrl.reward_models.card import Calibration, Card, Kind, write
 from llmrl.reward_models.model import Scored
-from llmrl.reward_models.rows import Answer
+from llmrl.reward_models.rows import AnswerRow
 from llmrl.reward_models.scorer import Scorer, asked
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Completion, Problem, Trajectory, Turn
 
 
@@ -38,11 +38,11 @@ class ByLength:
     """In the place of a network: the logit of an answer is its length; one of "cut" was cut, one of "nan" is broken."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Answer]] = []
+        self.batches: list[list[AnswerRow]] = []
         self.go = threading.Event()
         self.go.set()
 
-    def sequences(self, answers: Sequence[Answer]) -> list[Scored]:
+    def sequences(self, answers: Sequence[AnswerRow]) -> list[Scored]:
         self.go.wait(10)
         self.batches.append(list(answers))
         special = {"cut": (None, 5), "nan": (float("nan"), 0)}
@@ -60,17 +60,17 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ByLength]:
 
 
 @pytest.fixture
-def pool() -> Iterator[Pool]:
-    with Pool(1, 1.0) as made:
+def pool() -> Iterator[GradingPool]:
+    with GradingPool(1, 1.0) as made:
         yield made
 
 
-def values(path: str, pool: Pool, texts: Sequence[str], **options: Any) -> list[float | None]:
-    reward = lift(build("reward", {"name": "reward_model", "path": path, **options}), pool)
+def values(path: str, pool: GradingPool, texts: Sequence[str], **options: Any) -> list[float | None]:
+    reward = as_group_reward(build("reward", {"name": "reward_model", "path": path, **options}), pool)
     return [score.value for score in wait(reward.score([trajectory(text) for text in texts]))]
 
 
-def test_scales(model: ByLength, pool: Pool, tmp_path: Path) -> None:
+def test_scales(model: ByLength, pool: GradingPool, tmp_path: Path) -> None:
     path = card(tmp_path, calibration=Calibration(mean=2.0, std=4.0, low=0.0, high=9.0, rows=5))
     assert values(path, pool, ["abcd"]) == [0.5]
     assert values(path, pool, ["abcd"], scale="raw") == [4.0]
@@ -78,22 +78,22 @@ def test_scales(model: ByLength, pool: Pool, tmp_path: Path) -> None:
     assert values(path, pool, ["", "ab"]) == [0.5, pytest.approx(0.8807970779778823)]
 
 
-def test_scales_that_mean_nothing_are_refused(model: ByLength, pool: Pool, tmp_path: Path) -> None:
+def test_scales_that_mean_nothing_are_refused(model: ByLength, pool: GradingPool, tmp_path: Path) -> None:
     with pytest.raises(RewardError, match="no logits of a probability"):
         values(card(tmp_path), pool, ["a"], scale="probability")
     with pytest.raises(RewardError, match="no calibration"):
         values(card(tmp_path), pool, ["a"])
 
 
-def test_a_model_of_another_kind_is_refused_when_the_run_begins(pool: Pool, tmp_path: Path) -> None:
+def test_a_model_of_another_kind_is_refused_when_the_run_begins(pool: GradingPool, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="of kind 'process'; expected outcome or verifier or token"):
-        lift(build("reward", {"name": "reward_model", "path": card(tmp_path, "process")}), pool)
+        as_group_reward(build("reward", {"name": "reward_model", "path": card(tmp_path, "process")}), pool)
     with pytest.raises(CheckpointError, match="no such folder"):
-        lift(build("reward", {"name": "reward_model", "path": str(tmp_path / "nowhere")}), pool)
+        as_group_reward(build("reward", {"name": "reward_model", "path": str(tmp_path / "nowhere")}), pool)
 
 
-def test_what_cannot_be_judged_has_no_value(model: ByLength, pool: Pool, tmp_path: Path) -> None:
-    reward = lift(build("reward", {"name": "reward_model", "path": card(tmp_path), "scale": "raw"}), pool)
+def test_what_cannot_be_judged_has_no_value(model: ByLength, pool: GradingPool, tmp_path: Path) -> None:
+    reward = as_group_reward(build("reward", {"name": "reward_model", "path": card(tmp_path), "scale": "raw"}), pool)
     broken, cut, fine = wait(reward.score([trajectory(text) for text in ("nan", "cut", "fine")]))
     assert (broken.value, broken.verdict) == (cut.value, cut.verdict) == (None, "error")
     assert "problem p: reward_model: the model gave [nan]" in broken.reason
@@ -104,9 +104,9 @@ def test_what_cannot_be_judged_has_no_value(model: ByLength, pool: Pool, tmp_pat
 
 
 def test_groups_that_wait_are_scored_together_and_each_gets_its_own(
-    model: ByLength, pool: Pool, tmp_path: Path
+    model: ByLength, pool: GradingPool, tmp_path: Path
 ) -> None:
-    reward = lift(build("reward", {"name": "reward_model", "path": card(tmp_path), "scale": "raw"}), pool)
+    reward = as_group_reward(build("reward", {"name": "reward_model", "path": card(tmp_path), "scale": "raw"}), pool)
 
     async def play() -> list[list[float | None]]:
         model.go.clear()
@@ -123,14 +123,14 @@ async def _values(reward: Any, texts: Sequence[str]) -> list[float | None]:
     return [score.value for score in await reward.score([trajectory(text) for text in texts])]
 
 
-def test_who_waits_hears_of_an_error(pool: Pool, tmp_path: Path) -> None:
+def test_who_waits_hears_of_an_error(pool: GradingPool, tmp_path: Path) -> None:
     scorer.scorer.cache_clear()
-    reward = lift(build("reward", {"name": "reward_model", "path": card(tmp_path), "scale": "raw"}), pool)
+    reward = as_group_reward(build("reward", {"name": "reward_model", "path": card(tmp_path), "scale": "raw"}), pool)
     with pytest.raises(CheckpointError, match="no weights"):
         wait(reward.score([trajectory("a")]))
 
 
-def test_the_template_may_read_columns_and_variables(model: ByLength, pool: Pool, tmp_path: Path) -> None:
+def test_the_template_may_read_columns_and_variables(model: ByLength, pool: GradingPool, tmp_path: Path) -> None:
     values(card(tmp_path), pool, ["a"], scale="raw", variables={"principles": ["x"]})
     assert model.batches[0][0].variables == {"level": 3, "principles": ["x"]}
     assert model.batches[0][0].prompt == [{"role": "user", "content": "q"}]

@@ -17,14 +17,14 @@ from llmrl.rewards.cosine_length import CosineLength
 from llmrl.rewards.length_scaled import LengthScaled
 from llmrl.rewards.repetition import Repetition
 from llmrl.rewards.rlsp import RLSP
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn, Verdict
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(workers=1, timeout_s=2.0) as pool:
+def pool() -> Iterator[GradingPool]:
+    with GradingPool(workers=1, timeout_s=2.0) as pool:
         yield pool
 
 
@@ -62,8 +62,8 @@ def answer(tokens: int, text: str = "", token_ids: list[int] | None = None) -> T
     return Trajectory(problem=Problem(id="a", messages=(), answer="4"), turns=[turn], status="done")
 
 
-def score(pool: Pool, spec: dict[str, Any], *answers: Trajectory) -> list[Score]:
-    return asyncio.run(lift(build("reward", spec), pool).score(answers))
+def score(pool: GradingPool, spec: dict[str, Any], *answers: Trajectory) -> list[Score]:
+    return asyncio.run(as_group_reward(build("reward", spec), pool).score(answers))
 
 
 # cosine_length
@@ -90,7 +90,7 @@ def test_short_beats_long_if_right_long_beats_short_if_wrong_and_right_beats_wro
     assert {reward.value(correct, n) for correct in (True, False) for n in (484, 500, 9999)} == {-10.0}, "16 before L"
 
 
-def test_cosine_length_keeps_the_verdict_and_names_its_parts(pool: Pool) -> None:
+def test_cosine_length_keeps_the_verdict_and_names_its_parts(pool: GradingPool) -> None:
     spec = {"name": "cosine_length", "max_length": 100, "margin": 10}
     short, long = score(pool, {**spec, "of": RIGHT}, answer(50), answer(90))
     assert (short.value, short.verdict, short.parts) == (1.5, "correct", {"correct": 1.0, "exceeded": 0.0})
@@ -100,24 +100,24 @@ def test_cosine_length_keeps_the_verdict_and_names_its_parts(pool: Pool) -> None
     assert (wrong.value, wrong.verdict) == (-5.0, "wrong")
 
 
-def test_a_verifier_inside_runs_in_the_pool(pool: Pool) -> None:
+def test_a_verifier_inside_runs_in_the_pool(pool: GradingPool) -> None:
     spec = {"name": "cosine_length", "max_length": 100, "of": {"name": "numeric"}}
     right, wrong = score(pool, spec, answer(50, "it is 4"), answer(50, "it is 5"))
     assert (right.value, right.verdict, wrong.value, wrong.verdict) == (1.5, "correct", -5.0, "wrong")
-    lifted = lift(build("reward", spec), pool)
+    lifted = as_group_reward(build("reward", spec), pool)
     asyncio.run(lifted.score([answer(5, "4")]))
     assert list(lifted.latencies()) == ["numeric"]
 
 
 @pytest.mark.parametrize("name", ["cosine_length", "length_scaled", "rlsp"])
-def test_what_could_not_be_judged_is_given_no_number(name: str, pool: Pool) -> None:
+def test_what_could_not_be_judged_is_given_no_number(name: str, pool: GradingPool) -> None:
     options = {} if name == "rlsp" else {"max_length": 100}
     (given,) = score(pool, {"name": name, "of": fixed(None, "timeout"), **options}, answer(50))
     assert (given.value, given.verdict) == (None, "timeout")
 
 
 @pytest.mark.parametrize("name", ["cosine_length", "length_scaled", "rlsp"])
-def test_a_reward_without_verdicts_cannot_be_shaped(name: str, pool: Pool) -> None:
+def test_a_reward_without_verdicts_cannot_be_shaped(name: str, pool: GradingPool) -> None:
     options = {} if name == "rlsp" else {"max_length": 100}
     with pytest.raises(RewardError, match=f"{name}: the reward in of judges no right and wrong"):
         score(pool, {"name": name, "of": fixed(1.0, None), **options}, answer(50))
@@ -139,7 +139,7 @@ def test_odd_options_of_cosine_length(options: dict[str, Any], message: str) -> 
         build("reward", {"name": "cosine_length", **options})
 
 
-def test_the_case_length_scaled_reward(pool: Pool) -> None:
+def test_the_case_length_scaled_reward(pool: GradingPool) -> None:
     """k 0.5, L 100; right at 50: (0.5 + 0.5 * 0.5) * 0.5 = 0.375."""
     reward = LengthScaled(max_length=100, of=RIGHT)
     assert [reward.value(True, n) for n in (0, 50, 100, 101)] == pytest.approx([0.5, 0.375, 0.0, 0.0])
@@ -184,7 +184,7 @@ def test_repetition_is_never_paid() -> None:
     assert Repetition(penalty=-1.0, window=1).of([3, 3]).token_rewards == [0.0, -1.0]
 
 
-def test_dense_rewards_keep_their_weight_in_a_mix(pool: Pool) -> None:
+def test_dense_rewards_keep_their_weight_in_a_mix(pool: GradingPool) -> None:
     parts = {"repetition": {"weight": 2.0, "window": 3}, f"{__name__}:Fixed": 1.0}
     (given,) = score(pool, {"name": "mix", "parts": parts}, answer(7, token_ids=[1, 2, 3, 1, 2, 3, 9]))
     assert given.value == 1.0
@@ -211,7 +211,7 @@ def test_the_case_rlsp_author_reward() -> None:
     assert released.released(wrong, boxed(16000), 0.5) == pytest.approx(-0.1), "their grade of a failed judge"
 
 
-def test_an_exception_is_no_neutral_reward(pool: Pool) -> None:
+def test_an_exception_is_no_neutral_reward(pool: GradingPool) -> None:
     """The release pays 0.5 for a judge that fails and 0.0, more than most wrong answers, for a division by zero."""
     judged = {"name": "rlsp", "of": RIGHT, "explore": {"name": f"{__name__}:Broken"}}
     for form in ("bounded", "released"):
@@ -223,7 +223,7 @@ def test_an_exception_is_no_neutral_reward(pool: Pool) -> None:
     assert empty == -4000.0, "the least of all, as one character"
 
 
-def test_the_case_rlsp_length_bonus(pool: Pool) -> None:
+def test_the_case_rlsp_length_bonus(pool: GradingPool) -> None:
     lengths, bonus = [250, 500, 1000, 4000], [0.22119921692859512, 0.3934693402873666, 0.6321205588285577, 0.981684361]
     given = score(pool, {"name": "rlsp", "of": WRONG}, *map(answer, lengths))
     assert [one.parts["explore"] for one in given] == pytest.approx(bonus, abs=1e-9)
@@ -231,7 +231,7 @@ def test_the_case_rlsp_length_bonus(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("weight", [0.51, 0.8, 1.0])
-def test_every_right_answer_outranks_every_wrong_one(weight: float, pool: Pool) -> None:
+def test_every_right_answer_outranks_every_wrong_one(weight: float, pool: GradingPool) -> None:
     """The case rlsp_bounded: at 0.8 the worst right answer has 0.8, the best wrong one 0.2."""
     reward = RLSP(of=RIGHT, weight=weight)
     explore = [i / 20 for i in range(21)]
@@ -258,14 +258,14 @@ def test_short_and_mostly_right_beats_long_and_mostly_wrong() -> None:
     assert ours == pytest.approx([0.786, 0.436], abs=5e-4)
 
 
-def test_distinct_strategies(pool: Pool) -> None:
+def test_distinct_strategies(pool: GradingPool) -> None:
     every = "Let me check. Try another. If we can make 12. Working backwards from 24, I need 3 * 8."
     texts = ["Let me check. Let me verify.", every, "4"]
     given = score(pool, {"name": "rlsp", "of": WRONG, "explore": "strategies"}, *(answer(9, text) for text in texts))
     assert [one.parts["explore"] for one in given] == [0.25, 1.0, 0.0], "saying it twice adds nothing; there are four"
 
 
-def test_a_grade_outside_its_range_is_an_error(pool: Pool) -> None:
+def test_a_grade_outside_its_range_is_an_error(pool: GradingPool) -> None:
     (given,) = score(pool, {"name": "rlsp", "of": RIGHT, "explore": fixed(7.0, None)}, answer(9))
     assert (given.value, given.verdict) == (None, "error")
     assert "explore gave 7.0; expected 0 to 1" in given.reason
@@ -280,8 +280,8 @@ def test_exploration_is_annealed_over_the_last_third() -> None:
 
 
 def test_the_pool_says_where_the_run_stands() -> None:
-    with Pool(workers=1, timeout_s=2.0) as pool:
-        lifted = lift(build("reward", {"name": "rlsp", "of": WRONG, "anneal": True}), pool)
+    with GradingPool(workers=1, timeout_s=2.0) as pool:
+        lifted = as_group_reward(build("reward", {"name": "rlsp", "of": WRONG, "anneal": True}), pool)
         pool.trainer_state.max_steps = 30
         values = []
         for step in (0, 25, 30):
@@ -316,7 +316,7 @@ def sourced(source: str | None, text: str) -> Trajectory:
     return Trajectory(problem=Problem(id="a", messages=(), answer="4", info=info), turns=one.turns, status="done")
 
 
-def test_each_source_has_its_own_reward(pool: Pool) -> None:
+def test_each_source_has_its_own_reward(pool: GradingPool) -> None:
     spec = {"name": "by_source", "sources": {"clean": {"name": "numeric"}, "web": fixed(0.5, "wrong")}}
     given = score(pool, spec, sourced("web", "4"), sourced("clean", "4"), sourced("web", "5"), sourced("clean", "5"))
     assert [one.value for one in given] == [0.5, 1.0, 0.5, 0.0]

@@ -9,7 +9,7 @@ import pytest
 
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
-from llmrl.rewards.countdown import Countdown
+from llmrl.rewards.countdown import CountdownVerifier
 from llmrl.rewards.format import Format
 from llmrl.rewards.soft_overlong import SoftOverlong
 from llmrl.types import Completion, Problem, Trajectory, Turn
@@ -59,7 +59,7 @@ def countdown(
     text: str, target: Any = 44, rule: Literal["exact", "subset"] = "exact"
 ) -> tuple[float | None, str | None]:
     problem = Problem(id="a", messages=(), info={"nums": [25, 3, 2], "target": target})
-    score = Countdown(rule=rule)(problem, text)
+    score = CountdownVerifier(rule=rule)(problem, text)
     return score.value, score.verdict
 
 
@@ -91,9 +91,11 @@ def test_countdown_rules_and_fractions() -> None:
     assert countdown("<answer>25-3</answer>", 22) == (0.1, "wrong")
     assert countdown("<answer>25-3</answer>", 22, "subset") == (1.0, "correct")
     thirds = Problem(id="a", messages=(), info={"nums": [8, 3, 8, 3], "target": 24})
-    assert Countdown()(thirds, "<answer>8/(3-8/3)</answer>").verdict == "correct"  # exactly 24; floats give 23.99...
+    assert (
+        CountdownVerifier()(thirds, "<answer>8/(3-8/3)</answer>").verdict == "correct"
+    )  # exactly 24; floats give 23.99...
 
 
 def test_countdown_needs_its_columns() -> None:
     with pytest.raises(ValueError, match="no nums and target"):
-        Countdown()(PROBLEM, "1")
+        CountdownVerifier()(PROBLEM, "1")

@@ -14,9 +14,9 @@ from llmrl.plugins import build
 from llmrl.reward_models import scorer
 from llmrl.reward_models.card import Card, Kind, write
 from llmrl.reward_models.model import Scored
-from llmrl.reward_models.rows import Answer
+from llmrl.reward_models.rows import AnswerRow
 from llmrl.reward_models.scorer import Scorer
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 
@@ -36,14 +36,14 @@ class Written:
     """In the place of a network: a step says how likely it is right (`0.9`), and each token is worth 1 or -1."""
 
     def __init__(self) -> None:
-        self.asked: list[Answer] = []
+        self.asked: list[AnswerRow] = []
 
-    def steps(self, answers: Sequence[Answer]) -> list[Scored]:
+    def steps(self, answers: Sequence[AnswerRow]) -> list[Scored]:
         self.asked += answers
         return [Scored([None if s == "cut" else log(float(s) / (1 - float(s))) for s in a.steps or ()], 9,
                        3 * ("cut" in (a.steps or ()))) for a in answers]  # fmt: skip
 
-    def tokens(self, answers: Sequence[Answer]) -> list[Scored]:
+    def tokens(self, answers: Sequence[AnswerRow]) -> list[Scored]:
         marks = [[1.0 if c == "+" else -1.0 for c in a.response] for a in answers]
         return [Scored([*numbers, 0.0], 9, 0, [*range(1, len(numbers) + 1), len(numbers)]) for numbers in marks]
 
@@ -58,17 +58,17 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
 
 
 @pytest.fixture
-def pool() -> Iterator[Pool]:
-    with Pool(1, 1.0) as made:
+def pool() -> Iterator[GradingPool]:
+    with GradingPool(1, 1.0) as made:
         yield made
 
 
-def score(pool: Pool, text: str, **spec: Any) -> Score:
-    (found,) = wait(lift(build("reward", spec), pool).score([trajectory(text)]))
+def score(pool: GradingPool, text: str, **spec: Any) -> Score:
+    (found,) = wait(as_group_reward(build("reward", spec), pool).score([trajectory(text)]))
     return found
 
 
-def test_the_value_is_the_aggregate_and_steps_are_no_rewards(model: Written, pool: Pool, tmp_path: Path) -> None:
+def test_the_value_is_the_aggregate_and_steps_are_no_rewards(model: Written, pool: GradingPool, tmp_path: Path) -> None:
     path = card(tmp_path, "process")
     found = score(pool, "0.9\n0.5\n0.8", name="process_model", path=path)
     assert found.value == pytest.approx(0.5)
@@ -78,7 +78,7 @@ def test_the_value_is_the_aggregate_and_steps_are_no_rewards(model: Written, poo
     assert score(pool, "0.9\n0.5", name="process_model", path=path, aggregation="prod").value == pytest.approx(0.45)
 
 
-def test_steps_that_pay_stand_where_they_end(model: Written, pool: Pool, tmp_path: Path) -> None:
+def test_steps_that_pay_stand_where_they_end(model: Written, pool: GradingPool, tmp_path: Path) -> None:
     path = card(tmp_path, "process")
     found = score(pool, "0.9\n 0.5 \n0.8", name="process_model", path=path, pays="steps")
     assert found.value == 0.0
@@ -87,7 +87,7 @@ def test_steps_that_pay_stand_where_they_end(model: Written, pool: Pool, tmp_pat
     assert found.parts == {"aggregate": pytest.approx(0.5), "steps": 3.0, "truncated": 0.0}
 
 
-def test_clip_delta_shapes_them(model: Written, pool: Pool, tmp_path: Path) -> None:
+def test_clip_delta_shapes_them(model: Written, pool: GradingPool, tmp_path: Path) -> None:
     of = {"name": "process_model", "path": card(tmp_path, "process"), "pays": "steps"}
     found = score(pool, "0.9\n0.5\n0.8", name="clip_delta", of=of, form="clip", eta=0.7, alpha=0.5)
     assert found.steps == pytest.approx([0.0, -0.1, 0.0])
@@ -97,7 +97,7 @@ def test_clip_delta_shapes_them(model: Written, pool: Pool, tmp_path: Path) -> N
     assert value.verdict == "error"  # steps that are no rewards are none to shape
 
 
-def test_separators_of_the_card_cut_the_text(model: Written, pool: Pool, tmp_path: Path) -> None:
+def test_separators_of_the_card_cut_the_text(model: Written, pool: GradingPool, tmp_path: Path) -> None:
     blank = card(tmp_path, "process", "\n\n")
     score(pool, "0.9\n\n0.5", name="process_model", path=blank, least_words=1)
     assert model.asked[-1].steps == ["0.9", "0.5"]
@@ -110,7 +110,7 @@ def test_separators_of_the_card_cut_the_text(model: Written, pool: Pool, tmp_pat
 
 
 def test_no_words_are_worth_nothing_and_a_step_that_was_cut_has_no_value(
-    model: Written, pool: Pool, tmp_path: Path
+    model: Written, pool: GradingPool, tmp_path: Path
 ) -> None:
     path = card(tmp_path, "process")
     assert score(pool, " \n", name="process_model", path=path).value == 0.0
@@ -119,7 +119,7 @@ def test_no_words_are_worth_nothing_and_a_step_that_was_cut_has_no_value(
     assert "3 of 12 tokens were cut off (max_length 1024)" in found.reason
 
 
-def test_a_token_is_paid_what_it_changes(model: Written, pool: Pool, tmp_path: Path) -> None:
+def test_a_token_is_paid_what_it_changes(model: Written, pool: GradingPool, tmp_path: Path) -> None:
     found = score(pool, "++-", name="token_model", path=card(tmp_path, "token"))
     ends = [1 / (1 + 2.718281828459045**-mean) for mean in (0.0, 1.0, 1.0, 1 / 3, 1 / 4)]
     assert found.steps == pytest.approx([b - a for a, b in pairwise(ends)])
@@ -128,11 +128,11 @@ def test_a_token_is_paid_what_it_changes(model: Written, pool: Pool, tmp_path: P
     assert (found.value, found.verdict) == (0.0, None)
 
 
-def test_models_of_another_kind(pool: Pool, tmp_path: Path) -> None:
+def test_models_of_another_kind(pool: GradingPool, tmp_path: Path) -> None:
     path = card(tmp_path, "token")
     with pytest.raises(CheckpointError, match="of kind 'token'; expected process"):
-        lift(build("reward", {"name": "process_model", "path": path}), pool)
+        as_group_reward(build("reward", {"name": "process_model", "path": path}), pool)
     write(tmp_path, (Card(kind="process", link="sigmoid", template_sha256="t", backbone="b",
                                  backbone_sha256="b", weights_sha256="w")))  # fmt: skip
     with pytest.raises(CheckpointError, match="of kind 'process'; expected token"):
-        lift(build("reward", {"name": "token_model", "path": path}), pool)
+        as_group_reward(build("reward", {"name": "token_model", "path": path}), pool)

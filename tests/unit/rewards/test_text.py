@@ -10,7 +10,7 @@ import pytest
 from llmrl.plugins import build
 from llmrl.rewards.coverage import Coverage, forms
 from llmrl.rewards.naturalness import Naturalness, measures
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Completion, Problem, Trajectory, Turn
 
 PROBLEM = Problem(id="a", messages=(), info={"words": ["dog", "throw", "carry", "hike"]})
@@ -78,9 +78,11 @@ def test_too_short_is_missing_and_repetition_is_low() -> None:
 def test_the_panel_is_logged_and_cannot_be_paid() -> None:
     completion = Completion(token_ids=[0], logprobs=[0.0], finish="stop", version=0)
     turn = Turn(prompt_ids=[], completion=completion, text="The dogs carried what a hiker throws.")
-    with Pool(workers=1, timeout_s=5.0) as pool:
+    with GradingPool(workers=1, timeout_s=5.0) as pool:
         for weight, value in ((0.0, 1.0), (0.5, None)):
-            mixed = lift(build("reward", {"name": "mix", "parts": {"coverage": 1.0, "naturalness": weight}}), pool)
+            mixed = as_group_reward(
+                build("reward", {"name": "mix", "parts": {"coverage": 1.0, "naturalness": weight}}), pool
+            )
             (score,) = asyncio.run(mixed.score([Trajectory(problem=PROBLEM, turns=[turn], status="done")]))
             assert score.value == value
             assert score.parts["naturalness/words"] == 7.0

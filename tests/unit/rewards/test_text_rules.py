@@ -16,7 +16,7 @@ from llmrl.rewards.exact import Exact
 from llmrl.rewards.json_schema import JsonSchema
 from llmrl.rewards.language_consistency import LanguageConsistency, letters
 from llmrl.rewards.regex import Regex
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Problem, Score
 
 
@@ -100,7 +100,7 @@ def test_a_bad_pattern_is_refused() -> None:
 
 
 def test_a_pattern_that_never_ends_costs_its_item_only() -> None:
-    with Pool(workers=1, timeout_s=1.0) as pool:
+    with GradingPool(workers=1, timeout_s=1.0) as pool:
         start = time.monotonic()
         endless = pool.grade_sync(Regex(pattern="(a+)+b"), asked(), "a" * 60)
         assert (endless.value, endless.verdict) == (None, "timeout")

@@ -20,8 +20,8 @@ from llmrl.ops.credit import total
 from llmrl.plugins import build
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.step_rewards import last_tokens, placed
-from llmrl.rollout.worker import Player, rows
-from llmrl.scoring.manager import Pool, lift
+from llmrl.rollout.worker import RolloutWorker, to_samples
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Problem, Sample, Score, Trajectory, Turn
 
@@ -155,7 +155,7 @@ def test_steps_stand_at_their_last_tokens_in_the_row() -> None:
     trajectory = one("ab\ncd", chat)
     score = placed(trajectory, Score(1.0, steps=[0.5, -0.25], step_ends=[3, 5]), chat)
     assert score.token_rewards == [0, 0, 0.5, 0, -0.25, 0]
-    (row,) = rows(replace(trajectory, score=score))
+    (row,) = to_samples(replace(trajectory, score=score))
     assert row.token_rewards == [0, 0, 0, 0, 0.5, 0, -0.25, 0], "two tokens of the prompt before it"
     assert row.reward == 1.0
 
@@ -171,10 +171,10 @@ def test_only_the_last_turn_is_rewarded() -> None:
     chat = CHATS["bytes"]
     trajectory = one("ab", chat, turns=2)
     score = placed(trajectory, Score(0.0, steps=[1.0], step_ends=[2]), chat)
-    (row,) = rows(replace(trajectory, score=score))
+    (row,) = to_samples(replace(trajectory, score=score))
     assert row.token_rewards == [0, 0, 0, 0, 0, 0, 0, 1.0, 0]
     rewritten = [trajectory.turns[0], replace(trajectory.turns[1], prompt_ids=[9])]
-    first, second = rows(replace(trajectory, turns=rewritten, score=score))
+    first, second = to_samples(replace(trajectory, turns=rewritten, score=score))
     assert (first.token_rewards, second.token_rewards) == ([0] * 5, [0, 0, 1.0, 0])
 
 
@@ -183,7 +183,7 @@ def test_scores_without_places_are_no_rewards() -> None:
     trajectory = one("ab", chat)
     for score in (Score(1.0), Score(1.0, steps=[0.5]), Score(None, "error", steps=[0.5], step_ends=[99])):
         assert placed(trajectory, score, chat) == score
-    assert rows(replace(trajectory, score=Score(1.0)))[0].token_rewards is None
+    assert to_samples(replace(trajectory, score=Score(1.0)))[0].token_rewards is None
 
 
 @pytest.mark.parametrize(
@@ -245,11 +245,13 @@ def test_a_played_group_has_its_step_rewards_in_its_rows() -> None:
     )
     spec = {"name": "mix", "parts": {"numeric": 1.0, "clip_delta": {"weight": 1.0, "form": "clip"}}}
     options = RolloutOptions(num_generations=2, prompts_per_step=1)
-    with Pool(workers=1, timeout_s=5.0) as pool:
-        reward = lift(build("reward", spec), pool)
-        player = Player(engine=engine, chat=CHATS["bytes"], env=SingleTurn(), reward=reward, options=options, seed=0)
-        (first, _) = wait(player.group(PROBLEM, "0/sum"))
-    (made,) = rows(first)
+    with GradingPool(workers=1, timeout_s=5.0) as pool:
+        reward = as_group_reward(build("reward", spec), pool)
+        player = RolloutWorker(
+            engine=engine, chat=CHATS["bytes"], env=SingleTurn(), reward=reward, options=options, seed=0
+        )
+        (first, _) = wait(player.run_group(PROBLEM, "0/sum"))
+    (made,) = to_samples(first)
     said = len(made.token_ids) - len("1+1=2\n1+1=3\n2") - 1
     placed_at = {i - said: reward for i, reward in enumerate(made.token_rewards or ()) if reward}
     assert placed_at == {12: pytest.approx(-0.07)}, "the wrong line, with the words behind it, ends with the text"

@@ -12,7 +12,7 @@ from llmrl.engines.scripted import Reply, Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError, RewardError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.worker import Player, Stopwatch, check_errors, rows
+from llmrl.rollout.worker import RolloutWorker, Stopwatch, check_errors, to_samples
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Message, Observation, Problem, Score, Status, Trajectory, Turn, Verdict
 
@@ -78,10 +78,14 @@ class Asks:
         return self.made[-1]
 
 
-def player(env: Any, replies: Sequence[str] | Reply = ("right",), judge: Judge | None = None, **options: Any) -> Player:
+def player(
+    env: Any, replies: Sequence[str] | Reply = ("right",), judge: Judge | None = None, **options: Any
+) -> RolloutWorker:
     engine = ScriptedEngine(tokenizer=TOKENIZER, options=Scripted(replies=replies), stop_token_ids=[END])
     settings = RolloutOptions(**{"num_generations": 2, "prompts_per_step": 1} | options)
-    return Player(engine=engine, chat=Chat(TOKENIZER), env=env, reward=judge or Judge(), options=settings, seed=0)
+    return RolloutWorker(
+        engine=engine, chat=Chat(TOKENIZER), env=env, reward=judge or Judge(), options=settings, seed=0
+    )
 
 
 def ids(text: str) -> list[int]:
@@ -92,7 +96,7 @@ def ids(text: str) -> list[int]:
 
 
 def test_one_question_one_answer() -> None:
-    one = wait(player(SingleTurn()).play(PROBLEM, "0/sum", 3))
+    one = wait(player(SingleTurn()).run_episode(PROBLEM, "0/sum", 3))
     assert (one.status, one.text, one.group, one.episode) == ("done", "right", "0/sum", 3)
     assert one.turns[0].prompt_ids == ids("<|user|>1+1=<|end|><|assistant|>")
     assert one.turns[0].completion.token_ids == [*ids("right"), END]
@@ -104,7 +108,7 @@ def test_a_group_is_scored_together_and_in_order() -> None:
     answers = {0: "right", 1: "wrong", 2: "right"}
     count = iter(range(3))
     group = wait(
-        player(SingleTurn(), lambda *_: answers[next(count)], judge, num_generations=3).group(PROBLEM, "0/sum")
+        player(SingleTurn(), lambda *_: answers[next(count)], judge, num_generations=3).run_group(PROBLEM, "0/sum")
     )
     assert [one.score.value for one in group if one.score] == [1.0, 0.0, 1.0]
     assert [one.episode for one in group] == [0, 1, 2]
@@ -112,8 +116,8 @@ def test_a_group_is_scored_together_and_in_order() -> None:
 
 
 def test_seeds_depend_on_group_episode_and_turn_alone() -> None:
-    def seeds(run: Player, group: str) -> list[int | None]:
-        wait(run.group(PROBLEM, group))
+    def seeds(run: RolloutWorker, group: str) -> list[int | None]:
+        wait(run.run_group(PROBLEM, group))
         assert isinstance(run.engine, ScriptedEngine)
         return [sampling.seed for _, sampling in run.engine.calls]
 
@@ -126,7 +130,7 @@ def test_seeds_depend_on_group_episode_and_turn_alone() -> None:
 
 def test_the_settings_reach_the_engine() -> None:
     run = player(SingleTurn(), temperature=0.7, top_p=0.9, top_k=5, min_p=0.1, max_completion_length=32)
-    wait(run.play(PROBLEM, "g", 0))
+    wait(run.run_episode(PROBLEM, "g", 0))
     assert isinstance(run.engine, ScriptedEngine)
     asked = run.engine.calls[0][1]
     assert (asked.temperature, asked.top_p, asked.top_k, asked.min_p, asked.max_tokens) == (0.7, 0.9, 5, 0.1, 32)
@@ -135,7 +139,7 @@ def test_the_settings_reach_the_engine() -> None:
 def test_a_cut_answer_is_truncated_rather_than_wrong() -> None:
     def verdict(kind: Verdict) -> Verdict | None:
         judge = Judge(lambda _: Score(0.0, kind))
-        one = wait(player(SingleTurn(), ("a long answer",), judge, max_completion_length=4).group(PROBLEM, "g"))[0]
+        one = wait(player(SingleTurn(), ("a long answer",), judge, max_completion_length=4).run_group(PROBLEM, "g"))[0]
         assert one.text == "a lo"
         assert one.score is not None
         assert one.score.value == 0.0
@@ -148,8 +152,8 @@ def test_a_cut_answer_is_truncated_rather_than_wrong() -> None:
 
 def test_a_prompt_that_is_too_long_is_refused_by_name() -> None:
     with pytest.raises(DataError, match=r"problem sum: its prompt has 7 tokens, rollout.max_prompt_length is 6; raise"):
-        wait(player(SingleTurn(), max_prompt_length=6).groups({"0/sum": PROBLEM}))
-    wait(player(SingleTurn(), max_prompt_length=7).groups({"0/sum": PROBLEM}))
+        wait(player(SingleTurn(), max_prompt_length=6).run_groups({"0/sum": PROBLEM}))
+    wait(player(SingleTurn(), max_prompt_length=7).run_groups({"0/sum": PROBLEM}))
 
 
 # Several turns
@@ -157,7 +161,7 @@ def test_a_prompt_that_is_too_long_is_refused_by_name() -> None:
 
 def test_turns_whose_prompts_extend_each_other_are_one_row() -> None:
     one = wait(
-        player(Asks(["sure?"]), lambda seen, _: "right" if "sure?" in seen else "maybe", max_turns=3).group(
+        player(Asks(["sure?"]), lambda seen, _: "right" if "sure?" in seen else "maybe", max_turns=3).run_group(
             PROBLEM, "g"
         )
     )[0]
@@ -166,7 +170,7 @@ def test_turns_whose_prompts_extend_each_other_are_one_row() -> None:
     assert second.prompt_ids[: len(first.prompt_ids) + 6] == [*first.prompt_ids, *first.completion.token_ids]
     assert second.prompt_ids[len(first.prompt_ids) + 6 :] == ids("<|user|>sure?<|end|><|assistant|>")
     assert [turn.reward for turn in one.turns] == [0.5, 0.25]
-    made = rows(one)
+    made = to_samples(one)
     assert len(made) == 1
     assert made[0].token_ids == [*second.prompt_ids, *second.completion.token_ids]
     assert made[0].turn_rewards == [0.5, 0.25]
@@ -174,7 +178,7 @@ def test_turns_whose_prompts_extend_each_other_are_one_row() -> None:
 
 def test_limits_end_an_episode() -> None:
     def status(env: Asks, replies: Sequence[str], **options: Any) -> tuple[Status, int]:
-        one = wait(player(env, replies, **options).play(PROBLEM, "g", 0))
+        one = wait(player(env, replies, **options).run_episode(PROBLEM, "g", 0))
         assert env.made[0].log[-1] == "close"
         return one.status, len(one.turns)
 
@@ -225,7 +229,7 @@ def test_a_group_is_timed_as_played_and_then_as_scored(monkeypatch: pytest.Monke
         return Score(1.0)
 
     run = player(Slow(), judge=Judge(judged), num_generations=2)
-    wait(run.group(PROBLEM, "g"))
+    wait(run.run_group(PROBLEM, "g"))
     assert run.stopwatch.read() == {"generate": 2.0, "score": 10.0}
 
 
@@ -234,11 +238,11 @@ def test_a_group_is_timed_as_played_and_then_as_scored(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("broken", ["make", "reset", "step", "close"])
 def test_an_environment_that_breaks_costs_its_episode_only(broken: str) -> None:
-    one = wait(player(Asks(broken=broken), max_error_share=1.0).groups({"0/sum": PROBLEM}))[0][0]
+    one = wait(player(Asks(broken=broken), max_error_share=1.0).run_groups({"0/sum": PROBLEM}))[0][0]
     assert one.status == "error"
     assert one.reason == f"OSError: {broken} broke"
     assert one.score == Score(None, "error", reason=one.reason)
-    assert rows(one) == []
+    assert to_samples(one) == []
 
 
 def test_siblings_of_a_broken_episode_are_scored() -> None:
@@ -251,7 +255,7 @@ def test_siblings_of_a_broken_episode_are_scored() -> None:
             return Asker(problem, broken="step" if self.made == 1 else "")
 
     judge = Judge()
-    group = wait(player(Sometimes(), judge=judge, num_generations=3).group(PROBLEM, "g"))
+    group = wait(player(Sometimes(), judge=judge, num_generations=3).run_group(PROBLEM, "g"))
     assert [one.status for one in group] == ["error", "done", "done"]
     assert [one.score.value if one.score else "none" for one in group] == [None, 1.0, 1.0]
     assert judge.seen == ["right", "right"], "an episode that broke is never judged"
@@ -263,7 +267,7 @@ def test_a_reward_that_loses_count_is_refused() -> None:
             return [Score(1.0)]
 
     with pytest.raises(RewardError, match=r"problem sum: the reward gave 1 scores for 2 episodes"):
-        wait(player(SingleTurn(), judge=Short()).group(PROBLEM, "g"))
+        wait(player(SingleTurn(), judge=Short()).run_group(PROBLEM, "g"))
 
 
 def scored(*values: float | None) -> list[Trajectory]:
@@ -299,7 +303,7 @@ def episode(*turns: Turn, score: Score | None, status: Status = "done") -> Traje
 
 
 def test_entry_t_of_a_row_is_about_token_t() -> None:
-    made = rows(
+    made = to_samples(
         episode(
             spoken([1, 2], [10, 11], reward=0.5),
             spoken([1, 2, 10, 11, 3], [12], reward=0.25),
@@ -318,7 +322,7 @@ def test_entry_t_of_a_row_is_about_token_t() -> None:
 
 
 def test_a_rewritten_history_begins_a_new_row() -> None:
-    made = rows(
+    made = to_samples(
         episode(
             spoken([1, 2], [10, 11]),
             spoken([1, 2, 10, 11, 3], [12]),
@@ -334,30 +338,30 @@ def test_a_rewritten_history_begins_a_new_row() -> None:
 
 
 def test_a_changed_token_of_the_completion_is_a_new_row_too() -> None:
-    made = rows(episode(spoken([1], [10, 11]), spoken([1, 10, 12, 3], [13]), score=Score(1.0)))
+    made = to_samples(episode(spoken([1], [10, 11]), spoken([1, 10, 12, 3], [13]), score=Score(1.0)))
     assert [row.token_ids for row in made] == [[1, 10, 11], [1, 10, 12, 3, 13]]
     assert made[1].action_mask == [False, False, False, False, True]
 
 
 def test_the_kept_ids_stand_with_their_tokens() -> None:
     def kept(turn: Turn, *sets: list[int]) -> Turn:
-        return replace(turn, completion=replace(turn.completion, kept_ids=sets))
+        return replace(turn, completion=replace(turn.completion, support_ids=sets))
 
     first, second = spoken([1, 2], [10, 11]), spoken([1, 2, 10, 11, 3], [12])
-    (row,) = rows(episode(kept(first, [10, 7], [11]), kept(second, [12, 5]), score=Score(1.0)))
-    assert row.kept_ids == [(), (), [10, 7], [11], (), [12, 5]]
-    (row,) = rows(episode(kept(first, [10, 7], [11]), second, score=Score(1.0)))
-    assert row.kept_ids is None, "of some tokens nobody knows"
+    (row,) = to_samples(episode(kept(first, [10, 7], [11]), kept(second, [12, 5]), score=Score(1.0)))
+    assert row.support_ids == [(), (), [10, 7], [11], (), [12, 5]]
+    (row,) = to_samples(episode(kept(first, [10, 7], [11]), second, score=Score(1.0)))
+    assert row.support_ids is None, "of some tokens nobody knows"
 
 
 def test_an_episode_without_a_value_teaches_nothing() -> None:
     turn = spoken([1], [10])
-    assert rows(episode(turn, score=None)) == []
-    assert rows(episode(turn, score=Score(None, "timeout"))) == []
-    assert rows(episode(score=Score(1.0))) == []
-    assert len(rows(episode(turn, score=Score(0.0)))) == 1
+    assert to_samples(episode(turn, score=None)) == []
+    assert to_samples(episode(turn, score=Score(None, "timeout"))) == []
+    assert to_samples(episode(score=Score(1.0))) == []
+    assert len(to_samples(episode(turn, score=Score(0.0)))) == 1
 
 
 def test_what_a_limit_cut_off_says_so_and_no_verdict_is_no_verdict() -> None:
-    made = rows(episode(spoken([1], [10], finish="length"), score=Score(0.5), status="max_tokens"))[0]
+    made = to_samples(episode(spoken([1], [10], finish="length"), score=Score(0.5), status="max_tokens"))[0]
     assert (made.truncated, made.correct) == (True, None)

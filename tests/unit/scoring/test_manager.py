@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from llmrl.errors import RewardError
-from llmrl.scoring.manager import Pool, TrainerState, latency_metrics, lift, verdict_metrics
+from llmrl.scoring.manager import GradingPool, TrainerState, as_group_reward, latency_metrics, verdict_metrics
 from llmrl.types import Completion, Problem, Score, Status, Trajectory, Turn
 
 GRADERS = """
@@ -101,8 +101,8 @@ def graders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pool(graders: Any) -> Iterator[Pool]:
-    with Pool(workers=2, timeout_s=0.5, memory_mb=1024) as pool:
+def pool(graders: Any) -> Iterator[GradingPool]:
+    with GradingPool(workers=2, timeout_s=0.5, memory_mb=1024) as pool:
         yield pool
 
 
@@ -132,13 +132,13 @@ def until(holds: Callable[[], bool], limit_s: float = 5.0) -> bool:
     return holds()
 
 
-def test_verdicts_come_back(pool: Pool, graders: Any) -> None:
+def test_verdicts_come_back(pool: GradingPool, graders: Any) -> None:
     assert pool.grade_sync(graders.Acts(), problem(), "4") == Score(1.0, "correct")
     assert pool.grade_sync(graders.Acts(), problem(), "5") == Score(0.0, "wrong")
 
 
 @pytest.mark.parametrize("text", ["hang", "hang in C"])
-def test_a_hanging_item_is_killed_in_time(pool: Pool, graders: Any, text: str) -> None:
+def test_a_hanging_item_is_killed_in_time(pool: GradingPool, graders: Any, text: str) -> None:
     pool.grade_sync(graders.Acts(), problem(), "4")
     start = time.monotonic()
     score = pool.grade_sync(graders.Acts(), problem(), text)
@@ -157,7 +157,7 @@ def test_a_hanging_item_is_killed_in_time(pool: Pool, graders: Any, text: str) -
         ("no score", "returned float; expected a Score"),
     ],
 )
-def test_what_breaks_is_an_error_with_its_reason(pool: Pool, graders: Any, text: str, said: str) -> None:
+def test_what_breaks_is_an_error_with_its_reason(pool: GradingPool, graders: Any, text: str, said: str) -> None:
     score = pool.grade_sync(graders.Acts(), problem(), text)
     assert (score.value, score.verdict) == (None, "error")
     assert "sum/1" in score.reason
@@ -165,11 +165,11 @@ def test_what_breaks_is_an_error_with_its_reason(pool: Pool, graders: Any, text:
     assert pool.grade_sync(graders.Acts(), problem(), "4").verdict == "correct"
 
 
-def test_start_up_does_not_count(pool: Pool, graders: Any) -> None:
+def test_start_up_does_not_count(pool: GradingPool, graders: Any) -> None:
     assert pool.grade_sync(graders.SlowStart(), problem(), "") == Score(1.0)
 
 
-def test_from_threads_and_from_an_event_loop(pool: Pool, graders: Any) -> None:
+def test_from_threads_and_from_an_event_loop(pool: GradingPool, graders: Any) -> None:
     scores: list[Score] = []
     threads = [
         threading.Thread(target=lambda: scores.append(pool.grade_sync(graders.Acts(), problem(), "4")))
@@ -190,7 +190,7 @@ def test_from_threads_and_from_an_event_loop(pool: Pool, graders: Any) -> None:
     assert [score.verdict for score in scores] == ["correct"] * 4
 
 
-def test_the_event_loop_stays_free(pool: Pool, graders: Any) -> None:
+def test_the_event_loop_stays_free(pool: GradingPool, graders: Any) -> None:
     async def both() -> float:
         task = asyncio.create_task(pool.grade(graders.Acts(), problem(), "slow"))
         longest, last = 0.0, time.monotonic()
@@ -203,7 +203,7 @@ def test_the_event_loop_stays_free(pool: Pool, graders: Any) -> None:
 
 
 def test_close_leaves_no_process(graders: Any, tmp_path: Path) -> None:
-    pool = Pool(workers=1, timeout_s=30)
+    pool = GradingPool(workers=1, timeout_s=30)
     worker = int(pool.grade_sync(graders.Acts(), problem(), "pid").reason)
     note = tmp_path / "pid"
     waiting = pool.submit(graders.Acts(), problem(str(note)), "child")
@@ -223,8 +223,9 @@ def test_close_leaves_no_process(graders: Any, tmp_path: Path) -> None:
 def test_the_end_of_the_interpreter_ends_the_workers(graders: Any) -> None:
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
-        "from some_graders import Acts; from llmrl.scoring.manager import Pool; from llmrl.types import Problem\n"
-        "pool = Pool(1, 30.0); p = Problem(id='a', messages=())\n"
+        "from some_graders import Acts\nfrom llmrl.scoring.manager import GradingPool\n"
+        "from llmrl.types import Problem\n"
+        "pool = GradingPool(1, 30.0); p = Problem(id='a', messages=())\n"
         "print(pool.grade_sync(Acts(), p, 'pid').reason, flush=True); pool.submit(Acts(), p, 'hang')\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
@@ -232,36 +233,36 @@ def test_the_end_of_the_interpreter_ends_the_workers(graders: Any) -> None:
     assert until(lambda: not alive(int(run.stdout)))
 
 
-def test_what_cannot_be_sent_is_refused(pool: Pool) -> None:
+def test_what_cannot_be_sent_is_refused(pool: GradingPool) -> None:
     with pytest.raises(RewardError, match="cannot be sent to a grading process"):
         pool.grade_sync(lambda problem, text: Score(1.0), problem(), "4")
 
 
-def test_what_cannot_be_loaded_is_refused(pool: Pool, graders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_loaded_is_refused(pool: GradingPool, graders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graders, "later", type("later", (), {"__module__": "some_graders"}), raising=False)
     with pytest.raises(RewardError, match="cannot be loaded in a grading process"):
         pool.grade_sync(graders.later(), problem(), "4")
 
 
-def score(reward: Any, group: list[Trajectory], pool: Pool) -> list[Score]:
-    return asyncio.run(lift(reward, pool).score(group))
+def score(reward: Any, group: list[Trajectory], pool: GradingPool) -> list[Score]:
+    return asyncio.run(as_group_reward(reward, pool).score(group))
 
 
-def test_lift_a_verifier(pool: Pool, graders: Any) -> None:
+def test_lift_a_verifier(pool: GradingPool, graders: Any) -> None:
     group = [episode("4"), episode("?"), episode("?", status="max_tokens")]
     assert [s.verdict for s in score(graders.Acts(), group, pool)] == ["correct", "unparsable", "truncated"]
 
 
-def test_lift_a_group_reward(pool: Pool) -> None:
+def test_lift_a_group_reward(pool: GradingPool) -> None:
     class Rank:
         async def score(self, group: Any) -> list[Score]:
             return [Score(float(i)) for i in range(len(group))]
 
-    lifted = lift(Rank(), pool)
+    lifted = as_group_reward(Rank(), pool)
     assert asyncio.run(lifted.score([episode("a"), episode("b")])) == [Score(0.0), Score(1.0)]
     assert len(lifted.latencies()["Rank"]) == 2
     assert lifted.latencies() == {"Rank": []}
-    assert lift(lifted, pool) is lifted
+    assert as_group_reward(lifted, pool) is lifted
 
 
 def test_a_group_reward_that_waits_too_long_is_cancelled() -> None:
@@ -276,37 +277,37 @@ def test_a_group_reward_that_waits_too_long_is_cancelled() -> None:
                 raise
             return []
 
-    with Pool(1, timeout_s=0.1) as pool:
-        found = asyncio.run(lift(Judge(), pool).score([episode("a"), episode("b")]))
+    with GradingPool(1, timeout_s=0.1) as pool:
+        found = asyncio.run(as_group_reward(Judge(), pool).score([episode("a"), episode("b")]))
     assert cancelled == [2]
     assert [(one.value, one.verdict) for one in found] == [(None, "timeout")] * 2
     assert found[0].reason == "problem sum/1: Judge took longer than 0.2 s for 2 items"
 
 
-def test_a_group_reward_that_times_out_by_itself_has_broken(pool: Pool) -> None:
+def test_a_group_reward_that_times_out_by_itself_has_broken(pool: GradingPool) -> None:
     class Judge:
         async def score(self, group: Any) -> list[Score]:
             raise TimeoutError("no answer")
 
-    (found,) = asyncio.run(lift(Judge(), pool).score([episode("a")]))
+    (found,) = asyncio.run(as_group_reward(Judge(), pool).score([episode("a")]))
     assert (found.verdict, found.reason) == ("error", "problem sum/1: Judge raised TimeoutError: no answer")
 
 
-def test_lift_trl_functions(pool: Pool, graders: Any) -> None:
+def test_lift_trl_functions(pool: GradingPool, graders: Any) -> None:
     group = [episode("abc"), episode("")]
     assert score(graders.length, group, pool) == [Score(3.0), Score(0.0)]
     assert score(graders.waits, group, pool) == [Score(1.0)] * 2
     assert score(lambda completions: [None, True], group, pool)[1] == Score(1.0)
 
 
-def test_trl_functions_get_the_columns_they_name(pool: Pool, graders: Any) -> None:
-    lifted: Any = lift(graders.columns, pool)
+def test_trl_functions_get_the_columns_they_name(pool: GradingPool, graders: Any) -> None:
+    lifted: Any = as_group_reward(graders.columns, pool)
     lifted.trainer_state = TrainerState(global_step=5)
     assert asyncio.run(lifted.score([episode("4", problem(level=2))])) == [Score(7.0)]
 
 
-def test_trl_functions_may_log(pool: Pool, graders: Any) -> None:
-    lifted: Any = lift(graders.logs, pool)
+def test_trl_functions_may_log(pool: GradingPool, graders: Any) -> None:
+    lifted: Any = as_group_reward(graders.logs, pool)
     asyncio.run(lifted.score([episode("4")]))
     assert lifted.logged == {"seen": [[1]], "share": [0.5]}
 
@@ -315,13 +316,13 @@ def test_trl_functions_may_log(pool: Pool, graders: Any) -> None:
     ("answer", "said"),
     [("raise", "raised KeyError: 'gold'"), ("short", "returned 1 values for 4"), ("hang", "took longer than 2 s")],
 )
-def test_a_broken_trl_function_gives_errors(pool: Pool, graders: Any, answer: str, said: str) -> None:
+def test_a_broken_trl_function_gives_errors(pool: GradingPool, graders: Any, answer: str, said: str) -> None:
     for result in score(graders.bad, [episode("4", problem(answer))] * 4, pool):
         assert (result.value, result.verdict) == (None, "timeout" if answer == "hang" else "error")
         assert said in result.reason
 
 
-def test_each_bad_value_is_refused_alone(pool: Pool, graders: Any) -> None:
+def test_each_bad_value_is_refused_alone(pool: GradingPool, graders: Any) -> None:
     nan, text, abstained, good = score(graders.bad, [episode("4")] * 4, pool)
     assert (nan.value, nan.verdict, text.verdict) == (None, "error", "error")
     assert "expected a finite number" in nan.reason
@@ -329,14 +330,14 @@ def test_each_bad_value_is_refused_alone(pool: Pool, graders: Any) -> None:
     assert good == Score(2.0)
 
 
-def test_an_endless_async_function_is_left(pool: Pool, graders: Any) -> None:
+def test_an_endless_async_function_is_left(pool: GradingPool, graders: Any) -> None:
     assert score(graders.waits_long, [episode("4")], pool)[0].verdict == "timeout"
 
 
 @pytest.mark.parametrize("thing", [3, "numeric", lambda a, b: 1.0, Score])
-def test_lift_refuses_what_is_no_reward(pool: Pool, thing: Any) -> None:
+def test_lift_refuses_what_is_no_reward(pool: GradingPool, thing: Any) -> None:
     with pytest.raises(RewardError, match="expected a verifier"):
-        lift(thing, pool)
+        as_group_reward(thing, pool)
 
 
 def test_metrics() -> None:

@@ -21,7 +21,7 @@ COMPLETION = Completion(
     version=4,
     versions=[4, 5],
     semantics="renormalised",
-    kept_ids=[[5, 6], [2]],
+    support_ids=[[5, 6], [2]],
 )
 TURN = Turn(prompt_ids=[1, 2], completion=COMPLETION, text="7\n", reply=[{"role": "tool", "content": "ok"}], reward=0.5)
 GROUP = [

@@ -17,7 +17,7 @@ from llmrl.errors import RecipeError, RewardError
 from llmrl.scoring import serialization
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.serve.reward import reward_of
-from llmrl.serve.scoring import Limits, Scoring, app
+from llmrl.serve.scoring import Scoring, ServerLimits, app
 from llmrl.types import Score, Trajectory
 
 PROBLEM = {"id": "1", "messages": [{"role": "user", "content": "7+5="}], "answer": "12"}
@@ -56,7 +56,7 @@ async def served(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Fake, Scoring]]:
     state = TrainerState()
     fake = Fake(state)
-    scoring = Scoring(fake, state, Limits(**limits))
+    scoring = Scoring(fake, state, ServerLimits(**limits))
     if open_:
         fake.open.set()
     run = asyncio.create_task(scoring.run())
@@ -228,4 +228,4 @@ def test_a_reward_by_name_by_text_and_by_recipe(tmp_path: Any) -> None:
 @pytest.mark.parametrize("limits", [{"batch": 0}, {"request_timeout_s": 0.0}, {"grace_s": -1.0}])
 def test_limits_that_cannot_be(limits: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        Limits(**limits)
+        ServerLimits(**limits)

@@ -18,9 +18,9 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError, EngineError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.worker import Player
-from llmrl.sources.asynchronous import Ahead, Asynchronous, capacity, lag_metrics
-from llmrl.sources.online import Fresh, Groups, Online
+from llmrl.rollout.worker import RolloutWorker
+from llmrl.sources.asynchronous import Asynchronous, AsyncSource, capacity, lag_metrics
+from llmrl.sources.online import Groups, Online, OnlineSource
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
 
@@ -47,14 +47,14 @@ class Judge:
         return {}
 
 
-def speaker(replies: Any, concurrent: bool = True) -> Player:
+def speaker(replies: Any, concurrent: bool = True) -> RolloutWorker:
     """A real player, whose engine says what `replies` says."""
     engine = ScriptedEngine(
         tokenizer=TOKENIZER,
         options=Scripted(replies=replies, concurrent=concurrent),
         stop_token_ids=[TOKENIZER.eos_token_id],
     )
-    return Player(engine=engine, chat=Chat(TOKENIZER), env=SingleTurn(), reward=Judge(), options=OPTIONS, seed=0)
+    return RolloutWorker(engine=engine, chat=Chat(TOKENIZER), env=SingleTurn(), reward=Judge(), options=OPTIONS, seed=0)
 
 
 def seeded(prompt: str, sampling: Sampling) -> str:
@@ -64,7 +64,7 @@ def seeded(prompt: str, sampling: Sampling) -> str:
 
 @dataclass
 class Plays:
-    """In place of a `Player`: groups last as long as `last` says, and carry the version at which they began."""
+    """In place of a `RolloutWorker`: groups last as long as `last` says, and carry the version at which they began."""
 
     last: Callable[[str], float] = lambda _: 0.0  # seconds, by name
     judge: Callable[[str], tuple[Score, Score]] = lambda _: (Score(1.0, "correct"), Score(0.0, "wrong"))
@@ -73,7 +73,7 @@ class Plays:
     ended: list[str] = field(default_factory=list)
     most: int = 0  # at once
 
-    async def group(self, problem: Problem, name: str) -> list[Trajectory]:
+    async def run_group(self, problem: Problem, name: str) -> list[Trajectory]:
         version = self.version
         self.begun.append(name)
         self.most = max(self.most, len(self.begun) - len(self.ended))
@@ -86,8 +86,8 @@ class Plays:
             for i, score in enumerate(self.judge(name))
         ]
 
-    async def groups(self, problems: dict[str, Problem]) -> Groups:
-        return list(await asyncio.gather(*(self.group(problem, name) for name, problem in problems.items())))
+    async def run_groups(self, problems: dict[str, Problem]) -> Groups:
+        return list(await asyncio.gather(*(self.run_group(problem, name) for name, problem in problems.items())))
 
 
 def start(
@@ -96,10 +96,10 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
 ) -> Any:
-    return settings.start(cast(Player, player), PROBLEMS, OPTIONS, seed=0, rank=rank, gather=gather)
+    return settings.start(cast(RolloutWorker, player), PROBLEMS, OPTIONS, seed=0, rank=rank, gather=gather)
 
 
-def steps(source: Fresh, count: int, plays: Any = None, first: int = 0) -> list[Any]:
+def steps(source: OnlineSource, count: int, plays: Any = None, first: int = 0) -> list[Any]:
     """The rows of each step, the player's weights changing after each as a trainer changes them."""
     found = []
     for step in range(first, first + count):
@@ -305,7 +305,7 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str,
     """The steps after the checkpoint learn from the very episodes that were begun before it, older weights and all."""
     settings = Asynchronous(**options, max_staleness=2)
 
-    def play(source: Ahead, player: Player, first: int, last: int, save_at: int) -> tuple[list[Any], Any]:
+    def play(source: AsyncSource, player: RolloutWorker, first: int, last: int, save_at: int) -> tuple[list[Any], Any]:
         rows, saved, calls = [], None, cast(ScriptedEngine, player.engine).calls
         for step in range(first, last):
             rows.append(source.next(step))
@@ -340,7 +340,7 @@ def test_a_checkpoint_waits_for_what_is_being_played() -> None:
 
 def test_token_versions_survive_a_checkpoint() -> None:
     class Changed(Plays):
-        async def group(self, problem: Problem, name: str) -> list[Trajectory]:
+        async def run_group(self, problem: Problem, name: str) -> list[Trajectory]:
             said = Completion(token_ids=[2, 3], logprobs=[-1.0] * 2, finish="stop", version=0, versions=[0, 1])
             turn = Turn(prompt_ids=[1], completion=said, text="a")
             return [Trajectory(problem=problem, turns=[turn], status="done", score=Score(1.0), group=name)]
@@ -360,10 +360,10 @@ def test_token_versions_survive_a_checkpoint() -> None:
 
 def test_what_breaks_in_the_background_is_raised_when_its_turn_comes() -> None:
     class Broken(Plays):
-        async def group(self, problem: Problem, name: str) -> list[Trajectory]:
+        async def run_group(self, problem: Problem, name: str) -> list[Trajectory]:
             if name.startswith("4/"):
                 raise EngineError("the server is gone")
-            return await super().group(problem, name)
+            return await super().run_group(problem, name)
 
     source = start(Broken(), Asynchronous(max_staleness=1))
     source.next(0)
@@ -400,7 +400,9 @@ def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="max_inflight_tasks at least 1"):
         Asynchronous(max_inflight_tasks=0)
     with pytest.raises(DataError, match="no problems; expected at least one"):
-        Asynchronous().start(cast(Player, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)
+        Asynchronous().start(
+            cast(RolloutWorker, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups
+        )
 
 
 # Metrics

@@ -9,9 +9,9 @@ import pytest
 
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.worker import Player
+from llmrl.rollout.worker import RolloutWorker
 from llmrl.sources import online as source
-from llmrl.sources.online import Fresh, Groups, Online, informative
+from llmrl.sources.online import Groups, Online, OnlineSource, informative
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": str(i)}]) for i in range(5)]
@@ -21,13 +21,13 @@ ALIKE = (Score(1.0, "correct"), Score(1.0, "correct"))
 
 
 class Plays:
-    """In place of a `Player`: every group has the two scores that `judge` says; remembers what it played."""
+    """In place of a `RolloutWorker`: every group has the two scores that `judge` says; remembers what it played."""
 
     def __init__(self, judge: Callable[[Problem], tuple[Score, Score]] = lambda _: SPREAD) -> None:
         self.judge = judge
         self.rounds: list[list[str]] = []
 
-    async def groups(self, problems: Mapping[str, Problem]) -> Groups:
+    async def run_groups(self, problems: Mapping[str, Problem]) -> Groups:
         self.rounds.append(list(problems))
         turn = Turn(
             prompt_ids=[1], completion=Completion(token_ids=[2], logprobs=[-1.0], finish="stop", version=0), text=""
@@ -47,8 +47,8 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
     seed: int = 0,
-) -> Fresh:
-    player = cast(Player, plays)
+) -> OnlineSource:
+    player = cast(RolloutWorker, plays)
     return (settings or Online()).start(player, PROBLEMS, OPTIONS, seed=seed, rank=rank, gather=gather)
 
 
@@ -200,4 +200,4 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(settings: Online) 
 
 def test_no_problems_is_an_error() -> None:
     with pytest.raises(DataError, match="no problems; expected at least one"):
-        Online().start(cast(Player, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)
+        Online().start(cast(RolloutWorker, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)

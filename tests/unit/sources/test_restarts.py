@@ -17,10 +17,10 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.worker import Player, rows
+from llmrl.rollout.worker import RolloutWorker, to_samples
 from llmrl.run_folder.records import _episode
 from llmrl.sources.online import Groups
-from llmrl.sources.restarts import Again, Restarts, Snapshot, restart_metrics
+from llmrl.sources.restarts import Restarts, RestartSource, Snapshot, restart_metrics
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Problem, Sampling, Score, Trajectory
 
@@ -47,21 +47,21 @@ def lines(_prompt: str, sampling: Sampling) -> str:
     return "ab\nc" + "x" * (sampling.seed % 4) + "\ndone"
 
 
-def speaker(replies: Any = lines, options: RolloutOptions = OPTIONS) -> Player:
+def speaker(replies: Any = lines, options: RolloutOptions = OPTIONS) -> RolloutWorker:
     engine = ScriptedEngine(
         tokenizer=TOKENIZER, options=Scripted(replies=replies), stop_token_ids=[TOKENIZER.eos_token_id]
     )
-    return Player(engine=engine, chat=CHAT, env=SingleTurn(), reward=Judge(), options=options, seed=0)
+    return RolloutWorker(engine=engine, chat=CHAT, env=SingleTurn(), reward=Judge(), options=options, seed=0)
 
 
 def start(
-    player: Player,
+    player: RolloutWorker,
     settings: Restarts | None = None,
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
-) -> Again:
+) -> RestartSource:
     made = (settings or Restarts()).start(player, PROBLEMS, player.options, seed=0, rank=rank, gather=gather)
-    assert isinstance(made, Again)
+    assert isinstance(made, RestartSource)
     return made
 
 
@@ -69,7 +69,7 @@ def ids(text: str) -> list[int]:
     return list(TOKENIZER(text, add_special_tokens=False)["input_ids"])
 
 
-def began(source: Again) -> list[str]:
+def began(source: RestartSource) -> list[str]:
     """The names of the step's restarts."""
     return [group[0].group for group in source.played if group[0].group.startswith("r")]
 
@@ -80,8 +80,8 @@ def began(source: Again) -> list[str]:
 def test_only_what_was_said_anew_is_learned_from() -> None:
     player, prefix = speaker(("fghij",)), ids("ab\nc")
     prompt = len(CHAT.prompt_ids(PROBLEMS[0].messages))
-    group = aio.wait(player.group(PROBLEMS[0], "r0/p0@4", prefix))
-    (row,) = rows(group[0])
+    group = aio.wait(player.run_group(PROBLEMS[0], "r0/p0@4", prefix))
+    (row,) = to_samples(group[0])
     assert row.action_mask == [False] * prompt + [False] * 4 + [True] * 6, "5 letters and the end"
     assert row.token_ids[prompt : prompt + 4] == prefix
     assert row.sampled_logprobs == [0.0] * (prompt + 4) + [-1.0] * 6
@@ -185,7 +185,7 @@ def test_at_most_so_many_are_kept_the_newest() -> None:
 
 
 def test_a_continuation_that_was_cut_off_early_is_not_called_wrong() -> None:
-    def cut(limit: int | None) -> tuple[list[Any], Again]:
+    def cut(limit: int | None) -> tuple[list[Any], RestartSource]:
         source = start(speaker(("x" * 60,)), Restarts(share=1.0, decay_steps=1000, max_continuation_length=limit))
         source._snapshots = [Snapshot("p1", tuple(ids("ab\n")), 0.5)]
         return source.next(0), source
@@ -247,7 +247,7 @@ def test_ranks_agree() -> None:
 # Another run's rollouts
 
 
-def rollouts(path: Path, source: Again) -> Path:
+def rollouts(path: Path, source: RestartSource) -> Path:
     text = [json.dumps(_episode(0, one, {})) for group in source.played for one in group]
     path.write_text("\n".join(text) + "\n")
     return path

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from llmrl.recipe import AuditOptions
-from llmrl.scoring.manager import Pool
-from llmrl.train.gold_reward import Audit
+from llmrl.scoring.manager import GradingPool
+from llmrl.train.gold_reward import GoldReward
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 Groups = list[list[Trajectory]]
@@ -31,17 +31,17 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    pool = Pool(1, 2.0)
+def pool() -> Iterator[GradingPool]:
+    pool = GradingPool(1, 2.0)
     yield pool
     pool.close()
 
 
 @pytest.fixture
-def audit(pool: Pool) -> Callable[..., Audit]:
-    def make(seed: int = 0, rank: tuple[int, int] = (0, 1), **options: Any) -> Audit:
+def audit(pool: GradingPool) -> Callable[..., GoldReward]:
+    def make(seed: int = 0, rank: tuple[int, int] = (0, 1), **options: Any) -> GoldReward:
         chosen = AuditOptions(reward={"name": f"{__name__}:Told"}, **{"share": 1.0, "window": 4, **options})
-        return Audit(chosen, pool, seed=seed, rank=rank)
+        return GoldReward(chosen, pool, seed=seed, rank=rank)
 
     return make
 
@@ -62,14 +62,14 @@ def step(proxy: float | None, truth: float | None) -> Groups:
     return [[played(proxy, truth)]]
 
 
-def run(audit: Audit, proxies: Sequence[float], truths: Sequence[float], start: int = 0) -> list[dict[str, float]]:
+def run(audit: GoldReward, proxies: Sequence[float], truths: Sequence[float], start: int = 0) -> list[dict[str, float]]:
     return [audit(start + i, step(p, t)) for i, (p, t) in enumerate(zip(proxies, truths, strict=True))]
 
 
 UP, DOWN = [0.0, 1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0, 0.0]
 
 
-def test_an_alarm_once_the_window_is_full(audit: Callable[..., Audit], caplog: pytest.LogCaptureFixture) -> None:
+def test_an_alarm_once_the_window_is_full(audit: Callable[..., GoldReward], caplog: pytest.LogCaptureFixture) -> None:
     one = audit()
     with caplog.at_level(logging.WARNING):
         lines = run(one, UP, DOWN)
@@ -83,13 +83,13 @@ def test_an_alarm_once_the_window_is_full(audit: Callable[..., Audit], caplog: p
 
 
 @pytest.mark.parametrize(("proxy", "truth"), [(UP, UP), (DOWN, DOWN), (DOWN, UP), ([1.0] * 5, DOWN)])
-def test_no_alarm_otherwise(audit: Callable[..., Audit], proxy: list[float], truth: list[float]) -> None:
+def test_no_alarm_otherwise(audit: Callable[..., GoldReward], proxy: list[float], truth: list[float]) -> None:
     one = audit()
     assert {line.get("audit/alarm", 0.0) for line in run(one, proxy, truth)} == {0.0}
     assert not one.stops
 
 
-def test_it_stops_only_where_it_is_told_to(audit: Callable[..., Audit]) -> None:
+def test_it_stops_only_where_it_is_told_to(audit: Callable[..., GoldReward]) -> None:
     for stop in (False, True):
         one = audit(stop=stop)
         run(one, UP, DOWN)
@@ -99,7 +99,7 @@ def test_it_stops_only_where_it_is_told_to(audit: Callable[..., Audit]) -> None:
 
 @pytest.mark.parametrize("cut", range(5))
 def test_a_resumed_audit_gives_the_same_alarms(
-    audit: Callable[..., Audit], cut: int, caplog: pytest.LogCaptureFixture
+    audit: Callable[..., GoldReward], cut: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, first, second = audit(), audit(), audit()
     expected = run(whole, UP, DOWN)
@@ -111,7 +111,7 @@ def test_a_resumed_audit_gives_the_same_alarms(
     assert len(caplog.records) == warned, "it warns once, whenever it was stopped"
 
 
-def test_the_share_is_chosen_by_what_is_played(audit: Callable[..., Audit]) -> None:
+def test_the_share_is_chosen_by_what_is_played(audit: Callable[..., GoldReward]) -> None:
     groups = [[played(1.0, 1.0, f"g{i}", episode) for episode in range(8)] for i in range(25)]
     chosen = []
     for seed in (0, 0, 1):
@@ -125,7 +125,9 @@ def test_the_share_is_chosen_by_what_is_played(audit: Callable[..., Audit]) -> N
     assert set(one.scores) != chosen[0], "other episodes in other steps"
 
 
-def test_what_neither_can_say_is_not_compared(audit: Callable[..., Audit], caplog: pytest.LogCaptureFixture) -> None:
+def test_what_neither_can_say_is_not_compared(
+    audit: Callable[..., GoldReward], caplog: pytest.LogCaptureFixture
+) -> None:
     groups = [
         [played(1.0, None), played(1.0, 0.5, episode=1), played(None, 0.5, episode=2), played(0.0, None, episode=3)]
     ]
@@ -135,21 +137,23 @@ def test_what_neither_can_say_is_not_compared(audit: Callable[..., Audit], caplo
     assert "gave no value for 2 of 3 episodes: no idea" in caplog.text
 
 
-def test_what_was_paid_holds_dense_rewards(audit: Callable[..., Audit]) -> None:
+def test_what_was_paid_holds_dense_rewards(audit: Callable[..., GoldReward]) -> None:
     line = audit()(0, [[played(1.0, 0.0, token_rewards=[0.25, 0.5])]])
     assert line["audit/proxy_mean"] == 1.75
 
 
-def test_steps_between_and_runs_without_an_audit_have_no_metrics(audit: Callable[..., Audit], pool: Pool) -> None:
+def test_steps_between_and_runs_without_an_audit_have_no_metrics(
+    audit: Callable[..., GoldReward], pool: GradingPool
+) -> None:
     one = audit(every=2)
     assert [bool(line) for line in run(one, UP, DOWN)] == [True, False, True, False, True]
-    none = Audit(AuditOptions(), pool, seed=0, rank=(0, 1))
+    none = GoldReward(AuditOptions(), pool, seed=0, rank=(0, 1))
     assert none(0, step(1.0, 0.0)) == {}
     assert none.scores == {}
 
 
 def test_all_ranks_see_what_the_main_process_graded(
-    audit: Callable[..., Audit], monkeypatch: pytest.MonkeyPatch
+    audit: Callable[..., GoldReward], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Any] = []
 

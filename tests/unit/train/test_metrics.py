@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmrl.train.learner import Fit
+from llmrl.train.learner import OptimStep
 from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn, Verdict
 
@@ -75,9 +75,9 @@ def test_lengths_count_completions_and_tell_those_that_ended_apart() -> None:
 
 def test_updates_that_were_skipped_count_apart() -> None:
     fits = [
-        Fit("policy", {"loss": 1.0, "kl": 0.5}, True, tokens=60, slots=80),
-        Fit("policy", {"loss": float("nan")}, False, tokens=10, slots=10),
-        Fit("policy", {"loss": 3.0}, True, tokens=20, slots=30),
+        OptimStep("policy", {"loss": 1.0, "kl": 0.5}, True, tokens=60, slots=80),
+        OptimStep("policy", {"loss": float("nan")}, False, tokens=10, slots=10),
+        OptimStep("policy", {"loss": 3.0}, True, tokens=20, slots=30),
     ]
     metrics = fit_metrics(fits)
     assert (metrics["loss"], metrics["kl"], metrics["updates/skipped"]) == (2.0, 0.5, 1.0)

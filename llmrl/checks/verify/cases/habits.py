@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmrl.rewards.behaviour_judge import count
-from llmrl.rewards.countdown import Countdown
+from llmrl.rewards.countdown import CountdownVerifier
 from llmrl.types import Problem
 
 Given = Mapping[str, Any]
 
 
 def countdown_score(given: Given) -> dict[str, Any]:
-    return {"scores": [Countdown()(_puzzle(given), response).value for response in given["responses"]]}
+    return {"scores": [CountdownVerifier()(_puzzle(given), response).value for response in given["responses"]]}
 
 
 def countdown_score_subset(given: Given) -> dict[str, Any]:
     return {
-        "exact": Countdown(rule="exact")(_puzzle(given), given["response"]).value,
-        "subset": Countdown(rule="subset")(_puzzle(given), given["response"]).value,
+        "exact": CountdownVerifier(rule="exact")(_puzzle(given), given["response"]).value,
+        "subset": CountdownVerifier(rule="subset")(_puzzle(given), given["response"]).value,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from llmrl.ops.credit import center
 from llmrl.ops.snapshots import bucket_of, probabilities, quantile_edges
 from llmrl.ops.warmup import phase
-from llmrl.rollout.worker import rows
+from llmrl.rollout.worker import to_samples
 from llmrl.sources.asynchronous import capacity
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
@@ -52,7 +52,7 @@ def prefix_restart_mask(given: Given) -> dict[str, Any]:
     said = Completion(token_ids=[9] * given["n_new"], logprobs=[-1.0] * given["n_new"], finish="stop", version=0)
     turn = Turn(prompt_ids=[1] * given["n_prompt"] + [2] * given["n_prefix"], completion=said, text="")
     problem = Problem(id="prompt_id", messages=[])
-    (row,) = rows(Trajectory(problem=problem, turns=[turn], status="done", score=Score(1.0)))
+    (row,) = to_samples(Trajectory(problem=problem, turns=[turn], status="done", score=Score(1.0)))
     return {"loss_mask": [int(chosen) for chosen in row.action_mask]}
 
 

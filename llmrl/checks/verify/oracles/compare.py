@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmrl.checks.verify.form import Answer, Check, Form
+from llmrl.checks.verify.form import Check, Form, OracleAnswer
 from llmrl.checks.verify.objective import Learned, annotated, learned, said_of
 from llmrl.checks.verify.random_rows import random_play
 
@@ -37,7 +37,7 @@ def oracle(form: Form) -> list[Check]:
     ]
 
 
-def _gaps(found: Learned | None, wanted: Answer | None) -> dict[str, float]:
+def _gaps(found: Learned | None, wanted: OracleAnswer | None) -> dict[str, float]:
     if found is None or wanted is None:
         return {"presence": float("inf")}
     worst = 0.0

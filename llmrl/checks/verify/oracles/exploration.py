@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from llmrl.checks.verify.form import Answer, Numbers
+from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.checks.verify.oracles.group import clipped_token, earned, engine_weights
 from llmrl.types import Sample
 
 
-def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """RLOO over all answers, a clipped surrogate on some of them, an entropy bonus, the divergence."""
     in_reward = algorithm.beta if algorithm.kl_estimator == "k1" else 0.0
     gains = leave_one_out([row.group for row in rows], [_less_k1(row, in_reward) for row in rows])
@@ -42,10 +42,10 @@ def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mappi
                 term, slope = term + algorithm.beta * extra[0], slope + algorithm.beta * extra[1]
             value += factor * term / total
             slopes[i][t], bonus[i][t] = factor * slope / total, -factor * algorithm.entropy_coef / total
-    return {"policy": Answer(value, {"logprobs": slopes, "entropy": bonus})}
+    return {"policy": OracleAnswer(value, {"logprobs": slopes, "entropy": bonus})}
 
 
-def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """Right answers cloned, wrong ones pushed away, by the running mean of a token reward model."""
     paper = algorithm.variant == "paper"
     mixed = {row.group for row in rows if row.correct} & {row.group for row in rows if row.correct is False}
@@ -83,8 +83,8 @@ def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Ma
         loss -= float(np.log(chance if right else 1 - chance)) / len(kept)
         for t in acts:
             pulls[i][t] = (chance - right) / len(acts) / len(kept)
-    found = {"policy": Answer(value, {"logprobs": slopes})}
-    return found if algorithm.token_weights == "none" else {**found, "critic": Answer(loss, {column: pulls})}
+    found = {"policy": OracleAnswer(value, {"logprobs": slopes})}
+    return found if algorithm.token_weights == "none" else {**found, "critic": OracleAnswer(loss, {column: pulls})}
 
 
 def _kept(algorithm: Any, rows: Sequence[Sample], judged: Sequence[int]) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrl.checks.verify.form import Answer, Numbers
+from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.types import Sample
 
 STD_EPSILON = 1e-4
@@ -21,7 +21,7 @@ BOUNDS = {
 }
 
 
-def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """GRPO and its variants, by options."""
     gains = _gains(algorithm, rows)
     counts = [not np.isnan(row.reward) and not (algorithm.mask_truncated_completions and row.truncated) for row in rows]
@@ -41,7 +41,7 @@ def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
                 slopes[i][t] = weights[i] * slope[t]
                 bonus[i][t] = -weights[i] * algorithm.entropy_coef
         value += weights[i] * total
-    return {"policy": Answer(value, {"logprobs": slopes, "entropy": bonus})}
+    return {"policy": OracleAnswer(value, {"logprobs": slopes, "entropy": bonus})}
 
 
 def _gains(algorithm: Any, rows: Sequence[Sample]) -> list[float]:

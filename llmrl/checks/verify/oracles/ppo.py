@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from llmrl.checks.verify.form import Answer, Numbers
+from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
 from llmrl.types import Sample
 
 
-def ppo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+def ppo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """Clipped surrogate on estimated advantages; squared errors of the critic."""
     acts = [[t for t, on in enumerate(row.action_mask) if on] for row in rows]
     judged = [i for i, row in enumerate(rows) if not np.isnan(row.reward)]
@@ -27,16 +27,16 @@ def ppo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapp
         spread = np.sqrt(((everything - everything.mean()) ** 2).mean() + 1e-8)
         gains = {i: [(gain - everything.mean()) / spread for gain in gains[i]] for i in judged}
     count = sum(len(acts[i]) for i in judged)
-    inside = _inside(rows, said) if rows[0].kept_ids is not None else (rows, said)
+    inside = _inside(rows, said) if rows[0].support_ids is not None else (rows, said)
     policy = _policy(algorithm, *inside, acts, gains, count)
     return {"policy": policy, "critic": _critic(algorithm, rows, said, acts, aims, count)}
 
 
-def nlpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+def nlpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """PPO whose surrogate is of the policy over the kept tokens, and whose divergence is of the whole one."""
     found = ppo(algorithm, rows, said)
     slopes = {f"kept_{name}": numbers for name, numbers in found["policy"].gradients.items()}
-    return {**found, "policy": Answer(found["policy"].objective, slopes)}
+    return {**found, "policy": OracleAnswer(found["policy"].objective, slopes)}
 
 
 def _inside(rows: Sequence[Sample], said: Sequence[Numbers]) -> tuple[list[Sample], list[Numbers]]:
@@ -117,7 +117,7 @@ def _policy(
     acts: Sequence[Sequence[int]],
     gains: Mapping[int, Sequence[float]],
     count: int,
-) -> Answer:
+) -> OracleAnswer:
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     bonus = [[0.0] * len(row.token_ids) for row in rows]
     right = sum(len(acts[i]) for i in gains if rows[i].correct)
@@ -140,7 +140,7 @@ def _policy(
             if algorithm.positive_nll_coef and row.correct:
                 value -= algorithm.positive_nll_coef * new[t] / right
                 slopes[i][t] -= algorithm.positive_nll_coef / right
-    return Answer(value, {"logprobs": slopes, "entropy": bonus})
+    return OracleAnswer(value, {"logprobs": slopes, "entropy": bonus})
 
 
 def _critic(
@@ -150,7 +150,7 @@ def _critic(
     acts: Sequence[Sequence[int]],
     aims: Mapping[int, Sequence[float]],
     count: int,
-) -> Answer:
+) -> OracleAnswer:
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     for i, own in aims.items():
         before = rows[i].values
@@ -163,4 +163,4 @@ def _critic(
                 if 0.5 * (near - aim) ** 2 > square:
                     square, slope = 0.5 * (near - aim) ** 2, (near - aim if near == now else 0.0)
             value, slopes[i][t] = value + square / count, slope / count
-    return Answer(value, {"values": slopes})
+    return OracleAnswer(value, {"values": slopes})

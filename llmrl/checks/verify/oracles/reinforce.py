@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from llmrl.checks.verify.form import Answer, Numbers
+from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
 from llmrl.types import Sample
 
 
-def rloo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+def rloo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """Each answer against the mean of the others; every token weighs 1 over the number of answers."""
     scores = [row.reward - sum(_costs(algorithm, row)) for row in rows]
     gains = []
@@ -27,7 +27,7 @@ def rloo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
     return _answer(algorithm, rows, said, counts, spread, share, clipped)
 
 
-def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, Answer]:
+def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """Discounted returns over action tokens, whitened over the step; every token weighs the same."""
     counts = [_counts(algorithm, row) for row in rows]
     returns: list[list[float]] = []
@@ -56,7 +56,7 @@ def _answer(
     gains: Sequence[Sequence[float]],
     share: float,
     clipped: bool,
-) -> Mapping[str, Answer]:
+) -> Mapping[str, OracleAnswer]:
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     for i, row in enumerate(rows):
         if not counts[i]:
@@ -69,7 +69,7 @@ def _answer(
             value += share * weight * term
             for u, slope in parts.items():
                 slopes[i][u] += share * weight * slope
-    return {"policy": Answer(value, {"logprobs": slopes})}
+    return {"policy": OracleAnswer(value, {"logprobs": slopes})}
 
 
 def _term(

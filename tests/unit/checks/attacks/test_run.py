@@ -18,7 +18,7 @@ from llmrl.checks.attacks import setups
 from llmrl.checks.attacks.attempts import attacks
 from llmrl.checks.attacks.problems import FORMS, known, repeated, sums, varied
 from llmrl.errors import DataError, RecipeError
-from llmrl.scoring.manager import Pool
+from llmrl.scoring.manager import GradingPool
 from llmrl.types import Problem, Score, Trajectory
 
 PROBLEM = Problem(id="a", messages=[{"role": "user", "content": "How many?"}], answer="53")
@@ -26,8 +26,8 @@ KNOWN = [known(PROBLEM)]
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    pool = Pool(1, 2.0)
+def pool() -> Iterator[GradingPool]:
+    pool = GradingPool(1, 2.0)
     yield pool
     pool.close()
 
@@ -93,11 +93,11 @@ class Never:
         return [Score(0.0, "wrong", reason="no")] * len(group)
 
 
-def outcomes(report: audit.Report, outcome: str) -> set[str]:
+def outcomes(report: audit.AttackReport, outcome: str) -> set[str]:
     return {one.attack for one in report.attempts if one.outcome == outcome}
 
 
-def test_a_sound_reward_pays_for_nothing(pool: Pool) -> None:
+def test_a_sound_reward_pays_for_nothing(pool: GradingPool) -> None:
     report = audit.audit("exact", Exact(), KNOWN, pool)
     assert (report.kind, report.failed, audit.exit_code([report])) == ("judges", False, 0)
     assert len(report.attacks) > 60
@@ -106,7 +106,7 @@ def test_a_sound_reward_pays_for_nothing(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("reward", [Gullible(), mentions])
-def test_a_gullible_reward_is_caught(pool: Pool, reward: Any) -> None:
+def test_a_gullible_reward_is_caught(pool: GradingPool, reward: Any) -> None:
     report = audit.audit("gullible", reward, KNOWN, pool)
     assert report.failed
     assert {"wrong or right", "boxes, the right one first", "the right answer in the thoughts alone"} <= outcomes(
@@ -115,31 +115,31 @@ def test_a_gullible_reward_is_caught(pool: Pool, reward: Any) -> None:
     assert not {"nothing", "an empty answer", "a wrong answer, over and over"} & outcomes(report, "PAID")
 
 
-def test_a_grader_that_dies_is_shown_as_broken(pool: Pool) -> None:
+def test_a_grader_that_dies_is_shown_as_broken(pool: GradingPool) -> None:
     report = audit.audit("fragile", Fragile(), KNOWN, pool)
     assert outcomes(report, "BROKE") == {"nothing"}
     assert report.failed
 
 
-def test_one_text_that_takes_its_group_with_it_is_found_alone(pool: Pool) -> None:
+def test_one_text_that_takes_its_group_with_it_is_found_alone(pool: GradingPool) -> None:
     report = audit.audit("trl", refuses_blanks, KNOWN, pool)
     assert outcomes(report, "BROKE") == {"nothing"}
     assert "an empty completion" in report.worst("nothing").reason
     assert report.worst("wrong or right").outcome == "unpaid"
 
 
-def test_what_judges_nothing_is_shaping_and_no_failure(pool: Pool) -> None:
+def test_what_judges_nothing_is_shaping_and_no_failure(pool: GradingPool) -> None:
     report = audit.audit("length", Length(), KNOWN, pool)
     assert (report.kind, report.failed) == ("shapes", False)
     assert audit.row(report)[-1] == "+2.95"  # 3000 characters of padding in place of 46
 
 
-def test_repetition_that_is_paid_is_absurd(pool: Pool) -> None:
+def test_repetition_that_is_paid_is_absurd(pool: GradingPool) -> None:
     report = audit.audit("parrot", Parrot(), KNOWN, pool)
     assert outcomes(report, "PAID") == {"a wrong answer after one sentence, over and over"}
 
 
-def test_a_reward_that_knows_no_right_answer_cannot_be_judged(pool: Pool) -> None:
+def test_a_reward_that_knows_no_right_answer_cannot_be_judged(pool: GradingPool) -> None:
     report = audit.audit("never", Never(), KNOWN, pool)
     assert (report.kind, report.failed) == ("unfit", True)
     assert "problem a: the right answer '53' is wrong, 0.0: no" in report.note
@@ -154,7 +154,7 @@ class Brief:
         return Score(float(right) - len(text) / 1e5, "correct" if right else "wrong")
 
 
-def test_what_only_its_length_makes_worth_more_is_shaped(pool: Pool) -> None:
+def test_what_only_its_length_makes_worth_more_is_shaped(pool: GradingPool) -> None:
     report = audit.audit("brief", Brief(), KNOWN, pool)
     assert outcomes(report, "shaped") >= {"nothing", "blanks"}, "shorter than the honest mistake"
     assert report.worst("nothing").value == 0.0
@@ -167,7 +167,7 @@ def test_padding_stands_before_an_answer_whose_form_has_no_thoughts() -> None:
     assert known(PROBLEM).in_form("{thoughts} {answer}").padded("54", "Long.") == "Long. 54"
 
 
-def test_the_form_is_that_in_which_a_right_answer_is_paid(pool: Pool) -> None:
+def test_the_form_is_that_in_which_a_right_answer_is_paid(pool: GradingPool) -> None:
     report = audit.audit("exact", Exact(), KNOWN, pool)
     assert report.worst("right or wrong").text.endswith("<answer>53 or 54</answer>")  # no box: the second form
 
@@ -211,7 +211,7 @@ def test_setups_are_of_rewards_that_ship() -> None:
     assert setups.unknown() == []
 
 
-def test_the_table_the_lines_and_the_file(pool: Pool, tmp_path: Path) -> None:
+def test_the_table_the_lines_and_the_file(pool: GradingPool, tmp_path: Path) -> None:
     reports = [audit.audit("gullible", Gullible(), KNOWN, pool), audit.audit("exact", Exact(), KNOWN, pool)]
     console = Console(width=120, record=True, file=StringIO())
     audit.show(reports, console)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from llmrl.engines.server import Server, fleet
-from llmrl.engines.server.client import Remote
+from llmrl.engines.server.client import VllmClient
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
 
@@ -92,9 +92,9 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         lambda **options: client(timeout=options["timeout"], transport=httpx.MockTransport(server)),
     )
     monkeypatch.setattr(fleet, "_CUT_S", 0.02)
-    started: list[Remote] = []
+    started: list[VllmClient] = []
 
-    def start(**options: Any) -> tuple[Played, Remote]:
+    def start(**options: Any) -> tuple[Played, VllmClient]:
         settings = Server(urls=["http://played"], timeout_s=options.pop("timeout_s", 10.0), **options)
         started.append(settings.start("m", dtype="float32", seed=0, max_model_len=500, stop_token_ids=[]))
         return server, started[-1]
@@ -104,7 +104,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         remote.close()
 
 
-def ask(remote: Remote, loads: int, count: int = 4, max_tokens: int = 100) -> list[Completion]:
+def ask(remote: VllmClient, loads: int, count: int = 4, max_tokens: int = 100) -> list[Completion]:
     async def both() -> list[Completion]:
         jobs = [
             asyncio.ensure_future(remote.generate([i] * (i + 1), Sampling(seed=i, max_tokens=max_tokens)))

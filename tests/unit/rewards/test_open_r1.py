@@ -11,15 +11,15 @@ import pytest
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.sandbox.solution_tests import Programs, read
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 GOOD = "<think>\nso\n</think>\n<answer>\n4\n</answer>"
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(workers=1, timeout_s=30.0) as pool:
+def pool() -> Iterator[GradingPool]:
+    with GradingPool(workers=1, timeout_s=30.0) as pool:
         yield pool
 
 
@@ -29,16 +29,16 @@ def episode(text: str, tokens: int = 4, answer: str = "4", **info: Any) -> Traje
     return Trajectory(problem=problem, turns=[Turn(prompt_ids=[1], completion=completion, text=text)], status="done")
 
 
-def scores(pool: Pool, *funcs: str, group: list[Trajectory], **options: Any) -> list[Score]:
+def scores(pool: GradingPool, *funcs: str, group: list[Trajectory], **options: Any) -> list[Score]:
     spec = {"name": "open_r1", "reward_funcs": funcs, **options}
-    return asyncio.run(lift(build("reward", spec), pool).score(group))
+    return asyncio.run(as_group_reward(build("reward", spec), pool).score(group))
 
 
-def values(pool: Pool, func: str, *texts: str, **options: Any) -> list[float | None]:
+def values(pool: GradingPool, func: str, *texts: str, **options: Any) -> list[float | None]:
     return [one.value for one in scores(pool, func, group=[episode(text) for text in texts], **options)]
 
 
-def test_the_sum_and_its_parts(pool: Pool) -> None:
+def test_the_sum_and_its_parts(pool: GradingPool) -> None:
     (given,) = scores(pool, "accuracy", "format", "tag_count", group=[episode(GOOD)])
     assert (given.value, given.verdict) == (3.0, "correct")
     assert given.parts == {"accuracy": 1.0, "format": 1.0, "tag_count": 1.0}
@@ -47,7 +47,7 @@ def test_the_sum_and_its_parts(pool: Pool) -> None:
     assert build("reward", "open_r1").reward_funcs == ("accuracy", "format", "tag_count")
 
 
-def test_accuracy_without_a_reference_is_no_reward(pool: Pool) -> None:
+def test_accuracy_without_a_reference_is_no_reward(pool: GradingPool) -> None:
     """Once open-r1 paid 1.0 for such problems."""
     (given,) = scores(pool, "accuracy", group=[episode("\\boxed{4}", answer="")])
     assert (given.value, given.verdict) == (None, "error")
@@ -55,23 +55,23 @@ def test_accuracy_without_a_reference_is_no_reward(pool: Pool) -> None:
         assert scores(pool, func, group=[episode("\\boxed{4}", answer="")])[0].value is None
 
 
-def test_format(pool: Pool) -> None:
+def test_format(pool: GradingPool) -> None:
     late, inline = f"So: {GOOD}", "<think>so</think><answer>4</answer>"
     assert values(pool, "format", GOOD, f"{GOOD}\nmore", f"{GOOD} ", f"\n{GOOD}", late, inline) == [1, 1, 0, 0, 0, 0]
 
 
-def test_tag_count(pool: Pool) -> None:
+def test_tag_count(pool: GradingPool) -> None:
     """A quarter for each tag that stands there once."""
     assert values(pool, "tag_count", GOOD, GOOD * 2, GOOD[:-9], "<think>\n", "") == [1.0, 0.0, 0.75, 0.25, 0.0]
 
 
-def test_reasoning_steps(pool: Pool) -> None:
+def test_reasoning_steps(pool: GradingPool) -> None:
     """Thirds, at most 1; a numbered line counts at the very beginning alone, for the pattern is not multiline."""
     texts = ["Step 1: a\nStep 2: b", "1. a\n2. b\n3. c", "First, a\n- b\n* c\nFinally, d", "I guess."]
     assert values(pool, "reasoning_steps", *texts) == pytest.approx([2 / 3, 1 / 3, 1.0, 0.0])
 
 
-def test_length(pool: Pool) -> None:
+def test_length(pool: GradingPool) -> None:
     """20, 40, 60 characters: 0.5, 0, -0.5; a wrong answer has at most 0."""
     right, wrong = "\\boxed{4}", "\\boxed{5}"
     texts = [wrong.rjust(20), right.rjust(20), right.rjust(40), right.rjust(60), wrong.rjust(60)]
@@ -81,7 +81,7 @@ def test_length(pool: Pool) -> None:
     assert values(pool, "length", right, wrong) == [0.0, 0.0], "all as long"
 
 
-def test_cosine(pool: Pool) -> None:
+def test_cosine(pool: GradingPool) -> None:
     """L 100. Right: 1 to 0.5, at half 0.75; wrong: 0 to -0.5, at half -0.25. At 200 the cosine is back at the start."""
     lengths = (50, 100, 200)
     right = values(pool, "cosine", *("\\boxed{4}".rjust(n) for n in lengths), cosine_max_len=100)
@@ -92,19 +92,19 @@ def test_cosine(pool: Pool) -> None:
     assert given.parts["cosine/exceeded"] == 1.0
 
 
-def test_repetition_penalty(pool: Pool) -> None:
+def test_repetition_penalty(pool: GradingPool) -> None:
     """Pairs of a b A b a: ab, ba, ab, ba; two of four distinct, so (1 - 1/2) * -1."""
     assert values(pool, "repetition_penalty", "a b A b a", "a b c", "a", "", repetition_n_grams=2) == [-0.5, 0, 0, 0]
     assert values(pool, "repetition_penalty", "a a a a a", repetition_max_penalty=-0.3) == pytest.approx([-0.2])
 
 
-def test_soft_overlong_punishment_counts_tokens(pool: Pool) -> None:
+def test_soft_overlong_punishment_counts_tokens(pool: GradingPool) -> None:
     group = [episode("x", tokens) for tokens in (80, 90, 100, 101)]
     given = scores(pool, "soft_overlong_punishment", group=group, max_completion_len=100, soft_punish_cache=20)
     assert [one.value for one in given] == [0.0, -0.5, -1.0, -1.0]
 
 
-def test_code_format(pool: Pool) -> None:
+def test_code_format(pool: GradingPool) -> None:
     inside = "<think>\nso\n</think>\n<answer>\n```python\n1\n```\n</answer>"
     assert values(pool, "code_format", inside, GOOD) == [1.0, 0.0]
     cpp = episode(inside.replace("python", "c++"), language="c++")
@@ -117,7 +117,7 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
-def test_code_is_the_share_of_tests_and_binary_code_all_of_them(pool: Pool) -> None:
+def test_code_is_the_share_of_tests_and_binary_code_all_of_them(pool: GradingPool) -> None:
     info: dict[str, Any] = {"verification_info": {"language": "python", "test_cases": CASES}}
     group = [episode(f"```python\nprint({what})\n```", **info) for what in ("int(input()) ** 2", "4")]
     whole, half = scores(pool, "code", "binary_code", group=group)

@@ -17,7 +17,7 @@ from llmrl.errors import RecipeError, RewardError
 from llmrl.plugins import build
 from llmrl.rewards.remote import RemoteReward
 from llmrl.scoring import serialization
-from llmrl.scoring.manager import Pool, lift
+from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 Answer = Callable[[bytes], tuple[int, bytes]]
@@ -74,9 +74,9 @@ def group() -> list[Trajectory]:
 
 
 def remote(url: str, step: int = 0, **options: Any) -> RemoteReward:
-    with Pool(workers=1, timeout_s=0.001) as pool:  # whose limit does not bind it
+    with GradingPool(workers=1, timeout_s=0.001) as pool:  # whose limit does not bind it
         made = build("reward", {"name": "remote", "url": url, "pause_s": 0.01, "timeout_s": 5.0, **options})
-        lifted = lift(made, pool)
+        lifted = as_group_reward(made, pool)
         pool.trainer_state.global_step = step
     assert isinstance(lifted, RemoteReward)
     return lifted
