@@ -1,6 +1,6 @@
 """Worked cases: numbers that were computed by hand or by another program, and the functions that must give them.
 
-`cases/*.yaml` holds the numbers, one file per subject. `_answers_*.py` says which function answers each.
+`*.yaml` holds the numbers, one file per subject; the module of the same name says which function answers each.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _checked(name: str, case: Mapping[str, Any]) -> Iterator[Check]:
 
 def _answering(name: str, case: str) -> tuple[Answering, bool]:
     """The function that answers a case, and whether it takes a dtype."""
-    module = import_module(f"llmrl.checks._answers_{name}")
+    module = import_module(f"llmrl.checks.verify.cases.{name}")
     answer: Answering = getattr(module, case)
     return answer, answer.__code__.co_argcount == 2
 
