@@ -11,7 +11,7 @@ from typing import Any, Literal
 from llmrl.datafiles.rows import Row, file_rows
 from llmrl.errors import DataError
 from llmrl.plugins import build
-from llmrl.types import Problem
+from llmrl.types import Problem, is_correct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def _record(row: Row) -> tuple[str, bool | None]:
             f"{row.where}: no record of an evaluation: expected problem, verdict and value, as `llmrl eval` writes, "
             f"found {', '.join(row.values) or 'nothing'}"
         )
-    return row.values["problem"], None if row.values["value"] is None else row.values["verdict"] == "correct"
+    return row.values["problem"], None if row.values["value"] is None else is_correct(row.values["verdict"]) is True
 
 
 plugin = ByPassRate

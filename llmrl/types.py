@@ -15,6 +15,11 @@ Finish = Literal["stop", "length", "abort"]
 Semantics = Literal["scaled", "raw", "renormalised"]
 
 
+def is_correct(verdict: str | None) -> bool | None:
+    """True for `correct`; None where nobody judged: no verdict, or a grader that broke (`timeout`, `error`)."""
+    return None if verdict in (None, "timeout", "error") else verdict == "correct"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One thing to solve."""
@@ -97,6 +102,12 @@ class Score:
     step_ends: Sequence[int] | None = None  # where each of them ends, in characters of `Trajectory.text`
     token_rewards: Sequence[float] | None = None  # besides `value`: one per token of the last completion
     reason: str = ""  # for people
+    answer: str | None = None  # as the verifier read it from the text; None: it found none, or reads none
+
+    @property
+    def correct(self) -> bool | None:
+        """True for a right answer, False for any other; None where nobody judged right and wrong."""
+        return is_correct(self.verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +121,18 @@ class Trajectory:
     score: Score | None = None
     group: str = ""  # episodes of one group are compared with each other
     episode: int = 0  # which of its group
+    shown: Sequence[Message] | None = None  # by the environment before the first turn; None: it ended before
+    tools: Sequence[Mapping[str, Any]] = ()  # that the environment offered with them
+
+    @property
+    def earned(self) -> float | None:
+        """The reward of the episode: its score's value and the rewards of its turns; None where it has no value.
+
+        Rewards of single tokens (`Score.token_rewards`) come on top.
+        """
+        if self.score is None or self.score.value is None:
+            return None
+        return self.score.value + sum(turn.reward for turn in self.turns)
 
     @property
     def text(self) -> str:

@@ -69,7 +69,8 @@ class Choice:
             return Score(0.0, "unparsable", reason=why or "no choice in the answer")
         right = found == {expected}
         read = " and ".join(sorted(found))
-        return Score(float(right), "correct" if right else "wrong", reason=f"read {read}, expected {expected}")
+        reason = f"read {read}, expected {expected}"
+        return Score(float(right), "correct" if right else "wrong", reason=reason, answer=read)
 
     def _reference(self, answer: str, options: Mapping[str, str]) -> str:
         letters = "".join(options) or self.letters

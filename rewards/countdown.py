@@ -10,7 +10,7 @@ from typing import Literal
 
 from llmrl.answers.arithmetic import SIGNS, evaluate, misused
 from llmrl.answers.thoughts import after_thoughts
-from llmrl.types import Problem, Score
+from llmrl.types import Problem, Score, Verdict
 
 TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 CLAIM = re.compile(r"-?\d{1,18}(?:\.\d{1,18}|\s*/\s*\d{1,18})?", re.ASCII)
@@ -44,18 +44,20 @@ class CountdownVerifier:
         consolation = self.format_score if tagged else 0.0
         if not lines:
             return Score(0.0, "unparsable", reason="no answer tags" if text.strip() else "an empty answer")
-        expression, equals, claim = lines[0].translate(SIGNS).strip().partition("=")
+        written, equals, claim = lines[0].translate(SIGNS).strip().partition("=")
+        expression = written.strip()
         try:
             value, used = evaluate(expression)
             claimed = _claimed(claim.strip()) if equals else value
         except (ValueError, ZeroDivisionError) as error:
-            return Score(consolation, "unparsable", reason=f"{expression.strip()[:80]!r}: {error}")
+            return Score(consolation, "unparsable", reason=f"{expression[:80]!r}: {error}")
         given = Counter(int(n) for n in problem.info["nums"])
         if wrong := misused(used, given, every=self.rule == "exact"):
-            return Score(consolation, "wrong", reason=f"{expression.strip()!r} {wrong}")
+            return Score(consolation, "wrong", reason=f"{expression!r} {wrong}", answer=expression)
         right = value == target == claimed
-        reason = f"{expression.strip()} is {value}, expected {target}"
-        return Score(1.0, "correct", reason=reason) if right else Score(consolation, "wrong", reason=reason)
+        reason = f"{expression} is {value}, expected {target}"
+        verdict: Verdict = "correct" if right else "wrong"
+        return Score(1.0 if right else consolation, verdict, reason=reason, answer=expression)
 
 
 def _claimed(claim: str) -> Fraction:

@@ -53,7 +53,7 @@ class Exact:
             return Score(0.0, "unparsable", reason="an empty answer")
         right = found in expected
         reason = f"read {found[:80]!r}, expected {' or '.join(map(repr, expected))[:200]}"
-        return Score(float(right), "correct" if right else "wrong", reason=reason)
+        return Score(float(right), "correct" if right else "wrong", reason=reason, answer=found)
 
     def _others(self, problem: Problem) -> Iterable[str]:
         if self.also is None:

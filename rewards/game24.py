@@ -48,9 +48,10 @@ class Game24Verifier:
         except ValueError as error:
             return Score(0.0, "unparsable", reason=f"{expression[:80]!r}: {error}")
         except ZeroDivisionError:
-            return Score(0.0, "wrong", reason=f"{expression!r} divides by zero")
+            return Score(0.0, "wrong", reason=f"{expression!r} divides by zero", answer=expression)
         wrong = misused(used, given) or (f"is {value}, expected {target}" if value != target else "")
-        return Score(float(not wrong), "wrong" if wrong else "correct", reason=f"{expression!r} {wrong or 'is right'}")
+        reason = f"{expression!r} {wrong or 'is right'}"
+        return Score(float(not wrong), "wrong" if wrong else "correct", reason=reason, answer=expression)
 
 
 def written(text: str) -> str:

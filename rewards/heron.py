@@ -73,7 +73,7 @@ class Tournament:
             by = [pair.level for pair in decided if place in (pair.first, pair.second)]
             shares = {f"level/{f.name}": by.count(number) / len(by) for number, f in enumerate(self.panel.factors)}
             parts = {**self._numbers(one), **shares, "undecided": by.count(None) / len(by), "cycles": cycles}
-            scores.append(Score(value, one.verdict, parts=parts, reason=self._told(one)))
+            scores.append(Score(value, one.judge.verdict, parts, reason=self._told(one), answer=one.judge.answer))
         return scores
 
     def latencies(self) -> dict[str, list[float]]:

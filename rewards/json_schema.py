@@ -53,9 +53,10 @@ class JsonSchema:
             return Score(0.0, "unparsable", reason=f"{answer[:80]!r} is not JSON: {error}")
         errors = _errors(validator, value)
         if not errors:
-            return Score(1.0, "correct")
+            return Score(1.0, "correct", answer=answer)
         place = "/".join(map(str, errors[0].absolute_path)) or "the whole"
-        return Score(0.0, "wrong", reason=f"{place}: {errors[0].message[:200]}; {len(errors)} errors")
+        reason = f"{place}: {errors[0].message[:200]}; {len(errors)} errors"
+        return Score(0.0, "wrong", reason=reason, answer=answer)
 
     def _schema(self, problem: Problem) -> str:
         schema = self.schema if self.schema is not None else problem.info.get(COLUMN, True)

@@ -43,7 +43,7 @@ class MathVerify:
             )
         right = same_text(gold, answer) or _same(expected, answer)
         reason = f"read {answer[:200]!r}, expected {gold[:200]!r}"
-        return Score(float(right), "correct" if right else "wrong", reason=reason)
+        return Score(float(right), "correct" if right else "wrong", reason=reason, answer=answer)
 
 
 @lru_cache(maxsize=4096)

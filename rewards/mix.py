@@ -97,15 +97,16 @@ class MixedReward:
         paid = {n: on_last(s, length) if n in self.standing else s for n, s in scores.items()}
         value = None if missing else sum(weights[n] * (s.value or 0.0) for n, s in paid.items())
         told = missing or [n for n, score in scores.items() if score.reason]
-        failed = [scores[n].verdict for n in missing if scores[n].value is None and scores[n].verdict is not None]
+        failed = [scores[n] for n in missing if scores[n].value is None]
         telling = [s for n, s in scores.items() if s.value is not None or weights[n] != 0]
-        verdicts = failed or [score.verdict for score in telling if score.verdict is not None]
+        judge = next((score for score in (*failed, *telling) if score.verdict is not None), Score(None))
         gated = {n: parts[n] if holds else None if holds is None else 0.0 for n, holds in held.items()}
         total = Score(
             value,
-            verdicts[0] if verdicts else None,
+            judge.verdict,
             parts=parts | {f"{name}/gated": counted for name, counted in gated.items()},
             reason="; ".join(f"{name}: {_why(scores[name], unsure.get(name))}" for name in told),
+            answer=judge.answer,
         )
         return dense(total, [(weights[name], score) for name, score in paid.items()])
 

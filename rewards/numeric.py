@@ -87,10 +87,13 @@ class Numeric:
         if read is None:
             return Score(0.0, "unparsable", reason="no number in the answer")
         if why := not_alone(answer, marked):
-            return Score(0.0, "wrong", reason=f"read {_show(read)}, {why}")
+            return Score(0.0, "wrong", reason=f"read {_show(read)}, {why}", answer=_show(read))
         right = abs(read - expected) <= Fraction(self.tolerance)
         return Score(
-            float(right), "correct" if right else "wrong", reason=f"read {_show(read)}, expected {_show(expected)}"
+            float(right),
+            "correct" if right else "wrong",
+            reason=f"read {_show(read)}, expected {_show(expected)}",
+            answer=_show(read),
         )
 
 

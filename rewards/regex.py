@@ -42,7 +42,7 @@ class Regex:
         answer = (innermost(answer) if self.read == "marked" else answer).strip()
         found = expression.fullmatch(answer) if self.match == "full" else expression.search(answer)
         told = f"{answer[:80]!r} {'matches' if found else 'does not match'} {expression.pattern[:80]!r}"
-        return Score(float(found is not None), "correct" if found else "wrong", reason=told)
+        return Score(float(found is not None), "correct" if found else "wrong", reason=told, answer=answer)
 
     def _compiled(self, pattern: str) -> re.Pattern[str]:
         return compiled(pattern, (re.IGNORECASE if self.ignore_case else 0) | (re.DOTALL if self.dot_all else 0))

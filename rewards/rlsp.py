@@ -84,7 +84,7 @@ class RLSP:
     def released(self, score: Score, text: str, grade: float | None) -> float:
         """What the authors' code pays; a grade only where there is a judge."""
         box = text.find("\\boxed")
-        base = 1.0 if score.verdict == "correct" else 0.0 if box >= 0 else -0.5
+        base = 1.0 if score.correct else 0.0 if box >= 0 else -0.5
         base -= self.penalty / (max(1, box if box >= 0 else len(text)) / 4)
         return base if grade is None else self.weight * base + (1 - self.weight) * grade
 

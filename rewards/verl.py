@@ -18,7 +18,7 @@ class Verl(ByAnswer):
     It gets the answer alone, without special tokens, as `solution_str`; as `ground_truth` that of `reward_model` in
     `info`, of whatever type, or else the problem's answer; `data_source` and `extra_info` from the columns of that
     name. It may be async. The other numbers of a dict are parts; `acc`, where it is 0 or 1, is the verdict unless
-    `correct_at` is set. None abstains; anything else is an error.
+    `correct_at` is set; `pred`, where it is a text, is the answer that was read. None abstains; anything else is an error.
 
     Raises:
         RecipeError: the function cannot be imported.
@@ -55,7 +55,9 @@ class Verl(ByAnswer):
         others = {name: value for name, value in result.items() if name != "score"}
         parts = numbers(others)
         told = ", ".join(f"{name} {value!r:.80}" for name, value in others.items() if name not in parts)
+        read = result.get("pred")  # as verl's own functions call it
         score = judged(result["score"], self.correct_at, parts, told)
+        score = replace(score, answer=read if isinstance(read, str) else None)
         if self.correct_at is None and score.value is not None and parts.get("acc") in (0.0, 1.0):
             return replace(score, verdict="correct" if parts["acc"] else "wrong")
         return score

@@ -18,7 +18,7 @@ from typing import Any
 from llmrl import plugins, tiny
 from llmrl.errors import CheckpointError, TrainingError
 from llmrl.recipe import Recipe, read
-from llmrl.types import Problem
+from llmrl.types import Problem, is_correct
 
 BENCHMARK = "arithmetic"
 DATA = {"name": "arithmetic", "low": 10}  # of the recipe and of the benchmark
@@ -231,7 +231,7 @@ def _samples(*folders: Path, count: int = 3) -> list[dict[str, str]]:
     """Held-out problems that only the trained model solves, with both answers; any others where there are too few."""
     lines = ((folder / f"{BENCHMARK}.jsonl").read_text(encoding="utf-8").splitlines() for folder in folders)
     before, after = ({record["problem"]: record for record in map(json.loads, each)} for each in lines)
-    learnt = [key for key in after if after[key]["verdict"] == "correct" != before[key]["verdict"]]
+    learnt = [key for key in after if is_correct(after[key]["verdict"]) and not is_correct(before[key]["verdict"])]
     return [
         {
             "question": str(after[key]["prompt"][-1]["content"]),

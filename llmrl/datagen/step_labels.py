@@ -161,9 +161,8 @@ async def _counts(
 async def _right(played: Sequence[Trajectory], reward: GroupScorer) -> int | None:
     """How many are correct; None where one could not be judged."""
     scores: list[Score] = await reward.score(played)
-    if any(score.value is None or score.verdict is None for score in scores):
-        return None
-    return sum(score.verdict == "correct" for score in scores)
+    right = [score.correct for score in scores if score.value is not None]
+    return None if None in right or len(right) < len(scores) else sum(map(bool, right))
 
 
 def _played(problem: Problem, prompt: list[int], completion: Completion, text: str) -> Trajectory:

@@ -17,13 +17,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmrl.answers.voting import final_answer
+from llmrl.answers.voting import final_answer, normal
 from llmrl.errors import RewardError
 from llmrl.evaluation.generators import Generator, Played
 from llmrl.evaluation.records import Records, claim, read_json, write_json
 from llmrl.evaluation.summary import summarise
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Reward
+from llmrl.scoring.verdicts import mark_truncated
 from llmrl.types import Problem, Sampling, Score
 
 SEVERAL = {"temperature": 0.6, "top_p": 0.95}  # where a greedy benchmark is asked for several samples, as in 2501.12948
@@ -136,7 +137,11 @@ async def _all(jobs: list[Any]) -> None:
 
 
 async def _score(reward: Reward, played: Played, name: str) -> Score:
-    """A completion that a limit cut off is `truncated`, unless it is right all the same."""
+    """The score of a completion.
+
+    Raises:
+        RewardError: it has a value and no verdict.
+    """
     if played.trajectory.status == "error":
         return Score(None, "error", reason=played.trajectory.reason)
     (score,) = await reward.score([played.trajectory])
@@ -144,8 +149,7 @@ async def _score(reward: Reward, played: Played, name: str) -> Score:
         raise RewardError(
             f"benchmark {name}: its reward gives no verdict (correct, wrong ...), which a benchmark counts"
         )
-    cut = played.trajectory.truncated and score.verdict in ("wrong", "unparsable")
-    return replace(score, verdict="truncated") if cut else score
+    return mark_truncated(played.trajectory, score)
 
 
 def _record(played: Played, score: Score, sample: int, seed: int | None) -> dict[str, Any]:
@@ -162,7 +166,7 @@ def _record(played: Played, score: Score, sample: int, seed: int | None) -> dict
         "value": score.value,
         "parts": dict(score.parts),
         "reason": score.reason,
-        "final": final_answer(played.trajectory.text),
+        "final": final_answer(played.trajectory.text) if score.answer is None else normal(score.answer),
         "answer": problem.answer,
     }
 

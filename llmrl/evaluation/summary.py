@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmrl.evaluation.statistics import Estimate, estimate, majority, pass_at_k
-from llmrl.types import Problem
+from llmrl.types import Problem, is_correct
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -113,7 +113,7 @@ def _parts(records: Sequence[Record]) -> dict[str, float]:
 def _attempts(problem: Problem, records: Sequence[Record]) -> Attempts:
     judged = [record for record in records if record["value"] is not None]
     return Attempts(
-        problem, [record["verdict"] == "correct" for record in judged], [record["final"] for record in judged]
+        problem, [is_correct(record["verdict"]) is True for record in judged], [record["final"] for record in judged]
     )
 
 

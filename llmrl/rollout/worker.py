@@ -16,7 +16,8 @@ from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.step_rewards import placed
 from llmrl.scoring.manager import GroupScorer
-from llmrl.types import Message, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
+from llmrl.scoring.verdicts import mark_truncated
+from llmrl.types import Message, Observation, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
 
 
 class Stopwatch:
@@ -77,21 +78,41 @@ class RolloutWorker:
         text, take of its `max_completion_length`, and are nothing that it chose.
         """
         turns: list[Turn] = []
+        shown: list[Observation] = []
         status: Status
         try:
             with self.stopwatch.during("generate"):
-                status, reason = await self._talk(problem, group, episode, turns, list(prefix_ids)), ""
+                status, reason = await self._talk(problem, group, episode, shown, turns, list(prefix_ids)), ""
         except LlmrlError:
             raise
         except Exception as error:  # a bad episode is data
             status, reason = "error", f"{type(error).__name__}: {error}"
-        return Trajectory(problem=problem, turns=turns, status=status, reason=reason, group=group, episode=episode)
+        first = shown[0] if shown else Observation()
+        return Trajectory(
+            problem=problem,
+            turns=turns,
+            status=status,
+            reason=reason,
+            group=group,
+            episode=episode,
+            shown=first.messages if shown else None,
+            tools=first.tools,
+        )
 
-    async def _talk(self, problem: Problem, group: str, episode: int, turns: list[Turn], prefix: list[int]) -> Status:
-        """Add turns until the environment or a limit ends the episode; which of them did."""
+    async def _talk(
+        self,
+        problem: Problem,
+        group: str,
+        episode: int,
+        shown: list[Observation],
+        turns: list[Turn],
+        prefix: list[int],
+    ) -> Status:
+        """Add what the environment shows first, then turns until it or a limit ends the episode; which of them did."""
         env = self.env.make(problem)
         try:
             seen = await env.reset()
+            shown.append(seen)
             prompt = self._prompt(problem, seen.messages, seen.tools) + prefix
             while True:
                 sampling = self._sampling(group, episode, len(turns))
@@ -135,7 +156,7 @@ class RolloutWorker:
             )
         scores = iter(given)
         return [
-            replace(one, score=placed(one, _judged(one, next(scores)), self.chat))
+            replace(one, score=placed(one, mark_truncated(one, next(scores)), self.chat))
             if one.status != "error"
             else replace(one, score=Score(None, "error", reason=one.reason))
             for one in played
@@ -173,7 +194,7 @@ def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
     Raises:
         RewardError: the share of episodes without a score is above `allowed`; quotes one reason.
     """
-    failed = [one for one in played if one.score is None or one.score.value is None]
+    failed = [one for one in played if one.earned is None]
     if played and len(failed) > allowed * len(played):
         first, score = failed[0], failed[0].score
         place = f"problem {first.problem.id}: "
@@ -193,11 +214,9 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
     Dense rewards are of the last completion; in other turns, and in rows without it, they are 0. An episode without a
     value has no rows: it teaches nothing.
     """
-    score = trajectory.score
-    if score is None or score.value is None or not trajectory.turns:
+    score, reward = trajectory.score, trajectory.earned
+    if score is None or reward is None or not trajectory.turns:
         return []
-    reward = score.value + sum(turn.reward for turn in trajectory.turns)
-    verdict = score.verdict
     made = []
     for first, last in _stretches(trajectory.turns):
         token_ids: list[int] = []
@@ -228,18 +247,12 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
                 version=completion.version,
                 support_ids=kept if len(kept) == len(token_ids) else None,
                 truncated=trajectory.truncated,
-                correct=None if verdict is None else verdict == "correct",
+                correct=score.correct,
                 parts={name: part for name, part in score.parts.items() if part is not None},
                 token_rewards=None if score.token_rewards is None else [0.0] * (len(token_ids) - len(dense)) + dense,
             )
         )
     return made
-
-
-def _judged(trajectory: Trajectory, score: Score) -> Score:
-    """A limit that cut the answer off is why it is wrong."""
-    cut = trajectory.truncated and score.verdict in ("wrong", "unparsable")
-    return replace(score, verdict="truncated") if cut else score
 
 
 def _stretches(turns: Sequence[Turn]) -> list[tuple[int, int]]:

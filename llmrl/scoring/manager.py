@@ -6,13 +6,14 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, cast, get_args
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 from llmrl.errors import LlmrlError, RewardError
 from llmrl.protocols import Reward, Verifier
 from llmrl.scoring.process_pool import CallOutcome, Pool
 from llmrl.scoring.trl_functions import FunctionReward, Timed, TrainerState, name_of, parameters_of, unscored
+from llmrl.scoring.verdicts import mark_truncated
 from llmrl.types import Problem, Score, Trajectory, Verdict
 
 
@@ -73,8 +74,7 @@ class VerifierReward(Timed):
     async def _one(self, trajectory: Trajectory) -> Score:
         score, seconds = await self.pool.timed(self.verifier, trajectory.problem, trajectory.text)
         self.seconds.append(seconds)
-        cut = trajectory.truncated and score.verdict == "unparsable"
-        return replace(score, verdict="truncated") if cut else score
+        return mark_truncated(trajectory, score)
 
 
 @dataclass
@@ -136,14 +136,6 @@ def as_group_reward(reward: Any, pool: GradingPool) -> GroupScorer:
     )
 
 
-def verdict_metrics(scores: Sequence[Score]) -> dict[str, float]:
-    """`verdict/<kind>_frac`: the share of each verdict among the scores that have one; none where none has."""
-    verdicts = [score.verdict for score in scores if score.verdict is not None]
-    if not verdicts:
-        return {}
-    return {f"verdict/{kind}_frac": verdicts.count(kind) / len(verdicts) for kind in get_args(Verdict)}
-
-
 def latency_metrics(latencies: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """`reward_latency/<name>/p95`: the time within which 95 of 100 items were scored, in seconds."""
     return {
@@ -153,4 +145,4 @@ def latency_metrics(latencies: Mapping[str, Sequence[float]]) -> dict[str, float
     }
 
 
-__all__ = ["GradingPool", "GroupScorer", "TrainerState", "as_group_reward", "latency_metrics", "verdict_metrics"]
+__all__ = ["GradingPool", "GroupScorer", "TrainerState", "as_group_reward", "latency_metrics"]

@@ -72,9 +72,9 @@ class FactorScores:
     reason: str = ""  # why not
 
     @property
-    def verdict(self) -> Any:
-        """That of the first factor that judges right and wrong."""
-        return next((score.verdict for score in self.scores if score.verdict is not None), None)
+    def judge(self) -> Score:
+        """The score of the first factor that judges right and wrong; an empty one where none does."""
+        return next((score for score in self.scores if score.verdict is not None), Score(None))
 
 
 @dataclass

@@ -97,9 +97,10 @@ def scores_from_json(data: bytes, expected: int) -> list[Score]:
 
 
 def _trajectory(one: Trajectory, with_problem: bool) -> dict[str, Any]:
-    told = {"status": one.status, "reason": one.reason, "group": one.group, "episode": one.episode}
+    told = {f.name: value for f in fields(one) if (value := getattr(one, f.name)) != f.default}
     turns = [_flat(turn) | {"completion": _flat(turn.completion)} for turn in one.turns]
-    return told | {"turns": turns} | ({"problem": _flat(one.problem)} if with_problem else {})
+    kept = {name: value for name, value in told.items() if name not in ("problem", "score")}
+    return kept | {"turns": turns} | ({"problem": _flat(one.problem)} if with_problem else {})
 
 
 def _one(entry: Any, problem: Problem | None, number: int, where: str) -> Trajectory:

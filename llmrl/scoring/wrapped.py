@@ -34,7 +34,7 @@ def right(score: Score, name: str, where: str) -> bool:
             f"{name}: the reward in {where} judges no right and wrong; expected one with a verdict, such as "
             "{name: math_verify}"
         )
-    return score.verdict == "correct"
+    return score.correct is True
 
 
 def tokens(trajectory: Trajectory) -> int:

@@ -175,9 +175,9 @@ def lag_metrics(groups: Groups, step: int, bound: int) -> dict[str, float]:
 def _alike(name: str, episodes: Sequence[Trajectory]) -> dict[str, float]:
     """Mean length, and share of right ones where anybody judged."""
     lengths = [len(_versions(one)) for one in episodes]
-    verdicts = [one.score.verdict == "correct" for one in episodes if one.score is not None and one.score.verdict]
+    judged = [one.score.correct for one in episodes if one.score is not None and one.score.correct is not None]
     metrics = {f"{name}/mean_length": fmean(lengths)} if lengths else {}
-    return metrics | ({f"{name}/accuracy": fmean(verdicts)} if verdicts else {})
+    return metrics | ({f"{name}/accuracy": fmean(judged)} if judged else {})
 
 
 def _lag(group: Sequence[Trajectory], step: int) -> int:

@@ -140,13 +140,14 @@ class OnlineSource:
 
 
 def informative(group: Sequence[Trajectory]) -> bool:
-    """Whether some episodes succeeded and some failed: by verdict where the reward gives one, else by value.
+    """Whether some episodes succeeded and some failed: by verdict where the reward gives one, else by
+    what they earned.
 
     Shaped scores would make a group of wrong answers of different lengths look informative.
     """
-    scores = [one.score for one in group if one.score is not None and one.score.value is not None]
-    verdicts = {score.verdict == "correct" for score in scores if score.verdict is not None}
-    return len(verdicts or {score.value for score in scores}) > 1
+    scored = [(one.earned, one.score.correct) for one in group if one.score is not None and one.earned is not None]
+    verdicts = {correct for _, correct in scored if correct is not None}
+    return len(verdicts or {earned for earned, _ in scored}) > 1
 
 
 plugin = Online

@@ -78,8 +78,7 @@ class GoldReward:
         """By what is played, never by when or where; only what was paid can be compared."""
         name = f"{self._seed}/audit/{step}/{one.group}/{one.episode}"
         digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        paid = one.score is not None and one.score.value is not None
-        return paid and int.from_bytes(digest) < self._options.share * 2**64
+        return one.earned is not None and int.from_bytes(digest) < self._options.share * 2**64
 
     def _compared(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[list[GradedTwice], int]:
         """The episodes under both graders, and how many were asked about."""
@@ -90,9 +89,9 @@ class GoldReward:
         pairs = []
         for one, score in given:
             self.scores[one.group, one.episode] = score
-            paid = _paid(one)
-            if paid is not None and score.value is not None:
-                pairs.append(GradedTwice(paid, score.value, _right(one.score), _right(score)))
+            if one.score is not None and one.earned is not None and score.value is not None:
+                proxy = one.earned + sum(one.score.token_rewards or ())
+                pairs.append(GradedTwice(proxy, score.value, one.score.correct, score.correct))
         return pairs, len(given)
 
     async def _graded(self, groups: Sequence[Sequence[Trajectory]]) -> list[tuple[Trajectory, Score]]:
@@ -129,14 +128,3 @@ class GoldReward:
                 f"step {step}: the audit's reward gave no value for {asked - judged} of {asked} episodes: {reason}. "
                 "Until it does, they are not compared"
             )
-
-
-def _paid(one: Trajectory) -> float | None:
-    """All that an episode earned: the value, dense rewards, and what its environment gave for turns."""
-    if one.score is None or one.score.value is None:
-        return None
-    return one.score.value + sum(one.score.token_rewards or ()) + sum(turn.reward for turn in one.turns)
-
-
-def _right(score: Score | None) -> bool | None:
-    return None if score is None or score.verdict is None else score.verdict == "correct"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import correlation, fmean, stdev
 
-from llmrl.scoring.manager import verdict_metrics
+from llmrl.scoring.verdicts import verdict_metrics
 from llmrl.train.learner import OptimStep
 from llmrl.types import Trajectory
 
@@ -31,7 +31,7 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
         if given:
             metrics[f"rewards/{part}/mean"] = fmean(given)
             metrics[f"rewards/{part}/std"] = _spread(given)
-    judged = [score.verdict == "correct" for score in scores if score.value is not None and score.verdict is not None]
+    judged = [score.correct for score in scores if score.value is not None and score.correct is not None]
     if judged:
         metrics["accuracy"] = fmean(judged)
     return metrics | _by_verdict(episodes) | _lengths(episodes)
@@ -72,9 +72,9 @@ def _lengths(episodes: Sequence[Trajectory]) -> dict[str, float]:
 def _by_verdict(episodes: Sequence[Trajectory]) -> dict[str, float]:
     """How long right and wrong answers are, and how each part of the reward goes with being right."""
     judged = [
-        (one, one.score, one.score.verdict == "correct")
+        (one, one.score, one.score.correct)
         for one in episodes
-        if one.score is not None and one.score.value is not None and one.score.verdict is not None
+        if one.score is not None and one.score.value is not None and one.score.correct is not None
     ]
     metrics = {}
     for name, wanted in (("completions/correct_mean_length", True), ("completions/wrong_mean_length", False)):
@@ -99,7 +99,7 @@ def _extent(name: str, counts: Sequence[int]) -> dict[str, float]:
 
 
 def _values(episodes: Sequence[Trajectory]) -> list[float]:
-    return [one.score.value for one in episodes if one.score is not None and one.score.value is not None]
+    return [one.earned for one in episodes if one.earned is not None]
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmrl.plugins import did_you_mean
 from llmrl.rewards.cosine_length import half_cosine
@@ -111,13 +111,13 @@ class OpenR1:
         if correct:
             start, end = self.cosine_max_value_correct, self.cosine_min_value_correct
         parts = {"exceeded": float(share > 1)}
-        return Score(half_cosine(start, end, share), score.verdict, parts, reason=score.reason)
+        return replace(score, value=half_cosine(start, end, share), parts=parts)
 
 
 def _binary(trajectory: Trajectory, score: Score) -> Score:
     """1.0 where more than 99 in 100 tests passed."""
     assert score.value is not None, "`Shaped` keeps what could not be judged"
-    return Score(float(score.value > 0.99), score.verdict, score.parts, reason=score.reason)
+    return replace(score, value=float(score.value > 0.99))
 
 
 plugin = OpenR1

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from llmrl.types import Completion, Finish, Problem, Sample, Sampling, Status, Trajectory, Turn
+from llmrl.types import Completion, Finish, Problem, Sample, Sampling, Score, Status, Trajectory, Turn, Verdict
 
 PROBLEM = Problem(id="p", messages=[{"role": "user", "content": "1+1="}], answer="2")
 
@@ -85,3 +85,27 @@ def test_values_are_frozen_and_survive_a_pickle() -> None:
         PROBLEM.answer = "3"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(PROBLEM)) == PROBLEM
     assert pickle.loads(pickle.dumps(sample())) == sample()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "correct"),
+    [
+        ("correct", True),
+        ("wrong", False),
+        ("unparsable", False),
+        ("truncated", False),
+        ("timeout", None),
+        ("error", None),
+        (None, None),
+    ],
+)
+def test_a_score_knows_whether_the_answer_is_right(verdict: Verdict | None, correct: bool | None) -> None:
+    assert Score(0.5, verdict).correct is correct
+
+
+def test_an_episode_earned_its_score_and_the_rewards_of_its_turns() -> None:
+    turns = [replace(turn("a", "stop"), reward=0.5), replace(turn("b", "stop"), reward=0.25)]
+    one = Trajectory(problem=PROBLEM, turns=turns, status="done", score=Score(1.0, token_rewards=[8.0]))
+    assert one.earned == 1.75, "without the rewards of single tokens"
+    assert replace(one, score=None).earned is None
+    assert replace(one, score=Score(None, "timeout")).earned is None, "whatever its turns earned"

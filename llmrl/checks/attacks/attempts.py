@@ -57,7 +57,7 @@ class Honest:
     def judges(self) -> bool:
         """Whether the right answer is paid more, and called correct where anything is."""
         right, wrong = paid(self.right), paid(self.wrong)
-        return None not in (right, wrong) and _called(self.right) and right > wrong + ALIKE  # type: ignore[operator]
+        return None not in (right, wrong) and self.right.correct is not False and right > wrong + ALIKE  # type: ignore[operator]
 
     @property
     def unfit(self) -> bool:
@@ -136,7 +136,7 @@ def _outcome(one: Honest, score: Score, varied_one: Score | None) -> Outcome:
     if not one.judges:
         as_long = None if varied_one is None else paid(varied_one)
         return "PAID" if as_long is not None and value > as_long + ALIKE else "shaped"
-    if score.verdict == "correct" or value >= right - ALIKE:
+    if score.correct or value >= right - ALIKE:
         return "PAID"
     if value > wrong + ALIKE:
         return "shaped" if one.shaped else "PAID"
@@ -157,10 +157,6 @@ def said(problem: Problem, text: str, episode: int = 0) -> Trajectory:
     completion = Completion(token_ids=tokens, logprobs=[0.0] * len(tokens), finish="stop", version=0)
     turn = Turn(prompt_ids=[], completion=completion, text=text)
     return Trajectory(problem=problem, turns=[turn], status="done", group=problem.id, episode=episode)
-
-
-def _called(score: Score) -> bool:
-    return score.verdict in (None, "correct")
 
 
 def _scores(reward: GroupScorer, problem: Problem, texts: Sequence[str]) -> list[Score]:

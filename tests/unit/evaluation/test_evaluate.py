@@ -115,6 +115,28 @@ def test_several_samples_give_pass_and_majority(tmp_path: Path) -> None:
     assert values == {"avg@4": 0.25, "pass@2": 0.5, "pass@4": 1.0, "maj@4": 1.0}
 
 
+def test_a_vote_counts_what_the_verifier_read(tmp_path: Path) -> None:
+    """`(B) Paris` and `B` are one vote where the verifier read B in both; where it read nothing, the text decides."""
+
+    class Reads(Exact):
+        def _one(self, one: Trajectory) -> Score:
+            read = one.text[:1]
+            if not read.isupper():
+                return Score(0.0, "unparsable")
+            return Score(float(read == "B"), "correct" if read == "B" else "wrong", answer=read)
+
+    class Varied(Answers):
+        async def generate(self, problem: Problem, sampling: Sampling) -> Played:
+            self.script = {"0": answers[sampling.seed]}
+            return await super().generate(problem, sampling)
+
+    said = ["A", "A) Rome", "B", "B) Paris", "Both: 3", "who knows: 7"]
+    answers = {seed_of(0, "math/tiny/0", i): text for i, text in enumerate(said)}
+    result = asyncio.run(evaluate(NAME, Varied(), Reads(), tmp_path, Plan(samples=6, limit=1), concurrency=1))
+    assert [row["final"] for row in lines(tmp_path)] == ["a", "a", "b", "b", "b", "7"]
+    assert result["metrics"]["maj@6"]["value"] == 1.0, "by texts, A and A) Rome, B and B) Paris would be four votes"
+
+
 def test_several_samples_of_a_greedy_benchmark_are_sampled() -> None:
     assert Plan().sampling(MINE).temperature == 0.0
     assert Plan(samples=4).sampling(MINE).temperature == 0.6

@@ -71,7 +71,7 @@ def test_verl_gets_a_ground_truth_of_any_type_and_its_own_arguments(pool: Gradin
 
 def test_the_dict_of_verl_has_parts_and_a_verdict(pool: GradingPool) -> None:
     right, wrong = scores(pool, verl("detailed", data_source="x"), episode("so 4"), episode("5"))
-    assert right == Score(1.0, "correct", {"acc": 1.0, "turns": 2.0}, reason="pred 'so 4'")
+    assert right == Score(1.0, "correct", {"acc": 1.0, "turns": 2.0}, reason="pred 'so 4'", answer="so 4")
     assert (wrong.value, wrong.verdict) == (-1.0, "wrong")
     assert score(pool, verl("detailed", data_source="x", correct_at=-1), episode("5")).verdict == "correct"
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from llmrl.errors import RewardError
-from llmrl.scoring.manager import GradingPool, TrainerState, as_group_reward, latency_metrics, verdict_metrics
+from llmrl.scoring.manager import GradingPool, TrainerState, as_group_reward, latency_metrics
+from llmrl.scoring.verdicts import verdict_metrics
 from llmrl.types import Completion, Problem, Score, Status, Trajectory, Turn
 
 GRADERS = """
@@ -249,8 +250,9 @@ def score(reward: Any, group: list[Trajectory], pool: GradingPool) -> list[Score
 
 
 def test_lift_a_verifier(pool: GradingPool, graders: Any) -> None:
-    group = [episode("4"), episode("?"), episode("?", status="max_tokens")]
-    assert [s.verdict for s in score(graders.Acts(), group, pool)] == ["correct", "unparsable", "truncated"]
+    group = [episode("4"), episode("?"), *(episode(text, status="max_tokens") for text in ("?", "5", "4"))]
+    verdicts = [s.verdict for s in score(graders.Acts(), group, pool)]
+    assert verdicts == ["correct", "unparsable", "truncated", "truncated", "correct"]
 
 
 def test_lift_a_group_reward(pool: GradingPool) -> None:

@@ -179,6 +179,16 @@ def test_informative_goes_by_verdicts(scores: list[Score], expected: bool) -> No
     assert informative(group) is expected
 
 
+def test_without_verdicts_what_was_earned_decides() -> None:
+    def earned(reward: float) -> Trajectory:
+        completion = Completion(token_ids=[1], logprobs=[-1.0], finish="stop", version=0)
+        turn = Turn(prompt_ids=[], completion=completion, text="", reward=reward)
+        return Trajectory(problem=PROBLEMS[0], turns=[turn], status="done", score=Score(0.5))
+
+    assert informative([earned(0.0), earned(0.25)])
+    assert not informative([earned(0.25), earned(0.25)])
+
+
 # Resume
 
 

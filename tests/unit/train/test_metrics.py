@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from llmrl.train.learner import OptimStep
@@ -127,3 +129,13 @@ def test_a_form_that_is_paid_without_an_answer_is_counted() -> None:
     assert metrics["rewards/format/paid_wrong_frac"] == 0.5
     assert metrics["rewards/numeric/paid_wrong_frac"] == 0.0
     assert "rewards/length/paid_wrong_frac" not in rollout_metrics([[one(Score(0.0, "wrong", {"length": -1.0}))]])
+
+
+def test_rewards_of_turns_are_part_of_the_reward() -> None:
+    def turns(value: float, *rewards: float) -> Trajectory:
+        episode = one(Score(value))
+        return replace(episode, turns=[replace(episode.turns[0], reward=reward) for reward in rewards])
+
+    metrics = rollout_metrics([[turns(1.0, 0.5, 0.25), turns(1.0, 0.0)], [turns(0.0, 1.0), turns(1.0, 0.0)]])
+    assert metrics["reward"] == (1.75 + 1.0 + 1.0 + 1.0) / 4
+    assert metrics["frac_reward_zero_std"] == 0.5, "of the second group, whatever made up its rewards"

@@ -1,0 +1,27 @@
+"""Verdicts: when a token limit is the reason for one, and the share of each in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+from llmrl.types import Score, Trajectory, Verdict
+
+
+def mark_truncated(trajectory: Trajectory, score: Score) -> Score:
+    """The score, with the verdict `truncated` in place of `wrong` or `unparsable` where a token limit cut the answer off.
+
+    The limit is then why no right answer was found; its value stays. A right answer stays `correct`, and a grader that
+    broke says nothing about the answer.
+    """
+    cut = trajectory.truncated and score.verdict in ("wrong", "unparsable")
+    return replace(score, verdict="truncated") if cut else score
+
+
+def verdict_metrics(scores: Sequence[Score]) -> dict[str, float]:
+    """`verdict/<kind>_frac`: the share of each verdict among the scores that have one; none where none has."""
+    verdicts = [score.verdict for score in scores if score.verdict is not None]
+    if not verdicts:
+        return {}
+    return {f"verdict/{kind}_frac": verdicts.count(kind) / len(verdicts) for kind in get_args(Verdict)}
