@@ -115,13 +115,12 @@ def train(method: str, seed: int, folder: Path, changes: Mapping[str, Any]) -> s
 
 def summary(folder: Path, seeds: int) -> str:
     """Markdown: the means of the first and of the last steps; over seeds, with the lowest and the highest of them."""
+    from llmrl.run_folder import reader
+
     heads = [f"{method}, {part}" for method in METHODS for part in ("steps 11 to 20", f"last {LAST}")]
     lines = [f"| metric | start | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     steps = {
-        method: [
-            [json.loads(line) for line in (folder / f"{method}-{seed}" / "metrics.jsonl").read_text().splitlines()]
-            for seed in range(seeds)
-        ]
+        method: [[record.metrics for record in reader.steps(folder / f"{method}-{seed}")] for seed in range(seeds)]
         for method in METHODS
     }
     for metric in SUMMED_UP:

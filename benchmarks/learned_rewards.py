@@ -174,6 +174,8 @@ def paid_by(kind: str, folder: Path, work: Path, length: float) -> Row:
 
 def learn_by(kind: str, parts: Row, start: Path, work: Path, seed: int, steps: int, beta: float) -> list[Row]:
     """The metrics of a run."""
+    from llmrl.run_folder import reader
+
     prompts = written(work / "prompts.jsonl", [{"prompt": asked(Random(n))} for n in range(200)])
     recipe = {
         "model": {"policy": str(start)},
@@ -195,7 +197,7 @@ def learn_by(kind: str, parts: Row, start: Path, work: Path, seed: int, steps: i
         done = subprocess.run(command, env=environment, stdout=out, stderr=out, timeout=LIMIT_S, check=False, cwd=ROOT)
     if done.returncode:
         raise SystemExit(f"{kind}: the run failed; the end of {log}:\n{log.read_text()[-1500:]}")
-    return [json.loads(line) for line in (work / f"run-{kind}" / "metrics.jsonl").read_text().splitlines()]
+    return [dict(record.metrics) for record in reader.steps(work / f"run-{kind}")]
 
 
 def start_model(toy: Toy, work: Path, seed: int, steps: int) -> Path:

@@ -79,12 +79,15 @@ class RolloutOptions:
     reward_timeout_s: float = 5.0  # per item; a grader that takes longer is killed or cancelled
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
+    log_tokens_mb: float = 1000.0  # size of that file from which on episodes are written without their tokens
 
     def __post_init__(self) -> None:
         if self.num_generations < 1 or self.prompts_per_step < 1 or self.max_completion_length < 1:
             raise ValueError("num_generations, prompts_per_step and max_completion_length must be at least 1")
         if self.temperature <= 0:
             raise ValueError(f"temperature {self.temperature}: training needs a policy that samples; expected above 0")
+        if not self.log_tokens_mb >= 0:
+            raise ValueError(f"log_tokens_mb {self.log_tokens_mb}: expected at least 0")
         if self.max_reply_length < 0:
             raise ValueError(f"max_reply_length {self.max_reply_length}: expected at least 0")
         if self.max_turns < 1 or self.reward_workers < 1 or self.reward_timeout_s <= 0:

@@ -85,6 +85,17 @@ class Turn:
     reply: Sequence[Message] = ()
     reward: float = 0.0
 
+    def observed_after(self, before: Turn) -> Sequence[int] | None:
+        """Prompt tokens that the environment added since the turn before.
+
+        None where the prompt does not begin with that turn's prompt and completion, for its history was rewritten.
+        """
+        start = len(before.prompt_ids)
+        end = start + len(before.completion.token_ids)
+        kept = list(self.prompt_ids[:start]) == list(before.prompt_ids)
+        kept = kept and list(self.prompt_ids[start:end]) == list(before.completion.token_ids)
+        return self.prompt_ids[end:] if kept else None
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

@@ -18,7 +18,8 @@ class Verl(ByAnswer):
     It gets the answer alone, without special tokens, as `solution_str`; as `ground_truth` that of `reward_model` in
     `info`, of whatever type, or else the problem's answer; `data_source` and `extra_info` from the columns of that
     name. It may be async. The other numbers of a dict are parts; `acc`, where it is 0 or 1, is the verdict unless
-    `correct_at` is set; `pred`, where it is a text, is the answer that was read. None abstains; anything else is an error.
+    `correct_at` is set; `pred`, where it is a text, is the answer that was read. None abstains; anything else is an
+    error.
 
     Raises:
         RecipeError: the function cannot be imported.

@@ -18,6 +18,8 @@ from typing import Any
 from llmrl import plugins, tiny
 from llmrl.errors import CheckpointError, TrainingError
 from llmrl.recipe import Recipe, read
+from llmrl.run_folder import reader
+from llmrl.run_folder.records import ROLLOUTS
 from llmrl.types import Problem, is_correct
 
 BENCHMARK = "arithmetic"
@@ -247,15 +249,16 @@ def _draw(out: Path, before: float, after: float) -> None:
     """curves.png: the reward of each step, and the accuracy of samples and of greedy answers to held-out problems."""
     from matplotlib.figure import Figure
 
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    steps = [line["step"] + 1 for line in lines]
+    records = list(reader.steps(out))
+    steps = [record.step + 1 for record in records]
     key = f"eval/{BENCHMARK}/avg@1"
-    held_out = {0: before} | {line["step"] + 1: line[key] for line in lines if key in line} | {steps[-1]: after}
+    evaluated = {record.step + 1: record.metrics[key] for record in records if key in record.metrics}
+    held_out = {0: before} | evaluated | {steps[-1]: after}
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(steps, [line["reward"] for line in lines])
+    left.plot(steps, [record.metrics["reward"] for record in records])
     left.set(title="Reward", xlabel="step of GRPO", ylabel="mean reward of 512 samples")
-    right.plot(steps, [line["accuracy"] for line in lines], alpha=0.6, label="training problems, sampled")
+    right.plot(steps, [record.metrics["accuracy"] for record in records], alpha=0.6, label="training problems, sampled")
     right.plot(list(held_out), list(held_out.values()), "o-", label="held-out problems, greedy")
     right.set(title="Accuracy", xlabel="step of GRPO", ylabel="share of right answers", ylim=(0, 1))
     right.legend(loc="lower right")
@@ -281,7 +284,7 @@ def _report(results: Mapping[str, Any], out: Path) -> None:
     taken = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in results["seconds"].items())
     body = json.dumps({"messages": [{"role": "user", "content": "12+34="}], "max_tokens": 8})
     print(f"""seconds: {taken}
-curves: {out / "curves.png"}   numbers: {out / "results.json"}   every answer: {out / "rollouts.jsonl"}
+curves: {out / "curves.png"}   numbers: {out / "results.json"}   every answer: {out / ROLLOUTS}
 next:
   llmrl eval {out / "final"} --benchmarks {BENCHMARK}
   llmrl serve {out / "final"}

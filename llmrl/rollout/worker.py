@@ -257,9 +257,5 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
 
 def _stretches(turns: Sequence[Turn]) -> list[tuple[int, int]]:
     """Runs of turns in which each prompt begins with the last prompt and its completion."""
-    cuts = [0]
-    for i in range(1, len(turns)):
-        before = [*turns[i - 1].prompt_ids, *turns[i - 1].completion.token_ids]
-        if turns[i].prompt_ids[: len(before)] != before:
-            cuts.append(i)
+    cuts = [0, *(i for i in range(1, len(turns)) if turns[i].observed_after(turns[i - 1]) is None)]
     return list(zip(cuts, [*cuts[1:], len(turns)], strict=True))

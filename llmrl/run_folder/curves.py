@@ -1,4 +1,4 @@
-"""Learning curves of several runs: a picture, the numbers behind it, and a table with intervals: `llmrl figures`.
+"""Learning curves: of one run, and of several, with intervals and a table (`llmrl figures`).
 
 Runs of one group are the same recipe with other seeds: the folder's name up to its last `-`, as in `grpo-0`, `grpo-1`.
 """
@@ -15,8 +15,12 @@ from typing import Any
 
 from llmrl.errors import DataError
 from llmrl.ops.aggregate import interquartile_mean, interval, mean
+from llmrl.run_folder import reader
+from llmrl.run_folder.records import METRICS, StepRecord
 
 COLUMNS = 4  # panels in a row of the picture
+USUAL = ("reward", "accuracy", "completions/mean_length", "entropy", "grad_norm", "sync/probe_logp_gap")
+"""Metrics that every run draws, beside its evaluations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,26 @@ def read(source: Path, metric: str) -> list[Curve]:
         raise DataError(f"{source}: not a file of curves ({type(error).__name__}: {error})") from None
 
 
+def draw_run(steps: Sequence[StepRecord], path: Path) -> None:
+    """Draw one panel for each of the usual metrics that the steps have, and for each benchmark."""
+    from matplotlib.figure import Figure
+
+    named = {name for one in steps for name in one.metrics}
+    names = [name for name in USUAL if name in named]
+    names += sorted(name for name in named if name.startswith("eval/") and name.endswith("avg@1"))
+    if not names:
+        return
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure = Figure(figsize=(4.2 * across, 2.8 * down), layout="constrained")
+    for panel, name in zip(figure.subplots(down, across, squeeze=False).flat, names, strict=False):
+        points = [(one.step, one.metrics[name]) for one in steps if name in one.metrics]
+        panel.plot(*zip(*points, strict=True))
+        panel.set(title=name, xlabel="step")
+        panel.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
 def by_group(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     """In the order of their first appearance."""
     groups: dict[str, list[Curve]] = {}
@@ -113,17 +137,14 @@ def _with_interval(scores: Sequence[Sequence[float]], sign: str = "") -> str:
 
 
 def _of_run(folder: Path, metric: str) -> Curve:
-    try:
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        raise DataError(f"{folder}: no metrics.jsonl; expected the folder of a run, such as runs/demo") from None
-    points = [(int(line["step"]) + 1, float(line[metric])) for line in lines if metric in line]
+    steps = list(reader.steps(folder))
+    points = [(one.step + 1, float(one.metrics[metric])) for one in steps if metric in one.metrics]
     points = [*_before(folder, metric), *points]
     if not points:
-        known = sorted({name for line in lines for name in line if name.startswith("eval/")})
-        raise DataError(f"{folder}: no {metric!r} in metrics.jsonl; evaluations there: {', '.join(known) or 'none'}")
+        known = sorted({name for one in steps for name in one.metrics if name.startswith("eval/")})
+        raise DataError(f"{folder}: no {metric!r} in {METRICS}; evaluations there: {', '.join(known) or 'none'}")
     group, _, seed = folder.name.rpartition("-")
-    taken = [line["step_time"] for line in lines if "step_time" in line]
+    taken = [one.metrics["step_time"] for one in steps if "step_time" in one.metrics]
     seconds = round(sum(taken), 1) if taken else None
     return Curve(group=group or folder.name, seed=seed if group else "", points=points, seconds=seconds)
 

@@ -10,6 +10,7 @@ import yaml
 
 from llmrl.errors import CheckpointError, RecipeError
 from llmrl.recipe import Recipe
+from llmrl.run_folder.records import METRICS
 
 FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to", "max_nonfinite_updates")
 """Options of `train` that a resumed run may change: they decide nothing about the steps already taken."""
@@ -21,7 +22,7 @@ def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: b
     Raises:
         CheckpointError: the folder holds a run and `resume` is off, or a run of another recipe.
     """
-    before, log = folder / "recipe.yaml", folder / "metrics.jsonl"
+    before, log = folder / "recipe.yaml", folder / METRICS
     begun = latest is not None or (log.exists() and log.stat().st_size > 0)
     if not before.exists() or not begun:
         return None

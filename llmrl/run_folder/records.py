@@ -1,163 +1,249 @@
-"""What a run leaves behind for people: metrics, episodes, curves; one line or one live view while it works."""
+"""Typed lines of a run's two logs: a step in `metrics.jsonl`, an episode in `rollouts.jsonl`.
+
+The keys of both files stand here and nowhere else; docs/run_folder.md describes them. `writer` writes records, `reader`
+reads them.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from random import Random
-from types import MappingProxyType
-from typing import Any
+import re
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, get_args
 
-from llmrl.errors import CheckpointError
-from llmrl.types import Sample, Score, Trajectory
+from llmrl.types import Completion, Finish, Problem, Score, Semantics, Status, Trajectory, Turn, Verdict
 
-CURVES = ("reward", "accuracy", "completions/mean_length", "entropy", "grad_norm", "sync/probe_logp_gap")
-NOBODY: Mapping[tuple[str, int], Score] = MappingProxyType({})
-"""Scores of an audit that there is none of."""
+METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
+STEP = re.compile(rb'\{"step":\s*(\d+)')  # how each line of both begins
+NUMBER = (int, float)
 
 
-class Logs:
-    """The files of a run folder; only the main process writes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """The metrics of a step: `{"step": 3, "reward": 0.5, ...}`."""
 
-    def __init__(self, folder: Path, writes: bool, share: float) -> None:
-        self.folder = folder
-        self._writes = writes
-        self._share = share
-        if writes:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise CheckpointError(
-                    f"{folder}: cannot be made: {error.strerror}; choose another train.output_dir"
-                ) from error
+    step: int  # from 0
+    metrics: Mapping[str, float]
 
-    def write(self, name: str, content: Any) -> None:
-        """A JSON file, whole or not at all."""
-        if self._writes:
-            _replace(self.folder / name, json.dumps(content, indent=2, default=str) + "\n")
+    def to_json(self) -> dict[str, Any]:
+        """The record as a line holds it."""
+        return {"step": self.step, **self.metrics}
 
-    def text(self, name: str, content: str) -> None:
-        """A text file, whole or not at all."""
-        if self._writes:
-            _replace(self.folder / name, content)
-
-    def forget_from(self, step: int) -> None:
-        """Drop the lines of `step` and later: a resumed run writes them again."""
-        for name in ("metrics.jsonl", "rollouts.jsonl"):
-            path = self.folder / name
-            if self._writes and path.exists():
-                lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                _replace(
-                    path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step)
-                )
-
-    def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A line of metrics.jsonl."""
-        self._append("metrics.jsonl", [{"step": step, **metrics}])
-
-    def rollouts(
-        self,
-        step: int,
-        groups: Sequence[Sequence[Trajectory]],
-        samples: Sequence[Sample],
-        audited: Mapping[tuple[str, int], Score] = NOBODY,
-    ) -> None:
-        """A share of the step's episodes: what was said, how it was judged, what credit it got, what an audit says."""
-        advantages = {(row.group, row.episode): max(row.advantages or [0.0], key=abs) for row in samples}
-        chosen = (one for group in groups for one in group if self._wanted(one))
-        self._append("rollouts.jsonl", (_episode(step, one, advantages, audited) for one in chosen))
-
-    def rows(self, name: str, samples: Sequence[Sample]) -> Path:
-        """Rows that could not be learned from, to look at."""
-        from dataclasses import asdict
-
-        path = self.folder / name
-        if self._writes:
-            _replace(path, "".join(json.dumps(asdict(row), default=list) + "\n" for row in samples))
-        return path
-
-    def curves(self) -> None:
-        """curves.png, from metrics.jsonl."""
-        path = self.folder / "metrics.jsonl"
-        if self._writes and path.exists():
-            draw(
-                [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()], self.folder / "curves.png"
-            )
-
-    def _wanted(self, one: Trajectory) -> bool:
-        return self._share >= 1.0 or Random(f"{one.group}/{one.episode}").random() < self._share
-
-    def _append(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
-        if not self._writes:
-            return
-        path = self.folder / name
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
-        except OSError as error:
-            raise CheckpointError(
-                f"{path}: cannot be written: {error.strerror}; make room, then start again with --resume"
-            ) from error
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Self:
+        """The record of a line; raises KeyError or TypeError where it is none."""
+        return cls(step=_get(line, "step", int), metrics={name: line[name] for name in line if name != "step"})
 
 
-def draw(lines: Sequence[Mapping[str, float]], path: Path) -> None:
-    """One panel for each of the usual curves that the lines hold."""
-    from matplotlib.figure import Figure
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeRecord:
+    """An episode, the step that it was played for, and the credit that it got.
 
-    names = [name for name in CURVES if any(name in line for line in lines)]
-    names += sorted({key for line in lines for key in line if key.startswith("eval/") and key.endswith("avg@1")})
-    if not names:
-        return
-    across = min(3, len(names))
-    down = -(-len(names) // across)
-    figure = Figure(figsize=(4.2 * across, 2.8 * down), layout="constrained")
-    for panel, name in zip(figure.subplots(down, across, squeeze=False).flat, names, strict=False):
-        points = [(line["step"], line[name]) for line in lines if name in line]
-        panel.plot(*zip(*points, strict=True))
-        panel.set(title=name, xlabel="step")
-        panel.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    With its tokens, the trajectory is the one that was played, bit for bit, but for three things: `support_ids` of its
+    completions and `info` of its problem are not logged, and log-probabilities are float32. Without them, the columns
+    of its turns are empty, and its score has no `token_rewards`.
+    """
+
+    step: int  # from 0
+    trajectory: Trajectory
+    tokens: int  # that the policy chose, over all turns
+    advantage: float = 0.0  # of all its tokens, the one farthest from 0; 0.0 where nothing was learned from it
+    audit: Score | None = None  # by the second reward: value, verdict and reason
+
+    @property
+    def has_tokens(self) -> bool:
+        """True where the ids that the policy chose were logged."""
+        return self.tokens == sum(len(turn.completion.token_ids) for turn in self.trajectory.turns)
+
+    def to_json(self, *, with_tokens: bool = True) -> dict[str, Any]:
+        """The record as a line holds it. What says nothing (no tools, a prompt shown as it is) is left out."""
+        played, score = self.trajectory, self.trajectory.score
+        turns = played.turns
+        reason = score.reason if score else played.reason
+        line: dict[str, Any] = {
+            "step": self.step,
+            "problem": played.problem.id,
+            "group": played.group,
+            "episode": played.episode,
+            "status": played.status,
+            "prompt": _messages(played.problem.messages),
+            "turns": [
+                _turn_to_json(turn, turns[number - 1] if number else None, with_tokens)
+                for number, turn in enumerate(turns)
+            ],
+            "tokens": self.tokens,
+            "truncated": played.truncated,
+            "version": turns[0].completion.version if turns else None,
+            "reward": played.earned,
+            "verdict": score.verdict if score else None,
+            "parts": dict(score.parts) if score else {},
+            "reason": reason,
+            "advantage": self.advantage,
+        }
+        if score is not None:
+            line |= _score_to_json(score, with_tokens)
+        if played.problem.answer:
+            line["reference"] = played.problem.answer
+        if played.shown is None or list(played.shown) != list(played.problem.messages):
+            line["shown"] = None if played.shown is None else _messages(played.shown)
+        if played.tools:
+            line["tools"] = [dict(tool) for tool in played.tools]
+        if played.reason != _told(played.status, reason):
+            line["status_reason"] = played.reason
+        if self.audit is not None:
+            line["audit"] = {"value": self.audit.value, "verdict": self.audit.verdict, "reason": self.audit.reason}
+        return line
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Self:
+        """The record of a line; raises KeyError, TypeError or ValueError where it is none.
+
+        A line of version 0.1.0, which has no tokens, is one too.
+        """
+        turns: list[Turn] = []
+        for turn in _get(line, "turns", list):
+            turns.append(_turn_from_json(turn, turns[-1] if turns else None, line["version"]))
+        if turns and line["truncated"] and "finish" not in line["turns"][-1]:  # of version 0.1.0
+            turns[-1] = replace(turns[-1], completion=replace(turns[-1].completion, finish="length"))
+        status, reason, prompt = _word(line, "status", Status), line["reason"], _get(line, "prompt", list)
+        trajectory = Trajectory(
+            problem=Problem(id=_get(line, "problem", str), messages=prompt, answer=line.get("reference", "")),
+            turns=turns,
+            status=status,
+            reason=line.get("status_reason", _told(status, reason)),
+            score=_score_from_json(line),
+            group=_get(line, "group", str),
+            episode=_get(line, "episode", int),
+            shown=line.get("shown", prompt),
+            tools=line.get("tools", ()),
+        )
+        audit = line.get("audit")
+        return cls(
+            step=_get(line, "step", int),
+            trajectory=trajectory,
+            tokens=_get(line, "tokens", int),
+            advantage=_get(line, "advantage", NUMBER),
+            audit=None if audit is None else Score(audit["value"], audit["verdict"], reason=audit["reason"]),
+        )
 
 
-def _episode(
-    step: int,
-    one: Trajectory,
-    advantages: Mapping[tuple[str, int], float],
-    audited: Mapping[tuple[str, int], Score] = NOBODY,
-) -> dict[str, Any]:
-    score, other = one.score, audited.get((one.group, one.episode))
+def step_of(line: bytes) -> int | None:
+    """The step of a line of either file; None where it does not begin as both do."""
+    match = STEP.match(line)
+    return int(match[1]) if match else None
+
+
+def _turn_to_json(turn: Turn, before: Turn | None, with_tokens: bool) -> dict[str, Any]:
+    """A turn; its prompt whole, or only what was added to the turn before."""
+    said = turn.completion
     line = {
-        "step": step,
-        "problem": one.problem.id,
-        "group": one.group,
-        "episode": one.episode,
-        "status": one.status,
-        "prompt": [dict(message) for message in one.problem.messages],
-        "turns": [
-            {"text": turn.text, "reply": [dict(m) for m in turn.reply], "reward": turn.reward} for turn in one.turns
-        ],
-        "tokens": sum(len(turn.completion.token_ids) for turn in one.turns),
-        "truncated": one.truncated,
-        "version": one.turns[0].completion.version if one.turns else None,
-        "reward": score.value if score else None,
-        "verdict": score.verdict if score else None,
-        "parts": dict(score.parts) if score else {},
-        "reason": score.reason if score else one.reason,
-        "advantage": advantages.get((one.group, one.episode), 0.0),
+        "text": turn.text,
+        "reply": _messages(turn.reply),
+        "reward": turn.reward,
+        "finish": said.finish,
+        "version": said.version,
     }
-    if other is not None:
-        line["audit"] = {"value": other.value, "verdict": other.verdict, "reason": other.reason}
+    if said.semantics != "scaled":
+        line["semantics"] = said.semantics
+    if not with_tokens:
+        return line
+    added = None if before is None else turn.observed_after(before)
+    line |= {"prompt_ids": list(turn.prompt_ids)} if added is None else {"observed_ids": list(added)}
+    line |= {"token_ids": list(said.token_ids), "logprobs": short_floats(said.logprobs)}
+    if said.versions is not None:
+        line["versions"] = list(said.versions)
     return line
 
 
-def _replace(path: Path, content: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be written: {error.strerror}; choose another train.output_dir"
-        ) from error
+def _turn_from_json(line: Mapping[str, Any], before: Turn | None, version: int | None) -> Turn:
+    """A turn, behind the one before it; `version` is that of the episode, for lines of 0.1.0."""
+    prompt = _ids(line.get("prompt_ids", ()))
+    if before is not None and "observed_ids" in line:
+        prompt = _ids(before.prompt_ids) + _ids(before.completion.token_ids) + _ids(line["observed_ids"])
+    logprobs: Any = array("f", line.get("logprobs", ()))
+    completion = Completion(
+        token_ids=_ids(line.get("token_ids", ())),
+        logprobs=logprobs,
+        finish=_word(line, "finish", Finish, "stop"),
+        version=_get(line, "version", int, version),
+        versions=_ids(line["versions"]) if "versions" in line else None,
+        semantics=_word(line, "semantics", Semantics, "scaled"),
+    )
+    if len(completion.token_ids) != len(logprobs):
+        raise ValueError(f"a turn has {len(completion.token_ids)} token_ids and {len(logprobs)} logprobs")
+    return Turn(
+        prompt_ids=prompt,
+        completion=completion,
+        text=_get(line, "text", str),
+        reply=_get(line, "reply", list),
+        reward=_get(line, "reward", NUMBER),
+    )
+
+
+def _score_to_json(score: Score, with_tokens: bool) -> dict[str, Any]:
+    """What a score holds besides verdict, parts and reason."""
+    line: dict[str, Any] = {"value": score.value}
+    if score.answer is not None:
+        line["answer"] = score.answer
+    dense = {"steps": score.steps, "step_ends": score.step_ends}
+    dense |= {"token_rewards": score.token_rewards} if with_tokens else {}
+    return line | {name: list(numbers) for name, numbers in dense.items() if numbers is not None}
+
+
+def _score_from_json(line: Mapping[str, Any]) -> Score | None:
+    """The score of an episode; None where nobody scored it. In lines of 0.1.0, `reward` is the value."""
+    value = _get(line, "value", NUMBER, _get(line, "reward", (*NUMBER, type(None))))
+    if "value" not in line and value is None and line["verdict"] is None:
+        return None
+    return Score(
+        value,
+        None if line["verdict"] is None else _word(line, "verdict", Verdict),
+        line["parts"],
+        steps=line.get("steps"),
+        step_ends=line.get("step_ends"),
+        token_rewards=line.get("token_rewards"),
+        reason=line["reason"],
+        answer=line.get("answer"),
+    )
+
+
+def _told(status: str, reason: str) -> str:
+    """Why an episode ended, where its score says it: one that broke has that as the reason of its score."""
+    return reason if status == "error" else ""
+
+
+def short_floats(numbers: Sequence[float]) -> list[float]:
+    """Float32 numbers as JSON writes them shortly: rounded to nine significant digits, which tell them all apart."""
+    import numpy as np
+
+    values = np.asarray(numbers, np.float32).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = 10.0 ** (8 - np.floor(np.log10(np.abs(values))))
+        rounded = np.rint(values * scale) / scale
+    short: list[float] = np.where(np.isfinite(rounded), rounded, values).tolist()  # 0, infinite and NaN stay
+    return short
+
+
+def _messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [dict(message) for message in messages]
+
+
+def _ids(numbers: Sequence[int]) -> Any:
+    return array("i", numbers)
+
+
+def _get(line: Mapping[str, Any], key: str, kind: type | tuple[type, ...], *default: Any) -> Any:
+    """The value of a key, of the kind that it has; the default where the key is missing and there is one."""
+    value = line.get(key, *default) if default else line[key]
+    if not isinstance(value, kind) and not (default and value is default[0]):
+        raise TypeError(f"{key} is {value!r:.80}")
+    return value
+
+
+def _word(line: Mapping[str, Any], key: str, words: Any, *default: Any) -> Any:
+    """One of the words of a literal type."""
+    value = line.get(key, *default) if default else line[key]
+    if value not in get_args(words):
+        raise ValueError(f"{key} is {value!r:.80}; expected {', '.join(get_args(words))}")
+    return value

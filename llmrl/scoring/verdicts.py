@@ -10,9 +10,9 @@ from llmrl.types import Score, Trajectory, Verdict
 
 
 def mark_truncated(trajectory: Trajectory, score: Score) -> Score:
-    """The score, with the verdict `truncated` in place of `wrong` or `unparsable` where a token limit cut the answer off.
+    """The score, `truncated` in place of `wrong` or `unparsable` where a token limit cut the answer off.
 
-    The limit is then why no right answer was found; its value stays. A right answer stays `correct`, and a grader that
+    The limit is then why no right answer was found; the value stays. A right answer stays `correct`, and a grader that
     broke says nothing about the answer.
     """
     cut = trajectory.truncated and score.verdict in ("wrong", "unparsable")

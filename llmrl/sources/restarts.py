@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -15,6 +15,7 @@ from llmrl.aio import wait
 from llmrl.chat import Chat
 from llmrl.errors import DataError
 from llmrl.ops.snapshots import draw
+from llmrl.run_folder.reader import episodes
 from llmrl.sources.online import Groups, Online, OnlineSource, SourceContext
 from llmrl.types import Problem, Sample, Trajectory
 
@@ -154,7 +155,7 @@ def snapshots(group: Sequence[Trajectory], chat: Chat, room: int, seed: int) -> 
     """A state of each judged answer that has a line to begin after, right or wrong, with the group's pass rate."""
     rate = pass_rate(group)
     for one in group:
-        if rate is not None and one.turns and one.score is not None and one.score.value is not None:
+        if rate is not None and one.turns and one.earned is not None:
             said = one.turns[0].completion.token_ids
             cut = _cut(said, chat, room, Random(f"{seed}/cut/{one.group}/{one.episode}"))
             if cut:
@@ -168,51 +169,48 @@ def _cut(said: Sequence[int], chat: Chat, room: int, random: Random) -> int:
 
 
 def pass_rate(group: Sequence[Trajectory], short: bool = False) -> float | None:
-    """The share of right answers, or the mean value where nobody said right or wrong; None where none was judged.
+    """The share of right answers, or the mean of what they earned where nobody said right or wrong.
 
-    With `short`, answers that were cut off do not count.
+    With `short`, answers that were cut off do not count. None where none was judged.
     """
-    scores = [one.score for one in group if one.score is not None and not (short and one.truncated)]
-    judged = [(score.verdict, score.value) for score in scores if score.value is not None]
-    return fmean(value if verdict is None else verdict == "correct" for verdict, value in judged) if judged else None
+    counted = [one for one in group if not (short and one.truncated)]
+    judged = [(one.score.correct, one.earned) for one in counted if one.score is not None and one.earned is not None]
+    return fmean(earned if correct is None else correct for correct, earned in judged) if judged else None
 
 
 def read(path: Path, problems: Mapping[str, Problem], chat: Chat, room: int, seed: int) -> list[Snapshot]:
-    """Snapshots of another run's `rollouts.jsonl`. Its texts are encoded once, here; what is kept is tokens.
+    """Snapshots of another run's `rollouts.jsonl`, of the tokens that it logged.
+
+    Where these do not say the text (none were logged, they are of another tokenizer, or the answer goes on from a
+    prefix), the text is encoded once, here.
 
     Raises:
         DataError: it cannot be read, is of other problems, or has no answer with two lines.
     """
-    groups: dict[str, list[tuple[str, int, str, float]]] = {}
+    found: list[Snapshot] = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            one = json.loads(line)
-            if one["reward"] is not None and one["turns"]:
-                told = (one["problem"], one["episode"], one["turns"][0]["text"], _right(one))
-                groups.setdefault(one["group"], []).append(told)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"source.rollouts: {path}: {type(error).__name__}: {error}; expected a run's rollouts.jsonl"
-        ) from error
-    found = []
-    for name, group in groups.items():
-        rate = fmean(right for *_, right in group)
-        for problem, episode, text, _ in group:
-            if problem not in problems:
+        played = (one.trajectory for one in episodes(path))
+        for _, group in groupby(played, key=lambda one: one.group):
+            told = [_spoken(one, chat) for one in group]
+            if told[0].problem.id not in problems:
                 raise DataError(
-                    f"source.rollouts: {path}: problem {problem} is not in this run's data; expected rollouts of it"
+                    f"{path}: problem {told[0].problem.id} is not in this run's data; expected rollouts of it"
                 )
-            said = chat.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            cut = _cut(said, chat, room, Random(f"{seed}/cut/{name}/{episode}"))
-            if cut:
-                found.append(Snapshot(problem, tuple(said[:cut]), rate))
+            found += snapshots(told, chat, room, seed)
+    except DataError as error:
+        raise DataError(f"source.rollouts: {error}") from None
     if not found:
         raise DataError(f"source.rollouts: {path}: no judged answer has a line to begin after; leave it out")
     return found
 
 
-def _right(one: Mapping[str, Any]) -> float:
-    return float(one["verdict"] == "correct") if one["verdict"] is not None else float(one["reward"])
+def _spoken(one: Trajectory, chat: Chat) -> Trajectory:
+    """The episode, its first answer in tokens that say its text."""
+    if not one.turns or chat.text(one.turns[0].completion.token_ids) == one.turns[0].text:
+        return one
+    first, *others = one.turns
+    said = chat.tokenizer(first.text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return replace(one, turns=[replace(first, completion=replace(first.completion, token_ids=said)), *others])
 
 
 def restart_metrics(groups: Groups, began: Mapping[str, Snapshot]) -> dict[str, float]:
@@ -232,7 +230,7 @@ def restart_metrics(groups: Groups, began: Mapping[str, Snapshot]) -> dict[str, 
 
 
 def _is_right(one: Trajectory) -> bool:
-    return one.score is not None and one.score.verdict == "correct"
+    return one.score is not None and one.score.correct is True
 
 
 plugin = Restarts

@@ -23,7 +23,7 @@ from llmrl.recipe import Recipe, check
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.manifest import manifest
 from llmrl.run_folder.ownership import open_run_folder
-from llmrl.run_folder.records import Logs
+from llmrl.run_folder.writer import Logs
 from llmrl.scoring.manager import GradingPool, as_group_reward, latency_metrics
 from llmrl.train import weight_sync
 from llmrl.train.checkpoints import Checkpoints, export
@@ -63,7 +63,8 @@ class Run:
         tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
         self.chat = Chat(tokenizer, model.system_prompt, model.chat_template_kwargs)
         self.accelerator = accelerator(recipe.train, str(self.folder))
-        self.logs = Logs(self.folder, self.accelerator.is_main_process, recipe.rollout.log_completions)
+        share, tokens_mb = recipe.rollout.log_completions, recipe.rollout.log_tokens_mb
+        self.logs = Logs(self.folder, self.accelerator.is_main_process, share, tokens_mb)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.accelerator, recipe.train.save_total_limit)
         resumed = open_run_folder(self.folder, recipe, self.checkpoints.latest(), resume)
         self._closing = ExitStack()  # closes all, also where one of them fails to

@@ -127,6 +127,7 @@ def test_a_vote_counts_what_the_verifier_read(tmp_path: Path) -> None:
 
     class Varied(Answers):
         async def generate(self, problem: Problem, sampling: Sampling) -> Played:
+            assert sampling.seed is not None
             self.script = {"0": answers[sampling.seed]}
             return await super().generate(problem, sampling)
 

@@ -18,11 +18,11 @@ from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.worker import RolloutWorker, to_samples
-from llmrl.run_folder.records import _episode
+from llmrl.run_folder.writer import Logs
 from llmrl.sources.online import Groups
-from llmrl.sources.restarts import Restarts, RestartSource, Snapshot, restart_metrics
+from llmrl.sources.restarts import Restarts, RestartSource, Snapshot, read, restart_metrics
 from llmrl.tiny import make_tokenizer
-from llmrl.types import Problem, Sampling, Score, Trajectory
+from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
 OPTIONS = RolloutOptions(prompts_per_step=4, num_generations=2, max_completion_length=24)
@@ -247,16 +247,16 @@ def test_ranks_agree() -> None:
 # Another run's rollouts
 
 
-def rollouts(path: Path, source: RestartSource) -> Path:
-    text = [json.dumps(_episode(0, one, {})) for group in source.played for one in group]
-    path.write_text("\n".join(text) + "\n")
-    return path
+def rollouts(folder: Path, source: RestartSource, tokens_mb: float = 1.0) -> Path:
+    Logs(folder, writes=True, share=1.0, tokens_mb=tokens_mb).rollouts(0, source.played, [])
+    return folder / "rollouts.jsonl"
 
 
-def test_another_runs_rollouts_are_a_beginning(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tokens_mb", [1.0, 0.0], ids=["tokens", "texts"])
+def test_another_runs_rollouts_are_a_beginning(tmp_path: Path, tokens_mb: float) -> None:
     teacher = start(speaker())
     teacher.next(0)
-    path = rollouts(tmp_path / "rollouts.jsonl", teacher)
+    path = rollouts(tmp_path, teacher, tokens_mb)
     source = start(speaker(), Restarts(rollouts=str(path)))
     assert source._snapshots == teacher._snapshots, "the byte tokenizer encodes what it decoded"
     source.next(0)
@@ -264,16 +264,62 @@ def test_another_runs_rollouts_are_a_beginning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "text", "prefix"),
+    [
+        ([*ids("ab"), TOKENIZER.unk_token_id, *ids("\nc")], "ab\nc", [*ids("ab"), TOKENIZER.unk_token_id, *ids("\n")]),
+        (ids("xc"), "ab\nxc", ids("ab\n")),  # the answer went on from a prefix
+        ([1, 2, 3], "ab\nc", ids("ab\n")),  # of another tokenizer
+        ([], "ab\nc", ids("ab\n")),  # not logged
+    ],
+)
+def test_logged_tokens_are_taken_where_they_say_the_text(
+    tmp_path: Path, said: list[int], text: str, prefix: list[int]
+) -> None:
+    completion = Completion(token_ids=said, logprobs=[-1.0] * len(said), finish="stop", version=0)
+    turn = Turn(prompt_ids=[7], completion=completion, text=text)
+    played = Trajectory(problem=PROBLEMS[0], turns=[turn], status="done", score=Score(0.0, "wrong"), group="0/p0")
+    Logs(tmp_path, writes=True, share=1.0).rollouts(0, [[played]], [])
+    known = {problem.id: problem for problem in PROBLEMS}
+    assert read(tmp_path / "rollouts.jsonl", known, CHAT, 24, 0) == [Snapshot("p0", tuple(prefix), 0.0)]
+
+
+def old_line(**changes: Any) -> str:
+    """A line of `rollouts.jsonl` as version 0.1.0 wrote it."""
+    turn = {"text": "a\nb", "reply": [], "reward": 0.0}
+    line = {
+        "step": 0,
+        "problem": "p1",
+        "group": "0/p1",
+        "episode": 0,
+        "status": "done",
+        "prompt": [],
+        "turns": [turn],
+        "tokens": 4,
+        "truncated": False,
+        "version": 0,
+        "reward": 1.0,
+        "verdict": None,
+        "parts": {},
+        "reason": "",
+        "advantage": 0.0,
+    }
+    return json.dumps(line | changes)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("not json", r"source\.rollouts: .*mine\.jsonl: JSONDecodeError.*expected a run's rollouts\.jsonl"),
-        ('{"a": 1}', r"KeyError: 'reward'; expected"),
         (
-            '{"group": "0", "episode": 0, "problem": "z", "reward": 1, "verdict": null, "turns": [{"text": "a\\nb"}]}',
+            "not json",
+            r"source\.rollouts: .*mine\.jsonl:1: JSONDecodeError.*expected what .* its rollouts\.jsonl",
+        ),
+        ('{"a": 1}', r"mine\.jsonl:1: no '\w+' in it; expected"),
+        (
+            old_line(problem="z"),
             r"problem z is not in this run's data",
         ),
         (
-            '{"group": "0/p1", "episode": 0, "problem": "p1", "reward": 1, "verdict": null, "turns": [{"text": "ab"}]}',
+            old_line(turns=[{"text": "ab", "reply": [], "reward": 0.0}]),
             r"no judged answer has a line to begin after; leave it out",
         ),
     ],
@@ -282,7 +328,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, message:
     (tmp_path / "mine.jsonl").write_text(text)
     with pytest.raises(DataError, match=message):
         start(speaker(), Restarts(rollouts=str(tmp_path / "mine.jsonl")))
-    with pytest.raises(DataError, match="FileNotFoundError"):
+    with pytest.raises(DataError, match=r"source\.rollouts: .*none\.jsonl: no such file; expected"):
         start(speaker(), Restarts(rollouts=str(tmp_path / "none.jsonl")))
 
 

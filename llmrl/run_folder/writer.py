@@ -1,0 +1,174 @@
+"""Write the files of a run: metrics, episodes, rows that could not be learned from, manifest and recipe."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+from llmrl.errors import CheckpointError
+from llmrl.run_folder import reader
+from llmrl.run_folder.curves import draw_run
+from llmrl.run_folder.records import METRICS, ROLLOUTS, EpisodeRecord, StepRecord, step_of
+from llmrl.types import Sample, Score, Trajectory
+
+NOBODY: Mapping[tuple[str, int], Score] = MappingProxyType({})
+"""Scores of an audit that there is none of."""
+MB = 1_000_000
+log = logging.getLogger(__name__)
+
+
+class Logs:
+    """The files of a run folder; only the main process writes.
+
+    Args:
+        folder: made where it is missing.
+        writes: whether this process does.
+        share: of the episodes that are logged, chosen by their names: the same in every run of the recipe.
+        tokens_mb: size of `rollouts.jsonl`, in megabytes, from which on episodes are logged without their tokens.
+    Raises:
+        CheckpointError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, writes: bool, share: float, tokens_mb: float = inf) -> None:
+        self.folder = folder
+        self._writes = writes
+        self._share = share
+        self._tokens_mb = tokens_mb
+        self._full = tokens_mb <= 0  # nobody need be told
+        if writes:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{folder}: cannot be made: {error.strerror}; choose another train.output_dir"
+                ) from error
+
+    def write(self, name: str, content: Any) -> None:
+        """Write a JSON file, whole or not at all."""
+        if self._writes:
+            _replace(self.folder / name, json.dumps(content, indent=2, default=str) + "\n")
+
+    def text(self, name: str, content: str) -> None:
+        """Write a text file, whole or not at all."""
+        if self._writes:
+            _replace(self.folder / name, content)
+
+    def forget_from(self, step: int) -> None:
+        """Drop the lines of `step` and later, and one that a kill cut off: a resumed run writes them again."""
+        for name in (METRICS, ROLLOUTS):
+            path = self.folder / name
+            if self._writes and path.exists():
+                os.truncate(path, _length_before(path, step))
+
+    def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add a line to metrics.jsonl."""
+        record = StepRecord(step=step, metrics=metrics)
+        self._append(METRICS, [_line(record.to_json())])
+
+    def rollouts(
+        self,
+        step: int,
+        groups: Sequence[Sequence[Trajectory]],
+        samples: Sequence[Sample],
+        audited: Mapping[tuple[str, int], Score] = NOBODY,
+    ) -> None:
+        """Add a share of the step's episodes to rollouts.jsonl, with their credit and the scores of an audit."""
+        advantages = {(row.group, row.episode): _largest(row.advantages or ()) for row in samples}
+        records = (
+            EpisodeRecord(
+                step=step,
+                trajectory=one,
+                tokens=sum(len(turn.completion.token_ids) for turn in one.turns),
+                advantage=advantages.get((one.group, one.episode), 0.0),
+                audit=audited.get((one.group, one.episode)),
+            )
+            for group in groups
+            for one in group
+            if self._wanted(one)
+        )
+        path = self.folder / ROLLOUTS
+        size = path.stat().st_size if self._writes and path.exists() else 0
+        self._append(ROLLOUTS, self._bounded(records, size))
+
+    def rows(self, name: str, samples: Sequence[Sample]) -> Path:
+        """Write rows that could not be learned from, to look at."""
+        from dataclasses import asdict
+
+        path = self.folder / name
+        if self._writes:
+            _replace(path, "".join(json.dumps(asdict(row), default=list) + "\n" for row in samples))
+        return path
+
+    def curves(self) -> None:
+        """Draw curves.png, from metrics.jsonl."""
+        if self._writes and (self.folder / METRICS).exists():
+            draw_run(list(reader.steps(self.folder)), self.folder / "curves.png")
+
+    def _wanted(self, one: Trajectory) -> bool:
+        return self._share >= 1.0 or Random(f"{one.group}/{one.episode}").random() < self._share
+
+    def _bounded(self, records: Iterable[EpisodeRecord], size: int) -> Iterator[bytes]:
+        """Lines for a file of so many bytes: with tokens while it is smaller than the bound."""
+        for record in records:
+            with_tokens = size < self._tokens_mb * MB
+            if not with_tokens and not self._full:
+                self._full = True
+                log.warning(
+                    f"{self.folder / ROLLOUTS}: {size / MB:.0f} MB, which is rollout.log_tokens_mb: from step "
+                    f"{record.step} on episodes are logged without token ids and log-probabilities. For more of them "
+                    "raise it, or lower rollout.log_completions"
+                )
+            line = _line(record.to_json(with_tokens=with_tokens))
+            size += len(line)
+            yield line
+
+    def _append(self, name: str, lines: Iterable[bytes]) -> None:
+        if not self._writes:
+            return
+        path = self.folder / name
+        try:
+            with path.open("ab") as file:
+                file.writelines(lines)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: cannot be written: {error.strerror}; make room, then start again with --resume"
+            ) from error
+
+
+def _line(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def _length_before(path: Path, step: int) -> int:
+    """Bytes of the whole lines of the steps before `step`, which stand first."""
+    length = 0
+    with path.open("rb") as file:
+        for line in file:
+            found = step_of(line)
+            if not line.endswith(b"\n") or found is None or found >= step:
+                break
+            length += len(line)
+    return length
+
+
+def _largest(numbers: Sequence[float]) -> float:
+    """The number farthest from 0, with its sign; 0.0 of none."""
+    return float(max(min(numbers, default=0.0), max(numbers, default=0.0), key=abs))
+
+
+def _replace(path: Path, content: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be written: {error.strerror}; choose another train.output_dir"
+        ) from error
