@@ -61,9 +61,8 @@ def measured(groups: Sequence[Sequence[Trajectory]], tokens_mb: float) -> str:
         count = sum(record.tokens for record in reader.episodes(Path(folder)))
         read = time.process_time()
         size = (Path(folder) / "rollouts.jsonl").stat().st_size
-    return (
-        f"| {written - began:.2f} s | {read - written:.2f} s | {size / 1e6:.1f} MB | {size / count:.1f} bytes a token |"
-    )
+    seconds = f"{written - began:.2f} s | {read - written:.2f} s"
+    return f"| {seconds} | {size / 1e6:.1f} MB | {size / count:.1f} bytes a token |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
