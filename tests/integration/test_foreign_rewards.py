@@ -11,7 +11,7 @@ from llmrl.recipe import parse
 from llmrl.train.loop import train
 from llmrl.train.run import Run
 
-ELSEWHERE = Path(__file__).parents[1] / "unit" / "rewards"
+ELSEWHERE = Path(__file__).parents[1] / "unit" / "scoring"
 ROW = {
     "data_source": "sums",
     "prompt": [{"role": "user", "content": "2+2?"}],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from safetensors.torch import load_file
 
 from llmrl.plugins import build
 from llmrl.recipe import Recipe, parse
+from llmrl.run_folder.writer import Logs
 from llmrl.train.loop import train
 from llmrl.train.run import Run
+from llmrl.types import Completion, Score, Trajectory, Turn
 
 
 def recipe(model: Path, out: Path, source: dict[str, Any], **train_options: Any) -> Recipe:
@@ -56,20 +59,22 @@ def run(made: Recipe, name: str, resume: bool = False) -> Path:
         return run.folder
 
 
-def told(made: Recipe, path: Path) -> str:
+def told(made: Recipe, folder: Path) -> str:
     """Rollouts of another run, with lines to begin after."""
-    ids = [problem.id for problem, _ in zip(build("data", made.data).problems(), range(6), strict=False)]
-    lines = [
-        {"group": f"{i}/{name}", "episode": i, "problem": name, "turns": [{"text": "3+4\nis\n7"}], "reward": i % 2}
-        for i, name in enumerate(ids)
+    nothing = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
+    turn = Turn(prompt_ids=[], completion=nothing, text="3+4\nis\n7")
+    problems = islice(build("data", made.data).problems(), 6)
+    groups = [
+        [Trajectory(problem=one, turns=[turn], status="done", score=Score(i % 2), group=f"{i}/{one.id}", episode=i)]
+        for i, one in enumerate(problems)
     ]
-    path.write_text("\n".join(json.dumps({**line, "verdict": None}) for line in lines))
-    return str(path)
+    Logs(folder, writes=True, share=1.0).rollouts(0, groups, [])
+    return str(folder / "rollouts.jsonl")
 
 
 def test_a_run_with_restarts_resumes_exactly(tiny_model_dir: Path, tmp_path: Path) -> None:
     made = recipe(tiny_model_dir, tmp_path, {"name": "restarts", "decay_steps": 40})
-    source = {**made.source, "rollouts": told(made, tmp_path / "told.jsonl")}
+    source = {**made.source, "rollouts": told(made, tmp_path / "told")}
     made = replace(made, source=source)
     whole = run(made, "whole")
     assert [step["restarts/frac"] for step in steps(whole)] == [0.5] * 4

@@ -156,6 +156,23 @@ def test_a_prompt_that_is_too_long_is_refused_by_name() -> None:
     wait(player(SingleTurn(), max_prompt_length=7).run_groups({"0/sum": PROBLEM}))
 
 
+def test_what_the_environment_shows_first_is_kept() -> None:
+    tools = [{"type": "function", "function": {"name": "add"}}]
+
+    class Shows(Asker):
+        async def reset(self) -> Observation:
+            return Observation(messages=[{"role": "user", "content": "2+2="}], tools=tools)
+
+    class Factory(Asks):
+        def make(self, problem: Problem) -> Asker:
+            return Shows(problem)
+
+    one = wait(player(Factory()).run_episode(PROBLEM, "g", 0))
+    assert (one.shown, one.tools) == ([{"role": "user", "content": "2+2="}], tools)
+    broken = wait(player(Asks(broken="reset")).run_episode(PROBLEM, "g", 0))
+    assert (broken.shown, broken.tools) == (None, ())
+
+
 # Several turns
 
 
