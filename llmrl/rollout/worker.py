@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.step_rewards import placed
 from llmrl.scoring.manager import GroupScorer
+from llmrl.trajectories import share_prompts
 from llmrl.types import Message, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
 
 
@@ -92,7 +94,7 @@ class RolloutWorker:
         env = self.env.make(problem)
         try:
             seen = await env.reset()
-            prompt = self._prompt(problem, seen.messages, seen.tools) + prefix
+            prompt = array("i", self._prompt(problem, seen.messages, seen.tools) + prefix)
             while True:
                 sampling = self._sampling(group, episode, len(turns))
                 if prefix:
@@ -110,7 +112,7 @@ class RolloutWorker:
                     return "max_tokens"
                 if len(turns) == self.options.max_turns:
                     return "max_turns"
-                prompt = self.chat.extend_ids([*prompt, *completion.token_ids], seen.messages, seen.tools)
+                prompt = array("i", self.chat.extend_ids([*prompt, *completion.token_ids], seen.messages, seen.tools))
                 if len(prompt) >= self.options.max_length:
                     return "max_tokens"
         finally:
@@ -138,7 +140,7 @@ class RolloutWorker:
             replace(one, score=placed(one, _judged(one, next(scores)), self.chat))
             if one.status != "error"
             else replace(one, score=Score(None, "error", reason=one.reason))
-            for one in played
+            for one in share_prompts(played)
         ]
 
     async def run_groups(self, problems: Mapping[str, Problem]) -> list[list[Trajectory]]:
@@ -210,7 +212,7 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
             said = turn.completion
             token_ids += [*observed, *said.token_ids]
             turn_ids += [-1] * len(observed) + [number] * len(said.token_ids)
-            logprobs += [0.0] * len(observed) + said.logprobs
+            logprobs += [*[0.0] * len(observed), *said.logprobs]
             kept += [()] * len(observed) + list(said.support_ids or ())
         completion = trajectory.turns[first].completion
         dense = list(score.token_rewards or ()) if last == len(trajectory.turns) else []
@@ -247,6 +249,6 @@ def _stretches(turns: Sequence[Turn]) -> list[tuple[int, int]]:
     cuts = [0]
     for i in range(1, len(turns)):
         before = [*turns[i - 1].prompt_ids, *turns[i - 1].completion.token_ids]
-        if turns[i].prompt_ids[: len(before)] != before:
+        if list(turns[i].prompt_ids[: len(before)]) != before:
             cuts.append(i)
     return list(zip(cuts, [*cuts[1:], len(turns)], strict=True))
