@@ -20,14 +20,14 @@ def to_tree(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def from_tree(tree: Mapping[str, Any], problem: Problem) -> Trajectory:
-    """The trajectory that `to_tree` took apart, also where a file has made a mapping of a `Ragged` since.
+    """The trajectory that `to_tree` took apart, also where JSON has made lists of tuples and a mapping of a `Ragged`.
 
     Raises:
         TypeError: a field is missing or unknown.
     """
-    turns = [Turn(**{**turn, "completion": _completion(turn["completion"])}) for turn in tree["turns"]]
+    turns = [Turn(**_given(Turn, turn) | {"completion": _completion(turn["completion"])}) for turn in tree["turns"]]
     score = None if tree.get("score") is None else Score(**tree["score"])
-    return Trajectory(problem=problem, **{**tree, "turns": turns, "score": score})
+    return Trajectory(**_given(Trajectory, tree) | {"problem": problem, "turns": turns, "score": score})
 
 
 def by_field(value: Any) -> dict[str, Any]:
@@ -53,6 +53,12 @@ def share_prompts(group: Sequence[Trajectory]) -> list[Trajectory]:
         else one
         for one in group
     ]
+
+
+def _given(cls: type, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a tree, without empty lists for which an empty tuple is the default."""
+    defaults = {field.name: field.default for field in fields(cls)}
+    return {name: value for name, value in tree.items() if value != [] or defaults.get(name) != ()}
 
 
 def _completion(tree: Mapping[str, Any]) -> Completion:

@@ -38,7 +38,7 @@ SCORE = Score(
     reason="r",
 )
 WHOLE = Trajectory(
-    problem=PROBLEM, turns=[TURN, replace(TURN, text="")], status="done", score=SCORE, group="0/p", episode=1
+    problem=PROBLEM, turns=[TURN, replace(TURN, text="", reply=())], status="done", score=SCORE, group="0/p", episode=1
 )
 
 
