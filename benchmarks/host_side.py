@@ -27,7 +27,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -49,9 +49,6 @@ class Cost:
     wall_s: float
     peak: float | None  # bytes a token; None where the system does not tell
     held: float  # bytes a token, by everything so far
-
-
-# --- a tree, by whatever names it has --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,6 @@ def load_lists(folder: Path, groups: Any) -> Any:
     ]
 
 
-# --- the measurement, in a process of its own ------------------------------------------------------------------------
-
-
 class Meter:
     """Clocks and memory of the phases of one process."""
 
@@ -194,15 +188,9 @@ def episodes(tree: Tree, count: int, tokens: int, turns: int) -> list[list[Any]]
                     version=0,
                 )
                 played.append(Turn(prompt_ids=prompt, completion=completion, text="word" * said))
-            right = random.random() < 0.5
-            score = Score(float(right), "correct" if right else "wrong", {"numeric": float(right)})
-            group.append(
-                Trajectory(
-                    problem=problem, turns=played, status="done", score=score, group=str(number), episode=episode
-                )
-            )
-        group[0] = replace(group[0], score=Score(1.0, "correct", {"numeric": 1.0}))  # else some would teach nothing
-        group[1] = replace(group[1], score=Score(0.0, "wrong", {"numeric": 0.0}))
+            score = Score(float(episode % 2), "correct" if episode % 2 else "wrong", {"numeric": float(episode % 2)})
+            facts = {"problem": problem, "status": "done", "group": str(number), "episode": episode}
+            group.append(Trajectory(turns=played, score=score, **facts))  # type: ignore[arg-type]
         groups.append(group)
     return groups
 
@@ -218,11 +206,11 @@ def flat(tree: Tree, groups: Any) -> list[Any]:
     return [sample for group in groups for one in group for sample in tree.to_samples(one)]
 
 
-def annotated(tree: Tree, samples: Sequence[Any], columns: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """The samples with the columns of the models."""
+def annotated(tree: Tree, samples: Sequence[Any], columns: list[Mapping[str, Any]]) -> list[Any]:
+    """The samples with the columns of the models, whose tensors are used up."""
+    columns.reverse()
     return [
-        sample.assign(**{name: tree.column(tensor) for name, tensor in given.items()})
-        for sample, given in zip(samples, columns, strict=True)
+        sample.assign(**{name: tree.column(tensor) for name, tensor in columns.pop().items()}) for sample in samples
     ]
 
 
@@ -257,10 +245,7 @@ def measure(shape: str, count: int, tokens: int) -> dict[str, Any]:
     ppo = PPO(kl_coef=0.05, lam=0.95, num_ppo_epochs=2, bootstrap_truncated=True, whiten_advantages=True)
     step(Meter(1), tree, episodes(tree, SIBLINGS, 4096, 1), grpo, ppo)  # what is imported and allocated once
     meter = Meter(count * tokens)
-    groups = meter("episodes", episodes, tree, count, tokens, SHAPES[shape])
-    mine = [groups]
-    del groups
-    groups, size = meter("gather", exchanged, mine)
+    groups, size = meter("gather", exchanged, [episodes(tree, count, tokens, SHAPES[shape])])
     sizes = step(meter, tree, groups, grpo, ppo)
     with tempfile.TemporaryDirectory() as folder:
         meter("checkpoint", synced, tree.save, Path(folder), groups)
@@ -277,15 +262,11 @@ def step(meter: Meter, tree: Tree, groups: Any, grpo: Any, ppo: Any) -> dict[str
     samples = meter("to_samples", flat, tree, groups)
     filled = [{name: torch.rand(len(sample.token_ids)) - 1.0 for name in MODELS} for sample in samples]
     samples = meter("assign", annotated, tree, samples, filled)
-    del filled
     meter("credit of GRPO", grpo.credit, samples)
     samples = meter("credit of PPO", ppo.credit, samples)
     meter("metrics of PPO", ppo.metrics, samples)
     made = meter("collate", batches, tree, samples)
     return {"tokens": sum(len(sample.token_ids) for sample in samples), "micro_batches": made}
-
-
-# --- the trees, one behind the other ---------------------------------------------------------------------------------
 
 
 def of_tree(root: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -302,10 +283,9 @@ def of_tree(root: Path, options: argparse.Namespace) -> dict[str, Any]:
             raise SystemExit(f"{root}, {shape}: exit code {done.returncode}\n{done.stderr[-4000:]}")
         shapes[shape] = json.loads(done.stdout.splitlines()[-1])
         print(f"{root.name}, {shape}: measured", file=sys.stderr, flush=True)
-    git = ["git", "-C", str(root)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
-    return {"commit": commit, "changed_files": len(changed.splitlines()), "shapes": shapes}
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return {"commit": commit, "shapes": shapes}
 
 
 def machine() -> dict[str, Any]:
