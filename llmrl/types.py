@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from itertools import accumulate
+from typing import Any, Literal, overload
 
 Message = Mapping[str, Any]
 """One chat message: `role` (system, user, assistant, tool), `content`, and whatever else the chat template reads."""
@@ -48,15 +50,47 @@ class Sampling:
         return "scaled" if whole else "renormalised"
 
 
+@dataclass(frozen=True, slots=True)
+class Ragged(Sequence[Sequence[int]]):
+    """Sets of ids of different sizes in two arrays, where a list of lists would cost an object for each token.
+
+    `Ragged.of([[5, 6], [2]])` holds `ids` 5, 6, 2 and `ends` 2, 3.
+    """
+
+    ids: array[int]  # int32, of all sets one behind the other
+    ends: array[int]  # int64: set t is ids[ends[t - 1] : ends[t]]
+
+    @classmethod
+    def of(cls, sets: Iterable[Sequence[int]]) -> Ragged:
+        """The sets in their order."""
+        sets, ids = list(sets), array("i")
+        for members in sets:
+            ids.extend(members)
+        return cls(ids, array("q", accumulate(map(len, sets))))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> array[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[array[int]]: ...
+    def __getitem__(self, index: int | slice) -> array[int] | list[array[int]]:
+        if isinstance(index, slice):
+            return [self[t] for t in range(*index.indices(len(self)))]
+        t = range(len(self))[index]
+        return self.ids[self.ends[t - 1] if t else 0 : self.ends[t]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What an engine sampled for one prompt."""
+    """Tokens that an engine sampled for one prompt. Engines give the columns as arrays: 4 bytes a number, not 40."""
 
-    token_ids: list[int]  # with the end-of-sequence token, which is an action, if one was sampled
-    logprobs: list[float]  # natural log-probability of each token
+    token_ids: Sequence[int]  # with the end-of-sequence token, which is an action, if one was sampled
+    logprobs: Sequence[float]  # natural log-probability of each token
     finish: Finish  # stop: the model ended it; length: a limit did; abort: the engine did
     version: int  # of the weights that sampled it; of the first token's where `versions` says more
-    versions: list[int] | None = None  # of each token, where weights changed in its midst
+    versions: Sequence[int] | None = None  # of each token, where weights changed in its midst
     semantics: Semantics = "scaled"
     """The distribution that `logprobs` describe. `scaled`: the whole softmax at the sampling temperature, which is what
     a trainer computes. `raw`: the softmax at temperature 1. `renormalised`: over the tokens that top-p, top-k and min-p
@@ -79,7 +113,7 @@ class Observation:
 class Turn:
     """One call of the policy and what the environment made of it."""
 
-    prompt_ids: list[int]  # as fed to the engine
+    prompt_ids: Sequence[int]  # as fed to the engine; siblings of a group share those of their first turn
     completion: Completion
     text: str  # the completion decoded, without special tokens; behind the prefix, where it goes on from one
     reply: Sequence[Message] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,8 @@ class ScriptedEngine:
         ids = self._reply_ids(list(prompt_ids), sampling)
         finish: Any = "stop" if len(ids) <= room and ids[-1:] and ids[-1] in self.stop_token_ids else "length"
         return Completion(
-            token_ids=ids[:room],
-            logprobs=[self.options.logprob] * len(ids[:room]),
+            token_ids=array("i", ids[:room]),
+            logprobs=array("f", [self.options.logprob]) * len(ids[:room]),
             finish=finish,
             version=self.version,
             semantics=sampling.semantics,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a decoder makes of the first by
 
 
 def placed(trajectory: Trajectory, score: Score, chat: Chat) -> Score:
-    """The score with the rewards of its steps at the last token of each, added to its `token_rewards`.
+    """The score with the rewards of its steps at the last token of each, added to its `token_rewards`, an array.
 
     Steps without `step_ends` are scores to look at and no rewards.
 
@@ -31,8 +32,9 @@ def placed(trajectory: Trajectory, score: Score, chat: Chat) -> Score:
         raise RewardError(
             f"{where} gave {len(score.token_rewards)} token rewards; the last completion has {len(token_ids)} tokens"
         )
+    dense = None if score.token_rewards is None else array("d", score.token_rewards)
     if score.steps is None or score.step_ends is None:
-        return score
+        return replace(score, token_rewards=dense)
     if len(score.steps) != len(score.step_ends):
         raise RewardError(f"{where} gave {len(score.steps)} steps and {len(score.step_ends)} ends; expected one each")
     bounds, length = [0, *score.step_ends], len(chat.text(token_ids))
@@ -41,10 +43,10 @@ def placed(trajectory: Trajectory, score: Score, chat: Chat) -> Score:
             f"{where} ends steps at {list(score.step_ends)[:8]}; expected ascending places in a text of {length} "
             "characters"
         )
-    rewards = list(score.token_rewards or [0.0] * len(token_ids))
+    dense = dense or array("d", [0.0]) * len(token_ids)
     for token, reward in zip(last_tokens(chat, token_ids, score.step_ends), score.steps, strict=True):
-        rewards[token] += reward
-    return replace(score, token_rewards=rewards)
+        dense[token] += reward
+    return replace(score, token_rewards=dense)
 
 
 def last_tokens(chat: Chat, token_ids: Sequence[int], ends: Sequence[int]) -> list[int]:

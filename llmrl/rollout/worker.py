@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from llmrl.recipe import RolloutOptions
 from llmrl.rollout.step_rewards import placed
 from llmrl.scoring.manager import GroupScorer
 from llmrl.scoring.verdicts import mark_truncated
+from llmrl.trajectories import share_prompts
 from llmrl.types import Message, Observation, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
 
 
@@ -113,7 +115,7 @@ class RolloutWorker:
         try:
             seen = await env.reset()
             shown.append(seen)
-            prompt = self._prompt(problem, seen.messages, seen.tools) + prefix
+            prompt = array("i", self._prompt(problem, seen.messages, seen.tools) + prefix)
             while True:
                 sampling = self._sampling(group, episode, len(turns))
                 if prefix:
@@ -131,7 +133,7 @@ class RolloutWorker:
                     return "max_tokens"
                 if len(turns) == self.options.max_turns:
                     return "max_turns"
-                prompt = self.chat.extend_ids([*prompt, *completion.token_ids], seen.messages, seen.tools)
+                prompt = array("i", self.chat.extend_ids([*prompt, *completion.token_ids], seen.messages, seen.tools))
                 if len(prompt) >= self.options.max_length:
                     return "max_tokens"
         finally:
@@ -159,7 +161,7 @@ class RolloutWorker:
             replace(one, score=placed(one, mark_truncated(one, next(scores)), self.chat))
             if one.status != "error"
             else replace(one, score=Score(None, "error", reason=one.reason))
-            for one in played
+            for one in share_prompts(played)
         ]
 
     async def run_groups(self, problems: Mapping[str, Problem]) -> list[list[Trajectory]]:
@@ -229,7 +231,7 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
             said = turn.completion
             token_ids += [*observed, *said.token_ids]
             turn_ids += [-1] * len(observed) + [number] * len(said.token_ids)
-            logprobs += [0.0] * len(observed) + said.logprobs
+            logprobs += [*[0.0] * len(observed), *said.logprobs]
             kept += [()] * len(observed) + list(said.support_ids or ())
         completion = trajectory.turns[first].completion
         dense = list(score.token_rewards or ()) if last == len(trajectory.turns) else []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar
 
 from llmrl.errors import DataError
 from llmrl.plugins import did_you_mean
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.trajectories import by_field, compact, to_tree
+from llmrl.types import Completion, Problem, Ragged, Score, Trajectory, Turn
 
 T = TypeVar("T")
 REQUEST = ("problem", "texts", "trajectories", "trainer_state")
@@ -35,12 +37,12 @@ def request_to_json(group: Sequence[Trajectory], place: Place) -> bytes:
     problem = group[0].problem
     shared = all(one.problem is problem or one.problem == problem for one in group)
     body = {
-        "problem": _flat(problem),
+        "problem": by_field(problem),
         "trajectories": [_trajectory(one, not shared) for one in group],
-        "trainer_state": _flat(place),
+        "trainer_state": by_field(place),
     }
     try:
-        return json.dumps(body, allow_nan=False).encode()
+        return json.dumps(body, allow_nan=False, default=_plain).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"problem {problem.id}: cannot be sent to a reward server: {error}; expected plain values, such as JSON has"
@@ -73,7 +75,7 @@ def request_from_json(data: bytes) -> tuple[list[Trajectory], Place]:
 
 def scores_to_json(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """Each score with all its fields; one with a number that is not finite becomes an `error` that says so."""
-    return [_flat(_finite(score)) for score in scores]
+    return [by_field(_finite(score)) for score in scores]
 
 
 def scores_from_json(data: bytes, expected: int) -> list[Score]:
@@ -97,23 +99,28 @@ def scores_from_json(data: bytes, expected: int) -> list[Score]:
 
 
 def _trajectory(one: Trajectory, with_problem: bool) -> dict[str, Any]:
-    told = {f.name: value for f in fields(one) if (value := getattr(one, f.name)) != f.default}
-    turns = [_flat(turn) | {"completion": _flat(turn.completion)} for turn in one.turns]
-    kept = {name: value for name, value in told.items() if name not in ("problem", "score")}
-    return kept | {"turns": turns} | ({"problem": _flat(one.problem)} if with_problem else {})
+    tree = to_tree(one)
+    told = {
+        f.name: tree[f.name] for f in fields(one) if f.name not in ("problem", "score") and tree[f.name] != f.default
+    }
+    return told | {"turns": tree["turns"]} | ({"problem": by_field(one.problem)} if with_problem else {})
 
 
 def _one(entry: Any, problem: Problem | None, number: int, where: str) -> Trajectory:
     if isinstance(entry, str) and where.startswith("texts"):
         completion = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
-        entry = {"turns": [asdict(Turn(prompt_ids=[], completion=completion, text=entry))], "status": "done"}
+        turn = by_field(Turn(prompt_ids=[], completion=completion, text=entry))
+        entry = {"turns": [turn | {"completion": by_field(completion)}], "status": "done"}
         entry["episode"] = number
     _known(entry, [field.name for field in fields(Trajectory) if field.name != "score"], where)
     if "problem" not in entry:
         if problem is None:
             raise DataError(f"{where}: no problem, and the request has none either")
-        return _read(Trajectory, {**entry, "problem": asdict(problem)}, where)
-    return _read(Trajectory, entry, where)
+        entry = {**entry, "problem": by_field(problem)}
+    try:
+        return compact(_read(Trajectory, entry, where))
+    except OverflowError as error:
+        raise DataError(f"{where}: a token id or version is no 32-bit integer: {error}") from None
 
 
 def _read(cls: type[T], value: Any, where: str) -> T:
@@ -145,9 +152,11 @@ def _known(value: Any, names: Sequence[str], where: str) -> None:
             raise DataError(f"{where}.{key}: unknown key{did_you_mean(key, names)}; known: {', '.join(names)}")
 
 
-def _flat(value: Any) -> dict[str, Any]:
-    """Its fields as they are: long lists are not copied."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+def _plain(value: Any) -> Any:
+    """Columns as JSON has them."""
+    if isinstance(value, array | Ragged):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def _finite(score: Score) -> Score:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
 from statistics import fmean
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from llmrl import aio
 from llmrl.sources.online import Groups, Online, OnlineSource, SourceContext
+from llmrl.trajectories import from_tree, to_tree
 from llmrl.types import Sample, Trajectory
 
 
@@ -67,7 +66,7 @@ class AsyncSource(OnlineSource):
     def state(self) -> Mapping[str, Any]:
         """Once all that was begun has ended: the position, and the episodes that no step has used yet."""
         pending = self._gather(aio.wait(self._settled()))
-        return {**super().state(), "pending": [[_saved(one) for one in group] for group in pending]}
+        return {**super().state(), "pending": [[to_tree(one) for one in group] for group in pending]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
@@ -76,7 +75,7 @@ class AsyncSource(OnlineSource):
             position = int(group[0]["group"].partition("/")[0])
             if self._mine(position):
                 problem = self._draw(position)[1]
-                self._kept[position] = [_TRAJECTORY.validate_python({**one, "problem": problem}) for one in group]
+                self._kept[position] = [from_tree(one, problem) for one in group]
 
     def close(self) -> None:
         aio.wait(self._cancelled())
@@ -161,7 +160,7 @@ def lag_metrics(groups: Groups, step: int, bound: int) -> dict[str, float]:
 
     A group with a token beyond `bound` is not learned from: it is counted, with its length and its share of right ones.
     """
-    episodes = [(step - _versions(one)[0], one) for group in groups for one in group if one.turns]
+    episodes = [(step - one.turns[0].completion.version, one) for group in groups for one in group if one.turns]
     late = [group for group in groups if _lag(group, step) > bound]
     metrics = {"staleness/dropped": float(len(late))}
     metrics |= _alike("staleness/dropped", [one for group in late for one in group if one.turns])
@@ -174,7 +173,7 @@ def lag_metrics(groups: Groups, step: int, bound: int) -> dict[str, float]:
 
 def _alike(name: str, episodes: Sequence[Trajectory]) -> dict[str, float]:
     """Mean length, and share of right ones where anybody judged."""
-    lengths = [len(_versions(one)) for one in episodes]
+    lengths = [sum(len(turn.completion.token_ids) for turn in one.turns) for one in episodes]
     judged = [one.score.correct for one in episodes if one.score is not None and one.score.correct is not None]
     metrics = {f"{name}/mean_length": fmean(lengths)} if lengths else {}
     return metrics | ({f"{name}/accuracy": fmean(judged)} if judged else {})
@@ -182,23 +181,10 @@ def _alike(name: str, episodes: Sequence[Trajectory]) -> dict[str, float]:
 
 def _lag(group: Sequence[Trajectory], step: int) -> int:
     """Of its oldest token; 0 where nothing was said."""
-    return max((step - version for one in group for version in _versions(one)), default=0)
-
-
-def _versions(one: Trajectory) -> list[int]:
-    """Of the weights that sampled each token of the episode."""
-    said = (turn.completion for turn in one.turns)
-    return [v for c in said for v in (c.versions or [c.version] * len(c.token_ids))]
-
-
-def _saved(one: Trajectory) -> dict[str, Any]:
-    """All but the problem, which its place in the stream names."""
-    whole = asdict(one)
-    del whole["problem"]
-    return whole
+    said = [turn.completion for one in group for turn in one.turns if turn.completion.token_ids]
+    return max((step - min(completion.versions or (completion.version,)) for completion in said), default=0)
 
 
 CLOSE_S = 30.0
 """Seconds for environments to close when a run is stopped."""
-_TRAJECTORY = TypeAdapter(Trajectory)
 plugin = Asynchronous

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from llmrl.errors import CheckpointError
+from llmrl.train import state_file
 from llmrl.train.learner import Learner
 from llmrl.train.network import plain_model
 from llmrl.train.weight_sync import adapter_weights, named_weights
@@ -34,7 +34,7 @@ class Checkpoints:
         return found[-1] if found else None
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Models, optimisers and random states of all ranks, and `state` as JSON: the run after `step` steps.
+        """Models, optimisers and random states of all ranks, and `state` (see `state_file`), after `step` steps.
 
         The folder gets its name when everything is on disk; a kill before that leaves the last checkpoint in force.
 
@@ -52,7 +52,7 @@ class Checkpoints:
             self._accelerator.save_state(str(partial))
             self._accelerator.wait_for_everyone()
             if main:
-                (partial / "run.json").write_text(json.dumps({"step": step, **state}), encoding="utf-8")
+                state_file.write(partial, {"step": step, **state})
                 _sync(partial)
                 shutil.rmtree(done, ignore_errors=True)
                 partial.rename(done)
@@ -67,7 +67,7 @@ class Checkpoints:
         return done
 
     def restore(self, checkpoint: Path) -> dict[str, Any]:
-        """Put all back as it was; the JSON state.
+        """Put all back as it was; the state.
 
         Raises:
             CheckpointError: files are missing or do not fit this recipe or this number of processes.
@@ -75,7 +75,7 @@ class Checkpoints:
         from accelerate.utils import load
 
         try:
-            state: dict[str, Any] = json.loads((checkpoint / "run.json").read_text(encoding="utf-8"))
+            state = state_file.read(checkpoint)
             processes = state["processes"]
             if processes != self._accelerator.num_processes:
                 raise CheckpointError(

@@ -84,10 +84,10 @@ def test_requests_go_on_with_new_weights_and_each_token_knows_its_own(engine: Vl
         assert [len(c.token_ids) for c in said] == [LONG] * 12, "none is lost, none is cut short"
         assert any(c.versions is not None for c in said), "no load fell into the midst of a request"
         for prompt, c in zip(prompts, said, strict=True):
-            versions = c.versions or [c.version] * LONG
+            versions = list(c.versions or [c.version] * LONG)
             assert versions == sorted(versions)
             assert c.version == versions[0]
-            expected = [forward(model, prompt + c.token_ids)[len(prompt) - 1 :] for model in models]
+            expected = [forward(model, [*prompt, *c.token_ids])[len(prompt) - 1 :] for model in models]
             of_its_own = torch.stack([expected[v - first][t] for t, v in enumerate(versions)])
             torch.testing.assert_close(torch.tensor(c.logprobs), of_its_own, rtol=0, atol=5e-5)
         probe = [(7 * i) % 250 for i in range(100)]

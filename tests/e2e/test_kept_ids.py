@@ -48,7 +48,7 @@ def test_logprobs_are_renormalised_over_the_ids_that_are_returned(
         assert c.support_ids is not None
         assert c.semantics == "renormalised"
         with torch.inference_mode():
-            logits = model(torch.tensor([prompt + c.token_ids])).logits[0, len(prompt) - 1 : -1]
+            logits = model(torch.tensor([[*prompt, *c.token_ids]])).logits[0, len(prompt) - 1 : -1]
         whole = (logits.float() / temperature).log_softmax(-1)
         for kept, token, given, row in zip(c.support_ids, c.token_ids, c.logprobs, whole, strict=True):
             ids = list(kept)

@@ -64,7 +64,7 @@ def test_completions_carry_the_models_logprobs(engine: VllmClient, tiny_model_di
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     said = sample(engine, PROMPTS * 4, max_tokens=40)
     for prompt, c in zip(PROMPTS * 4, said, strict=True):
-        expected = forward(model, prompt + c.token_ids)[len(prompt) - 1 :]
+        expected = forward(model, [*prompt, *c.token_ids])[len(prompt) - 1 :]
         torch.testing.assert_close(torch.tensor(c.logprobs), expected, rtol=0, atol=2e-5)
         assert c.finish == ("stop" if c.token_ids[-1] in STOP else "length")
         assert not set(c.token_ids[:-1]) & set(STOP)
@@ -135,7 +135,7 @@ def test_new_weights_reach_every_server_while_requests_run(engine: VllmClient, t
         assert {c.version for c in said} == set(models)
         for i, c in zip([*range(30), *range(10)], said, strict=True):
             prompt = PROMPTS[i % 4]
-            expected = forward(models[c.version], prompt + c.token_ids)[len(prompt) - 1 :]
+            expected = forward(models[c.version], [*prompt, *c.token_ids])[len(prompt) - 1 :]
             torch.testing.assert_close(torch.tensor(c.logprobs), expected, rtol=0, atol=2e-5)
         norms = engine.layer_norms(PROMPTS[1])
         assert [len(layer) for layer in norms] == [6, 6]
@@ -303,7 +303,7 @@ def stubbed() -> Iterator[Callable[..., tuple[Stub, VllmClient]]]:
 
 def test_a_5xx_is_tried_again_within_the_limit(stubbed: Callable[..., tuple[Stub, VllmClient]]) -> None:
     stub, remote = stubbed((503, None), (500, None), (200, GOOD))
-    assert sample(remote, [[1]])[0].logprobs == [-1.0, -2.0]
+    assert list(sample(remote, [[1]])[0].logprobs) == [-1.0, -2.0]
     assert stub.asked == 3
     stub, remote = stubbed((503, None), retries=1)
     with pytest.raises(EngineError, match="2 tries: HTTP 503"):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 
 from llmrl.errors import CheckpointError, DataError, RecipeError
 from llmrl.recipe import Recipe, parse
+from llmrl.train import state_file
 from llmrl.train.checkpoints import Checkpoints, export
 from llmrl.train.learner import Learner
 from llmrl.train.learners import Learners
@@ -24,7 +26,13 @@ from llmrl.train.loop import train
 from llmrl.train.parallel import accelerator
 from llmrl.train.run import Run
 
-STATE = {"processes": 1, "source": {"position": 3}, "nonfinite": 0, "best": None, "best_step": None}
+STATE = {
+    "processes": 1,
+    "source": {"position": 3, "pending": [{"token_ids": array("i", [5, 2**31 - 1]), "logprobs": array("f", [-0.1])}]},
+    "nonfinite": 0,
+    "best": None,
+    "best_step": None,
+}
 Saved = tuple[Callable[[int], Checkpoints], Learner]
 
 
@@ -86,10 +94,11 @@ def test_the_newest_and_the_best_are_kept(saved: Saved, tmp_path: Path) -> None:
     assert names(tmp_path) == ["step-000005", "step-000006"], "the old best is one of many now"
 
 
+FILES = (state_file.JSON, state_file.ARRAYS)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from llmrl.train import checkpoints
+from llmrl.train import checkpoints as module
 from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
 from llmrl.recipe import read
@@ -97,7 +106,7 @@ from llmrl.recipe import read
 made = read(sys.argv[1])
 processes = accelerator(made.train)
 models = Learners(made, processes, frozenset())
-checkpoints = checkpoints.Checkpoints(Path(sys.argv[2]), processes, 2)
+checkpoints = module.Checkpoints(Path(sys.argv[2]), processes, 2)
 state = {"processes": 1, "source": {}, "nonfinite": 0, "best": None, "best_step": None}
 checkpoints.save(1, state)
 
@@ -107,7 +116,7 @@ def kill(*_):
 if sys.argv[3] == "rename":
     Path.rename = kill
 else:
-    checkpoints._sync = kill
+    module._sync = kill
 checkpoints.save(2, state)
 """
 
@@ -137,7 +146,7 @@ def test_a_kill_during_a_save_leaves_the_last_one_in_force(
     assert names(tmp_path) == ["step-000001", "step-000002"], "what the kill left is swept up"
 
 
-@pytest.mark.parametrize("broken", ["model.safetensors", "optimizer.bin", "random_states_0.pkl", "run.json"])
+@pytest.mark.parametrize("broken", ["model.safetensors", "optimizer.bin", "random_states_0.pkl", *FILES])
 @pytest.mark.parametrize("how", ["cut", "gone"])
 def test_a_broken_checkpoint_says_what_to_do(saved: Saved, broken: str, how: str) -> None:
     checkpoints = saved[0](2)

@@ -45,25 +45,25 @@ def sample(engine: HfEngine, prompts: Sequence[Sequence[int]] = PROMPTS, **setti
     return asyncio.run(ask())
 
 
-def logprobs(folder: Path, prompt: list[int], said: list[int], temperature: float = 1.0) -> torch.Tensor:
+def logprobs(folder: Path, prompt: list[int], said: Sequence[int], temperature: float = 1.0) -> torch.Tensor:
     """(tokens, V) log-probabilities that one forward pass over the whole text gives."""
     model = AutoModelForCausalLM.from_pretrained(folder)
     with torch.inference_mode():
-        logits: torch.Tensor = model(torch.tensor([prompt + said])).logits[0, len(prompt) - 1 : -1]
+        logits: torch.Tensor = model(torch.tensor([[*prompt, *said]])).logits[0, len(prompt) - 1 : -1]
     return (logits.float() / temperature).log_softmax(-1)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_sampled_logprobs_are_those_of_a_forward_pass(engine: HfEngine, folder: Path, temperature: float) -> None:
     for prompt, c in zip(PROMPTS, sample(engine, temperature=temperature, max_tokens=12), strict=True):
-        expected = logprobs(folder, prompt, c.token_ids, temperature)[range(12), c.token_ids]
+        expected = logprobs(folder, prompt, c.token_ids, temperature)[range(12), list(c.token_ids)]
         torch.testing.assert_close(torch.tensor(c.logprobs), expected, rtol=0, atol=2e-5)
         assert (c.finish, c.semantics, len(c.token_ids)) == ("length", "scaled", 12)
 
 
 def test_greedy_takes_the_likeliest_token(engine: HfEngine, folder: Path) -> None:
     for prompt, c in zip(PROMPTS, sample(engine, temperature=0.0, max_tokens=6), strict=True):
-        assert c.token_ids == logprobs(folder, prompt, c.token_ids).argmax(-1).tolist()
+        assert list(c.token_ids) == logprobs(folder, prompt, c.token_ids).argmax(-1).tolist()
 
 
 def test_top_k_leaves_k_tokens_and_renormalises(engine: HfEngine, folder: Path) -> None:

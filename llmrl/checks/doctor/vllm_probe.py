@@ -46,9 +46,9 @@ def _gaps(model: Any, engine: Any) -> list[float]:
     found: list[float] = []
     for prompt, said in zip(PROMPTS, asyncio.run(_sample(engine)), strict=True):
         with torch.inference_mode():
-            logits = model(torch.tensor([prompt + said.token_ids])).logits[0, len(prompt) - 1 : -1]
-        expected = logits.float().log_softmax(-1)[range(len(said.token_ids)), said.token_ids]
-        found += (expected - torch.tensor(said.logprobs)).abs().tolist()
+            logits = model(torch.tensor([[*prompt, *said.token_ids]])).logits[0, len(prompt) - 1 : -1]
+        expected = logits.float().log_softmax(-1)[range(len(said.token_ids)), list(said.token_ids)]
+        found += (expected - torch.tensor(list(said.logprobs))).abs().tolist()
     return found
 
 

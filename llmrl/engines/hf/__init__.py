@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from llmrl import aio
 from llmrl.engines.hf.sampler import Keeper, Sampler
 from llmrl.errors import EngineError, SyncError
-from llmrl.types import Completion, Sampling
+from llmrl.types import Completion, Ragged, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -249,9 +249,9 @@ class HfEngine:
         ends = [i for i, token in enumerate(ids) if token in self._stop]
         length = ends[0] + 1 if ends else len(ids)
         return Completion(
-            token_ids=ids[:length],
-            logprobs=logprobs[:length],
-            support_ids=None if kept is None else kept[:length],
+            token_ids=array("i", ids[:length]),
+            logprobs=array("f", logprobs[:length]),  # which are float32, as Transformers gives the scores
+            support_ids=None if kept is None else Ragged.of(kept[:length]),
             finish="stop" if ends else "length",
             version=self.version,
             semantics=sampling.semantics,

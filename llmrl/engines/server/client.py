@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+from array import array
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -168,17 +169,15 @@ def _scoring(token_ids: Sequence[int]) -> dict[str, Any]:
 
 def _completion(pieces: Sequence[Piece], sampling: Sampling) -> Completion:
     """One completion of what was answered, piece by piece where weights changed in its midst."""
-    ids: list[int] = []
-    logprobs: list[float] = []
-    versions: list[int] = []
+    ids, logprobs, versions = array("i"), array("f"), array("i")
     for choice, version in pieces:
         said, given = choice.get("token_ids") or [], (choice.get("logprobs") or {}).get("token_logprobs") or []
         if len(said) != len(given) or None in given or not (said or choice["finish_reason"] == "abort"):
             found = f"{len(said)} token ids and {len(given)} log-probabilities"
             raise EngineError(f"engine server: an answer with {found}; expected as many of both: is it vLLM 0.31?")
-        ids += map(int, said)
-        logprobs += map(float, given)
-        versions += [version] * len(said)
+        ids.extend(said)
+        logprobs.extend(given)
+        versions += array("i", [version]) * len(said)
     finish = pieces[-1][0]["finish_reason"]
     return Completion(
         token_ids=ids,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrl.aio import wait
 from llmrl.errors import EngineError
-from llmrl.types import Completion, Sampling
+from llmrl.types import Completion, Ragged, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,11 +153,11 @@ class Colocated:
             extra_args=nucleus,
         )
         output = (await self._ask(prompt_ids, params)).outputs[0]
-        ids = list(output.token_ids)
+        ids = array("i", output.token_ids)
         return Completion(
             token_ids=ids,
-            support_ids=_kept(nucleus, ids) if nucleus else None,
-            logprobs=[entry[token].logprob for token, entry in zip(ids, output.logprobs, strict=True)],
+            support_ids=Ragged.of(_kept(nucleus, ids)) if nucleus else None,
+            logprobs=array("f", (entry[token].logprob for token, entry in zip(ids, output.logprobs, strict=True))),
             finish=output.finish_reason if output.finish_reason in ("stop", "length") else "abort",
             version=self.version,
             semantics=sampling.semantics,

@@ -98,8 +98,8 @@ def ids(text: str) -> list[int]:
 def test_one_question_one_answer() -> None:
     one = wait(player(SingleTurn()).run_episode(PROBLEM, "0/sum", 3))
     assert (one.status, one.text, one.group, one.episode) == ("done", "right", "0/sum", 3)
-    assert one.turns[0].prompt_ids == ids("<|user|>1+1=<|end|><|assistant|>")
-    assert one.turns[0].completion.token_ids == [*ids("right"), END]
+    assert list(one.turns[0].prompt_ids) == ids("<|user|>1+1=<|end|><|assistant|>")
+    assert list(one.turns[0].completion.token_ids) == [*ids("right"), END]
     assert not one.truncated
 
 
@@ -184,8 +184,8 @@ def test_turns_whose_prompts_extend_each_other_are_one_row() -> None:
     )[0]
     assert [turn.text for turn in one.turns] == ["maybe", "right"]
     first, second = one.turns
-    assert second.prompt_ids[: len(first.prompt_ids) + 6] == [*first.prompt_ids, *first.completion.token_ids]
-    assert second.prompt_ids[len(first.prompt_ids) + 6 :] == ids("<|user|>sure?<|end|><|assistant|>")
+    assert list(second.prompt_ids[: len(first.prompt_ids) + 6]) == [*first.prompt_ids, *first.completion.token_ids]
+    assert list(second.prompt_ids[len(first.prompt_ids) + 6 :]) == ids("<|user|>sure?<|end|><|assistant|>")
     assert [turn.reward for turn in one.turns] == [0.5, 0.25]
     made = to_samples(one)
     assert len(made) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from dataclasses import replace
 from typing import Any
 
@@ -11,19 +12,26 @@ import pytest
 
 from llmrl.errors import DataError
 from llmrl.scoring import serialization
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.trajectories import by_field
+from llmrl.types import Completion, Problem, Ragged, Score, Trajectory, Turn
 
 PROBLEM = Problem(id="p/1", messages=[{"role": "user", "content": "é?"}], answer="7", info={"level": 3, "tests": ["a"]})
 COMPLETION = Completion(
-    token_ids=[5, 2],
-    logprobs=[-0.1, -1e-300],
+    token_ids=array("i", [5, 2]),
+    logprobs=array("f", [-0.1, -1e-30]),
     finish="length",
     version=4,
-    versions=[4, 5],
+    versions=array("i", [4, 5]),
     semantics="renormalised",
-    support_ids=[[5, 6], [2]],
+    support_ids=Ragged.of([[5, 6], [2]]),
 )
-TURN = Turn(prompt_ids=[1, 2], completion=COMPLETION, text="7\n", reply=[{"role": "tool", "content": "ok"}], reward=0.5)
+TURN = Turn(
+    prompt_ids=array("i", [1, 2]),
+    completion=COMPLETION,
+    text="7\n",
+    reply=[{"role": "tool", "content": "ok"}],
+    reward=0.5,
+)
 GROUP = [
     Trajectory(problem=PROBLEM, turns=[TURN, TURN], status="max_turns", reason="r", group="g", episode=i)
     for i in range(2)
@@ -52,6 +60,23 @@ def test_a_group_comes_over_as_it_is() -> None:
     assert serialization.request_from_json(serialization.request_to_json(others, place)) == (others, place)
 
 
+def test_lists_come_over_as_arrays_of_the_same_numbers() -> None:
+    said = replace(COMPLETION, token_ids=[5, 2], logprobs=[-0.5, -2.0], versions=[4, 5], support_ids=[(5, 6), (2,)])
+    lists = [replace(GROUP[0], turns=[replace(TURN, prompt_ids=[1, 2], completion=said)])]
+    (found,), _ = serialization.request_from_json(serialization.request_to_json(lists, serialization.Place()))
+    assert found.turns == [replace(TURN, completion=replace(COMPLETION, logprobs=array("f", [-0.5, -2.0])))]
+
+
+def test_the_wire_is_json_of_plain_lists() -> None:
+    """Reward servers of other makers read it."""
+    body = json.loads(serialization.request_to_json(GROUP[:1], serialization.Place()))
+    sent = body["trajectories"][0]["turns"][0]
+    assert sent["prompt_ids"] == [1, 2]
+    assert sent["completion"]["support_ids"] == [[5, 6], [2]]
+    assert array("f", sent["completion"]["logprobs"]) == COMPLETION.logprobs
+    assert "score" not in body["trajectories"][0]
+
+
 def test_scores_come_over_bit_for_bit() -> None:
     data = json.dumps({"scores": serialization.scores_to_json(SCORES)}).encode()
     found = serialization.scores_from_json(data, 3)
@@ -67,6 +92,10 @@ def test_texts_alone_are_episodes_of_one_turn() -> None:
         ("b", 1, "done", False),
     ]
     assert place == serialization.Place()
+
+
+EMPTY = {"token_ids": [], "logprobs": [], "finish": "stop", "version": 0}
+HUGE = {"turns": [{"prompt_ids": [2**31], "completion": EMPTY, "text": ""}], "status": "done"}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +118,7 @@ def test_texts_alone_are_episodes_of_one_turn() -> None:
             {"problem": {"id": "1", "messages": []}, "trajectories": [{"turns": [], "status": "fine"}]},
             r"trajectories\[0\].status: .*'done'",
         ),
+        ({"problem": {"id": "1", "messages": []}, "trajectories": [HUGE]}, r"trajectories\[0\]: .*no 32-bit integer"),
         ({"texts": [], "trainer_state": {"step": 1}}, "trainer_state.step: unknown key"),
         ({"texts": [], "trainer_state": {"global_step": "1"}}, "trainer_state.global_step: .*valid integer"),
     ],
@@ -123,7 +153,7 @@ def test_a_number_that_is_not_finite_never_arrives(score: Score, words: str) -> 
     assert (sent["value"], sent["verdict"]) == (None, "error")
     assert words.replace("\\", "") in sent["reason"]
     with pytest.raises(ValueError, match=words):
-        serialization.scores_from_json(json.dumps({"scores": [serialization._flat(score)]}).encode(), 1)
+        serialization.scores_from_json(json.dumps({"scores": [by_field(score)]}).encode(), 1)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from llmrl.rollout.worker import RolloutWorker
 from llmrl.sources.asynchronous import Asynchronous, AsyncSource, capacity, lag_metrics
 from llmrl.sources.online import Groups, Online, OnlineSource
 from llmrl.tiny import make_tokenizer
+from llmrl.train import state_file
 from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
@@ -111,6 +113,12 @@ def steps(source: OnlineSource, count: int, plays: Any = None, first: int = 0) -
 
 def names(rows: Any) -> list[str]:
     return list(dict.fromkeys(row.group for row in rows))
+
+
+def stored(state: Any, folder: Path) -> Any:
+    """A source's state, written by a checkpoint and read again."""
+    state_file.write(folder, state)
+    return state_file.read(folder)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -301,7 +309,7 @@ def test_ranks_share_the_work_and_agree_on_every_step(bound: int) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"dynamic_sampling": True, "max_refills": 2}])
-def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str, Any]) -> None:
+def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str, Any], tmp_path: Path) -> None:
     """The steps after the checkpoint learn from the very episodes that were begun before it, older weights and all."""
     settings = Asynchronous(**options, max_staleness=2)
 
@@ -312,7 +320,7 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str,
             aio.wait(source._settled())
             cast(ScriptedEngine, player.engine).version = step + 1
             if step + 1 == save_at:
-                saved = {**json.loads(json.dumps(source.state())), "calls": len(calls)}
+                saved = {**stored(source.state(), tmp_path), "calls": len(calls)}
         source.close()
         return rows, saved
 
@@ -338,7 +346,7 @@ def test_a_checkpoint_waits_for_what_is_being_played() -> None:
     source.close()
 
 
-def test_token_versions_survive_a_checkpoint() -> None:
+def test_token_versions_survive_a_checkpoint(tmp_path: Path) -> None:
     class Changed(Plays):
         async def run_group(self, problem: Problem, name: str) -> list[Trajectory]:
             said = Completion(token_ids=[2, 3], logprobs=[-1.0] * 2, finish="stop", version=0, versions=[0, 1])
@@ -348,7 +356,7 @@ def test_token_versions_survive_a_checkpoint() -> None:
     first = start(Changed(), Asynchronous(max_staleness=1))
     first.next(0)
     again = start(Changed(), Asynchronous(max_staleness=1))
-    again.restore(json.loads(json.dumps(first.state())))
+    again.restore(stored(first.state(), tmp_path))
     again.next(1)
     assert again.played[0][0].turns[0].completion.versions == [0, 1]
     first.close()

@@ -114,7 +114,7 @@ def test_the_first_step_has_nothing_to_go_on_from_and_later_ones_do() -> None:
             snapshot = source._from[group[0].group]
             assert CHAT.text(snapshot.prefix_ids).endswith("\n")
             assert all(
-                one.turns[0].prompt_ids[-len(snapshot.prefix_ids) :] == list(snapshot.prefix_ids) for one in group
+                tuple(one.turns[0].prompt_ids[-len(snapshot.prefix_ids) :]) == snapshot.prefix_ids for one in group
             )
 
 

@@ -1,0 +1,78 @@
+"""Trajectories as plain values for a file or a wire, and back; their token columns as arrays."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from llmrl.types import Completion, Problem, Ragged, Score, Trajectory, Turn
+
+
+def to_tree(trajectory: Trajectory) -> dict[str, Any]:
+    """Mappings by the names of the fields, without the problem, which many share. No column is copied."""
+    tree = by_field(trajectory)
+    del tree["problem"]
+    tree["turns"] = [by_field(turn) | {"completion": by_field(turn.completion)} for turn in trajectory.turns]
+    tree["score"] = None if trajectory.score is None else by_field(trajectory.score)
+    return tree
+
+
+def from_tree(tree: Mapping[str, Any], problem: Problem) -> Trajectory:
+    """The trajectory that `to_tree` took apart, also where JSON has made lists of tuples and a mapping of a `Ragged`.
+
+    Raises:
+        TypeError: a field is missing or unknown.
+    """
+    turns = [Turn(**_given(Turn, turn) | {"completion": _completion(turn["completion"])}) for turn in tree["turns"]]
+    score = None if tree.get("score") is None else Score(**tree["score"])
+    return Trajectory(**_given(Trajectory, tree) | {"problem": problem, "turns": turns, "score": score})
+
+
+def by_field(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass as they are."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def compact(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with its token columns as arrays, where they may be lists.
+
+    Raises:
+        OverflowError: an id that has no 32 bits.
+    """
+    return replace(trajectory, turns=[_compact(turn) for turn in trajectory.turns])
+
+
+def share_prompts(group: Sequence[Trajectory]) -> list[Trajectory]:
+    """The group with one object for the first prompt of all episodes that begin as its first one does."""
+    first = next((trajectory.turns[0].prompt_ids for trajectory in group if trajectory.turns), ())
+    return [
+        replace(one, turns=[replace(one.turns[0], prompt_ids=first), *one.turns[1:]])
+        if one.turns and one.turns[0].prompt_ids == first
+        else one
+        for one in group
+    ]
+
+
+def _given(cls: type, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a tree, without empty lists for which an empty tuple is the default."""
+    defaults = {field.name: field.default for field in fields(cls)}
+    return {name: value for name, value in tree.items() if value != [] or defaults.get(name) != ()}
+
+
+def _completion(tree: Mapping[str, Any]) -> Completion:
+    support = tree.get("support_ids")
+    return Completion(**{**tree, "support_ids": Ragged(**support) if isinstance(support, Mapping) else support})
+
+
+def _compact(turn: Turn) -> Turn:
+    said = turn.completion
+    completion = replace(
+        said,
+        token_ids=array("i", said.token_ids),
+        logprobs=array("f", said.logprobs),
+        versions=None if said.versions is None else array("i", said.versions),
+        support_ids=None if said.support_ids is None else Ragged.of(said.support_ids),
+    )
+    return replace(turn, prompt_ids=array("i", turn.prompt_ids), completion=completion)
