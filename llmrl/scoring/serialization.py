@@ -100,10 +100,9 @@ def scores_from_json(data: bytes, expected: int) -> list[Score]:
 
 def _trajectory(one: Trajectory, with_problem: bool) -> dict[str, Any]:
     tree = to_tree(one)
-    told = {
-        f.name: tree[f.name] for f in fields(one) if f.name not in ("problem", "score") and tree[f.name] != f.default
-    }
-    return told | {"turns": tree["turns"]} | ({"problem": by_field(one.problem)} if with_problem else {})
+    del tree["score"]
+    sent = {f.name: tree[f.name] for f in fields(one) if f.name in tree and tree[f.name] != f.default}
+    return sent | ({"problem": by_field(one.problem)} if with_problem else {})
 
 
 def _one(entry: Any, problem: Problem | None, number: int, where: str) -> Trajectory:
