@@ -18,6 +18,7 @@ from llmrl.plugins import build
 from llmrl.rewards.remote import RemoteReward
 from llmrl.scoring import serialization
 from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.trajectories import compact
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 Answer = Callable[[bytes], tuple[int, bytes]]
@@ -91,7 +92,8 @@ def test_a_group_goes_over_whole_and_its_scores_come_back_whole(
 ) -> None:
     monkeypatch.setenv("LLMRL_REWARD_API_KEY", "secret")
     assert ask(server.url + "/", step=3) == GIVEN
-    assert serialization.request_from_json(server.asked[0]) == (group(), serialization.Place(global_step=3))
+    sent = [compact(one) for one in group()]
+    assert serialization.request_from_json(server.asked[0]) == (sent, serialization.Place(global_step=3))
     assert server.keys == ["Bearer secret"]
     assert asyncio.run(remote(server.url).score([])) == []
 
