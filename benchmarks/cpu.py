@@ -103,9 +103,9 @@ def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, floa
     """Optimiser steps of GRPO on one step's rows, which end at random as completions of random weights do."""
     from llmrl.algorithms.grpo import GRPO
     from llmrl.recipe import parse
+    from llmrl.samples import Sample
     from llmrl.train.learners import Learners
     from llmrl.train.parallel import accelerator
-    from llmrl.types import Sample
 
     def model(budget: int) -> Learners:
         train = {"tokens_per_device": budget, "report_to": "none"}
@@ -117,17 +117,13 @@ def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, floa
         random = Random(f"{group}/{episode}")
         length = next((i for i in range(1, COMPLETION) if random.random() < 1 / 260), COMPLETION)
         tokens = [*prompt, *(random.randrange(10, 250) for _ in range(length))]
-        chosen = [i >= PROMPT for i in range(len(tokens))]
+        turns = [0 if i >= PROMPT else -1 for i in range(len(tokens))]
         return Sample(
             group=str(group),
             episode=episode,
             reward=float(episode % 3),
-            turn_rewards=[0.0],
-            token_ids=tokens,
-            turn_ids=[0 if on else -1 for on in chosen],
-            action_mask=chosen,
-            sampled_logprobs=[-5.5 * on for on in chosen],
-        ).assign(old_logprobs=-5.5)
+            columns={"token_ids": tokens, "turn_ids": turns},
+        ).assign(old_logprobs=-5.5, sampled_logprobs=-5.5)
 
     rows = GRPO().credit([row(prompt, i, j) for i, prompt in enumerate(prompts()) for j in range(GENERATIONS)])
     (update,) = GRPO().updates(0)

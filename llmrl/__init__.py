@@ -13,9 +13,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from llmrl.errors import LlmrlError as LlmrlError
     from llmrl.recipe import Recipe as Recipe
+    from llmrl.samples import Sample as Sample
     from llmrl.types import Completion as Completion
     from llmrl.types import Problem as Problem
-    from llmrl.types import Sample as Sample
     from llmrl.types import Sampling as Sampling
     from llmrl.types import Score as Score
     from llmrl.types import Trajectory as Trajectory
@@ -25,7 +25,7 @@ _HOMES = {
     "Recipe": "llmrl.recipe",
     "Completion": "llmrl.types",
     "Problem": "llmrl.types",
-    "Sample": "llmrl.types",
+    "Sample": "llmrl.samples",
     "Sampling": "llmrl.types",
     "Score": "llmrl.types",
     "Trajectory": "llmrl.types",

@@ -1,8 +1,8 @@
-"""Rows into padded or packed tensors; a step into minibatches; rows balanced to ranks."""
+"""Samples into padded or packed tensors; a step into minibatches; samples balanced to ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
@@ -12,110 +12,110 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmrl.types import Sample
+from llmrl.columns import COLUMNS, TokenColumns
+from llmrl.samples import Array, Sample
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Rows of one micro-batch. All are (B, T), float32 unless said otherwise; entry t is about token t itself.
+class Batch(TokenColumns[Tensor]):
+    """Samples of one micro-batch. Each column is (B, T), and those that are no integers are float32.
 
     Padded: one sample a row, padding at its end, where no real token sees it. Packed: many samples behind one another
     in one row, told apart by `sample_ids` and by positions that begin again. Losses that sum over a sequence must sum
-    by `sample_ids`, never by row. Padding has `action_mask` False and weighs 0.
+    by `sample_ids`, never by row. Padding has `turn_ids` -1 and weighs 0.
     """
 
-    token_ids: Tensor  # int64
-    position_ids: Tensor  # int64; from 0 in every sample
-    sample_ids: Tensor  # int64, from 0; -1 for padding
+    columns: Mapping[str, Tensor]  # those of `llmrl.columns.COLUMNS` that every sample has; integers are int64
+    position_ids: Tensor  # (B, T) int64; from 0 in every sample
+    sample_ids: Tensor  # (B, T) int64, from 0; -1 for padding
+    group_ids: Tensor  # (samples,) int64, from 0: samples of one group have one number
     samples: int  # how many there are
-    action_mask: Tensor  # bool
-    sampled_logprobs: Tensor
-    old_logprobs: Tensor | None  # None where the algorithm did not ask for them
-    ref_logprobs: Tensor | None
-    values: Tensor | None
-    next_values: Tensor | None
-    advantages: Tensor
-    returns: Tensor
-    weights: Tensor
-    value_weights: Tensor
-    nll_weights: Tensor | None = None
-    old_kept_logprobs: Tensor | None = None
-    support_ids: Tensor | None = (
-        None  # (K,) int64: the ids that every token was sampled among, token by token, row by row
-    )
-    kept_counts: Tensor | None = None  # int64: how many of them belong to each token
+    support_ids: Tensor | None = None  # (K,) int64: ids that every token was sampled among, row by row
+
+    @property
+    def action_mask(self) -> Tensor:
+        """(B, T) bool: True where the policy chose the token."""
+        return self.turn_ids >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Places of the tokens of some samples in a (lines, width) tensor."""
+
+    lengths: Array
+    starts: Array  # of each sample, in the flat tensor
+    lines: int
+    width: int
+    device: torch.device | str
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], pack: bool, device: torch.device | str) -> _Grid:
+        lengths = np.array([len(sample.token_ids) for sample in samples])
+        if pack:
+            return cls(lengths, np.cumsum(lengths) - lengths, 1, int(lengths.sum()), device)
+        width = int(lengths.max())
+        return cls(lengths, np.arange(len(samples)) * width, len(samples), width, device)
+
+    def tensor(self, arrays: Sequence[Array], dtype: type, padding: int = 0) -> Tensor:
+        """(lines, width) of one array per sample: written into one buffer, sent to the device once."""
+        flat: Array = np.full(self.lines * self.width, padding, dtype)
+        for start, array in zip(self.starts.tolist(), arrays, strict=True):
+            flat[start : start + len(array)] = array
+        return torch.from_numpy(flat).view(self.lines, self.width).to(self.device)
+
+    def sample_ids(self) -> Tensor:
+        return self.tensor([np.full(n, i) for i, n in enumerate(self.lengths)], np.int64, padding=-1)
+
+    def position_ids(self) -> Tensor:
+        """Padding goes on counting: Transformers reads a position that begins again as the start of a packed row."""
+        flat = np.arange(self.lines * self.width)
+        flat -= np.repeat(self.starts, self.lengths if self.lines == 1 else self.width)
+        return torch.from_numpy(flat).view(self.lines, self.width).to(self.device)
 
 
 def collate(
-    rows: Sequence[Sample], pack: bool, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    samples: Sequence[Sample], pack: bool, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Batch:
-    """The rows as tensors, one behind the other in a single row if `pack`, else padded to the longest.
+    """The samples as tensors, one behind the other in a single row if `pack`, else padded to the longest.
 
-    `dtype` is that of the columns that are not integers; checks ask for float64.
+    `dtype` is that of the columns that are not integers, float32 or float64, which checks ask for.
     """
-    lengths = [len(row.token_ids) for row in rows]
-    width = sum(lengths) if pack else max(lengths)
-    lines = 1 if pack else len(rows)
-
-    def column(values: Sequence[Sequence[float] | Sequence[int] | None], kind: torch.dtype, fill: float = 0) -> Tensor:
-        flat: list[float] = []
-        for length, line in zip(lengths, values, strict=True):
-            flat += [fill] * length if line is None else line
-            flat += [] if pack else [fill] * (width - length)
-        return torch.tensor(flat, dtype=kind, device=device).view(lines, width)
-
-    def optional(values: Sequence[Sequence[float] | None]) -> Tensor | None:
-        return None if values[0] is None else column(values, dtype)
-
-    # Padding goes on counting positions: Transformers reads a position that begins again as the start of a packed row.
-    positions = [list(range(length)) for length in lengths] if pack else [list(range(width))] * len(rows)
-    if not pack:
-        position_ids = torch.tensor(positions, dtype=torch.int64, device=device)
-    else:
-        position_ids = column(positions, torch.int64)
-    weights = column([row.weights for row in rows], dtype)
+    grid, floating = _Grid.of(samples, pack, device), np.float64 if dtype == torch.float64 else np.float32
+    columns = {
+        name: grid.tensor(
+            [sample.get(name) for sample in samples],
+            floating if column.dtype.startswith("float") else np.int64,
+            column.padding,
+        )
+        for name, column in COLUMNS.items()
+        if column.on_device and all(name in sample.columns for sample in samples)
+    }
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(sample.group for sample in samples))}
     return Batch(
-        token_ids=column([row.token_ids for row in rows], torch.int64),
-        position_ids=position_ids,
-        sample_ids=column([[i] * length for i, length in enumerate(lengths)], torch.int64, fill=-1),
-        samples=len(rows),
-        action_mask=column([row.action_mask for row in rows], torch.bool),
-        sampled_logprobs=column([row.sampled_logprobs for row in rows], dtype),
-        old_logprobs=optional([row.old_logprobs for row in rows]),
-        ref_logprobs=optional([row.ref_logprobs for row in rows]),
-        values=optional([row.values for row in rows]),
-        next_values=optional([row.next_values for row in rows]),
-        advantages=column([row.advantages for row in rows], dtype),
-        returns=column([row.returns for row in rows], dtype),
-        weights=weights,
-        value_weights=column([row.value_weights for row in rows], dtype)
-        if rows[0].value_weights is not None
-        else weights,
-        nll_weights=optional([row.nll_weights for row in rows]),
-        old_kept_logprobs=optional([row.old_kept_logprobs for row in rows]),
-        **_kept(rows, column, device),
+        columns=columns,
+        position_ids=grid.position_ids(),
+        sample_ids=grid.sample_ids(),
+        group_ids=torch.tensor([numbers[sample.group] for sample in samples], device=device),
+        samples=len(samples),
+        support_ids=_support_ids(samples, device),
     )
 
 
-def _kept(rows: Sequence[Sample], column: Callable[..., Tensor], device: torch.device | str) -> dict[str, Tensor]:
-    """`support_ids` and `kept_counts`, where the rows have them."""
-    if any(row.support_ids is None for row in rows):
-        return {}
-    sets = [np.asarray(kept, dtype=np.int64) for row in rows for kept in row.support_ids or () if len(kept)]
-    flat = torch.from_numpy(np.concatenate(sets) if sets else np.zeros(0, dtype=np.int64))
-    counts = [[len(kept) for kept in row.support_ids or ()] for row in rows]
-    return {"support_ids": flat.to(device), "kept_counts": column(counts, torch.int64)}
+def _support_ids(samples: Sequence[Sample], device: torch.device | str) -> Tensor | None:
+    """The ids of all tokens one behind the other, where every sample has them."""
+    flat = [sample.support_ids for sample in samples if sample.support_ids is not None]
+    return torch.from_numpy(np.concatenate(flat, dtype=np.int64)).to(device) if len(flat) == len(samples) else None
 
 
-def inseparable(rows: Sequence[Sample], keep_groups: bool) -> list[list[int]]:
-    """Indices of rows that must stay together: each alone, or all of a group."""
+def inseparable(samples: Sequence[Sample], keep_groups: bool) -> list[list[int]]:
+    """Indices of samples that must stay together: each alone, or all of a group."""
     if not keep_groups:
-        return [[i] for i in range(len(rows))]
+        return [[i] for i in range(len(samples))]
     groups: dict[str, list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault(row.group, []).append(i)
+    for i, sample in enumerate(samples):
+        groups.setdefault(sample.group, []).append(i)
     return list(groups.values())
 
 

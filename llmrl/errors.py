@@ -13,6 +13,10 @@ class DataError(LlmrlError, ValueError):
     """A row of data is broken or lacks what it must have; names the file and the line."""
 
 
+class ColumnError(LlmrlError, AttributeError):
+    """An algorithm reads a column that nobody filled; names the reader, the column and what would fill it."""
+
+
 class CheckpointError(LlmrlError, OSError):
     """A model folder or a checkpoint is missing, incomplete or does not fit."""
 

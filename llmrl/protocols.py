@@ -4,29 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from llmrl.types import Completion, Message, Observation, Problem, Sample, Sampling, Score, Trajectory
+from llmrl.columns import Columns
+from llmrl.types import Completion, Message, Observation, Problem, Sampling, Score, Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from llmrl.batch import Batch
+    from llmrl.samples import Sample
 
-Column = Literal["old_logprobs", "old_kept_logprobs", "old_entropy", "ref_logprobs", "values", "next_values"]
+Column = str
+"""Name of a token column, one of `llmrl.columns.COLUMNS`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
-    """What a model says of a batch, in float32; each is (B, T) and about token t itself."""
+class Forward(Columns):
+    """Output of a model for a batch, in float32: each is (B, T) and about token t itself. What it lacks is an error."""
 
-    logprobs: Tensor | None = None  # of the tokens that were chosen
-    entropy: Tensor | None = None  # in nats, of the distribution they were chosen from
-    kept_logprobs: Tensor | None = None  # over `Batch.support_ids` alone; None where the rows have none
-    kept_entropy: Tensor | None = None
-    values: Tensor | None = None  # a critic's number for the state before the token; with gradient
-    next_values: Tensor | None = None  # and for the state after it
-    value_loss: Callable[[Tensor], Tensor] | None = None  # (B, T) targets to (B, T) terms: the critic head's own loss
+    __slots__ = ("columns",)
+    logprobs: Tensor  # of the tokens that were chosen
+    entropy: Tensor  # in nats, of the distribution they were chosen from
+    kept_logprobs: Tensor  # over `Batch.support_ids` alone, where the samples have them
+    kept_entropy: Tensor
+    values: Tensor  # a critic's number for the state before the token; with gradient
+    next_values: Tensor  # and for the state after it
+    value_loss: Callable[[Tensor], Tensor]  # (B, T) targets to (B, T) terms: the critic head's own loss
+
+    def __init__(self, **columns: Any) -> None:
+        self.columns = {name: column for name, column in columns.items() if column is not None}
+
+    def with_columns(self, **columns: Any) -> Forward:
+        """A copy with these as they are given; None takes one away."""
+        return Forward(**{**self.columns, **columns})
+
+    def _remedy(self, name: str) -> str:
+        return f"this model gives {', '.join(self.columns) or 'nothing'}; the `model` of an Update decides which it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,7 @@ class Algorithm(Protocol):
     """What to learn from a step. A value: frozen, comparable, picklable; it holds options, never tensors."""
 
     def needs(self) -> frozenset[Column]:
-        """Columns of `Sample` that the models must fill before `credit`."""
+        """Columns of `Sample` that the models must fill before `credit`, by name."""
         ...
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:

@@ -1,10 +1,10 @@
-"""The values that flow through a step: `Problem -> Trajectory -> Sample`. Standard library only."""
+"""The values that a step begins with: `Problem -> Trajectory`; `llmrl.samples` follows. Standard library only."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal, overload
 
@@ -188,50 +188,3 @@ class Trajectory:
     def truncated(self) -> bool:
         """Whether a token limit ended the last completion or the episode."""
         return self.status == "max_tokens" or (bool(self.turns) and self.turns[-1].completion.finish == "length")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One training row. Token columns have one entry per token; entry t is about token t itself, never the next one."""
-
-    group: str  # episodes of one group are compared with each other
-    episode: int  # an episode may take several rows; it still counts once
-    reward: float
-    turn_rewards: list[float]  # one per turn
-    token_ids: list[int]
-    turn_ids: list[int]  # which turn chose the token; -1 where the policy did not choose
-    action_mask: list[bool]  # True where it did
-    sampled_logprobs: list[float]  # by the engine; 0.0 where action_mask is False
-    semantics: Semantics = "scaled"  # of sampled_logprobs
-    version: int = 0  # of the weights that sampled its first token
-    truncated: bool = False  # a token limit ended it
-    correct: bool | None = None  # the unshaped verdict; None where no reward gave one
-    parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
-    token_rewards: list[float] | None = None  # besides `reward`, each at the token that earned it: a step's last, say
-    support_ids: Sequence[Sequence[int]] | None = None  # among which each action token was sampled; () elsewhere
-    old_logprobs: list[float] | None = None  # these six are filled on request
-    old_kept_logprobs: list[float] | None = None  # the same, over `support_ids` alone
-    old_entropy: list[float] | None = None  # nats, of the policy before the step
-    ref_logprobs: list[float] | None = None
-    values: list[float] | None = None  # the critic's, of the state before the token
-    next_values: list[float] | None = None  # and of the state after it
-    advantages: list[float] | None = None  # the rest is the algorithm's credit
-    returns: list[float] | None = None
-    weights: list[float] | None = None
-    value_weights: list[float] | None = None  # for the critic; the same as weights unless set
-    nll_weights: list[float] | None = None  # for a loss that also imitates: how much the token's own likelihood counts
-
-    @property
-    def actions(self) -> int:
-        """How many tokens the policy chose."""
-        return sum(self.action_mask)
-
-    def assign(self, **columns: float | Sequence[float]) -> Sample:
-        """A copy with token columns set. A number is given to every action token; other tokens get 0.0."""
-        spread: dict[str, list[float]] = {}
-        for name, column in columns.items():
-            values = [float(column)] * len(self.token_ids) if isinstance(column, int | float) else column
-            if len(values) != len(self.token_ids):
-                raise ValueError(f"{name}: {len(values)} entries for {len(self.token_ids)} tokens")
-            spread[name] = [float(v) if on else 0.0 for v, on in zip(values, self.action_mask, strict=True)]
-        return replace(self, **spread)  # type: ignore[arg-type]

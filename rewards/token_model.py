@@ -38,7 +38,7 @@ class TokenModelReward(ScorerOptions):
 
             if not finite(found.logits):
                 return unreadable("token_model", one, found, card.max_length)
-            means = running_mean([logit for logit in found.logits if logit is not None])
+            means = running_mean([logit for logit in found.logits if logit is not None]).tolist()
             chances = [0.5, *map(sigmoid, means)]
             changes = [after - before for before, after in pairwise(chances)]
             parts = {"probability": chances[-1], "truncated": float(found.truncated)}

@@ -20,11 +20,19 @@ from llmrl.ops.credit import (
     penalised,
 )
 from llmrl.ops.kl import k2, k3, log_ratio
-from llmrl.ops.losses import Level, at_level, clip_metrics, clipped_surrogate, weighted_logprob
+from llmrl.ops.losses import (
+    Level,
+    at_level,
+    clip_metrics,
+    clipped_surrogate,
+    entropy_metric,
+    old_logprobs,
+    weighted_logprob,
+)
 from llmrl.ops.mismatch import off_policy_mask, require_scaled
 from llmrl.ops.ratio_options import Repeated, check_delta, check_place
 from llmrl.protocols import Column, Forward, Loss, Update
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,8 +159,7 @@ class GRPO(Repeated):
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
         """The policy's terms, times the engine's correction; then the divergence from the reference, the entropy."""
-        assert new.logprobs is not None
-        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        old = old_logprobs(new, batch)
         terms, metrics = self._policy(new.logprobs, old, batch)
         terms, seen = self.correction.apply(terms, old, batch)
         metrics |= seen
@@ -162,11 +169,8 @@ class GRPO(Repeated):
         if self.beta:
             terms, metrics["kl"] = self._with_kl(terms, new.logprobs, batch.ref_logprobs)
         if self.entropy_coef:
-            assert new.entropy is not None
             terms = terms - self.entropy_coef * new.entropy
-        if new.entropy is not None:
-            metrics["entropy"] = new.entropy.detach()
-        return Loss(terms, metrics)
+        return Loss(terms, metrics | entropy_metric(new))
 
     def _policy(self, new: Tensor, old: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         now, before = at_level(new, old, batch, self.importance_sampling_level)
@@ -178,8 +182,7 @@ class GRPO(Repeated):
         cut = (ratio > self.weight_cap) & (batch.advantages > 0)
         return terms, {"cispo_clip_ratio": cut.to(ratio.dtype)}
 
-    def _with_kl(self, terms: Tensor, new: Tensor, ref: Tensor | None) -> tuple[Tensor, Tensor]:
-        assert ref is not None
+    def _with_kl(self, terms: Tensor, new: Tensor, ref: Tensor) -> tuple[Tensor, Tensor]:
         if not self.kl_in_reward:
             terms = terms + self.beta * (k2 if self.kl_estimator == "k2" else k3)(new, ref)
         return terms, k3(new.detach(), ref)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmrl.algorithms.ppo import PPO
 from llmrl.errors import RecipeError
 from llmrl.ops.kl import k3
 from llmrl.protocols import Column, Forward, Loss
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 if TYPE_CHECKING:
     from llmrl.batch import Batch
@@ -40,17 +40,13 @@ class NLPO(PPO):
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
         """PPO's loss of the renormalised policy; metrics say how much the mask left out."""
-        assert new.logprobs is not None
-        assert new.kept_logprobs is not None
-        assert batch.kept_counts is not None
-        inside = replace(new, logprobs=new.kept_logprobs, entropy=new.kept_entropy)
-        found = super().loss(inside, replace(batch, old_logprobs=batch.old_kept_logprobs))
+        inside = new.with_columns(logprobs=new.kept_logprobs, entropy=new.get("kept_entropy"))
+        found = super().loss(inside, batch.with_columns(old_logprobs=batch.get("old_kept_logprobs")))
         whole = new.logprobs.detach()
         metrics = dict(found.metrics)
-        metrics["nlpo/kept_tokens"] = batch.kept_counts.to(whole.dtype)
+        metrics["nlpo/kept_tokens"] = batch.support_counts.to(whole.dtype)
         metrics["nlpo/mass_outside"] = 1.0 - (whole - new.kept_logprobs.detach()).clamp(max=0.0).exp()
         if self.kl_coef:
-            assert batch.ref_logprobs is not None
             metrics["nlpo/kl_kept"] = metrics["kl"]
             metrics["kl"] = k3(whole, batch.ref_logprobs)
         return Loss(found.terms, metrics)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from math import exp, isnan
+from math import isnan
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.ops.credit import Episode, average, by_group, center, leave_one_out, refuse_dense
+import numpy as np
+from numpy.typing import ArrayLike
+
+from llmrl.ops.credit import Episode, by_group, center, leave_one_out, refuse_dense, token_weights
+from llmrl.ops.gae import spread
 from llmrl.ops.kl import k1, k3, log_ratio
-from llmrl.ops.losses import sequence_mean
+from llmrl.ops.losses import entropy_metric, old_logprobs, sequence_mean
 from llmrl.ops.scores import running_mean
 from llmrl.protocols import Column, Forward, Loss, Update
-from llmrl.types import Sample
+from llmrl.samples import Array, Sample
 
 if TYPE_CHECKING:
     from llmrl.batch import Batch
@@ -135,11 +139,10 @@ class Oreal:
         rows = []
         for row, gain in chosen:
             share = total / tokens[gain > 0]
-            weights = iter(self._weights(row, gain > 0))
-            advantages = [gain * share * next(weights) if on else 0.0 for on in row.action_mask]
+            advantages = spread(gain * share * self._weights(row, gain > 0), row.action_mask)
             rows.append(row.assign(advantages=advantages, returns=share if gain > 0 else -share))
-        means = zip(average(rows, "token"), average(rows, "sequence"), strict=True)
-        return [row.assign(value_weights=other.weights or []) for row, other in means]
+        means = zip(rows, token_weights(rows, "token"), token_weights(rows, "sequence"), strict=True)
+        return [row.assign(weights=of_tokens, value_weights=of_answers) for row, of_tokens, of_answers in means]
 
     def updates(self, step: int) -> Sequence[Update]:
         """The reward model learns in every step, the policy from step `critic_only_steps` on."""
@@ -153,8 +156,7 @@ class Oreal:
         """Behaviour cloning of right answers, policy gradient on wrong ones, k3 on both."""
         import torch
 
-        assert new.logprobs is not None
-        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        old = old_logprobs(new, batch)
         right, distance = batch.returns > 0, log_ratio(new.logprobs, old)
         moved = distance if self.form.wrong_term == "log_ratio" else torch.exp(distance)
         cloned = torch.where(right, -batch.advantages * new.logprobs, 0.0)
@@ -163,20 +165,16 @@ class Oreal:
         metrics = {"loss/right": cloned, "loss/wrong": pushed}
         if self.beta:
             anchor = batch.ref_logprobs if self.form.kl_anchor == "initial" else old
-            assert anchor is not None
             divergence = k3(new.logprobs, anchor)
             terms = terms + self.beta * divergence
             metrics |= {"kl": divergence, "kl/k1": k1(new.logprobs, anchor)}
-        if new.entropy is not None:
-            metrics["entropy"] = new.entropy
-        return Loss(terms, {name: values.detach() for name, values in metrics.items()})
+        return Loss(terms, {name: values.detach() for name, values in metrics.items()} | entropy_metric(new))
 
     def reward_model_loss(self, new: Forward, batch: Batch) -> Loss:
         """Cross-entropy of the mean logit of each answer with its verdict, on every token of the answer."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         logits = new.next_values if self.form.weight_sees_token else new.values
-        assert logits is not None
         mean, right = sequence_mean(logits, batch), batch.returns > 0
         terms = binary_cross_entropy_with_logits(mean, right.to(mean.dtype), reduction="none")
         return Loss(terms)
@@ -189,12 +187,13 @@ class Oreal:
         found = {"kept/groups": float(len({row.group for row in rows}))}
         total = sum(row.actions for row in rows)
         for name, side in sides.items():
-            weights = [weight for row in side for weight in self._weights(row, SIDES[name])]
+            weights = np.concatenate([self._weights(row, SIDES[name]) for row in side])
             found[f"kept/{name}_tokens"] = float(len(weights))
-            found[f"token_weights/{name}"] = sum(weights) / len(weights)
-            found["token_weights/zero"] = found.get("token_weights/zero", 0.0) + weights.count(0.0) / total
+            found[f"token_weights/{name}"] = float(weights.mean())
+            zero = np.count_nonzero(weights == 0.0) / total
+            found["token_weights/zero"] = found.get("token_weights/zero", 0.0) + zero
         if self.has_reward_model:
-            hits = sum((self._logits(row)[-1] > 0) == self._is_right(row) for row in rows)
+            hits = sum(bool(self._logits(row)[-1] > 0) == self._is_right(row) for row in rows)
             found["reward_model/accuracy"] = hits / len(rows)
         return found
 
@@ -223,40 +222,42 @@ class Oreal:
 
     def _is_right(self, row: Sample) -> bool:
         """Of a row that has its credit."""
-        return max(row.returns or [0.0]) > 0
+        return bool(row.returns.max() > 0)
 
-    def _logits(self, row: Sample) -> list[float]:
+    def _logits(self, row: Sample) -> Array:
         """The running means of the reward model's numbers, one per action token."""
         column = row.next_values if self.form.weight_sees_token else row.values
-        assert column is not None
-        return running_mean([x for x, on in zip(column, row.action_mask, strict=True) if on])
+        return running_mean(column[row.action_mask])
 
-    def _weights(self, row: Sample, right: bool) -> list[float]:
+    def _weights(self, row: Sample, right: bool) -> Array:
         """One number from 0 to 1 per action token."""
-        return self._rescaled(self._logits(row), right) if self.has_reward_model else [1.0] * row.actions
+        return self._rescaled(self._logits(row), right) if self.has_reward_model else np.ones(row.actions)
 
-    def _rescaled(self, logits: Sequence[float], right: bool) -> list[float]:
-        chances = [_sigmoid(x if right else -x) for x in logits]
+    def _rescaled(self, logits: Array, right: bool) -> Array:
+        chances = _sigmoid(logits if right else -logits)
         if self.token_weights == "top_fraction":
             return top_fraction(chances, self.top_fraction)
-        return [max(0.0, (q - self.weight_threshold) / (1.0 - self.weight_threshold)) for q in chances]
+        weights: Array = np.maximum(0.0, (chances - self.weight_threshold) / (1.0 - self.weight_threshold))
+        return weights
 
 
-def top_fraction(numbers: Sequence[float], fraction: float) -> list[float]:
+def top_fraction(numbers: ArrayLike, fraction: float) -> Array:
     """0 for all but the largest `fraction` of the numbers, at least one; those from 0 (the least) to 1 (the largest).
 
     Where the kept ones are all equal each of them gets 1. Of equal numbers the earlier is kept.
     """
-    order = sorted(range(len(numbers)), key=lambda i: -numbers[i])[: max(1, round(fraction * len(numbers)))]
-    high, low = numbers[order[0]], numbers[order[-1]]
-    weights = [0.0] * len(numbers)
-    for i in order:
-        weights[i] = (numbers[i] - low) / (high - low) if high > low else 1.0
+    numbers = np.asarray(numbers, np.float64)
+    kept = np.argsort(-numbers, kind="stable")[: max(1, round(fraction * len(numbers)))]
+    high, low = numbers[kept[0]], numbers[kept[-1]]
+    weights = np.zeros(len(numbers))
+    weights[kept] = (numbers[kept] - low) / (high - low) if high > low else 1.0
     return weights
 
 
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + exp(-x)) if x >= 0 else exp(x) / (1.0 + exp(x))
+def _sigmoid(x: Array) -> Array:
+    odds = np.exp(-np.abs(x))  # at most 1, so that nothing overflows
+    chances: Array = np.where(x >= 0, 1.0, odds) / (1.0 + odds)
+    return chances
 
 
 plugin = Oreal

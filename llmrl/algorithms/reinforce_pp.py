@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from llmrl.ops.credit import NO_SIGNAL, Episode, average, by_group, center, counts, divergence_as_k1, has_credit
 from llmrl.ops.gae import returns, whiten
 from llmrl.ops.kl import k3
-from llmrl.ops.losses import clip_metrics, clipped_surrogate
+from llmrl.ops.losses import clip_metrics, clipped_surrogate, entropy_metric, old_logprobs
 from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.ratio_options import Repeated, check_delta
 from llmrl.ops.tracks import EpisodeSequence, episode_sequence
 from llmrl.protocols import Column, Forward, Loss, Update
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 if TYPE_CHECKING:
     from llmrl.batch import Batch
@@ -67,12 +68,12 @@ class ReinforcePP(Repeated):
             for episode, gain in zip(group, self._gains(group), strict=True)
             if counts(episode, self.mask_truncated_completions) and any(row.actions for row in episode)
         ]
-        sums = [returns(one.total, one.mask, gamma=self.gamma) for one in tracks]
-        seen = [number for one, line in zip(tracks, sums, strict=True) for number in compress(line, one.mask)]
-        if not seen or max(seen) - min(seen) < NO_SIGNAL:
+        sums = [returns(track.total, track.mask, gamma=self.gamma) for track in tracks]
+        known = [column[track.mask] for track, column in zip(tracks, sums, strict=True)]
+        if not known or max(map(np.max, known)) - min(map(np.min, known)) < NO_SIGNAL:
             return []
-        columns = whiten(sums, [one.mask for one in tracks])
-        rows = [row for one, column in zip(tracks, columns, strict=True) for row in one.assign(advantages=column)]
+        whitened = whiten(sums, [track.mask for track in tracks])
+        rows = [row for track, column in zip(tracks, whitened, strict=True) for row in track.assign(advantages=column)]
         return [row for row in average(rows, "token") if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
@@ -81,17 +82,14 @@ class ReinforcePP(Repeated):
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
         """Clipped surrogate, times the engine's correction."""
-        assert new.logprobs is not None
-        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        old = old_logprobs(new, batch)
         terms = clipped_surrogate(new.logprobs, old, batch.advantages, self.epsilon, self.high, self.delta)
         metrics = clip_metrics(new.logprobs, old, batch.advantages, self.epsilon, self.high)
         terms, seen = self.correction.apply(terms, old, batch)
         metrics |= seen
-        if batch.ref_logprobs is not None:
+        if "ref_logprobs" in batch.columns:
             metrics["kl"] = k3(new.logprobs.detach(), batch.ref_logprobs)
-        if new.entropy is not None:
-            metrics["entropy"] = new.entropy.detach()
-        return Loss(terms, metrics)
+        return Loss(terms, metrics | entropy_metric(new))
 
     def _gains(self, group: Sequence[Episode]) -> list[float]:
         """What each episode's reward becomes."""
@@ -100,15 +98,13 @@ class ReinforcePP(Repeated):
 
     def _track(self, episode: Episode, gain: float) -> EpisodeSequence:
         """The episode with what its group takes from its reward, and what each token's divergence costs."""
-        one = episode_sequence(episode)
-        end = max(i for i, chosen in enumerate(one.mask) if chosen)
-        rewards = {
-            **one.rewards,
-            "baseline": [gain - episode[0].reward if i == end else 0.0 for i in range(len(one.mask))],
-        }
+        track = episode_sequence(episode)
+        baseline = np.zeros(len(track.mask))
+        baseline[track.mask.nonzero()[0][-1]] = gain - episode[0].reward
+        rewards = {**track.rewards, "baseline": baseline}
         if self.beta:
-            rewards["kl"] = [-self.beta * number for row in one.rows for number in divergence_as_k1(row)]
-        return replace(one, rewards=rewards)
+            rewards["kl"] = -self.beta * np.concatenate([divergence_as_k1(row) for row in track.rows])
+        return replace(track, rewards=rewards)
 
 
 plugin = ReinforcePP

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from llmrl.ops.credit import Over, average, by_group, counts, has_credit, leave_one_out, penalised
 from llmrl.ops.kl import k3
-from llmrl.ops.losses import at_level, clip_metrics, clipped_surrogate
+from llmrl.ops.losses import at_level, clip_metrics, clipped_surrogate, entropy_metric, old_logprobs
 from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.ratio_options import Repeated
 from llmrl.protocols import Column, Forward, Loss, Update
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 if TYPE_CHECKING:
     from llmrl.batch import Batch
@@ -74,8 +74,7 @@ class RLOO(Repeated):
 
         The value of the first says nothing, as log-probabilities are negative; its gradient does.
         """
-        assert new.logprobs is not None
-        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        old = old_logprobs(new, batch)
         terms, metrics = -batch.advantages * new.logprobs, {}
         if self.repeats:
             now, before = at_level(new.logprobs, old, batch, self.importance_sampling_level)
@@ -83,11 +82,9 @@ class RLOO(Repeated):
             metrics = clip_metrics(now, before, batch.advantages, self.epsilon, self.high)
         terms, seen = self.correction.apply(terms, old, batch)
         metrics |= seen
-        if batch.ref_logprobs is not None:
+        if "ref_logprobs" in batch.columns:
             metrics["kl"] = k3(new.logprobs.detach(), batch.ref_logprobs)
-        if new.entropy is not None:
-            metrics["entropy"] = new.entropy.detach()
-        return Loss(terms, metrics)
+        return Loss(terms, metrics | entropy_metric(new))
 
 
 plugin = RLOO

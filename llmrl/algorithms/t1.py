@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.ops.credit import Episode, average, by_group, has_credit, leave_one_out, penalised
+from llmrl.ops.credit import Episode, by_group, has_credit, leave_one_out, penalised, token_weights
 from llmrl.ops.kl import k1, k2, k3
-from llmrl.ops.losses import clip_metrics, clipped_surrogate
+from llmrl.ops.losses import clip_metrics, clipped_surrogate, old_logprobs
 from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.ratio_options import Repeated
 from llmrl.protocols import Column, Forward, Loss, Update
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,10 +85,10 @@ class T1(Repeated):
         if self.importance_sampling_correction != "none":
             require_scaled(samples)
         chosen = [row for group in by_group(samples) for row in self._chosen(group)]
-        rows = average([row.assign(advantages=gain) for row, gain, _ in chosen], "token")
+        weights = token_weights([row for row, _, _ in chosen], "token")
         rows = [
-            row.assign(weights=[factor * weight for weight in row.weights or []])
-            for row, (_, _, factor) in zip(rows, chosen, strict=True)
+            row.assign(advantages=advantage, weights=factor * weight)
+            for (row, advantage, factor), weight in zip(chosen, weights, strict=True)
         ]
         watched = self.kl_in_loss or self.entropy_coef > 0 or self.entropy_control == "adaptive"
         return rows if watched else [row for row in rows if has_credit(row)]
@@ -100,8 +100,7 @@ class T1(Repeated):
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
         """Clipped surrogate, times the engine's correction, less the entropy bonus; plus k2 or k3."""
-        assert new.logprobs is not None
-        old = new.logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        old = old_logprobs(new, batch)
         terms = clipped_surrogate(new.logprobs, old, batch.advantages, self.epsilon, self.high)
         metrics = clip_metrics(new.logprobs, old, batch.advantages, self.epsilon, self.high)
         terms, seen = self.correction.apply(terms, old, batch)
@@ -109,11 +108,10 @@ class T1(Repeated):
         if self.beta:
             terms, measured = self._with_kl(terms, new.logprobs, batch.ref_logprobs)
             metrics |= measured
-        if new.entropy is not None:
+        if "entropy" in new.columns:
             metrics["entropy"] = new.entropy
             metrics["entropy_coef"] = new.entropy.detach() * 0.0 + self.bonus
         if self.bonus:
-            assert new.entropy is not None
             terms = terms - self.bonus * new.entropy
         return Loss(terms, {name: values.detach() for name, values in metrics.items()})
 
@@ -137,8 +135,7 @@ class T1(Repeated):
             return replace(self, steps_above=above)
         return replace(self, steps_above=0, entropy_coef=self.entropy_coef / 2)
 
-    def _with_kl(self, terms: Tensor, new: Tensor, ref: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        assert ref is not None
+    def _with_kl(self, terms: Tensor, new: Tensor, ref: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.kl_in_loss:
             terms = terms + self.beta * (k2 if self.kl_estimator == "k2" else k3)(new, ref)
         return terms, {"kl": k3(new.detach(), ref), "kl/k1": k1(new.detach(), ref)}

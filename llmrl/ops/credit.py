@@ -1,15 +1,16 @@
-"""Who deserves what: plain numbers on the host, one ragged row at a time, over a whole step."""
+"""Credit over a whole step: one number per episode, or arrays with one entry per token, on the host."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import compress
 from math import ceil, isnan, nan, sqrt
 from typing import Literal
 
+import numpy as np
+
 from llmrl.errors import RecipeError
 from llmrl.ops.kl import LIMIT
-from llmrl.types import Sample
+from llmrl.samples import Array, Sample
 
 Scale = Literal["group", "batch", "none"]
 Over = Literal["token", "sequence", "constant", "sequence_sum"]
@@ -36,7 +37,7 @@ def total(episode: Episode) -> float:
     For algorithms that give an episode one credit. With rewards that telescope (`clip_delta`, form delta) the sum is
     the score of the first step alone: those want an algorithm that looks at tokens.
     """
-    return episode[0].reward + sum(sum(row.token_rewards or ()) for row in episode)
+    return episode[0].reward + sum(float(np.sum(row.get("token_rewards", 0.0))) for row in episode)
 
 
 def refuse_dense(samples: Sequence[Sample], name: str) -> None:
@@ -46,7 +47,7 @@ def refuse_dense(samples: Sequence[Sample], name: str) -> None:
         RecipeError: some token has one.
     """
     for row in samples:
-        if any(row.token_rewards or ()):
+        if np.any(row.get("token_rewards", 0.0)):
             raise RecipeError(
                 f"group {row.group}, episode {row.episode}: its tokens have rewards of their own, and {name} learns "
                 "from right and wrong alone; expected a reward without dense parts, or another algorithm, such as ppo"
@@ -86,11 +87,11 @@ def by_channel(
     Raises:
         RecipeError: a reward has no such part, or is more than its parts.
     """
-    gains = [center([[_part(one, name) for one in group] for group in groups], scale) for name in channels]
+    apart = [center([[_part(episode, name) for episode in group] for group in groups], scale) for name in channels]
     weights = list(channels.values())
     return [
-        [sum(w * gain for w, gain in zip(weights, of_one, strict=True)) for of_one in zip(*of_group, strict=True)]
-        for of_group in zip(*gains, strict=True)
+        [sum(w * gain for w, gain in zip(weights, gains, strict=True)) for gains in zip(*of_group, strict=True)]
+        for of_group in zip(*apart, strict=True)
     ]
 
 
@@ -109,6 +110,14 @@ def leave_one_out(rewards: Sequence[float]) -> list[float]:
 def average(rows: Sequence[Sample], over: Over, length: int | None = None) -> list[Sample]:
     """Rows with `weights` set so that the objective of a step is `sum(terms * weights)` over all of its rows.
 
+    Arguments and errors are those of `token_weights`, whose numbers they are.
+    """
+    return [row.assign(weights=own) for row, own in zip(rows, token_weights(rows, over, length), strict=True)]
+
+
+def token_weights(rows: Sequence[Sample], over: Over, length: int | None = None) -> list[float]:
+    """Weight of each action token of a row, one number for each row.
+
     Args:
         rows: every row of the step that counts; a row that is left out leaves the denominators too.
         over: "token": each action token weighs 1/N. "sequence": each episode weighs 1/B, shared by its tokens.
@@ -116,8 +125,8 @@ def average(rows: Sequence[Sample], over: Over, length: int | None = None) -> li
             1/B, so that a policy gradient is that of whole answers.
         length: tokens; for "constant".
     Returns:
-        The rows in the same order. N counts action tokens, B episodes with at least one; an episode that takes several
-        rows counts once.
+        Weights in the order of the rows, 0.0 of one without actions. N counts action tokens, B episodes with at least
+        one; an episode that takes several rows counts once.
     Source: DAPO (arXiv 2503.14476), DeepSeekMath (arXiv 2402.03300), Dr. GRPO (arXiv 2503.20783), RLOO (arXiv
         2402.14740), in the order above.
     Raises:
@@ -126,17 +135,17 @@ def average(rows: Sequence[Sample], over: Over, length: int | None = None) -> li
     if over == "constant" and (length is None or length < 1):
         raise ValueError(f"average over a constant: length {length}; expected the largest number of tokens, at least 1")
     tokens: dict[tuple[str, int], int] = {}
-    for row in rows:
-        tokens[row.group, row.episode] = tokens.get((row.group, row.episode), 0) + row.actions
+    actions = [row.actions for row in rows]
+    for row, own in zip(rows, actions, strict=True):
+        tokens[row.group, row.episode] = tokens.get((row.group, row.episode), 0) + own
     total = sum(tokens.values())
     episodes = sum(n > 0 for n in tokens.values())
-    weighted = []
-    for row in rows:
-        own = tokens[row.group, row.episode]
-        divisors = {"token": total, "sequence": episodes * own, "constant": episodes * (length or 0)}
-        divisor = divisors.get(over, episodes)
-        weighted.append(row.assign(weights=1.0 / divisor if row.actions else 0.0))
-    return weighted
+    shares = []
+    for row, own in zip(rows, actions, strict=True):
+        divisors = {"token": total, "sequence": episodes * tokens[row.group, row.episode]}
+        divisors |= {"constant": episodes * (length or 0), "sequence_sum": episodes}
+        shares.append(1.0 / divisors[over] if own else 0.0)
+    return shares
 
 
 def most_uncertain(rows: Sequence[Sample], share: float) -> list[Sample]:
@@ -151,27 +160,22 @@ def most_uncertain(rows: Sequence[Sample], share: float) -> list[Sample]:
         The rows in the same order, weights as they were: a token without an advantage stays in the denominators.
     Source: arXiv 2506.01939; TRL's `top_entropy_quantile`, which asks the tokens of a micro-batch.
     """
-    known = sorted(entropy for row in rows for entropy in compress(_entropy(row), row.action_mask))
-    if not known:
+    known = np.concatenate([np.zeros(0), *(row.old_entropy[row.action_mask] for row in rows)])
+    if not len(known):
         return list(rows)
     # What reaches the interpolated quantile reaches its upper neighbour; 1 - 0.7 is a hair above 0.3
-    least = known[ceil((len(known) - 1) * (1.0 - share) - 1e-9)]
-    chosen = [[entropy >= least for entropy in _entropy(row)] for row in rows]
-    return [
-        row.assign(advantages=[gain if on else 0.0 for gain, on in zip(row.advantages or (), mask, strict=True)])
-        for row, mask in zip(rows, chosen, strict=True)
-    ]
+    place = ceil((len(known) - 1) * (1.0 - share) - 1e-9)
+    least = np.partition(known, place)[place]
+    return [row.assign(advantages=np.where(row.old_entropy >= least, row.advantages, 0.0)) for row in rows]
 
 
-def divergence_as_k1(row: Sample) -> list[float]:
+def divergence_as_k1(row: Sample) -> Array:
     """k1 of each token, `log(old / ref)`, whose sum over an answer estimates KL(old, ref); 0.0 at other tokens.
 
     It belongs into a reward, as a constant: only there its policy gradient is that of the divergence (`llmrl.ops.kl`).
     """
-    assert row.old_logprobs is not None
-    assert row.ref_logprobs is not None
-    columns = zip(row.old_logprobs, row.ref_logprobs, row.action_mask, strict=True)
-    return [max(-LIMIT, min(LIMIT, old - ref)) if chosen else 0.0 for old, ref, chosen in columns]
+    apart = np.subtract(row.old_logprobs, row.ref_logprobs, dtype=np.float64)
+    return np.where(row.action_mask, np.clip(apart, -LIMIT, LIMIT), 0.0)
 
 
 def penalised(episode: Episode, beta: float) -> float:
@@ -179,7 +183,7 @@ def penalised(episode: Episode, beta: float) -> float:
     reward = total(episode)
     if not beta or isnan(reward):
         return reward
-    return reward - beta * sum(sum(divergence_as_k1(row)) for row in episode)
+    return reward - beta * sum(float(divergence_as_k1(row).sum()) for row in episode)
 
 
 def counts(episode: Episode, mask_truncated: bool) -> bool:
@@ -193,7 +197,7 @@ def counts(episode: Episode, mask_truncated: bool) -> bool:
 
 def has_credit(row: Sample) -> bool:
     """Whether any token of the row has an advantage: without one, and without another term, the row has no gradient."""
-    return any(row.advantages or ())
+    return bool(np.any(row.advantages))
 
 
 def _part(episode: Episode, name: str) -> float:
@@ -201,7 +205,7 @@ def _part(episode: Episode, name: str) -> float:
     first, place = episode[0], f"group {episode[0].group}, episode {episode[0].episode}"
     if isnan(first.reward):
         return nan
-    if any(first.turn_rewards) or any(any(row.token_rewards or ()) for row in episode):
+    if any(first.turn_rewards) or any(np.any(row.get("token_rewards", 0.0)) for row in episode):
         raise RecipeError(
             f"{place}: tokens or the environment earned something besides the reward, which no part holds; expected a "
             "reward without dense parts and an environment without rewards, or algorithm.channels=null"
@@ -212,11 +216,6 @@ def _part(episode: Episode, name: str) -> float:
             f"{', '.join(sorted(first.parts)) or 'none: this reward has no parts'}"
         )
     return first.parts[name]
-
-
-def _entropy(row: Sample) -> list[float]:
-    assert row.old_entropy is not None
-    return row.old_entropy
 
 
 def _center(group: Sequence[float], shared: float, scale: Scale) -> list[float]:

@@ -1,16 +1,20 @@
-"""Credit with a critic: plain numbers on the host, one ragged sequence of tokens at a time.
+"""Credit with a critic: arithmetic on arrays of the host, one ragged sequence of tokens at a time, in float64.
 
-A sequence is what one episode is made of: the columns of its row, or of its rows behind one another where its history
-was rewritten. Tokens that the policy did not choose are skipped as if they were not there: the state after an action is
-the state before the next action, however many observed tokens, or rows, lie between the two. So values and accumulators
-are carried across them unchanged, and what stands at them never matters.
+A sequence is what one episode is made of: the columns of its sample, or of its samples behind one another where its
+history was rewritten. Tokens that the policy did not choose are skipped as if they were not there: the state after an
+action is the state before the next action, however many observed tokens, or samples, lie between the two. So values and
+accumulators are carried across them unchanged, and what stands at them never matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import compress
+from collections.abc import Sequence
 from math import sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from llmrl.samples import Array
 
 EPSILON = 1e-8
 """Added to the variance that whitening divides by."""
@@ -19,14 +23,14 @@ NO_VARIANCE = 1e-12
 
 
 def gae(
-    rewards: Sequence[float],
-    values: Sequence[float],
-    mask: Sequence[bool],
+    rewards: ArrayLike,
+    values: ArrayLike,
+    mask: ArrayLike,
     *,
     gamma: float = 1.0,
     lam: float = 1.0,
     last: float = 0.0,
-) -> list[float]:
+) -> Array:
     """Generalised advantage estimates: how much better each action was than the critic expected.
 
     Args:
@@ -41,45 +45,51 @@ def gae(
         estimates, for lam 1 the discounted sum of the rewards to come.
     Source: Schulman et al. 2016 (arXiv 1506.02438), eq. 16.
     """
-    earned, known = list(compress(rewards, mask)), list(compress(values, mask))
-    gains: list[float] = []
-    after, gain, decay = last, 0.0, gamma * lam
-    for reward, value in zip(reversed(earned), reversed(known), strict=True):
-        gain = reward + gamma * after - value + decay * gain
-        gains.append(gain)
-        after = value
-    return spread(reversed(gains), mask)
+    earned, known = _of_actions(rewards, mask), _of_actions(values, mask)
+    following = np.append(known, last)[1:]
+    deltas = earned + gamma * following - known
+    return spread(discounted(deltas, gamma * lam), mask)
 
 
-def returns(rewards: Sequence[float], mask: Sequence[bool], *, gamma: float = 1.0) -> list[float]:
+def returns(rewards: ArrayLike, mask: ArrayLike, *, gamma: float = 1.0) -> Array:
     """The discounted sum of the rewards from each action on; 0.0 at tokens not chosen, which do not end the sum."""
-    sums: list[float] = []
-    total = 0.0
-    for reward in reversed(list(compress(rewards, mask))):
-        total = reward + gamma * total
-        sums.append(total)
-    return spread(reversed(sums), mask)
+    return spread(discounted(_of_actions(rewards, mask), gamma), mask)
 
 
-def fold(rewards: Sequence[float], mask: Sequence[bool]) -> list[float]:
+def discounted(numbers: Array, decay: float) -> Array:
+    """Sums `y[t] = x[t] + decay * y[t + 1]`, from the last entry backwards.
+
+    Each pass doubles how far every sum reaches: after `reach` 1, 2, 4 ... entry t holds x[t] to x[t + 2 * reach - 1].
+    The order of the additions differs from that of a loop, and rounding with it, by some 1e-16 of the result.
+    """
+    if decay == 1.0:
+        return np.cumsum(numbers[::-1])[::-1]
+    sums, reach = numbers.copy(), 1
+    while reach < len(sums) and (share := decay**reach) > 0.0:
+        sums[:-reach] += share * sums[reach:]
+        reach *= 2
+    return sums
+
+
+def fold(rewards: ArrayLike, mask: ArrayLike) -> Array:
     """Rewards with those at observed tokens moved to the action before them, or to the first if there is none before.
 
-    The sum stays as it is. Without any action there is nobody to pay, and all are 0.0.
+    The sum stays as it is. Without any action nobody earned them, and all are 0.0.
     """
-    folded = [0.0] * len(rewards)
-    at = next((i for i, on in enumerate(mask) if on), None)
-    if at is None:
-        return folded
-    for i, (reward, on) in enumerate(zip(rewards, mask, strict=True)):
-        at = i if on else at
-        folded[at] += reward
+    rewards, mask = np.asarray(rewards, np.float64), np.asarray(mask, bool)
+    if not mask.any():
+        return np.zeros(len(rewards))
+    owner = np.maximum.accumulate(np.where(mask, np.arange(len(mask)), mask.argmax()))
+    folded: Array = np.bincount(owner, rewards, len(rewards))
     return folded
 
 
-def spread(numbers: Iterable[float], mask: Sequence[bool]) -> list[float]:
+def spread(numbers: ArrayLike, mask: ArrayLike) -> Array:
     """One number for each True of the mask, in order; 0.0 elsewhere."""
-    following = iter(numbers)
-    return [next(following) if on else 0.0 for on in mask]
+    mask = np.asarray(mask, bool)
+    column = np.zeros(len(mask))
+    column[mask] = numbers
+    return column
 
 
 def adaptive_lambda(actions: int, alpha: float) -> float:
@@ -94,12 +104,12 @@ def adaptive_lambda(actions: int, alpha: float) -> float:
 
 
 def whiten(
-    columns: Sequence[Sequence[float]],
-    masks: Sequence[Sequence[bool]],
+    columns: Sequence[ArrayLike],
+    masks: Sequence[ArrayLike],
     *,
     shift_mean: bool = True,
     bessel: bool = False,
-) -> list[list[float]]:
+) -> list[Array]:
     """Columns of a whole step with variance 1 over all their action tokens together.
 
     Args:
@@ -110,18 +120,16 @@ def whiten(
     Returns:
         Columns in the same order; 0.0 at tokens not chosen, whatever stood there. EPSILON is added to the variance.
     """
-    mean, variance = moments([number for line, on in zip(columns, masks, strict=True) for number in compress(line, on)])
-    count = sum(map(sum, masks))
+    known = [_of_actions(column, mask) for column, mask in zip(columns, masks, strict=True)]
+    mean, variance = moments(*known)
     if bessel:
+        count = sum(map(len, known))
         variance *= count / max(1, count - 1)
     scale, kept = 1.0 / sqrt(variance + EPSILON), 0.0 if shift_mean else mean
-    return [
-        [(number - mean) * scale + kept if chosen else 0.0 for number, chosen in zip(line, on, strict=True)]
-        for line, on in zip(columns, masks, strict=True)
-    ]
+    return [spread((numbers - mean) * scale + kept, mask) for numbers, mask in zip(known, masks, strict=True)]
 
 
-def explained_variance(targets: Sequence[float], values: Sequence[float]) -> float | None:
+def explained_variance(targets: ArrayLike, values: ArrayLike) -> float | None:
     """`1 - Var(targets - values) / Var(targets)`: 1 for a perfect critic, 0 for a constant, below 0 for a harmful one.
 
     None where the targets do not vary, so that nothing can be explained.
@@ -129,16 +137,17 @@ def explained_variance(targets: Sequence[float], values: Sequence[float]) -> flo
     _, variance = moments(targets)
     if variance <= NO_VARIANCE:
         return None
-    _, left = moments([target - value for target, value in zip(targets, values, strict=True)])
+    _, left = moments(np.subtract(targets, values))
     return 1.0 - left / variance
 
 
-def moments(numbers: Sequence[float]) -> tuple[float, float]:
-    """Mean and biased variance, in two passes; 0.0 and 0.0 of nothing."""
-    if not numbers:
+def moments(*columns: ArrayLike) -> tuple[float, float]:
+    """Mean and biased variance of all numbers of the columns, in two passes; 0.0 and 0.0 of nothing."""
+    parts = [np.asarray(column, np.float64) for column in columns]
+    if not (count := sum(map(len, parts))):
         return 0.0, 0.0
-    mean = sum(numbers) / len(numbers)
-    return mean, sum((number - mean) * (number - mean) for number in numbers) / len(numbers)
+    mean = sum(float(part.sum()) for part in parts) / count
+    return mean, sum(float(np.square(part - mean).sum()) for part in parts) / count
 
 
 def adapted_kl(coefficient: float, observed: float, target: float, horizon: float, samples: int) -> float:
@@ -154,3 +163,9 @@ def adapted_kl(coefficient: float, observed: float, target: float, horizon: floa
     """
     error = max(-0.2, min(0.2, observed / target - 1.0))
     return coefficient * (1.0 + error * samples / horizon)
+
+
+def _of_actions(column: ArrayLike, mask: ArrayLike) -> Array:
+    """The entries that stand at action tokens, in float64."""
+    entries: Array = np.asarray(column)[np.asarray(mask, bool)].astype(np.float64)
+    return entries

@@ -41,10 +41,10 @@ class Chosen:
         """(N,) of (B, T): the tokens themselves."""
         return token_ids[self.rows, self.columns]
 
-    def kept(self, support_ids: Tensor, kept_counts: Tensor) -> Kept:
+    def kept(self, support_ids: Tensor, support_counts: Tensor) -> Kept:
         """Of (K,) ids for (B, T) counts: those of the chosen tokens alone."""
-        ends = kept_counts.flatten().cumsum(0).view(self.shape)
-        counts = kept_counts[self.rows, self.columns]
+        ends = support_counts.flatten().cumsum(0).view(self.shape)
+        counts = support_counts[self.rows, self.columns]
         before = counts.cumsum(0) - counts  # of each token's ids among those that are taken
         shift = ends[self.rows, self.columns] - counts - before
         places = torch.repeat_interleave(shift, counts) + torch.arange(int(counts.sum()), device=counts.device)

@@ -9,10 +9,25 @@ from torch import Tensor
 
 from llmrl.batch import Batch
 from llmrl.ops.kl import log_ratio
+from llmrl.protocols import Forward
 
 Level = Literal["token", "sequence", "sequence_token", "product"]
 """What a ratio is of: one token; the geometric mean over a row; that mean, its gradient each token's own; the product
 over a row."""
+
+
+def old_logprobs(new: Forward, batch: Batch) -> Tensor:
+    """(B, T) log-probabilities by the policy before the step, without gradient.
+
+    They are the batch's. Where a step moves the policy once it goes without that column: the old policy is the new one.
+    """
+    old: Tensor = batch.get("old_logprobs", new.logprobs.detach())
+    return old
+
+
+def entropy_metric(new: Forward) -> dict[str, Tensor]:
+    """Entropy under the name that logs have, where the model gives it."""
+    return {"entropy": new.entropy.detach()} if "entropy" in new.columns else {}
 
 
 def clipped_surrogate(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from llmrl.batch import Batch
 from llmrl.errors import RecipeError
 from llmrl.ops.kl import LIMIT, k3, log_ratio
 from llmrl.ops.losses import sequence_mean, sequence_sum
-from llmrl.types import Sample
+from llmrl.samples import Array, Sample
 
 Mode = Literal[
     "token_truncate", "token_mask", "sequence_truncate", "sequence_mask", "geometric_mask", "k3_mask", "none"
@@ -218,33 +219,42 @@ def step_metrics(rows: Sequence[Sample], version: int) -> dict[str, float]:
         return {}
     lags = [version - row.version for row in rows]
     metrics = {"staleness/mean": sum(lags) / len(lags), "staleness/max": float(max(lags))}
-    known = [(row, *_pair(row)) for row in rows if row.old_logprobs is not None and row.semantics == "scaled"]
+    known = [_Pair.of(row, lag) for row, lag in zip(rows, lags, strict=True) if _comparable(row)]
     whole = _diagnose(known)
     if not whole:
         return metrics
     metrics |= {f"sampling/{name}": number for name, number in whole.items()}
     metrics["sampling/alarm"] = float(alarm(whole["k3"]))
     for low, high in zip((0, *LENGTHS), (*LENGTHS, None), strict=True):
-        found = _diagnose(
-            [pair for pair in known if low < pair[0].actions and (high is None or pair[0].actions <= high)]
-        )
-        if found:
-            metrics[f"sampling/k3/{f'to_{high}' if high else f'above_{low}'}_tokens"] = found["k3"]
-    for lag in sorted({version - row.version for row, *_ in known}):
-        metrics[f"sampling/k3/lag_{lag}"] = _diagnose([pair for pair in known if version - pair[0].version == lag])[
-            "k3"
-        ]
+        bucket = [pair for pair in known if low < len(pair.old) and (high is None or len(pair.old) <= high)]
+        if numbers := _diagnose(bucket):
+            metrics[f"sampling/k3/{f'to_{high}' if high else f'above_{low}'}_tokens"] = numbers["k3"]
+    for lag in sorted({pair.lag for pair in known}):
+        metrics[f"sampling/k3/lag_{lag}"] = _diagnose([pair for pair in known if pair.lag == lag])["k3"]
     return metrics
 
 
-def _pair(row: Sample) -> tuple[Tensor, Tensor]:
-    """By the trainer and by the engine, action tokens only."""
-    chosen = torch.tensor(row.action_mask)
-    return torch.tensor(row.old_logprobs)[chosen], torch.tensor(row.sampled_logprobs)[chosen]
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Log-probabilities of the action tokens of one row, by the trainer and by the engine."""
+
+    lag: int
+    old: Array
+    sampled: Array
+
+    @classmethod
+    def of(cls, row: Sample, lag: int) -> _Pair:
+        chosen = row.action_mask
+        return cls(lag, row.old_logprobs[chosen], row.sampled_logprobs[chosen])
 
 
-def _diagnose(pairs: Sequence[tuple[Sample, Tensor, Tensor]]) -> dict[str, float]:
+def _comparable(row: Sample) -> bool:
+    return row.semantics == "scaled" and {"old_logprobs", "sampled_logprobs"} <= row.columns.keys()
+
+
+def _diagnose(pairs: Sequence[_Pair]) -> dict[str, float]:
     if not pairs:
         return {}
-    old, sampled = torch.cat([pair[1] for pair in pairs]), torch.cat([pair[2] for pair in pairs])
+    old = torch.from_numpy(np.concatenate([pair.old for pair in pairs]))
+    sampled = torch.from_numpy(np.concatenate([pair.sampled for pair in pairs]))
     return diagnostics(old, sampled, torch.ones_like(old, dtype=torch.bool))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import fsum, isnan, sqrt
 
 from llmrl.ops.credit import NO_SIGNAL, by_group, total
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +58,11 @@ def standardised(samples: Sequence[Sample], moments: Moments) -> tuple[list[Samp
     """
     moments = moments.seen(total(episode) for group in by_group(samples) for episode in group)
     scale = moments.deviation if moments.deviation >= NO_SIGNAL else 1.0
-    rows = [
-        replace(
-            row,
-            reward=(row.reward - moments.mean) / scale,
-            token_rewards=None if row.token_rewards is None else [earned / scale for earned in row.token_rewards],
-        )
-        for row in samples
-    ]
-    return rows, moments
+    return [_divided(row, (row.reward - moments.mean) / scale, scale) for row in samples], moments
+
+
+def _divided(row: Sample, reward: float, scale: float) -> Sample:
+    """The row with this reward, and the rewards of its tokens over `scale`."""
+    dense = row.columns.get("token_rewards")
+    columns = row.columns if dense is None else {**row.columns, "token_rewards": dense / scale}
+    return replace(row, reward=reward, columns=columns)

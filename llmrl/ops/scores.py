@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import comb, exp, inf, log, prod
 from typing import Literal
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 Aggregation = Literal["min", "prod", "geomean", "last", "mean", "sum_logit"]
 TINY = 1e-12
 
@@ -39,12 +42,10 @@ def first_below(probabilities: Sequence[float], threshold: float = 0.5) -> int |
     return next((k for k, p in enumerate(probabilities) if p < threshold), None)
 
 
-def running_mean(numbers: Sequence[float]) -> list[float]:
-    """Entry t is the mean of the first t + 1 numbers."""
-    total, means = 0.0, []
-    for count, number in enumerate(numbers, start=1):
-        total += number
-        means.append(total / count)
+def running_mean(numbers: ArrayLike) -> NDArray[np.float64]:
+    """Means of the first 1, 2, 3 ... numbers, as many as there are numbers."""
+    sums = np.cumsum(np.asarray(numbers, np.float64))
+    means: NDArray[np.float64] = sums / np.arange(1, len(sums) + 1)
     return means
 
 

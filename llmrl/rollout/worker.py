@@ -1,4 +1,4 @@
-"""Play an episode, play a group, score it, and make rows of it."""
+"""Play an episode, play a group and score it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llmrl.rollout.step_rewards import placed
 from llmrl.scoring.manager import GroupScorer
 from llmrl.scoring.verdicts import mark_truncated
 from llmrl.trajectories import share_prompts
-from llmrl.types import Message, Observation, Problem, Sample, Sampling, Score, Status, Trajectory, Turn
+from llmrl.types import Message, Observation, Problem, Sampling, Score, Status, Trajectory, Turn
 
 
 class Stopwatch:
@@ -208,56 +208,3 @@ def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
             f"{'environment' if first.status == 'error' else 'reward'}{slow}, or raise rollout.max_error_share to "
             "learn from the others"
         )
-
-
-def to_samples(trajectory: Trajectory) -> list[Sample]:
-    """The training rows of a scored episode: one while each prompt extends the last, a new one where history changed.
-
-    Dense rewards are of the last completion; in other turns, and in rows without it, they are 0. An episode without a
-    value has no rows: it teaches nothing.
-    """
-    score, reward = trajectory.score, trajectory.earned
-    if score is None or reward is None or not trajectory.turns:
-        return []
-    made = []
-    for first, last in _stretches(trajectory.turns):
-        token_ids: list[int] = []
-        turn_ids: list[int] = []
-        logprobs: list[float] = []
-        kept: list[Sequence[int]] = []
-        for number in range(first, last):
-            turn = trajectory.turns[number]
-            observed = turn.prompt_ids[len(token_ids) :]
-            said = turn.completion
-            token_ids += [*observed, *said.token_ids]
-            turn_ids += [-1] * len(observed) + [number] * len(said.token_ids)
-            logprobs += [*[0.0] * len(observed), *said.logprobs]
-            kept += [()] * len(observed) + list(said.support_ids or ())
-        completion = trajectory.turns[first].completion
-        dense = list(score.token_rewards or ()) if last == len(trajectory.turns) else []
-        made.append(
-            Sample(
-                group=trajectory.group,
-                episode=trajectory.episode,
-                reward=reward,
-                turn_rewards=[turn.reward for turn in trajectory.turns],
-                token_ids=token_ids,
-                turn_ids=turn_ids,
-                action_mask=[turn >= 0 for turn in turn_ids],
-                sampled_logprobs=logprobs,
-                semantics=completion.semantics,
-                version=completion.version,
-                support_ids=kept if len(kept) == len(token_ids) else None,
-                truncated=trajectory.truncated,
-                correct=score.correct,
-                parts={name: part for name, part in score.parts.items() if part is not None},
-                token_rewards=None if score.token_rewards is None else [0.0] * (len(token_ids) - len(dense)) + dense,
-            )
-        )
-    return made
-
-
-def _stretches(turns: Sequence[Turn]) -> list[tuple[int, int]]:
-    """Runs of turns in which each prompt begins with the last prompt and its completion."""
-    cuts = [0, *(i for i in range(1, len(turns)) if turns[i].observed_after(turns[i - 1]) is None)]
-    return list(zip(cuts, [*cuts[1:], len(turns)], strict=True))

@@ -12,11 +12,14 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from llmrl.errors import CheckpointError
 from llmrl.run_folder import reader
 from llmrl.run_folder.curves import draw_run
 from llmrl.run_folder.records import METRICS, ROLLOUTS, EpisodeRecord, StepRecord, step_of
-from llmrl.types import Sample, Score, Trajectory
+from llmrl.samples import Array, Sample
+from llmrl.types import Score, Trajectory
 
 NOBODY: Mapping[tuple[str, int], Score] = MappingProxyType({})
 """Scores of an audit that there is none of."""
@@ -80,7 +83,7 @@ class Logs:
         audited: Mapping[tuple[str, int], Score] = NOBODY,
     ) -> None:
         """Add a share of the step's episodes to rollouts.jsonl, with their credit and the scores of an audit."""
-        advantages = {(row.group, row.episode): _largest(row.advantages or ()) for row in samples}
+        advantages = {(row.group, row.episode): _largest(row.get("advantages", np.zeros(0))) for row in samples}
         records = (
             EpisodeRecord(
                 step=step,
@@ -99,11 +102,9 @@ class Logs:
 
     def rows(self, name: str, samples: Sequence[Sample]) -> Path:
         """Write rows that could not be learned from, to look at."""
-        from dataclasses import asdict
-
         path = self.folder / name
         if self._writes:
-            _replace(path, "".join(json.dumps(asdict(row), default=list) + "\n" for row in samples))
+            _replace(path, "".join(json.dumps(row.as_dict()) + "\n" for row in samples))
         return path
 
     def curves(self) -> None:
@@ -158,9 +159,9 @@ def _length_before(path: Path, step: int) -> int:
     return length
 
 
-def _largest(numbers: Sequence[float]) -> float:
+def _largest(numbers: Array) -> float:
     """The number farthest from 0, with its sign; 0.0 of none."""
-    return float(max(min(numbers, default=0.0), max(numbers, default=0.0), key=abs))
+    return float(numbers[np.abs(numbers).argmax()]) if len(numbers) else 0.0
 
 
 def _replace(path: Path, content: str) -> None:

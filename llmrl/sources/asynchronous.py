@@ -10,9 +10,10 @@ from statistics import fmean
 from typing import Any
 
 from llmrl import aio
+from llmrl.samples import Sample
 from llmrl.sources.online import Groups, Online, OnlineSource, SourceContext
 from llmrl.trajectories import from_tree, to_tree
-from llmrl.types import Sample, Trajectory
+from llmrl.types import Trajectory
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from typing import Any
 from llmrl.aio import wait
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.worker import RolloutWorker, check_errors, to_samples
-from llmrl.types import Problem, Sample, Trajectory
+from llmrl.rollout.samples import to_samples
+from llmrl.rollout.worker import RolloutWorker, check_errors
+from llmrl.samples import Sample
+from llmrl.types import Problem, Trajectory
 
 Groups = list[list[Trajectory]]
 

@@ -16,8 +16,9 @@ from llmrl.chat import Chat
 from llmrl.errors import DataError
 from llmrl.ops.snapshots import draw
 from llmrl.run_folder.reader import episodes
+from llmrl.samples import Sample
 from llmrl.sources.online import Groups, Online, OnlineSource, SourceContext
-from llmrl.types import Problem, Sample, Trajectory
+from llmrl.types import Problem, Trajectory
 
 BUCKETS = 3
 

@@ -6,25 +6,36 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from operator import itemgetter
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from llmrl.batch import Batch, balance_across_ranks, collate, inseparable
+from llmrl.columns import filled_by
 from llmrl.ops.logprobs import pieces
 from llmrl.protocols import Forward, Update
 from llmrl.recipe import TrainOptions
+from llmrl.samples import Array, Sample
 from llmrl.train import network
 from llmrl.train.parallel import gather, zero_stage
-from llmrl.types import Sample
 
 _LEARNED = "tokens that learned"
 # On a CPU what is between two matrix products then stays in its caches, and rows of unlike lengths meet less padding:
 # benchmarks/cpu.py micro-batch
 _TOKENS_ON_CPU, _TOKENS = 2048, 16384
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """One part of a rank's share of the rows, which goes through the model at once."""
+
+    indices: Sequence[int]  # of the rows; none on a rank that only takes part in a collective pass
+    batch: Batch
+    chunks: int  # pieces in which the logits of a vocabulary are computed, the same on every rank
+    last: bool  # gradients are summed over the ranks after this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +94,22 @@ class Learner(ABC):
         """Of the arithmetic: what the weights are, or bfloat16 under autocast."""
         return "bfloat16" if self.options.bf16 else self._dtype
 
-    def read(self, rows: Sequence[Sample], names: Sequence[str]) -> list[dict[str, list[float]]]:
-        """For each row the named fields of `Forward`, one number per token, in one forward pass; on every rank."""
-        found: list[tuple[int, dict[str, list[float]]]] = []
+    def read(self, rows: Sequence[Sample], names: Sequence[str]) -> list[dict[str, Array]]:
+        """Forward pass over the rows: of each the named fields of `Forward`, a number per token; on every rank."""
+        mine: list[tuple[Sequence[int], dict[str, Array]]] = []
         self.module.eval()  # LoRA may have dropout
         with torch.no_grad():
-            for indices, batch, chunks in self._micro_batches(rows, [[i] for i in range(len(rows))]):
-                forward = self.forward(batch, chunks)
-                ragged = {name: _ragged(getattr(forward, name), batch, indices) for name in names}
-                found += [(j, {name: ragged[name][i] for name in names}) for i, j in enumerate(indices)]
-        return [numbers for _, numbers in sorted(gather(found, self.accelerator.num_processes), key=itemgetter(0))]
+            for work in self._micro_batches(rows, [[i] for i in range(len(rows))]):
+                forward = self.forward(work.batch, work.chunks)
+                real = work.batch.sample_ids >= 0  # row by row, so that the rows stand behind one another
+                mine.append((work.indices, {name: getattr(forward, name)[real].cpu().numpy() for name in names}))
+        columns: list[dict[str, Array]] = [{} for _ in rows]
+        for indices, flat in gather(mine, self.accelerator.num_processes):
+            ends = np.cumsum([len(rows[j].token_ids) for j in indices])
+            for name in names if indices else ():
+                for j, column in zip(indices, np.split(flat[name], ends[:-1]), strict=True):
+                    columns[j][name] = column
+        return columns
 
     def fit(self, rows: Sequence[Sample], update: Update, scale: float, rate: float) -> OptimStep:
         """One optimiser step on `sum(terms * weights) * scale` over the rows, whichever rank computes which of them."""
@@ -101,37 +118,35 @@ class Learner(ABC):
         self.module.train()
         totals: dict[str, Tensor] = {}
         tokens = slots = 0
-        work = list(self._micro_batches(rows, inseparable(rows, update.keep_groups)))
-        for i, (indices, batch, chunks) in enumerate(work):
-            last = i == len(work) - 1
-            with nullcontext() if last or self.deepspeed is not None else self.accelerator.no_sync(self.module):
-                loss = update.loss(self.forward(batch, chunks, entropy_grad=update.entropy_grad), batch)
+        for work in self._micro_batches(rows, inseparable(rows, update.keep_groups)):
+            batch = work.batch
+            with nullcontext() if work.last or self.deepspeed is not None else self.accelerator.no_sync(self.module):
+                loss = update.loss(self.forward(batch, work.chunks, entropy_grad=update.entropy_grad), batch)
                 weights = self.weights(batch)
                 total = (loss.terms * weights).sum() * scale
                 # A term that is not finite may still have a finite gradient, at weight 0 say: then make it show
                 total = total * (total.detach() * 0.0 + 1.0)
                 # Accelerate and DeepSpeed average over ranks; weights have averaged already
-                self._backward(total * self.accelerator.num_processes, last)
+                self._backward(total * self.accelerator.num_processes, work.last)
             _add(totals, total, loss.metrics, weights)
-            tokens += sum(len(rows[j].token_ids) for j in indices)
-            slots += batch.token_ids.numel() if indices else 0
+            tokens += sum(len(rows[j].token_ids) for j in work.indices)
+            slots += batch.token_ids.numel() if work.indices else 0
         norm, applied = self._step()
         metrics = self._mean(totals, tokens, slots) | {"grad_norm": norm, "learning_rate": rate}
         tokens, slots = int(metrics.pop("tokens")), int(metrics.pop("slots"))
         return OptimStep(update.model, metrics, applied, tokens, slots)
 
-    def _micro_batches(
-        self, rows: Sequence[Sample], together: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[list[int], Batch, int]]:
-        """This rank's share: the indices of the rows, the batch, and in how many pieces its logits are computed."""
+    def _micro_batches(self, rows: Sequence[Sample], together: Sequence[Sequence[int]]) -> Iterator[MicroBatch]:
+        """This rank's share, each part made when the one before it was computed."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-        lengths = [len(row.token_ids) for row in rows]
+        lengths, actions = [len(row.token_ids) for row in rows], [row.actions for row in rows]
         shares = balance_across_ranks(lengths, together, ranks, self._budget, self.pack)
         for i, indices in enumerate(shares[rank]):
-            actions = max(sum(rows[j].actions for j in shard[i]) for shard in shares)
-            chunks = pieces(actions, self.vocabulary, self.options.logits_chunk_mb)
+            most = max(sum(actions[j] for j in shard[i]) for shard in shares)
+            chunks = pieces(most, self.vocabulary, self.options.logits_chunk_mb)
             share = [rows[j] for j in indices] or [_blank(min(rows, key=lambda row: len(row.token_ids)))]
-            yield indices, collate(share, self.pack, self.accelerator.device), chunks
+            batch = collate(share, self.pack, self.accelerator.device)
+            yield MicroBatch(indices, batch, chunks, last=i == len(shares[rank]) - 1)
 
     def _backward(self, loss: Tensor, last: bool) -> None:
         if self.deepspeed is None:
@@ -167,13 +182,8 @@ class Learner(ABC):
 
 def _blank(row: Sample) -> Sample:
     """A row that asks nothing and weighs nothing, for a rank with no work in a collective pass."""
-    nothing = [False] * len(row.token_ids)
-    return replace(row, action_mask=nothing, weights=None, value_weights=None, advantages=None, returns=None)
-
-
-def _ragged(numbers: Tensor, batch: Batch, rows: Sequence[int]) -> list[list[float]]:
-    """The (B, T) numbers of a batch, one list per row."""
-    return [numbers[batch.sample_ids == i].tolist() for i in range(len(rows))]
+    nothing = row.with_columns(turn_ids=np.full(len(row.token_ids), -1))
+    return nothing.assign(**dict.fromkeys(filled_by("credit").keys() & row.columns.keys(), 0.0))
 
 
 def _add(totals: dict[str, Tensor], total: Tensor, metrics: Mapping[str, Tensor], weights: Tensor) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from llmrl.batch import minibatches
+from llmrl.columns import Filler, filled_by
 from llmrl.errors import RecipeError
+from llmrl.plugins import did_you_mean
 from llmrl.protocols import Column, Update
 from llmrl.recipe import Recipe, TrainOptions
+from llmrl.samples import Array, Sample
 from llmrl.train import critic, network
 from llmrl.train.learner import Learner, OptimStep
 from llmrl.train.policy import Policy, Reference
-from llmrl.types import Sample
 
 
 def learning_rate(options: TrainOptions, step: int) -> float:
@@ -25,14 +27,8 @@ def learning_rate(options: TrainOptions, step: int) -> float:
     return options.learning_rate * shape[options.lr_scheduler_type]
 
 
-CRITIC: frozenset[Column] = frozenset({"values", "next_values"})
-"""Columns that a critic fills."""
-OLD: Mapping[Column, str] = {
-    "old_logprobs": "logprobs",
-    "old_kept_logprobs": "kept_logprobs",
-    "old_entropy": "entropy",
-}
-"""Columns that the policy fills, with the fields of its forward pass."""
+MODELS: tuple[Filler, ...] = ("policy", "reference", "critic")
+"""Models that fill columns, in the order in which they are asked."""
 
 
 class Learners:
@@ -40,6 +36,7 @@ class Learners:
 
     def __init__(self, recipe: Recipe, accelerator: Any, needs: Iterable[Column]) -> None:
         needs = frozenset(needs)
+        _require_known(needs)
         policy = network.load(recipe.model, checkpointing=recipe.train.gradient_checkpointing)
         frozen = None
         if "ref_logprobs" in needs and not recipe.model.use_peft:  # LoRA's reference is the model below the adapters
@@ -47,7 +44,7 @@ class Learners:
         self.policy = Policy(network.TokenScorer(policy), accelerator, recipe.train, recipe.rollout.temperature)
         self.reference = Reference(frozen, self.policy, recipe.model) if frozen is not None else None
         self._named: dict[str, Learner] = {"policy": self.policy}
-        if needs & CRITIC:
+        if needs & filled_by("critic").keys():
             self._named["critic"] = critic.load(recipe, accelerator)
 
     def __getitem__(self, name: str) -> Learner:
@@ -59,22 +56,28 @@ class Learners:
         return self._named[name]
 
     def annotate(self, rows: Sequence[Sample], needs: Iterable[Column]) -> list[Sample]:
-        """The rows with the columns that the algorithm asked for, one forward pass each."""
+        """The rows with the columns that the algorithm asked for, one forward pass of each model that fills any."""
         rows, needs = list(rows), frozenset(needs)
-        if not rows:
-            return rows
-        columns: list[dict[str, list[float]]] = [{} for _ in rows]
-        if old := sorted(needs & OLD.keys()):
-            if "old_kept_logprobs" in old:
-                _require_kept(rows)
-            for column, found in zip(columns, self.policy.read(rows, [OLD[name] for name in old]), strict=True):
-                column.update({name: found[OLD[name]] for name in old})
-        if "ref_logprobs" in needs:
-            asked = self.reference.logprobs(rows) if self.reference else self.policy.logprobs(rows, adapters=False)
-            _add(columns, "ref_logprobs", asked)
-        if critics := sorted(needs & CRITIC):
-            columns = [a | b for a, b in zip(columns, self["critic"].read(rows, critics), strict=True)]
-        return [row.assign(**found) for row, found in zip(rows, columns, strict=True)]
+        if "old_kept_logprobs" in needs:
+            _require_support(rows)
+        for filler in MODELS if rows else ():
+            fields = {name: column.field for name, column in filled_by(filler).items() if name in needs}
+            if fields:
+                read = self._read(filler, rows, list(fields.values()))
+                rows = [
+                    row.assign(**{name: numbers[field] for name, field in fields.items()})
+                    for row, numbers in zip(rows, read, strict=True)
+                ]
+        return rows
+
+    def _read(self, filler: Filler, rows: Sequence[Sample], fields: Sequence[str]) -> list[dict[str, Array]]:
+        """Fields of a model's forward pass over the rows."""
+        if filler != "reference":
+            return self[filler].read(rows, fields)
+        if self.reference is not None:
+            return self.reference.read(rows, fields)
+        with self.policy.without_adapters():
+            return self.policy.read(rows, fields)
 
     def fit(
         self, rows: Sequence[Sample], update: Update, *, seed: int, rate: float
@@ -94,12 +97,16 @@ class Learners:
             self.reference.follow(self.policy, step)
 
 
-def _add(columns: Sequence[dict[str, list[float]]], name: str, found: Sequence[list[float]]) -> None:
-    for row, numbers in zip(columns, found, strict=True):
-        row[name] = numbers
+def _require_known(needs: Iterable[Column]) -> None:
+    known = filled_by(*MODELS)
+    for name in sorted(set(needs) - known.keys()):
+        raise RecipeError(
+            f"algorithm: it needs() the column {name!r}, which no model fills{did_you_mean(name, known)}; "
+            f"known: {', '.join(known)}"
+        )
 
 
-def _require_kept(rows: Sequence[Sample]) -> None:
+def _require_support(rows: Sequence[Sample]) -> None:
     for row in rows:
         if row.support_ids is None:
             raise RecipeError(

@@ -38,7 +38,7 @@ class TokenScorer(Network):
         chunks: int,
         entropy_grad: bool = False,
         support_ids: Tensor | None = None,
-        kept_counts: Tensor | None = None,
+        support_counts: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """(B, T) log-probabilities at `temperature` and entropies, float32; 0.0 where nothing was chosen.
 
@@ -53,10 +53,10 @@ class TokenScorer(Network):
         chosen = predicting(action_mask, sample_ids)  # perhaps nothing; every rank still runs each collective
         asked = (chosen.predicting(states), plain.get_output_embeddings(), chosen.tokens(token_ids))
         found: tuple[Tensor, ...]
-        if support_ids is None or kept_counts is None:
+        if support_ids is None or support_counts is None:
             found = token_logprobs(*asked, temperature, entropy_grad=entropy_grad, chunks=chunks)
         else:
-            kept = chosen.kept(support_ids, kept_counts)
+            kept = chosen.kept(support_ids, support_counts)
             found = kept_logprobs(*asked, kept, temperature, entropy_grad=entropy_grad, chunks=chunks)
         return tuple(chosen.scatter(numbers) for numbers in found)
 

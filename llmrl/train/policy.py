@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor
 from llmrl.batch import Batch
 from llmrl.protocols import Forward
 from llmrl.recipe import ModelOptions, TrainOptions
+from llmrl.samples import Array, Sample
 from llmrl.train import network
 from llmrl.train.learner import Learner
 from llmrl.train.parallel import gathered_parameters
-from llmrl.types import Sample
 
 
 class Policy(Learner):
@@ -30,13 +30,14 @@ class Policy(Learner):
         plain = network.plain_model(self.net.model)
         return plain.generation_config, plain.config
 
-    def logprobs(self, rows: Sequence[Sample], *, adapters: bool = True) -> list[list[float]]:
-        """Log-probabilities of each row's action tokens, 0.0 elsewhere, known to every rank.
+    def logprobs(self, rows: Sequence[Sample]) -> list[Array]:
+        """Log-probabilities of each row's action tokens, 0.0 elsewhere, known to every rank."""
+        return [numbers["logprobs"] for numbers in self.read(rows, ["logprobs"])]
 
-        `adapters=False` asks the model below the LoRA adapters.
-        """
-        with nullcontext() if adapters else self.net.model.disable_adapter():
-            return [found["logprobs"] for found in self.read(rows, ["logprobs"])]
+    def without_adapters(self) -> AbstractContextManager[Any]:
+        """The model below the LoRA adapters, while the context lasts."""
+        adapted: AbstractContextManager[Any] = self.net.model.disable_adapter()
+        return adapted
 
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
         """Log-probabilities and entropies at the sampling temperature."""
@@ -49,7 +50,7 @@ class Policy(Learner):
             chunks,
             entropy_grad,
             batch.support_ids,
-            batch.kept_counts,
+            batch.get("support_counts"),
         )
         return Forward(**dict(zip(("logprobs", "entropy", "kept_logprobs", "kept_entropy"), found, strict=False)))
 

@@ -24,6 +24,7 @@ from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.manifest import manifest
 from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
+from llmrl.samples import Sample
 from llmrl.scoring.manager import GradingPool, as_group_reward, latency_metrics
 from llmrl.train import weight_sync
 from llmrl.train.checkpoints import Checkpoints, export
@@ -33,7 +34,7 @@ from llmrl.train.learner import OptimStep
 from llmrl.train.learners import Learners, learning_rate
 from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.train.parallel import accelerator, gather, zero_stage
-from llmrl.types import Problem, Sample, Trajectory
+from llmrl.types import Problem, Trajectory
 
 OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], None]
 

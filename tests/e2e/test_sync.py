@@ -16,7 +16,8 @@ from llmrl.recipe import Recipe, parse
 from llmrl.train import weight_sync
 from llmrl.train.learner import Learner
 from llmrl.train.learners import Learners
-from llmrl.types import Sample, Sampling
+from llmrl.types import Sampling
+from tests.builders import sample
 
 pytestmark = pytest.mark.filterwarnings("default")  # vLLM and DeepSpeed warn of their own affairs
 
@@ -39,7 +40,7 @@ def learn(model: Learner) -> None:
     from llmrl.algorithms.grpo import GRPO
 
     rows = [
-        Sample(
+        sample(
             group="g",
             episode=episode,
             reward=float(episode),

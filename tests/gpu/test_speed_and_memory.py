@@ -14,7 +14,9 @@ import torch
 
 from llmrl.aio import wait
 from llmrl.ops.logprobs import token_logprobs
-from llmrl.types import Sample, Sampling
+from llmrl.samples import Sample
+from llmrl.types import Sampling
+from tests.builders import sample
 
 pytestmark = [
     pytest.mark.gpu,
@@ -54,7 +56,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(count: int, prompt: int, completion: int) -> list[Sample]:
     generator = torch.Generator().manual_seed(0)
     return [
-        Sample(
+        sample(
             group=str(i // 8),
             episode=i % 8,
             reward=float(i % 2),

@@ -15,15 +15,15 @@ from llmrl.batch import Batch
 from llmrl.errors import CheckpointError, RecipeError
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.recipe import parse
+from llmrl.samples import Sample
 from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
-from llmrl.types import Sample
+from tests.builders import sample
 
 BOTH: frozenset[Column] = frozenset({"values", "next_values"})
 
 
 def value_loss(new: Forward, batch: Batch) -> Loss:
-    assert new.value_loss is not None
     return Loss(new.value_loss(batch.returns))
 
 
@@ -52,7 +52,7 @@ def step(count: int = 6) -> list[Sample]:
     for episode in range(count):
         turns = [-1, -1, -1] + [0] * random.randint(1, 9) + [-1, -1] + [1] * random.randint(1, 9)
         rows.append(
-            Sample(
+            sample(
                 group="0/p",
                 episode=episode,
                 reward=0.0,
@@ -79,10 +79,8 @@ def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Learners]
     rows = models.annotate(step(), BOTH)
     net = models["critic"].net
     for row in rows:
-        assert row.values is not None
-        assert row.next_values is not None
         with torch.no_grad():
-            states = net.model(input_ids=torch.tensor([row.token_ids])).last_hidden_state[0]
+            states = net.model(input_ids=torch.tensor([row.token_ids.tolist()])).last_hidden_state[0]
         heads = (states @ net.head.weight.T).squeeze(-1).tolist()
         for t, chosen in enumerate(row.action_mask):
             assert row.values[t] == pytest.approx(heads[t - 1] if chosen else 0.0, abs=1e-5)
@@ -90,7 +88,7 @@ def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Learners]
 
 
 def test_a_new_critic_claims_nothing(build: Callable[..., Learners]) -> None:
-    assert not any(any(row.values or [1.0]) for row in build().annotate(step(), {"values"}))
+    assert not any(row.values.any() for row in build().annotate(step(), {"values"}))
 
 
 @pytest.mark.parametrize("head", ["scalar", "bernoulli", "hl_gauss", "two_hot", "c51"])
@@ -135,7 +133,6 @@ def test_the_critic_has_weights_of_its_own(build: Callable[..., Learners]) -> No
 
 def test_entropy_carries_a_gradient_where_it_is_asked_for(build: Callable[..., Learners]) -> None:
     def bonus(new: Forward, _: Batch) -> Loss:
-        assert new.entropy is not None
         return Loss(-new.entropy)
 
     found = []
@@ -160,6 +157,13 @@ def test_what_a_recipe_says_of_the_critic_wrongly(build: Callable[..., Learners]
         build(critic={"model": str(tmp_path)})
     with pytest.raises(RecipeError, match="it trains the model 'critic', which this run does not have"):
         list(build(frozenset()).fit(credited(step()), Update("critic", value_loss), seed=0, rate=0.0))
+
+
+def test_a_column_that_no_model_fills_is_refused_with_a_hint(build: Callable[..., Learners]) -> None:
+    with pytest.raises(RecipeError, match=r"needs\(\) the column 'old_logprob', .*did you mean 'old_logprobs'"):
+        build(frozenset({"old_logprob"}))
+    with pytest.raises(RecipeError, match=r"the column 'advantages', which no model fills.*known: old_logprobs"):
+        build(frozenset({"advantages"}))
 
 
 # The reference

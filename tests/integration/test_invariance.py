@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from llmrl.batch import collate
 from llmrl.ops.logprobs import pieces
 from llmrl.protocols import Update
 from llmrl.recipe import parse
+from llmrl.samples import Sample
 from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
-from llmrl.types import Sample
+from tests.builders import changed, sample
 
 TOLERANCE = 1e-6
 """Of the norm of a gradient's error against the norm of the gradient: what float32 sums in another order leave."""
@@ -60,7 +62,7 @@ def step(groups: int = 4, episodes: int = 4, longest: int = 40) -> list[Sample]:
             first, reply, second = random.randint(1, longest), random.randint(1, 6), random.randint(1, longest)
             turns = [-1] * len(prompt) + [0] * first + [-1] * reply + [1] * second + [-1] * 3
             rows.append(
-                Sample(
+                sample(
                     group=str(group),
                     episode=episode,
                     reward=random.random(),
@@ -80,8 +82,6 @@ def credited(found: Learners, algorithm: GRPO, rows: Sequence[Sample]) -> list[S
     annotated = found.annotate(rows, {"old_logprobs", "ref_logprobs", "old_entropy"})
     made = []
     for row in annotated:
-        assert row.old_logprobs is not None
-        assert row.ref_logprobs is not None
         old = [value + noise.gauss(0.0, 0.2) for value in row.old_logprobs]
         ref = [value + noise.gauss(0.0, 0.2) for value in row.ref_logprobs]
         sampled = [value + noise.gauss(0.0, 0.2) for value in old]
@@ -170,19 +170,14 @@ def test_a_masked_token_cannot_matter(models: Callable[..., Learners]) -> None:
     rows = credited(found, algorithm, step())
     whole = gradient(found, rows, algorithm)
 
-    def everywhere(column: list[float] | None, row: Sample) -> list[float]:
-        assert column is not None
-        return [value if on else 7.0 for value, on in zip(column, row.action_mask, strict=True)]
-
     named = ("sampled_logprobs", "old_logprobs", "ref_logprobs", "advantages")
-    columns = [{name: everywhere(getattr(row, name), row) for name in named} for row in rows]
-    loud = [replace(row, **changed) for row, changed in zip(rows, columns, strict=True)]  # type: ignore[arg-type]
+    loud = [changed(r, **{name: np.where(r.action_mask, r.get(name), 7.0) for name in named}) for r in rows]
     assert error(gradient(found, loud, algorithm), whole) == 0.0
 
-    tail = [replace(row, token_ids=[*row.token_ids[:-3], 9, 8, 7]) for row in rows]
+    tail = [changed(row, token_ids=[*row.token_ids[:-3], 9, 8, 7]) for row in rows]
     assert error(gradient(found, tail, algorithm), whole) < TOLERANCE, "what follows the last action"
 
-    read = [replace(row, token_ids=[9, *row.token_ids[1:]]) for row in rows]
+    read = [changed(row, token_ids=[9, *row.token_ids[1:]]) for row in rows]
     assert error(gradient(found, read, algorithm), whole) > 1e-3, "what the policy has read does matter"
 
 
@@ -207,11 +202,8 @@ def test_the_old_policy_is_the_policy_until_it_moves(models: Callable[..., Learn
     for packing in (False, True):
         found = models(packing=packing)
         batch = collate([row.assign(weights=1.0, advantages=1.0) for row in rows], pack=packing)
-        assert batch.old_logprobs is not None
-        assert batch.ref_logprobs is not None
         with torch.no_grad():
             new = found.policy.forward(batch, chunks=1)
-        assert new.logprobs is not None
         ratio = torch.exp(new.logprobs - batch.old_logprobs)[batch.action_mask]
         assert float((ratio - 1).abs().max()) < 2e-6
         assert torch.equal(batch.old_logprobs, batch.ref_logprobs), "the reference is the model it began with"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -25,11 +26,11 @@ from llmrl.ops import kl
 from llmrl.ops.gae import returns, whiten
 from llmrl.ops.mismatch import Correction, Mode
 from llmrl.protocols import Forward
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import sample
 
 SEEDS = range(5)
 BOUND = 1e-7  # float64 on both sides; peers add 1e-8 to counts, and 1e-6 where we add nothing
-COLUMNS = ("sampled_logprobs", "old_logprobs", "ref_logprobs", "advantages", "weights")
 Algorithm = GRPO | RLOO
 Pair = tuple[Tensor, Tensor]
 """A loss and its gradient."""
@@ -55,7 +56,7 @@ class Step:
         new, old, sampled, ref = torch.where(mask, drawn, 0.0)
         rewards = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         rows = [
-            Sample(
+            sample(
                 group=f"g{i // 4}",
                 episode=i % 4,
                 reward=rewards[i],
@@ -76,14 +77,13 @@ class Step:
         """(8, T) advantages."""
         rows = algorithm.credit(self.rows)
         assert len(rows) == len(self.rows)
-        return torch.tensor([row.advantages for row in rows], dtype=torch.float64)
+        return torch.tensor([row.advantages.tolist() for row in rows], dtype=torch.float64)
 
 
 def ours(algorithm: Algorithm, step: Step, entropy: float = 0.0) -> Pair:
     new = step.new.clone().requires_grad_()
     rows = algorithm.credit(step.rows)
-    columns: dict[str, Any] = {n: torch.tensor([getattr(r, n) for r in rows], dtype=torch.float64) for n in COLUMNS}
-    batch = replace(collate(rows, pack=False), **columns)
+    batch = collate(rows, pack=False, dtype=torch.float64)
     loss = algorithm.loss(Forward(logprobs=new, entropy=entropies(new) if entropy else None), batch)
     total = (loss.terms * batch.weights).sum()
     return total.detach(), torch.autograd.grad(total, new)[0]
@@ -155,7 +155,7 @@ def trl_self(new: Tensor, algorithm: GRPO, **options: Any) -> SimpleNamespace:
 
 def trl_inputs(step: Step, algorithm: GRPO) -> dict[str, Tensor]:
     empty = torch.zeros(8, 0, dtype=torch.int64)
-    batch = replace(collate(step.rows, pack=False), sampled_logprobs=step.sampled)
+    batch = collate(step.rows, pack=False, dtype=torch.float64)
     return {
         "prompt_ids": empty,
         "prompt_mask": empty,
@@ -326,9 +326,7 @@ def test_losses_are_those_of_verl(method: str, verl: SimpleNamespace, table: lis
 
 
 def verl_advantages(verl: SimpleNamespace, name: str, rewards: Tensor, step: Step, **options: Any) -> Tensor:
-    import numpy
-
-    index = numpy.array([row.group for row in step.rows])
+    index = np.array([row.group for row in step.rows])
     call: dict[str, Any] = {"token_level_rewards": rewards, "response_mask": step.mask.double(), **options}
     if name != "reinforce_plus_plus":
         call["index"] = index
@@ -389,14 +387,14 @@ def test_returns_and_whitening_are_those_of_verl(verl: SimpleNamespace, table: l
     worst = [0.0, 0.0]
     for seed in SEEDS:
         step = Step.random(seed)
-        earned, masks = step.new.tolist(), [row.action_mask for row in step.rows]
+        earned, masks = step.new.tolist(), [row.action_mask.tolist() for row in step.rows]
         _, theirs = verl.algos.compute_reinforce_plus_plus_outcome_advantage(
             step.new, step.mask.double(), SimpleNamespace(gamma=0.9)
         )
         sums = [returns(e, m, gamma=0.9) for e, m in zip(earned, masks, strict=True)]
-        mine = torch.tensor(sums, dtype=torch.float64)
+        mine = torch.from_numpy(np.stack(sums))
         worst[0] = max(worst[0], float((mine - theirs).abs().max()))
-        white = torch.tensor(whiten(earned, masks, bessel=True), dtype=torch.float64)
+        white = torch.from_numpy(np.stack(whiten(earned, masks, bessel=True)))
         peer = torch_functional.masked_whiten(step.new, step.mask.double()) * step.mask
         worst[1] = max(worst[1], float((white - peer).abs().max()))
     table.append(("returns, gamma .9", "verl `reinforce_plus_plus` estimator", worst[0], None))
@@ -468,4 +466,4 @@ def test_rejections_are_those_of_verl(
 
 
 def _batch(step: Step) -> Batch:
-    return replace(collate(step.rows, pack=False), sampled_logprobs=step.sampled)
+    return collate(step.rows, pack=False, dtype=torch.float64)

@@ -50,12 +50,12 @@ PLANTED = [
         file="llmrl/ops/gae.py",
         edits=(
             (
-                "    earned, known = list(compress(rewards, mask)), list(compress(values, mask))\n",
-                "    earned, known = list(rewards), [value * on for value, on in zip(values, mask, strict=True)]\n",
+                "    earned, known = _of_actions(rewards, mask), _of_actions(values, mask)\n",
+                "    earned, known = np.asarray(rewards), np.asarray(values) * np.asarray(mask)\n",
             ),
             (
-                "        after = value\n    return spread(reversed(gains), mask)",
-                "        after = value\n    return gains[::-1]",
+                "    return spread(discounted(deltas, gamma * lam), mask)",
+                "    return discounted(deltas, gamma * lam)",
             ),
         ),
     ),
@@ -65,11 +65,12 @@ PLANTED = [
         file="llmrl/ops/gae.py",
         edits=(
             (
-                "    for reward in reversed(list(compress(rewards, mask))):\n        total = reward + gamma * total\n",
-                "    for reward, on in zip(reversed(rewards), reversed(mask), strict=True):\n"
-                "        total = (reward + gamma * total) * on\n",
+                "    return spread(discounted(_of_actions(rewards, mask), gamma), mask)",
+                "    sums, chosen = np.zeros(len(np.asarray(mask)) + 1), np.asarray(mask)\n"
+                "    for i in reversed(range(len(chosen))):\n"
+                "        sums[i] = (np.asarray(rewards)[i] + gamma * sums[i + 1]) * chosen[i]\n"
+                "    return sums[:-1]",
             ),
-            ("    return spread(reversed(sums), mask)", "    return sums[::-1]"),
         ),
     ),
     Planted(
@@ -78,10 +79,10 @@ PLANTED = [
         file="llmrl/algorithms/ppo/__init__.py",
         edits=(
             (
-                "        tracks = [\n            self._track(episode)\n",
+                "        tracks = (\n            self._track(episode)\n",
                 "        width = max(len(row.token_ids) for row in samples)\n"
                 "        samples = [replace(row, truncated=len(row.token_ids) == width) for row in samples]\n"
-                "        tracks = [\n            self._track(episode)\n",
+                "        tracks = (\n            self._track(episode)\n",
             ),
         ),
     ),
@@ -92,7 +93,7 @@ PLANTED = [
         edits=(
             (
                 "total = (loss.terms * weights).sum() * scale\n",
-                "total = (loss.terms * weights).sum() / weights.sum() / len(work) * scale\n",
+                "total = (loss.terms * weights).sum() / weights.sum() * scale\n",
             ),
         ),
     ),

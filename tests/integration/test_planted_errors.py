@@ -56,15 +56,13 @@ class DivergenceInTheLoss(GRPO):
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
         right = super().loss(new, batch)
-        assert new.logprobs is not None
-        assert batch.ref_logprobs is not None
         return replace(right, terms=right.terms + self.beta * k1(new.logprobs, batch.ref_logprobs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskIgnored(GRPO):
     def loss(self, new: Forward, batch: Batch) -> Loss:
-        whole = replace(batch, action_mask=batch.sample_ids >= 0)
+        whole = batch.with_columns(turn_ids=(batch.sample_ids >= 0).long() - 1)
         return super().loss(new, whole)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from llmrl.recipe import parse
+from llmrl.samples import Sample
 from llmrl.train.loop import train
 from llmrl.train.run import Run
-from llmrl.types import Sample, Score, Trajectory
+from llmrl.types import Score, Trajectory
 
 
 @dataclass(frozen=True)

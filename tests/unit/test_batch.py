@@ -2,20 +2,21 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from dataclasses import replace
 from random import Random
 
 import pytest
 import torch
 
 from llmrl.batch import balance_across_ranks, collate, inseparable, minibatches, split
-from llmrl.types import Sample
+from llmrl.errors import ColumnError
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 
 def row(length: int = 3, *, group: str = "g", episode: int = 0, first: int = 10, old: bool = False) -> Sample:
     """A prompt of one token and `length - 1` actions; token i is `first + i`, its log-probability is -(first + i)."""
     tokens = [first + i for i in range(length)]
-    made = Sample(
+    made = sample(
         group=group,
         episode=episode,
         reward=1.0,
@@ -38,6 +39,13 @@ def test_padded_rows_begin_in_column_0_and_end_in_padding_that_weighs_nothing() 
     assert batch.advantages.tolist() == [[0, 2, 2], [0, 2, 0]]
     assert batch.weights.tolist() == [[0, 0.5, 0.5], [0, 0.5, 0]]
     assert batch.samples == 2
+    assert batch.turn_ids.tolist() == [[-1, 0, 0], [-1, 0, -1]]
+
+
+def test_groups_are_numbered_in_the_order_in_which_they_come() -> None:
+    rows = [row(group="b"), row(group="a"), row(group="b")]
+    for pack in (False, True):
+        assert collate(rows, pack).group_ids.tolist() == [0, 1, 0]
 
 
 def test_packed_rows_stand_behind_one_another_and_count_positions_anew() -> None:
@@ -54,20 +62,19 @@ def test_packed_rows_stand_behind_one_another_and_count_positions_anew() -> None
 def test_every_column_says_the_same_of_every_token(pack: bool) -> None:
     rows = [row(4, first=10, old=True), row(2, first=30, old=True), row(3, first=50, old=True)]
     batch = collate(rows, pack)
-    assert batch.old_logprobs is not None
     chosen = batch.action_mask
     assert torch.equal(batch.sampled_logprobs[chosen], -batch.token_ids[chosen].float())
     assert torch.equal(batch.old_logprobs[chosen], -0.5 * batch.token_ids[chosen].float())
     for i, one in enumerate(rows):
         mine = batch.sample_ids == i
-        assert batch.token_ids[mine].tolist() == one.token_ids
-        assert batch.action_mask[mine].tolist() == one.action_mask
+        assert batch.token_ids[mine].tolist() == one.token_ids.tolist()
+        assert batch.action_mask[mine].tolist() == one.action_mask.tolist()
         assert batch.position_ids[mine].tolist() == list(range(len(one.token_ids)))
     assert not chosen[batch.sample_ids < 0].any()
 
 
-def test_columns_nobody_asked_for_are_none_and_missing_credit_is_zero() -> None:
-    bare = Sample(
+def test_a_column_that_nobody_filled_is_an_error() -> None:
+    bare = sample(
         group="g",
         episode=0,
         reward=0.0,
@@ -78,23 +85,21 @@ def test_columns_nobody_asked_for_are_none_and_missing_credit_is_zero() -> None:
         sampled_logprobs=[0.0, -1.0],
     )
     batch = collate([bare], pack=False)
-    assert batch.old_logprobs is None
-    assert batch.ref_logprobs is None
-    assert batch.values is None
-    assert batch.weights.tolist() == batch.advantages.tolist() == batch.returns.tolist() == [[0.0, 0.0]]
+    assert batch.columns.keys() == {"token_ids", "turn_ids", "sampled_logprobs"}
+    for name in ("old_logprobs", "ref_logprobs", "values", "weights", "advantages", "returns", "value_weights"):
+        with pytest.raises(ColumnError, match=f"reads the column {name}, which nobody filled"):
+            getattr(batch, name)
 
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_kept_ids_stand_token_by_token_row_by_row(pack: bool) -> None:
-    first = replace(row(3), support_ids=[(), array("i", [11, 4]), [12]], old_kept_logprobs=[0.0, -1.0, -2.0])
-    second = replace(row(2, first=20), support_ids=[(), (20, 21, 22)], old_kept_logprobs=[0.0, -3.0])
+    first = changed(row(3), support_ids=[(), array("i", [11, 4]), [12]], old_kept_logprobs=[0.0, -1.0, -2.0])
+    second = changed(row(2, first=20), support_ids=[(), (20, 21, 22)], old_kept_logprobs=[0.0, -3.0])
     batch = collate([first, second], pack)
     assert batch.support_ids is not None
-    assert batch.kept_counts is not None
-    assert batch.old_kept_logprobs is not None
     assert batch.support_ids.tolist() == [11, 4, 12, 20, 21, 22]
-    assert batch.kept_counts[batch.action_mask].tolist() == [2, 1, 3]
-    assert int(batch.kept_counts.sum()) == 6
+    assert batch.support_counts[batch.action_mask].tolist() == [2, 1, 3]
+    assert int(batch.support_counts.sum()) == 6
     assert batch.old_kept_logprobs[batch.action_mask].tolist() == [-1.0, -2.0, -3.0]
     assert collate([first, row(2)], pack).support_ids is None
 

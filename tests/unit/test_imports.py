@@ -18,6 +18,8 @@ LAYERS = {
     "llmrl": 0,
     "llmrl.types": 0,
     "llmrl.errors": 0,
+    "llmrl.columns": 1,
+    "llmrl.samples": 1,
     "llmrl.protocols": 1,
     "llmrl.plugins": 1,
     "llmrl.recipe": 1,
@@ -164,11 +166,13 @@ def test_the_rule_bites(file: str, text: str, words: str, tmp_path: Path, monkey
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")
     assert [c for c in complaints(path) if words in c]
-    path.write_text("import json\nfrom llmrl.types import Sample\ndef f():\n    import math", encoding="utf-8")
+    path.write_text("import json\nfrom llmrl.types import Problem\ndef f():\n    import math", encoding="utf-8")
     assert not list(complaints(path))
 
 
-@pytest.mark.parametrize("name", ["llmrl", "llmrl.types", "llmrl.protocols", "llmrl.plugins", "llmrl.recipe"])
+@pytest.mark.parametrize(
+    "name", ["llmrl", "llmrl.types", "llmrl.columns", "llmrl.protocols", "llmrl.plugins", "llmrl.recipe"]
+)
 def test_importing_loads_nothing_heavy(name: str) -> None:
     code = f"import sys, {name}; print(*sorted(set({sorted(INSTANT)}) & sys.modules.keys()))"
     done = subprocess.run(

@@ -5,46 +5,14 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from llmrl.types import Completion, Finish, Problem, Sample, Sampling, Score, Status, Trajectory, Turn, Verdict
+from llmrl.types import Completion, Finish, Problem, Sampling, Score, Status, Trajectory, Turn, Verdict
 
 PROBLEM = Problem(id="p", messages=[{"role": "user", "content": "1+1="}], answer="2")
-
-
-def sample() -> Sample:
-    return Sample(
-        group="g",
-        episode=0,
-        reward=1.0,
-        turn_rewards=[0.0],
-        token_ids=[5, 6, 7, 8],
-        turn_ids=[-1, 0, 0, -1],
-        action_mask=[False, True, True, False],
-        sampled_logprobs=[0.0, -1.0, -2.0, 0.0],
-    )
 
 
 def turn(text: str, finish: Finish) -> Turn:
     completion = Completion(token_ids=[1], logprobs=[-1.0], finish=finish, version=0)
     return Turn(prompt_ids=[0], completion=completion, text=text)
-
-
-def test_a_number_goes_to_action_tokens_only() -> None:
-    row = sample().assign(advantages=2, weights=0.25)
-    assert row.advantages == [0.0, 2.0, 2.0, 0.0]
-    assert row.weights == [0.0, 0.25, 0.25, 0.0]
-    assert row.actions == 2
-
-
-def test_a_column_loses_what_it_says_of_other_tokens() -> None:
-    assert sample().assign(old_logprobs=[-9.0, -1.0, -2.0, -9.0]).old_logprobs == [0.0, -1.0, -2.0, 0.0]
-
-
-def test_assign_leaves_the_original_and_refuses_other_lengths() -> None:
-    row = sample()
-    row.assign(weights=1.0)
-    assert row.weights is None
-    with pytest.raises(ValueError, match=r"advantages: 3 entries for 4 tokens"):
-        row.assign(advantages=[1.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +52,6 @@ def test_values_are_frozen_and_survive_a_pickle() -> None:
     with pytest.raises(FrozenInstanceError):
         PROBLEM.answer = "3"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(PROBLEM)) == PROBLEM
-    assert pickle.loads(pickle.dumps(sample())) == sample()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from llmrl.checks.verify.form import Check, Form
 from llmrl.checks.verify.objective import LATE, Layout, annotated, batches, objective, said_of, said_of_row
 from llmrl.checks.verify.random_rows import Play, random_play
 from llmrl.protocols import Update
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 WIDTH = 1e-5
 TOLERANCE = 1e-8

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llmrl.protocols import Algorithm
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 Part = Literal["cases", "oracle", "differences", "invariances", "learning"]
 PARTS: tuple[Part, ...] = ("cases", "oracle", "differences", "invariances", "learning")

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from llmrl.batch import Batch, collate, inseparable, split
-from llmrl.checks.verify.random_rows import COLUMNS, Play, over_kept
+from llmrl.checks.verify.random_rows import MODELS, Play, over_kept
+from llmrl.columns import COLUMNS
 from llmrl.ops.logprobs import token_logprobs
 from llmrl.protocols import Algorithm, Forward, Loss, Update
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 LATE = 100_000
 """The step of the loop whose updates are looked at: every warm-up is over."""
@@ -46,7 +47,7 @@ def said_of(play: Play) -> list[dict[str, Tensor]]:
 
 def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
     """Those of one row."""
-    tokens, states = torch.tensor([0, *play.rows[i].token_ids[1:]]), play.states[i]
+    tokens, states = torch.tensor([0, *play.rows[i].token_ids[1:].tolist()]), play.states[i]
     logprobs, entropy = token_logprobs(play.logits[i], lambda hidden: hidden, tokens, entropy_grad=True)
     said = {"logprobs": logprobs, "entropy": entropy, "values": states[:-1], "next_values": states[1:]}
     if play.rows[i].support_ids is not None:
@@ -58,8 +59,8 @@ def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
 
 def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
     """The rows with the columns that the algorithm asks for, and no other."""
-    left_out = {name: None for name in COLUMNS if name not in algorithm.needs()}
-    return [replace(row, **left_out) for row in rows]  # type: ignore[arg-type]
+    left_out = {name: None for name in MODELS if name not in algorithm.needs()}
+    return [row.with_columns(**left_out) for row in rows]
 
 
 def batches(update: Update, rows: Sequence[Sample], layout: Layout) -> list[tuple[list[Sample], Batch]]:
@@ -78,9 +79,9 @@ def losses(
     """The loss of each micro-batch with the batch that it is of."""
     for members, batch in parts:
         new = _forward(members, said, batch, junk)
-        if not update.entropy_grad and new.entropy is not None:  # as in training
-            spread = None if new.kept_entropy is None else new.kept_entropy.detach()
-            new = replace(new, entropy=new.entropy.detach(), kept_entropy=spread)
+        if not update.entropy_grad:  # as in training
+            constant = {name: new.get(name).detach() for name in ("entropy", "kept_entropy") if name in new.columns}
+            new = new.with_columns(**constant)
         yield update.loss(new, batch), batch
 
 
@@ -119,7 +120,7 @@ def taught(
             found[update.model] = Learned(0.0, {})
             continue
         value = objective(update, batches(update, credited, layout), leaves, layout.junk)
-        keys = [(row.token_ids[0], name) for row in credited for name in leaves[0]]
+        keys = [(int(row.token_ids[0]), name) for row in credited for name in leaves[0]]
         gradients = torch.autograd.grad(value, [leaves[i][name] for i, name in keys], allow_unused=True)
         known = {key: gradient for key, gradient in zip(keys, gradients, strict=True) if gradient is not None}
         found[update.model] = Learned(float(value.detach()), known)
@@ -152,7 +153,7 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
             grid = grid.masked_scatter(batch.sample_ids == i, said[row.token_ids[0]][name])
         return torch.where(batch.action_mask, grid, junk)
 
-    values, kept = column("values"), rows[0].support_ids is not None
+    values, kept = column("values"), "support_counts" in batch.columns
     return Forward(
         kept_logprobs=column("kept_logprobs") if kept else None,
         kept_entropy=column("kept_entropy") if kept else None,
@@ -169,19 +170,22 @@ def _wider(batch: Batch, extra: int) -> Batch:
     if not extra:
         return batch
 
-    def pad(name: str, fill: float = 0) -> Tensor:
-        column = getattr(batch, name)
-        return torch.nn.functional.pad(column, (0, extra), value=fill)
+    def pad(column: Tensor, padding: int) -> Tensor:
+        return torch.nn.functional.pad(column, (0, extra), value=padding)
 
-    names = [name for name in batch.__dataclass_fields__ if getattr(getattr(batch, name), "ndim", 0) == 2]
-    return replace(batch, **{name: pad(name, -1 if name == "sample_ids" else 0) for name in names})  # type: ignore[arg-type]
+    return replace(
+        batch,
+        columns={name: pad(column, COLUMNS[name].padding) for name, column in batch.columns.items()},
+        position_ids=pad(batch.position_ids, 0),
+        sample_ids=pad(batch.sample_ids, -1),
+    )
 
 
 def _with_junk(batch: Batch, junk: float) -> Batch:
     """The batch with another number in the unowned cells of every column, so that no two of them cancel."""
-    filled = {}
-    for i, name in enumerate(("sampled_logprobs", *COLUMNS, "advantages", "returns"), start=2):
-        column = getattr(batch, name, None)  # credit alone reads an entropy
-        if column is not None:
-            filled[name] = torch.where(batch.action_mask, column, junk / i)
-    return replace(batch, **filled)  # type: ignore[arg-type]
+    filled = {
+        name: torch.where(batch.action_mask, batch.get(name), junk / i)
+        for i, name in enumerate(("sampled_logprobs", *MODELS, "advantages", "returns"), start=2)
+        if name in batch.columns
+    }
+    return batch.with_columns(**filled)

@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from math import nan
 from random import Random
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from llmrl.types import Sample
+from llmrl.columns import filled_by
+from llmrl.samples import Array, Sample, support
 
 SYMBOLS = 5
-COLUMNS = ("old_logprobs", "old_kept_logprobs", "old_entropy", "ref_logprobs", "values", "next_values")
+MODELS = tuple(filled_by("policy", "reference", "critic"))
+"""Columns that models fill."""
 CHANNELS = ("correct", "explore")
 """What rewards are made of."""
 
@@ -40,12 +43,14 @@ def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = Fals
         for episode in range(size):
             row = _row(random, f"g{group}", episode, len(rows), _reward(random, group, episode))
             if dense and group > 1 and random.random() < 0.5:
-                row = replace(row, token_rewards=[0.0, *(random.choice([0.0, 0.1, -0.2]) for _ in row.token_ids[1:])])
+                earned = [0.0, *(random.choice([0.0, 0.1, -0.2]) for _ in row.token_ids[1:])]
+                row = row.with_columns(token_rewards=earned)
             generator = torch.Generator().manual_seed(seed * 1000 + len(rows))
             here = torch.randn(len(row.token_ids), SYMBOLS, generator=generator, dtype=torch.float64)
             mind = torch.rand(len(row.token_ids) + 1, generator=generator, dtype=torch.float64)
             if kept:
-                row = replace(row, support_ids=_kept(random, row), semantics="renormalised")
+                ids, counts = support(_kept(random, row))
+                row = replace(row, support_ids=ids, semantics="renormalised").with_columns(support_counts=counts)
             rows.append(_annotated(row, random, here, mind))
             logits.append(here)
             states.append(mind)
@@ -62,21 +67,22 @@ def _reward(random: Random, group: int, episode: int) -> float:
 
 def _row(random: Random, group: str, episode: int, index: int, reward: float) -> Sample:
     """A prompt token, then one to three turns of the policy with what the environment said between them."""
-    mask, turn_ids, turns = [False], [-1], random.randint(1, 3)
+    turn_ids, turns = [-1], random.randint(1, 3)
     for turn in range(turns):
         spoken = random.randint(1, 3)
         heard = random.randint(1, 2) if turn < turns - 1 else 0
-        mask += [True] * spoken + [False] * heard
         turn_ids += [turn] * spoken + [-1] * heard
     return Sample(
         group=group,
         episode=episode,
         reward=reward,
         turn_rewards=[0.0] * turns,
-        token_ids=[index, *(random.randrange(SYMBOLS) for _ in mask[1:])],
-        turn_ids=turn_ids,
-        action_mask=mask,
-        sampled_logprobs=[0.0] * len(mask),
+        columns={
+            "token_ids": [index, *(random.randrange(SYMBOLS) for _ in turn_ids[1:])],
+            "turn_ids": turn_ids,
+            "sampled_logprobs": np.zeros(len(turn_ids)),
+        },
+        dtype=np.float64,
         truncated=random.random() < 0.2,
         correct=None if reward != reward else reward > 0.5,
         parts={} if reward != reward else dict(zip(CHANNELS, (reward, 0.37 * index % 1.0), strict=True)),
@@ -85,14 +91,14 @@ def _row(random: Random, group: str, episode: int, index: int, reward: float) ->
 
 def _kept(random: Random, row: Sample) -> list[list[int]]:
     """Of each action its token and some others."""
-    sets = [[token, *random.sample(range(SYMBOLS), random.randint(0, 3))] for token in row.token_ids]
+    sets = [[token, *random.sample(range(SYMBOLS), random.randint(0, 3))] for token in row.token_ids.tolist()]
     return [sorted(set(some)) if on else [] for some, on in zip(sets, row.action_mask, strict=True)]
 
 
 def over_kept(logits: Tensor, row: Sample) -> Tensor:
     """(T, SYMBOLS) logits, -inf for what was not kept of an action's distribution."""
     allowed = torch.ones_like(logits, dtype=torch.bool)
-    for t, some in enumerate(row.support_ids or ()):
+    for t, some in enumerate(support_sets(row)):
         if len(some):
             allowed[t] = torch.tensor([symbol in some for symbol in range(SYMBOLS)])
     return logits.masked_fill(~allowed, float("-inf"))
@@ -106,23 +112,31 @@ def _annotated(row: Sample, random: Random, logits: Tensor, mind: Tensor) -> Sam
 
     def chosen(numbers: Tensor) -> list[float]:
         logprobs = torch.log_softmax(numbers, -1)
-        return [0.0 if i == 0 else float(logprobs[i, token]) for i, token in enumerate(row.token_ids)]
+        return [0.0 if i == 0 else float(logprobs[i, token]) for i, token in enumerate(row.token_ids.tolist())]
 
     whole = chosen(logits)
     old, before = near(whole, 0.3), near(mind.tolist(), 0.3)
     among = near(chosen(over_kept(logits, row)), 0.3) if row.support_ids is not None else None
-    row = replace(row, sampled_logprobs=near(among or old, 0.4), old_logprobs=old, old_kept_logprobs=among)
-    row = replace(row, ref_logprobs=near(whole, 0.4), values=before[:-1], next_values=before[1:])
+    sampled = near(among or old, 0.4)
+    row = row.with_columns(sampled_logprobs=sampled, old_logprobs=old, old_kept_logprobs=among)
+    row = row.with_columns(ref_logprobs=near(whole, 0.4), values=before[:-1], next_values=before[1:])
     flatter = torch.log_softmax(0.7 * logits, -1)
-    row = replace(row, old_entropy=(-(flatter.exp() * flatter).sum(-1)).tolist())
+    row = row.with_columns(old_entropy=(-(flatter.exp() * flatter).sum(-1)).numpy())
     return fill(row, 0.0)
 
 
 def fill(row: Sample, junk: float) -> Sample:
     """The row with multiples of `junk`, another in each column, in every cell that no action token owns."""
     columns = {
-        name: [number if on else junk * i for number, on in zip(getattr(row, name), row.action_mask, strict=True)]
-        for i, name in enumerate(("sampled_logprobs", *COLUMNS), start=1)
-        if getattr(row, name) is not None
+        name: np.where(row.action_mask, row.get(name), junk * i)
+        for i, name in enumerate(("sampled_logprobs", *MODELS), start=1)
+        if name in row.columns
     }
-    return replace(row, **columns)  # type: ignore[arg-type]
+    return row.with_columns(**columns)
+
+
+def support_sets(row: Sample) -> list[Array]:
+    """The ids among which each token was sampled; none where the row does not say."""
+    if row.support_ids is None:
+        return []
+    return np.split(row.support_ids, np.cumsum(row.support_counts)[:-1])

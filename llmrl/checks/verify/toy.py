@@ -8,16 +8,19 @@ rule plain gradient descent: nothing stands between the algorithm and the result
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from llmrl.batch import Batch, collate, minibatches
 from llmrl.checks.verify.form import Check, Form
+from llmrl.checks.verify.random_rows import support_sets
+from llmrl.columns import COLUMNS
 from llmrl.ops.nucleus import nucleus
 from llmrl.protocols import Adaptive, Algorithm, Forward, Loss, Measured, Update
-from llmrl.types import Sample
+from llmrl.samples import Sample, support
 
 PROMPTS, LENGTH, SYMBOLS, SIZE = 3, 4, 5, 16
 UPDATES = 150
@@ -42,7 +45,8 @@ class Tables:
             if among is None:
                 return new
             chosen, spread = _said(logits.masked_fill(~among, -1e9), answer, entropy_grad)
-            return replace(new, kept_logprobs=torch.cat([blank, chosen], 1), kept_entropy=torch.cat([blank, spread], 1))
+            chosen, spread = torch.cat([blank, chosen], 1), torch.cat([blank, spread], 1)
+            return new.with_columns(kept_logprobs=chosen, kept_entropy=spread)
         last = torch.cat([torch.full_like(token_ids[:, :1], SYMBOLS), answer], 1)
         numbers = self.critic[prompt[:, None], torch.arange(LENGTH + 1), last]  # (B, LENGTH + 1), state by state
         values, after = torch.cat([blank, numbers[:, :-1]], 1), torch.cat([blank, numbers[:, 1:]], 1)
@@ -107,20 +111,24 @@ def _play(tables: Tables, secret: Tensor, form: Form, step: int, generator: torc
         token_ids = torch.cat([prompts[:, None] + SYMBOLS, answers], 1)
         new = tables.forward("policy", token_ids, among=kept[prompts])
         logprobs = new.logprobs if form.top_p is None else new.kept_logprobs
-    assert logprobs is not None
-    sets = [[[], *(row.nonzero()[:, 0].tolist() for row in rows)] for rows in kept]
+    sets = [support([[], *(row.nonzero()[:, 0].tolist() for row in rows)]) for rows in kept]
+    columns = {
+        "token_ids": token_ids,
+        "turn_ids": torch.tensor([-1] + [0] * LENGTH).expand(len(prompts), -1),
+        "sampled_logprobs": logprobs,
+    }
+    if form.top_p is not None:
+        columns["support_counts"] = torch.from_numpy(np.stack([counts for _, counts in sets]))[prompts]
     return [
         Sample(
             group=f"step {step}, prompt {int(prompts[i])}",
             episode=i % SIZE,
             reward=form.rewards[int(right[i])],
             turn_rewards=[0.0],
-            token_ids=token_ids[i].tolist(),
-            turn_ids=[-1] + [0] * LENGTH,
-            action_mask=[False] + [True] * LENGTH,
-            sampled_logprobs=logprobs[i].tolist(),
+            columns={name: column[i].numpy() for name, column in columns.items()},
+            dtype=np.float64,
             semantics="scaled" if form.top_p is None else "renormalised",
-            support_ids=None if form.top_p is None else sets[int(prompts[i])],
+            support_ids=None if form.top_p is None else sets[int(prompts[i])][0],
             version=step,
             correct=bool(right[i]),
             parts={"correct": float(right[i]), "explore": len(set(answers[i].tolist())) / LENGTH},
@@ -131,29 +139,19 @@ def _play(tables: Tables, secret: Tensor, form: Form, step: int, generator: torc
 
 def _annotated(rows: Sequence[Sample], algorithm: Algorithm, tables: Tables, reference: Tables) -> list[Sample]:
     """The rows with the columns that the algorithm needs."""
-    token_ids = torch.tensor([row.token_ids for row in rows])
+    token_ids = torch.from_numpy(np.stack([row.token_ids for row in rows])).long()
     with torch.no_grad():
         now, mind = tables.forward("policy", token_ids, among=_among(rows)), tables.forward("critic", token_ids)
-        known = {
-            "old_logprobs": now.logprobs,
-            "old_kept_logprobs": now.kept_logprobs,
-            "old_entropy": now.entropy,
-            "ref_logprobs": reference.forward("policy", token_ids).logprobs,
-            "values": mind.values,
-            "next_values": mind.next_values,
-        }
-    columns = {need: known[need] for need in algorithm.needs()}
-    return [
-        row.assign(**{name: column[i].tolist() for name, column in columns.items() if column is not None})
-        for i, row in enumerate(rows)
-    ]
+        known = {"policy": now, "reference": reference.forward("policy", token_ids), "critic": mind}
+    columns = {need: known[COLUMNS[need].filler].get(COLUMNS[need].field).numpy() for need in algorithm.needs()}
+    return [row.assign(**{name: column[i] for name, column in columns.items()}) for i, row in enumerate(rows)]
 
 
 def _among(rows: Sequence[Sample]) -> Tensor | None:
     """(B, LENGTH, SYMBOLS) which tokens were kept; None where the rows do not say."""
     if rows[0].support_ids is None:
         return None
-    sets = [[[symbol in some for symbol in range(SYMBOLS)] for some in list(row.support_ids or ())[1:]] for row in rows]
+    sets = [[[symbol in some for symbol in range(SYMBOLS)] for some in support_sets(row)[1:]] for row in rows]
     return torch.tensor(sets)
 
 

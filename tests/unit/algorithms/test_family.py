@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -18,7 +17,8 @@ from llmrl.errors import RecipeError
 from llmrl.ops.credit import average, center, leave_one_out
 from llmrl.ops.losses import at_level, weighted_logprob
 from llmrl.plugins import build
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 Family = GRPO | RLOO | ReinforcePP
 PLAIN: dict[str, Any] = {"importance_sampling_correction": "none"}
@@ -29,7 +29,7 @@ def row(
     group: str = "g", episode: int = 0, reward: float = 0.0, mask: Sequence[int] = (0, 1, 1), **more: Any
 ) -> Sample:
     """A row whose action mask is given; its engine was sure of nothing."""
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -44,7 +44,7 @@ def row(
 
 def gains(rows: Sequence[Sample]) -> list[float]:
     """The advantage of each row's first action."""
-    return [(r.advantages or [])[r.action_mask.index(True)] for r in rows]
+    return [float(r.advantages[r.action_mask][0]) for r in rows]
 
 
 # Worked cases
@@ -86,9 +86,9 @@ def test_averages_worked_by_hand() -> None:
         ("constant", 8, 0.5),
     ):
         weighted = average(rows, over, length)  # type: ignore[arg-type]
-        assert sum(loss * sum(r.weights or ()) for loss, r in zip(losses, weighted, strict=True)) == pytest.approx(want)
+        assert sum(loss * sum(r.weights) for loss, r in zip(losses, weighted, strict=True)) == pytest.approx(want)
     assert average(rows, "token")[0].weights == pytest.approx([0.16666666666666666] * 4)
-    assert [(r.weights or [])[0] for r in average(rows, "sequence")] == [0.125, 0.25]
+    assert [r.weights[0] for r in average(rows, "sequence")] == [0.125, 0.25]
 
 
 def test_reinforce_pp_worked_by_hand() -> None:
@@ -103,7 +103,7 @@ def test_reinforce_pp_worked_by_hand() -> None:
     assert gains(centred) == pytest.approx(
         [1.6035673942042832, -1.0690449294695223, 0.2672612323673806, 0.2672612323673806], abs=1e-9
     )
-    assert [r.weights for r in plain] == [[0.0, *[pytest.approx(0.1)] * n] for n in (2, 4, 1, 3)]
+    assert [r.weights.tolist() for r in plain] == [[0.0, *[pytest.approx(0.1)] * n] for n in (2, 4, 1, 3)]
     assert [r.reward for r in centred] == [1.0, 0.0, 0.0, 0.0]
 
 
@@ -117,9 +117,9 @@ def test_divergence_and_dense_rewards_worked_by_hand() -> None:
     sums = [0.5 - 0.022314355131420972 + 0.5 * (0.04054651081081642 + 0.5), 0.04054651081081642 + 0.5, 1.0, 0.0]
     mean = sum(sums) / 4
     scale = sqrt(sum((x - mean) ** 2 for x in sums) / 4 + 1e-8)
-    assert [x for r in credited for x in r.advantages or ()] == pytest.approx([(x - mean) / scale for x in sums])
+    assert [x for r in credited for x in r.advantages] == pytest.approx([(x - mean) / scale for x in sums])
     # The sum of the first answer's token rewards without the dense one is what RLOO compares: 1.01823 against 0.
-    rewards = [replace(base, token_rewards=None), other]
+    rewards = [changed(base, token_rewards=None), other]
     assert gains(RLOO(beta=0.1, **PLAIN).credit(rewards)) == pytest.approx([1.0182321556793954, -1.0182321556793954])
 
 
@@ -154,23 +154,22 @@ def test_returns_reach_back_across_turns() -> None:
     # A peer's running sum began anew at every observed token, so that turns before the last earned nothing.
     rows = [row(episode=0, reward=1.0, mask=(0, 1, 1, 0, 0, 1)), row(episode=1, reward=0.0, mask=(0, 1))]
     first, second = ReinforcePP(**BARE).credit(rows)
-    assert first.advantages is not None
     assert len({first.advantages[i] for i in (1, 2, 5)}) == 1
-    assert first.advantages[1] > 0 > (second.advantages or [])[1]
+    assert first.advantages[1] > 0 > second.advantages[1]
     assert [first.advantages[i] for i in (0, 3, 4)] == [0.0] * 3
 
 
 def test_an_episode_in_two_rows_counts_once_and_is_one_chain() -> None:
     rows = [
-        replace(row(episode=0, reward=1.0, mask=(0, 1, 1)), turn_ids=[-1, 0, 0]),
-        replace(row(episode=0, reward=1.0, mask=(0, 0, 1)), turn_ids=[-1, -1, 1]),
+        changed(row(episode=0, reward=1.0, mask=(0, 1, 1)), turn_ids=[-1, 0, 0]),
+        changed(row(episode=0, reward=1.0, mask=(0, 0, 1)), turn_ids=[-1, -1, 1]),
         row(episode=1, reward=0.0, mask=(0, 1)),
     ]
     loo = RLOO(**BARE).credit(rows)
     assert gains(loo) == [1.0, 1.0, -1.0]
-    assert [sum(r.weights or ()) for r in loo] == [2 / 2, 1 / 2, 1 / 2]
+    assert [sum(r.weights) for r in loo] == [2 / 2, 1 / 2, 1 / 2]
     chain = ReinforcePP(**BARE, gamma=0.5).credit(rows)
-    flat = [x for r in chain for x, on in zip(r.advantages or (), r.action_mask, strict=True) if on]
+    flat = [x for r in chain for x, on in zip(r.advantages, r.action_mask, strict=True) if on]
     assert flat[0] < flat[1] < flat[2]  # .25, .5, 1: the reward came once, at the end of the second row
     assert flat[3] == min(flat)
 

@@ -24,7 +24,8 @@ from llmrl.checks.verify.toy import learn
 from llmrl.errors import RecipeError
 from llmrl.ops.credit import average
 from llmrl.protocols import Forward
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 Family = GRPO | RLOO | ReinforcePP
 PLAIN: dict[str, Any] = {"importance_sampling_correction": "none"}
@@ -115,7 +116,7 @@ def row(
     group: str = "g", episode: int = 0, reward: float = 0.0, mask: Sequence[int] = (0, 1, 1), **more: Any
 ) -> Sample:
     """A row whose action mask is given; its engine was sure of nothing."""
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -164,10 +165,10 @@ def test_dr_grpo_and_rloo_have_proportional_gradients() -> None:
     # Without scaling, the mean of the others differs from the mean of all by the factor G / (G - 1).
     rows, now = random_step(seed=3)
     ours = gradient(GRPO(**PLAIN, scale_rewards="none", loss_average="sequence_sum"), rows, now)
-    theirs = gradient(RLOO(**BARE), [replace(r, old_logprobs=None) for r in rows], now)
+    theirs = gradient(RLOO(**BARE), [changed(r, old_logprobs=None) for r in rows], now)
     one_step = gradient(
         GRPO(**PLAIN, scale_rewards="none", loss_average="sequence_sum"),
-        [replace(r, old_logprobs=None) for r in rows],
+        [changed(r, old_logprobs=None) for r in rows],
         now,
     )
     for dr, loo in zip(one_step, theirs, strict=True):
@@ -177,7 +178,7 @@ def test_dr_grpo_and_rloo_have_proportional_gradients() -> None:
 
 def test_cispo_at_a_ratio_of_one_is_reinforce() -> None:
     rows, now = random_step(seed=4)
-    rows = [replace(r, old_logprobs=None) for r in rows]
+    rows = [changed(r, old_logprobs=None) for r in rows]
     cispo = gradient(GRPO(**PLAIN, loss_type="cispo"), rows, now)
     credited = {(r.group, r.episode): r for r in GRPO(**PLAIN).credit(rows)}
     for r, got in zip(rows, cispo, strict=True):
@@ -185,7 +186,7 @@ def test_cispo_at_a_ratio_of_one_is_reinforce() -> None:
         if kept is None:
             assert not got.any()
             continue
-        want = [-a * w for a, w in zip(kept.advantages or (), kept.weights or (), strict=True)]
+        want = [-a * w for a, w in zip(kept.advantages, kept.weights, strict=True)]
         assert got.tolist() == pytest.approx(want, abs=1e-7)
 
 
@@ -229,8 +230,8 @@ def test_masked_truncated_answers_leave_the_denominator(algorithm: Family) -> No
     whole = average(
         [r for r in cut if r.episode != 0], algorithm.over if not isinstance(algorithm, ReinforcePP) else "token"
     )
-    shares = {(r.group, r.episode): r.weights for r in whole}
-    assert all(r.weights == shares[r.group, r.episode] for r in kept)
+    shares = {(r.group, r.episode): r.weights.tolist() for r in whole}
+    assert all(r.weights.tolist() == shares[r.group, r.episode] for r in kept)
 
 
 @algorithms

@@ -13,15 +13,17 @@ from llmrl.batch import collate
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.protocols import Forward
-from llmrl.rollout.worker import to_samples
-from llmrl.types import Completion, Problem, Sample, Score, Trajectory, Turn
+from llmrl.rollout.samples import to_samples
+from llmrl.samples import Sample
+from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from tests.builders import sample
 
 
 def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
     """One prompt token, then actions."""
     length = 1 + actions
     chosen = [False] + [True] * actions
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -99,9 +101,9 @@ def test_what_is_masked_leaves_the_denominator_and_stays_in_the_baseline(
     rows.append(row(episode=3, reward=0.5, truncated=True))
     credited = GRPO(mask_truncated_completions=True, scale_rewards=False, **options).credit(rows)
     assert [r.episode for r in credited] == [0, 1]
-    assert [r.weights for r in credited] == [[0.0, denominator, denominator]] * 2
-    assert [r.advantages for r in credited] == [[0.0, 0.5, 0.5], [0.0, -0.5, -0.5]]
-    assert not any(isnan(x) for r in GRPO(beta=0.1, **options).credit(rows) for x in r.advantages or ())
+    assert [r.weights.tolist() for r in credited] == [[0.0, denominator, denominator]] * 2
+    assert [r.advantages.tolist() for r in credited] == [[0.0, 0.5, 0.5], [0.0, -0.5, -0.5]]
+    assert not any(isnan(x) for r in GRPO(beta=0.1, **options).credit(rows) for x in r.advantages)
 
 
 def test_divergence_in_the_reward_worked_by_hand() -> None:
@@ -114,7 +116,7 @@ def test_divergence_in_the_reward_worked_by_hand() -> None:
     ]
     algorithm = GRPO(beta=0.1, kl_estimator="k1", kl_in_reward=True, scale_rewards="none")
     gain = (1.0 - 0.1 * (0.2231435513142097 - 0.40546510810816416)) / 2
-    assert [(r.advantages or [])[1] for r in algorithm.credit(rows)] == pytest.approx([gain, -gain], abs=1e-6)
+    assert [r.advantages[1] for r in algorithm.credit(rows)] == pytest.approx([gain, -gain], abs=1e-6)
 
 
 def test_only_the_most_uncertain_tokens_teach_worked_by_hand() -> None:
@@ -125,8 +127,8 @@ def test_only_the_most_uncertain_tokens_teach_worked_by_hand() -> None:
     ]
     algorithm = GRPO(scale_rewards="none", top_entropy_quantile=0.5, beta=0.1)
     credited = algorithm.credit(rows)
-    assert [r.advantages for r in credited] == [[0.0, 0.5, 0.0], [0.0, 0.0, -0.5]]
-    assert [r.weights for r in credited] == [[0.0, 0.25, 0.25]] * 2
+    assert [r.advantages.tolist() for r in credited] == [[0.0, 0.5, 0.0], [0.0, 0.0, -0.5]]
+    assert [r.weights.tolist() for r in credited] == [[0.0, 0.25, 0.25]] * 2
     new = torch.tensor([[0.0, -1.0, -1.0]] * 2, requires_grad=True)
     batch = collate(credited, pack=False)
     (slope,) = torch.autograd.grad((algorithm.loss(Forward(logprobs=new), batch).terms * batch.weights).sum(), new)
@@ -137,7 +139,7 @@ def test_only_the_most_uncertain_tokens_teach_worked_by_hand() -> None:
 def test_a_row_without_an_uncertain_token_costs_nothing() -> None:
     rows = [row(episode=i, reward=float(i), old_entropy=[0.0, 0.1 + i, 0.2 + i]) for i in (0, 1)]
     (only,) = GRPO(scale_rewards="none", top_entropy_quantile=0.5).credit(rows)
-    assert (only.episode, only.weights) == (1, [0.0, 0.25, 0.25])
+    assert (only.episode, only.weights.tolist()) == (1, [0.0, 0.25, 0.25])
     unjudged = [*rows, row(episode=2, reward=nan, old_entropy=[0.0, 7.0, 7.0])]
     assert GRPO(scale_rewards="none", top_entropy_quantile=0.5).credit(unjudged) == [only]
 
@@ -153,7 +155,7 @@ def played(episode: int, parts: dict[str, float | None]) -> list[Sample]:
 def test_a_channel_is_a_part_of_the_reward_and_a_missing_one_stops_the_run() -> None:
     both = played(0, {"correct": 1.0, "explore": 0.3}) + played(1, {"correct": 0.0, "explore": 0.5})
     algorithm = GRPO(channels={"correct": 0.8, "explore": 0.2}, scale_rewards="none")
-    assert [(r.advantages or [])[1] for r in algorithm.credit(both)] == pytest.approx([0.38, -0.38])
+    assert [r.advantages[1] for r in algorithm.credit(both)] == pytest.approx([0.38, -0.38])
     assert GRPO(scale_rewards="none").credit(both) == [], "the reward itself is the same"
     holed = played(0, {"correct": 1.0, "explore": 0.3}) + played(1, {"correct": 0.0, "explore": None})
     with pytest.raises(RecipeError, match="no part 'explore'"):

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from llmrl.algorithms.grpo import GRPO
-from llmrl.batch import Batch
+from llmrl.batch import Batch, collate
+from llmrl.columns import COLUMNS
 from llmrl.protocols import Forward
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 Make = Callable[[Sequence[Sample], Sequence[Tensor]], tuple[Batch, Tensor]]
 FORMS: list[dict[str, Any]] = [
@@ -41,7 +43,7 @@ def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 
     """One prompt token, then actions."""
     length = 1 + actions
     chosen = [False] + [True] * actions
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -85,53 +87,24 @@ def random_step(seed: int, groups: int = 3, size: int = 4) -> tuple[list[Sample]
 
 
 def padded(rows: Sequence[Sample], now: Sequence[Tensor], extra: int = 0, junk: float = 0.0) -> tuple[Batch, Tensor]:
-    """One sample a row; `junk` stands in every cell that no action token owns."""
-    width = max(len(r.token_ids) for r in rows) + extra
-    owners = [[i] * len(r.token_ids) + [-1] * (width - len(r.token_ids)) for i, r in enumerate(rows)]
-
-    def column(name: str) -> Tensor:
-        grid = []
-        for r in rows:
-            values = getattr(r, name) or [0.0] * len(r.token_ids)
-            known = [v if on else junk for v, on in zip(values, r.action_mask, strict=True)]
-            grid.append(known + [junk] * (width - len(known)))
-        return torch.tensor(grid, dtype=torch.float64)
-
-    new = torch.stack([torch.cat([n, n.new_full((width - len(n),), junk)]) for n in now])
-    mask = torch.tensor([r.action_mask + [False] * (width - len(r.token_ids)) for r in rows])
-    return _batch(rows, column, torch.tensor(owners), mask), torch.where(mask, new, junk)
+    """One sample a row; `junk` stands in every cell that no action token owns, weights excepted."""
+    batch = collate(rows, pack=False, dtype=torch.float64)
+    wide = {
+        name: torch.nn.functional.pad(column, (0, extra), value=COLUMNS[name].padding)
+        for name, column in batch.columns.items()
+    }
+    mask = wide["turn_ids"] >= 0
+    for name in ("sampled_logprobs", "old_logprobs", "ref_logprobs", "advantages"):
+        if name in wide:
+            wide[name] = torch.where(mask, wide[name], junk)
+    owners = torch.nn.functional.pad(batch.sample_ids, (0, extra), value=-1)
+    new = torch.stack([torch.cat([n, n.new_full((mask.shape[1] - len(n),), junk)]) for n in now])
+    return replace(batch, sample_ids=owners, columns=wide), torch.where(mask, new, junk)
 
 
 def packed(rows: Sequence[Sample], now: Sequence[Tensor]) -> tuple[Batch, Tensor]:
     """All samples in one row."""
-    owners = torch.tensor([[i for i, r in enumerate(rows) for _ in r.token_ids]])
-    mask = torch.tensor([[on for r in rows for on in r.action_mask]])
-
-    def column(name: str) -> Tensor:
-        flat = [v for r in rows for v in (getattr(r, name) or [0.0] * len(r.token_ids))]
-        return torch.tensor([flat], dtype=torch.float64)
-
-    return _batch(rows, column, owners, mask), torch.cat(list(now))[None]
-
-
-def _batch(rows: Sequence[Sample], column: Callable[[str], Tensor], owners: Tensor, mask: Tensor) -> Batch:
-    weights = torch.where(mask, column("weights"), 0.0)
-    return Batch(
-        token_ids=torch.zeros_like(owners),
-        position_ids=torch.zeros_like(owners),
-        sample_ids=owners,
-        samples=len(rows),
-        action_mask=mask,
-        sampled_logprobs=column("sampled_logprobs"),
-        old_logprobs=column("old_logprobs") if rows[0].old_logprobs else None,
-        ref_logprobs=column("ref_logprobs"),
-        values=None,
-        next_values=None,
-        advantages=column("advantages"),
-        returns=torch.zeros_like(weights),
-        weights=weights,
-        value_weights=weights,
-    )
+    return collate(rows, pack=True, dtype=torch.float64), torch.cat(list(now))[None]
 
 
 def learn(
@@ -165,9 +138,7 @@ def oracle(algorithm: GRPO, rows: Sequence[Sample], now: Sequence[Tensor]) -> fl
     """The objective written from the equations, one token at a time; rows are episodes."""
     rewards = []
     for r in rows:
-        k1 = sum(
-            o - f for o, f, on in zip(r.old_logprobs or (), r.ref_logprobs or (), r.action_mask, strict=True) if on
-        )
+        k1 = sum(o - f for o, f, on in zip(r.old_logprobs, r.ref_logprobs, r.action_mask, strict=True) if on)
         rewards.append(r.reward - (algorithm.beta * k1 if algorithm.kl_in_reward else 0.0))
     spread = _deviation(rewards) + 1e-4
     counted = [not (algorithm.mask_truncated_completions and r.truncated) for r in rows]
@@ -195,8 +166,6 @@ def oracle(algorithm: GRPO, rows: Sequence[Sample], now: Sequence[Tensor]) -> fl
 
 def _terms(algorithm: GRPO, r: Sample, now: list[float], gain: float) -> float:
     """The terms of a row, summed. Where a gradient is stopped, `now` is read through `STOPPED` if that is set."""
-    assert r.old_logprobs is not None
-    assert r.ref_logprobs is not None
     held = STOPPED.get((r.group, r.episode), now)
     chosen = [t for t, on in enumerate(r.action_mask) if on]
     means = [exp(sum(of[t] - r.old_logprobs[t] for t in chosen) / len(chosen)) for of in (now, held)]
@@ -228,7 +197,6 @@ def _policy_term(algorithm: GRPO, ratio: float, held: float, now: float, gain: f
 
 
 def _correction(algorithm: GRPO, r: Sample, chosen: Sequence[int], t: int) -> float:
-    assert r.old_logprobs is not None
     gaps = [r.old_logprobs[i] - r.sampled_logprobs[i] for i in chosen]
     own, product, mean = exp(r.old_logprobs[t] - r.sampled_logprobs[t]), exp(sum(gaps)), exp(sum(gaps) / len(gaps))
     k3 = sum(exp(gap) - 1 - gap for gap in gaps) / len(gaps)
@@ -325,15 +293,15 @@ def test_rows_that_are_dropped_had_no_gradient(options: dict[str, Any], monkeypa
 def test_one_optimiser_step_needs_no_old_log_probabilities() -> None:
     rows, now = random_step(seed=4)
     own = [n.tolist() for n in now]
-    asked = learn(GRPO(), [replace(r, old_logprobs=n) for r, n in zip(rows, own, strict=True)], now)
-    left_out = learn(GRPO(), [replace(r, old_logprobs=None) for r in rows], now)
+    asked = learn(GRPO(), [changed(r, old_logprobs=n) for r, n in zip(rows, own, strict=True)], now)
+    left_out = learn(GRPO(), [changed(r, old_logprobs=None) for r in rows], now)
     assert left_out[0] == pytest.approx(asked[0], abs=1e-15)
     same(left_out[1], asked[1])
 
 
 def test_no_correction_where_engine_and_trainer_agree() -> None:
     rows, now = random_step(seed=6)
-    rows = [replace(r, sampled_logprobs=r.old_logprobs or []) for r in rows]
+    rows = [changed(r, sampled_logprobs=r.old_logprobs) for r in rows]
     value, gradient = learn(GRPO(num_iterations=2), rows, now)
     bare, bare_gradient = learn(GRPO(num_iterations=2, importance_sampling_correction="none"), rows, now)
     assert value == bare

@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ from llmrl.ops.logprobs import kept_logprobs, predicting
 from llmrl.ops.nucleus import ids_of, nucleus
 from llmrl.plugins import build
 from llmrl.protocols import Algorithm, Forward
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 BARE: dict[str, Any] = {"kl_coef": 0.0, "whiten_advantages": False, "lam": 1.0, "minibatches": 1}
 TOKENS, VOCABULARY = 3, 6
@@ -31,8 +33,8 @@ def spoken(logits: Tensor, allowed: Tensor, episode: int, generator: torch.Gener
     drawn = torch.multinomial(masked.exp(), 1, generator=generator)[:, 0]
     whole = logits.detach().log_softmax(-1)
     at = torch.arange(len(drawn))
-    return replace(
-        Sample(
+    return changed(
+        sample(
             group=str(episode),
             episode=0,
             reward=0.0,
@@ -54,10 +56,9 @@ def spoken(logits: Tensor, allowed: Tensor, episode: int, generator: torch.Gener
 def forward(logits: Tensor, batch: Batch) -> Forward:
     """What a table of (T, V) logits says of a padded batch whose rows have one prompt token."""
     assert batch.support_ids is not None
-    assert batch.kept_counts is not None
     chosen = predicting(batch.action_mask)
     states = logits[chosen.columns - 1]
-    kept = chosen.kept(batch.support_ids, batch.kept_counts)
+    kept = chosen.kept(batch.support_ids, batch.support_counts)
     found = kept_logprobs(states, nn.Identity(), chosen.tokens(batch.token_ids), kept, entropy_grad=True)
     logprobs, entropy, inside, left = map(chosen.scatter, found)
     return Forward(logprobs=logprobs, entropy=entropy, kept_logprobs=inside, kept_entropy=left)
@@ -94,7 +95,7 @@ def test_kept_ids_make_renormalised_rows_right_and_nothing_else_does() -> None:
     rows = rows_of(*draw())
     assert NLPO(**BARE).credit(rows)
     with pytest.raises(RecipeError, match="return_kept_ids=true"):
-        NLPO(**BARE).credit([replace(rows[0], support_ids=None)])
+        NLPO(**BARE).credit([changed(rows[0], support_ids=None)])
     with pytest.raises(RecipeError, match="renormalised"):
         PPO(**BARE).credit(rows)
 
@@ -109,8 +110,6 @@ def test_the_divergence_in_the_reward_is_of_the_whole_policy() -> None:
     ref = [0.0, -1.0, -2.0, -3.0]
     (row,) = rows_of(logits, allowed, 1, ref_logprobs=ref)
     (credited,) = NLPO(**BARE | {"kl_coef": 0.5}).credit([row])
-    assert row.old_logprobs is not None
-    assert credited.returns is not None
     paid = -0.5 * sum(old - r for old, r in zip(row.old_logprobs[1:], ref[1:], strict=True))
     assert credited.returns[1] == pytest.approx(paid)
 
@@ -133,9 +132,6 @@ def test_the_loss_is_ppos_of_the_renormalised_policy(options: dict[str, Any]) ->
     want = torch.zeros((), dtype=torch.float64)
     for row in rows:
         for t, token in enumerate(row.token_ids[1:]):
-            assert row.old_kept_logprobs is not None
-            assert row.advantages is not None
-            assert row.weights is not None
             ratio = (masked[t, token] - row.old_kept_logprobs[t + 1]).exp()
             gain = row.advantages[t + 1]
             term = -torch.minimum(ratio * gain, ratio.clamp(0.8, 1.2) * gain) - algorithm.entropy_coef * entropy[t]
@@ -171,10 +167,7 @@ def test_metrics_say_what_the_mask_leaves_out() -> None:
     algorithm = NLPO(num_ppo_epochs=2)
     rows = algorithm.credit(rows_of(logits, allowed, ref_logprobs=[0.0, -1.0, -1.5, -2.0]))
     batch = collate(rows, pack=False, dtype=torch.float64)
-    assert batch.ref_logprobs is not None
     new = forward(logits, batch)
-    assert new.logprobs is not None
-    assert new.kept_logprobs is not None
     seen = algorithm.loss(new, batch).metrics
     outside = logits.softmax(-1).masked_fill(allowed, 0.0).sum(-1)
     torch.testing.assert_close(seen["nlpo/mass_outside"][0, 1:], outside)
@@ -204,8 +197,8 @@ def prior() -> Tensor:
 
 
 def reward(row: Sample, generator: torch.Generator) -> float:
-    noise = 4.0 * torch.randn((), generator=generator).item() if set(row.token_ids[1:]) & set(TOXIC) else 0.0
-    return sum(token == 2 for token in row.token_ids[1:]) / TOKENS + noise
+    noise = 4.0 * torch.randn((), generator=generator).item() if np.isin(row.token_ids, TOXIC).any() else 0.0
+    return float(np.mean(row.token_ids[1:] == 2)) + noise
 
 
 def learn(refresh: int, steps: int, seed: int, top_p: float = 0.9) -> tuple[Tensor, list[set[int]], list[Tensor]]:

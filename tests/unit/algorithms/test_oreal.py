@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from llmrl.algorithms.oreal import Oreal, top_fraction
 from llmrl.batch import Batch, collate
@@ -16,13 +15,14 @@ from llmrl.ops.credit import leave_one_out
 from llmrl.ops.scores import running_mean
 from llmrl.plugins import build
 from llmrl.protocols import Forward, Measured
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import sample
 
 
 def row(group: str = "g", episode: int = 0, correct: bool | None = True, actions: int = 2, **columns: Any) -> Sample:
     """One prompt token, then actions."""
     reward = columns.pop("reward", float(bool(correct)))
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -38,17 +38,7 @@ def row(group: str = "g", episode: int = 0, correct: bool | None = True, actions
 
 def double(rows: Sequence[Sample], pack: bool = False) -> Batch:
     """What `collate` makes, with every column in float64."""
-    batch = collate(rows, pack)
-
-    def wide(name: str) -> Tensor:
-        grid = torch.zeros(batch.token_ids.shape, dtype=torch.float64)
-        for i, each in enumerate(rows):
-            grid[batch.sample_ids == i] = torch.tensor(getattr(each, name), dtype=torch.float64)
-        return grid
-
-    names = ("old_logprobs", "ref_logprobs", "values", "next_values", "advantages", "returns", "weights")
-    columns = {name: wide(name) for name in (*names, "value_weights") if getattr(rows[0], name) is not None}
-    return replace(batch, **columns)  # type: ignore[arg-type]
+    return collate(rows, pack, dtype=torch.float64)
 
 
 # The case `oreal_loss`: a right answer of three tokens and a wrong one of two, advantages +-4/3.
@@ -77,7 +67,7 @@ def test_the_advantages_are_those_of_the_others_mean() -> None:
     assert leave_one_out([-1, -1, -1, 1]) == pytest.approx([-2 / 3, -2 / 3, -2 / 3, 2], abs=1e-12)
     rows = Oreal(token_weights="none", eta=1.0, beta=0).credit([row(episode=i, correct=i == 3) for i in range(4)])
     # Eight tokens, two of them right: class factors 4 and 4/3.
-    assert [(r.advantages or [])[1] for r in rows] == pytest.approx([-2 / 3 * 4 / 3] * 3 + [2 * 4], abs=1e-12)
+    assert [r.advantages[1] for r in rows] == pytest.approx([-2 / 3 * 4 / 3] * 3 + [2 * 4], abs=1e-12)
 
 
 def test_the_worked_case() -> None:
@@ -108,7 +98,7 @@ def test_the_reward_model_of_the_worked_case(pack: bool) -> None:
     # Mean logits 3.2/3 and -.5: both on the right side. BCE (log(1 + exp(-3.2/3)) + log(1 + exp(-.5)))/2.
     credited = Oreal().credit(worked())
     batch = double(credited, pack)
-    logits = batch.values if pack or batch.values is None else batch.values.clone()
+    logits = batch.values.clone()
     assert logits is not None
     loss = Oreal().reward_model_loss(Forward(values=logits), batch)
     expected = (log(1 + exp(-3.2 / 3)) + log(1 + exp(-0.5))) / 2
@@ -143,24 +133,24 @@ def test_token_weights_of_the_cases() -> None:
     algorithm = Oreal(beta=0, scale_right=False, scale_wrong=False, eta=1.0)
     right, wrong = algorithm.credit([row(actions=3, **RIGHT), row(episode=1, correct=False, **WRONG)])
     shares = (5 / 3, 5 / 2)
-    assert [a / shares[0] for a in right.advantages or []] == pytest.approx(
+    assert [a / shares[0] for a in right.advantages] == pytest.approx(
         [0.0, 0.0996679946249559, 0.2913126124515908, 0.4879249826495162], abs=1e-9
     )
-    assert [-a / shares[1] for a in wrong.advantages or []] == pytest.approx([0.0, 0.0, 0.2449186624037092], abs=1e-9)
+    assert [-a / shares[1] for a in wrong.advantages] == pytest.approx([0.0, 0.0, 0.2449186624037092], abs=1e-9)
     # A quarter as threshold: (sigmoid(.2) - .25)/.75.
     (first, _) = replace(algorithm, weight_threshold=0.25).credit([right, wrong])
-    assert (first.advantages or [])[1] / shares[0] == pytest.approx((1 / (1 + exp(-0.2)) - 0.25) / 0.75, abs=1e-9)
+    assert first.advantages[1] / shares[0] == pytest.approx((1 / (1 + exp(-0.2)) - 0.25) / 0.75, abs=1e-9)
 
 
 def test_weights_of_the_top_fraction() -> None:
-    assert top_fraction([0.9, 0.6, 0.8, 0.55], 0.5) == [1.0, 0.0, 0.0, 0.0]  # .8 is the least of the kept
-    assert top_fraction([0.9, 0.6, 0.8, 0.55], 0.75) == pytest.approx([1.0, 0.0, 2 / 3, 0.0])
-    assert top_fraction([0.5, 0.5, 0.5], 1.0) == [1.0] * 3
-    assert top_fraction([0.3], 0.01) == [1.0]
+    assert top_fraction([0.9, 0.6, 0.8, 0.55], 0.5).tolist() == [1.0, 0.0, 0.0, 0.0]  # .8 is the least of the kept
+    assert top_fraction([0.9, 0.6, 0.8, 0.55], 0.75).tolist() == pytest.approx([1.0, 0.0, 2 / 3, 0.0])
+    assert top_fraction([0.5, 0.5, 0.5], 1.0).tolist() == [1.0] * 3
+    assert top_fraction([0.3], 0.01).tolist() == [1.0]
     logits = [0.0, 2.0, -4.0]  # of a wrong answer the last looks worst: running means 2 and -1
     rows = [row(values=logits), row(episode=1, correct=False, values=logits)]
     wrong = Oreal(token_weights="top_fraction", top_fraction=0.5, beta=0).credit(rows)[1]
-    assert [bool(a) for a in wrong.advantages or []] == [False, False, True]
+    assert [bool(a) for a in wrong.advantages] == [False, False, True]
 
 
 @pytest.mark.parametrize("variant", ["reference", "paper"])
@@ -168,7 +158,7 @@ def test_a_zero_head_gives_the_policy_no_signal(variant: Any) -> None:
     zero: dict[str, Any] = {"values": [0.0] * 3, "next_values": [0.0] * 3}
     credited = Oreal(variant=variant, beta=0).credit([row(**zero), row(episode=1, correct=False, **zero)])
     assert len(credited) == 2, "the reward model learns from them"
-    assert not any(any(r.advantages or []) for r in credited)
+    assert not any(any(r.advantages) for r in credited)
     batch, new = double(credited), torch.full((2, 3), -1.0, dtype=torch.float64, requires_grad=True)
     loss = (Oreal(variant=variant, beta=0).loss(Forward(logprobs=new), batch).terms * batch.weights).sum()
     assert not torch.autograd.grad(loss, new)[0].any()
@@ -216,11 +206,11 @@ def test_what_is_not_trained_is_not_counted() -> None:
     rows += [row(episode=7, correct=False, values=[0.0] * 3, action_mask=[False] * 3)]
     credited = Oreal().credit(rows)
     assert [(r.group, r.correct) for r in credited] == [("g", True), ("g", False)]
-    assert [r.weights for r in credited] == [[0.0, 1 / 6, 1 / 6, 1 / 6]] * 2
-    assert [r.returns for r in credited] == [[0.0, 2.0, 2.0, 2.0], [0.0, -2.0, -2.0, -2.0]]
-    assert sum(sum(r.value_weights or []) for r in credited) == pytest.approx(1.0)
+    assert [r.weights.tolist() for r in credited] == [[0.0, 1 / 6, 1 / 6, 1 / 6]] * 2
+    assert [r.returns.tolist() for r in credited] == [[0.0, 2.0, 2.0, 2.0], [0.0, -2.0, -2.0, -2.0]]
+    assert sum(sum(r.value_weights) for r in credited) == pytest.approx(1.0)
     everything = Oreal(selection="all").credit(rows)
-    assert [r.weights[1] for r in everything if r.weights] == [1 / 18] * 6
+    assert [r.weights[1] for r in everything] == [1 / 18] * 6
 
 
 @pytest.mark.parametrize("correct", [True, False])
@@ -255,9 +245,9 @@ def test_the_pair_is_drawn_by_the_groups_name() -> None:
 def test_where_no_verdict_is_the_reward_decides() -> None:
     values: dict[str, Any] = {"values": [1.0] * 3, "correct": None}
     rows = [row(episode=i, reward=reward, **values) for i, reward in enumerate((1.0, -1.0, 0.2))]
-    signs = [(r.returns or [])[1] > 0 for r in Oreal(selection="all").credit(rows)]
+    signs = [r.returns[1] > 0 for r in Oreal(selection="all").credit(rows)]
     assert signs == [True, False, True]
-    signs = [(r.returns or [])[1] > 0 for r in Oreal(selection="all", right_above=0.5).credit(rows)]
+    signs = [r.returns[1] > 0 for r in Oreal(selection="all", right_above=0.5).credit(rows)]
     assert signs == [True, False, False]
 
 
@@ -283,7 +273,7 @@ def test_the_variants_differ_as_the_paper_and_its_code_do() -> None:
     q = [2 / (1 + exp(-x)) - 1 for x in (2.0, 3.0)]  # before the token: running means 2 and 3
     reference = Oreal(beta=0).credit(rows)
     assert reference[0].advantages == pytest.approx([0.0, 2 * 2 * q[0], 2 * 2 * q[1]])  # 1 - (-1) = 2, class factor 2
-    assert reference[1].advantages == [0.0] * 3, "it looks right, so nothing is pushed"
+    assert reference[1].advantages.tolist() == [0.0] * 3, "it looks right, so nothing is pushed"
     after = [2 / (1 + exp(-1.0)) - 1, 2 / (1 + exp(-2.0)) - 1]  # running means 1 and -2
     paper = Oreal(variant="paper").credit(rows)
     assert paper[0].advantages == pytest.approx([0.0, 2 * after[0], 0.0])
@@ -292,7 +282,7 @@ def test_the_variants_differ_as_the_paper_and_its_code_do() -> None:
     assert scaled[0].advantages == pytest.approx([0.0, 2 * after[0], 0.0])  # 1/0 rewards: 1 - 0 = 1
     grouped = Oreal(beta=0, advantage="group", selection="all").credit(rows)
     spread = (2 / 3) ** 0.5 * 2**0.5  # of 1, -1, -1: mean -1/3, squares 16/9 + 2 * 4/9 over 2
-    assert (grouped[0].advantages or [])[1] == pytest.approx(4 / 3 / (spread + 1e-4) * 3 * q[0], rel=1e-6)
+    assert grouped[0].advantages[1] == pytest.approx(4 / 3 / (spread + 1e-4) * 3 * q[0], rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +311,6 @@ def test_hard_problems_push_less_and_clone_more() -> None:
     for solved in (2, 8, 14):
         rows = [row(episode=i, correct=i < solved) for i in range(16)]
         credited = Oreal(token_weights="none", beta=0, eta=1.0).credit(rows)
-        gains = [(r.advantages or [])[1] / abs((r.returns or [])[1]) for r in credited]
+        gains = [r.advantages[1] / abs(r.returns[1]) for r in credited]
         assert gains[0] * 15 / 16 == pytest.approx(2 * (1 - solved / 16))
         assert gains[-1] * 15 / 16 == pytest.approx(-2 * solved / 16)

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from llmrl.algorithms.oreal import Oreal
 from llmrl.batch import Batch, collate
+from llmrl.columns import COLUMNS as TABLE
 from llmrl.protocols import Forward
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 FORMS: list[dict[str, Any]] = [
     {},
@@ -41,7 +43,7 @@ def random_step(seed: int, groups: int = 3, size: int = 4) -> tuple[list[Sample]
             draws = torch.randn(5, length, generator=generator, dtype=torch.float64)
             correct = bool(torch.randint(2, (), generator=generator))
             rows.append(
-                Sample(
+                sample(
                     group=f"g{group}",
                     episode=episode,
                     reward=float(correct),
@@ -64,21 +66,21 @@ def random_step(seed: int, groups: int = 3, size: int = 4) -> tuple[list[Sample]
 def trim(algorithm: Oreal, rows: Sequence[Sample]) -> list[Sample]:
     """The rows with the columns that the algorithm asks for, as a run fills them."""
     unasked = {"old_logprobs", "ref_logprobs", "values", "next_values"} - algorithm.needs()
-    return [replace(r, **dict.fromkeys(unasked)) for r in rows]  # type: ignore[arg-type]
+    return [changed(r, **dict.fromkeys(unasked)) for r in rows]
 
 
 def double(rows: Sequence[Sample], pack: bool = False, extra: int = 0, junk: float = 0.0) -> Batch:
     """What `collate` makes, in float64; `junk` stands in every cell that no action token owns, weights excepted."""
-    batch = collate(rows, pack)
+    batch = collate(rows, pack, dtype=torch.float64)
+    wide = {
+        name: torch.nn.functional.pad(column, (0, extra), value=TABLE[name].padding)
+        for name, column in batch.columns.items()
+    }
+    mask = wide["turn_ids"] >= 0
+    for name in (name for name in COLUMNS if name in wide and "weights" not in name):
+        wide[name] = torch.where(mask, wide[name], junk)
     cells = torch.nn.functional.pad(batch.sample_ids, (0, extra), value=-1)
-    mask = torch.nn.functional.pad(batch.action_mask, (0, extra))
-    columns: dict[str, Tensor] = {}
-    for name in (name for name in COLUMNS if getattr(rows[0], name) is not None):
-        grid = torch.zeros(cells.shape, dtype=torch.float64)
-        for i, each in enumerate(rows):
-            grid[cells == i] = torch.tensor(getattr(each, name), dtype=torch.float64)
-        columns[name] = grid if "weights" in name else torch.where(mask, grid, junk)
-    return replace(batch, sample_ids=cells, action_mask=mask, **columns)  # type: ignore[arg-type]
+    return replace(batch, sample_ids=cells, columns=wide)
 
 
 def spread(batch: Batch, numbers: Sequence[Tensor], junk: float) -> Tensor:
@@ -132,8 +134,8 @@ def oracle(algorithm: Oreal, rows: Sequence[Sample], now: Sequence[Tensor]) -> f
         tokens[bool(r.correct)] += len(chosen)
         for place, t in enumerate(chosen):
             w, x = _weight(algorithm, r, chosen, place), float(n[t])
-            old = (r.old_logprobs or [])[t] if algorithm.minibatches > 1 else None
-            anchor = (r.ref_logprobs or [])[t] if form.kl_anchor == "initial" else old
+            old = r.old_logprobs[t] if algorithm.minibatches > 1 else None
+            anchor = r.ref_logprobs[t] if form.kl_anchor == "initial" else old
             if r.correct:
                 sums[True] += gain * w * -x
             else:
@@ -149,7 +151,7 @@ def oracle(algorithm: Oreal, rows: Sequence[Sample], now: Sequence[Tensor]) -> f
 def _weight(algorithm: Oreal, r: Sample, chosen: Sequence[int], place: int) -> float:
     if algorithm.token_weights == "none":
         return 1.0
-    logits = (r.next_values if algorithm.form.weight_sees_token else r.values) or []
+    logits = r.next_values if algorithm.form.weight_sees_token else r.values
     q = [1 / (1 + exp(-sum(logits[t] for t in chosen[: k + 1]) / (k + 1))) for k in range(len(chosen))]
     q = q if r.correct else [1 - x for x in q]
     if algorithm.token_weights == "threshold":
@@ -187,7 +189,7 @@ def test_the_gradient_is_that_of_finite_differences(options: dict[str, Any]) -> 
                 fixed = (
                     rows
                     if algorithm.minibatches > 1
-                    else [replace(x, old_logprobs=n.tolist()) for x, n in zip(rows, now, strict=True)]
+                    else [changed(x, old_logprobs=n.tolist()) for x, n in zip(rows, now, strict=True)]
                 )
                 ends.append(
                     oracle(algorithm if algorithm.minibatches > 1 else replace(algorithm, minibatches=2), fixed, moved)
@@ -278,12 +280,12 @@ def test_the_reward_model_finds_the_token_that_decides(seed: int) -> None:
     table = torch.zeros(10, 4, requires_grad=True)
     algorithm = Oreal(variant="paper")
     template = [answer(str(i), 0, True, 10).assign(weights=1 / 640, value_weights=1 / 640) for i in range(64)]
-    batch = collate([replace(r, returns=[0.0] * 11, advantages=[0.0] * 11) for r in template], pack=False)
+    batch = collate([changed(r, returns=[0.0] * 11, advantages=[0.0] * 11) for r in template], pack=False)
     right: Any = None
     for _ in range(400):
         tokens = torch.randint(4, (64, 10), generator=generator)
         right = tokens[:, 3] < 2
-        step = replace(batch, returns=torch.where(right, 1.0, -1.0)[:, None].expand(64, 11))
+        step = batch.with_columns(returns=torch.where(right, 1.0, -1.0)[:, None].expand(64, 11))
         logits = torch.nn.functional.pad(table[torch.arange(10), tokens], (1, 0))
         loss = algorithm.reward_model_loss(Forward(next_values=logits), step)
         table.data -= 3.0 * torch.autograd.grad((loss.terms * step.value_weights).sum(), table)[0]
@@ -294,7 +296,7 @@ def test_the_reward_model_finds_the_token_that_decides(seed: int) -> None:
 
 
 def answer(group: str, episode: int, correct: bool, actions: int) -> Sample:
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=float(correct),

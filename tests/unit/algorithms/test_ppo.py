@@ -15,7 +15,8 @@ from llmrl.errors import RecipeError
 from llmrl.ops.heads import HEADS, Head, HLGauss, Scalar
 from llmrl.plugins import build
 from llmrl.protocols import Adaptive, Algorithm, Forward, Measured
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 BARE: dict[str, Any] = {"kl_coef": 0.0, "whiten_advantages": False, "lam": 1.0, "minibatches": 1}
 """Nothing but the advantages: no divergence, no whitening, no old log-probabilities."""
@@ -33,7 +34,7 @@ def row(
     mask = [False, *columns.pop("mask", [True] * len(values))]
     turn = columns.pop("turn", 0)
     dense = columns.pop("token_rewards", None)
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -52,7 +53,7 @@ def row(
 
 def columns(rows: list[Sample], name: str) -> list[list[float]]:
     """Of the tokens after the prompt."""
-    return [getattr(r, name)[1:] for r in rows]
+    return [getattr(r, name)[1:].tolist() for r in rows]
 
 
 def close(want: Any) -> Any:
@@ -177,7 +178,7 @@ def test_a_discount_for_each_channel() -> None:
     assert credited.advantages == close([0.0, 0.6005, 0.65, 0.7])
     # The divergence is not discounted unless told so; what is not named otherwise has gamma.
     old, ref = [-1.0, -1.0, -1.0], [-1.0, -1.0, -2.0]
-    strayed = replace(dense, old_logprobs=[9.0, *old], ref_logprobs=[9.0, *ref])
+    strayed = changed(dense, old_logprobs=[9.0, *old], ref_logprobs=[9.0, *ref])
     both = replace(algorithm, kl_coef=0.1, gamma=0.5, discounts={"token_rewards": 0.99})
     assert columns(both.credit([strayed]), "returns") == [close([0.25 - 0.0995 - 0.1, 0.5 - 0.05 - 0.1, 1.0 - 0.1])]
 
@@ -185,7 +186,6 @@ def test_a_discount_for_each_channel() -> None:
 def test_lambda_follows_the_length_of_the_episode() -> None:
     # 100 actions: lambda .8. Values 0: the advantage of the first is .8 ** 99, of the last but one .8.
     (credited,) = PPO(**BARE, length_adaptive_lambda=0.05).credit([row(reward=1.0, values=(0.0,) * 100)])
-    assert credited.advantages is not None
     assert credited.advantages[-2:] == close([0.8, 1.0])
     assert credited.advantages[1] == close(0.8**99)
     assert credited.returns == close([0.0] + [1.0] * 100)
@@ -264,7 +264,7 @@ def test_the_engine_is_corrected_worked_by_hand() -> None:
     # old/sampled .96, 3 (cut to 2), 1; new/old 1.25, 1.1, 2/3.
     probabilities = {"sampled": (0.5, 0.1, 0.9), "old": (0.48, 0.3, 0.9), "new": (0.6, 0.33, 0.6)}
     column = {name: [0.0, *(log(x) for x in p)] for name, p in probabilities.items()}
-    base = replace(row(values=(0.0,) * 3, old_logprobs=column["old"][1:]), sampled_logprobs=column["sampled"])
+    base = changed(row(values=(0.0,) * 3, old_logprobs=column["old"][1:]), sampled_logprobs=column["sampled"])
     batch = collate([base.assign(advantages=[0.0, 1.0, 1.0, -1.0], weights=1 / 3)], pack=False)
     loss = PPO(**BARE, epsilon_high=0.28).loss(Forward(logprobs=torch.tensor([column["new"]])), batch)
     assert loss.terms[0, 1:].tolist() == pytest.approx([-1.2, -2.2, 0.8], abs=1e-6)
@@ -292,11 +292,10 @@ def test_right_answers_are_also_imitated() -> None:
     ]
     rows.append(row(episode=2, values=(0.0,), old_logprobs=[-7.0], correct=False))
     algorithm = PPO(**BARE, positive_nll_coef=0.1)
-    credited = [replace(r, advantages=[0.0] + [-0.25] * r.actions) for r in algorithm.credit(rows)]
+    credited = [changed(r, advantages=[0.0] + [-0.25] * r.actions) for r in algorithm.credit(rows)]
     assert columns(credited, "nll_weights") == [[0.2] * 2, [0.2] * 3, [0.0]]
     for pack in (False, True):
         batch = collate(credited, pack)
-        assert batch.old_logprobs is not None
         terms = algorithm.loss(Forward(logprobs=batch.old_logprobs), batch).terms
         objective = torch.where(batch.action_mask, terms * batch.weights, 0.0).sum().item()
         assert objective == pytest.approx(0.25 + 0.1 * 1.0596634733096073, abs=1e-6)
@@ -426,7 +425,7 @@ def now(model: Tensor, head: Head | None, rows: list[Sample]) -> Forward:
     if head is not None:
         outputs = torch.cat([model.new_zeros(len(rows), 1, model.shape[-1]), model[which]], 1)
         return value_loss(head, outputs)
-    said = torch.tensor([r.token_ids[1:] for r in rows])
+    said = torch.tensor([r.token_ids[1:].tolist() for r in rows])
     chosen = torch.log_softmax(model[which], -1).gather(-1, said[..., None])[..., 0]
     return Forward(logprobs=torch.cat([chosen.new_zeros(len(rows), 1), chosen], 1))
 
@@ -454,7 +453,7 @@ def test_it_learns_a_secret(options: dict[str, Any], head: Head, rate: float, se
         said, logprobs, rewards = play(models["policy"], secret, generator)
         values = head.values(models["critic"]).repeat_interleave(16, 0)
         rows = [
-            replace(
+            changed(
                 row(str(i // 16), i % 16, rewards[i], tuple(values[i].tolist()), old_logprobs=logprobs[i].tolist()),
                 token_ids=[0, *said[i].tolist()],
                 ref_logprobs=[0.0] + [log(0.2)] * 4,

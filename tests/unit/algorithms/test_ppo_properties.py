@@ -8,6 +8,7 @@ from math import exp, isnan, log1p, nan
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from llmrl.algorithms.ppo import PPO
 from llmrl.batch import Batch, collate
 from llmrl.ops.heads import Bernoulli, Head, Scalar
 from llmrl.protocols import Forward
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 Loss = Callable[[PPO, "Step"], float]
 OFF: dict[str, Any] = {"kl_coef": 0.0, "whiten_advantages": False}
@@ -59,7 +61,7 @@ def random_step(seed: int) -> Step:
 
             old, off = numbers(-1.5, 0.4), numbers(0.0, 0.5)
             rows.append(
-                Sample(
+                sample(
                     group=f"g{episode // 4}",
                     episode=episode % 4,
                     reward=reward,
@@ -77,8 +79,8 @@ def random_step(seed: int) -> Step:
                     next_values=numbers(0.5, 0.3),
                 )
             )
-    now = [torch.tensor([x + 0.3 * draw.gauss(0, 1) for x in r.old_logprobs or ()]).double() for r in rows]
-    said = [torch.tensor([x + 0.3 * draw.gauss(0, 1) for x in r.values or ()]).double() for r in rows]
+    now = [torch.tensor([x + 0.3 * draw.gauss(0, 1) for x in r.old_logprobs]).double() for r in rows]
+    said = [torch.tensor([x + 0.3 * draw.gauss(0, 1) for x in r.values]).double() for r in rows]
     return Step(rows, now, said)
 
 
@@ -147,7 +149,7 @@ def actions(algorithm: PPO, step: Step) -> list[list[dict[str, Any]]]:
             continue
         known = episodes.setdefault((r.group, r.episode), [])
         for t, chosen in enumerate(r.action_mask):
-            dense = (r.token_rewards or [])[t]
+            dense = r.token_rewards[t]
             if not chosen:
                 if known:
                     known[-1]["token_rewards"] += dense
@@ -269,13 +271,9 @@ def test_what_is_not_an_action_cannot_matter(options: dict[str, Any]) -> None:
 
     def other(r: Sample) -> Sample:
         names = ("old_logprobs", "ref_logprobs", "values", "next_values", "sampled_logprobs")
-        columns: dict[str, Any] = {
-            name: [x if on else 7.7 for x, on in zip(getattr(r, name), r.action_mask, strict=True)] for name in names
-        }
-        return replace(r, **columns)
+        return changed(r, **{name: np.where(r.action_mask, r.get(name), 7.7) for name in names})
 
-    changed = list(map(other, step.rows))
-    got = learn(algorithm, replace(step, rows=changed), junk=3.3)
+    got = learn(algorithm, replace(step, rows=list(map(other, step.rows))), junk=3.3)
     same(learn(algorithm, step), got)
     for _, gradients in got.values():
         for r, gradient in zip(step.rows, gradients, strict=True):
@@ -294,7 +292,7 @@ def test_what_was_not_scored_has_no_gradient(options: dict[str, Any]) -> None:
 def test_zero_advantage_is_zero_gradient_of_the_policy() -> None:
     step = random_step(5)
     quiet = [
-        replace(r, reward=0.0, token_rewards=None, values=[0.0] * len(r.token_ids), truncated=False) for r in step.rows
+        changed(r, reward=0.0, token_rewards=None, values=[0.0] * len(r.token_ids), truncated=False) for r in step.rows
     ]
     found = learn(PPO(**OFF), replace(step, rows=quiet))
     assert not any(g.any() for g in found["policy"][1])
@@ -318,7 +316,7 @@ def test_the_first_of_several_optimiser_steps_has_ratio_one() -> None:
 def test_a_bernoulli_critic_learns_by_cross_entropy() -> None:
     step = random_step(7)
     algorithm = PPO(**OFF)
-    flat = [replace(r, reward=float(r.reward > 0), token_rewards=None) for r in step.rows]
+    flat = [changed(r, reward=float(r.reward > 0), token_rewards=None) for r in step.rows]
     got = learn(algorithm, replace(step, rows=flat), head=Bernoulli())["critic"][0]
     terms = [
         log1p(exp(-x if r.reward > 0 else x))

@@ -18,14 +18,15 @@ from llmrl.errors import RecipeError
 from llmrl.ops.logprobs import token_logprobs
 from llmrl.plugins import build
 from llmrl.protocols import Adaptive, Forward
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 PLAIN = T1(beta=0, entropy_coef=0.0, importance_sampling_correction="none")
 
 
 def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
     """One prompt token, then actions."""
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -44,7 +45,7 @@ EIGHT = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
 def credit(algorithm: T1, rewards: Sequence[float] = EIGHT) -> dict[int, tuple[float, float]]:
     """By episode: the advantage and weight of its first token."""
     rows = algorithm.credit([row(episode=i, reward=reward) for i, reward in enumerate(rewards)])
-    return {r.episode: ((r.advantages or [])[1], (r.weights or [])[1]) for r in rows}
+    return {r.episode: (r.advantages[1], r.weights[1]) for r in rows}
 
 
 def test_a_subset_keeps_the_advantages_of_all() -> None:
@@ -125,8 +126,8 @@ def test_divergence_in_the_reward_is_taken_off_before_the_baseline() -> None:
     ]
     first, second = replace(PLAIN, beta=0.1).credit(rows)
     gain = 1.0 - 0.1 * (log(0.5 / 0.4) + log(0.2 / 0.3))
-    assert (first.advantages or [])[1] == pytest.approx(gain)
-    assert (second.advantages or [])[1] == pytest.approx(-gain)
+    assert first.advantages[1] == pytest.approx(gain)
+    assert second.advantages[1] == pytest.approx(-gain)
 
 
 def steps(algorithm: Any, entropies: Sequence[float]) -> list[T1]:
@@ -232,14 +233,10 @@ def random_step(seed: int) -> tuple[list[Sample], list[Tensor], list[Tensor]]:
 
 
 def double(rows: Sequence[Sample], pack: bool, junk: float) -> Batch:
-    batch = collate(rows, pack)
-    columns = {}
-    for name in (name for name in COLUMNS if getattr(rows[0], name) is not None):
-        grid = torch.zeros(batch.sample_ids.shape, dtype=torch.float64)
-        for i, each in enumerate(rows):
-            grid[batch.sample_ids == i] = torch.tensor(getattr(each, name), dtype=torch.float64)
-        columns[name] = grid if name == "weights" else torch.where(batch.action_mask, grid, junk)
-    return replace(batch, **columns)  # type: ignore[arg-type]
+    """The batch in float64; `junk` stands in every cell that no action token owns, weights excepted."""
+    batch = collate(rows, pack, dtype=torch.float64)
+    named = (name for name in COLUMNS if name in batch.columns and name != "weights")
+    return batch.with_columns(**{name: torch.where(batch.action_mask, batch.get(name), junk) for name in named})
 
 
 def learn(
@@ -247,7 +244,7 @@ def learn(
 ) -> tuple[float, list[Tensor], list[Tensor]]:
     """The objective of a step, and its gradients by log-probabilities and by entropies."""
     rows, now, entropies = step
-    rows = rows if "old_logprobs" in algorithm.needs() else [replace(r, old_logprobs=None) for r in rows]
+    rows = rows if "old_logprobs" in algorithm.needs() else [changed(r, old_logprobs=None) for r in rows]
     leaves = [n.clone().requires_grad_() for n in [*now, *entropies]]
     index = {(r.group, r.episode): i for i, r in enumerate(rows)}
     credited = algorithm.credit(rows)
@@ -284,12 +281,12 @@ def oracle(algorithm: T1, step: Any, before: Sequence[Tensor] | None = None) -> 
         factor = good.count(gain > 0) / len(good) / (kept.count(gain > 0) / len(kept))
         for t in (t for t, on in enumerate(r.action_mask) if on):
             x = float(now[i][t])
-            old = (r.old_logprobs or [])[t] if before is None else float(before[i][t])
+            old = r.old_logprobs[t] if before is None else float(before[i][t])
             ratio = exp(x - old)
             term = max(-gain * ratio, -gain * min(max(ratio, 1 - algorithm.epsilon), 1 + algorithm.high))
             if algorithm.importance_sampling_correction != "none":
                 term *= min(exp(old - r.sampled_logprobs[t]), 2.0)
-            d = x - (r.ref_logprobs or [])[t]
+            d = x - r.ref_logprobs[t]
             if algorithm.kl_estimator != "k1":
                 term += algorithm.beta * (d * d / 2 if algorithm.kl_estimator == "k2" else exp(-d) - 1 + d)
             total += factor * (term - algorithm.entropy_coef * float(entropies[i][t])) / tokens
@@ -297,7 +294,7 @@ def oracle(algorithm: T1, step: Any, before: Sequence[Tensor] | None = None) -> 
 
 
 def _paid(algorithm: T1, r: Sample) -> float:
-    pairs = zip(r.old_logprobs or (), r.ref_logprobs or (), r.action_mask, strict=True)
+    pairs = zip(r.old_logprobs, r.ref_logprobs, r.action_mask, strict=True)
     k1 = sum(old - ref for old, ref, on in pairs if on)
     return r.reward - (algorithm.beta * k1 if algorithm.kl_estimator == "k1" else 0.0)
 
@@ -360,13 +357,13 @@ def test_an_entropy_bonus_keeps_both_good_answers(alpha: float) -> None:
     generator = torch.Generator().manual_seed(0)
     algorithm = T1(beta=0, entropy_coef=alpha, entropy_control="none", importance_sampling_correction="none")
     keeps = replace(algorithm, entropy_coef=1.0)  # keeps unanimous groups too, at advantage 0
-    gains = torch.tensor([[(r.advantages or [])[1] for r in keeps.credit(runs([k]))] for k in range(17)])
+    gains = torch.tensor([[r.advantages[1] for r in keeps.credit(runs([k]))] for k in range(17)])
     batch, logits = collate(keeps.credit(runs([8] * 6)), pack=False), torch.zeros(6, 6, requires_grad=True)
     for _ in range(2000):
         logprobs = torch.log_softmax(logits, -1)
         drawn = torch.multinomial(logprobs.detach().exp(), 16, replacement=True, generator=generator)
         drawn = drawn.sort(-1).values  # the good ones first, as `runs` has them
-        step = replace(batch, advantages=padded(gains[(drawn < 2).sum(-1)]))
+        step = batch.with_columns(advantages=padded(gains[(drawn < 2).sum(-1)]))
         entropy = -(logprobs.exp() * logprobs).sum(-1, keepdim=True).expand(6, 16)
         forward = Forward(logprobs=padded(logprobs.gather(-1, drawn)), entropy=padded(entropy))
         loss = (algorithm.loss(forward, step).terms * step.weights).sum()

@@ -11,14 +11,15 @@ import torch
 
 from llmrl.errors import RecipeError
 from llmrl.ops.credit import average, by_channel, by_group, center, leave_one_out, most_uncertain
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 REWARDS = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
 
 
 def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 1, prompt: int = 1) -> Sample:
     length = prompt + actions
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -81,8 +82,8 @@ def test_groups_keep_the_order_in_which_they_come() -> None:
 def test_averages_worked_by_hand(over: str, want: float) -> None:
     # Four terms of 1 and two terms of 2.
     rows = average([row(episode=0, actions=4), row(episode=1, actions=2)], over, 8)  # type: ignore[arg-type]
-    assert sum(sum(r.weights or ()) * term for r, term in zip(rows, (1.0, 2.0), strict=True)) == pytest.approx(want)
-    assert all(r.weights is not None and r.weights[0] == 0.0 for r in rows)
+    assert sum(sum(r.weights) * term for r, term in zip(rows, (1.0, 2.0), strict=True)) == pytest.approx(want)
+    assert all(r.weights[0] == 0.0 for r in rows)
 
 
 @pytest.mark.parametrize("over", ["token", "sequence", "constant"])
@@ -93,15 +94,15 @@ def test_an_episode_in_several_rows_counts_once(over: str) -> None:
         over,  # type: ignore[arg-type]
         8,
     )
-    assert sum(split[0].weights or ()) + sum(split[2].weights or ()) == pytest.approx(sum(whole[0].weights or ()))
-    assert split[1].weights == whole[1].weights
+    assert sum(split[0].weights) + sum(split[2].weights) == pytest.approx(sum(whole[0].weights))
+    assert split[1].weights.tolist() == whole[1].weights.tolist()
 
 
 def test_a_row_without_actions_weighs_nothing_and_is_not_counted() -> None:
     rows = average([row(episode=0, actions=2), row(episode=1, actions=0)], "sequence")
-    assert rows[0].weights == [0.0, 0.5, 0.5]
-    assert rows[1].weights == [0.0]
-    assert average([row(actions=0)], "token")[0].weights == [0.0]
+    assert rows[0].weights.tolist() == [0.0, 0.5, 0.5]
+    assert rows[1].weights.tolist() == [0.0]
+    assert average([row(actions=0)], "token")[0].weights.tolist() == [0.0]
 
 
 def test_a_constant_average_needs_its_constant() -> None:
@@ -111,13 +112,13 @@ def test_a_constant_average_needs_its_constant() -> None:
 
 def sure(entropies: list[float], episode: int = 0, prompt: float = 9.0) -> Sample:
     """A row with advantages of 1; its prompt, which nobody chose, is the least sure of all."""
-    return replace(row(episode=episode, actions=len(entropies)), old_entropy=[prompt, *entropies]).assign(
+    return changed(row(episode=episode, actions=len(entropies)), old_entropy=[prompt, *entropies]).assign(
         advantages=1.0
     )
 
 
 def left(rows: list[Sample], share: float) -> list[list[float]]:
-    return [(r.advantages or [])[1:] for r in most_uncertain(rows, share)]
+    return [r.advantages[1:].tolist() for r in most_uncertain(rows, share)]
 
 
 def test_the_most_uncertain_tokens_worked_by_hand() -> None:
@@ -128,8 +129,8 @@ def test_the_most_uncertain_tokens_worked_by_hand() -> None:
     assert left(rows, 1.0) == [[1.0] * 3, [1.0] * 2]
     assert left([sure([0.3, 0.3, 0.3, 0.1])], 0.25) == [[1.0, 1.0, 1.0, 0.0]], "equal ones stay together"
     assert left([sure([]), sure([], episode=1)], 0.5) == [[], []]
-    before = [replace(one, weights=[0.0, *[0.5] * one.actions]) for one in rows]
-    assert [one.weights for one in most_uncertain(before, 0.4)] == [one.weights for one in before]
+    before = [changed(one, weights=[0.0, *[0.5] * one.actions]) for one in rows]
+    assert [one.weights.tolist() for one in most_uncertain(before, 0.4)] == [one.weights.tolist() for one in before]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 1.0])
@@ -193,7 +194,7 @@ def test_a_reward_that_nobody_could_give_has_no_channels() -> None:
 )
 def test_a_channel_that_cannot_be_read_stops_the_run(change: dict[str, Any], words: str) -> None:
     group = made([1, 0], [0.1, 0.2])
-    group[1] = [replace(group[1][0], **change)]
+    group[1] = [changed(group[1][0], **change)]
     with pytest.raises(RecipeError, match=words):
         by_channel([group], RLSP)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from math import nan
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from llmrl.ops.gae import (
     adapted_kl,
     adaptive_lambda,
+    discounted,
     explained_variance,
     fold,
     gae,
@@ -75,16 +77,30 @@ def test_gae_skips_observed_tokens() -> None:
     want = [0.7232, 0.656, 0.0, 0.0, 0.48, 0.4]
     assert gae(REWARDS, VALUES, MASK, lam=0.95) == close(want)
     compact = gae([0, 0, 0, 1], [0.2, 0.3, 0.5, 0.6], [True] * 4, lam=0.95)
-    assert gae(REWARDS, VALUES, MASK, lam=0.95) == spread(compact, MASK)
+    assert gae(REWARDS, VALUES, MASK, lam=0.95).tolist() == spread(compact, MASK).tolist()
     wrong = zeroed(REWARDS, VALUES, MASK, 0.95)
     assert wrong == pytest.approx([0.6346505, 0.56279, 0.9082, 0.956, 0.48, 0.4])  # leaks through the observation
     assert wrong[:2] != pytest.approx(want[:2], abs=0.05)
 
 
 def test_returns_go_on_across_observed_tokens() -> None:
-    assert returns(REWARDS, MASK) == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
-    assert returns(REWARDS, MASK, gamma=0.5) == [0.125, 0.25, 0.0, 0.0, 0.5, 1.0]
+    assert returns(REWARDS, MASK).tolist() == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+    assert returns(REWARDS, MASK, gamma=0.5).tolist() == [0.125, 0.25, 0.0, 0.0, 0.5, 1.0]
     assert reset(REWARDS, MASK)[:2] == [0.0, 0.0]  # every turn but the last would learn nothing
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 64, 1000])
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.95, 1.0])
+def test_discounted_sums_are_those_of_a_loop(length: int, decay: float) -> None:
+    draw = Random(length)
+    numbers = np.array([draw.gauss(0, 1) for _ in range(length)])
+    total, sums = 0.0, []
+    for number in reversed(numbers):
+        total = number + decay * total
+        sums.append(total)
+    before = numbers.copy()
+    assert discounted(numbers, decay) == close(sums[::-1])
+    assert np.array_equal(numbers, before), "what was given stays as it was"
 
 
 def test_a_cut_episode_may_go_on_with_the_value_of_its_last_state() -> None:
@@ -104,7 +120,7 @@ def test_two_lambdas_for_two_learners() -> None:
 def test_a_discount_for_each_kind_of_reward() -> None:
     # The dense penalty -.05 twice at .99: -.05 - .0495 = -.0995, -.05, 0; the outcome 1 undiscounted.
     outcome, penalty = returns([0, 0, 1], ALL), returns([-0.05, -0.05, 0], ALL, gamma=0.99)
-    assert outcome == [1.0, 1.0, 1.0]
+    assert outcome.tolist() == [1.0, 1.0, 1.0]
     assert penalty == close([-0.0995, -0.05, 0.0])
     assert [a + b - 0.3 for a, b in zip(outcome, penalty, strict=True)] == close([0.6005, 0.65, 0.7])
 
@@ -126,16 +142,16 @@ def test_what_stands_at_observed_tokens_never_matters(mask: list[bool], seed: in
         return first, second
 
     clean, dirty = two(0.0), two(nan)
-    assert gae(*clean, mask, gamma=0.9, lam=0.8) == gae(*dirty, mask, gamma=0.9, lam=0.8)
-    assert returns(clean[0], mask, gamma=0.9) == returns(dirty[0], mask, gamma=0.9)
-    assert whiten([clean[0]], [mask]) == whiten([dirty[0]], [mask])
+    assert gae(*clean, mask, gamma=0.9, lam=0.8).tolist() == gae(*dirty, mask, gamma=0.9, lam=0.8).tolist()
+    assert returns(clean[0], mask, gamma=0.9).tolist() == returns(dirty[0], mask, gamma=0.9).tolist()
+    assert whiten([clean[0]], [mask])[0].tolist() == whiten([dirty[0]], [mask])[0].tolist()
 
 
 def test_what_an_observation_earned_goes_to_the_action_before_it() -> None:
     mask = [False, True, True, False, False, True, False]
-    assert fold([1, 2, 3, 4, 5, 6, 7], mask) == [0, 3, 12, 0, 0, 13, 0]
-    assert fold([1.0, 2.0], [False, False]) == [0.0, 0.0]
-    assert fold([], []) == []
+    assert fold([1, 2, 3, 4, 5, 6, 7], mask).tolist() == [0, 3, 12, 0, 0, 13, 0]
+    assert fold([1.0, 2.0], [False, False]).tolist() == [0.0, 0.0]
+    assert fold([], []).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -159,9 +175,9 @@ def test_whitening_over_all_action_tokens_of_a_step() -> None:
 
 
 def test_whitening_of_equal_numbers_and_of_nothing() -> None:
-    assert whiten([[0.7, 0.7]], [[True, True]]) == [[0.0, 0.0]]
-    assert whiten([[0.7]], [[True]], bessel=True) == [[0.0]]
-    assert whiten([[5.0]], [[False]]) == [[0.0]]
+    assert whiten([[0.7, 0.7]], [[True, True]])[0].tolist() == [0.0, 0.0]
+    assert whiten([[0.7]], [[True]], bessel=True)[0].tolist() == [0.0]
+    assert whiten([[5.0]], [[False]])[0].tolist() == [0.0]
     assert whiten([], []) == []
 
 

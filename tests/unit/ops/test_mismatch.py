@@ -25,7 +25,8 @@ from llmrl.ops.mismatch import (
 )
 from llmrl.ops.ratio_options import Clipped
 from llmrl.plugins import build, names
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import sample
 
 SAMPLED = torch.tensor([[0.5, 0.1, 0.9, 0.02]], dtype=torch.float64).log()
 OLD = torch.tensor([[0.48, 0.3, 0.9, 0.05]], dtype=torch.float64).log()  # ratios .96, 3, 1, 2.5
@@ -33,7 +34,7 @@ ALL = torch.ones(1, 4, dtype=torch.bool)
 
 
 def row(sampled: Sequence[float], old: Sequence[float] | None = None, mask: Sequence[bool] | None = None) -> Sample:
-    return Sample(
+    return sample(
         group="g",
         episode=3,
         reward=0.0,
@@ -53,7 +54,7 @@ def drifted(length: int, step: float) -> tuple[Batch, Tensor]:
 
 
 def weights(mode: Mode, floor: float | None = None, cap: float | None = None) -> list[float]:
-    batch = replace(collate([row(SAMPLED[0].tolist())], pack=False), sampled_logprobs=SAMPLED)
+    batch = collate([row(SAMPLED[0].tolist())], pack=False).with_columns(sampled_logprobs=SAMPLED)
     got: list[float] = Correction(mode, floor, cap).weights(OLD, batch)[0].tolist()
     return got
 
@@ -131,7 +132,6 @@ def test_packed_and_padded_rows_have_the_same_weights(seed: int, mode: Mode) -> 
     found = []
     for pack in (False, True):
         batch = collate(rows, pack)
-        assert batch.old_logprobs is not None
         junk = torch.where(batch.action_mask, batch.old_logprobs, torch.full_like(batch.old_logprobs, 9.0))
         weight = Correction(mode, 0.0 if mode == "k3_mask" else 0.8, 1.3).weights(junk, batch)
         found.append([weight[(batch.sample_ids == i) & batch.action_mask].tolist() for i in range(5)])
@@ -155,7 +155,7 @@ def test_bounds_that_exclude_agreement_are_refused(mode: Mode, floor: float | No
 
 
 def test_metrics_worked_by_hand() -> None:
-    batch = replace(collate([row(SAMPLED[0].tolist())], pack=False), sampled_logprobs=SAMPLED)
+    batch = collate([row(SAMPLED[0].tolist())], pack=False).with_columns(sampled_logprobs=SAMPLED)
     metrics = {name: x[0].tolist() for name, x in Correction("token_mask").apply(SAMPLED, OLD, batch)[1].items()}
     assert metrics["sampling/importance_sampling_ratio/mean"] == pytest.approx([0.96, 0, 1, 0])
     assert metrics["sampling/importance_sampling_ratio/square_mean"] == pytest.approx([0.96**2, 0, 1, 0])

@@ -9,11 +9,12 @@ from statistics import fmean, stdev
 import pytest
 
 from llmrl.ops.moments import Moments, standardised
-from llmrl.types import Sample
+from llmrl.samples import Sample
+from tests.builders import changed, sample
 
 
 def row(episode: int, reward: float, group: str = "g") -> Sample:
-    return Sample(
+    return sample(
         group=group,
         episode=episode,
         reward=reward,
@@ -57,9 +58,9 @@ def test_an_episode_counts_once_and_nan_never() -> None:
 
 def test_what_tokens_earned_is_on_the_same_scale() -> None:
     # Episodes earned 1 + 1 and 0: mean 1, deviation sqrt(2); the mean is taken off once.
-    rows = [replace(row(0, 1.0), token_rewards=[0.0, 1.0]), replace(row(1, 0.0), parts={"mine": 3.0})]
+    rows = [changed(row(0, 1.0), token_rewards=[0.0, 1.0]), replace(row(1, 0.0), parts={"mine": 3.0})]
     (first, second), _ = standardised(rows, Moments())
-    assert (first.reward, first.token_rewards) == (0.0, [0.0, pytest.approx(1 / sqrt(2))])
+    assert (first.reward, first.token_rewards.tolist()) == (0.0, [0.0, pytest.approx(1 / sqrt(2))])
     assert second.reward == pytest.approx(-1 / sqrt(2))
     assert second.parts == {"mine": 3.0}
 

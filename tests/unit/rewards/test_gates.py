@@ -21,7 +21,8 @@ from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.recipe import RolloutOptions
 from llmrl.rewards.mix import MixedReward
-from llmrl.rollout.worker import RolloutWorker, to_samples
+from llmrl.rollout.samples import to_samples
+from llmrl.rollout.worker import RolloutWorker
 from llmrl.scoring.conditions import Gate, gate
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.tiny import make_tokenizer
@@ -241,13 +242,12 @@ def test_parts_of_a_mix_reach_back_by_discounts_of_their_own() -> None:
         (one, _) = wait(played.run_group(problem, "g"))
     (row,) = to_samples(one)
     assert row.reward == 1.0
-    assert row.token_rewards is not None
-    assert row.token_rewards[-6:] == [0.0, 0.0, -1.0, -1.0, -1.0, 0.5]
+    assert row.token_rewards[-6:].tolist() == [0.0, 0.0, -1.0, -1.0, -1.0, 0.5]
     algorithm = build(
         "algorithm",
         {"name": "ppo", "lam": 1, "lam_critic": 1, "kl_coef": 0, "discounts": {"reward": 1, "token_rewards": 0.5}},
     )
-    (credited, *_) = algorithm.credit([replace(row, values=[0.0] * len(row.token_ids))])
+    (credited, *_) = algorithm.credit([row.assign(values=0.0)])
     expected = [-0.421875, -0.84375, -1.6875, -1.375, -0.75, 0.5]
     assert credited.returns[-6:] == pytest.approx([1 + number for number in expected])
 

@@ -19,11 +19,14 @@ from llmrl.errors import RecipeError, RewardError
 from llmrl.ops.credit import total
 from llmrl.plugins import build
 from llmrl.recipe import RolloutOptions
+from llmrl.rollout.samples import to_samples
 from llmrl.rollout.step_rewards import last_tokens, placed
-from llmrl.rollout.worker import RolloutWorker, to_samples
+from llmrl.rollout.worker import RolloutWorker
+from llmrl.samples import Sample
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.tiny import make_tokenizer
-from llmrl.types import Completion, Problem, Sample, Score, Trajectory, Turn
+from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from tests.builders import sample
 
 PROBLEM = Problem(id="sum", messages=[{"role": "user", "content": "1+1="}], answer="2")
 TEXT = "Öl für 3 €:\n\nzwei 猫 und 🙂🙂.\n\nSo 1+1=2.\n\n#### 2"
@@ -156,7 +159,7 @@ def test_steps_stand_at_their_last_tokens_in_the_row() -> None:
     score = placed(trajectory, Score(1.0, steps=[0.5, -0.25], step_ends=[3, 5]), chat)
     assert list(score.token_rewards or ()) == [0, 0, 0.5, 0, -0.25, 0]
     (row,) = to_samples(replace(trajectory, score=score))
-    assert row.token_rewards == [0, 0, 0, 0, 0.5, 0, -0.25, 0], "two tokens of the prompt before it"
+    assert row.token_rewards.tolist() == [0, 0, 0, 0, 0.5, 0, -0.25, 0], "two tokens of the prompt before it"
     assert row.reward == 1.0
 
 
@@ -172,10 +175,10 @@ def test_only_the_last_turn_is_rewarded() -> None:
     trajectory = one("ab", chat, turns=2)
     score = placed(trajectory, Score(0.0, steps=[1.0], step_ends=[2]), chat)
     (row,) = to_samples(replace(trajectory, score=score))
-    assert row.token_rewards == [0, 0, 0, 0, 0, 0, 0, 1.0, 0]
+    assert row.token_rewards.tolist() == [0, 0, 0, 0, 0, 0, 0, 1.0, 0]
     rewritten = [trajectory.turns[0], replace(trajectory.turns[1], prompt_ids=[9])]
     first, second = to_samples(replace(trajectory, turns=rewritten, score=score))
-    assert (first.token_rewards, second.token_rewards) == ([0] * 5, [0, 0, 1.0, 0])
+    assert (first.token_rewards.tolist(), second.token_rewards.tolist()) == ([0] * 5, [0, 0, 1.0, 0])
 
 
 def test_scores_without_places_are_no_rewards() -> None:
@@ -183,7 +186,7 @@ def test_scores_without_places_are_no_rewards() -> None:
     trajectory = one("ab", chat)
     for score in (Score(1.0), Score(1.0, steps=[0.5]), Score(None, "error", steps=[0.5], step_ends=[99])):
         assert placed(trajectory, score, chat) == score
-    assert to_samples(replace(trajectory, score=Score(1.0)))[0].token_rewards is None
+    assert "token_rewards" not in to_samples(replace(trajectory, score=Score(1.0)))[0].columns
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,7 @@ def test_dense_rewards_of_something_else_are_refused(score: Score, message: str)
 
 
 def row(episode: int, reward: float, dense: list[float] | None) -> Sample:
-    return Sample(
+    return sample(
         group="g",
         episode=episode,
         reward=reward,
@@ -226,7 +229,7 @@ def test_grpo_does_not_ignore_dense_rewards() -> None:
     plain = GRPO().credit([row(i, 1.0, None) for i in (0, 1)])
     assert not plain, "equal rewards teach nothing"
     credited = GRPO().credit([row(0, 1.0, [0, 0.5, 0]), row(1, 1.0, [0, 0, 0])])
-    assert [max(one.advantages or [], key=abs) for one in credited] == pytest.approx([0.7069, -0.7069], abs=1e-3)
+    assert [max(one.advantages, key=abs) for one in credited] == pytest.approx([0.7069, -0.7069], abs=1e-3)
 
 
 def test_an_algorithm_of_right_and_wrong_alone_refuses_them() -> None:
@@ -253,6 +256,6 @@ def test_a_played_group_has_its_step_rewards_in_its_rows() -> None:
         (first, _) = wait(player.run_group(PROBLEM, "0/sum"))
     (made,) = to_samples(first)
     said = len(made.token_ids) - len("1+1=2\n1+1=3\n2") - 1
-    placed_at = {i - said: reward for i, reward in enumerate(made.token_rewards or ()) if reward}
+    placed_at = {i - said: reward for i, reward in enumerate(made.token_rewards) if reward}
     assert placed_at == {12: pytest.approx(-0.07)}, "the wrong line, with the words behind it, ends with the text"
     assert (made.reward, made.correct, made.parts["clip_delta/steps"]) == (1.0, True, 2.0)

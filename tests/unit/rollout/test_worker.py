@@ -12,7 +12,8 @@ from llmrl.engines.scripted import Reply, Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError, RewardError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.worker import RolloutWorker, Stopwatch, check_errors, to_samples
+from llmrl.rollout.samples import to_samples
+from llmrl.rollout.worker import RolloutWorker, Stopwatch, check_errors
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Message, Observation, Problem, Score, Status, Trajectory, Turn, Verdict
 
@@ -189,7 +190,7 @@ def test_turns_whose_prompts_extend_each_other_are_one_row() -> None:
     assert [turn.reward for turn in one.turns] == [0.5, 0.25]
     made = to_samples(one)
     assert len(made) == 1
-    assert made[0].token_ids == [*second.prompt_ids, *second.completion.token_ids]
+    assert made[0].token_ids.tolist() == [*second.prompt_ids, *second.completion.token_ids]
     assert made[0].turn_rewards == [0.5, 0.25]
 
 
@@ -329,9 +330,9 @@ def test_entry_t_of_a_row_is_about_token_t() -> None:
     )
     assert len(made) == 1
     row = made[0]
-    assert row.token_ids == [1, 2, 10, 11, 3, 12]
-    assert row.turn_ids == [-1, -1, 0, 0, -1, 1]
-    assert row.action_mask == [False, False, True, True, False, True]
+    assert row.token_ids.tolist() == [1, 2, 10, 11, 3, 12]
+    assert row.turn_ids.tolist() == [-1, -1, 0, 0, -1, 1]
+    assert row.action_mask.tolist() == [False, False, True, True, False, True]
     assert row.sampled_logprobs == pytest.approx([0.0, 0.0, -1.0, -1.1, 0.0, -1.2])
     assert row.reward == 1.75, "the score and what the environment paid"
     assert (row.turn_rewards, row.version, row.correct, row.truncated) == ([0.5, 0.25], 4, True, False)
@@ -348,16 +349,16 @@ def test_a_rewritten_history_begins_a_new_row() -> None:
             score=Score(0.0, "wrong"),
         )
     )
-    assert [row.token_ids for row in made] == [[1, 2, 10, 11, 3, 12], [1, 9, 13, 4, 14]]
-    assert [row.turn_ids for row in made] == [[-1, -1, 0, 0, -1, 1], [-1, -1, 2, -1, 3]]
+    assert [row.token_ids.tolist() for row in made] == [[1, 2, 10, 11, 3, 12], [1, 9, 13, 4, 14]]
+    assert [row.turn_ids.tolist() for row in made] == [[-1, -1, 0, 0, -1, 1], [-1, -1, 2, -1, 3]]
     assert [row.actions for row in made] == [3, 2]
     assert [(row.reward, row.correct) for row in made] == [(0.0, False)] * 2
 
 
 def test_a_changed_token_of_the_completion_is_a_new_row_too() -> None:
     made = to_samples(episode(spoken([1], [10, 11]), spoken([1, 10, 12, 3], [13]), score=Score(1.0)))
-    assert [row.token_ids for row in made] == [[1, 10, 11], [1, 10, 12, 3, 13]]
-    assert made[1].action_mask == [False, False, False, False, True]
+    assert [row.token_ids.tolist() for row in made] == [[1, 10, 11], [1, 10, 12, 3, 13]]
+    assert made[1].action_mask.tolist() == [False, False, False, False, True]
 
 
 def test_the_kept_ids_stand_with_their_tokens() -> None:
@@ -366,9 +367,12 @@ def test_the_kept_ids_stand_with_their_tokens() -> None:
 
     first, second = spoken([1, 2], [10, 11]), spoken([1, 2, 10, 11, 3], [12])
     (row,) = to_samples(episode(kept(first, [10, 7], [11]), kept(second, [12, 5]), score=Score(1.0)))
-    assert row.support_ids == [(), (), [10, 7], [11], (), [12, 5]]
+    assert row.support_ids is not None
+    assert row.support_ids.tolist() == [10, 7, 11, 12, 5]
+    assert row.support_counts.tolist() == [0, 0, 2, 1, 0, 2]
     (row,) = to_samples(episode(kept(first, [10, 7], [11]), second, score=Score(1.0)))
     assert row.support_ids is None, "of some tokens nobody knows"
+    assert "support_counts" not in row.columns
 
 
 def test_an_episode_without_a_value_teaches_nothing() -> None:

@@ -11,7 +11,9 @@ import pytest
 from llmrl.errors import CheckpointError
 from llmrl.run_folder import reader
 from llmrl.run_folder.writer import Logs
-from llmrl.types import Completion, Problem, Sample, Score, Trajectory, Turn
+from llmrl.samples import Sample
+from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from tests.builders import sample
 
 PROBLEM = Problem(id="p", messages=[{"role": "user", "content": "1+1="}])
 
@@ -28,7 +30,7 @@ def played(group: str, episode: int = 0) -> Trajectory:
 
 
 def row(group: str, advantages: list[float]) -> Sample:
-    return Sample(
+    return sample(
         group=group,
         episode=0,
         reward=1.0,

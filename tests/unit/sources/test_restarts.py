@@ -17,7 +17,8 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.worker import RolloutWorker, to_samples
+from llmrl.rollout.samples import to_samples
+from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.writer import Logs
 from llmrl.sources.online import Groups
 from llmrl.sources.restarts import Restarts, RestartSource, Snapshot, read, restart_metrics
@@ -82,7 +83,7 @@ def test_only_what_was_said_anew_is_learned_from() -> None:
     prompt = len(CHAT.prompt_ids(PROBLEMS[0].messages))
     group = aio.wait(player.run_group(PROBLEMS[0], "r0/p0@4", prefix))
     (row,) = to_samples(group[0])
-    assert row.action_mask == [False] * prompt + [False] * 4 + [True] * 6, "5 letters and the end"
+    assert row.action_mask.tolist() == [False] * prompt + [False] * 4 + [True] * 6, "5 letters and the end"
     assert row.token_ids[prompt : prompt + 4] == prefix
     assert row.sampled_logprobs == [0.0] * (prompt + 4) + [-1.0] * 6
     assert group[0].text == "ab\ncfghij", "who judges reads the whole answer"
@@ -161,8 +162,8 @@ def test_continuations_are_compared_with_each_other_only() -> None:
     learned = GRPO(scale_rewards="none").credit(source.next(1))
     for name in {row.group for row in learned}:
         group = [row for row in learned if row.group == name]
-        assert sum((row.advantages or [])[-1] for row in group) == pytest.approx(0.0)
-        prefixes = {tuple(row.token_ids[: row.action_mask.index(True)]) for row in group}
+        assert sum(row.advantages[-1] for row in group) == pytest.approx(0.0)
+        prefixes = {tuple(row.token_ids[: row.action_mask.argmax()].tolist()) for row in group}
         assert len(prefixes) == 1, "one prompt and one prefix"
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llmrl.algorithms.grpo import GRPO
 from llmrl.batch import collate
-from llmrl.checks.verify.cases.rows import row
+from llmrl.checks.verify.cases.rows import actions_of, row
 from llmrl.ops.credit import average, center, leave_one_out
 from llmrl.ops.kl import k1, k2, k3
 from llmrl.ops.losses import clipped, clipped_surrogate
@@ -96,7 +96,7 @@ def loss_aggregation(given: Given) -> dict[str, Any]:
     rows = [row(len(terms), group="g", episode=i) for i, terms in enumerate(losses)]
 
     def weights(over: Any) -> list[list[float]]:
-        return [(one.weights or [])[1:] for one in average(rows, over, given["max_len"])]
+        return [actions_of(one.weights) for one in average(rows, over, given["max_len"])]
 
     def mean(over: Any) -> Any:
         return sum(
@@ -201,7 +201,7 @@ def channels(given: Given) -> dict[str, Any]:
     def gains(**options: Any) -> list[list[float]]:
         groups: dict[str, list[float]] = {}
         for one in GRPO(**options).credit(rows):
-            groups.setdefault(one.group, []).append((one.advantages or [])[1])
+            groups.setdefault(one.group, []).append(float(one.advantages[1]))
         return list(groups.values())
 
     return {
@@ -220,8 +220,8 @@ def top_entropy(given: Given) -> dict[str, Any]:
     for share in given["shares"]:
         # An entropy bonus of no account keeps the rows without an advantage
         credited = GRPO(scale_rewards="none", top_entropy_quantile=share, entropy_coef=1e-9).credit(rows)
-        found[f"share_{share}"] = [(one.advantages or [])[1:] for one in credited]
-        found["weights"] = [(one.weights or [])[1:] for one in credited]
+        found[f"share_{share}"] = [actions_of(one.advantages) for one in credited]
+        found["weights"] = [actions_of(one.weights) for one in credited]
     return found
 
 
@@ -235,7 +235,7 @@ def reinforce_pp(given: Given) -> dict[str, Any]:
     found = {}
     for name, baseline in (("reinforce_pp", "none"), ("reinforce_pp_baseline", "group")):
         algorithm = build("algorithm", {"name": "reinforce_pp", "baseline": baseline, "beta": 0.0})
-        credited = {one.episode: (one.advantages or [])[1:] for one in algorithm.credit(rows)}
+        credited = {one.episode: actions_of(one.advantages) for one in algorithm.credit(rows)}
         firsts = [credited[i][0] for i in range(len(rows))]
         even = all(set(credited[i]) == {firsts[i]} for i in range(len(rows)))
         found[name] = firsts if even else list(chain(*credited.values()))

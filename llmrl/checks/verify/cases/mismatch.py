@@ -95,7 +95,6 @@ def decoupled_ppo(given: Given, dtype: str) -> dict[str, Any]:
     sample = sample.assign(advantages=[0.0, *given["advantages"]], weights=1 / len(old))
     batch = collate([sample], pack=False, dtype=new.dtype)
     loss = algorithm.loss(Forward(logprobs=new), batch)
-    assert batch.old_logprobs is not None
     return {
         "weights": loss.metrics["sampling/importance_sampling_ratio/mean"][0, 1:].tolist(),
         "ratios": (new - batch.old_logprobs).exp()[0, 1:].tolist(),
@@ -108,5 +107,4 @@ def _pair(old: Sequence[float], sampled: Sequence[float], dtype: str) -> tuple[T
     """The trainer's numbers as a (1, T) tensor, and a batch with the engine's."""
     sample = row(len(old), sampled_logprobs=sampled, old_logprobs=old).assign(weights=1.0)
     batch = collate([sample], pack=False, dtype=getattr(torch, dtype))
-    assert batch.old_logprobs is not None
     return batch.old_logprobs, batch

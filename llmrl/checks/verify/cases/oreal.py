@@ -12,12 +12,12 @@ from torch import Tensor
 
 from llmrl.algorithms.oreal import Oreal, top_fraction
 from llmrl.batch import Batch, collate
-from llmrl.checks.verify.cases.rows import row
+from llmrl.checks.verify.cases.rows import actions_of, row
 from llmrl.data.by_pass_rate import ByPassRate
 from llmrl.ops.credit import center
 from llmrl.ops.scores import running_mean
 from llmrl.protocols import Forward
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 Given = Mapping[str, Any]
 
@@ -58,8 +58,8 @@ def oreal_loss(given: Given, dtype: str) -> dict[str, Any]:
     for i, one in enumerate(rows):
         side, length = ("pos" if one.correct else "neg"), one.actions
         gain = given[f"adv_{side}"] * (1.0 if one.correct else given["neg_factor"])
-        credit, share = (one.advantages or [])[1:], abs((one.returns or [])[1])
-        found[f"cummean_{side}"] = running_mean(given[f"rm_logits_{side}"])
+        credit, share = actions_of(one.advantages), abs(float(one.returns[1]))
+        found[f"cummean_{side}"] = running_mean(given[f"rm_logits_{side}"]).tolist()
         found[f"weights_{side}"] = [number / (gain * share) + 0.0 for number in credit]
         found[f"grad_logp_{side}"] = slopes[i, 1 : 1 + length].tolist()
     return found
@@ -68,12 +68,12 @@ def oreal_loss(given: Given, dtype: str) -> dict[str, Any]:
 def oreal_zero_head(given: Given) -> dict[str, Any]:
     logits = given["rm_logits"]
     rows = [row(len(logits), episode=i, correct=i == 0, reward=float(i == 0), values=logits) for i in (0, 1)]
-    credited = {one.correct: [abs(x) for x in (one.advantages or [])[1:]] for one in Oreal(beta=0.0).credit(rows)}
+    credited = {one.correct: [abs(x) for x in actions_of(one.advantages)] for one in Oreal(beta=0.0).credit(rows)}
     return {"weights_pos": credited[True], "weights_neg": credited[False]}
 
 
 def oreal_topk_weights(given: Given) -> dict[str, Any]:
-    return {"weights": top_fraction(given["probs"], given["ratio"])}
+    return {"weights": top_fraction(given["probs"], given["ratio"]).tolist()}
 
 
 def oreal_difficulty_repeat(given: Given) -> dict[str, Any]:

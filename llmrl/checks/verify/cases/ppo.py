@@ -10,11 +10,12 @@ import torch
 
 from llmrl.algorithms.ppo import PPO
 from llmrl.batch import collate
-from llmrl.checks.verify.cases.rows import row
+from llmrl.checks.verify.cases.rows import actions_of, row
 from llmrl.ops import gae as critic_ops
 from llmrl.ops.gae import adapted_kl, adaptive_lambda, gae, moments, returns, whiten
 from llmrl.ops.losses import clipped_squares
 from llmrl.protocols import Forward
+from llmrl.samples import Array
 
 Given = Mapping[str, Any]
 BARE: dict[str, Any] = {"kl_coef": 0.0, "whiten_advantages": False, "minibatches": 1}
@@ -24,7 +25,7 @@ def gae_basic(given: Given) -> dict[str, Any]:
     mask, found = list(map(bool, given["mask"])), {}
     for lam in given["lambdas"]:
         gains = gae(given["rewards"], given["values"], mask, gamma=given["gamma"], lam=lam)
-        found[f"lambda_{lam}"] = {"advantages": gains, "returns": _added(gains, given["values"], mask)}
+        found[f"lambda_{lam}"] = {"advantages": gains.tolist(), "returns": _added(gains, given["values"], mask)}
     return found
 
 
@@ -32,9 +33,9 @@ def gae_multiturn_skip(given: Given) -> dict[str, Any]:
     mask = list(map(bool, given["mask"]))
     gains = gae(given["rewards"], given["values"], mask, gamma=given["gamma"], lam=given["lam"])
     return {
-        "advantages": gains,
+        "advantages": gains.tolist(),
         "returns": _added(gains, given["values"], mask),
-        "reinforce_returns": returns(given["rewards"], mask, gamma=given["gamma"]),
+        "reinforce_returns": returns(given["rewards"], mask, gamma=given["gamma"]).tolist(),
     }
 
 
@@ -44,7 +45,7 @@ def gae_truncated_bootstrap(given: Given) -> dict[str, Any]:
         algorithm = PPO(gamma=given["gamma"], lam=given["lam"], bootstrap_truncated=bootstrap, **BARE)
         after = [*given["values"][1:], given["bootstrap_value"]]
         sample = row(len(after), values=given["values"], next_values=after, truncated=True)
-        found[name] = (algorithm.credit([sample])[0].advantages or [])[1:]
+        found[name] = actions_of(algorithm.credit([sample])[0].advantages)
     return found
 
 
@@ -55,7 +56,7 @@ def kl_in_reward(given: Given) -> dict[str, Any]:
     sample = row(
         len(logp), reward=given["score"], old_logprobs=logp, ref_logprobs=given["ref_logp"], values=[0.0] * len(logp)
     )
-    aims = [*(algorithm.credit([sample])[0].returns or [])[1:], 0.0]
+    aims = [*actions_of(algorithm.credit([sample])[0].returns), 0.0]
     return {"token_rewards": [a - b for a, b in pairwise(aims)], "sum": aims[0]}
 
 
@@ -77,8 +78,8 @@ def masked_whiten(given: Given) -> dict[str, Any]:
         "mean": mean,
         "var_biased": variance,
         "var_unbiased": variance * count / (count - 1),
-        "whitened_biased": whiten(given["x"], masks),
-        "whitened_unbiased": whiten(given["x"], masks, bessel=True),
+        "whitened_biased": [column.tolist() for column in whiten(given["x"], masks)],
+        "whitened_unbiased": [column.tolist() for column in whiten(given["x"], masks, bessel=True)],
     }
 
 
@@ -106,7 +107,7 @@ def decoupled_gae(given: Given) -> dict[str, Any]:
     algorithm = PPO(gamma=given["gamma"], lam=given["lam_actor"], lam_critic=given["lam_critic"], **BARE)
     sample = row(len(given["values"]), reward=given["rewards"][-1], values=given["values"])
     (credited,) = algorithm.credit([sample])
-    return {"actor_advantages": (credited.advantages or [])[1:], "critic_returns": (credited.returns or [])[1:]}
+    return {"actor_advantages": actions_of(credited.advantages), "critic_returns": actions_of(credited.returns)}
 
 
 def vapo_positive_nll(given: Given, dtype: str) -> dict[str, Any]:
@@ -139,14 +140,14 @@ def multi_gamma_returns(given: Given) -> dict[str, Any]:
     sample = row(len(outcome), reward=outcome[-1], token_rewards=list(dense), values=given["values"])
     (credited,) = algorithm.credit([sample])
     each = [
-        returns(list(part), mask, gamma=gamma) for part, gamma in zip((outcome, dense), given["gammas"], strict=True)
+        returns(part, mask, gamma=gamma).tolist() for part, gamma in zip((outcome, dense), given["gammas"], strict=True)
     ]
     return {
         "returns_per_type": [list(pair) for pair in zip(*each, strict=True)],
-        "returns": (credited.returns or [])[1:],
-        "advantages": (credited.advantages or [])[1:],
+        "returns": actions_of(credited.returns),
+        "advantages": actions_of(credited.advantages),
     }
 
 
-def _added(gains: Sequence[float], values: Sequence[float], mask: Sequence[bool]) -> list[float]:
-    return [gain + value if on else 0.0 for gain, value, on in zip(gains, values, mask, strict=True)]
+def _added(gains: Array, values: Sequence[float], mask: Sequence[bool]) -> list[float]:
+    return [float(gain) + value if on else 0.0 for gain, value, on in zip(gains, values, mask, strict=True)]

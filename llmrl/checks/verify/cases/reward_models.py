@@ -110,11 +110,11 @@ def token_level_rm(given: Given, dtype: str) -> dict[str, Any]:
     means, other = running_mean(given["token_logits"]), running_mean(given["second_example_logits"])
     return {
         "loss": float(mean_logit_bce(logits, _tensor([given["label"]], dtype), torch.ones_like(logits).bool())),
-        "cum_mean": means,
-        "p_correct": torch.tensor(means, dtype=torch.float64).sigmoid().tolist(),
-        "pos_weight": oreal._rescaled(means, True),
-        "neg_weight": oreal._rescaled(means, False),
-        "second_neg_weight": oreal._rescaled(other, False),
+        "cum_mean": means.tolist(),
+        "p_correct": torch.from_numpy(means).sigmoid().tolist(),
+        "pos_weight": oreal._rescaled(means, True).tolist(),
+        "neg_weight": oreal._rescaled(means, False).tolist(),
+        "second_neg_weight": oreal._rescaled(other, False).tolist(),
     }
 
 

@@ -62,7 +62,7 @@ def prm_clip_delta(given: Given) -> dict[str, Any]:
         found[form], found[f"sum_{form}"] = rewards, sum(rewards)
         paid = ClipDelta(form=form, eta=eta, alpha=given["alpha"]).rewards(scores)  # type: ignore[arg-type]
         paid[-1] += given["correct"]
-        found[f"return_{form}"] = returns(paid, [True] * len(paid))
+        found[f"return_{form}"] = returns(paid, [True] * len(paid)).tolist()
     return found
 
 

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from llmrl.types import Sample
+import numpy as np
 
-WHOLE = ("group", "semantics", "action_mask")
-"""Columns that are given as they are."""
+from llmrl.columns import COLUMNS
+from llmrl.samples import Sample
 
 
-def row(actions: int, **columns: Any) -> Sample:
+def row(actions: int, **given: Any) -> Sample:
     """One prompt token, then actions; a column has an entry per action, and gets one more for the prompt."""
-    reward = columns.pop("reward", 0.0)
-    given = {
-        name: [0.0, *values] if isinstance(values, Sequence) and name not in WHOLE else values
-        for name, values in columns.items()
-    }
-    base: dict[str, Any] = {
-        "group": "g",
-        "episode": 0,
-        "reward": reward,
-        "turn_rewards": [0.0],
+    own = {name: [COLUMNS[name].padding, *given.pop(name)] for name in given.keys() & COLUMNS.keys()}
+    columns: dict[str, Any] = {
         "token_ids": [0] * (1 + actions),
         "turn_ids": [-1] + [0] * actions,
-        "action_mask": [False] + [True] * actions,
         "sampled_logprobs": [0.0] * (1 + actions),
     }
-    return Sample(**base | given)
+    facts: dict[str, Any] = {"group": "g", "episode": 0, "reward": 0.0}
+    return Sample(**facts | given, columns=columns | own, dtype=np.float64)
+
+
+def actions_of(column: Any) -> list[float]:
+    """The entries of a column behind that of the prompt token."""
+    numbers: list[float] = column[1:].tolist()
+    return numbers

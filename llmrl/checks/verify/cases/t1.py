@@ -24,7 +24,7 @@ def t1_oversample_subset(given: Given) -> dict[str, Any]:
     rewards, selected = given["rewards"], given["selected"]
     algorithm = T1(train_k=len(selected), beta=0.0)
     rows = algorithm.credit([row(2, episode=i, reward=reward) for i, reward in enumerate(rewards)])
-    gains = {one.episode: (one.advantages or [])[1] for one in rows}
+    gains = {one.episode: float(one.advantages[1]) for one in rows}
     return {
         "advantages_all": leave_one_out(rewards),
         "selected_advantages": [gains[i] for i in selected] if set(gains) == set(selected) else sorted(gains.values()),
@@ -40,8 +40,8 @@ def entropy(given: Given, dtype: str) -> dict[str, Any]:
 
 def t1_entropy_bonus(given: Given, dtype: str) -> dict[str, Any]:
     algorithm = T1(entropy_coef=given["alpha"], beta=0.0)
-    mask = [False, *map(bool, given["mask"])]
-    rows = algorithm.credit([row(len(mask) - 1, episode=i, reward=0.5, action_mask=mask) for i in (0, 1)])
+    turns = [0 if chosen else -1 for chosen in given["mask"]]
+    rows = algorithm.credit([row(len(turns), episode=i, reward=0.5, turn_ids=turns) for i in (0, 1)])
     batch = collate(rows, pack=False, dtype=getattr(torch, dtype))
     chaos = torch.tensor([[0.0, *given["token_entropy"]]] * 2, dtype=getattr(torch, dtype))
     loss = algorithm.loss(Forward(logprobs=batch.sampled_logprobs, entropy=chaos), batch)

@@ -45,7 +45,7 @@ def prm_clip_delta_by_step(given: Given) -> dict[str, Any]:
         found[form] = shaped(scores, form, eta)
         paid = ClipDelta(form=form, eta=eta, alpha=alpha).rewards(scores)
         paid[-1] += given["success"]
-        found[f"return_from_step_{form}"] = returns(paid, [True] * len(paid))
+        found[f"return_from_step_{form}"] = returns(paid, [True] * len(paid)).tolist()
     return found | {"delta_sum": sum(found["delta"]), "return_clip": found["return_from_step_clip"][0]}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.checks.verify.oracles.group import clipped_token, earned, engine_weights
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 
 def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
@@ -33,7 +33,7 @@ def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mappi
     value, slopes, bonus = 0.0, _zeros(rows), _zeros(rows)
     for i, factor in factors.items():
         row, acts, new = rows[i], _acts(rows[i]), said[i]["logprobs"]
-        old = row.old_logprobs if row.old_logprobs is not None else new
+        old = row.get("old_logprobs", new)
         for weight, t in zip(engine_weights(algorithm, row, old, acts), acts, strict=True):
             term, slope = _clipped(algorithm, new[t] - old[t], gains[i], None)
             term, slope = weight * term - algorithm.entropy_coef * said[i]["entropy"][t], weight * slope
@@ -60,9 +60,9 @@ def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Ma
     column = "next_values" if paper else "values"
     for i in kept:
         row, acts, new, right = rows[i], _acts(rows[i]), said[i]["logprobs"], bool(rows[i].correct)
-        weights = _token_weights(algorithm, getattr(row, column), acts, right)
+        weights = _token_weights(algorithm, row.get(column), acts, right)
         for weight, t in zip(weights, acts, strict=True):
-            ahead = new[t] - (row.old_logprobs[t] if row.old_logprobs is not None else new[t])
+            ahead = new[t] - row.get("old_logprobs", new)[t]
             if right:
                 gain = (1.0 if paper else gains[i]) / tokens[True]
                 term, slope = -gain * weight * new[t], -gain * weight
@@ -72,7 +72,7 @@ def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Ma
                 term, slope = -gain * weight * moved, -gain * weight * (1.0 if paper else moved)
             if algorithm.beta:
                 share = algorithm.beta / sum(tokens.values())
-                apart = ahead if paper else new[t] - (row.ref_logprobs or [])[t]
+                apart = ahead if paper else new[t] - row.ref_logprobs[t]
                 term, slope = (
                     term + share * float(np.exp(-apart) - 1 + apart),
                     slope + share * float(1 - np.exp(-apart)),
@@ -91,7 +91,7 @@ def _kept(algorithm: Any, rows: Sequence[Sample], judged: Sequence[int]) -> list
     """The answers that are learned from; which pair of a group is drawn is the algorithm's to say."""
     if algorithm.selection == "all" or algorithm.token_weights == "none":
         return list(judged)
-    kept = sorted(row.token_ids[0] for row in algorithm.credit(rows))
+    kept = sorted(int(row.token_ids[0]) for row in algorithm.credit(rows))
     pairs = sorted((rows[i].group, bool(rows[i].correct)) for i in kept)
     assert pairs == sorted((group, side) for group in {rows[i].group for i in judged} for side in (True, False))
     return kept
@@ -126,7 +126,6 @@ def _clipped(algorithm: Any, apart: float, gain: float, delta: float | None) -> 
 
 
 def _divergence(estimator: str, new: float, row: Sample, t: int) -> tuple[float, float]:
-    assert row.ref_logprobs is not None
     apart = new - row.ref_logprobs[t]
     return (
         (apart**2 / 2, apart) if estimator == "k2" else (float(np.exp(-apart) - 1 + apart), float(1 - np.exp(-apart)))
@@ -138,8 +137,6 @@ def _less_k1(row: Sample, beta: float) -> float:
 
 
 def _k1(row: Sample, acts: Sequence[int]) -> list[float]:
-    assert row.old_logprobs is not None
-    assert row.ref_logprobs is not None
     return [row.old_logprobs[t] - row.ref_logprobs[t] for t in acts]
 
 

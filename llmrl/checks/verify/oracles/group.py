@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 STD_EPSILON = 1e-4
 BOUNDS = {
@@ -98,15 +98,13 @@ def clipped_token(ratio: float, gain: float, low: float, high: float, most: floa
 
 def earned(row: Sample) -> float:
     """The reward with all that single tokens earned."""
-    return float(row.reward + sum(row.token_rewards or []))
+    return float(row.reward + sum(row.get("token_rewards", ())))
 
 
 def _penalised(algorithm: Any, row: Sample) -> float:
     """That, less beta times the summed log(old/ref), where that is how the divergence enters."""
     if not (algorithm.beta and algorithm.kl_in_reward):
         return earned(row)
-    assert row.old_logprobs is not None
-    assert row.ref_logprobs is not None
     total = 0.0
     for t, on in enumerate(row.action_mask):
         if on:
@@ -145,7 +143,6 @@ def _least_entropy(algorithm: Any, rows: Sequence[Sample], counts: Sequence[bool
         return -float("inf")
     known = []
     for row, on in zip(rows, counts, strict=True):
-        assert row.old_entropy is not None
         known += [row.old_entropy[t] for t, chosen in enumerate(row.action_mask) if on and chosen]
     return float(np.quantile(known, 1 - algorithm.top_entropy_quantile))
 
@@ -155,20 +152,19 @@ def _sequence(
 ) -> tuple[float, list[float]]:
     """The sum of a row's terms, and its derivative by each log-probability."""
     acts = [t for t, on in enumerate(row.action_mask) if on]
-    old = row.old_logprobs if row.old_logprobs is not None else list(new)
+    old = row.get("old_logprobs", new)
     engine = engine_weights(algorithm, row, old, acts)
     if algorithm.off_policy_mask_threshold is not None and gain < 0:
         drift = sum(row.sampled_logprobs[t] - new[t] for t in acts) / len(acts)
         engine = [0.0] * len(acts) if drift > algorithm.off_policy_mask_threshold else engine
     total, slopes = 0.0, [0.0] * len(row.token_ids)
     for weight, t in zip(engine, acts, strict=True):
-        asked = row.old_entropy is None or row.old_entropy[t] >= least
+        asked = "old_entropy" not in row.columns or row.old_entropy[t] >= least
         term, parts = _policy_term(algorithm, new, old, acts, t, gain if asked else 0.0)
         total += weight * term
         for u, slope in parts.items():
             slopes[u] += weight * slope
         if algorithm.beta and not algorithm.kl_in_reward:
-            assert row.ref_logprobs is not None
             apart = new[t] - row.ref_logprobs[t]
             if algorithm.kl_estimator == "k2":
                 total, slopes[t] = total + algorithm.beta * apart**2 / 2, slopes[t] + algorithm.beta * apart

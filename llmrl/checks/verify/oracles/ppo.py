@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 
 def ppo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
@@ -41,7 +40,7 @@ def nlpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
 
 def _inside(rows: Sequence[Sample], said: Sequence[Numbers]) -> tuple[list[Sample], list[Numbers]]:
     """The rows and the numbers with those over the kept tokens in place of the whole distribution's."""
-    among = [replace(row, old_logprobs=row.old_kept_logprobs) for row in rows]
+    among = [row.with_columns(old_logprobs=row.get("old_kept_logprobs")) for row in rows]
     return among, [{"logprobs": one["kept_logprobs"], "entropy": one["kept_entropy"]} for one in said]
 
 
@@ -50,14 +49,12 @@ def channels(algorithm: Any, row: Sample, acts: Sequence[int]) -> dict[str, list
     end = [0.0] * len(acts)
     end[-1] = row.reward - (algorithm.missing_eos_penalty or 0.0 if row.truncated else 0.0)
     found = {"reward": end}
-    if row.token_rewards:
+    if "token_rewards" in row.columns:
         found["token_rewards"] = [0.0] * len(acts)
         for t, reward in enumerate(row.token_rewards):  # at an observation: it belongs to the action before
             before = [i for i, act in enumerate(acts) if act <= t]
             found["token_rewards"][before[-1] if before else 0] += reward
     if algorithm.kl_coef and algorithm.kl_in_reward:
-        assert row.old_logprobs is not None
-        assert row.ref_logprobs is not None
         found["kl"] = [-algorithm.kl_coef * (row.old_logprobs[t] - row.ref_logprobs[t]) for t in acts]
     return found
 
@@ -74,7 +71,6 @@ def _gains(
     algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]], *, policy: bool
 ) -> list[float]:
     """The sum over k of (gamma lambda)^k delta_(t+k), written out."""
-    assert row.values is not None
     rewards = [sum(parts) for parts in zip(*earned.values(), strict=True)]
     values = [row.values[t] for t in acts]
     if algorithm.discounts is not None:
@@ -85,7 +81,6 @@ def _gains(
         lam = algorithm.lam if alpha is None else min(1.0, max(0.0, 1.0 - 1.0 / (alpha * len(acts))))
     following = [*values[1:], 0.0]
     if algorithm.bootstrap_truncated and row.truncated:
-        assert row.next_values is not None
         following[-1] = row.next_values[acts[-1]]
     deltas = [r + algorithm.gamma * after - v for r, after, v in zip(rewards, following, values, strict=True)]
     decay = algorithm.gamma * lam
@@ -94,7 +89,6 @@ def _gains(
 
 def _aims(algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]]) -> list[float]:
     """What the critic should have said of each action's state."""
-    assert row.values is not None
     errors = _gains(algorithm, row, acts, earned, policy=False)
     return [error + row.values[t] for error, t in zip(errors, acts, strict=True)]
 
@@ -124,13 +118,12 @@ def _policy(
     high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
     for i, own in gains.items():
         row, new = rows[i], said[i]["logprobs"]
-        old = row.old_logprobs if row.old_logprobs is not None else new
+        old = row.get("old_logprobs", new)
         engine = engine_weights(algorithm, row, old, acts[i])
         for gain, weight, t in zip(own, engine, acts[i], strict=True):
             term, slope = clipped_token(float(np.exp(new[t] - old[t])), gain, algorithm.epsilon, high, algorithm.delta)
             term, slope = weight * term - algorithm.entropy_coef * said[i]["entropy"][t], weight * slope
             if algorithm.kl_coef and not algorithm.kl_in_reward:
-                assert row.ref_logprobs is not None
                 apart = new[t] - row.ref_logprobs[t]
                 k2 = algorithm.kl_estimator == "k2"
                 term += algorithm.kl_coef * (apart**2 / 2 if k2 else float(np.exp(-apart)) - 1 + apart)
@@ -154,7 +147,6 @@ def _critic(
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     for i, own in aims.items():
         before = rows[i].values
-        assert before is not None
         for aim, t in zip(own, acts[i], strict=True):
             now, reach = said[i]["values"][t], algorithm.cliprange_value
             square, slope = 0.5 * (now - aim) ** 2, now - aim

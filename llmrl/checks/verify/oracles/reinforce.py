@@ -9,7 +9,7 @@ import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
-from llmrl.types import Sample
+from llmrl.samples import Sample
 
 
 def rloo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
@@ -62,7 +62,7 @@ def _answer(
         if not counts[i]:
             continue
         acts, new = _acts(row), said[i]["logprobs"]
-        old = row.old_logprobs if row.old_logprobs is not None else list(new)
+        old = row.get("old_logprobs", new)
         engine = engine_weights(algorithm, row, old, acts)
         for weight, gain, t in zip(engine, gains[i], acts, strict=True):
             term, parts = _term(algorithm, new, old, acts, t, gain, clipped)
@@ -100,13 +100,11 @@ def _costs(algorithm: Any, row: Sample) -> list[float]:
     """What each action pays for its divergence from the reference, less what its tokens earned by themselves."""
     acts = _acts(row)
     costs = [0.0] * len(acts)
-    for t, reward in enumerate(row.token_rewards or []):  # at an observation: it belongs to the action before
+    for t, reward in enumerate(row.get("token_rewards", ())):  # at an observation: it belongs to the action before
         before = [i for i, act in enumerate(acts) if act <= t]
         costs[before[-1] if before else 0] -= reward
     if not algorithm.beta:
         return costs
-    assert row.old_logprobs is not None
-    assert row.ref_logprobs is not None
     return [
         cost + algorithm.beta * (row.old_logprobs[t] - row.ref_logprobs[t]) for cost, t in zip(costs, acts, strict=True)
     ]

@@ -1,0 +1,94 @@
+"""The training rows of a scored episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llmrl.samples import Array, Sample, support
+from llmrl.types import Trajectory, Turn
+
+
+def to_samples(trajectory: Trajectory) -> list[Sample]:
+    """The training rows of a scored episode: one while each prompt extends the last, a new one where history changed.
+
+    Dense rewards are of the last completion; in other turns, and in rows without it, they are 0. An episode without a
+    value has no rows: it teaches nothing.
+    """
+    score, reward, turns = trajectory.score, trajectory.earned, trajectory.turns
+    if score is None or reward is None or not turns:
+        return []
+    made = []
+    for first, last in _stretches(turns):
+        columns = _columns(turns, first, last)
+        if score.token_rewards is not None:
+            dense = np.zeros(len(columns["token_ids"]))
+            if last == len(turns) and len(score.token_rewards):
+                dense[-len(score.token_rewards) :] = score.token_rewards
+            columns["token_rewards"] = dense
+        ids, counts = _support(turns, first, last)
+        if counts is not None:
+            columns["support_counts"] = counts
+        completion = turns[first].completion
+        made.append(
+            Sample(
+                group=trajectory.group,
+                episode=trajectory.episode,
+                reward=reward,
+                turn_rewards=[turn.reward for turn in turns],
+                semantics=completion.semantics,
+                version=completion.version,
+                status=trajectory.status,
+                truncated=trajectory.truncated,
+                correct=score.correct,
+                parts={name: part for name, part in score.parts.items() if part is not None},
+                support_ids=ids,
+                columns=columns,
+            )
+        )
+    return made
+
+
+def _columns(turns: Sequence[Turn], first: int, last: int) -> dict[str, Array]:
+    """Tokens, turns and the engine's log-probabilities of one row: observed ones, then sampled ones, turn by turn."""
+    token_ids: list[Array] = []
+    turn_ids: list[Array] = []
+    logprobs: list[Array] = []
+    seen = 0
+    for number in range(first, last):
+        completion = turns[number].completion
+        observed, sampled = _ids(turns[number].prompt_ids)[seen:], _ids(completion.token_ids)
+        token_ids += [observed, sampled]
+        turn_ids += [np.full(len(observed), -1), np.full(len(sampled), number)]
+        logprobs += [np.zeros(len(observed), np.float32), np.asarray(completion.logprobs)]
+        seen += len(observed) + len(sampled)
+    parts = {"token_ids": token_ids, "turn_ids": turn_ids, "sampled_logprobs": logprobs}
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _support(turns: Sequence[Turn], first: int, last: int) -> tuple[Array | None, Array | None]:
+    """`support_ids` and `support_counts` of one row; None where some completion does not say."""
+    ids: list[Array] = []
+    counts: list[Array] = []
+    seen = 0
+    for turn in turns[first:last]:
+        sets = turn.completion.support_ids
+        if sets is None or len(sets) != len(turn.completion.token_ids):
+            return None, None
+        sampled_among, sizes = support(sets)
+        ids.append(sampled_among)
+        counts += [np.zeros(len(turn.prompt_ids) - seen, np.int32), sizes]
+        seen = len(turn.prompt_ids) + len(sizes)
+    return np.concatenate(ids), np.concatenate(counts)
+
+
+def _stretches(turns: Sequence[Turn]) -> list[tuple[int, int]]:
+    """Runs of turns in which each prompt begins with the last prompt and its completion."""
+    cuts = [0, *(i for i in range(1, len(turns)) if turns[i].observed_after(turns[i - 1]) is None)]
+    return list(zip(cuts, [*cuts[1:], len(turns)], strict=True))
+
+
+def _ids(numbers: Sequence[int]) -> Array:
+    """Token ids as an array; without a copy where they are one of the standard library's."""
+    return np.asarray(numbers, np.int32)

@@ -1,0 +1,121 @@
+"""A sample: one training row, its facts and its token columns as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from llmrl.columns import COLUMNS, TokenColumns
+from llmrl.types import Ragged, Semantics, Status
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample(TokenColumns[Array]):
+    """One training row. Its columns (`llmrl.columns.COLUMNS`) are read as attributes and never written in place.
+
+    Three tokens, of which the policy chose the last two in its first turn:
+
+        row = Sample(group="g", episode=0, reward=1.0, columns={"token_ids": [5, 6, 7], "turn_ids": [-1, 0, 0]})
+        row.assign(advantages=0.5).advantages  # array([0. , 0.5, 0.5], dtype=float32)
+        row.advantages  # ColumnError: nobody filled it
+
+    Raises:
+        ValueError: a column that is not declared, or one that has not one entry per token.
+    """
+
+    group: str  # episodes of one group are compared with each other
+    episode: int  # an episode may take several samples; it still counts once
+    reward: float  # NaN where nobody could give it
+    turn_rewards: Sequence[float] = (0.0,)  # one per turn
+    semantics: Semantics = "scaled"  # of sampled_logprobs
+    version: int = 0  # of the weights that sampled its first token
+    status: Status = "done"  # how its episode ended
+    truncated: bool = False  # a token limit ended it
+    correct: bool | None = None  # the unshaped verdict; None where no reward gave one
+    parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
+    support_ids: Array | None = None  # ids among which each token was sampled, token by token; see `support_counts`
+    dtype: type[np.floating[Any]] = np.float32  # of its columns that are no integers; checks take float64
+    columns: Mapping[str, Any]  # arrays; without axes where one number stands for every action token
+
+    def __post_init__(self) -> None:
+        if unknown := self.columns.keys() - COLUMNS.keys():
+            raise ValueError(f"{', '.join(sorted(unknown))}: no such column; known: {', '.join(COLUMNS)}")
+        length = len(self.columns["token_ids"])
+        checked = {name: self._checked(name, column, length) for name, column in self.columns.items()}
+        object.__setattr__(self, "columns", checked)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sample):
+            return NotImplemented
+        mine, theirs = (_comparable(one) for one in (self, other))
+        return mine == theirs
+
+    @property
+    def action_mask(self) -> Array:
+        """(T,) bool: True where the policy chose the token."""
+        mask: Array = self.turn_ids >= 0
+        return mask
+
+    @property
+    def actions(self) -> int:
+        """How many tokens the policy chose."""
+        return int(np.count_nonzero(self.action_mask))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The column with one entry per token, or `default` where nobody filled it."""
+        column = TokenColumns.get(self, name)
+        if column is None:
+            return default
+        return column if column.ndim else np.where(self.action_mask, column, column.dtype.type(0))
+
+    def assign(self, **columns: float | ArrayLike) -> Sample:
+        """A copy with token columns set. A number is given to every action token; other tokens get 0.0."""
+        mask = self.action_mask
+        kept = {name: self._of_actions(name, column, mask) for name, column in columns.items()}
+        return replace(self, columns={**self.columns, **kept})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Facts and columns as JSON has them."""
+        facts = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("columns", "dtype")}
+        facts["support_ids"] = None if self.support_ids is None else self.support_ids.tolist()
+        return facts | {name: self.get(name).tolist() for name in self.columns}
+
+    def _of_actions(self, name: str, column: float | ArrayLike, mask: Array) -> Array:
+        """The column with 0 at what the policy did not choose; a number stays one, and costs no memory."""
+        array = np.asarray(column)
+        if not array.ndim:
+            return array
+        if array.shape != mask.shape:
+            raise ValueError(f"{name}: {len(array)} entries for {len(mask)} tokens")
+        return np.where(mask, array, array.dtype.type(0))
+
+    def _checked(self, name: str, column: Any, length: int) -> Array:
+        """The column as an array of its declared type that nobody can write to."""
+        declared = COLUMNS[name].dtype
+        array: Array = np.asarray(column, self.dtype if declared == "float" else declared)
+        if array.shape not in ((length,), ()):
+            raise ValueError(f"{name}: {len(array)} entries for {length} tokens")
+        if array.flags.writeable:
+            array = array.view()
+            array.flags.writeable = False
+        return array
+
+
+def support(sets: Sequence[Sequence[int]]) -> tuple[Array, Array]:
+    """`support_ids` and `support_counts` of one set of ids per token; `Ragged` ids are not copied."""
+    ragged = sets if isinstance(sets, Ragged) else Ragged.of(sets)
+    return np.asarray(ragged.ids, np.int32), np.diff(np.asarray(ragged.ends), prepend=0)
+
+
+def _comparable(sample: Sample) -> dict[str, Any]:
+    """Facts and columns as values that `==` compares; a number that is NaN equals no other."""
+    arrays = {name: (column.dtype, sample.get(name).tolist()) for name, column in sample.columns.items()}
+    facts = {one.name: getattr(sample, one.name) for one in fields(sample) if one.name != "columns"}
+    ids = None if sample.support_ids is None else sample.support_ids.tolist()
+    return {**facts, "support_ids": ids, "turn_rewards": list(sample.turn_rewards), "columns": arrays}
