@@ -12,7 +12,7 @@ from typing import Any
 
 from llmrl.aio import wait
 from llmrl.ops.divergence import ALARM, GradedTwice, compared, divergence, halves
-from llmrl.plugins import build
+from llmrl.plugins import name_of
 from llmrl.recipe import AuditOptions
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.parallel import gather
@@ -31,9 +31,7 @@ class GoldReward:
         self._options = options
         self._seed = seed
         self._rank, self._ranks = rank
-        self._reward = (
-            None if options.reward is None else as_group_reward(build("reward", options.reward, "audit.reward"), pool)
-        )
+        self._reward = None if options.reward is None else as_group_reward(options.reward, pool)
         self._window: list[tuple[int, float, float]] = []  # step, mean paid, mean meant
         self._alarmed = False
         self.scores: dict[tuple[str, int], Score] = {}  # of the last step, by group and episode; of the main process
@@ -117,7 +115,7 @@ class GoldReward:
         paid, meant = [[fmean(half) for half in halves(values)] for values in (proxy, truth)]
         return (
             f"step {step}: since step {self._window[0][0]} what is paid rose from {paid[0]:.4g} to {paid[1]:.4g}, and "
-            f"what {(self._options.reward or {}).get('name')} says fell from {meant[0]:.4g} to {meant[1]:.4g}: the "
+            f"what {name_of('reward', self._options.reward)} says fell from {meant[0]:.4g} to {meant[1]:.4g}: the "
             "reward is learned, not what it stands for. Read the episodes with `audit` in rollouts.jsonl, attack the "
             "reward with `llmrl audit-reward`, mend it, and begin again from before that step"
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from accelerate.utils import set_seed
@@ -17,9 +17,8 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import LlmrlError, TrainingError
 from llmrl.ops.mismatch import step_metrics
 from llmrl.ops.moments import Moments, standardised
-from llmrl.ops.warmup import collect_steps
 from llmrl.protocols import Adaptive, Measured, Update
-from llmrl.recipe import Recipe, check
+from llmrl.recipe import Recipe
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.manifest import manifest
 from llmrl.run_folder.ownership import open_run_folder
@@ -50,15 +49,13 @@ class Run:
         on_step: OnStep | None = None,
         on_sample: OnSample = unseen,
     ) -> None:
-        check(recipe)
         self.recipe = recipe
         self.first_step = 0
         self._on_step = on_step
         self._on_sample = on_sample
         self.folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
-        self.algorithm = plugins.build("algorithm", recipe.algorithm, "algorithm")
-        reward = plugins.build("reward", recipe.reward, "reward")
-        problems = list(plugins.build("data", recipe.data, "data").problems())
+        self.algorithm = recipe.algorithm
+        problems = list(recipe.data.problems())
         model = recipe.model
         tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
         self.chat = Chat(tokenizer, model.system_prompt, model.chat_template_kwargs)
@@ -69,8 +66,7 @@ class Run:
         self._closing = ExitStack()  # closes all, also where one of them fails to
         self._seconds: dict[str, float] = {}
         self._fits: list[OptimStep] = []
-        played = recipe.rollout.prompts_per_step * recipe.rollout.num_generations
-        self._collect_only_steps = collect_steps(recipe.train.warmup_rollouts, played)
+        self._collect_only_steps = recipe.collect_only_steps
         self._nonfinite = 0
         self._rewards = Moments()
         self._best: tuple[float, int] | None = None
@@ -78,7 +74,7 @@ class Run:
         try:
             set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
             self.learners = Learners(recipe, self.accelerator, self.algorithm.needs())
-            self._start_rollouts(reward, problems)
+            self._start_rollouts(problems)
             if resumed is not None:
                 self._restore(self.checkpoints.restore(resumed))
             self._open_logs(problems)
@@ -86,14 +82,13 @@ class Run:
             self.close()
             raise
 
-    def _start_rollouts(self, reward: Any, problems: Sequence[Problem]) -> None:
+    def _start_rollouts(self, problems: Sequence[Problem]) -> None:
         """The engine, the graders, and the source that makes samples with them."""
         recipe, options = self.recipe, self.recipe.rollout
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        on_gpu = self.accelerator.device.type != "cpu"
-        self.engine = plugins.build("engine", recipe.engine, "engine").start(
+        self.engine = recipe.engine.start(
             recipe.model.policy,
-            dtype="bfloat16" if recipe.train.bf16 and on_gpu else recipe.model.dtype,
+            dtype=recipe.compute_dtype,
             seed=recipe.train.seed,
             max_model_len=max(options.max_length, weight_sync.PROBE + 1),
             stop_token_ids=self.chat.stop_token_ids(*self.learners.policy.stop_configs()),
@@ -103,18 +98,18 @@ class Run:
         self._closing.callback(pool.close)
         self._trainer_state = pool.trainer_state  # for rewards that follow a schedule
         self._trainer_state.max_steps = recipe.train.max_steps
-        self.reward = as_group_reward(reward, pool)
+        self.reward = as_group_reward(recipe.reward, pool)
         self.audit = GoldReward(recipe.audit, pool, seed=recipe.train.seed, rank=(rank, ranks))
         self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
         self._player = RolloutWorker(
             engine=self.engine,
             chat=self.chat,
-            env=plugins.build("env", recipe.env, "env"),
+            env=recipe.env,
             reward=self.reward,
             options=options,
             seed=recipe.train.seed,
         )
-        self.source = plugins.build("source", recipe.source, "source").start(
+        self.source = recipe.source.start(
             self._player,
             problems,
             options,
@@ -165,7 +160,7 @@ class Run:
     def send(self, version: int) -> None:
         """The policy into the engine, proved."""
         self.engine.wake()
-        self._synced = weight_sync.send(self.learners.policy, self.engine, version, self.learners.policy.dtype)
+        self._synced = weight_sync.send(self.learners.policy, self.engine, version, self.recipe.compute_dtype)
 
     @contextmanager
     def clock(self, phase: str) -> Iterator[None]:
@@ -211,7 +206,8 @@ class Run:
 
     def finish_step(self, step: int, samples: Sequence[Sample]) -> None:
         """Log a step, and evaluate and save when it is time."""
-        metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced | self.source.metrics
+        metrics = rollout_metrics(self.source.played) | fit_metrics(self._fits) | self._synced
+        metrics |= self.source.metrics
         metrics |= latency_metrics(self.reward.latencies()) | step_metrics(samples, version=step)
         if self.recipe.train.normalize_rewards:
             metrics |= {"reward_norm/mean": self._rewards.mean, "reward_norm/std": self._rewards.deviation}
@@ -281,16 +277,16 @@ class Run:
 
     def _moved_options(self) -> dict[str, Any]:
         """Options of the algorithm that are no longer the recipe's: an `Adaptive` one has moved them."""
-        began = plugins.build("algorithm", self.recipe.algorithm, "algorithm")
-        now = {option.name: getattr(self.algorithm, option.name) for option in fields(began)}
-        return {name: value for name, value in now.items() if value != getattr(began, name)}
+        began, now = plugins.options_of(self.recipe.algorithm), plugins.options_of(self.algorithm)
+        return {name: value for name, value in now.items() if value != began[name]}
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.first_step = int(state["step"])
         self.source.restore(state["source"])
         if "audit" in state:  # not in checkpoints of before there was one
             self.audit.restore(state["audit"])
-        self.algorithm = replace(self.algorithm, **state["algorithm"])
+        if state["algorithm"]:
+            self.algorithm = replace(cast(Any, self.algorithm), **state["algorithm"])
         self._rewards = Moments(**state.get("rewards", {}))  # none in older checkpoints, which never needed them
         self._nonfinite = int(state["nonfinite"])
         self._best = tuple(state["best"]) if state["best"] else None

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from llmrl.errors import CheckpointError, DataError, RecipeError
+from llmrl.plugins import build
 from llmrl.recipe import Recipe, parse
 from llmrl.train.checkpoints import Checkpoints, export
 from llmrl.train.learner import Learner
@@ -187,8 +188,8 @@ def test_a_folder_in_use_is_resumed_or_refused(tiny_model_dir: Path, tmp_path: P
     other = replace(
         made,
         train=replace(made.train, learning_rate=0.5, max_steps=3),
-        data={"name": "arithmetic", "high": 4},
-        algorithm={"name": "grpo", "beta": 0.1},
+        data=build("data", {"name": "arithmetic", "high": 4}),
+        algorithm=build("algorithm", {"name": "grpo", "beta": 0.1}),
     )
     with pytest.raises(RecipeError, match=r"changed: algorithm.beta, data.high, train.learning_rate. Choose another"):
         Run(other, resume=True, name="one")

@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from llmrl.plugins import build
+from llmrl.plugins import build, spec_of
 from llmrl.recipe import Recipe, parse
 from llmrl.train.loop import train
 from llmrl.train.run import Run
@@ -58,7 +58,7 @@ def run(made: Recipe, name: str, resume: bool = False) -> Path:
 
 def told(made: Recipe, path: Path) -> str:
     """Rollouts of another run, with lines to begin after."""
-    ids = [problem.id for problem, _ in zip(build("data", made.data).problems(), range(6), strict=False)]
+    ids = [problem.id for problem, _ in zip(made.data.problems(), range(6), strict=False)]
     lines = [
         {"group": f"{i}/{name}", "episode": i, "problem": name, "turns": [{"text": "3+4\nis\n7"}], "reward": i % 2}
         for i, name in enumerate(ids)
@@ -69,8 +69,8 @@ def told(made: Recipe, path: Path) -> str:
 
 def test_a_run_with_restarts_resumes_exactly(tiny_model_dir: Path, tmp_path: Path) -> None:
     made = recipe(tiny_model_dir, tmp_path, {"name": "restarts", "decay_steps": 40})
-    source = {**made.source, "rollouts": told(made, tmp_path / "told.jsonl")}
-    made = replace(made, source=source)
+    source = {**spec_of("source", made.source), "rollouts": told(made, tmp_path / "told.jsonl")}
+    made = replace(made, source=build("source", source))
     whole = run(made, "whole")
     assert [step["restarts/frac"] for step in steps(whole)] == [0.5] * 4
     assert all(step["restarts/prefix_length"] in (4.0, 7.0) for step in steps(whole)), "3+4 and is, with their ends"

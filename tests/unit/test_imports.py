@@ -21,6 +21,7 @@ LAYERS = {
     "llmrl.protocols": 1,
     "llmrl.plugins": 1,
     "llmrl.recipe": 1,
+    "llmrl.recipe_checks": 1,
     "llmrl.ops": 2,
     "llmrl.chat": 2,
     "llmrl.batch": 2,
