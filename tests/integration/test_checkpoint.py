@@ -90,7 +90,7 @@ def test_the_newest_and_the_best_are_kept(saved: Saved, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from llmrl.train import checkpoints
+from llmrl.train import checkpoints as module
 from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
 from llmrl.recipe import read
@@ -98,7 +98,7 @@ from llmrl.recipe import read
 made = read(sys.argv[1])
 processes = accelerator(made.train)
 models = Learners(made, processes, frozenset())
-checkpoints = checkpoints.Checkpoints(Path(sys.argv[2]), processes, 2)
+checkpoints = module.Checkpoints(Path(sys.argv[2]), processes, 2)
 state = {"processes": 1, "source": {}, "nonfinite": 0, "best": None, "best_step": None}
 checkpoints.save(1, state)
 
@@ -108,7 +108,7 @@ def kill(*_):
 if sys.argv[3] == "rename":
     Path.rename = kill
 else:
-    checkpoints._sync = kill
+    module._sync = kill
 checkpoints.save(2, state)
 """
 
