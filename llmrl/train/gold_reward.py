@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -16,6 +17,7 @@ from llmrl.plugins import name_of
 from llmrl.recipe import AuditOptions
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.parallel import gather
+from llmrl.train.parts import Clock, FinishedStep
 from llmrl.types import Score, Trajectory
 
 log = logging.getLogger(__name__)
@@ -27,8 +29,17 @@ class GoldReward:
     The main process grades; every rank gets the same metrics, and so the same alarm.
     """
 
-    def __init__(self, options: AuditOptions, pool: GradingPool, *, seed: int, rank: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        options: AuditOptions,
+        pool: GradingPool,
+        *,
+        seed: int,
+        rank: tuple[int, int],
+        clock: Clock | None = None,
+    ) -> None:
         self._options = options
+        self._clock = clock or Clock()
         self._seed = seed
         self._rank, self._ranks = rank
         self._reward = None if options.reward is None else as_group_reward(options.reward, pool)
@@ -45,6 +56,14 @@ class GoldReward:
     def due(self, step: int) -> bool:
         """Whether it looks at a step."""
         return self._reward is not None and step % self._options.every == 0
+
+    def after_step(self, finished: FinishedStep) -> None:
+        """Compare when it is time; an alarm that stops ends the run behind a checkpoint. Collective."""
+        with self._clock("audit") if self.due(finished.step) else nullcontext():
+            finished.metrics |= self(finished.step, finished.groups)
+        finished.audited = self.scores
+        if self.stops:
+            finished.alarm = self.alarm
 
     def __call__(self, step: int, groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
         """Score a share of a step's episodes; `audit/...`, nothing in steps without an audit. Collective."""
