@@ -1,13 +1,17 @@
-"""Find and build a plug-in by name. Folders are the registry: a file `rewards/mine.py` is the reward `mine`."""
+"""Plug-ins, from their names to values and back. Folders are the registry: `rewards/mine.py` is the reward `mine`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
+from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from llmrl.errors import RecipeError
@@ -22,6 +26,8 @@ PACKAGES: Mapping[Kind, str] = {
     "data": "llmrl.data",
     "benchmark": "llmrl.eval",
 }
+
+_HOLDS = "llmrl.plugins"
 
 
 def names(kind: Kind) -> list[str]:
@@ -68,11 +74,100 @@ def build(kind: Kind, spec: Mapping[str, Any] | str, where: str = "") -> Any:
     if not isinstance(name, str):
         raise RecipeError(f"{where}: no name; expected one of {', '.join(names(kind))}, or package.module:Attribute")
     plugin = find(kind, name, where)
-    if not is_dataclass(plugin):
-        if options:
-            raise RecipeError(f"{where}: {name} takes no options, found {', '.join(options)}")
-        return plugin
-    return construct(plugin, options, where) if isinstance(plugin, type) else plugin
+    if isinstance(plugin, type) and is_dataclass(plugin):
+        return construct(plugin, options, where)
+    if options:
+        raise RecipeError(f"{where}: {name} takes no options, found {', '.join(options)}")
+    return plugin
+
+
+def spec_of(kind: Kind, value: Any) -> dict[str, Any]:
+    """`build` turned round: the name of a plug-in and its options as plain values, every default spelled out."""
+    return {"name": name_of(kind, value), **options_of(value)}
+
+
+def name_of(kind: Kind, value: Any) -> str:
+    """The name by which `find` gives a plug-in, or the class of one: its file's, else `package.module:Attribute`.
+
+    For what no module holds, such as a class inside a function, a name to read that finds nothing.
+    """
+    plugin = type(value) if is_dataclass(value) and not isinstance(value, type) else value
+    named = plugin if hasattr(plugin, "__qualname__") else type(plugin)
+    fallback = f"{named.__module__}:{named.__qualname__}"
+    return next(chain(_shipped(kind, plugin), _attributes(plugin)), fallback)
+
+
+def _shipped(kind: Kind, plugin: Any) -> Iterator[str]:
+    """The files of the kind's folder, among the modules that are loaded, whose plug-in it is."""
+    folder = f"{PACKAGES[kind]}."
+    for path, module in sorted(sys.modules.items()):
+        if path.startswith(folder) and vars(module).get("plugin") is plugin:
+            yield path.removeprefix(folder)
+
+
+def _attributes(plugin: Any) -> Iterator[str]:
+    """`module:attribute` for where it lies: under its own name first, then in its own module, then anywhere."""
+    home, own = getattr(plugin, "__module__", None), getattr(plugin, "__qualname__", None)
+    if home in sys.modules and vars(sys.modules[home]).get(str(own)) is plugin:
+        yield f"{home}:{own}"
+    for path in sorted(sys.modules, key=lambda path: (path != home, path)):
+        for attribute, value in list(vars(sys.modules[path]).items()):
+            if value is plugin:
+                yield f"{path}:{attribute}"
+
+
+def options_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass as plain values, fit for YAML; those that hold plug-ins as specs. None of other values.
+
+    `construct` makes an equal value of them.
+    """
+    if not is_dataclass(value):
+        return {}
+    return {entry.name: _written(entry, getattr(value, entry.name)) for entry in fields(value) if entry.init}
+
+
+def _written(entry: Field[Any], value: Any) -> Any:
+    kind = kind_of(entry)
+    return spec_of(kind, value) if kind and value is not None else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return options_of(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, AbstractSet):
+        return sorted(map(_plain, value))
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(map(_plain, value))
+    return str(value) if isinstance(value, Path) else value
+
+
+def holds(kind: Kind) -> dict[str, Kind]:
+    """Metadata of a dataclass's field that holds a plug-in: given a spec, `construct` and `build_held` build it."""
+    return {_HOLDS: kind}
+
+
+def kind_of(entry: Field[Any]) -> Kind | None:
+    """The kind of plug-in that a field holds."""
+    kind: Kind | None = entry.metadata.get(_HOLDS)
+    return kind
+
+
+def build_held(value: Any) -> None:
+    """Build the plug-ins that a dataclass was given as specs: for its `__post_init__`, frozen or not.
+
+    Raises:
+        RecipeError: as `build`, of the field's name.
+    """
+    for entry in fields(value):
+        kind, given = kind_of(entry), getattr(value, entry.name)
+        if kind and _is_spec(given):
+            object.__setattr__(value, entry.name, build(kind, given, entry.name))
+
+
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, str | Mapping)
 
 
 def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
@@ -89,13 +184,17 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
     for key, value in options.items():
         if key not in known:
             raise RecipeError(f"{_at(where, key)}: unknown key{did_you_mean(key, known)}; known: {', '.join(known)}")
+        if kind := kind_of(known[key]):
+            values[key] = build(kind, value, _at(where, key)) if _is_spec(value) else value
+            continue
         if is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise RecipeError(f"{_at(where, key)}: expected a section with keys, found {value!r}")
             values[key] = construct(hints[key], value, _at(where, key))  # type: ignore[arg-type]
             continue
         try:
-            values[key] = TypeAdapter(hints[key]).validate_python(value)
+            read = TypeAdapter(hints[key]).validate_python(value)
+            values[key] = tuple(read) if isinstance(known[key].default, tuple) and isinstance(read, list) else read
         except ValidationError as error:
             first = error.errors()[0]
             inside = "".join(f"[{part!r}]" for part in first["loc"])
@@ -108,7 +207,7 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
     try:
         return cls(**values)
     except (ValueError, TypeError) as error:
-        raise RecipeError(f"{where}: {error}") from error
+        raise RecipeError(f"{where.removesuffix(':')}: {error}") from error
 
 
 def _at(where: str, key: str) -> str:

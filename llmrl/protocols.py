@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmrl.batch import Batch
+    from llmrl.recipe import RolloutOptions
     from llmrl.samples import Sample
 
 Column = str
@@ -67,7 +68,10 @@ class Update:
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """What to learn from a step. A value: frozen, comparable, picklable; it holds options, never tensors."""
+    """What to learn from a step. A value: frozen, comparable, picklable; it holds options, never tensors.
+
+    Where it compares the episodes of a group, its `least_generations` says how many a group must have.
+    """
 
     def needs(self) -> frozenset[Column]:
         """Columns of `Sample` that the models must fill before `credit`, by name."""
@@ -100,6 +104,19 @@ class Measured(Protocol):
         ...
 
 
+@runtime_checkable
+class Fitted(Protocol):
+    """An algorithm with options that follow the rollout's where they are left out."""
+
+    def fitted(self, rollout: RolloutOptions) -> Algorithm:
+        """The algorithm with those options set; what a recipe holds.
+
+        Raises:
+            ValueError: an option that is given contradicts the rollout's; names both.
+        """
+        ...
+
+
 class Source(Protocol):
     """Where a step's samples come from. Its state is all that a resumed run needs to go on exactly."""
 
@@ -117,6 +134,13 @@ class Source(Protocol):
     def close(self) -> None:
         """End what it still plays; safe to call twice."""
         ...
+
+
+@runtime_checkable
+class SourceFactory(Protocol):
+    """The plug-in behind a `Source`. By `overlaps` it may say that episodes are played while the trainer learns."""
+
+    def start(self, *parts: Any, **options: Any) -> Source: ...
 
 
 @runtime_checkable
@@ -152,6 +176,19 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class EngineFactory(Protocol):
+    """The plug-in behind an `Engine`; cheap to make, until it starts one."""
+
+    def start(self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]) -> Engine:
+        """The engine, running.
+
+        Raises:
+            EngineError: it does not start, or refuses the model.
+        """
+        ...
+
+
 class Env(Protocol):
     """One episode, in messages. Made for one problem, used once, closed. It never sees a token."""
 
@@ -164,6 +201,7 @@ class Env(Protocol):
         ...
 
 
+@runtime_checkable
 class EnvFactory(Protocol):
     """The plug-in behind an `Env`."""
 
@@ -186,6 +224,17 @@ class Verifier(Protocol):
     """
 
     def __call__(self, problem: Problem, text: str) -> Score: ...
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """A reward made of others, such as `mix`: it builds them when it is given the pool that they are graded in."""
+
+    def as_group_reward(self, pool: Any) -> Any: ...
+
+
+RewardPlugin = Reward | Verifier | Composite
+"""The plug-in behind a reward, in any of the forms that `llmrl.scoring.manager.as_group_reward` takes."""
 
 
 @runtime_checkable

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
+from llmrl import recipe_checks
 from llmrl.errors import RecipeError
-from llmrl.plugins import Kind, build, construct, find
+from llmrl.plugins import Kind, build, build_held, construct, holds, options_of
+from llmrl.protocols import Algorithm, Dataset, EngineFactory, EnvFactory, Fitted, RewardPlugin, SourceFactory
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
@@ -88,10 +91,24 @@ class RolloutOptions:
             raise ValueError(f"temperature {self.temperature}: training needs a policy that samples; expected above 0")
         if not self.log_tokens_mb >= 0:
             raise ValueError(f"log_tokens_mb {self.log_tokens_mb}: expected at least 0")
-        if self.max_reply_length < 0:
-            raise ValueError(f"max_reply_length {self.max_reply_length}: expected at least 0")
+        if self.max_reply_length < 0 or self.max_prompt_length < 1:
+            raise ValueError(
+                f"max_prompt_length {self.max_prompt_length}, max_reply_length {self.max_reply_length}: expected at "
+                "least 1 and at least 0"
+            )
+        shares = {name: getattr(self, name) for name in ("min_p", "max_error_share", "log_completions")}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} {share}: expected from 0 to 1")
+        if not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise ValueError(f"top_p {self.top_p}, top_k {self.top_k}: expected above 0 and at most 1, at least 0")
         if self.max_turns < 1 or self.reward_workers < 1 or self.reward_timeout_s <= 0:
             raise ValueError("max_turns and reward_workers must be at least 1, reward_timeout_s above 0")
+
+    @property
+    def episodes_per_step(self) -> int:
+        """Episodes of a step, over all ranks."""
+        return self.prompts_per_step * self.num_generations
 
     @property
     def max_length(self) -> int:
@@ -156,44 +173,78 @@ class EvalOptions:
 class AuditOptions:
     """A second reward that looks on, on the side: nothing learns from it. See docs/audit.md."""
 
-    reward: Spec | None = None  # with its options; None: no audit
+    reward: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # None: no audit
     share: float = 0.25  # of a step's episodes, chosen by a hash of the seed, the step and the episode
     every: int = 1  # steps
     window: int = 20  # audited steps over which what is paid and what is meant must not part
     stop: bool = False  # whether an alarm ends the run
 
     def __post_init__(self) -> None:
+        build_held(self)
         if not 0 < self.share <= 1 or self.every < 1 or self.window < 4:
             raise ValueError("share must be above 0 and at most 1, every at least 1, window at least 4")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides a run. Equal recipes on equal machines give equal runs."""
+    """Everything that decides a run. Equal recipes on equal machines give equal runs.
+
+    Its plug-ins are built, and it fits: whichever way a recipe comes about, `parse`, `replace` or by hand, what
+    contradicts itself is refused. A plug-in may be given as a spec, `algorithm={"name": "grpo"}`, and is built from it.
+
+    Raises:
+        RecipeError: the first contradiction between sections; see `llmrl.recipe_checks`.
+    """
 
     model: ModelOptions
-    data: Spec
-    reward: Spec
-    algorithm: Spec
-    engine: Spec = field(default_factory=lambda: {"name": "vllm"})
-    source: Spec = field(default_factory=lambda: {"name": "online"})
-    env: Spec = field(default_factory=lambda: {"name": "single_turn"})
+    data: Dataset = field(metadata=holds("data"))
+    reward: RewardPlugin = field(metadata=holds("reward"))
+    algorithm: Algorithm = field(metadata=holds("algorithm"))
+    engine: EngineFactory = field(default_factory=partial(build, "engine", "vllm"), metadata=holds("engine"))
+    source: SourceFactory = field(default_factory=partial(build, "source", "online"), metadata=holds("source"))
+    env: EnvFactory = field(default_factory=partial(build, "env", "single_turn"), metadata=holds("env"))
     critic: CriticOptions = field(default_factory=CriticOptions)
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)
     audit: AuditOptions = field(default_factory=AuditOptions)
 
+    def __post_init__(self) -> None:
+        build_held(self)
+        hints = get_type_hints(type(self))
+        for section in PLUGINS:
+            value = getattr(self, section)
+            if not isinstance(value, hints[section]):
+                raise RecipeError(
+                    f"{section}: {value!r:.60} lacks what llmrl/protocols.py asks of a plug-in of that kind"
+                )
+        if isinstance(self.algorithm, Fitted):
+            try:
+                object.__setattr__(self, "algorithm", self.algorithm.fitted(self.rollout))
+            except ValueError as error:
+                raise RecipeError(f"algorithm: {error}") from None
+        recipe_checks.check(self)
+
+    @property
+    def collect_only_steps(self) -> int:
+        """Steps, from the first, in which nothing learns: `train.warmup_rollouts` in whole steps."""
+        return -(-self.train.warmup_rollouts // self.rollout.episodes_per_step)
+
+    @property
+    def compute_dtype(self) -> Literal["float32", "bfloat16"]:
+        """Of forward passes, the trainer's and the engine's: the weights', or bfloat16 under autocast."""
+        return "bfloat16" if self.train.bf16 else self.model.dtype
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, fit for YAML: every default spelled out."""
-        return asdict(self)
+        """Plain values, fit for YAML: every default spelled out. `parse` makes an equal recipe of them."""
+        return options_of(self)
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with `section.key=value` overrides applied.
 
     Raises:
-        RecipeError: no such file, not YAML, an unknown key, or a value of the wrong type; names file and key.
+        RecipeError: no such file, not YAML, or as `parse`; names file and key.
     """
     return parse(tree(path, overrides), str(path))
 
@@ -225,15 +276,13 @@ def tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def parse(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
-    """A recipe from plain values.
+    """A recipe from plain values, its plug-ins built; none is started, and no data is read.
 
     Raises:
-        RecipeError: an unknown key or a value of the wrong type; starts with `where`.
+        RecipeError: an unknown key or plug-in, a value of the wrong type, or sections that do not fit; starts with
+            `where`.
     """
     recipe: Recipe = construct(Recipe, values, f"{where}:")
-    for section in PLUGINS:
-        if "name" not in getattr(recipe, section):
-            raise RecipeError(f"{where}: {section}.name: missing; {section} is a plug-in, named by its `name` key")
     return recipe
 
 
@@ -255,35 +304,3 @@ def _override(values: dict[str, Any], override: str) -> None:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise RecipeError(f"override {override!r}: its value is not YAML: {error}") from None
-
-
-def check(recipe: Recipe, where: str = "recipe") -> None:
-    """Build every plug-in that a recipe names, without starting any: names, options, types, and what must fit.
-
-    Raises:
-        RecipeError: the first that is wrong.
-    """
-    built = {section: build(section, getattr(recipe, section), f"{where}: {section}") for section in PLUGINS}
-    if recipe.audit.reward is not None:
-        build("reward", recipe.audit.reward, f"{where}: audit.reward")
-    for name in recipe.eval.benchmarks:
-        find("benchmark", name, f"{where}: eval.benchmarks")
-    if getattr(built["source"], "overlaps", False):
-        _check_overlap(recipe, where, built["engine"], built["algorithm"])
-
-
-def _check_overlap(recipe: Recipe, where: str, engine: Any, algorithm: Any) -> None:
-    """A source that plays while the trainer learns needs an engine that can, and an algorithm that corrects for it."""
-    source = recipe.source["name"]
-    if not getattr(engine, "concurrent", False):
-        raise RecipeError(
-            f"{where}: source {source} generates while the trainer learns, which engine {recipe.engine['name']} cannot "
-            "as it is set here: it sleeps, or shares the trainer's memory. Choose engine.name=server with "
-            "engine.enable_sleep_mode=false, or source.max_staleness=0"
-        )
-    if getattr(algorithm, "importance_sampling_correction", "none") == "none":
-        raise RecipeError(
-            f"{where}: source {source} gives samples of older weights, which algorithm {recipe.algorithm['name']} "
-            "does not correct as it is set here; expected an algorithm.importance_sampling_correction, such as "
-            "token_truncate, or source.max_staleness=0"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmrl.batch import Batch
+    from llmrl.recipe import RolloutOptions
 
 OVER: dict[str, Over] = {"grpo": "sequence", "dapo": "token", "dr_grpo": "constant", "cispo": "token"}
 
@@ -58,7 +59,7 @@ class GRPO(Repeated):
     channels: Mapping[str, float] | None = field(default=None, hash=False)  # weights of parts with gains of their own
     loss_type: Literal["grpo", "dapo", "dr_grpo", "cispo"] = "dapo"  # mean over sequences, tokens, a constant, tokens
     loss_average: Over | None = None  # another average than that of loss_type
-    max_completion_length: int | None = None  # tokens: the constant divisor, the same in every step
+    max_completion_length: int | None = None  # tokens: the constant divisor, in every step. None: the rollout's
     weight_cap: float = 5.0  # of cispo: the largest weight, where the others clip at epsilon (arXiv 2510.13786)
     weight_floor: float = 0.0  # and the smallest
     importance_sampling_level: Level = "token"  # "sequence" is GSPO (arXiv 2507.18071), "sequence_token" its variant
@@ -73,8 +74,8 @@ class GRPO(Repeated):
             raise ValueError(f"beta {self.beta}: expected at least 0")
         check_delta(self.delta, self.high)
         check_place(self.kl_estimator, self.kl_in_reward)
-        if self.over == "constant" and (self.max_completion_length is None or self.max_completion_length < 1):
-            raise ValueError("loss_type dr_grpo divides by max_completion_length: give it, as in rollout")
+        if self.max_completion_length is not None and self.max_completion_length < 1:
+            raise ValueError(f"max_completion_length {self.max_completion_length}: expected at least 1, as in rollout")
         if not 0 <= self.weight_floor <= 1 <= self.weight_cap:
             raise ValueError(f"weight_floor {self.weight_floor}, weight_cap {self.weight_cap}: expected 1 between them")
         self._check_channels()
@@ -95,6 +96,25 @@ class GRPO(Repeated):
             raise ValueError(f"channels {dict(self.channels)}: expected parts of the reward with weights other than 0")
         if self.beta and self.kl_in_reward:
             raise ValueError("channels: the divergence is no part of the reward; expected kl_in_reward: false")
+
+    @property
+    def least_generations(self) -> int:
+        """Episodes that a group needs: one alone never differs from its mean."""
+        return 2
+
+    def fitted(self, rollout: RolloutOptions) -> GRPO:
+        """The same with the rollout's limit as the constant divisor, where none is given.
+
+        Raises:
+            ValueError: another one is.
+        """
+        given, limit = self.max_completion_length, rollout.max_completion_length
+        if given is not None and given != limit:
+            raise ValueError(
+                f"max_completion_length {given}, but rollout.max_completion_length is {limit}: answers end there; "
+                f"expected algorithm.max_completion_length={limit}, or null, which follows the rollout"
+            )
+        return replace(self, max_completion_length=limit) if self.over == "constant" else self
 
     @property
     def over(self) -> Over:

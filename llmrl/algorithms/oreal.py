@@ -101,6 +101,11 @@ class Oreal:
             raise ValueError(f"wrong_reward {self.wrong_reward}: expected below 1, which a right answer is paid")
 
     @property
+    def least_generations(self) -> int:
+        """Episodes that a group needs: a right one and a wrong one."""
+        return 2
+
+    @property
     def form(self) -> Variant:
         """The variant's, but for the options that are set."""
         own = {field.name: getattr(self, field.name) for field in fields(Variant)}

@@ -46,6 +46,11 @@ class ReinforcePP(Repeated):
             raise ValueError(f"gamma {self.gamma}: expected 0 to 1")
         check_delta(self.delta, self.high)
 
+    @property
+    def least_generations(self) -> int:
+        """Episodes that a group needs: two for its mean to be a baseline."""
+        return 2 if self.baseline == "group" else 1
+
     def needs(self) -> frozenset[Column]:
         """The reference and the policy before the step where beta is not 0; the latter also with several updates."""
         columns: set[Column] = {"ref_logprobs", "old_logprobs"} if self.beta else set()

@@ -36,6 +36,11 @@ class RLOO(Repeated):
             raise ValueError(f"beta {self.beta}: expected at least 0")
 
     @property
+    def least_generations(self) -> int:
+        """Episodes that a group needs: each is compared with the others."""
+        return 2
+
+    @property
     def over(self) -> Over:
         """What the loss is averaged over: answers. One term stands for the whole row where the ratio is its product."""
         return "sequence" if self.repeats and self.importance_sampling_level == "product" else "sequence_sum"

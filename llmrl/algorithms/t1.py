@@ -58,6 +58,11 @@ class T1(Repeated):
             raise ValueError("entropy_guard must be above 1, entropy_guard_steps at least 1")
 
     @property
+    def least_generations(self) -> int:
+        """Episodes that a group needs: those that are learned from, each compared with the others."""
+        return self.train_k or 2
+
+    @property
     def bonus(self) -> float:
         """What a nat of entropy is paid in the coming step."""
         return self.entropy_coef if self.bonus_is_paid else 0.0

@@ -61,7 +61,6 @@ def train(
     from llmrl import recipe as recipes
 
     made = recipes.read(recipe, [*(overrides or ()), *context.args])
-    recipes.check(made, str(recipe))
     if dry_run:
         import yaml
 

@@ -7,11 +7,6 @@ from typing import Literal
 Phase = Literal["collect", "critic", "rl"]
 
 
-def collect_steps(min_rollouts: int, rollouts_per_step: int) -> int:
-    """How many steps, from the first, are in the phase `collect`."""
-    return -(-min_rollouts // rollouts_per_step)
-
-
 def phase(
     *,
     rollouts: int,

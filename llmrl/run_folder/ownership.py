@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from llmrl.errors import CheckpointError, RecipeError
-from llmrl.recipe import Recipe
+from llmrl.recipe import Recipe, read
 from llmrl.run_folder.records import METRICS
 
 FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to", "max_nonfinite_updates")
@@ -20,7 +18,8 @@ def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: b
     """The checkpoint to go on from, if the folder is ours to use: free, or left before the first step was logged.
 
     Raises:
-        CheckpointError: the folder holds a run and `resume` is off, or a run of another recipe.
+        CheckpointError: the folder holds a run and `resume` is off.
+        RecipeError: the run there has another recipe, or one that this version does not know.
     """
     before, log = folder / "recipe.yaml", folder / METRICS
     begun = latest is not None or (log.exists() and log.stat().st_size > 0)
@@ -30,8 +29,7 @@ def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: b
         raise CheckpointError(
             f"{folder} already holds a run; add --resume to go on with it, or choose another train.run_name"
         )
-    old = yaml.safe_load(before.read_text(encoding="utf-8"))
-    changed = sorted(_changes(old, recipe.as_dict()))
+    changed = sorted(_changes(read(before).as_dict(), recipe.as_dict()))
     if changed:
         raise RecipeError(
             f"{before}: cannot resume with another recipe; changed: {', '.join(changed)}. Choose another "
@@ -46,9 +44,5 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
         left, right = old.get(section) or {}, new.get(section) or {}
         for key in sorted({*left, *right}):
             free = (section == "train" and key in FREE) or section == "audit"  # which looks on
-            if not free and _plain(left.get(key)) != _plain(right.get(key)):
+            if not free and left.get(key) != right.get(key):
                 yield f"{section}.{key}"
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -16,6 +16,8 @@ from llmrl.train.learner import Learner
 from llmrl.train.network import plain_model
 from llmrl.train.weight_sync import adapter_weights, named_weights
 
+VERSION = 2
+"""Of what a checkpoint holds, and how; llmrl 0.1.0 wrote none."""
 _FAILED = (OSError, RuntimeError, SafetensorError)
 """What a failed write raises: Python's, torch's and safetensors' own."""
 
@@ -33,11 +35,15 @@ class Checkpoints:
         found = sorted(self._folder.glob("step-??????"))
         return found[-1] if found else None
 
-    def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Models, optimisers and random states of all ranks, and `state` (see `state_file`), after `step` steps.
+    def save(self, step: int, parts: Mapping[str, Mapping[str, Any]], *, best: int | None = None) -> Path:
+        """Write the run after `step` steps: models, optimisers and random states of all ranks, and states of parts.
 
         The folder gets its name when everything is on disk; a kill before that leaves the last checkpoint in force.
 
+        Args:
+            step: steps that were taken.
+            parts: the state of each part, by name.
+            best: the step whose checkpoint is kept besides the newest.
         Raises:
             CheckpointError: the disk is full or not writable.
         """
@@ -52,12 +58,14 @@ class Checkpoints:
             self._accelerator.save_state(str(partial))
             self._accelerator.wait_for_everyone()
             if main:
-                state_file.write(partial, {"step": step, **state})
+                processes = self._accelerator.num_processes
+                state = {"version": VERSION, "step": step, "processes": processes, "parts": parts}
+                state_file.write(partial, state)
                 _sync(partial)
                 shutil.rmtree(done, ignore_errors=True)
                 partial.rename(done)
                 _sync_folder(self._folder)
-                self._prune(state.get("best_step"))
+                self._prune(best)
         except _FAILED as error:
             raise CheckpointError(
                 f"{done}: the checkpoint was not written: {_with_room(error, done)}; the last complete one is "
@@ -66,16 +74,17 @@ class Checkpoints:
         self._accelerator.wait_for_everyone()
         return done
 
-    def restore(self, checkpoint: Path) -> dict[str, Any]:
-        """Put all back as it was; the state.
+    def restore(self, checkpoint: Path) -> tuple[int, dict[str, Any]]:
+        """Put models, optimisers and random states back as they were; steps that were taken, and states of parts.
 
         Raises:
-            CheckpointError: files are missing or do not fit this recipe or this number of processes.
+            CheckpointError: files are missing or do not fit this version, this recipe or this number of processes.
         """
         from accelerate.utils import load
 
         try:
             state = state_file.read(checkpoint)
+            _check_version(checkpoint, state.get("version"))
             processes = state["processes"]
             if processes != self._accelerator.num_processes:
                 raise CheckpointError(
@@ -91,7 +100,7 @@ class Checkpoints:
                 f"{checkpoint}: cannot be resumed from: {type(error).__name__}: {_first_line(error)}; remove this "
                 "folder to go on from the checkpoint before it, or from the beginning if there is none"
             ) from error
-        return state
+        return int(state["step"]), state["parts"]
 
     def _prune(self, best: int | None) -> None:
         """Keep the newest few, and the best by eval."""
@@ -132,6 +141,20 @@ def export(model: Learner, tokenizer: Any, folder: Path) -> None:
         ) from error
     finally:
         model.accelerator.wait_for_everyone()
+
+
+def _check_version(checkpoint: Path, version: Any) -> None:
+    """Refuse checkpoints of another layout.
+
+    Raises:
+        CheckpointError: this one is.
+    """
+    if version != VERSION:
+        writer = "llmrl 0.1.0" if version is None else f"another llmrl (layout {version})"
+        raise CheckpointError(
+            f"{checkpoint}: written by {writer}, and this one reads layout {VERSION}; resume it with the version that "
+            "wrote it, or choose another train.run_name to start anew"
+        )
 
 
 def _sync(folder: Path) -> None:

@@ -6,16 +6,18 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from llmrl.aio import wait
 from llmrl.ops.divergence import ALARM, GradedTwice, compared, divergence, halves
-from llmrl.plugins import build
+from llmrl.plugins import name_of
 from llmrl.recipe import AuditOptions
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.parallel import gather
+from llmrl.train.parts import Clock, FinishedStep
 from llmrl.types import Score, Trajectory
 
 log = logging.getLogger(__name__)
@@ -27,13 +29,20 @@ class GoldReward:
     The main process grades; every rank gets the same metrics, and so the same alarm.
     """
 
-    def __init__(self, options: AuditOptions, pool: GradingPool, *, seed: int, rank: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        options: AuditOptions,
+        pool: GradingPool,
+        *,
+        seed: int,
+        rank: tuple[int, int],
+        clock: Clock | None = None,
+    ) -> None:
         self._options = options
+        self._clock = clock or Clock()
         self._seed = seed
         self._rank, self._ranks = rank
-        self._reward = (
-            None if options.reward is None else as_group_reward(build("reward", options.reward, "audit.reward"), pool)
-        )
+        self._reward = None if options.reward is None else as_group_reward(options.reward, pool)
         self._window: list[tuple[int, float, float]] = []  # step, mean paid, mean meant
         self._alarmed = False
         self.scores: dict[tuple[str, int], Score] = {}  # of the last step, by group and episode; of the main process
@@ -47,6 +56,14 @@ class GoldReward:
     def due(self, step: int) -> bool:
         """Whether it looks at a step."""
         return self._reward is not None and step % self._options.every == 0
+
+    def after_step(self, finished: FinishedStep) -> None:
+        """Compare when it is time; an alarm that stops ends the run behind a checkpoint. Collective."""
+        with self._clock("audit") if self.due(finished.step) else nullcontext():
+            finished.metrics |= self(finished.step, finished.groups)
+        finished.audited = self.scores
+        if self.stops:
+            finished.alarm = self.alarm
 
     def __call__(self, step: int, groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
         """Score a share of a step's episodes; `audit/...`, nothing in steps without an audit. Collective."""
@@ -116,7 +133,7 @@ class GoldReward:
         paid, meant = [[fmean(half) for half in halves(values)] for values in (proxy, truth)]
         return (
             f"step {step}: since step {self._window[0][0]} what is paid rose from {paid[0]:.4g} to {paid[1]:.4g}, and "
-            f"what {(self._options.reward or {}).get('name')} says fell from {meant[0]:.4g} to {meant[1]:.4g}: the "
+            f"what {name_of('reward', self._options.reward)} says fell from {meant[0]:.4g} to {meant[1]:.4g}: the "
             "reward is learned, not what it stands for. Read the episodes with `audit` in rollouts.jsonl, attack the "
             "reward with `llmrl audit-reward`, mend it, and begin again from before that step"
         )

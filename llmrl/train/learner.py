@@ -74,7 +74,6 @@ class Learner(ABC):
         self.pack = network.packs(net.model) if options.packing is None else options.packing
         self._budget = options.tokens_per_device or (_TOKENS_ON_CPU if accelerator.device.type == "cpu" else _TOKENS)
         self.vocabulary = int(network.plain_model(net.model).config.vocab_size)
-        self._dtype = str(next(net.parameters()).dtype).removeprefix("torch.")
 
     @property
     def net(self) -> Any:
@@ -88,11 +87,6 @@ class Learner(ABC):
     @abstractmethod
     def weights(self, batch: Batch) -> Tensor:
         """(B, T): how much each of its terms counts."""
-
-    @property
-    def dtype(self) -> str:
-        """Of the arithmetic: what the weights are, or bfloat16 under autocast."""
-        return "bfloat16" if self.options.bf16 else self._dtype
 
     def read(self, rows: Sequence[Sample], names: Sequence[str]) -> list[dict[str, Array]]:
         """Forward pass over the rows: of each the named fields of `Forward`, a number per token; on every rank."""

@@ -15,6 +15,7 @@ from llmrl.recipe import Recipe, TrainOptions
 from llmrl.samples import Array, Sample
 from llmrl.train import critic, network
 from llmrl.train.learner import Learner, OptimStep
+from llmrl.train.parts import FinishedStep
 from llmrl.train.policy import Policy, Reference
 
 
@@ -91,10 +92,17 @@ class Learners:
         for part in parts:
             yield part, self[update.model].fit(part, update, scale=len(rows) / len(part), rate=rate)
 
+    def learning_rate(self, step: int, model: str) -> float:
+        """The rate of a model in a loop step; each has its own peak, and all have one schedule."""
+        return learning_rate(self[model].options, step)
+
     def follow(self, step: int) -> None:
-        """After loop step `step`: a reference that moves takes its share of the policy."""
+        """Let a reference that moves take its share of the policy, after loop step `step`."""
         if self.reference is not None:
             self.reference.follow(self.policy, step)
+
+    def after_step(self, finished: FinishedStep) -> None:
+        self.follow(finished.step)
 
 
 def _require_known(needs: Iterable[Column]) -> None:

@@ -13,19 +13,22 @@ def train(run: Run) -> None:
     """
     run.start()
     for step in range(run.first_step, run.recipe.train.max_steps):
+        run.clock.begin()
         with run.clock("rollout"):
-            samples = run.normalised(run.source.next(step))  # what happened
+            samples = run.normaliser(run.source.next(step))  # what happened
             run.engine.sleep()  # until the sync, its memory is the trainer's
         with run.clock("logprobs"):
             samples = run.learners.annotate(samples, run.algorithm.needs())  # what the models think of it
         samples = run.algorithm.credit(samples)  # who deserves what
+        updates = []
         with run.clock("train"):
-            for update in run.updates(step):  # who learns, from which loss
-                for rows, optim_step in run.learners.fit(
-                    samples, update, seed=step, rate=run.learning_rate(step, update.model)
-                ):
-                    run.record_update(step, rows, optim_step)
+            for update in run.adaptation.updates(step):  # who learns, from which loss
+                rate = run.learners.learning_rate(step, update.model)
+                for rows, optim_step in run.learners.fit(samples, update, seed=step, rate=rate):
+                    updates.append(run.guard(step, rows, optim_step))  # stops where too many are not finite
         with run.clock("sync"):
-            run.send(version=step + 1)
-        run.finish_step(step, samples)  # log, evaluate, save
+            run.sync(version=step + 1)
+        finished = run.recorder.measured(step, samples, updates)
+        for part in run.after_step:  # follow, adapt, evaluate, audit, log, save
+            part.after_step(finished)
     run.finish()

@@ -54,13 +54,16 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         OSError, ValueError, SafetensorError: a file is missing or damaged.
     """
-    tensors = load_file(folder / ARRAYS)
+    path = folder / ARRAYS
+    tensors = load_file(path) if path.exists() else {}  # older versions wrote none, and are refused by their version
     made: dict[tuple[str, int, int], array[Any]] = {}
 
     def find(mapping: dict[str, Any]) -> Any:
         if mapping.keys() != {PLACE}:
             return mapping
         code, begin, end = mapping[PLACE]
+        if code not in tensors:
+            raise ValueError(f"{ARRAYS} is missing, or lacks the numbers of type {code!r}")
         if (code, begin, end) not in made:
             numbers = tensors[code][begin:end]
             if len(numbers) != end - begin:

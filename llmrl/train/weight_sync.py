@@ -26,6 +26,27 @@ leave 5e-7 in float32 and 3e-3 in bfloat16 (docs/engines.md); a tied head left s
 PROBE = 64  # tokens
 
 
+class WeightSync:
+    """Keeps an engine at the policy's weights.
+
+    Args:
+        policy: whose weights they are.
+        engine: that samples from them.
+        dtype: in which both compute, which decides how far their log-probabilities may differ.
+    """
+
+    def __init__(self, policy: Learner, engine: Engine, dtype: str) -> None:
+        self._policy = policy
+        self._engine = engine
+        self._dtype = dtype
+        self.metrics: dict[str, float] = {}  # of the last time
+
+    def __call__(self, version: int) -> None:
+        """Wake the engine, load the policy's weights into it, and prove it; see `send`. Collective."""
+        self._engine.wake()
+        self.metrics = send(self._policy, self._engine, version, self._dtype)
+
+
 def named_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
     """`full_weights` of the policy."""
     return full_weights(model.net.model, model.sharded)

@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from llmrl.errors import RecipeError
+from llmrl.plugins import build
 from llmrl.recipe import Recipe, parse
 from llmrl.train.loop import train
 from llmrl.train.run import Run
@@ -92,5 +93,5 @@ def test_a_run_that_plays_ahead_resumes_exactly(tiny_model_dir: Path, tmp_path: 
 def test_what_cannot_overlap_is_refused_before_anything_starts(tiny_model_dir: Path, tmp_path: Path) -> None:
     made = recipe(tiny_model_dir, tmp_path, {"name": "asynchronous"})
     with pytest.raises(RecipeError, match="engine vllm cannot"):
-        Run(replace(made, engine={"name": "vllm"}), name="none")
+        Run(replace(made, engine=build("engine", "vllm")), name="none")
     assert not (tmp_path / "none").exists()

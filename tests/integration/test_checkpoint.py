@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from llmrl.errors import CheckpointError, DataError, RecipeError
+from llmrl.plugins import build
 from llmrl.recipe import Recipe, parse
 from llmrl.train import state_file
 from llmrl.train.checkpoints import Checkpoints, export
@@ -26,12 +27,10 @@ from llmrl.train.loop import train
 from llmrl.train.parallel import accelerator
 from llmrl.train.run import Run
 
-STATE = {
-    "processes": 1,
+STATE: dict[str, dict[str, Any]] = {
     "source": {"position": 3, "pending": [{"token_ids": array("i", [5, 2**31 - 1]), "logprobs": array("f", [-0.1])}]},
-    "nonfinite": 0,
-    "best": None,
-    "best_step": None,
+    "updates": {"in_a_row": 0},
+    "evaluation": {"best": None},
 }
 Saved = tuple[Callable[[int], Checkpoints], Learner]
 
@@ -78,7 +77,7 @@ def test_restore_puts_everything_back(saved: Saved, tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in policy.net.parameters():
             parameter.add_(1.0)
-    assert keep(2).restore(path) == {"step": 1, **STATE}
+    assert keep(2).restore(path) == (1, STATE)
     assert all(torch.equal(value, before[name]) for name, value in policy.net.state_dict().items())
     assert torch.equal(torch.rand(3), drawn), "the generators go on where they were"
 
@@ -87,10 +86,10 @@ def test_the_newest_and_the_best_are_kept(saved: Saved, tmp_path: Path) -> None:
     checkpoints = saved[0](2)
     (tmp_path / "checkpoints" / "step-000009.partial").mkdir(parents=True)  # of a run that was killed
     for step in range(1, 6):
-        checkpoints.save(step, STATE | {"best_step": 2 if step > 1 else None})
+        checkpoints.save(step, STATE, best=2 if step > 1 else None)
     assert names(tmp_path) == ["step-000002", "step-000004", "step-000005"]
     assert checkpoints.latest() == tmp_path / "checkpoints" / "step-000005"
-    checkpoints.save(6, STATE | {"best_step": 6})
+    checkpoints.save(6, STATE, best=6)
     assert names(tmp_path) == ["step-000005", "step-000006"], "the old best is one of many now"
 
 
@@ -106,9 +105,9 @@ from llmrl.recipe import read
 made = read(sys.argv[1])
 processes = accelerator(made.train)
 models = Learners(made, processes, frozenset())
-checkpoints = module.Checkpoints(Path(sys.argv[2]), processes, 2)
-state = {"processes": 1, "source": {}, "nonfinite": 0, "best": None, "best_step": None}
-checkpoints.save(1, state)
+folder = module.Checkpoints(Path(sys.argv[2]), processes, 2)
+state = {"source": {"position": 3}}
+folder.save(1, state)
 
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -117,7 +116,7 @@ if sys.argv[3] == "rename":
     Path.rename = kill
 else:
     module._sync = kill
-checkpoints.save(2, state)
+folder.save(2, state)
 """
 
 
@@ -141,7 +140,7 @@ def test_a_kill_during_a_save_leaves_the_last_one_in_force(
     checkpoints = saved[0](2)
     latest = checkpoints.latest()
     assert latest == tmp_path / "checkpoints" / "step-000001"
-    assert checkpoints.restore(latest)["step"] == 1
+    assert checkpoints.restore(latest) == (1, {"source": {"position": 3}})
     checkpoints.save(2, STATE)
     assert names(tmp_path) == ["step-000001", "step-000002"], "what the kill left is swept up"
 
@@ -159,9 +158,32 @@ def test_a_broken_checkpoint_says_what_to_do(saved: Saved, broken: str, how: str
         checkpoints.restore(path)
 
 
+def changed(checkpoint: Path, **values: Any) -> None:
+    """Other values at the top of what a checkpoint holds; None leaves one out."""
+    file = checkpoint / "run.json"
+    state = json.loads(file.read_text()) | values
+    file.write_text(json.dumps({key: value for key, value in state.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("version", "writer"),
+    [(None, r"llmrl 0\.1\.0"), (1, r"another llmrl \(layout 1\)"), (99, r"another llmrl \(layout 99")],
+)
+def test_a_checkpoint_of_another_version_is_refused(saved: Saved, version: int | None, writer: str) -> None:
+    checkpoints = saved[0](2)
+    path = checkpoints.save(1, STATE)
+    changed(path, version=version)
+    with pytest.raises(
+        CheckpointError,
+        match=rf"step-000001: written by {writer}.*reads layout 2; resume it with .* or choose another train.run_name",
+    ):
+        checkpoints.restore(path)
+
+
 def test_another_number_of_processes_is_refused(saved: Saved) -> None:
     checkpoints = saved[0](2)
-    path = checkpoints.save(1, STATE | {"processes": 4})
+    path = checkpoints.save(1, STATE)
+    changed(path, processes=4)
     with pytest.raises(CheckpointError, match=r"step-000001: written by 4 processes, this run has 1; launch as many"):
         checkpoints.restore(path)
 
@@ -196,8 +218,8 @@ def test_a_folder_in_use_is_resumed_or_refused(tiny_model_dir: Path, tmp_path: P
     other = replace(
         made,
         train=replace(made.train, learning_rate=0.5, max_steps=3),
-        data={"name": "arithmetic", "high": 4},
-        algorithm={"name": "grpo", "beta": 0.1},
+        data=build("data", {"name": "arithmetic", "high": 4}),
+        algorithm=build("algorithm", {"name": "grpo", "beta": 0.1}),
     )
     with pytest.raises(RecipeError, match=r"changed: algorithm.beta, data.high, train.learning_rate. Choose another"):
         Run(other, resume=True, name="one")

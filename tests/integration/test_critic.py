@@ -34,7 +34,7 @@ def build(tiny_model_dir: Path) -> Callable[..., Learners]:
             "model": {"policy": str(tiny_model_dir), **sections.pop("model", {})},
             "data": {"name": "arithmetic"},
             "reward": {"name": "numeric"},
-            "algorithm": {"name": "grpo"},
+            "algorithm": {"name": "grpo", "beta": 0.1},
             "train": {"report_to": "none", "max_grad_norm": float("inf"), **sections.pop("train", {})},
             **sections,
         }
@@ -207,7 +207,7 @@ def test_a_reference_that_moved_is_put_back_whole(build: Callable[..., Learners]
     drift(models)
     models.follow(0)
     state = models.reference.state_dict()
-    other = build(frozenset({"ref_logprobs"}), model={"sync_ref_model": True})
+    other = build(frozenset({"ref_logprobs"}), model={"sync_ref_model": True, "ref_model_sync_steps": 1})
     assert other.reference is not None
     other.reference.load_state_dict(state)
     for a, b in zip(models.reference.net.parameters(), other.reference.net.parameters(), strict=True):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from llmrl.algorithms.ppo import PPO
 from llmrl.recipe import Recipe, parse
 from llmrl.train.loop import train
 from llmrl.train.run import Run
@@ -60,7 +61,7 @@ def test_a_run_warms_its_critic_then_learns_and_resumes_exactly(tiny_model_dir: 
     made = recipe(tiny_model_dir, tmp_path)
     with Run(made, name="whole") as run:
         train(run)
-        coefficient = run.algorithm.kl_coef
+        coefficient = cast(PPO, run.algorithm).kl_coef
     first, second, third = lines(tmp_path / "whole")
     assert first["objective/kl"] == pytest.approx(0.0, abs=1e-5), "nothing has moved yet"
     assert "loss/policy_avg" not in first, "in the warm-up only the critic learns"
@@ -76,7 +77,7 @@ def test_a_run_warms_its_critic_then_learns_and_resumes_exactly(tiny_model_dir: 
     with Run(short, name="halves") as run:
         train(run)
     with Run(made, resume=True, name="halves") as run:
-        assert run.algorithm.kl_coef == third["kl_coef"], "the controller goes on where it was"
+        assert cast(PPO, run.algorithm).kl_coef == third["kl_coef"], "the controller goes on where it was"
         train(run)
     timed = ("time/", "perf/", "step_time", "sync/seconds", "reward_latency/")
     resumed = lines(tmp_path / "halves")[2]

@@ -90,11 +90,11 @@ def test_a_resumed_run_goes_on_with_its_moments(tiny_model_dir: Path, tmp_path: 
     resumed, late = run(tiny_model_dir, tmp_path / "parts", 3, resume=True)
     whole, seen = run(tiny_model_dir, tmp_path / "whole", 3)
     assert [[row.reward for row in rows] for rows in late] == [[row.reward for row in rows] for rows in seen[1:]]
-    assert resumed._rewards == whole._rewards
-    assert whole._rewards.count == 18
+    assert resumed.normaliser.moments == whole.normaliser.moments
+    assert whole.normaliser.moments.count == 18
     newest = max((tmp_path / "whole/run/checkpoints").glob("*/run.json"))
-    assert json.loads(newest.read_text())["rewards"] == {
+    assert json.loads(newest.read_text())["parts"]["rewards"] == {
         "count": 18,
-        "mean": whole._rewards.mean,
-        "squares": whole._rewards.squares,
+        "mean": whole.normaliser.moments.mean,
+        "squares": whole.normaliser.moments.squares,
     }

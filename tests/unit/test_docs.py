@@ -96,6 +96,14 @@ def test_commands_are_found() -> None:
     assert len(COMMANDS) > 30
 
 
+@pytest.fixture
+def readers_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The algorithm that docs/extending.md writes, where its commands look for it."""
+    (tmp_path / "reinforce.py").write_text(blocks("docs/extending.md", "python")[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("readers_own")
 @pytest.mark.parametrize(
     ("page", "words"), COMMANDS, ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmrl import recipe
+from llmrl import plugins, recipe
 from llmrl.rewards.numeric import Numeric
 from llmrl.rewards.steps_rule import StepsRule
 from llmrl.types import Problem
@@ -54,6 +54,7 @@ def test_half_of_all_answers_have_no_filler_and_a_quarter_has_one(hacking: Any) 
 
 def test_the_recipes_differ_in_the_form_alone(hacking: Any) -> None:
     plain, shaped = (recipe.read(ROOT / "recipes" / "hacking" / f"{name}.yaml") for name in hacking.METHODS)
-    parts = {**plain.reward["parts"], "clip_delta": {**plain.reward["parts"]["clip_delta"], "form": "clip_delta"}}
+    reward = plugins.spec_of("reward", plain.reward)
+    reward["parts"]["clip_delta"]["form"] = "clip_delta"
     assert plain != shaped
-    assert replace(plain, reward={**plain.reward, "parts": parts}) == shaped
+    assert replace(plain, reward=plugins.build("reward", reward)) == shaped

@@ -84,7 +84,7 @@ def test_a_module_that_breaks_when_imported_is_a_message(tmp_path: Path, monkeyp
 
 def test_values_take_the_type_of_their_field() -> None:
     made = construct(Options, {"size": "3", "rate": "1e-6", "words": ["x"], "inner": {"depth": "2"}}, "here")
-    assert made == Options(3, 1e-6, "a", ["x"], Inner(2))
+    assert made == Options(3, 1e-6, "a", ("x",), Inner(2)), "a field that is a tuple by default is one"
     assert isinstance(made.rate, float)
     assert isinstance(made.inner.depth, int)
 

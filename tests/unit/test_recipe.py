@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from llmrl.algorithms.grpo import GRPO
 from llmrl.errors import RecipeError
-from llmrl.recipe import Recipe, check, parse, read
+from llmrl.plugins import build, name_of, spec_of
+from llmrl.recipe import EvalOptions, ModelOptions, Recipe, RolloutOptions, TrainOptions, parse, read
 
 MINE = """
 model: {policy: ./model}
@@ -30,14 +33,16 @@ def test_a_recipe_states_what_differs(mine: Path) -> None:
     assert recipe.train.learning_rate == 1e-6, "YAML reads 1e-6 as text"
     assert isinstance(recipe.train.learning_rate, float)
     assert (recipe.train.max_steps, recipe.train.seed) == (3, 0)
-    assert (recipe.source, recipe.env) == ({"name": "online"}, {"name": "single_turn"})
-    check(recipe)
+    assert (name_of("source", recipe.source), name_of("env", recipe.env)) == ("online", "single_turn")
+    assert recipe.algorithm == GRPO(epsilon=0.1)
 
 
 def test_a_recipe_written_out_reads_back_equal(mine: Path) -> None:
     recipe = read(mine)
     text = yaml.safe_dump(recipe.as_dict())
+    assert parse(yaml.safe_load(text)) == recipe
     assert yaml.safe_dump(parse(yaml.safe_load(text)).as_dict()) == text
+    assert yaml.safe_load(text)["algorithm"]["epsilon_high"] is None, "defaults are spelled out"
 
 
 def test_overrides_are_yaml_and_win(mine: Path) -> None:
@@ -61,7 +66,7 @@ def test_overrides_are_yaml_and_win(mine: Path) -> None:
 
 def test_overrides_make_what_is_nested(mine: Path) -> None:
     recipe = read(mine, ["reward.name=mix", "reward.parts.numeric=1.0", "reward.parts.format=0.1"])
-    assert recipe.reward == {"name": "mix", "parts": {"numeric": 1.0, "format": 0.1}}
+    assert spec_of("reward", recipe.reward) == {"name": "mix", "parts": {"numeric": 1.0, "format": 0.1}}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,15 @@ def test_overrides_make_what_is_nested(mine: Path) -> None:
         ("rollout.max_turns=0", r"mine.yaml: rollout: max_turns.*at least 1"),
         ("model.dtype=float16", r"mine.yaml: model.dtype: .*'float32' or 'bfloat16'; found 'float16'"),
         ("rollout=3", r"mine.yaml: rollout: .*found 3"),
-        ("engine={gpu: 1}", r"mine.yaml: engine.name: missing; engine is a plug-in, named by its `name` key"),
+        ("rollout.max_prompt_length=0", r"mine.yaml: rollout: max_prompt_length 0, .*expected at least 1"),
+        ("rollout.top_p=0", r"mine.yaml: rollout: top_p 0.0, top_k 0: expected above 0 and at most 1"),
+        ("rollout.log_completions=2", r"mine.yaml: rollout: log_completions 2.0: expected from 0 to 1"),
+        ("engine={gpu: 1}", r"mine.yaml: engine: no name; expected one of hf, .*, or package.module:Attribute"),
+        ("engine=3", r"mine.yaml: engine: 3 lacks what llmrl/protocols.py asks"),
+        (
+            "algorithm={name: math:sqrt}",
+            r"mine.yaml: algorithm: <built-in function sqrt> lacks what ",
+        ),
     ],
 )
 def test_what_an_override_may_not_say(mine: Path, override: str, message: str) -> None:
@@ -129,19 +142,69 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_check_builds_what_is_named(mine: Path) -> None:
-    def refused(override: str) -> str:
-        recipe: Recipe = read(mine, [override])
-        with pytest.raises(RecipeError) as caught:
-            check(recipe, "mine.yaml")
-        return str(caught.value)
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "algorithm.epsilon_hi=1",
+            "algorithm.epsilon_hi: unknown key; did you mean 'epsilon_high'?; known: epsilon, ",
+        ),
+        ("data.count=none at all", "data.count: "),
+        ("data.high=-1", "data: low 0 is above high -1"),
+        ("eval.benchmarks=[gsm9k]", "eval.benchmarks: unknown benchmark 'gsm9k'"),
+        ("audit.reward={name: numerik}", "audit.reward: unknown reward 'numerik'"),
+        ("audit.reward={name: numeric, tolerence: 1}", "audit.reward.tolerence: unknown key; did you mean 'tolerance'"),
+    ],
+)
+def test_plugins_are_built_when_a_recipe_is_read(mine: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read(mine, [override])
+    assert str(caught.value).startswith(f"{mine}: {message}")
 
-    assert refused("algorithm.epsilon_hi=1").startswith(
-        "mine.yaml: algorithm.epsilon_hi: unknown key; did you mean 'epsilon_high'?; known: epsilon, "
+
+def test_a_recipe_is_made_and_changed_in_python() -> None:
+    made = Recipe(
+        model=ModelOptions(policy="./model"),
+        data=build("data", {"name": "arithmetic", "count": 8}),
+        reward=build("reward", "numeric"),
+        algorithm=GRPO(epsilon=0.1),
+        engine=build("engine", "hf"),
+        train=TrainOptions(learning_rate=1e-6, max_steps=3),
     )
-    assert refused("data.count=none at all").startswith("mine.yaml: data.count: ")
-    assert refused("data.high=-1") == "mine.yaml: data: low 0 is above high -1"
-    assert refused("eval.benchmarks=[gsm9k]").startswith("mine.yaml: eval.benchmarks: unknown benchmark 'gsm9k'")
+    assert made == parse(yaml.safe_load(MINE))
+    specs = {"data": {"name": "arithmetic", "count": 8}, "algorithm": {"name": "grpo", "epsilon": 0.1}, "engine": "hf"}
+    assert replace(made, **specs) == made, "a spec is built"  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=r"^algorithm.epsilom: unknown key"):
+        replace(made, algorithm={"name": "grpo", "epsilom": 0.1})  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=r"^eval.every 5: without eval.benchmarks nothing is evaluated"):
+        replace(made, eval=EvalOptions(every=5))
+
+
+def test_a_reward_that_is_a_function_keeps_its_name(mine: Path) -> None:
+    recipe = read(mine, ["reward={name: math:sqrt}"])
+    assert recipe.as_dict()["reward"] == {"name": "math:sqrt"}
+    assert parse(recipe.as_dict()) == recipe
+
+
+@pytest.mark.parametrize(("bf16", "dtype", "expected"), [(False, "float32", "float32"), (True, "float32", "bfloat16")])
+def test_trainer_and_engine_compute_in_one_dtype(mine: Path, bf16: bool, dtype: str, expected: str) -> None:
+    assert read(mine, [f"train.bf16={bf16}", f"model.dtype={dtype}"]).compute_dtype == expected
+    assert read(mine, [f"train.bf16={bf16}", "model.dtype=bfloat16"]).compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(("rollouts", "per_step", "expected"), [(0, 16, 0), (1, 16, 1), (32, 16, 2), (33, 16, 3)])
+def test_whole_steps_are_collected(mine: Path, rollouts: int, per_step: int, expected: int) -> None:
+    train = TrainOptions(warmup_rollouts=rollouts)
+    rollout = RolloutOptions(num_generations=per_step // 4, prompts_per_step=4)
+    assert replace(read(mine), train=train, rollout=rollout).collect_only_steps == expected
+
+
+def test_a_constant_divisor_is_the_limit_of_the_rollout(mine: Path) -> None:
+    constant = ["algorithm.loss_type=dr_grpo", "rollout.max_completion_length=64"]
+    assert read(mine, constant).as_dict()["algorithm"]["max_completion_length"] == 64
+    assert read(mine, [*constant, "algorithm.max_completion_length=64"]) == read(mine, constant)
+    with pytest.raises(RecipeError, match=r"mine\.yaml: algorithm: max_completion_length 32, but rollout\.max_comp"):
+        read(mine, [*constant, "algorithm.max_completion_length=32"])
 
 
 AHEAD = ["source.name=asynchronous", "source.max_staleness=1"]
@@ -159,6 +222,6 @@ def test_playing_ahead_needs_an_engine_that_can_and_a_correction(
     mine: Path, overrides: list[str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=rf"mine\.yaml: source asynchronous .*{message}"):
-        check(read(mine, [*AHEAD, *overrides]), "mine.yaml")
-    check(read(mine, [*AHEAD, *overrides, "source.max_staleness=0"]))
-    check(read(mine, [*AHEAD, "engine.name=server"]))
+        read(mine, [*AHEAD, *overrides])
+    read(mine, [*AHEAD, *overrides, "source.max_staleness=0"])
+    read(mine, [*AHEAD, "engine.name=server"])

@@ -229,8 +229,9 @@ def _of_recipe(
     recipe: Recipe, options: Mapping[str, Any], data: str | None, limit: int, pool: GradingPool
 ) -> AttackReport:
     """The reward of a recipe, on its own problems."""
-    spec = {**recipe.reward, **options}
-    return audit(str(spec["name"]), plugins.build("reward", spec, "reward"), rows(data or recipe.data, limit), pool)
+    spec = {**plugins.spec_of("reward", recipe.reward), **options}
+    given = data or plugins.spec_of("data", recipe.data)
+    return audit(spec["name"], plugins.build("reward", spec, "reward"), rows(given, limit), pool)
 
 
 def _options(given: Sequence[str]) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def test_needs(options: dict[str, Any], needs: set[str]) -> None:
         ({"name": "reinforce_pp", "delta": 1.1}, "delta"),
         ({"name": "reinforce_pp", "epsilon": -0.1}, "epsilon"),
         ({"name": "grpo", "weight_cap": 0.5}, "weight_cap"),
-        ({"name": "grpo", "loss_average": "constant"}, "max_completion_length"),
+        ({"name": "grpo", "loss_average": "constant", "max_completion_length": 0}, "max_completion_length"),
         ({"name": "grpo", "off_policy_mask_threshold": 0.0}, "off_policy_mask_threshold"),
     ],
 )

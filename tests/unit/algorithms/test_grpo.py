@@ -13,6 +13,7 @@ from llmrl.batch import collate
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.protocols import Forward
+from llmrl.recipe import RolloutOptions
 from llmrl.rollout.samples import to_samples
 from llmrl.samples import Sample
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
@@ -174,7 +175,7 @@ def test_ratios_against_another_distribution_are_refused() -> None:
     [
         ({"beta": 0.1, "kl_estimator": "k1"}, "k1 in the loss"),
         ({"beta": 0.1, "kl_in_reward": True}, "k3 in the reward"),
-        ({"loss_type": "dr_grpo"}, "max_completion_length"),
+        ({"loss_type": "dr_grpo", "max_completion_length": 0}, "max_completion_length 0: expected at least 1"),
         ({"delta": 1.1}, "delta 1.1"),
         ({"importance_sampling_cap": 0.5}, "importance_sampling_cap"),
         ({"epsilon": -0.1}, "epsilon"),
@@ -190,6 +191,17 @@ def test_ratios_against_another_distribution_are_refused() -> None:
 def test_settings_that_cannot_work_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         build("algorithm", {"name": "grpo", **options})
+
+
+def test_the_constant_divisor_is_the_limit_of_the_rollout() -> None:
+    rollout = RolloutOptions(max_completion_length=64)
+    assert GRPO(loss_type="dr_grpo").fitted(rollout).max_completion_length == 64
+    assert GRPO(loss_average="constant").fitted(rollout).max_completion_length == 64
+    assert GRPO().fitted(rollout) == GRPO(), "an average over tokens needs none"
+    with pytest.raises(ValueError, match=r"max_completion_length 32, but rollout\.max_completion_length is 64"):
+        GRPO(max_completion_length=32).fitted(rollout)
+    with pytest.raises(ValueError, match="average over a constant: length None"):
+        GRPO(loss_type="dr_grpo").credit([row(episode=i, reward=float(i)) for i in range(2)])
 
 
 def test_an_algorithm_is_a_value() -> None:

@@ -65,7 +65,7 @@ def test_a_file_of_open_r1_becomes_a_recipe(tmp_path: Path) -> None:
         1e-6,
         "wandb",
     )
-    assert recipe.data == {
+    assert made.values["data"] == {
         "name": "jsonl",
         "dataset_name": "somebody/maths",
         "dataset_config": "all",
@@ -73,11 +73,11 @@ def test_a_file_of_open_r1_becomes_a_recipe(tmp_path: Path) -> None:
         "answer_column": "solution",
     }
     weights = {"reward_funcs": ["accuracy", "format"], "reward_weights": [1.0, 0.25]}
-    assert recipe.reward == {"name": "open_r1", **weights, "cosine_max_len": 4000}
-    assert recipe.algorithm["minibatches"] == 2
-    assert recipe.algorithm["importance_sampling_correction"] == "sequence_mask"
-    assert recipe.algorithm["importance_sampling_cap"] == 3.0
-    assert recipe.engine == {"name": "vllm", "gpu_memory_utilization": 0.7}
+    assert made.values["reward"] == {"name": "open_r1", **weights, "cosine_max_len": 4000}
+    assert made.values["algorithm"]["minibatches"] == 2
+    assert made.values["algorithm"]["importance_sampling_correction"] == "sequence_mask"
+    assert made.values["algorithm"]["importance_sampling_cap"] == 3.0
+    assert made.values["engine"] == {"name": "vllm", "gpu_memory_utilization": 0.7}
 
 
 def test_what_a_file_does_not_say_is_what_trl_takes(tmp_path: Path) -> None:
@@ -90,10 +90,11 @@ def test_what_a_file_does_not_say_is_what_trl_takes(tmp_path: Path) -> None:
     path = tmp_path / "bare.yaml"
     bare = ("model_name_or_path", "dataset_name", "reward_funcs", "max_steps")
     path.write_text(yaml.safe_dump({key: OPEN_R1[key] for key in bare}))
-    recipe = parse(read(path, 2).values)
+    made = read(path, 2).values
+    recipe = parse(made)
     assert (recipe.rollout.max_completion_length, recipe.train.lr_scheduler_type) == (512, "linear")
     assert (recipe.rollout.prompts_per_step, recipe.train.max_steps) == (2, 200)
-    assert (recipe.engine, recipe.algorithm["importance_sampling_correction"]) == ({"name": "hf"}, "none")
+    assert (made["engine"], made["algorithm"]["importance_sampling_correction"]) == ({"name": "hf"}, "none")
 
 
 def test_functions_of_trl_and_your_own_are_a_mix(tmp_path: Path) -> None:

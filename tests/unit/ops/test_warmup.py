@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import pytest
-
-from llmrl.ops.warmup import collect_steps, phase
+from llmrl.ops.warmup import phase
 
 
 def phases(iterations: list[tuple[float | None, int]], min_rollouts: int, enough: float, most: int) -> list[str]:
@@ -36,8 +34,3 @@ def test_a_critic_that_never_explains_enough_is_not_waited_for() -> None:
 
 def test_once_the_policy_learns_it_goes_on() -> None:
     assert phases([(0.5, 8), (0.0, 8), (-1.0, 8)], 0, 0.3, 50) == ["critic", "rl", "rl"]
-
-
-@pytest.mark.parametrize(("rollouts", "per_step", "expected"), [(0, 16, 0), (1, 16, 1), (32, 16, 2), (33, 16, 3)])
-def test_whole_steps_are_collected(rollouts: int, per_step: int, expected: int) -> None:
-    assert collect_steps(rollouts, per_step) == expected

@@ -40,7 +40,7 @@ def pool() -> Iterator[GradingPool]:
 @pytest.fixture
 def audit(pool: GradingPool) -> Callable[..., GoldReward]:
     def make(seed: int = 0, rank: tuple[int, int] = (0, 1), **options: Any) -> GoldReward:
-        chosen = AuditOptions(reward={"name": f"{__name__}:Told"}, **{"share": 1.0, "window": 4, **options})
+        chosen = AuditOptions(reward=Told(), **{"share": 1.0, "window": 4, **options})
         return GoldReward(chosen, pool, seed=seed, rank=rank)
 
     return make

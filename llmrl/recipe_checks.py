@@ -1,0 +1,203 @@
+"""What must fit between the sections of a recipe. Each check is a small function; `CHECKS` has them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmrl.errors import RecipeError
+from llmrl.plugins import find, name_of
+
+if TYPE_CHECKING:
+    from llmrl.recipe import Recipe
+
+
+def check(recipe: Recipe) -> None:
+    """Run all checks.
+
+    Raises:
+        RecipeError: the first complaint: the keys, what they hold, what was expected, and what to type.
+    """
+    for complaint in (complains(recipe) for complains in CHECKS):
+        if complaint is not None:
+            raise RecipeError(complaint)
+
+
+def overlapping_engine(recipe: Recipe) -> str | None:
+    """A source that plays while the trainer learns needs an engine that can."""
+    if not _option(recipe.source, "overlaps") or _option(recipe.engine, "concurrent"):
+        return None
+    return (
+        f"source {name_of('source', recipe.source)} generates while the trainer learns, which engine "
+        f"{name_of('engine', recipe.engine)} cannot as it is set here: it sleeps, or shares the trainer's memory. "
+        "Choose engine.name=server with engine.enable_sleep_mode=false, or source.max_staleness=0"
+    )
+
+
+def overlapping_correction(recipe: Recipe) -> str | None:
+    """Samples of older weights need an algorithm that corrects for them."""
+    if not _option(recipe.source, "overlaps"):
+        return None
+    if (_option(recipe.algorithm, "importance_sampling_correction") or "none") != "none":
+        return None
+    return (
+        f"source {name_of('source', recipe.source)} gives samples of older weights, which algorithm "
+        f"{name_of('algorithm', recipe.algorithm)} does not correct as it is set here; expected an "
+        "algorithm.importance_sampling_correction, such as token_truncate, or source.max_staleness=0"
+    )
+
+
+def group_size(recipe: Recipe) -> str | None:
+    """An episode that is compared with its siblings needs some."""
+    played, least = recipe.rollout.num_generations, _option(recipe.algorithm, "least_generations") or 1
+    if played < least:
+        return (
+            f"rollout.num_generations {played}: algorithm {name_of('algorithm', recipe.algorithm)} as it is set here "
+            f"compares episodes of a problem with each other; expected rollout.num_generations={least} or more, or an "
+            "algorithm without a group, such as ppo"
+        )
+    if played < 2 and _option(recipe.source, "dynamic_sampling"):
+        return (
+            "source.dynamic_sampling with rollout.num_generations 1: a single episode is never right and wrong, so "
+            "every group would be refused; set rollout.num_generations=2 or more, or source.dynamic_sampling=false"
+        )
+    return None
+
+
+def schedule(recipe: Recipe) -> str | None:
+    """A rate that falls after its warm-up needs steps to fall in."""
+    train = recipe.train
+    if train.lr_scheduler_type == "constant" or train.warmup_steps < train.max_steps:
+        return None
+    return (
+        f"train.warmup_steps {train.warmup_steps} of train.max_steps {train.max_steps}: the {train.lr_scheduler_type} "
+        f"schedule ends before it begins; expected fewer steps of warm-up, such as train.warmup_steps="
+        f"{train.max_steps // 10}, or train.lr_scheduler_type=constant"
+    )
+
+
+def collecting(recipe: Recipe) -> str | None:
+    """Something is learned after what is only played."""
+    steps, rollouts = recipe.train.max_steps, recipe.train.warmup_rollouts
+    most = (steps - 1) * recipe.rollout.episodes_per_step
+    if rollouts <= most:
+        return None
+    return (
+        f"train.warmup_rollouts {rollouts}: the train.max_steps {steps} steps of {recipe.rollout.episodes_per_step} "
+        f"episodes are all played before anything learns; expected train.warmup_rollouts={most} or fewer, or "
+        f"train.max_steps={recipe.collect_only_steps + 1} or more"
+    )
+
+
+def learning_policy(recipe: Recipe) -> str | None:
+    """The policy learns in the last step, unless its warm-up may end early."""
+    if _option(recipe.algorithm, "warmup_explained_variance") is not None:
+        return None
+    last = recipe.train.max_steps - 1 - recipe.collect_only_steps
+    trained = {update.model for update in recipe.algorithm.updates(last)}
+    if not trained or "policy" in trained:
+        return None
+    warmups = [name for name in ("critic_warmup", "critic_only_steps") if _option(recipe.algorithm, name)]
+    where = " and ".join(f"algorithm.{name} {_option(recipe.algorithm, name)}" for name in warmups) or "algorithm"
+    return (
+        f"{where}: in {last + 1} learning steps (train.max_steps {recipe.train.max_steps}) only "
+        f"{', '.join(sorted(trained))} learns, and never the policy; expected "
+        f"{' or '.join(f'algorithm.{name}={last // 2}' for name in warmups) or 'another algorithm'}, or a larger "
+        "train.max_steps"
+    )
+
+
+def moving_reference(recipe: Recipe) -> str | None:
+    """A reference that follows the policy is there, and moves."""
+    model, steps = recipe.model, recipe.train.max_steps
+    if not model.sync_ref_model:
+        return None
+    if "ref_logprobs" not in recipe.algorithm.needs():
+        return (
+            f"model.sync_ref_model: algorithm {name_of('algorithm', recipe.algorithm)} as it is set here has no "
+            "reference; set model.sync_ref_model=false, or a weight of the divergence (algorithm.beta, kl_coef)"
+        )
+    if model.ref_model_sync_steps > steps:
+        return (
+            f"model.ref_model_sync_steps {model.ref_model_sync_steps} of train.max_steps {steps}: the reference never "
+            f"moves; expected model.ref_model_sync_steps={steps} or fewer, or model.sync_ref_model=false"
+        )
+    return None
+
+
+def evaluation(recipe: Recipe) -> str | None:
+    """What is evaluated is named, and known."""
+    wanted = [name for name in ("every", "on_start") if getattr(recipe.eval, name)]
+    if wanted and not recipe.eval.benchmarks:
+        given = ", ".join(f"eval.{name} {getattr(recipe.eval, name)}" for name in wanted)
+        return (
+            f"{given}: without eval.benchmarks nothing is evaluated; expected names, such as "
+            f"eval.benchmarks='[gsm8k]', or {' '.join(f'eval.{name}={_off(recipe.eval, name)}' for name in wanted)}"
+        )
+    for name in recipe.eval.benchmarks:
+        find("benchmark", name, "eval.benchmarks")
+    return None
+
+
+def stopping_audit(recipe: Recipe) -> str | None:
+    """An alarm that shall stop a run can be raised."""
+    audit, steps = recipe.audit, recipe.train.max_steps
+    if not audit.stop:
+        return None
+    if audit.reward is None:
+        return (
+            "audit.stop: without audit.reward there is no alarm; expected audit.reward={name: ...}, or audit.stop=false"
+        )
+    audited = -(-steps // audit.every)
+    if audited < audit.window:
+        return (
+            f"audit.stop with audit.window {audit.window}: train.max_steps {steps} with audit.every {audit.every} are "
+            f"{audited} audited steps, and an alarm needs a full window; expected a shorter audit.window, or "
+            "audit.stop=false"
+        )
+    return None
+
+
+def continuation(recipe: Recipe) -> str | None:
+    """A limit of what goes on from a snapshot is below that of an answer."""
+    most, whole = _option(recipe.source, "max_continuation_length"), recipe.rollout.max_completion_length
+    if most is None or most < whole:
+        return None
+    return (
+        f"source.max_continuation_length {most}: rollout.max_completion_length {whole} ends every answer before; "
+        "expected less, or source.max_continuation_length=null"
+    )
+
+
+def kept_tokens(recipe: Recipe) -> str | None:
+    """An engine says which tokens top-p left only where it leaves some out."""
+    if not _option(recipe.engine, "return_kept_ids") or recipe.rollout.top_p < 1:
+        return None
+    return (
+        f"engine.return_kept_ids with rollout.top_p {recipe.rollout.top_p}: no token is left out, so none is returned; "
+        "expected rollout.top_p=0.9, say, or engine.return_kept_ids=false"
+    )
+
+
+def _option(plugin: Any, name: str) -> Any:
+    """An option that not every plug-in of a kind has; None where it has none."""
+    return getattr(plugin, name, None)
+
+
+def _off(section: Any, name: str) -> str:
+    return "false" if isinstance(getattr(section, name), bool) else "0"
+
+
+CHECKS: Sequence[Callable[[Recipe], str | None]] = (
+    overlapping_engine,
+    overlapping_correction,
+    group_size,
+    schedule,
+    collecting,
+    learning_policy,
+    moving_reference,
+    evaluation,
+    stopping_audit,
+    continuation,
+    kept_tokens,
+)

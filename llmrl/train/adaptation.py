@@ -1,0 +1,45 @@
+"""The algorithm of a run as it stands: the recipe's, with the options that have moved since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from llmrl.plugins import options_of
+from llmrl.protocols import Adaptive, Algorithm, Update
+from llmrl.train.parts import FinishedStep
+
+
+class Adaptation:
+    """Counts the algorithm's own steps, which follow those that only collect, and lets it adapt after each.
+
+    Args:
+        algorithm: the recipe's.
+        collect_only_steps: first steps of the run, in which nothing learns.
+    """
+
+    def __init__(self, algorithm: Algorithm, collect_only_steps: int) -> None:
+        self.algorithm = algorithm
+        self._began = algorithm
+        self._collect_only_steps = collect_only_steps
+
+    def updates(self, step: int) -> Sequence[Update]:
+        """Updates of a loop step: none while it only collects."""
+        own = step - self._collect_only_steps
+        return self.algorithm.updates(own) if own >= 0 else ()
+
+    def after_step(self, finished: FinishedStep) -> None:
+        """Replace an `Adaptive` algorithm by that for the next step."""
+        own = finished.step - self._collect_only_steps
+        if isinstance(self.algorithm, Adaptive) and own >= 0:
+            self.algorithm = self.algorithm.adapted(own, finished.metrics)
+
+    def state(self) -> dict[str, Any]:
+        """Options that differ from the recipe's."""
+        began, now = options_of(self._began), options_of(self.algorithm)
+        return {name: value for name, value in now.items() if value != began[name]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        if state:
+            self.algorithm = replace(cast(Any, self._began), **state)

@@ -1,0 +1,220 @@
+"""A recipe becomes the parts of a run, in the order in which they need each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import set_seed
+
+from llmrl.chat import Chat, load_tokenizer
+from llmrl.protocols import Engine, Source
+from llmrl.recipe import Recipe
+from llmrl.rollout.worker import RolloutWorker
+from llmrl.run_folder.ownership import open_run_folder
+from llmrl.run_folder.writer import Logs
+from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.scoring.trl_functions import TrainerState
+from llmrl.train.adaptation import Adaptation
+from llmrl.train.checkpoints import Checkpoints
+from llmrl.train.evaluation import Evaluation, OnSample
+from llmrl.train.gold_reward import GoldReward
+from llmrl.train.guards import UpdateGuard
+from llmrl.train.learners import Learners
+from llmrl.train.normaliser import RewardNormaliser
+from llmrl.train.parallel import accelerator, gather
+from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful
+from llmrl.train.recorder import OnStep, Recorder
+from llmrl.train.saver import Saver
+from llmrl.train.weight_sync import PROBE, WeightSync
+from llmrl.types import Problem
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """A run: what it plays and learns with, and what acts when a step has ended."""
+
+    recipe: Recipe
+    accelerator: Any
+    chat: Chat
+    logs: Logs
+    clock: Clock
+    learners: Learners
+    adaptation: Adaptation
+    engine: Engine
+    source: Source
+    sync: WeightSync
+    normaliser: RewardNormaliser
+    guard: UpdateGuard
+    evaluation: Evaluation
+    recorder: Recorder
+    first_step: int = 0  # where a resumed run goes on
+    after_step: Sequence[ActsAfterStep] = ()  # in this order
+
+
+def build(
+    recipe: Recipe, started: ExitStack, *, resume: bool, name: str, on_step: OnStep | None, on_sample: OnSample
+) -> Parts:
+    """The parts of a run, its engine and graders running; restored where it goes on from a checkpoint.
+
+    Args:
+        started: gets what closes everything that is started, for its owner to close, also where building fails.
+        resume: go on in a folder that holds this run.
+        name: of the folder, where the recipe has no `train.run_name`.
+        on_step, on_sample: see every step, and every answer of an evaluation.
+    """
+    place = _place(recipe, name, resume)
+    set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
+    clock = Clock()
+    adaptation = Adaptation(recipe.algorithm, recipe.collect_only_steps)
+    learners = Learners(recipe, place.accelerator, recipe.algorithm.needs())
+    play = _play(recipe, place, learners, started)
+    sync = WeightSync(learners.policy, play.engine, recipe.compute_dtype)
+    normaliser = RewardNormaliser(recipe.train.normalize_rewards)
+    gold_reward = GoldReward(recipe.audit, play.pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
+    folder = place.logs.folder / "eval"
+    evaluation = Evaluation(
+        recipe, play.engine, place.chat, play.pool, folder, rank=place.rank, clock=clock, on_sample=on_sample
+    )
+    recorder = Recorder(
+        recipe=recipe,
+        accelerator=place.accelerator,
+        logs=place.logs,
+        clock=clock,
+        worker=play.worker,
+        source=play.source,
+        sync=sync,
+        normaliser=normaliser,
+        adaptation=adaptation,
+        on_step=on_step,
+    )
+    parts = Parts(
+        recipe=recipe,
+        accelerator=place.accelerator,
+        chat=place.chat,
+        logs=place.logs,
+        clock=clock,
+        learners=learners,
+        adaptation=adaptation,
+        engine=play.engine,
+        source=play.source,
+        sync=sync,
+        normaliser=normaliser,
+        guard=UpdateGuard(place.logs, recipe.train.max_nonfinite_updates),
+        evaluation=evaluation,
+        recorder=recorder,
+    )
+    _restore(parts, place, gold_reward, play.pool.trainer_state)
+    recorder.open(parts.first_step, place.problems, started)
+    return parts
+
+
+def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: TrainerState) -> None:
+    """Name the parts that have a state and those that end a step; go on from the checkpoint where there is one."""
+    states: dict[str, Stateful] = {
+        "source": parts.source,
+        "algorithm": parts.adaptation,
+        "rewards": parts.normaliser,
+        "updates": parts.guard,
+        "evaluation": parts.evaluation,
+        "gold_reward": gold_reward,
+    }
+    saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train)
+    parts.after_step = (
+        parts.learners,  # the reference follows the policy
+        parts.adaptation,  # the algorithm adapts, to what was measured
+        _Progress(progress),  # rewards with a schedule move on
+        parts.evaluation,
+        gold_reward,
+        parts.recorder,  # the step is logged, with all that was measured up to here
+        saver,  # last: a checkpoint holds what the others have become
+    )
+    if place.resumed is not None:
+        parts.first_step = saver.restore(place.resumed)
+    progress.global_step = parts.first_step
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a run lives: its processes, its folder, its data."""
+
+    accelerator: Any
+    chat: Chat
+    problems: Sequence[Problem]
+    logs: Logs
+    checkpoints: Checkpoints
+    resumed: Path | None  # the checkpoint that it goes on from
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of this process, and how many there are."""
+        return self.accelerator.process_index, self.accelerator.num_processes
+
+
+def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
+    """Read the data and open the folder; nothing runs yet."""
+    train, model = recipe.train, recipe.model
+    problems = list(recipe.data.problems())
+    tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
+    folder = Path(train.output_dir) / (train.run_name or name)
+    processes = accelerator(train, str(folder))
+    checkpoints = Checkpoints(folder / "checkpoints", processes, train.save_total_limit)
+    return _Place(
+        accelerator=processes,
+        chat=Chat(tokenizer, model.system_prompt, model.chat_template_kwargs),
+        problems=problems,
+        logs=Logs(folder, processes.is_main_process, recipe.rollout.log_completions, recipe.rollout.log_tokens_mb),
+        checkpoints=checkpoints,
+        resumed=open_run_folder(folder, recipe, checkpoints.latest(), resume),
+    )
+
+
+@dataclass(frozen=True)
+class _Play:
+    """What plays and scores episodes, running."""
+
+    engine: Engine
+    pool: GradingPool
+    worker: RolloutWorker
+    source: Source
+
+
+def _play(recipe: Recipe, place: _Place, learners: Learners, started: ExitStack) -> _Play:
+    """Start the engine, the graders, and the source that makes samples with them."""
+    options, seed = recipe.rollout, recipe.train.seed
+    engine = recipe.engine.start(
+        recipe.model.policy,
+        dtype=recipe.compute_dtype,
+        seed=seed,
+        max_model_len=max(options.max_length, PROBE + 1),
+        stop_token_ids=place.chat.stop_token_ids(*learners.policy.stop_configs()),
+    )
+    started.callback(engine.close)
+    pool = GradingPool(options.reward_workers, options.reward_timeout_s)
+    started.callback(pool.close)
+    pool.trainer_state.max_steps = recipe.train.max_steps
+    reward = as_group_reward(recipe.reward, pool)
+    worker = RolloutWorker(engine=engine, chat=place.chat, env=recipe.env, reward=reward, options=options, seed=seed)
+    source = recipe.source.start(
+        worker,
+        place.problems,
+        options,
+        seed=seed,
+        rank=place.rank,
+        gather=lambda groups: gather(groups, place.rank[1]),
+    )
+    started.callback(source.close)
+    return _Play(engine, pool, worker, source)
+
+
+@dataclass
+class _Progress:
+    """Tells rewards that follow a schedule how many steps the run has taken."""
+
+    told: TrainerState
+
+    def after_step(self, finished: FinishedStep) -> None:
+        self.told.global_step = finished.done

@@ -1,0 +1,96 @@
+"""What a run says of itself: a step as numbers, its files, its trackers, and whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from llmrl.ops.mismatch import step_metrics
+from llmrl.protocols import Measured, Source
+from llmrl.recipe import Recipe
+from llmrl.rollout.worker import RolloutWorker
+from llmrl.run_folder.manifest import manifest
+from llmrl.run_folder.writer import Logs
+from llmrl.samples import Sample
+from llmrl.scoring.manager import latency_metrics
+from llmrl.train.adaptation import Adaptation
+from llmrl.train.learner import OptimStep
+from llmrl.train.metrics import fit_metrics, rollout_metrics
+from llmrl.train.normaliser import RewardNormaliser
+from llmrl.train.parallel import zero_stage
+from llmrl.train.parts import Clock, FinishedStep
+from llmrl.train.weight_sync import WeightSync
+from llmrl.types import Problem, Trajectory
+
+OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], None]
+"""Called on the main process with a step, its metrics and its groups of episodes."""
+
+
+@dataclass(kw_only=True)
+class Recorder:
+    """Puts steps into numbers, and writes them: metrics.jsonl, rollouts.jsonl, recipe, manifest, trackers."""
+
+    recipe: Recipe
+    accelerator: Any
+    logs: Logs
+    clock: Clock
+    worker: RolloutWorker
+    source: Source
+    sync: WeightSync
+    normaliser: RewardNormaliser
+    adaptation: Adaptation
+    on_step: OnStep | None
+    _manifest: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def open(self, first_step: int, problems: Sequence[Problem], started: ExitStack) -> None:
+        """Begin the run's files and trackers, from its first step on; `started` closes the trackers."""
+        recipe = self.recipe
+        self.logs.forget_from(first_step)
+        self.logs.text("recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
+        processes, stage = self.accelerator.num_processes, zero_stage(self.accelerator)
+        self._manifest = manifest(recipe, problems, processes, stage)
+        self.status("running", start=first_step)
+        if recipe.train.report_to != "none":
+            self.accelerator.init_trackers("llmrl")
+            for tracker in self.accelerator.trackers:
+                started.callback(tracker.finish)
+
+    def status(self, status: str, **more: int) -> None:
+        """Write manifest.json anew: running, finished, or stopped and why."""
+        self.logs.write("manifest.json", self._manifest | {"status": status, **more})
+
+    def measured(self, step: int, samples: Sequence[Sample], updates: Sequence[OptimStep]) -> FinishedStep:
+        """The step in numbers.
+
+        Args:
+            step: of the loop.
+            samples: all of the step's, with their credit.
+            updates: of the step, in order.
+        """
+        groups, algorithm = self.source.played, self.adaptation.algorithm
+        metrics = rollout_metrics(groups) | fit_metrics(updates) | self.sync.metrics
+        metrics |= self.source.metrics
+        metrics |= latency_metrics(self.worker.reward.latencies()) | step_metrics(samples, version=step)
+        metrics |= self.normaliser.metrics()
+        if isinstance(algorithm, Measured):
+            metrics |= algorithm.metrics(samples)
+        turns = [turn for group in groups for episode in group for turn in episode.turns]
+        tokens = sum(len(turn.prompt_ids) + len(turn.completion.token_ids) for turn in turns)
+        seconds = self.clock.step_seconds
+        metrics |= {"num_tokens": float(tokens), "step_time": seconds}
+        metrics["perf/tokens_per_sec"] = tokens / max(1e-9, seconds)
+        return FinishedStep(step=step, samples=samples, groups=groups, metrics=metrics)
+
+    def after_step(self, finished: FinishedStep) -> None:
+        """Write the step, with everything that the parts before have added to it."""
+        step, groups = finished.step, finished.groups
+        finished.metrics |= self.clock.metrics(self.worker.stopwatch.read())
+        self.logs.rollouts(step, groups, finished.samples, finished.audited)
+        self.logs.metrics(step, finished.metrics)
+        self.accelerator.log(finished.metrics, step=step)
+        if self.on_step is not None and self.accelerator.is_main_process:
+            self.on_step(step, finished.metrics, groups)

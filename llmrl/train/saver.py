@@ -1,0 +1,58 @@
+"""When a run is saved, and which parts have a state: a checkpoint is `{part: state}` beside the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmrl.errors import TrainingError
+from llmrl.recipe import TrainOptions
+from llmrl.train.checkpoints import Checkpoints
+from llmrl.train.evaluation import Evaluation
+from llmrl.train.parts import FinishedStep, Stateful
+
+
+class Saver:
+    """Saves a run when it is due: every so many steps, behind the last, and where a part asks for it.
+
+    Args:
+        checkpoints: where.
+        parts: whose states a checkpoint keeps, by name.
+        evaluation: knows which checkpoint is kept besides the newest.
+        options: `save_steps` and `max_steps`.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, parts: Mapping[str, Stateful], evaluation: Evaluation, options: TrainOptions
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._parts = parts
+        self._evaluation = evaluation
+        self._every = options.save_steps
+        self._last = options.max_steps
+
+    def after_step(self, finished: FinishedStep) -> None:
+        """Save if it is due.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+            TrainingError: an alarm ends the run, now that it is saved.
+        """
+        due = (self._every and finished.done % self._every == 0) or finished.done == self._last
+        if not (due or finished.save or finished.alarm):
+            return
+        states = {name: part.state() for name, part in self._parts.items()}
+        saved = self._checkpoints.save(finished.done, states, best=self._evaluation.best_step)
+        if finished.alarm:
+            raise TrainingError(f"{finished.alarm}. It was saved in {saved}; with audit.stop=false it goes on")
+
+    def restore(self, checkpoint: Path) -> int:
+        """Put the run back as it was; steps that were taken.
+
+        Raises:
+            CheckpointError: as `Checkpoints.restore`.
+        """
+        step, states = self._checkpoints.restore(checkpoint)
+        for name, part in self._parts.items():
+            part.restore(states[name])
+        return step

@@ -1,0 +1,156 @@
+"""Sections of a recipe that do not fit: each is refused by a message with the keys, and what it says to type helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmrl import recipe_checks
+from llmrl.errors import RecipeError
+from llmrl.recipe import read
+
+MINE = """
+model: {policy: ./model}
+data: {name: arithmetic, count: 8}
+reward: {name: numeric}
+algorithm: {name: grpo}
+engine: {name: hf}
+rollout: {num_generations: 4, prompts_per_step: 2}
+train: {max_steps: 10}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE)
+    return path
+
+
+PPO = "algorithm={name: ppo, critic_warmup: 10}"
+MOVES = ["model.sync_ref_model=true", "model.ref_model_sync_steps=5"]
+AUDIT = ["audit.reward={name: numeric}", "audit.stop=true"]
+
+
+@pytest.mark.parametrize(
+    ("check", "overrides", "message", "instead"),
+    [
+        (
+            "group_size",
+            ["rollout.num_generations=1"],
+            r"rollout.num_generations 1: algorithm grpo .* expected rollout.num_generations=2 or more",
+            ["rollout.num_generations=2"],
+        ),
+        ("group_size", ["rollout.num_generations=1", "algorithm={name: rloo}"], "algorithm rloo", ["algorithm=ppo"]),
+        ("group_size", ["rollout.num_generations=1", "algorithm={name: oreal}"], "algorithm oreal", ["algorithm=ppo"]),
+        (
+            "group_size",
+            ["rollout.num_generations=1", "algorithm={name: reinforce_pp, baseline: group}"],
+            "algorithm reinforce_pp",
+            ["algorithm.baseline=none"],
+        ),
+        (
+            "group_size",
+            ["rollout.num_generations=4", "algorithm={name: t1, train_k: 8}"],
+            "rollout.num_generations=8 or more",
+            ["rollout.num_generations=8"],
+        ),
+        (
+            "group_size",
+            ["rollout.num_generations=1", "algorithm=ppo", "source={name: online, dynamic_sampling: true}"],
+            "source.dynamic_sampling with rollout.num_generations 1",
+            ["source.dynamic_sampling=false"],
+        ),
+        (
+            "schedule",
+            ["train.lr_scheduler_type=cosine", "train.warmup_steps=10"],
+            r"train.warmup_steps 10 of train.max_steps 10: the cosine schedule .* such as train.warmup_steps=1,",
+            ["train.warmup_steps=9"],
+        ),
+        (
+            "schedule",
+            ["train.lr_scheduler_type=linear", "train.warmup_steps=12"],
+            "the linear schedule ends before it begins",
+            ["train.lr_scheduler_type=constant"],
+        ),
+        (
+            "collecting",
+            ["train.warmup_rollouts=73"],  # nine whole steps of 8 are 72
+            r"train.warmup_rollouts 73: the train.max_steps 10 steps of 8 .*=72 or fewer, or train.max_steps=11",
+            ["train.warmup_rollouts=72"],
+        ),
+        ("collecting", ["train.warmup_rollouts=80"], "max_steps=11 or more", ["train.max_steps=11"]),
+        (
+            "learning_policy",
+            [PPO],
+            r"algorithm.critic_warmup 10: in 10 learning steps .* only critic learns, .* algorithm.critic_warmup=4",
+            ["algorithm.critic_warmup=9"],
+        ),
+        ("learning_policy", [PPO], "never the policy", ["algorithm.warmup_explained_variance=0.3"]),
+        (
+            "learning_policy",
+            ["algorithm={name: oreal, critic_only_steps: 8}", "train.warmup_rollouts=16"],
+            "algorithm.critic_only_steps 8: in 8 learning steps",
+            ["train.warmup_rollouts=8"],
+        ),
+        ("moving_reference", MOVES, "model.sync_ref_model: algorithm grpo .* no reference", ["algorithm.beta=0.1"]),
+        (
+            "moving_reference",
+            ["model.sync_ref_model=true", "algorithm.beta=0.1"],
+            "model.ref_model_sync_steps 512 of train.max_steps 10: the reference never moves",
+            ["model.ref_model_sync_steps=10"],
+        ),
+        (
+            "evaluation",
+            ["eval.every=5"],
+            r"eval.every 5: without eval.benchmarks .* or eval.every=0$",
+            ["eval.benchmarks=[arithmetic]"],
+        ),
+        (
+            "evaluation",
+            ["eval.on_start=true"],
+            "or eval.on_start=false$",
+            ["eval.on_start=false"],
+        ),
+        (
+            "stopping_audit",
+            ["audit.stop=true"],
+            "audit.stop: without audit.reward",
+            ["audit.stop=false"],
+        ),
+        ("stopping_audit", [*AUDIT, "audit.every=2", "audit.window=6"], "are 5 audited steps", ["audit.window=5"]),
+        (
+            "continuation",
+            ["source={name: restarts, max_continuation_length: 1024}"],
+            "source.max_continuation_length 1024: rollout.max_completion_length 1024 ends",
+            ["source.max_continuation_length=1023"],
+        ),
+        (
+            "kept_tokens",
+            ["engine.return_kept_ids=true"],
+            "engine.return_kept_ids with rollout.top_p 1.0",
+            ["rollout.top_p=0.9", "algorithm.importance_sampling_correction=none"],
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_what_it_says_helps(
+    mine: Path, check: str, overrides: list[str], message: str, instead: list[str]
+) -> None:
+    with pytest.raises(RecipeError, match=rf"^{mine}: .*{message}"):
+        read(mine, overrides)
+    assert getattr(recipe_checks, check)(read(mine, [*overrides, *instead])) is None
+
+
+def test_every_check_is_in_the_table() -> None:
+    public = [
+        name
+        for name, value in vars(recipe_checks).items()
+        if getattr(value, "__module__", "") == recipe_checks.__name__ and not name.startswith("_") and name != "check"
+    ]
+    assert [complain.__name__ for complain in recipe_checks.CHECKS] == public  # type: ignore[attr-defined]
+
+
+def test_the_first_of_several_complaints_is_told(mine: Path) -> None:
+    with pytest.raises(RecipeError, match=r"rollout.num_generations 1"):
+        read(mine, ["eval.every=5", "rollout.num_generations=1"])
