@@ -14,7 +14,7 @@ from math import inf
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmrl.types import Trajectory
@@ -28,9 +28,9 @@ def episode(number: int, tokens: int, random: Random) -> Trajectory:
     """An answer of random tokens, four characters each."""
     from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
-    ids: Any = array("i", [random.randrange(150_000) for _ in range(tokens)])
-    logprobs: Any = array("f", [-random.expovariate(1.0) for _ in range(tokens)])
-    prompt: Any = array("i", range(PROMPT))
+    ids = array("i", [random.randrange(150_000) for _ in range(tokens)])
+    logprobs = array("f", [-random.expovariate(1.0) for _ in range(tokens)])
+    prompt = array("i", range(PROMPT))
     messages = [{"role": "user", "content": "why " * PROMPT}]
     return Trajectory(
         problem=Problem(id="p", messages=messages),

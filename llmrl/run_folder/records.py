@@ -161,7 +161,7 @@ def _turn_from_json(line: Mapping[str, Any], before: Turn | None, version: int |
     prompt = _ids(line.get("prompt_ids", ()))
     if before is not None and "observed_ids" in line:
         prompt = _ids(before.prompt_ids) + _ids(before.completion.token_ids) + _ids(line["observed_ids"])
-    logprobs: Any = array("f", line.get("logprobs", ()))
+    logprobs = array("f", line.get("logprobs", ()))
     completion = Completion(
         token_ids=_ids(line.get("token_ids", ())),
         logprobs=logprobs,
@@ -229,7 +229,7 @@ def _messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [dict(message) for message in messages]
 
 
-def _ids(numbers: Sequence[int]) -> Any:
+def _ids(numbers: Sequence[int]) -> array[int]:
     return array("i", numbers)
 
 

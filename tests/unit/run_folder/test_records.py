@@ -35,8 +35,7 @@ def turn(prompt: Sequence[int], said: Sequence[int], logprobs: Sequence[float], 
     reply, reward = options.pop("reply", []), options.pop("reward", 0.0)
     columns: dict[str, Any] = {"token_ids": array("i", said), "logprobs": array("f", logprobs)}
     completion = Completion(**columns | {"finish": "stop", "version": 3} | options)
-    ids: Any = array("i", prompt)
-    return Turn(prompt_ids=ids, completion=completion, text="2 é\n", reply=reply, reward=reward)
+    return Turn(prompt_ids=array("i", prompt), completion=completion, text="2 é\n", reply=reply, reward=reward)
 
 
 def played(*turns: Turn, **changes: Any) -> Trajectory:
@@ -127,10 +126,9 @@ def test_an_episode_without_tokens_keeps_the_rest() -> None:
     assert not found.has_tokens
     assert (found.tokens, found.trajectory.earned) == (5, given.earned)
     assert found.trajectory.score == replace(SCORE, token_rewards=None)
-    nothing: Any = array("i")
-    columns: Any = {"token_ids": nothing, "logprobs": array("f"), "versions": None}
+    columns: Any = {"token_ids": array("i"), "logprobs": array("f"), "versions": None}
     assert found.trajectory.turns == [
-        replace(one, prompt_ids=nothing, completion=replace(one.completion, **columns)) for one in given.turns
+        replace(one, prompt_ids=array("i"), completion=replace(one.completion, **columns)) for one in given.turns
     ]
 
 
