@@ -84,8 +84,8 @@ def test_only_what_was_said_anew_is_learned_from() -> None:
     group = aio.wait(player.run_group(PROBLEMS[0], "r0/p0@4", prefix))
     (row,) = to_samples(group[0])
     assert row.action_mask.tolist() == [False] * prompt + [False] * 4 + [True] * 6, "5 letters and the end"
-    assert row.token_ids[prompt : prompt + 4] == prefix
-    assert row.sampled_logprobs == [0.0] * (prompt + 4) + [-1.0] * 6
+    assert row.token_ids[prompt : prompt + 4].tolist() == prefix
+    assert row.sampled_logprobs.tolist() == [0.0] * (prompt + 4) + [-1.0] * 6
     assert group[0].text == "ab\ncfghij", "who judges reads the whole answer"
     calls = cast(ScriptedEngine, player.engine).calls
     assert all(asked[-4:] == prefix and sampling.max_tokens == 24 - 4 for asked, sampling in calls)
