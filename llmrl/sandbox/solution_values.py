@@ -1,11 +1,11 @@
-"""Values as JSON and back, between processes of which one may lie. Standard library only, and little of it."""
+"""Values as JSON and back, between processes of which the other may lie. Standard library only, and little of it."""
 
 from __future__ import annotations
 
 import builtins
 import sys
 
-TYPE_CHECKING = False  # what follows is imported by no process that runs this: each start counts
+TYPE_CHECKING = False  # no process that runs this imports the following: each start counts
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -14,7 +14,7 @@ PLAIN = 1 << 53  # integers below are written as such
 
 
 def pack(value: Any, other: Callable[[Any], Any]) -> Any:
-    """A value as JSON: builtins as what they are, whatever their subclass; `other` says what to make of the rest."""
+    """Convert a value to JSON: instances of builtins by their builtin type; `other` converts the rest."""
     if value is None or isinstance(value, bool):
         return value
     for tag, (module, told, _) in TAGS.items():
