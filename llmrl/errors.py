@@ -2,7 +2,7 @@
 
 
 class LlmrlError(Exception):
-    """Whatever llmrl refuses. The command line prints its message without a traceback."""
+    """Parent of every error that llmrl raises. The command line prints its message without a traceback."""
 
 
 class RecipeError(LlmrlError, ValueError):
@@ -30,7 +30,7 @@ class SyncError(EngineError):
 
 
 class RewardError(LlmrlError, RuntimeError):
-    """A reward raised, hung, or returned what is not a score, too often to go on."""
+    """A reward raised, hung, or returned something other than a score, too often to go on."""
 
 
 class TrainingError(LlmrlError, ArithmeticError):
