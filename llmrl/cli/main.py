@@ -1,4 +1,4 @@
-"""The command line. What is refused is one message on standard error; a traceback is a bug."""
+"""The command line. A refusal is one message on standard error; a traceback is a bug."""
 
 from __future__ import annotations
 
