@@ -1,8 +1,8 @@
 """Figures of the code's shape, read from its source: `python benchmarks/house.py`, `--json FILE`, `--tree FOLDER`.
 
-`LIMITS` are the rules; tests/unit/test_house.py holds the project to those that allow nothing. `--tree` may name another
-version of the project (a clone at an older commit), so that two tables can be laid side by side. Nothing is imported from
-the tree: `ast` reads it. Standard library only.
+`RULES` are the rules; tests/unit/test_house.py holds the project to them. `--tree` may name another version of the
+project (a clone at an older commit), so that two tables can be laid side by side. Nothing is imported from the tree:
+`ast` reads it. Standard library only.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def private_imports(files: list[File]) -> list[str]:
 def circles(files: list[File]) -> list[str]:
     """Modules that import each other, in a circle of any length.
 
-    Counted are imports at the top of a file and those under TYPE_CHECKING; an import inside a function is not, for it is
-    how a file says that another is loaded late.
+    Counted are imports at the top of a file and those under TYPE_CHECKING; an import inside a function is not, for it
+    is how a file says that another is loaded late.
     """
     shipped = [file for file in files if file.is_shipped]
     modules = {file.module for file in shipped}

@@ -1,9 +1,9 @@
-"""What do reward models learn of labelled files that no rule can judge? Tiny ones, from random weights, on a CPU.
+"""Train reward models on labelled files that no rule can judge: tiny ones, from random weights, on a CPU.
 
     python benchmarks/labelled_rewards.py --data DIR --json benchmarks/labelled_rewards.json
 
 Each file is parted into five; each part is judged by a model that learned from the other four, its tokenizer
-included, so that every row is judged once and by a model that has not seen it. Beside each stands what guessing has.
+included, so that every row is judged once and by a model that has not seen it. Guesses stand beside each figure.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class HeldOut:
         return self.scored
 
     def right(self, rows: Sequence[Any]) -> list[bool]:
-        """Of each row of the last report: is the better answer above the other, the first wrong step found?"""
+        """Tell of each row of the last report whether the better answer scored more or the first error was found."""
         from llmrl.ops.scores import first_below
 
         if self.card.kind == "outcome":
@@ -137,7 +137,7 @@ class HeldOut:
 
 
 def guesses(of: Labelled, rows: Sequence[Any]) -> dict[str, float]:
-    """What needs no model: the shorter answer; where a step stands; that all is right."""
+    """Guesses without a model: the shorter answer, the position of a step, that all is right."""
     from llmrl.ops.judgement import roc_auc
 
     if of.kind == "outcome":
@@ -156,7 +156,7 @@ def guesses(of: Labelled, rows: Sequence[Any]) -> dict[str, float]:
 
 
 def by_rule(data: Path) -> dict[str, Any]:
-    """What needs no model at all: the reward `steps_rule`, on the steps of arithmetic and on solutions in words."""
+    """Judge without a model: the reward `steps_rule`, on the steps of arithmetic and on solutions in words."""
     from llmrl.rewards.steps_rule import calculations, holds
 
     def wrong(lines: Sequence[str]) -> list[int]:

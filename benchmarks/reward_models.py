@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("outcome", "verifier", "process", "token")
 COLUMNS = {"outcome": "preference", "verifier": "outcome", "process": "stepwise", "token": "outcome"}
-FIGURES = {  # of each kind: what is printed, and what guessing has
+FIGURES = {  # of each kind: the printed figures, and those of guessing
     "outcome": {"pairwise_accuracy": "0.5"},
     "verifier": {"accuracy": "0.5", "auc": "0.5", "auc_within_problem": "0.5", "best_of_4": "best_of_1"},
     "process": {

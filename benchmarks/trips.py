@@ -1,4 +1,4 @@
-"""Which files a verdict, a recipe's key and a token pass on their way: `python benchmarks/trips.py [--tree FOLDER]`.
+"""Trace the files that a verdict, a recipe's key and a token pass: `python benchmarks/trips.py [--tree FOLDER]`.
 
 Trains two steps of GRPO on a CPU, with a random model of 0.1M parameters and the engine `hf`, under Python's profiler.
 A value is marked so that its printed form is unmistakable; a file is on the value's way when one of its functions takes
@@ -8,8 +8,8 @@ or returns something that prints the mark. The three ways:
   score's reason;
 - a key to its effect: from the recipe's text to the first call of `clipped_surrogate` with it; the mark is
   `algorithm.epsilon_high`;
-- a token to its gradient: from the return of `generate` to the end of the first loss; the mark is the first completion's
-  token ids. Inside the loss each file entered counts, for there the token is a number among others.
+- a token to its gradient: from the return of `generate` to the end of the first loss; the mark is the token ids of the
+  first completion. Inside the loss each file entered counts, for there the token is a number among others.
 
 `--tree` may name another version of the project, so that two can be compared. Takes about half a minute a tree.
 """
