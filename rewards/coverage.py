@@ -55,7 +55,7 @@ class Coverage:
 
 
 def listed(said: Sequence[str], wanted: Sequence[str]) -> str:
-    """What is wrong where all words stand in one run, which is no sentence; "" where they do not."""
+    """Describe the fault if all words stand in one run, which is no sentence; "" if they do not."""
     by_form = {form: word for word in wanted for form in forms(word)}
     found = [by_form.get(word, "") for word in said if word not in ("and", "or")]
     runs = [set(run) for asked, run in groupby(found, key=bool) if asked]
