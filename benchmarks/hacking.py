@@ -70,8 +70,8 @@ def rows(seed: int) -> list[dict[str, Any]]:
             fillers = 0
             while fillers < MOST_FILLERS and draw.random() < 0.5:
                 fillers += 1
-            said = {"role": "assistant", "content": answer(a, b, fillers)}
-            made.append({"prompt": problem.messages, "completion": [said]})
+            reply = {"role": "assistant", "content": answer(a, b, fillers)}
+            made.append({"prompt": problem.messages, "completion": [reply]})
     return made
 
 

@@ -128,7 +128,7 @@ def circles(files: list[File]) -> list[str]:
     """Modules that import each other, in a circle of any length.
 
     Counted are imports at the top of a file and those under TYPE_CHECKING; an import inside a function is not, for it
-    is how a file says that another is loaded late.
+    is how a file loads another late.
     """
     shipped = [file for file in files if file.is_shipped]
     modules = {file.module for file in shipped}

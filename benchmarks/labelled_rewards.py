@@ -38,7 +38,7 @@ class Labelled:
     train: Mapping[str, Any] = field(default_factory=dict)
 
 
-def said(row: Row) -> list[str]:
+def last_replies(row: Row) -> list[str]:
     """The last replies of a pair of dialogues."""
     return [row[name].rpartition("\n\nAssistant:")[2] for name in ("chosen", "rejected")]
 
@@ -48,7 +48,7 @@ def steps(row: Row) -> list[str]:
 
 
 FILES = {
-    "hh_harmless": Labelled("hh_rlhf/harmless_base_dev.jsonl.gz", "outcome", "preference", said, "problem",
+    "hh_harmless": Labelled("hh_rlhf/harmless_base_dev.jsonl.gz", "outcome", "preference", last_replies, "problem",
                             train={"num_train_epochs": 2, "per_device_train_batch_size": 32}),
     "bigbench_mistake": Labelled("step_labels/bigbench_mistake_dev.jsonl", "process", "first_error", steps, "question",
                                  layers=2, train={"num_train_epochs": 6}),
@@ -169,9 +169,9 @@ def by_rule(data: Path) -> dict[str, Any]:
         ("multistep_arithmetic", arithmetic, lambda row: row["first_error_step_0based"]),
         ("mr_gsm8k", words, lambda row: row["first_error_step_1based"] - 1),
     ):
-        said = [(row, next(iter(wrong(row["steps"])), None)) for row in rows]
-        misses = [row["id"] for row, place in said if place != first(row)]
-        early = [row["id"] for row, place in said if place is not None and (first(row) is None or place < first(row))]
+        placed = [(row, next(iter(wrong(row["steps"])), None)) for row in rows]
+        misses = [row["id"] for row, place in placed if place != first(row)]
+        early = [row["id"] for row, place in placed if place is not None and (first(row) is None or place < first(row))]
         figures[name] = {"rows": len(rows), "found": len(rows) - len(misses), "too_early": early, "misses": misses}
     solutions = load(data / "gsm8k_model_solutions/dev.jsonl")
     for right in (True, False):

@@ -39,9 +39,9 @@ FIRST, LAST = 3, 5  # steps that are averaged
 Row = dict[str, Any]
 
 
-def share(said: Sequence[str]) -> float:
+def share(lines: Sequence[str]) -> float:
     """Share of the lines that are kind."""
-    return sum("dear" in line for line in said) / len(said)
+    return sum("dear" in line for line in lines) / len(lines)
 
 
 def asked(random: Random) -> list[Row]:
@@ -209,14 +209,14 @@ def start_model(toy: Toy, work: Path, seed: int, steps: int) -> Path:
     if not (made / "config.json").exists():
         base = tiny.make(work / "start" / "random", hidden=64, layers=2, seed=seed)
         random = Random(seed)
-        said = [
+        replies = [
             {
                 "prompt": asked(random),
                 "completion": [{"role": "assistant", "content": "\n".join(toy.lines(random, 0.5))}],
             }
             for _ in range(2000)
         ]
-        sft(base, said, made, max_steps=steps, learning_rate=2e-3, batch_size=32, warmup_steps=20, seed=seed)
+        sft(base, replies, made, max_steps=steps, learning_rate=2e-3, batch_size=32, warmup_steps=20, seed=seed)
     return made
 
 

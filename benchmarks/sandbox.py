@@ -40,7 +40,7 @@ def load(path: Path) -> list[dict[str, Any]]:
 def hostile(level: Level, timeout_s: float) -> dict[str, str]:
     """Outcome of each attack."""
     reward = Code(min_level=level, level=level, timeout_s=timeout_s, memory_mb=256)
-    assert reward(PROBLEM, f"```python\n{HONEST}```").value == 1.0, "an honest solution must be paid"
+    assert reward(PROBLEM, f"```python\n{HONEST}```").value == 1.0, "an honest solution must get 1.0"
     assert not leavings(), "of an earlier run, which would decide what becomes of this one: delete them"
     told = {}
     with socket.create_server(("127.0.0.1", 0)) as server:

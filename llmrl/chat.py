@@ -63,15 +63,15 @@ class Chat:
             raise CheckpointError("the tokenizer has no chat template, which a second turn needs; set one and save it")
         answers, hidden = self._hide_special(reply)
         past = self.messages([{"role": "user", "content": "question"}])
-        spoken = self._render(past, tools) + PAST_REPLY
+        before = self._render(past, tools) + PAST_REPLY
         whole = self._render([*past, {"role": "assistant", "content": PAST_REPLY}, *answers], tools)
-        if not whole.startswith(spoken):
+        if not whole.startswith(before):
             raise CheckpointError(
                 "the chat template rewrites earlier turns (it removes their reasoning, or adds to them), so the policy "
                 "would learn from a conversation that it never had; expected a template that only appends. Save the "
                 "tokenizer with such a template, or try other model.chat_template_kwargs"
             )
-        added = self._encode(whole[len(spoken) :], hidden)
+        added = self._encode(whole[len(before) :], hidden)
         if added and previous_ids and added[0] == previous_ids[-1]:
             added = added[1:]  # the policy has closed its turn itself
         return [*previous_ids, *added]

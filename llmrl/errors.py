@@ -1,4 +1,4 @@
-"""The errors a user may meet. Each says where, what was found, what was expected, and what to do next."""
+"""Errors for users. Each names the place, what was found, what was expected, and what to do next."""
 
 
 class LlmrlError(Exception):

@@ -32,7 +32,7 @@ exec(compile(source, "solution.py", "exec"), {"__name__": "__main__", "exit": sy
 """
 Ending = Literal["passed", "failed", "raised", "broken"]
 ENDINGS: Mapping[Ending, float] = {"passed": 1.0, "failed": -0.3, "raised": -0.6, "broken": -1.0}
-"""What `credit: ending` pays: CodeRL's rewards (Le et al. 2022, arXiv 2207.01780)."""
+"""Values of `credit: ending`: CodeRL's rewards (Le et al. 2022, arXiv 2207.01780)."""
 BROKEN = re.compile(r"(?:Syntax|Indentation|Tab)Error")
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Code:
 
     Raises:
         ValueError: the problem has no such tests, or they are broken.
-        SandboxError: code cannot be run here as safely as `min_level` says.
+        SandboxError: code cannot be run here at level `min_level` or above.
     """
 
     credit: Literal["all", "share", "ending"] = "all"  # ending: by the worst that happened, see `ENDINGS`

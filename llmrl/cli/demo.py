@@ -159,7 +159,7 @@ def _reinforce(recipe: Recipe, out: Path, quiet: bool, seconds: dict[str, float]
             with _phase(f"4/4 reinforcement learning: {steps} steps of GRPO", "grpo", seconds):
                 train(trained)
             with _phase("", "after", seconds):
-                trained.evaluation(steps)  # the loop has asked already, unless an override told it not to
+                trained.evaluation(steps)  # the loop has evaluated already, unless an override switched that off
     return [_accuracy(_answers(out, step) / "results.json") for step in (0, steps)]
 
 

@@ -114,7 +114,7 @@ def read(path: str | Path, processes: int, overrides: Sequence[str] = ()) -> Imp
 
     Args:
         path: YAML of `GRPOConfig`, with the keys of TRL's or open-r1's scripts.
-        processes: that the file was meant to be launched with; they decide how many prompts a step has.
+        processes: number that the file is launched with; it decides how many prompts a step has.
         overrides: `key=value`, with the file's own keys.
     Raises:
         RecipeError: a key or a value has no counterpart; with the reason.

@@ -78,8 +78,8 @@ class Cache:
 
 def key_of(body: Mapping[str, Any]) -> str:
     """Key of a request, equal for equal requests: model, messages and options."""
-    told = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(told.encode(), digest_size=20).hexdigest()
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
 def _digest(text: str) -> str:

@@ -87,9 +87,9 @@ class Usage:
         }
         parts = {name: None if count is None else share * count for name, count in counts.items()}
         if options.prompt_price is not None or options.completion_price is not None:
-            paid = (options.prompt_price or 0.0, options.completion_price or 0.0)
+            prices = (options.prompt_price or 0.0, options.completion_price or 0.0)
             tokens = (parts["prompt_tokens"], parts["completion_tokens"])
-            known = [price * count / 1e6 for price, count in zip(paid, tokens, strict=True) if count is not None]
+            known = [price * count / 1e6 for price, count in zip(prices, tokens, strict=True) if count is not None]
             parts["cost"] = sum(known) if len(known) == 2 else None
         return parts
 

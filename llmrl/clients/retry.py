@@ -172,12 +172,12 @@ def retry_after(reply: httpx.Response) -> float:
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
-    said = reply.headers.get("Retry-After", "")
+    header = reply.headers.get("Retry-After", "")
     try:
-        seconds = float(said)
+        seconds = float(header)
     except ValueError:
         try:
-            at = parsedate_to_datetime(said)
+            at = parsedate_to_datetime(header)
         except ValueError:
             return 0.0
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()

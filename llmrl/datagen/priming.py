@@ -138,18 +138,18 @@ def _failures(puzzle: Puzzle, random: Random) -> list[Line]:
 
 def _attempt(line: Line, puzzle: Puzzle, habits: frozenset[Habit], random: Random) -> list[str]:
     """Sentences that work a line out, and those after it."""
-    said, target = [], puzzle.target
+    sentences, target = [], puzzle.target
     if "backward_chaining" in habits:
-        said.append(_backward(line, puzzle.nums, target, random))
+        sentences.append(_backward(line, puzzle.nums, target, random))
     if "subgoal" in habits:
-        said.append(_say(random, SUBGOALS, value=line.operations[0].value))
-    said.append(_say(random, TRIES, steps=", then ".join(map(str, line.operations))))
+        sentences.append(_say(random, SUBGOALS, value=line.operations[0].value))
+    sentences.append(_say(random, TRIES, steps=", then ".join(map(str, line.operations))))
     if "verification" in habits and line.value == target:
-        said.append(_say(random, RIGHT, expression=line.expression, target=target))
+        sentences.append(_say(random, RIGHT, expression=line.expression, target=target))
     elif "verification" in habits:
         side = "high" if line.value > target else "low"
-        said.append(_say(random, WRONG, value=line.value, target=target, side=side))
-    return said
+        sentences.append(_say(random, WRONG, value=line.value, target=target, side=side))
+    return sentences
 
 
 def _backward(line: Line, nums: Sequence[int], target: int, random: Random) -> str:

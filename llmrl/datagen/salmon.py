@@ -189,9 +189,9 @@ def _ruled(answered: Answered, random: Random) -> tuple[bool | None, Rule] | Non
     texts = answered.responses[:2]
     coin = random.random() < 0.5
     wanted = language("\n".join(str(message.get("content", "")) for message in answered.problem.messages))
-    spoken = [language(text) for text in texts]
-    if wanted is not None and None not in spoken:
-        fits = [one == wanted for one in spoken]
+    languages = [language(text) for text in texts]
+    if wanted is not None and None not in languages:
+        fits = [one == wanted for one in languages]
         if not any(fits):
             return None, "language"
         if fits[0] != fits[1]:

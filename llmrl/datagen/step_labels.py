@@ -103,8 +103,8 @@ async def label(
         threshold=options.threshold,
         stop_at_first_error=options.stop_at_first_error,
     )
-    said = [step.strip() for step in parts(text, ends)]
-    return LabelledSolution(problem, said, labels, [*counts, -1], bool(outcome), completion.finish)
+    texts = [step.strip() for step in parts(text, ends)]
+    return LabelledSolution(problem, texts, labels, [*counts, -1], bool(outcome), completion.finish)
 
 
 def step_ends(text: str, separator: str) -> list[int]:

@@ -38,13 +38,13 @@ def pack(value: Any, other: Callable[[Any], Any]) -> Any:
     return other(value)
 
 
-def unpack(told: Any, known: Callable[[str, Any], Any]) -> Any:
+def unpack(packed: Any, known: Callable[[str, Any], Any]) -> Any:
     """The value again; `known` finds what was not sent as a value."""
-    if isinstance(told, list):
-        return [unpack(item, known) for item in told]
-    if not isinstance(told, dict):
-        return told
-    ((tag, content),) = told.items()
+    if isinstance(packed, list):
+        return [unpack(item, known) for item in packed]
+    if not isinstance(packed, dict):
+        return packed
+    ((tag, content),) = packed.items()
     if tag == "dict":
         return {unpack(key, known): unpack(item, known) for key, item in content}
     if tag in SEQUENCES:

@@ -96,10 +96,10 @@ class GroupReward(Timed):
         except LlmrlError:
             raise
         except Exception as error:  # somebody else's code: a failure is counted, as of a verifier
-            said = f"{self.name} raised {type(error).__name__}: {error}"
+            failure = f"{self.name} raised {type(error).__name__}: {error}"
             if limit.expired():
-                verdict, said = "timeout", f"{self.name} took longer than {limit_s:g} s for {len(group)} items"
-            scores = [Score(None, verdict, reason=f"problem {one.problem.id}: {said}") for one in group]
+                verdict, failure = "timeout", f"{self.name} took longer than {limit_s:g} s for {len(group)} items"
+            scores = [Score(None, verdict, reason=f"problem {one.problem.id}: {failure}") for one in group]
         self.seconds += [(time.monotonic() - start) / max(len(group), 1)] * len(group)
         return scores
 

@@ -55,7 +55,7 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
         )
     if made.state.deepspeed_plugin is not None:
         config = made.state.deepspeed_plugin.deepspeed_config
-        # micro-batches are filled by tokens and their number varies: when to step is ours to say
+        # micro-batches are filled by tokens and their number varies: we decide when to step
         config["train_micro_batch_size_per_gpu"] = 1
         config["gradient_accumulation_steps"] = 1
         config["gradient_clipping"] = options.max_grad_norm

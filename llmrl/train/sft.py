@@ -125,7 +125,7 @@ def _train(
 
 
 def _follow(progress: Progress) -> TrainerCallback:
-    """Make a callback that reports each step and ends the training when told to."""
+    """Make a callback that reports each step and ends the training when `progress` returns True."""
     from transformers import TrainerCallback
 
     class Follow(TrainerCallback):  # type: ignore[misc]

@@ -145,7 +145,7 @@ def _show_attacks(report: AttackReport, console: Console, whole: bool) -> None:
     if not chosen:
         return
     table = Table(title=report.reward)
-    for column in ("attack", "paid", "right", "wrong", "verdict", ""):
+    for column in ("attack", "reward", "right", "wrong", "verdict", ""):
         table.add_column(column, no_wrap=column != "attack")
     for attempt in chosen:
         style = {"PAID": "bold red", "BROKE": "bold red", "shaped": "yellow"}.get(attempt.outcome, "")

@@ -13,7 +13,7 @@ from llmrl.checks.attacks.problems import BUG, CAPITAL, LARGER, OPTIONS, SCHEMA,
 from llmrl.types import Problem
 
 PROBLEMS = 3
-"""Rows of a dataset that a reward is attacked with, unless the command line says otherwise."""
+"""Rows of a dataset that a reward is attacked with, unless the command line sets another number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 class Child:
     """A running program with its own process group, watched over by a small process of ours.
 
-    The watcher ends the whole group when it is told to, or when it sees that its parent is gone. A death signal to the
+    The watcher ends the whole group on request, or when it sees that its parent is gone. A death signal to the
     program alone is not enough: it follows the thread that started it, and spares the program's own children.
     """
 
@@ -77,7 +77,7 @@ def _stop(process: subprocess.Popen[bytes], grace_s: float, owner: int) -> None:
 
 
 def _watch(parent: int, grace_s: float, argv: Sequence[str]) -> int:
-    """Run `argv` until it ends, we are told to stop, or `parent` is gone; then leave nothing of its group."""
+    """Run `argv` until it ends, a signal asks to stop, or `parent` is gone; then end its whole group."""
     signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: signals.append(got))

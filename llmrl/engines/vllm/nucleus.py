@@ -95,9 +95,9 @@ def taken(name: str) -> list[array[int]]:
     return [by_position[position] for position in sorted(by_position)]
 
 
-def _request(params: Any, prompt: list[int] | None, said: list[int]) -> _Request | None:
+def _request(params: Any, prompt: list[int] | None, sampled: list[int]) -> _Request | None:
     asked = (params.extra_args or {}).get(OPTION)
     if asked is None:
         return None
     name, top_p, least, always, policy = asked
-    return _Request(name, top_p, least, tuple(always), policy, params.temperature, list(prompt or ()), said)
+    return _Request(name, top_p, least, tuple(always), policy, params.temperature, list(prompt or ()), sampled)
