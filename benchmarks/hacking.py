@@ -1,4 +1,4 @@
-"""Does a process reward teach useless steps? PPO rewarded for right steps, plainly and by Clip and Delta, over seeds.
+"""Compare PPO rewarded for right steps, plainly and by Clip and Delta: does it learn useless steps?
 
     python benchmarks/hacking.py --seeds 3 --out docs/results/hacking
 

@@ -1,4 +1,4 @@
-"""Does a policy improve by the true rule when a trained reward alone rewards it? Six kinds of reward, on a CPU.
+"""Train policies by trained rewards alone, of six kinds, on a CPU, and judge them by the true rule.
 
     python benchmarks/learned_rewards.py --seed 0 --json benchmarks/learned_rewards_0.json
     python benchmarks/learned_rewards.py --table benchmarks/learned_rewards_?.json

@@ -47,18 +47,18 @@ def package(rows: list[Row]) -> list[bool]:
 
 
 def reward(rows: list[Row]) -> list[bool]:
-    """In this process; each reference is parsed once."""
+    """Grade in this process; each reference is parsed once."""
     math_verify._reference.cache_clear()
     return [MathVerify()(Problem(id=r.id, messages=(), answer=r.gold), r.text).value == 1.0 for r in rows]
 
 
 def uncached(rows: list[Row]) -> list[bool]:
-    """In this process, each reference parsed anew for each answer."""
+    """Grade in this process, each reference parsed anew for each answer."""
     return [right for row in rows for right in reward([row])]
 
 
 def pooled(pool: GradingPool) -> Way:
-    """By the workers of a pool."""
+    """Grade by the workers of a pool."""
     return lambda rows: [score.value == 1.0 for score in grade(pool, MathVerify(), rows)[0]]
 
 

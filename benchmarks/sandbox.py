@@ -124,7 +124,7 @@ def agreement(name: str, rows: list[tuple[str, dict[str, Any], str, bool]], time
 
 
 def labelled(data: Path) -> dict[str, list[tuple[str, dict[str, Any], str, bool]]]:
-    """By name: id, columns, answer, label."""
+    """Labelled programs by name: id, columns, answer, label."""
     humaneval = {row["task_id"]: row for row in load(data / "humaneval/HumanEval.jsonl")}
     samples = load(data / "humaneval/codegen16b_samples_dev.jsonl")
     mbpp = load(data / "mbpp/mbpp.jsonl")

@@ -1,4 +1,4 @@
-"""Another dataset, its problems repeated by a policy's pass rate on them, the easy ones left out."""
+"""A dataset around another: problems repeated by a policy's pass rate, the easy ones left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another reward, lowered where the text is cut off, repeats itself or is garbled."""
+"""A reward around another, lowered where the text is cut off, repeats itself or is garbled."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class RewardModelReport:
     came: list[float] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Convert to plain values, for JSON."""
         return {name: one.as_dict() if isinstance(one, Estimate) else one for name, one in self.numbers.items()}
 
 

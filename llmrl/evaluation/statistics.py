@@ -21,7 +21,7 @@ class Estimate:
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        """Plain values, for JSON."""
+        """Convert to plain values, for JSON."""
         return asdict(self)
 
 
