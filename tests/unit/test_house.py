@@ -26,6 +26,7 @@ house = load()
 
 # Beginnings of entries that a rule does not hold yet.
 ALLOWANCE: dict[str, tuple[str, ...]] = {
+    "files at llmrl/'s root": ("llmrl/trajectories.py",),
     "circles between modules": ("llmrl.algorithms.ppo <->",),
     "test files past 400 lines": (
         "tests/integration/test_peers.py",
