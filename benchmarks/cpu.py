@@ -1,4 +1,4 @@
-"""What settings cost on a CPU: how threads wait for each other, how large a micro-batch is, who decides on a nucleus.
+"""Measure settings on a CPU: waiting of threads, size of a micro-batch, the policy whose top-p decides.
 
     python benchmarks/cpu.py waiting            # seconds to sample 64 completions, by how threads wait
     python benchmarks/cpu.py waiting --busy 1   # the same beside a process that never rests
@@ -6,7 +6,7 @@
     python benchmarks/cpu.py mask-policy        # seconds to sample 64 completions, by whose top-p vLLM samples within
 
 The model is that of grpo_vs_trl.py: 25M parameters, random weights, a vocabulary of bytes. Settings take turns, so that
-what else the machine does meets all of them; medians over the rounds, the first of a process left out.
+other work of the machine meets all of them; medians over the rounds, the first of a process left out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LIMIT_S = 900.0  # of one process
 
 
 def prompts() -> list[list[int]]:
-    """Token ids of nothing in particular."""
+    """Token ids of arbitrary text."""
     random = Random(0)
     return [[random.randrange(10, 250) for _ in range(PROMPT)] for _ in range(PROMPTS)]
 
@@ -93,7 +93,7 @@ def waiting(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]
 
 
 def mask_policy(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
-    """One engine after the other, in one process."""
+    """Engines after each other, in one process."""
     own = {"top_p": 0.9, "return_kept_ids": True}
     kinds: dict[str, dict[str, Any]] = {"no top-p": {}, "its own": own, "a copy's": own | {"mask_update_steps": 20}}
     return {name: sample(options.model, options.rounds, **settings) for name, settings in kinds.items()}

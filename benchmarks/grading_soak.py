@@ -1,4 +1,4 @@
-"""What graders that hang or crash do to the grading pool: `python benchmarks/grading_soak.py --json OUT`.
+"""Soak the grading pool with graders that hang or crash: `python benchmarks/grading_soak.py --json OUT`.
 
 Grades numbers with the reward `numeric`, where one item in a hundred hangs and one in a hundred crashes: it leaves the
 interpreter, kills itself, or asks for more memory than there is. The good items are graded by a plain loop in this
@@ -51,7 +51,7 @@ class Faulty:
 
 @dataclass(frozen=True)
 class Item:
-    """One grading, and the fault that it has, "" for none."""
+    """A grading and its fault, "" for none."""
 
     problem: Problem
     text: str
@@ -99,7 +99,7 @@ async def graded(pool: GradingPool, items: Sequence[Item], watch: list[float]) -
 
 
 def missed(items: Sequence[Item], scores: dict[str, Score], expected: dict[str, Score]) -> list[str]:
-    """What was not answered as it should be: faults by `timeout` or `error` and no value, the rest as in a loop."""
+    """Items not graded as expected: faults by `timeout` or `error` without a value, the rest as in a loop."""
     wrong = []
     for item in items:
         score = scores.get(item.problem.id)

@@ -185,7 +185,7 @@ def summary(steps: list[dict[str, float]]) -> dict[str, float]:
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    """Both sides in turns."""
+    """Measure both sides in turns."""
     from llmrl import tiny
 
     taken: dict[str, list[dict[str, float]]] = {"trl": [], "llmrl": []}

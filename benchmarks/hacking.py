@@ -1,10 +1,10 @@
-"""Does a process reward teach useless steps? PPO paid for right steps, plainly and by Clip and Delta, over seeds.
+"""Compare PPO rewarded for right steps, plainly and by Clip and Delta: does it learn useless steps?
 
     python benchmarks/hacking.py --seeds 3 --out docs/results/hacking
 
-A tiny model is fine-tuned to add by lines, `2+4=6`, `10+30=40`, `40+6=46`; before the last it says `1+1=2` as often as
-a coin falls heads in a row: a line that is right and useless. Both recipes of recipes/hacking go on from there. A run
-that is there already is kept, so the command can be stopped and started again.
+A tiny model is fine-tuned to add by lines, `2+4=6`, `10+30=40`, `40+6=46`; before the last it writes `1+1=2` as often
+as a coin falls heads in a row: a line that is right and useless. Both recipes of recipes/hacking start from there.
+A run that is there already is kept, so the command can be stopped and started again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def answer(a: int, b: int, fillers: int) -> str:
 
 
 def rows(seed: int) -> list[dict[str, Any]]:
-    """What to fine-tune on: the sums of the recipes, each with `DRAWS` answers."""
+    """Rows to fine-tune on: the sums of the recipes, each with `DRAWS` answers."""
     from llmrl import plugins
 
     draw = random.Random(seed)
@@ -70,8 +70,8 @@ def rows(seed: int) -> list[dict[str, Any]]:
             fillers = 0
             while fillers < MOST_FILLERS and draw.random() < 0.5:
                 fillers += 1
-            said = {"role": "assistant", "content": answer(a, b, fillers)}
-            made.append({"prompt": problem.messages, "completion": [said]})
+            reply = {"role": "assistant", "content": answer(a, b, fillers)}
+            made.append({"prompt": problem.messages, "completion": [reply]})
     return made
 
 
@@ -88,7 +88,7 @@ def start_model(folder: Path, seed: int) -> Path:
 
 
 def train(method: str, seed: int, folder: Path, changes: Mapping[str, Any]) -> str:
-    """One run, unless it is there; what to print of it. `changes` are of the recipe, by key."""
+    """Train a run, unless it is there; returns a line to print. `changes` are of the recipe, by key."""
     run = folder / f"{method}-{seed}"
     if (run / "final" / "config.json").exists():
         return f"{run.name}: kept"

@@ -43,7 +43,7 @@ BESIDE = ("metrics of PPO", "checkpoint", "restore")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one phase took."""
+    """Cost of a phase."""
 
     processor_s: float
     wall_s: float
@@ -215,7 +215,7 @@ def annotated(tree: Tree, samples: Sequence[Any], columns: list[Mapping[str, Any
 
 
 def batches(tree: Tree, samples: Sequence[Any]) -> int:
-    """All micro-batches of a step, packed; how many there were."""
+    """Make the packed micro-batches of a step; returns their number."""
     from llmrl.batch import collate
 
     lengths = [len(sample.token_ids) for sample in samples]
@@ -270,7 +270,7 @@ def step(meter: Meter, tree: Tree, groups: Any, grpo: Any, ppo: Any) -> dict[str
 
 
 def of_tree(root: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All shapes in one checkout, each in a fresh process."""
+    """Measure every shape in a checkout, each in a fresh process."""
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     shapes = {}
     for shape in SHAPES:

@@ -1,9 +1,9 @@
-"""What do reward models learn of labelled files that no rule can judge? Tiny ones, from random weights, on a CPU.
+"""Train reward models on labelled files that no rule can judge: tiny ones, from random weights, on a CPU.
 
     python benchmarks/labelled_rewards.py --data DIR --json benchmarks/labelled_rewards.json
 
 Each file is parted into five; each part is judged by a model that learned from the other four, its tokenizer
-included, so that every row is judged once and by a model that has not seen it. Beside each stands what guessing has.
+included, so that every row is judged once and by a model that has not seen it. Guesses stand beside each figure.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Labelled:
     train: Mapping[str, Any] = field(default_factory=dict)
 
 
-def said(row: Row) -> list[str]:
+def last_replies(row: Row) -> list[str]:
     """The last replies of a pair of dialogues."""
     return [row[name].rpartition("\n\nAssistant:")[2] for name in ("chosen", "rejected")]
 
@@ -48,7 +48,7 @@ def steps(row: Row) -> list[str]:
 
 
 FILES = {
-    "hh_harmless": Labelled("hh_rlhf/harmless_base_dev.jsonl.gz", "outcome", "preference", said, "problem",
+    "hh_harmless": Labelled("hh_rlhf/harmless_base_dev.jsonl.gz", "outcome", "preference", last_replies, "problem",
                             train={"num_train_epochs": 2, "per_device_train_batch_size": 32}),
     "bigbench_mistake": Labelled("step_labels/bigbench_mistake_dev.jsonl", "process", "first_error", steps, "question",
                                  layers=2, train={"num_train_epochs": 6}),
@@ -126,7 +126,7 @@ class HeldOut:
         return self.scored
 
     def right(self, rows: Sequence[Any]) -> list[bool]:
-        """Of each row of the last report: is the better answer above the other, the first wrong step found?"""
+        """Tell of each row of the last report whether the better answer scored more or the first error was found."""
         from llmrl.ops.scores import first_below
 
         if self.card.kind == "outcome":
@@ -137,7 +137,7 @@ class HeldOut:
 
 
 def guesses(of: Labelled, rows: Sequence[Any]) -> dict[str, float]:
-    """What needs no model: the shorter answer; where a step stands; that all is right."""
+    """Guesses without a model: the shorter answer, the position of a step, that all is right."""
     from llmrl.ops.judgement import roc_auc
 
     if of.kind == "outcome":
@@ -156,7 +156,7 @@ def guesses(of: Labelled, rows: Sequence[Any]) -> dict[str, float]:
 
 
 def by_rule(data: Path) -> dict[str, Any]:
-    """What needs no model at all: the reward `steps_rule`, on the steps of arithmetic and on solutions in words."""
+    """Judge without a model: the reward `steps_rule`, on the steps of arithmetic and on solutions in words."""
     from llmrl.rewards.steps_rule import calculations, holds
 
     def wrong(lines: Sequence[str]) -> list[int]:
@@ -169,9 +169,9 @@ def by_rule(data: Path) -> dict[str, Any]:
         ("multistep_arithmetic", arithmetic, lambda row: row["first_error_step_0based"]),
         ("mr_gsm8k", words, lambda row: row["first_error_step_1based"] - 1),
     ):
-        said = [(row, next(iter(wrong(row["steps"])), None)) for row in rows]
-        misses = [row["id"] for row, place in said if place != first(row)]
-        early = [row["id"] for row, place in said if place is not None and (first(row) is None or place < first(row))]
+        placed = [(row, next(iter(wrong(row["steps"])), None)) for row in rows]
+        misses = [row["id"] for row, place in placed if place != first(row)]
+        early = [row["id"] for row, place in placed if place is not None and (first(row) is None or place < first(row))]
         figures[name] = {"rows": len(rows), "found": len(rows) - len(misses), "too_early": early, "misses": misses}
     solutions = load(data / "gsm8k_model_solutions/dev.jsonl")
     for right in (True, False):

@@ -1,12 +1,12 @@
-"""Does a policy get better by the truth when it is paid by a trained reward alone? Six kinds of reward, on a CPU.
+"""Train policies by trained rewards alone, of six kinds, on a CPU, and judge them by the true rule.
 
     python benchmarks/learned_rewards.py --seed 0 --json benchmarks/learned_rewards_0.json
     python benchmarks/learned_rewards.py --table benchmarks/learned_rewards_?.json
 
 Replies have one to four lines, each kind (`ok dear`) or rude (`ok fool`); a reply is right if all its lines are kind.
-A policy is fine-tuned to say any of them; each reward is trained from that policy on rows that a rule has labelled,
-judged on rows it has not seen, and then pays the policy, alone, by GRPO. The rule is the truth: it looks on, with
-weight 0. What SALMON's model learns is to read principles; it is then shown one of them. HERON's pairs come from
+A policy is fine-tuned to write any of them; each reward is trained from that policy on rows that a rule has labelled,
+judged on rows it has not seen, and then rewards the policy, alone, by GRPO. The rule is the gold reward, logged with
+weight 0. SALMON's model learns to read principles; it is then shown one of them. HERON's pairs come from
 `llmrl data heron`'s tree: kind first, then short.
 """
 
@@ -39,9 +39,9 @@ FIRST, LAST = 3, 5  # steps that are averaged
 Row = dict[str, Any]
 
 
-def share(said: Sequence[str]) -> float:
-    """Of the lines that are kind."""
-    return sum("dear" in line for line in said) / len(said)
+def share(lines: Sequence[str]) -> float:
+    """Share of the lines that are kind."""
+    return sum("dear" in line for line in lines) / len(lines)
 
 
 def asked(random: Random) -> list[Row]:
@@ -135,7 +135,7 @@ def pairs_of_heron(toy: Toy, work: Path, split: str, count: int, seed: int) -> P
 
 
 def train(toy: Toy, kind: str, start: Path, work: Path, seed: int, steps: int) -> tuple[Path, dict[str, Any]]:
-    """The folder of a reward model, and what it says of rows that it has not seen."""
+    """The folder of a reward model, and its report on rows that it has not seen."""
     from llmrl.evaluation.reward_model import run
     from llmrl.plugins import construct
     from llmrl.reward_models.recipe import RewardRecipe
@@ -201,7 +201,7 @@ def learn_by(kind: str, parts: Row, start: Path, work: Path, seed: int, steps: i
 
 
 def start_model(toy: Toy, work: Path, seed: int, steps: int) -> Path:
-    """A policy that says any reply, made once."""
+    """A policy that writes any reply, made once."""
     from llmrl import tiny
     from llmrl.train.sft import sft
 
@@ -209,14 +209,14 @@ def start_model(toy: Toy, work: Path, seed: int, steps: int) -> Path:
     if not (made / "config.json").exists():
         base = tiny.make(work / "start" / "random", hidden=64, layers=2, seed=seed)
         random = Random(seed)
-        said = [
+        replies = [
             {
                 "prompt": asked(random),
                 "completion": [{"role": "assistant", "content": "\n".join(toy.lines(random, 0.5))}],
             }
             for _ in range(2000)
         ]
-        sft(base, said, made, max_steps=steps, learning_rate=2e-3, batch_size=32, warmup_steps=20, seed=seed)
+        sft(base, replies, made, max_steps=steps, learning_rate=2e-3, batch_size=32, warmup_steps=20, seed=seed)
     return made
 
 

@@ -37,7 +37,7 @@ def start_model(folder: Path, seed: int) -> Path:
 
 
 def train(method: str, seed: int, folder: Path, threads: int) -> str:
-    """One run, unless it is there; what to print of it."""
+    """Train a run, unless it is there; returns a line to print."""
     run = folder / f"{method}-{seed}"
     if (run / "final" / "config.json").exists():
         return f"{run.name}: kept"

@@ -40,45 +40,45 @@ def rows_of(data: Path, count: int) -> dict[str, list[Row]]:
 
 
 def package(rows: list[Row]) -> list[bool]:
-    """As its README says: the reference between dollars, the answer as it stands."""
+    """Grade by the package as in its README: the reference between dollars, the answer as it stands."""
     from math_verify import parse, verify
 
     return [verify(parse(f"${row.gold}$"), parse(row.text)) for row in rows]
 
 
 def reward(rows: list[Row]) -> list[bool]:
-    """In this process; each reference is parsed once."""
+    """Grade in this process; each reference is parsed once."""
     math_verify._reference.cache_clear()
     return [MathVerify()(Problem(id=r.id, messages=(), answer=r.gold), r.text).value == 1.0 for r in rows]
 
 
 def uncached(rows: list[Row]) -> list[bool]:
-    """In this process, each reference parsed anew for each answer."""
+    """Grade in this process, each reference parsed anew for each answer."""
     return [right for row in rows for right in reward([row])]
 
 
 def pooled(pool: GradingPool) -> Way:
-    """By the workers of a pool."""
+    """Grade by the workers of a pool."""
     return lambda rows: [score.value == 1.0 for score in grade(pool, MathVerify(), rows)[0]]
 
 
 def compared(name: str, rows: list[Row], ways: dict[str, Way], rounds: int) -> dict[str, Any]:
     """Answers per second and agreement of each way, printed and returned."""
-    told: dict[str, Any] = {way: {"seconds": [], "cpu_seconds": []} for way in ways}
+    measured: dict[str, Any] = {way: {"seconds": [], "cpu_seconds": []} for way in ways}
     for _ in range(rounds):
         for way, judge in ways.items():
             start, cpu = time.monotonic(), time.process_time()
             judged = judge(rows)
-            told[way]["seconds"].append(time.monotonic() - start)
-            told[way]["cpu_seconds"].append(time.process_time() - cpu)  # of this process, not of workers
-            told[way]["as_labelled"] = sum(right == row.label for right, row in zip(judged, rows, strict=True))
-    for way, figures in told.items():
+            measured[way]["seconds"].append(time.monotonic() - start)
+            measured[way]["cpu_seconds"].append(time.process_time() - cpu)  # of this process, not of workers
+            measured[way]["as_labelled"] = sum(right == row.label for right, row in zip(judged, rows, strict=True))
+    for way, figures in measured.items():
         figures["per_second"] = len(rows) / statistics.median(figures["seconds"])
         figures["per_cpu_second"] = len(rows) / statistics.median(figures["cpu_seconds"]) if "loop" in way else None
         busy = f", {figures['per_cpu_second']:.0f} per CPU second" if "loop" in way else ""
         right = f"{figures['as_labelled']} of {len(rows)} as labelled"
         print(f"{name}, {way}: {figures['per_second']:.0f} answers per second{busy}, {right}", flush=True)
-    return {"file": name, "rows": len(rows), "references": len({row.gold for row in rows}), "ways": told}
+    return {"file": name, "rows": len(rows), "references": len({row.gold for row in rows}), "ways": measured}
 
 
 def main() -> None:

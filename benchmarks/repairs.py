@@ -1,4 +1,4 @@
-"""How the SWE rewards agree with labelled files: `python benchmarks/repairs.py --data DIR`.
+"""Compare the SWE rewards with labelled files: `python benchmarks/repairs.py --data DIR`.
 
 The logs of tests in `swe_smith_logs` against the reports that their grader made, test by test; and the changes in
 `swebench/predictions_dev.jsonl`, by how alike each is to the reference's, against whether tests found them right.
@@ -42,7 +42,7 @@ def logs(data: Path) -> None:
 
 
 def predictions(data: Path) -> None:
-    """How well likeness to the reference tells the changes that passed the tests."""
+    """Measure how well similarity to the reference tells the changes that passed the tests."""
     lines = (data / "swebench/predictions_dev.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     values = []

@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("outcome", "verifier", "process", "token")
 COLUMNS = {"outcome": "preference", "verifier": "outcome", "process": "stepwise", "token": "outcome"}
-FIGURES = {  # of each kind: what is printed, and what guessing has
+FIGURES = {  # of each kind: the printed figures, and those of guessing
     "outcome": {"pairwise_accuracy": "0.5"},
     "verifier": {"accuracy": "0.5", "auc": "0.5", "auc_within_problem": "0.5", "best_of_4": "best_of_1"},
     "process": {
@@ -40,12 +40,12 @@ WRONG = (-10, -2, -1, 1, 2, 10)
 def lines(a: int, b: int, fillers: int, wrong: int | None, draw: random.Random) -> tuple[list[str], list[float]]:
     """An answer by lines with its labels; line `wrong` has another result, from which the others go on."""
 
-    def said(value: int, place: int) -> int:
+    def result(value: int, place: int) -> int:
         return value if place != wrong else value + draw.choice([delta for delta in WRONG if value + delta >= 0])
 
-    ones = said(a % 10 + b % 10, 0)
-    tens = said((a // 10 + b // 10) * 10, 1)
-    total = said(tens + ones, 2)
+    ones = result(a % 10 + b % 10, 0)
+    tens = result((a // 10 + b // 10) * 10, 1)
+    total = result(tens + ones, 2)
     made = [f"{a % 10}+{b % 10}={ones}", f"{a // 10}0+{b // 10}0={tens}", *[FILLER] * fillers, f"{tens}+{ones}={total}"]
     place = None if wrong is None else wrong if wrong < 2 else len(made) - 1
     return made, [1.0 if place is None or k < place else 0.0 if k == place else -100.0 for k in range(len(made))]

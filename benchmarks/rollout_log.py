@@ -1,4 +1,4 @@
-"""What it costs to log the episodes of a large step, with their tokens and without: docs/run_folder.md.
+"""Measure the log of a large step's episodes, with their tokens and without: docs/run_folder.md.
 
 python benchmarks/rollout_log.py --episodes 1024 --tokens 2048
 """

@@ -1,4 +1,4 @@
-"""How right and how fast the verifiers are: `python benchmarks/verifiers.py --data DIR --json OUT`.
+"""Measure how right and how fast the verifiers are: `python benchmarks/verifiers.py --data DIR --json OUT`.
 
 Grades every labelled file of DIR (see docs/rewards.md), prints agreement, false accepts, false rejects and each miss,
 then the answers per second of the grading pool with one and with two workers. With `--code` answers that are programs
@@ -31,7 +31,7 @@ LIMIT_S = 5.0
 
 @dataclass(frozen=True)
 class Row:
-    """One labelled answer."""
+    """A labelled answer."""
 
     id: str
     gold: str

@@ -1,4 +1,4 @@
-"""Another dataset, its problems repeated by how often a policy solved them, the easy ones left out."""
+"""A dataset around another: problems repeated by a policy's pass rate, the easy ones left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmrl.types import Problem, is_correct
 
 @dataclass(frozen=True, kw_only=True)
 class ByPassRate:
-    """Hard problems more often; the defaults are those of OREAL (arXiv 2502.06781).
+    """Problems repeated more often the harder they are; the defaults are those of OREAL (arXiv 2502.06781).
 
     `records` is the `<benchmark>.jsonl` that `llmrl eval --samples 16` wrote of the same problems. Rates from 0 to
     `below` are cut into as many equal bins as there are `repeats`; a rate on a border belongs to the bin above it. A
@@ -24,10 +24,10 @@ class ByPassRate:
     """
 
     of: Mapping[str, Any] = field(hash=False)  # a dataset and its options
-    records: str  # a file of judged completions; those that nobody could judge do not count
+    records: str  # a file of judged completions; those that could not be judged do not count
     repeats: Sequence[int] = field(default=(6, 4, 4, 2), hash=False)  # of each bin, the hardest first
     below: float = 0.8
-    missing: Literal["error", "drop"] = "error"  # what to do with problems that have no judged completion
+    missing: Literal["error", "drop"] = "error"  # for problems without a judged completion
 
     def __post_init__(self) -> None:
         if not self.repeats or any(times < 0 for times in self.repeats) or not any(self.repeats):
@@ -36,10 +36,10 @@ class ByPassRate:
             raise ValueError(f"below {self.below}: expected above 0 and at most 1")
 
     def problems(self) -> Iterator[Problem]:
-        """The problems in their order, the whole list once for each repeat; copies have ids ending in `#2`, `#3` ...
+        """Yield the problems in order, the whole list once for each repeat; copies have ids ending in `#2`, `#3` ...
 
         Raises:
-            DataError: the records cannot be read, or say nothing of a problem, or no problem is left.
+            DataError: the records cannot be read, or lack a problem, or no problem is left.
         """
         rates = pass_rates(Path(self.records))
         given = list(build("data", self.of, "data.of").problems())
@@ -59,13 +59,13 @@ class ByPassRate:
                     yield problem if copy == 1 else replace(problem, id=f"{problem.id}#{copy}")
 
     def times(self, rate: Fraction) -> int:
-        """How often a problem of this pass rate is given."""
+        """Number of repeats of a problem with this pass rate."""
         place = rate / Fraction(str(self.below)) * len(self.repeats)  # exact: 0.6 is the border between two bins
         return self.repeats[int(place)] if place < len(self.repeats) else 0
 
 
 def pass_rates(path: Path) -> dict[str, Fraction]:
-    """The share of right completions of each problem that has a judged one, by problem id.
+    """Share of right completions of each problem that has a judged one, by problem id.
 
     Raises:
         DataError: the file cannot be read, or a line is no record of an evaluation.
@@ -79,7 +79,7 @@ def pass_rates(path: Path) -> dict[str, Fraction]:
 
 
 def _record(row: Row) -> tuple[str, bool | None]:
-    """Which problem, and whether the completion is right; None where nobody could judge."""
+    """Read a record: the problem's id, and whether the completion is right; None where it could not be judged."""
     missing = [key for key in ("problem", "verdict", "value") if key not in row.values]
     if missing or not isinstance(row.values["problem"], str):
         raise DataError(

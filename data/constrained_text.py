@@ -1,4 +1,4 @@
-"""One sentence that uses given words: a task for several measures, made on the spot from a short list of words."""
+"""Sentences that must use given words, generated from a short list of words: a task for several measures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmrl.datafiles.rows import ask
 from llmrl.errors import DataError
 from llmrl.types import Problem
 
-HELD_OUT = 0.2  # of all sets of words there are; a constant, so that no two settings can disagree on who is held out
+HELD_OUT = 0.2  # of all sets of words; a constant, so that no two settings can disagree on the held-out ones
 MAX_TRIES = 10_000  # in a row without a new set
 SCENES = (
     ("kitchen", "cook bake stir", "soup bread oven spoon flour plate chef apron"),
@@ -49,7 +49,7 @@ class ConstrainedText:
             )
 
     def problems(self) -> Iterator[Problem]:
-        """`count` problems; ids are `constrained_text/boat-captain-sail-wave`.
+        """Yield `count` problems; ids are `constrained_text/boat-captain-sail-wave`.
 
         Raises:
             DataError: there are fewer sets than that.
@@ -82,7 +82,7 @@ class ConstrainedText:
 
 
 def held_out(key: str) -> bool:
-    """Whether this set of words belongs to the held-out share."""
+    """Tell whether this set of words belongs to the held-out share."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) < HELD_OUT * 2**64
 
 

@@ -61,7 +61,7 @@ class Countdown:
 
 
 def puzzle(name: str, nums: Sequence[int], target: int, solution: str, template: str) -> Problem:
-    """The problem as the reward `countdown` reads it; `solution` "" is none."""
+    """Make the problem as the reward `countdown` reads it; `solution` "" is none."""
     info: dict[str, Any] = {"nums": list(nums), "target": target, "count": len(nums)}
     return Problem(
         id=name,

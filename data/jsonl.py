@@ -52,7 +52,7 @@ class Jsonl:
         return problems(self._resolved(rows), self._problem)
 
     def _resolved(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Rows of `id`, `prompt`, `answer` and `info`; the first row decides which columns hold them."""
+        """Convert rows to `id`, `prompt`, `answer` and `info`; the first row decides which columns hold them."""
         prompt = answer = None
         for row in rows:
             prompt = prompt or self.prompt_column or _first(row, PROMPTS)
@@ -85,10 +85,10 @@ class Jsonl:
 
 
 def messages(prompt: Any, instruction: str, where: str) -> list[Message]:
-    """A conversation for the policy to answer, of a text or a list of messages.
+    """Make a conversation for the policy to answer, of a text or a list of messages.
 
     Raises:
-        DataError: it is neither, it is empty, or it ends with the assistant's words.
+        DataError: it is neither, it is empty, or it ends with a message of the assistant.
     """
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
@@ -119,7 +119,7 @@ def _first(row: Row, columns: tuple[str, ...]) -> str | None:
 
 
 def _answer(row: Row, column: str) -> str:
-    """The text of an answer; one inside an object may be a list, an object or a truth value."""
+    """Read an answer as text; one inside an object may be a list, an object or a truth value."""
     value = _reach(row, column)
     if column not in row.values and isinstance(value, list | dict | bool):
         return json.dumps(value, ensure_ascii=False)
@@ -127,7 +127,7 @@ def _answer(row: Row, column: str) -> str:
 
 
 def _reach(row: Row, column: str, missing_ok: bool = False) -> Any:
-    """The value of a column; `a.b` is `b` inside the object `a`, unless a column has that very name."""
+    """Find the value of a column; `a.b` is `b` inside the object `a`, unless a column has that very name."""
     if column in row.values:
         value = row.values[column]
     else:

@@ -15,8 +15,8 @@ from llmrl.types import Problem
 class Mbpp:
     """374 problems to train on, 90 to validate, 500 to test with, 10 for few-shot prompts; the reward is `code`.
 
-    The sentence does not say what the function is called: `shown_tests` assertions do. What is shown can be answered
-    without a function, so that the rest should stay hidden: one, not the usual three.
+    The sentence does not name the function: `shown_tests` assertions do. A shown assertion can be passed by a
+    constant, so that the others should stay hidden: one is shown, not the usual three.
     """
 
     split: Literal["train", "validation", "test", "prompt", "tiny"] = "train"

@@ -1,4 +1,4 @@
-"""Several datasets as one, with weights by source and a filter for noisy references."""
+"""Mix several datasets, with weights by source and a filter for noisy references."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from llmrl.types import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One source of a mixture: a dataset, its share, and what of it is kept."""
+    """Source of a mixture: a dataset, its share, and the filters of its problems."""
 
     data: Mapping[str, Any]  # a dataset by name, with its options
     weight: float = 1.0  # of its problems among all
     short_answers: bool = False  # only problems whose reference is a short number, formula or choice
-    records: str | None = None  # what `llmrl eval` wrote of a policy's answers to these problems
+    records: str | None = None  # file of `llmrl eval` with a policy's answers to these problems
     min_pass_rate: float = 0.0  # with records: only problems that were solved more often; 0: at least once
 
     def __post_init__(self) -> None:
@@ -32,10 +32,10 @@ class Part:
         build("data", self.data, "data")
 
     def problems(self, source: str) -> Iterator[Problem]:
-        """Those that are kept, named after the source.
+        """Yield the problems that pass the filters, named after the source.
 
         Raises:
-            DataError: `records` say nothing of a problem, or cannot be read.
+            DataError: `records` lack a problem, or cannot be read.
         """
         rates = pass_rates(Path(self.records)) if self.records is not None else None
         for problem in build("data", self.data, f"data.sources.{source}.data").problems():
@@ -55,7 +55,7 @@ class Mixture:
     """Problems of `sources` in turn, so that after any number of them each source has its share within one problem.
 
     Nothing is drawn at random and nothing is repeated: the mixture ends with the first source that ends, or, with
-    `keep_rest`, goes on with what is left. Ids begin with the source, and `info["source"]` names it: the reward
+    `keep_rest`, continues with the others. Ids begin with the source, and `info["source"]` names it: the reward
     `by_source` reads that. After arXiv 2502.03373, section 5, which mixes clean problems with noisy ones from the web.
     """
 
@@ -72,7 +72,7 @@ class Mixture:
         return {name: construct(Part, options, f"sources.{name}") for name, options in self.sources.items()}
 
     def problems(self) -> Iterator[Problem]:
-        """Problems in an order that only the weights and the sources decide.
+        """Yield problems in an order that only the weights and the sources determine.
 
         Raises:
             DataError: a source keeps no problem at all, or a row of one is broken.

@@ -1,4 +1,4 @@
-"""One sentence of given words, 200 sets that are held out; `naturalness` is measured beside."""
+"""Sentences of given words, 200 held-out sets; `naturalness` is measured beside."""
 
 from llmrl.protocols import Benchmark
 from llmrl.types import Sampling

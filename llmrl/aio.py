@@ -1,4 +1,4 @@
-"""Where synchronous code waits for asynchronous code: one event loop for the whole process.
+"""Wait for asynchronous code from synchronous code, on one event loop for the whole process.
 
 Clients of servers hold connections that belong to a loop, so a new loop for every wait would break them.
 """
@@ -17,7 +17,7 @@ _thread: threading.Thread | None = None
 
 
 def wait(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The coroutine's result. Not to be called from inside a running loop."""
+    """Run a coroutine and return its result. Not to be called from inside a running loop."""
     runner = _the_runner()
     if _thread is None:
         return runner.run(coroutine)
@@ -30,7 +30,7 @@ def wait(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def background() -> None:
-    """From now on the loop runs all the time, on a thread of its own: tasks go on while nobody waits."""
+    """Run the loop on a thread of its own from now on, so that tasks go on while nobody waits."""
     global _thread
     if _thread is None:
         _thread = threading.Thread(target=_the_runner().get_loop().run_forever, name="llmrl-aio", daemon=True)
@@ -38,7 +38,7 @@ def background() -> None:
 
 
 def foreground() -> None:
-    """From now on the loop runs while somebody waits, as it does at first; tasks that are left stand still till then.
+    """Run the loop only while somebody waits, as at first; unfinished tasks pause in between.
 
     Safe to call twice.
     """
@@ -51,7 +51,7 @@ def foreground() -> None:
 
 
 def in_background() -> bool:
-    """Whether the loop runs on a thread of its own, so that tasks go on while nobody waits."""
+    """Tell whether the loop runs on a thread of its own, so that tasks go on while nobody waits."""
     return _thread is not None
 
 

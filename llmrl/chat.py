@@ -11,7 +11,7 @@ from typing import Any
 from llmrl.errors import CheckpointError, DataError
 from llmrl.types import Message
 
-PAST_REPLY = "<think>\nreasoning\n</think>\n\nreply"  # reasoning is what templates like to remove from the past
+PAST_REPLY = "<think>\nreasoning\n</think>\n\nreply"  # templates like to remove reasoning from past turns
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Chat:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The conversation as the template sees it: with the system prompt, unless it has one already."""
+        """Conversation as the template gets it: with the system prompt, unless it has one already."""
         conversation = [dict(message) for message in messages]
         if self.system_prompt is not None and not (conversation and conversation[0].get("role") == "system"):
             conversation.insert(0, {"role": "system", "content": self.system_prompt})
         return conversation
 
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
-        """Token ids that end where the policy begins to speak.
+        """Encode a conversation as a prompt: its last token is the one before the policy's first.
 
         A tokenizer without chat template takes one user message, as plain text with the special tokens the tokenizer
         adds by itself. Text inside a message never becomes a special token, whatever it spells.
@@ -54,7 +54,7 @@ class Chat:
 
         Args:
             previous_ids: the last prompt and the completion sampled for it.
-            reply: what the environment answered.
+            reply: the environment's messages.
             tools: as for the first prompt.
         Raises:
             CheckpointError: no chat template, or one that rewrites earlier turns, so that no prompt extends the last.
@@ -63,36 +63,36 @@ class Chat:
             raise CheckpointError("the tokenizer has no chat template, which a second turn needs; set one and save it")
         answers, hidden = self._hide_special(reply)
         past = self.messages([{"role": "user", "content": "question"}])
-        spoken = self._render(past, tools) + PAST_REPLY
+        before = self._render(past, tools) + PAST_REPLY
         whole = self._render([*past, {"role": "assistant", "content": PAST_REPLY}, *answers], tools)
-        if not whole.startswith(spoken):
+        if not whole.startswith(before):
             raise CheckpointError(
                 "the chat template rewrites earlier turns (it removes their reasoning, or adds to them), so the policy "
                 "would learn from a conversation that it never had; expected a template that only appends. Save the "
                 "tokenizer with such a template, or try other model.chat_template_kwargs"
             )
-        added = self._encode(whole[len(spoken) :], hidden)
+        added = self._encode(whole[len(before) :], hidden)
         if added and previous_ids and added[0] == previous_ids[-1]:
             added = added[1:]  # the policy has closed its turn itself
         return [*previous_ids, *added]
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """What the tokens say, without special tokens."""
+        """Decode tokens to text, without special tokens."""
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
     def line_ends(self, token_ids: Sequence[int]) -> list[int]:
-        """After how many tokens a line ends: where reasoning may be cut without parting a step, or a character."""
+        """Numbers of tokens after which a line ends: reasoning cut there parts no step and no character."""
         pieces = {token: self.text([token]) for token in set(token_ids)}
         return [i + 1 for i, token in enumerate(token_ids) if pieces[token].endswith("\n")]
 
     def stop_token_ids(self, *configs: Any) -> list[int]:
-        """All tokens that end a completion, sorted: those of the tokenizer and of each config that has `eos_token_id`.
+        """Collect the tokens that end a completion, sorted: the tokenizer's and those of each config's `eos_token_id`.
 
         Args:
             configs: generation configs or model configs; their `eos_token_id` is a number, a list or None.
         Raises:
-            CheckpointError: nobody names one, so that no completion could ever end by itself.
+            CheckpointError: there is none, so that no completion could ever end by itself.
         """
         stops: set[int] = set()
         for value in [self.tokenizer.eos_token_id, *(getattr(config, "eos_token_id", None) for config in configs)]:
@@ -118,14 +118,14 @@ class Chat:
         return text
 
     def _hide_special(self, conversation: Sequence[Message]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """Messages whose special-token look-alikes are placeholder characters, and what each placeholder stands for."""
+        """Replace text that spells a special token by a placeholder character; also return each placeholder's text."""
         special = re.compile("|".join(map(re.escape, sorted(self._special_tokens(), key=len, reverse=True))) or r"(?!)")
         texts = [str(message.get("content") or "") for message in conversation]
-        found = sorted({word for text in texts for word in special.findall(text)})
+        spelled = sorted({word for text in texts for word in special.findall(text)})
         free = (chr(code) for code in range(0xE000, 0xF900) if not any(chr(code) in text for text in texts))
-        marks = dict(zip(found, free, strict=False))
+        marks = dict(zip(spelled, free, strict=False))
         hidden = [dict(message) for message in conversation]
-        for message in hidden if found else ():
+        for message in hidden if spelled else ():
             if isinstance(message.get("content"), str):
                 message["content"] = special.sub(lambda match: marks[match[0]], message["content"])
         return hidden, {mark: word for word, mark in marks.items()}
@@ -134,7 +134,7 @@ class Chat:
         return [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
 
     def _encode(self, text: str, hidden: Mapping[str, str], whole: bool = False) -> list[int]:
-        """Token ids; placeholders become the ordinary tokens of the text they stand for."""
+        """Encode a text; placeholders become the ordinary tokens of the text they stand for."""
         if whole:
             return list(self.tokenizer(text, split_special_tokens=True)["input_ids"])
         ids: list[int] = []
@@ -173,10 +173,10 @@ def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_
 
 
 def load_stop_token_ids(model: str | Path, chat: Chat) -> list[int]:
-    """All tokens that end a completion of this model folder or hub name: see `Chat.stop_token_ids`.
+    """Collect the tokens that end a completion of this model folder or hub name: see `Chat.stop_token_ids`.
 
     Raises:
-        CheckpointError: nobody names one.
+        CheckpointError: there is none.
     """
     from transformers import AutoConfig, GenerationConfig
 

@@ -1,8 +1,8 @@
-"""The errors a user may meet. Each says where, what was found, what was expected, and what to do next."""
+"""Errors for users. Each names the place, what was found, what was expected, and what to do next."""
 
 
 class LlmrlError(Exception):
-    """Whatever llmrl refuses. The command line prints its message without a traceback."""
+    """Parent of every error that llmrl raises. The command line prints its message without a traceback."""
 
 
 class RecipeError(LlmrlError, ValueError):
@@ -30,7 +30,7 @@ class SyncError(EngineError):
 
 
 class RewardError(LlmrlError, RuntimeError):
-    """A reward raised, hung, or returned what is not a score, too often to go on."""
+    """A reward raised, hung, or returned something other than a score, too often to go on."""
 
 
 class TrainingError(LlmrlError, ArithmeticError):

@@ -12,7 +12,7 @@ Vocabulary = Literal["arithmetic", "text"]
 PAD, END, UNKNOWN = "<|pad|>", "<|end|>", "<|unknown|>"
 ROLES = ("system", "user", "assistant", "tool")
 # Each message is closed by the end token, so that a prompt plus what the policy sampled is a prefix of the next prompt.
-# The generation block lets `apply_chat_template(return_assistant_tokens_mask=True)` mark what the assistant said.
+# The generation block lets `apply_chat_template(return_assistant_tokens_mask=True)` mark the assistant's tokens.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{{- '<|' + message.role + '|>' -}}"
@@ -36,7 +36,7 @@ def make(
     max_positions: int = 4096,
     seed: int = 0,
 ) -> Path:
-    """A Hugging Face folder with a Qwen3 model of random float32 weights that Transformers and vLLM load.
+    """Write a Hugging Face folder with a Qwen3 model of random float32 weights that Transformers and vLLM load.
 
     Args:
         folder: where to write; made if missing, files of the same names are replaced.

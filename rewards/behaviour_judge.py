@@ -1,4 +1,4 @@
-"""How often an answer verifies, backtracks, sets subgoals and chains backward, as a language model judges it."""
+"""Counts of verification, backtracking, subgoals and backward chaining in an answer, by a language model."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ FRAME = (
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviourJudge(ChatOptions):
-    """BehaviourCounts, as `parts`, and never a value: weight 0 in a mix logs `rewards/behaviour_judge/<name>`.
+    """Counts of behaviours as `parts`, and never a value: weight 0 in a mix logs `rewards/behaviour_judge/<name>`.
 
     Four questions per answer, one for each behaviour, to any server with OpenAI's chat completions. A reply without a
-    count, or no reply after all tries, gives None, which no mean counts; `unanswered` says how many of the four there
-    were. With any weight but 0 no answer can be scored: paying for counts would teach the words without the deeds.
+    count, or no reply after all tries, gives None, which no mean counts; `unanswered` is the number of such among the
+    four. With any weight but 0 no answer can be scored: rewarding counts would teach the words without the behaviour.
 
     Raises:
-        RewardError: the server refuses everybody, as for a wrong key or an unknown model.
+        RewardError: the server refuses every request, as for a wrong key or an unknown model.
     Source: behaviours and measure of Gandhi et al. 2025 (arXiv 2503.01307); the questions are our own.
     """
 
@@ -54,11 +54,11 @@ class BehaviourJudge(ChatOptions):
             raise ValueError(f"share {self.share}: expected above 0, 1 at most")
 
     def as_group_reward(self, pool: GradingPool | None = None) -> BehaviourCounts:
-        """The group reward. Its time limits are its own, for a pool kills what keeps a processor busy."""
+        """Make the group reward. Its time limits are its own: a pool's are for work that keeps a processor busy."""
         return BehaviourCounts("behaviour_judge", options=self, chat=ChatClient("behaviour_judge", self))
 
     def chosen(self, one: Trajectory) -> bool:
-        """Whether this answer is judged."""
+        """Decide by a hash whether this answer is judged."""
         digest = hashlib.blake2b(f"{one.group}/{one.problem.id}/{one.episode}".encode(), digest_size=8).digest()
         return int.from_bytes(digest) < self.share * 2**64
 
@@ -94,7 +94,7 @@ class BehaviourCounts(Timed):
 
 
 def counted(reply: str) -> int:
-    """The number in the last pair of count tags. A ValueError where there is none."""
+    """Read the number in the last pair of count tags; a ValueError where there is none."""
     number = count(reply)
     if number is None:
         raise ValueError("no count")
@@ -102,7 +102,7 @@ def counted(reply: str) -> int:
 
 
 def count(reply: str) -> int | None:
-    """The number in the last pair of count tags; None where there is none, which is not 0."""
+    """Read the number in the last pair of count tags; None where there is none, which is not 0."""
     found = COUNT.findall(reply)
     return int(found[-1]) if found else None
 

@@ -1,4 +1,4 @@
-"""How often an answer verifies, backtracks, sets subgoals and chains backward, by its wording: never a reward."""
+"""Counts of verification, backtracking, subgoals and backward chaining in an answer, by its wording: never a reward."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Behaviours:
 
     verification: a result is compared with the target. backtracking: a line is given up for another. subgoal: a value
     is named that is to be reached first. backward_chaining: from the target back to the numbers. A sentence counts once
-    for each behaviour that it shows. Paying for counts would teach the words without the deeds, so there is no value
-    to pay: with any weight but 0 no answer can be scored.
+    for each behaviour that it shows. Rewarding counts would teach the words without the behaviour, so there is no
+    value: with any weight but 0 no answer can be scored.
 
     Source: the four behaviours are those of Gandhi et al. 2025 (arXiv 2503.01307), who ask a judge; that is the reward
     `behaviour_judge`. Wording alone is a proxy.
@@ -76,7 +76,7 @@ class Behaviours:
 
 
 def counts(text: str) -> dict[str, float]:
-    """Sentences of the text that show each behaviour, by name."""
+    """Count the sentences of the text that show each behaviour, by name."""
     sentences = SENTENCE.split(text)
     return {
         name: float(sum(pattern.search(sentence) is not None for sentence in sentences))

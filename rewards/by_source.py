@@ -1,4 +1,4 @@
-"""A reward for each source of problems: noisy references are judged otherwise than clean ones."""
+"""A reward for each source of problems, so that noisy references are judged otherwise than clean ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmrl.types import Score, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class BySource:
-    """`sources: {clean: {name: numeric}, web: {name: math_verify}}`: `problem.info["source"]` says which scores.
+    """Reward by `problem.info["source"]`: `sources: {clean: {name: numeric}, web: {name: math_verify}}`.
 
     The dataset `mixture` sets the source. Part: `<source>`, the value, so that each source has its own curve.
 
@@ -33,7 +33,7 @@ class BySource:
             build("reward", spec, f"sources.{name}")
 
     def as_group_reward(self, pool: GradingPool) -> Sorted:
-        """The group reward, with every source's own one lifted."""
+        """Make the group reward, with a group reward for every source."""
         return Sorted({name: lifted(spec, pool, f"sources.{name}") for name, spec in self.sources.items()})
 
 
@@ -54,7 +54,7 @@ class Sorted:
         return [_named(next(given[source]), source) for source in sources]
 
     def latencies(self) -> dict[str, list[float]]:
-        """By source and reward."""
+        """Latencies by source and reward."""
         return {f"{s}/{n}": seconds for s, reward in self.rewards.items() for n, seconds in reward.latencies().items()}
 
     def _source(self, trajectory: Trajectory) -> str:

@@ -1,4 +1,4 @@
-"""Multiple choice: the letter that an answer picks against that of the reference."""
+"""Multiple choice: the letter that an answer picks, compared with that of the reference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BOTH = re.compile(r"\b(?:both|either|neither|not|all|none|any)\b", re.IGNORECASE
 class Choice:
     """1.0 if the answer picks the option of the reference, and no other beside it, else 0.0.
 
-    The answer is what is marked (in tags, in a box, after "the answer is"), else the first or the last line, if that is
+    The answer is the marked one (in tags, in a box, after "the answer is"), else the first or the last line, if that is
     a choice and nothing else. A choice is a letter in any of its usual spellings (`B`, `(b)`, `B) Paris`, `**B.**`,
     `option B`), or the very text of an option, where the problem has `options` or `choices` in `info`: a list, a
     mapping from letters, or one list of `text` and one of `label`. Two letters ("A and B", "A or B") are wrong,
@@ -86,7 +86,7 @@ class Choice:
         raise ValueError(f"the reference {answer!r} names no option; expected {told}; a number needs `first_index`")
 
     def _picked(self, text: str, options: Mapping[str, str]) -> tuple[set[str], str]:
-        """The letters that an answer picks, and what else there is to say."""
+        """Letters that an answer picks, and a remark for the reason."""
         answer, said = marked(text), after_thoughts(text)
         if answer is None and (picks := PICKS.findall(said)):
             answer = picks[-1]
@@ -98,7 +98,7 @@ class Choice:
         return set().union(*(found for found, _ in read)), ""
 
     def _letters(self, answer: str, options: Mapping[str, str], ends: re.Pattern[str] = ENDS) -> tuple[set[str], str]:
-        """The letters that a marked answer or a line names, and why there are none where there are none."""
+        """Letters that a marked answer or a line names, and the reason where there are none."""
         plain, allowed = unwrapped(answer).strip(" \t\n$*_`\"'{}"), set(options or self.letters)
         same = {letter for letter, option in options.items() if alike(plain) and alike(option) == alike(plain)}
         if same and plain not in allowed:
@@ -120,10 +120,10 @@ class Choice:
 
 
 def _options(info: Mapping[str, Any]) -> dict[str, str]:
-    """The options by their letters; empty where the problem has none.
+    """Read the options by their letters; empty where the problem has none.
 
     Raises:
-        ValueError: they are there in no known form.
+        ValueError: they have no known form.
     """
     given = next((info[column] for column in COLUMNS if info.get(column)), None)
     if given is None:
@@ -141,7 +141,7 @@ def _options(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def alike(text: str) -> str:
-    """Text as options compare: without case, and without spaces and punctuation around it."""
+    """Normalise an option's text: without case, and without spaces and punctuation around it."""
     return re.sub(r"\s+", " ", unwrapped(text).strip(" \t\n$*_`\"'.,;:()")).casefold()
 
 

@@ -19,9 +19,9 @@ Form = Literal["pr", "clip", "delta", "clip_delta"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipDelta:
-    """`alpha` times the shaped scores s_1 ... s_K of an answer's steps, each at the last token of its step.
+    """Dense rewards: `alpha` times the shaped scores s_1 ... s_K of an answer's steps, at each step's last token.
 
-    `pr`: s_k, which pays for more steps. `clip`: min(s_k - eta, 0). `delta`: s_k - s_(k+1), s_k for the last but one,
+    `pr`: s_k, which rewards more steps. `clip`: min(s_k - eta, 0). `delta`: s_k - s_(k+1), s_k for the last but one,
     0 for the last. `clip_delta`: delta of the clipped scores. However many steps there are, the sum is at most 0 for
     clip and clip_delta and at most alpha for delta: a test tries random scores (Gao et al. 2024, arXiv 2410.15115).
 
@@ -45,11 +45,11 @@ class ClipDelta:
             raise ValueError(f"alpha {self.alpha}: expected between 0 and 1, or steps would outweigh the answer")
 
     def as_group_reward(self, pool: GradingPool) -> Shaped:
-        """The group reward, around the inner one."""
+        """Make the group reward around the inner one."""
         return Shaped(lifted(self.of, pool, "of"), self._shape)
 
     def rewards(self, scores: Sequence[float]) -> list[float]:
-        """Of each step; what is bounded is their sum, without a discount."""
+        """Shaped reward of each step; the bound is on their undiscounted sum."""
         return [self.alpha * reward for reward in shaped(scores, self.form, self.eta)]
 
     def _shape(self, trajectory: Trajectory, score: Score) -> Score:
@@ -73,7 +73,7 @@ class ClipDelta:
 
 
 def shaped(scores: Sequence[float], form: Form, eta: float) -> list[float]:
-    """The reward of each step, before alpha.
+    """Shape the reward of each step, before alpha.
 
     Source: arXiv 2410.15115, whose clip and delta mechanisms these are, in this order.
     """
@@ -87,7 +87,7 @@ def shaped(scores: Sequence[float], form: Form, eta: float) -> list[float]:
 
 
 def _wrong(scores: Sequence[float] | None, ends: Sequence[int] | None, length: int) -> str:
-    """What is wrong with the step scores; empty if nothing is."""
+    """Describe the fault of the step scores; empty if there is none."""
     if scores is None or ends is None:
         return "gives no scores of steps; expected a process reward, such as {name: steps_rule}"
     if len(scores) != len(ends):

@@ -1,4 +1,4 @@
-"""Correctness shaped by length: a right answer is worth more the shorter, a wrong one the longer it is."""
+"""Correctness shaped by length: shorter right answers and longer wrong answers get more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CosineLength:
     """Half a cosine over the length between two ends, for right and for wrong answers (arXiv 2502.03373, section 4).
 
     With n tokens in the last completion, L the `max_length` and (a, b) the ends at 0 and at L: b + (a - b) / 2 *
-    (1 + cos(pi n / L)). An answer of L - `margin` tokens or more is worth `exceed`, whatever it says. The verdict is
+    (1 + cos(pi n / L)). An answer of L - `margin` tokens or more gets `exceed`, right or wrong. The verdict is
     that of the inner reward; its value is not used. Parts: `correct`, `exceeded`.
 
     Raises:
@@ -33,7 +33,7 @@ class CosineLength:
     correct_longest: float = 1.0
     wrong_shortest: float = -10.0
     wrong_longest: float = 0.0
-    exceed: float = -10.0  # for what fills the room
+    exceed: float = -10.0  # for an answer that reaches the limit
     margin: int = 16  # tokens before max_length from which it counts as filled
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class CosineLength:
             )
 
     def value(self, correct: bool, length: int) -> float:
-        """The reward of an answer of so many tokens."""
+        """Reward of an answer of so many tokens."""
         if self.exceeded(length):
             return self.exceed
         start, end = (
@@ -62,11 +62,11 @@ class CosineLength:
         return half_cosine(start, end, length / self.max_length)
 
     def exceeded(self, length: int) -> bool:
-        """Whether an answer fills the room."""
+        """Tell whether an answer reaches `max_length` less `margin`."""
         return length >= self.max_length - self.margin
 
     def as_group_reward(self, pool: GradingPool) -> Shaped:
-        """The group reward, around the inner one."""
+        """Make the group reward around the inner one."""
         return Shaped(lifted(self.of, pool, "of"), self._shape)
 
     def _shape(self, trajectory: Trajectory, score: Score) -> Score:
@@ -77,7 +77,7 @@ class CosineLength:
 
 
 def half_cosine(start: float, end: float, share: float) -> float:
-    """From `start` at a share of 0 to `end` at 1, slow at both; beyond, it turns back."""
+    """Half a cosine from `start` at a share of 0 to `end` at 1; beyond, it turns back."""
     return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * share))
 
 

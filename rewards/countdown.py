@@ -1,4 +1,4 @@
-"""The CountdownVerifier game: make the target from the numbers, each used once."""
+"""The countdown game: make the target from the numbers, each used once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CountdownVerifier:
 
     format_score: float = 0.1  # for tags that hold no solution
     rule: Literal["exact", "subset"] = "exact"  # exact: every number once; subset: each at most once
-    tags_required: bool = False  # an answer without tags is worth 0.0, whatever it says
+    tags_required: bool = False  # an answer without tags gets 0.0, right or wrong
 
     def __call__(self, problem: Problem, text: str) -> Score:
         if "nums" not in problem.info or "target" not in problem.info:
@@ -61,7 +61,7 @@ class CountdownVerifier:
 
 
 def _claimed(claim: str) -> Fraction:
-    """What the answer says that its expression equals; `1e999999999`, which would never be worked out, is refused."""
+    """Parse the value that the answer claims for its expression; refuse `1e999999999`, which would take forever."""
     if not CLAIM.fullmatch(claim):
         raise ValueError(f"says that it equals {claim[:40]!r}; expected a number")
     return Fraction(claim.replace(" ", ""))

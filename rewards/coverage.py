@@ -1,4 +1,4 @@
-"""How many of the words that were asked for an answer uses."""
+"""Share of the given words that an answer uses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ ENDINGS = ("", "s", "es", "ed", "d", "ing", "ly", "er", "est")
 
 @dataclass(frozen=True)
 class Coverage:
-    """The share of `problem.info["words"]` that the answer uses, each in any of its usual forms; `correct` is all.
+    """Share of `problem.info["words"]` that the answer uses, each in any of its usual forms; `correct` if all.
 
     A form is the word with a usual ending, its last letter doubled, dropped (`e`) or turned (`y` to `i`): `runs`,
-    `running`, `hiking`, `carried`. With `one_sentence` an answer of more or less than one sentence is worth nothing,
-    and so is a list: all the words, three or more, in one run with nothing but commas and `and` between them. Thoughts
-    are not read.
+    `running`, `hiking`, `carried`. With `one_sentence` an answer of more or less than one sentence gets 0, and so does
+    a list: all the words, three or more, in one run with only commas and `and` between them. Thoughts are not read.
 
     Raises:
         ValueError: the problem has no words.
@@ -48,7 +47,7 @@ class Coverage:
         )
 
     def _form(self, text: str, words: int) -> str:
-        """What is wrong with the form of the answer; empty if nothing is."""
+        """Describe the fault in the form of the answer; empty if there is none."""
         if self.max_words and words > self.max_words:
             return f"{words} words; expected at most {self.max_words}"
         sentences = len([part for part in re.split(r"[.!?]+(?:\s|$)", text.strip()) if WORD.search(part)])
@@ -56,7 +55,7 @@ class Coverage:
 
 
 def listed(said: Sequence[str], wanted: Sequence[str]) -> str:
-    """What is wrong where all words stand in one run, which is no sentence; "" where they do not."""
+    """Describe the fault if all words stand in one run, which is no sentence; "" if they do not."""
     by_form = {form: word for word in wanted for form in forms(word)}
     found = [by_form.get(word, "") for word in said if word not in ("and", "or")]
     runs = [set(run) for asked, run in groupby(found, key=bool) if asked]
@@ -64,7 +63,7 @@ def listed(said: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def forms(word: str) -> frozenset[str]:
-    """The word with its usual endings: a rule of spelling, which also makes forms that nobody writes."""
+    """Inflect a word by rules of spelling, which also make forms that nobody writes."""
     stems = {word, word + word[-1]}
     stems |= {word[:-1]} if word.endswith("e") else set()
     stems |= {word[:-1] + "i"} if word.endswith("y") else set()

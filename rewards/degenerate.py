@@ -1,4 +1,4 @@
-"""Another reward, lowered where the text is cut off, repeats itself or is garbled."""
+"""A reward around another, lowered where the text is cut off, repeats itself or is garbled."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ UNSPACED = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MY
 class Degenerate:
     """The value of the reward `of`, but no more than `penalty` where the text repeats itself or is garbled.
 
-    What a token limit cut off is worth `truncated`, whatever it says. Without `of` a sound answer is worth 0: a penalty
+    An answer that a token limit cut off gets `truncated`, right or wrong. Without `of` a sound answer gets 0: a penalty
     to put into a `mix`. The verdict is that of `of`, whose parts are kept; the parts `truncated`, `repeated` and
-    `garbled` are 1.0 where a rule struck, whose mean is its share of the answers. What could not be judged stays so.
+    `garbled` are 1.0 where a rule applied, so that their means are shares of the answers. Scores without a value stay.
 
     `repeated`: the share of runs of `ngram` tokens that occurred before, in one completion, is above `repeated_share`.
-    `garbled`: the last words hold a replacement character; or more than `foreign_share` of their characters are neither
+    `garbled`: the last text holds a replacement character; or more than `foreign_share` of their characters are neither
     mathematics, punctuation, digits nor of a script of the prompt; or `longest_run` characters stand without a space.
     """
 
@@ -49,11 +49,11 @@ class Degenerate:
                 raise ValueError(f"{name} {getattr(self, name)}: expected from 0 to 1")
 
     def as_group_reward(self, pool: GradingPool) -> Shaped:
-        """The group reward, with `of` built and lifted."""
+        """Make the group reward around `of`."""
         return Shaped(Sound() if self.of is None else lifted(self.of, pool, "of"), self._lowered)
 
     def found(self, trajectory: Trajectory) -> dict[str, bool]:
-        """Which rules an answer breaks, by name."""
+        """Rules that an answer breaks, by name."""
         completions = [turn.completion.token_ids for turn in trajectory.turns]
         repeats = max((repeated_share(ids, self.ngram) for ids in completions), default=0.0)
         return {
@@ -63,7 +63,7 @@ class Degenerate:
         }
 
     def _lowered(self, trajectory: Trajectory, score: Score) -> Score:
-        """A score with a value, by the rules."""
+        """Lower a score that has a value, by the rules."""
         found, value = self.found(trajectory), score.value
         assert value is not None
         if found["repeated"] or found["garbled"]:
@@ -85,7 +85,7 @@ class Degenerate:
 
 
 class Sound:
-    """Nothing is wrong with any answer."""
+    """Verifier of a reward without `of`: every answer has the value 0."""
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         return [Score(0.0)] * len(group)
@@ -95,20 +95,20 @@ class Sound:
 
 
 def repeated_share(token_ids: Sequence[int], n: int) -> float:
-    """Of all runs of n tokens, the share that is the same as an earlier one; 0.0 where there are fewer than n."""
+    """Share of runs of n tokens that equal an earlier one; 0.0 where there are fewer than n tokens."""
     runs = [tuple(token_ids[i : i + n]) for i in range(len(token_ids) - n + 1)]
     return 1.0 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def foreign_share(text: str, scripts: frozenset[str]) -> float:
-    """Of all characters that are no space, the share that belongs neither to mathematics nor to one of the scripts."""
+    """Share of the characters but spaces that belong neither to mathematics nor to one of the scripts."""
     counts = Counter(char for char in text if not char.isspace())
     foreign = sum(count for char, count in counts.items() if not _common(char) and script(char) not in scripts)
     return foreign / counts.total() if counts else 0.0
 
 
 def longest_run(text: str, scripts: frozenset[str]) -> int:
-    """The most characters without a space; those of `scripts` that are written without any end a run."""
+    """Longest run of characters without a space; characters of `scripts` written without spaces end a run."""
     if scripts & UNSPACED:
         text = "".join(" " if script(char) in scripts & UNSPACED else char for char in text)
     return max(map(len, re.findall(r"\S+", text)), default=0)
@@ -116,13 +116,13 @@ def longest_run(text: str, scripts: frozenset[str]) -> int:
 
 @lru_cache(maxsize=65536)
 def script(char: str) -> str:
-    """The first word of the character's Unicode name, which for letters is their script: `LATIN`, `CYRILLIC`, `CJK`."""
+    """First word of the character's Unicode name, which for letters is their script: `LATIN`, `CYRILLIC`, `CJK`."""
     return unicodedata.name(char, "NONE").split(" ")[0]
 
 
 @lru_cache(maxsize=65536)
 def _common(char: str) -> bool:
-    """Whether a character is at home in any text: digits, punctuation, mathematics, money, arrows, squares."""
+    """Tell whether a character belongs to no script: digits, punctuation, mathematics, money, arrows, squares."""
     kind = unicodedata.category(char)
     if kind[0] in "NPZ" or kind in ("Sm", "Sc", "Sk") or char == "°":
         return True
@@ -134,7 +134,7 @@ def _common(char: str) -> bool:
 
 
 def _scripts(trajectory: Trajectory) -> frozenset[str]:
-    """Of the letters in all that the policy was told."""
+    """Scripts of the letters in the messages to the policy."""
     told = [*trajectory.problem.messages, *(message for turn in trajectory.turns for message in turn.reply)]
     asked = "".join(str(message.get("content") or "") for message in told)
     return frozenset(script(char) for char in set(asked) if char.isalpha())

@@ -1,4 +1,4 @@
-"""The same text: the answer and the reference, brought to one spelling."""
+"""Exact match of the answer and the reference after normalisation."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ARTICLES = re.compile(r"\b(?:the|a|an)\b", re.IGNORECASE)
 class Exact:
     """1.0 if the answer is the reference but for its spelling, else 0.0: SQuAD's exact match without its faults.
 
-    Both are brought to one form of Unicode, to single spaces and out of a pair of `**` or `$`, and lose what the
-    options say. Punctuation is ignored only where it means nothing: `-5` is not `5`, `1.5` not `15`, `C++` not `C`,
-    `5!` not `5`. The answer is what is marked (in tags, in a box, after "the answer is"), else the whole text after the
+    Both are brought to one form of Unicode, to single spaces and out of a pair of `**` or `$`, and normalised by the
+    options. Punctuation is ignored only where it means nothing: `-5` is not `5`, `1.5` not `15`, `C++` not `C`,
+    `5!` not `5`. The answer is the marked one (in tags, in a box, after "the answer is"), else the whole text after the
     thoughts.
 
     Raises:
@@ -64,7 +64,7 @@ class Exact:
         return map(str, others)
 
     def plain(self, text: str) -> str:
-        """The one spelling of a text."""
+        """Normalise a text."""
         text = unicodedata.normalize("NFC", text).translate(WIDE).translate(SAME).strip()
         while inside := MARKUP.fullmatch(text):
             text = inside[2]

@@ -1,4 +1,4 @@
-"""Whether the answer keeps a form, such as think and answer tags. It judges no right and wrong."""
+"""Match the form of an answer, such as think and answer tags, without a verdict on right and wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATTERN = r"<think>(?:(?!</?think>|</?answer>).)*</think>\s*<answer>(?:(?!</?thi
 class Format:
     """1.0 if the whole answer matches `pattern`, else 0.0; the verdict stays None.
 
-    The default wants thoughts in one pair of think tags, then the answer in one pair of answer tags, and nothing else.
+    The default demands thoughts in a pair of think tags, then the answer in a pair of answer tags, and nothing else.
     """
 
     pattern: str = PATTERN  # a regular expression; a dot matches line ends too

@@ -25,9 +25,9 @@ MAX_CHARACTERS = 500  # of an answer in LaTeX
 class Game24Verifier:
     """1.0 for an expression of + - * / that uses every given number exactly once and equals 24 exactly, else 0.0.
 
-    The expression is what stands in the last answer tags, else in the last box, else after the last `Answer:`, else the
-    last line. It is worked out in fractions, so that `8 / (3 - 8 / 3)` is 24. What the answer says that it equals does
-    not count: what follows an equals sign is not read. LaTeX's fractions and signs are understood; powers, roots,
+    The expression is in the last answer tags, else in the last box, else after the last `Answer:`, else the last line.
+    It is evaluated in fractions, so that `8 / (3 - 8 / 3)` is 24. The value that the answer claims for it does not
+    count: text after an equals sign is not read. LaTeX's fractions and signs are understood; powers, roots,
     decimals and joined digits are not part of the game. Needs `nums` in `problem.info`; `target` there, where the
     problem has one, takes the place of 24. The game as a test of language models: Yao et al. 2023 (arXiv 2305.10601).
 
@@ -55,7 +55,7 @@ class Game24Verifier:
 
 
 def written(text: str) -> str:
-    """The expression that a text gives as its answer, in plain signs; "" where there is none."""
+    """Extract the expression that a text gives as its answer, in ASCII signs; "" where there is none."""
     line = innermost(marked(text) or (after_thoughts(text).strip().splitlines() or [""])[-1])
     if len(line) > MAX_CHARACTERS:
         return line

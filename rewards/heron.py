@@ -1,4 +1,4 @@
-"""Answers compared with their siblings by factors in an order of importance, and paid for the comparisons they win."""
+"""Rewards by comparisons with siblings, decided by factors in an order of importance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmrl.types import Score, Trajectory
 
 @dataclass(frozen=True)
 class Heron:
-    """The share of its group that an answer beats, 0 to 1, half of it where no factor decides (Borda's count).
+    """Share of its group that an answer beats, 0 to 1, half a win where no factor decides (Borda's count).
 
     `factors` are rewards in an order of importance, `[{name: numeric}, {name: length, sign: -1, threshold: 4}]`: two
     answers are compared by the first of them in which they differ by more than its threshold. Only the order matters:
@@ -25,8 +25,8 @@ class Heron:
 
     Parts: each factor's number by its name; `level/<name>`, the share of the answer's comparisons that it decided;
     `undecided`; `cycles`, the share of the group's decided triples in which each beats the next. The verdict is that of
-    the first factor that gives one. An answer that a factor cannot judge has no value and is compared with nobody; nor
-    has one that is alone.
+    the first factor that gives one. An answer that a factor cannot judge has no value and is not compared; nor has an
+    answer that is alone.
 
     Source: HERON, Bukharin et al. 2024 (arXiv 2309.02632); the tournament within a group is our own use of its tree.
     """
@@ -40,7 +40,7 @@ class Heron:
             levels(self.factors, None)
 
     def as_group_reward(self, pool: GradingPool) -> Tournament:
-        """The group reward, with every factor built.
+        """Make the group reward, with every factor built.
 
         Raises:
             DataError: the calibration cannot be read, or lacks a factor.
@@ -51,7 +51,7 @@ class Heron:
 
 @dataclass
 class Tournament:
-    """Everybody against everybody, within a group."""
+    """Compares every pair of answers within a group."""
 
     panel: Panel
     levels: Sequence[Level]
@@ -77,7 +77,7 @@ class Tournament:
         return scores
 
     def latencies(self) -> dict[str, list[float]]:
-        """Those of the factors."""
+        """Latencies of the factors."""
         return self.panel.latencies()
 
     def _numbers(self, one: FactorScores) -> dict[str, float | None]:
@@ -97,10 +97,10 @@ class Tournament:
 
 
 def deviations(path: Path) -> dict[str, float]:
-    """The standard deviations of a calibration, by factor.
+    """Read the standard deviations of a calibration, by factor.
 
     Raises:
-        DataError: the file is none.
+        DataError: the file is no calibration.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Whether an answer is JSON of a given form."""
+"""Validate an answer as JSON of a given schema."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class JsonSchema:
 
     The schema is the option or, where that is null, `schema` in `problem.info`, an object or its text (json-schema.org,
     the draft that it names, else 2020-12), checked by the package jsonschema. References lead only inside the schema:
-    nothing is fetched. The answer is what stands in the last answer tags, in it the last fenced block, else the whole
-    text after the thoughts. Numbers such as NaN, and a key twice, are not JSON. What is right in form may be false:
-    join it with another reward, and put that one first where its verdict should count.
+    nothing is fetched. The answer is in the last answer tags, there in the last fenced block, else the whole text after
+    the thoughts. Numbers such as NaN, and a key twice, are not JSON. An answer of the right form may be false: join it
+    with another reward, and put that one first where its verdict should count.
 
     Raises:
-        ValueError: the schema is none; as an option, when the reward is built.
+        ValueError: the schema is not valid; as an option, when the reward is built.
     """
 
     schema: Mapping[str, Any] | None = None  # null: that of the problem
@@ -39,7 +39,7 @@ class JsonSchema:
             _validator(json.dumps(self.schema, sort_keys=True), self.formats)
 
     def warm_up(self) -> None:
-        """Import what a first call needs."""
+        """Import the package that a first call needs."""
         _validator("true", self.formats)
 
     def __call__(self, problem: Problem, text: str) -> Score:
@@ -73,10 +73,10 @@ def _errors(validator: Any, value: Any) -> list[Any]:
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text, read strictly.
+    """Parse a JSON text strictly.
 
     Raises:
-        ValueError: it is none, names a key twice or a number that JSON has not, or is too deep.
+        ValueError: it is not JSON, names a key twice or a number that JSON has not, or is too deep.
     """
     try:
         return json.loads(text, parse_constant=_refused, object_pairs_hook=_once)

@@ -1,4 +1,4 @@
-"""How much of an answer is written in the language that was asked for, as far as its script tells."""
+"""Share of an answer that is written in the demanded language, as far as its script tells."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ NO_LANGUAGE = re.compile(
 
 @dataclass(frozen=True)
 class LanguageConsistency:
-    """The share of the letters that are of the scripts of a language, 0 to 1; the verdict stays None.
+    """Share of the letters that belong to the scripts of a language, 0 to 1; the verdict stays None.
 
     The language is the one named, or that of the problem: the script of most letters of its last message, and the
     other scripts of Japanese where there is kana. Formulas, code, tags, addresses and single Latin letters are of no
     language and count nowhere; so do digits and signs. A text with no letter at all has nothing in another language: 1;
-    an empty one is worth 0. No model is asked, so that languages of one script are the same to it: English is
-    not told from French, nor Russian from Ukrainian. An answer of one right word is worth 1: add it to a reward for
+    an empty one gets 0. No model is asked, so that languages of one script are the same to it: English is not
+    told from French, nor Russian from Ukrainian. An answer of one right word gets 1: add it to a reward for
     right answers. The reward for one language is due to DeepSeek-R1 (arXiv 2501.12948).
 
     Raises:
@@ -65,13 +65,13 @@ class LanguageConsistency:
 
 
 def letters(text: str) -> Counter[str]:
-    """How many letters of each script a text has, formulas and code left out."""
+    """Count the letters of each script in a text, formulas and code left out."""
     return Counter(script for char in NO_LANGUAGE.sub(" ", text) if (script := _script(char)))
 
 
 @lru_cache(maxsize=65536)
 def _script(char: str) -> str:
-    """The script of a letter, `LATIN` or `CJK`; "" for what is no letter of a script."""
+    """Script of a letter, `LATIN` or `CJK`; "" for other characters."""
     if not char.isalpha():
         return ""
     name = unicodedata.name(unicodedata.normalize("NFKC", char)[0], "").split(" ")[0]

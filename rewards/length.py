@@ -1,4 +1,4 @@
-"""How long an answer is, as a number to weigh or to compare."""
+"""Length of an answer, as a number to weigh or to compare."""
 
 from __future__ import annotations
 

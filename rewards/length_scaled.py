@@ -14,10 +14,10 @@ from llmrl.types import Score, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class LengthScaled:
-    """With c the length over `max_length`, at most 1: (k + (1 - k) c) (1 - c) if right, c - 1 if wrong.
+    """Reward (k + (1 - k) c) (1 - c) if right, c - 1 if wrong, with c the length over `max_length`, at most 1.
 
-    Right answers are worth 0 to 1 (`risk` is k, what the shortest is worth), wrong ones -1 to 0; where the room is
-    filled both are 0. The verdict is that of the inner reward. From the code of arXiv 2502.03373.
+    Right answers get 0 to 1 (`risk` is k, the reward of the shortest), wrong ones -1 to 0; at `max_length` both get 0.
+    The verdict is that of the inner reward. From the code of arXiv 2502.03373.
 
     Raises:
         RewardError: while it scores: the inner reward gives no verdict.
@@ -37,12 +37,12 @@ class LengthScaled:
             raise ValueError(f"risk {self.risk}: expected 0 to 1")
 
     def value(self, correct: bool, length: int) -> float:
-        """The reward of an answer of so many tokens."""
+        """Reward of an answer of so many tokens."""
         share = min(1.0, length / self.max_length)
         return (self.risk + (1.0 - self.risk) * share) * (1.0 - share) if correct else share - 1.0
 
     def as_group_reward(self, pool: GradingPool) -> Shaped:
-        """The group reward, around the inner one."""
+        """Make the group reward around the inner one."""
         return Shaped(lifted(self.of, pool, "of"), self._shape)
 
     def _shape(self, trajectory: Trajectory, score: Score) -> Score:

@@ -20,7 +20,7 @@ MAX_DEPTH = 25  # brackets within brackets
 class MathVerify:
     """1.0 if the final answer of a text equals the reference mathematically, else 0.0.
 
-    The answer is what stands in the last box, else the answer that is stated ("the answer is", `#### 5`, `A: 5`), else
+    The answer is the last box, else the stated answer ("the answer is", `#### 5`, `A: 5`), else
     the text itself or its last formula or number. Formulas are parsed by latex2sympy2_extended, the parser of
     math-verify, and compared in value at 60 digits; lists, intervals, relations, units and words by rules of their own.
 
@@ -29,7 +29,7 @@ class MathVerify:
     """
 
     def warm_up(self) -> None:
-        """Import what a first call needs."""
+        """Import the packages that a first call needs."""
         self(Problem(id="warm-up", messages=(), answer=r"\frac{x}{2}"), r"\boxed{x/2}")
 
     def __call__(self, problem: Problem, text: str) -> Score:

@@ -25,15 +25,15 @@ class Mix:
 
     A part is a reward by name, or `package.module:function`; a number is its weight, a mapping holds `weight` and the
     reward's own options, and `name` where the part is not called like its reward. The weight is that of its dense
-    rewards too. A part of weight 0 is only logged; what a part is itself made of is logged as `<part>/<name>`. The
-    verdict is that of the first part that gives one. Where a part that weighs something cannot be judged, neither can
-    the whole: `value` is None, and `reason` says which.
+    rewards too. A part of weight 0 is only logged; the parts of a part are logged as `<part>/<name>`. The verdict is
+    that of the first part that gives one. Where a part with a weight cannot be judged, neither can the sum: `value` is
+    None, and `reason` names the part.
 
-    A part with `if` counts only where another part is worth so much, before its weight; elsewhere it is as one of
-    weight 0. `<part>/gated` is what it counts. If the other part cannot be judged, neither can the whole.
+    A part with `if` counts only where another part's value, before its weight, is so high; elsewhere it has weight 0.
+    `<part>/gated` is the value that counts. If the other part cannot be judged, neither can the sum.
 
-    `channel: token_rewards` puts what a part is worth on the last token of the answer, beside the dense rewards, whose
-    discount it then has: see docs/algorithms/ppo.md.
+    `channel: token_rewards` puts a part's weighted value on the last token of the answer, beside the dense rewards, so
+    that it is discounted like them: see docs/algorithms/ppo.md.
     """
 
     parts: Mapping[str, Part]
@@ -58,7 +58,7 @@ class Mix:
         return {name: gate(condition, self.parts, f"parts.{name}") for name, condition in conditions.items()}
 
     def as_group_reward(self, pool: GradingPool) -> MixedReward:
-        """The group reward, with every part built and lifted."""
+        """Make the group reward, with a group reward for every part."""
         weights: dict[str, float] = {}
         rewards: dict[str, GroupScorer] = {}
         standing: list[str] = []
@@ -73,12 +73,12 @@ class Mix:
 
 @dataclass
 class MixedReward:
-    """Scores with every part at once."""
+    """Scores a group by every part at once."""
 
     weights: Mapping[str, float]
     rewards: Mapping[str, GroupScorer]
     gates: Mapping[str, Gate] = field(default_factory=dict)
-    standing: Sequence[str] = ()  # parts whose worth is a dense reward, on the last token
+    standing: Sequence[str] = ()  # parts whose value is a dense reward, on the last token
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         columns = await asyncio.gather(*(reward.score(group) for reward in self.rewards.values()))
@@ -111,11 +111,11 @@ class MixedReward:
         return dense(total, [(weights[name], score) for name, score in paid.items()])
 
     def _asked(self, name: str) -> str:
-        """The part of which a part's condition speaks."""
+        """Part that the condition of a part names."""
         return of(self.gates[name].part, self.rewards) or name
 
     def latencies(self) -> dict[str, list[float]]:
-        """By part: the seconds each item took since the last call; starts anew."""
+        """Return the seconds of each item since the last call, by part, and forget them."""
         taken = {name: reward.latencies() for name, reward in self.rewards.items()}
         return {
             name if len(inner) == 1 else f"{name}/{one}": seconds
@@ -125,7 +125,7 @@ class MixedReward:
 
 
 def _why(score: Score, unsure: Gate | None) -> str:
-    """What is to be told of a part; a condition may ask about something that it is not made of."""
+    """Reason why a part has no value, or why its condition could not be evaluated."""
     if score.value is not None and unsure is not None:
         return f"it gave nothing for the condition {unsure}"
     return score.reason or "no value"

@@ -1,4 +1,4 @@
-"""How varied a text is, by counts of its words: a panel to hold against a reward, never a reward."""
+"""Variety of a text, by counts of its words: measures to compare with a reward, never a reward."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Naturalness:
 
     distinct_1, distinct_2: different words and pairs, as a share of all. entropy_1, entropy_2: of the words and pairs
     of the answer, in bits. msttr: mean share of different words in stretches of `stretch`. words, vocabulary: how many,
-    and how many different. What a text is too short for is missing, not 0. A policy that learns to please a reward by
-    repeating itself raises the one and lowers these.
+    and how many different. A measure for which a text is too short is missing, not 0. A policy that raises a reward by
+    repeating itself lowers these measures.
 
     Source: the panel of GRUE, Ramamurthy et al. 2022 (arXiv 2210.01241), over single answers.
     """
@@ -39,7 +39,7 @@ class Naturalness:
 
 
 def measures(text: str, stretch: int = 50) -> dict[str, float | None]:
-    """The panel of one text, by name; None where it has too few words."""
+    """Measures of a text, by name; None where it has too few words."""
     words = [word.lower() for word in WORD.findall(text)]
     pairs = list(pairwise(words))
     return {
@@ -63,7 +63,7 @@ def _entropy(items: Sequence[object]) -> float | None:
 
 
 def _segmental(words: Sequence[str], stretch: int) -> float | None:
-    """Over whole stretches; what is left at the end does not count."""
+    """Mean over whole stretches; the rest at the end does not count."""
     whole = [words[i : i + stretch] for i in range(0, len(words) - stretch + 1, stretch)]
     return sum(len(set(part)) for part in whole) / (stretch * len(whole)) if whole else None
 

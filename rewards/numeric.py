@@ -1,4 +1,4 @@
-"""The last number of the answer against the reference."""
+"""Compare the last number of the answer with the reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?[\d,.]+)\s*\}\s*\{\s*([\d,.]+)\s*\
 MARKED = re.compile(r"####\s*(.+)")
 INVISIBLE = re.compile("[\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")  # narrow blanks, which do not end a number
-MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2043\u207b\ufe58\ufe63\uff0d", "-"))  # what looks like one
+MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2043\u207b\ufe58\ufe63\uff0d", "-"))  # signs that look like a minus
 OPENING = re.compile(r"(?:\\(?:boxed|text|mathrm|mathbf)\s*\{|\\[(\[]|[\s$*({\[])*$")
 JOINED = re.compile(r"\d[ \t.%$)}\]]*(?:[,;/|(]|\b(?:or|and|to)\b)[ \t]*(?:or|and|maybe|perhaps|possibly)?[ \t]*$")
 OPERAND = re.compile(r"[\d)}\]][ \t$]*(?:[-+*/×÷·^]|\\(?:times|cdot|div|pm)\b)[ \t]*$|(?:\\?sqrt|√)[ \t]*[({]*$")
@@ -36,7 +36,7 @@ TAG = re.compile(r"<[^<>]*>[ \t]*$")
 
 @lru_cache(maxsize=4096)
 def last_number(text: str) -> Fraction | None:
-    """The last number in a text, exactly; None where there is none.
+    """Find the last number in a text, exactly; None where there is none.
 
     Reads signs, thousands separators, decimals, `3/4`, `\\frac{3}{4}`, `1e-3` and currency signs; a percent sign is
     ignored. Where a line starts with `####`, that line alone is read.
@@ -47,7 +47,7 @@ def last_number(text: str) -> Fraction | None:
 
 
 def _plain(text: str) -> str:
-    """In one notation, and as it looks: signs without a width are nothing, and every minus is one."""
+    """Normalise a text's notation: remove signs without a width, and write every minus as `-`."""
     text = THOUSANDS.sub("", INVISIBLE.sub("", text)).translate(MINUS)
     text = FRACTION.sub(lambda match: f"{match[1]}/{match[2]}", text)
     return re.sub(r"\\!|\{,\}", lambda match: "," if match[0] == "{,}" else "", text)
@@ -98,7 +98,7 @@ class Numeric:
 
 
 def _answer(text: str) -> tuple[str, bool]:
-    """What is to be read, and whether it was marked as the answer."""
+    """Text to read, and whether it was marked as the answer."""
     tagged = ANSWER_TAG.findall(text)
     answer = tagged[-1] if tagged else text
     if (boxed := last_box(answer)) is not None:
@@ -108,7 +108,7 @@ def _answer(text: str) -> tuple[str, bool]:
 
 
 def not_alone(answer: str, marked: bool) -> str:
-    """Why the last number of a text is not its answer; "" where it is."""
+    """Reason why the last number of a text is not its answer; "" where it is."""
     text = _plain(answer)
     found = list(NUMBER.finditer(text))
     before, after = OPENING.sub("", text[: found[-1].start()]), text[found[-1].end() :]

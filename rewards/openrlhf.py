@@ -12,7 +12,7 @@ from llmrl.types import Message, Score, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRLHF(ByAnswer):
-    """What the function returns for each answer: a tensor or list of rewards, or a dict that has one as `rewards`.
+    """Rewards that a function returns for each answer: a tensor or a list, or a dict that has one as `rewards`.
 
     It is called with lists of one, as OpenRLHF calls it: `queries` holds the prompt and the answer, `prompts` the
     prompt alone, so that `query[len(prompt):]` is the answer, and `labels` the problem's answer. It may be async. The
@@ -58,7 +58,7 @@ class OpenRLHF(ByAnswer):
 
 
 def written(messages: Sequence[Message], chat: str) -> str:
-    """A conversation as text that an answer may follow."""
+    """Write a conversation as text that an answer may follow."""
     if chat == "plain":
         return "".join(f"{message['content']}\n" for message in messages)
     told = "".join(f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages)
@@ -66,7 +66,7 @@ def written(messages: Sequence[Message], chat: str) -> str:
 
 
 def _only(values: Any, what: str) -> Any:
-    """The one value for the one answer that was asked about."""
+    """Take the single value for the single answer."""
     values = plain(values)
     if not isinstance(values, list | tuple):
         return values

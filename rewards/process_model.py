@@ -1,4 +1,4 @@
-"""What a trained process model thinks of the answer's steps."""
+"""Scores of an answer's steps by a trained process model."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SEPARATORS: dict[str, Separator] = {"\n": "line", "\n\n": "blank_line"}
 class ProcessModelReward(ScorerOptions):
     """The probabilities, 0 to 1, that the steps of an answer are right, by a model of kind process.
 
-    The text is cut into steps at `cut_at`, by default the separator that the model was trained with. They pay in one of
-    two ways. `value`: their aggregate is the value of the answer; the steps can be seen, and are no rewards. `steps`:
-    the value is 0 and each step has its probability as a reward, which is a reward for many steps: shape it with
+    The text is cut into steps at `cut_at`, by default the separator that the model was trained with. They are rewarded
+    in one of two ways. `value`: their aggregate is the value of the answer; the scores of steps are only logged.
+    `steps`: the value is 0 and each step has its probability as a reward, which rewards many steps: shape it with
     `clip_delta`. Parts: `aggregate`, `steps`, `truncated`. There is no verdict. An answer without words has no step,
-    and is worth 0.
+    and gets 0.
 
     Raises:
         CheckpointError: the folder is missing, corrupted or of another kind.
@@ -40,7 +40,7 @@ class ProcessModelReward(ScorerOptions):
     least_words: int | None = None  # of a step; None: 1 where lines are steps, else 5, so that none is for nothing
 
     def as_group_reward(self, pool: GradingPool) -> ModelReward:
-        """The group reward; the folder's card is read now, the weights when there is something to score."""
+        """Make the group reward; the folder's card is read now, the weights at the first score."""
         card = read(self.path, "process", weights=False)
         cut_at = card.separator if self.cut_at is None else self.cut_at
 
@@ -67,7 +67,7 @@ class ProcessModelReward(ScorerOptions):
         return reward
 
     def ends(self, text: str, separator: str) -> list[int]:
-        """Where the steps of a text end, in characters."""
+        """Ends of the steps of a text, in characters."""
         if separator in SEPARATORS:
             kind = SEPARATORS[separator]
             least = self.least_words or (1 if kind == "line" else LEAST_WORDS)

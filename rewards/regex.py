@@ -17,8 +17,8 @@ class Regex:
     """1.0 if the answer matches a pattern, else 0.0.
 
     The pattern is the option, or the reference of the problem where the option is null. The expressions are Python's,
-    and some take time beyond all measure on some texts: that ends with the item's time limit as a `timeout`, without a
-    value, like all that cannot be judged.
+    and some never end on some texts: the item's time limit then makes it a `timeout` without a value, like every
+    answer that cannot be judged.
 
     Raises:
         ValueError: the pattern is no regular expression, or there is none; as an option, when the reward is built.
@@ -26,7 +26,7 @@ class Regex:
 
     pattern: str | None = None  # null: `problem.answer`
     match: Literal["full", "search"] = "full"  # the whole answer, or any part of it
-    read: Literal["whole", "marked"] = "whole"  # the text after the thoughts; or what stands in tags, in a box ...
+    read: Literal["whole", "marked"] = "whole"  # the text after the thoughts; or the answer in tags, in a box ...
     ignore_case: bool = False
     dot_all: bool = True  # a dot matches line ends too
 
@@ -50,10 +50,10 @@ class Regex:
 
 @lru_cache(maxsize=1024)
 def compiled(pattern: str, flags: int) -> re.Pattern[str]:
-    """The expression.
+    """Compile the expression.
 
     Raises:
-        ValueError: it is none, or an empty one, which everything would match.
+        ValueError: it is not valid, or empty, so that every text would match.
     """
     if not pattern.strip():
         raise ValueError("the pattern is empty; expected a regular expression")

@@ -16,19 +16,19 @@ from llmrl.scoring.trl_functions import Timed, TrainerState
 from llmrl.types import Score, Trajectory, Verdict
 
 ABSENT = (retry.AWAY, 429, 502, 503)  # nobody is there, or has room yet: worth waiting for
-WRONG = (*retry.REFUSALS, 400, 422)  # the key, the address, the form of requests, or what the reward itself refuses
+WRONG = (*retry.REFUSALS, 400, 422)  # the key, the address, the form of requests, or a refusal by the reward itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """The scores that the server's reward gives, with all their fields; every request is a whole group.
+    """Scores of a server's reward, with all their fields; every request is a whole group.
 
     A server that is away, starting or full is waited for up to `patience_s`; then the run stops, or with `give_up:
     error` the group has no values. A late, broken or senseless reply is asked for again `retries` times; then the group
     is a `timeout` or an `error`, without values. Not bound by `rollout.reward_timeout_s`.
 
     Raises:
-        RewardError: while it scores: patience is spent, or the server refuses everybody, or its reward raised one.
+        RewardError: while it scores: patience is spent, the server refuses every request, or its reward raised one.
     """
 
     url: str = "http://127.0.0.1:8100"
@@ -48,19 +48,19 @@ class Remote:
             raise ValueError(f"url {self.url!r}: expected http://... or https://...")
 
     def bounds(self) -> retry.Bounds:
-        """Of one request."""
+        """Bounds of a single request."""
         return retry.Bounds(
             timeout_s=self.timeout_s, retries=self.retries, pause_s=self.pause_s, patience_s=self.patience_s
         )
 
     def as_group_reward(self, pool: GradingPool) -> RemoteReward:
-        """The group reward. Its time limits are its own, for a pool kills what keeps a processor busy."""
+        """Make the group reward. Its time limits are its own: a pool's are for work that keeps a processor busy."""
         return RemoteReward("remote", options=self, state=pool.trainer_state, gates=retry.Gates(self.concurrency))
 
 
 @dataclass
 class RemoteReward(Timed):
-    """Sends groups and checks what comes back."""
+    """Sends groups to a server and checks its replies."""
 
     options: Remote = field(kw_only=True)
     state: TrainerState = field(kw_only=True)

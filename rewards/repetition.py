@@ -1,4 +1,4 @@
-"""A penalty for saying the same run of tokens again, at the tokens that say it or once for the whole answer."""
+"""Penalty for a repeated run of tokens, at its tokens or once for the whole answer."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Repetition:
 
     @property
     def cost(self) -> float:
-        """The penalty, or the form's own."""
+        """Penalty in force: the option, or the form's own."""
         return PENALTIES[self.form] if self.penalty is None else self.penalty
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         return [self.of(t.turns[-1].completion.token_ids if t.turns else []) for t in group]
 
     def of(self, token_ids: Sequence[int]) -> Score:
-        """The score of an answer."""
+        """Score an answer."""
         again = repeated(token_ids, self.window)
         share = sum(again) / len(again) if again else 0.0
         parts, reason = {"repeated": share}, f"{sum(again)} of {len(again)} runs of {self.window} tokens said before"
@@ -52,7 +52,7 @@ class Repetition:
 
 
 def repeated(tokens: Sequence[Hashable], window: int) -> list[bool]:
-    """Of each run of `window` tokens or words, whether it occurred before; empty for less than a run."""
+    """Tell of each run of `window` tokens or words whether it occurred before; empty for less than a run."""
     seen: set[tuple[Hashable, ...]] = set()
     again = []
     for start in range(len(tokens) - window + 1):

@@ -1,4 +1,4 @@
-"""What a trained outcome model, or a trained verifier, thinks of the answer."""
+"""Score of an answer by a trained outcome model, verifier or token model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ KINDS: tuple[Kind, ...] = ("outcome", "verifier", "token")
 class RewardModelReward(ScorerOptions):
     """The score of a reward model that `llmrl reward-model` made: kinds outcome, verifier and token.
 
-    It reads the problem's messages, the policy's last words, and, where its template asks for them, the columns of the
-    problem and `variables`. Parts: `truncated`, 1 where the model did not read the whole. There is no verdict: an
-    opinion is no check, so keep a verifier beside it in a `mix`, with weight 0 if it is not to be paid.
+    It reads the problem's messages, the policy's last text, and, where its template asks for them, the columns of the
+    problem and `variables`. Parts: `truncated`, 1 where the model did not read the whole. There is no verdict, because
+    a learned score proves nothing: keep a verifier beside it in a `mix`, with weight 0 if it shall only be logged.
 
     Raises:
         CheckpointError: the folder is missing, corrupted or of another kind.
@@ -34,7 +34,7 @@ class RewardModelReward(ScorerOptions):
     scale: Scale = "auto"  # auto: standard for outcome, else probability; standard: minus the mean, by the deviation
 
     def as_group_reward(self, pool: GradingPool) -> ModelReward:
-        """The group reward; the folder's card is read now, the weights when there is something to score."""
+        """Make the group reward; the folder's card is read now, the weights at the first score."""
         card = read(self.path, KINDS, weights=False)
         scale = self._scale(card)
 

@@ -1,4 +1,4 @@
-"""Correctness and exploration, scored apart and added with weights that never let effort beat a right answer."""
+"""Correctness and exploration, scored apart and added so that every right answer outranks every wrong one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LAST = 1 / 3  # of the steps, over which annealing takes exploration away
 
 @dataclass(frozen=True, kw_only=True)
 class RLSP:
-    """`weight * correct + (1 - weight) * explore`, both between 0 and 1 (after arXiv 2502.06773).
+    """Reward `weight * correct + (1 - weight) * explore`, both between 0 and 1 (after arXiv 2502.06773).
 
     `explore` is `length`: 1 - exp(-tokens / tau); or `strategies`: the share of `cap` distinct behaviours that the
     wording shows (those of the reward `behaviours`); or a reward of one's own, such as a judge of effort:
     {name: my_package.judge:Effort}. With a weight above 0.5 every right answer outranks every wrong one. Where the
     judge fails there is no value, never a neutral one. Parts: `correct` and `explore`, the two channels.
 
-    `form: released` is what the authors' code pays, for comparison ONLY: it teaches long wrong answers. It is 1 if
+    `form: released` is the reward of the authors' code, for comparison ONLY: it teaches long wrong answers. It is 1 if
     right, 0 if wrong, -0.5 without an answer, minus `penalty` / L, L being the characters before the first box over 4;
     with a judge, `weight` of that and the rest of the grade. The penalty knows no bound: at 1000, a wrong answer after
     4,000 tokens (-0.25) beats a right one after 400 (-1.5). Their 0.5 for a failed judge and 0.0 for empty reasoning
@@ -68,21 +68,21 @@ class RLSP:
             raise ValueError("form released knows neither annealing nor strategies; its explore is length or a judge")
 
     def as_group_reward(self, pool: GradingPool) -> Explored:
-        """The group reward: both channels at once."""
+        """Make the group reward: both channels at once."""
         judge = lifted(self.explore, pool, "explore") if isinstance(self.explore, Mapping) else None
         return Explored(self, lifted(self.of, pool, "of"), judge, pool.trainer_state)
 
     def weight_at(self, state: TrainerState) -> float:
-        """Of correctness in a step: from `weight` to 1 over the last third if annealed. Without a run, `weight`."""
+        """Weight of correctness: from `weight` to 1 over the last third of the run if annealed, else `weight`."""
         left = (state.max_steps - state.global_step) / state.max_steps if state.max_steps else 1.0
         return 1.0 - (1.0 - self.weight) * min(1.0, left / LAST) if self.anneal else self.weight
 
     def bounded(self, correct: bool, explore: float, weight: float) -> float:
-        """The mixed reward, 0 to 1."""
+        """Mixed reward, 0 to 1."""
         return weight * correct + (1.0 - weight) * explore
 
     def released(self, score: Score, text: str, grade: float | None) -> float:
-        """What the authors' code pays; a grade only where there is a judge."""
+        """Reward of the authors' code; a grade only where there is a judge."""
         box = text.find("\\boxed")
         base = 1.0 if score.correct else 0.0 if box >= 0 else -0.5
         base -= self.penalty / (max(1, box if box >= 0 else len(text)) / 4)
@@ -103,7 +103,7 @@ class Explored:
         return [self._mixed(t, s, g) for t, s, g in zip(group, given, grades, strict=True)]
 
     def latencies(self) -> dict[str, list[float]]:
-        """Those of both."""
+        """Latencies of both channels."""
         return self.inner.latencies() | (self.judge.latencies() if self.judge else {})
 
     async def _grades(self, group: Sequence[Trajectory]) -> list[Score]:
@@ -128,7 +128,7 @@ class Explored:
 
 
 def _graded(trajectory: Trajectory, score: Score) -> Score:
-    """The judge's score, if it is one between 0 and 1."""
+    """Check that the judge's score is between 0 and 1; else an error without a value."""
     if score.value is None or 0.0 <= score.value <= 1.0:
         return score
     return Score(None, "error", reason=f"problem {trajectory.problem.id}: explore gave {score.value}; expected 0 to 1")

@@ -1,4 +1,4 @@
-"""What a reward model that reads principles thinks of the answer, under a few of them drawn for each group."""
+"""Score by a reward model that reads principles, a few of which are drawn for each group."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Shown = Sequence[tuple[Principle, bool]]
 
 @dataclass(frozen=True, kw_only=True)
 class Salmon(ScorerOptions):
-    """RM(prompt, answer, principles) + `length_scale` min(c tokens / 1024, 0.8) + `no_stop` where a limit ended it.
+    """Reward RM(prompt, answer, principles) + `length_scale` min(c tokens / 1024, 0.8) + `no_stop` if a limit ended it.
 
     `path` is an outcome model whose template reads `principles`, such as `recipes/reward_models/salmon.yaml` trains on
     the rows of `llmrl data salmon`. For each group `k` principles are drawn by their weights, without replacement, by a
     generator that depends on `seed` and the group alone: answers that are compared with each other are judged alike,
-    and a resumed run draws the same. A problem whose `info` has `reasoning` or `red_teaming` draws rather those that
-    it is about, and c is `length_reasoning` for the first.
+    and a resumed run draws the same. A problem whose `info` has `reasoning` or `red_teaming` draws principles about
+    these more often, and c is `length_reasoning` for the first.
 
-    Parts: `rm`, `length_bonus`, `stop`, `language`, and `principle/<name>`: 1 where it was shown, -1 turned round, else
-    0. No verdict. An answer that the model could not read whole has no value: the prompt stands behind it in the
-    template, and what would be cut off is the answer.
+    Parts: `rm`, `length_bonus`, `stop`, `language`, and `principle/<name>`: 1 where it was shown, -1 negated, else 0.
+    No verdict. An answer that the model could not read whole has no value: the prompt stands behind it in the
+    template, so that the answer would be cut off.
 
     Raises:
         CheckpointError: the folder is no outcome model.
@@ -49,7 +49,7 @@ class Salmon(ScorerOptions):
     principles: str | None = None  # a .jsonl file of name, text, opposite, weight; None: the few that ship
     k: int = 3  # principles a group
     negate: float = 0.0  # probability that one is turned round
-    guards: bool = True  # also show what keeps policies from boasting, listing and rambling
+    guards: bool = True  # also show principles against boasting, listing and rambling
     length: float = 1.0  # c of most problems
     length_reasoning: float = -0.4  # c where `info` has `reasoning`
     length_scale: float = 5.0
@@ -66,7 +66,7 @@ class Salmon(ScorerOptions):
             )
 
     def as_group_reward(self, pool: GradingPool) -> ModelReward:
-        """The group reward; the card and the principles are read now, the weights when there is something to score."""
+        """Make the group reward; the card and the principles are read now, the weights at the first score."""
         card = read_card(self.path, ("outcome",), weights=False)
         known = read(self.principles)
         draw(known, weights(known, {}), self.k, Random(0))  # too few of them is an error now, not in the first step
@@ -91,13 +91,13 @@ class Salmon(ScorerOptions):
         return ModelReward("salmon", self.scorer(), _sequences, answer, judge)
 
     def shown(self, one: Trajectory, known: Sequence[Principle]) -> Shown:
-        """Those of the trajectory's group."""
+        """Draw the principles of the trajectory's group, each shown as it is or negated."""
         random = Random(f"{self.seed}/{one.group or one.problem.id}")
         drawn = draw(known, weights(known, one.problem.info), self.k, random)
         return [(principle, random.random() < self.negate) for principle in drawn]
 
     def paid(self, one: Trajectory, score: float) -> dict[str, float]:
-        """What the value is the sum of, given the reward model's score."""
+        """Parts whose sum is the value, given the reward model's score."""
         coefficient = self.length_reasoning if one.problem.info.get("reasoning") else self.length
         parts = shaped(
             score, tokens(one), not one.truncated, coefficient, scale=self.length_scale, no_stop=self.no_stop

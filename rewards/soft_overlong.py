@@ -23,7 +23,7 @@ class SoftOverlong:
             raise ValueError(f"cache {self.cache}, limit {self.limit}: expected 0 < cache <= limit")
 
     def penalty(self, tokens: int) -> float:
-        """From -1 to 0."""
+        """Penalty of an answer of so many tokens, -1 to 0."""
         return max(-1.0, min(0.0, (self.limit - self.cache - tokens) / self.cache))
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:

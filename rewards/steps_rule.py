@@ -16,7 +16,7 @@ BEFORE = re.compile(r"^\s*(?:[-*+][ \t]+|\(?\d+[):][ \t]+(?=[\d(]))")  # a bulle
 CURRENCY = re.compile(r"\\?[$€£¥]")
 BOLD = re.compile(r"(?<![\d)])\*\*(?=[\d(])|(?<=[\d)])\*\*(?![\d( ])")
 TIMES = re.compile(r"(?<=[\d)])[ \t]*[xX][ \t]+(?=[\d(.])")
-GOES_ON = re.compile(r"[ \t]*(?:[+*/×·÷]|[-−](?!\d))")  # an operator that needs what stands before the run
+GOES_ON = re.compile(r"[ \t]*(?:[+*/×·÷]|[-−](?!\d))")  # an operator that needs the text before the run
 PHRASE = re.compile(r"(?:(?:%|\b(?:of|by|times|x|plus|minus|over|per))\s*|\d:)$", re.IGNORECASE)  # so does a word
 NUMBER = re.compile(r"[-+]?[\d.,]+")
 TWO = re.compile(r"([-+]?[\d.,]+) (?!\d{3}(?!\d))[\d.,]+")  # 4 15, of: 4 15 minute blocks
@@ -33,9 +33,9 @@ class StepsRule:
 
     They hold exactly, but for a decimal number of two or more digits behind the point, which may be rounded.
 
-    A line without a calculation belongs to the next that has one, and the last words to the last. The scores are in
-    `Score.steps`; the value is 0.0 and there is no verdict, for a step may be right and useless. Taken as a reward by
-    itself it is a reward for writing many right lines: shape it with `clip_delta`.
+    A line without a calculation belongs to the next that has one, and trailing text to the last. The scores are in
+    `Score.steps`; the value is 0.0 and there is no verdict, for a step may be right and useless. Used alone it rewards
+    writing many right lines: shape it with `clip_delta`.
     """
 
     def __call__(self, problem: Problem, text: str) -> Score:
@@ -52,10 +52,10 @@ class StepsRule:
 
 
 def calculations(line: str) -> list[list[str]]:
-    """The equations of whole and decimal numbers in a line, each as its sides; at least one of them calculates.
+    """Find the equations of whole and decimal numbers in a line, each as its sides; at least one side calculates.
 
-    A side that touches a letter (`2x + 3`), or may go on in words (`20% of 50`), is not known whole and left out: what
-    is left of the equation must hold all the same.
+    A side that touches a letter (`2x + 3`), or may continue in words (`20% of 50`), is incomplete and left out: the
+    rest of the equation must hold all the same.
     """
     line = BEFORE.sub("", BOLD.sub("", CURRENCY.sub("", line)))
     line = MIXED.sub(r"(\1+\2)", TIMES.sub(" * ", line))
@@ -80,7 +80,7 @@ def calculations(line: str) -> list[list[str]]:
 
 
 def holds(sides: list[str]) -> bool:
-    """Whether all sides have one value, a rounded one up to its rounding; False where a side has none."""
+    """Tell whether all sides have the same value, a rounded one up to its rounding; False where a side has none."""
     try:
         values = [(evaluate(_plain(side))[0], _rounded(side)) for side in sides]
     except (ValueError, ZeroDivisionError):
@@ -90,7 +90,7 @@ def holds(sides: list[str]) -> bool:
 
 
 def _is_part(before: str, run: str, side: str) -> bool:
-    """Whether the first side of a run may begin in what stands before it."""
+    """Tell whether the first side of a run may begin in the text before it."""
     touches = before[-1:].isalnum() or before[-1:] in tuple("^%_\\√}")
     if before and ((touches and run[0] not in " \t=") or GOES_ON.match(run) or PHRASE.search(before)):
         return True
@@ -98,14 +98,14 @@ def _is_part(before: str, run: str, side: str) -> bool:
 
 
 def _goes_on(run: str, after: str) -> bool:
-    """Whether the last side of a run goes on in what follows it."""
+    """Tell whether the last side of a run continues in the text after it."""
     if run[-1] in " \t":
         return LETTER.match(after) is not None
     return after[:1].isalpha() or after[:1] in tuple("^!%")
 
 
 def _rounded(side: str) -> Fraction | None:
-    """Half a unit of the last digit of a decimal number; None for what must be exact."""
+    """Half a unit of the last digit of a decimal number; None for a number that must be exact."""
     if not NUMBER.fullmatch(side) or len(digits := side.partition(".")[2]) < LEAST_ROUNDED:
         return None
     value = abs(evaluate(_plain(side))[0])
@@ -113,7 +113,7 @@ def _rounded(side: str) -> Fraction | None:
 
 
 def _plain(side: str) -> str:
-    """In Python's notation and whole numbers: 1,200.5 as (12005/10), 2(3) as 2*(3)."""
+    """Rewrite in Python's notation and whole numbers: 1,200.5 as (12005/10), 2(3) as 2*(3)."""
     side = re.sub(r"(?<=\d)[, ](?=\d{3}(?!\d))", "", side)
     side = DECIMAL.sub(lambda m: f"({m[1]}{m[2]}/1{'0' * len(m[2])})", side)
     side = re.sub(r"(?<=[\d)])\(|(?<=\))(?=\d)", lambda m: f"*{m[0]}", side)

@@ -1,4 +1,4 @@
-"""How alike two changes of a repository are: the reward of SWE-RL, for which no code has to run."""
+"""Similarity of two changes of a repository: the reward of SWE-RL, for which no code has to run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Files = Mapping[str, str]
 
 
 class FormError(ValueError):
-    """An answer that is no edit of these files; `kind` says which rule it broke."""
+    """An answer that is no edit of these files; `kind` names the rule that it broke."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -28,10 +28,10 @@ class SweSimilarity:
     """-1 for an answer without edits that apply; else how alike its changes and the reference's are, 0 to 1.
 
     The answer has one pair of think tags with a thought and, behind it, one pair of solution tags with search/replace
-    blocks. One replaces every place where its lines begin a line; what it looks for must be there, and must change. Of
+    blocks. A block replaces every place where its lines begin a line; they must occur, and must change. Of
     each file that either side changes, the lines of the unified diff with three lines around them are compared (by
-    `difflib`, no junk); a file that only one side changes counts 0; the value is their mean. Alike is not right: a
-    different repair that works earns little, and copied lines earn something. The verdict stays None: judge by tests.
+    `difflib`, no junk); a file that only one side changes counts 0; the value is their mean. Similar is not right: a
+    different repair that works gets little, and copied lines get something. The verdict stays None: judge by tests.
     The problem has `files` in `info`, from paths to text, and `oracle_new`, the changed ones as they should be.
     Source: Wei et al. 2025 (arXiv 2502.18449), and its released reward function.
 
@@ -62,7 +62,7 @@ class SweSimilarity:
 
 
 def edited(files: Files, text: str) -> dict[str, str]:
-    """The files that an answer changes, as it leaves them.
+    """Apply an answer's edits; the changed files.
 
     Raises:
         FormError: a tag is missing or there twice, the thought is empty, there is no edit, or one does not apply.
@@ -79,7 +79,7 @@ def edited(files: Files, text: str) -> dict[str, str]:
         raise FormError("no_edit", "no search/replace block in the solution")
     changed: dict[str, str] = {}
     for path, search, replacement in blocks:
-        now = changed.get(path, "\n" + files.get(path, ""))  # so that what is looked for begins a line
+        now = changed.get(path, "\n" + files.get(path, ""))  # so that the searched text begins a line
         if search == replacement:
             raise FormError("same", f"{path}: a block replaces lines by themselves")
         if "\n" + search not in now:
@@ -89,7 +89,7 @@ def edited(files: Files, text: str) -> dict[str, str]:
 
 
 def changes(files: Files, changed: Files) -> dict[str, str]:
-    """The unified diff of each file that changed, without its two lines of names."""
+    """Unified diff of each file that changed, without its two lines of names."""
     diffs = {}
     for path, now in changed.items():
         lines = difflib.unified_diff(files.get(path, "").splitlines(), now.splitlines(), lineterm="", n=3)
@@ -99,7 +99,7 @@ def changes(files: Files, changed: Files) -> dict[str, str]:
 
 
 def alike(found: Files, wanted: Files, max_characters: int) -> dict[str, float]:
-    """How alike two sets of diffs are, file by file, 0 to 1."""
+    """Similarity of two sets of diffs, file by file, 0 to 1."""
     return {path: _ratio(found.get(path), wanted.get(path), max_characters) for path in {**wanted, **found}}
 
 

@@ -1,4 +1,4 @@
-"""What a trained token model thinks of the answer as it goes on."""
+"""Dense rewards by a trained token model: changes of the probability that the answer is right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenModelReward(ScorerOptions):
-    """By how much each token changes the probability that the answer is right, by a model of kind token.
+    """Change of the probability that the answer is right at each token, by a model of kind token.
 
     The mean of the model's numbers up to a token is the logit of that probability. It begins at 0.5, and the changes
     are dense rewards: their sum is the probability at the end, less 0.5, however long the answer is. They stand where
@@ -30,7 +30,7 @@ class TokenModelReward(ScorerOptions):
     """
 
     def as_group_reward(self, pool: GradingPool) -> ModelReward:
-        """The group reward; the folder's card is read now, the weights when there is something to score."""
+        """Make the group reward; the folder's card is read now, the weights at the first score."""
         card = read(self.path, "token", weights=False)
 
         def judge(one: Trajectory, found: Scored) -> Score:
@@ -42,7 +42,7 @@ class TokenModelReward(ScorerOptions):
             chances = [0.5, *map(sigmoid, means)]
             changes = [after - before for before, after in pairwise(chances)]
             parts = {"probability": chances[-1], "truncated": float(found.truncated)}
-            said = bool(one.text)  # without text there is no token to pay
+            said = bool(one.text)  # without text there is no token to reward
             return Score(
                 0.0,
                 parts=parts,

@@ -1,4 +1,4 @@
-"""A reward written for TRL that needs options: what a factory makes, or a function with arguments of its own."""
+"""A reward written for TRL that needs options: made by a factory, or a function with arguments of its own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from llmrl.types import Score, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class Trl:
-    """What a function in TRL's form returns, called with `kwargs` too; or the function that a factory makes of them.
+    """Values of a function in TRL's form, called with `kwargs` too, or of the function that a factory makes of them.
 
     `{name: trl, function: trl.rewards:get_soft_overlong_punishment, kwargs: {max_completion_len: 512,
     soft_punish_cache: 128}}`. A function in TRL's form has a parameter `completions` or `completion_ids`; anything else
-    is a factory. It is made anew in each worker process, so that a closure will do.
+    is a factory. It is made anew in each worker process, so that it may return a closure.
 
     Raises:
         RecipeError: the function cannot be imported, or the factory raises or makes no such function.
@@ -35,7 +35,7 @@ class Trl:
         _ = Made(Named(self.function, "function"), self.kwargs).func
 
     def as_group_reward(self, pool: GradingPool) -> GroupScorer:
-        """The group reward."""
+        """Make the group reward."""
         name = Named(self.function, "function")
         made = Made(name, self.kwargs)
         return Shaped(

@@ -1,4 +1,4 @@
-"""A rubric written for verifiers: functions with weights, which get what they name of an episode."""
+"""A rubric written for verifiers: functions with weights, which get those data of an episode that they name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLURAL = {"states", "prompts", "completions", "answers", "tasks", "infos"}  # of
 
 @dataclass(frozen=True, kw_only=True)
 class Verifiers:
-    """The sum of weight times value over a rubric's functions; each value is a part.
+    """Sum of weight times value over a rubric's functions; each value is a part.
 
     `rubric` names an object with `funcs` and `weights` (or `rubrics`, each such an object; or `rubric`, as an
     environment has), or a function without arguments that makes one. Functions get `prompt`, `completion`, `answer`,
@@ -29,7 +29,7 @@ class Verifiers:
     returns no finite number, the whole has no value, and the reason names it.
 
     Raises:
-        RecipeError: the rubric cannot be imported, or is none.
+        RecipeError: the rubric cannot be imported, or is no rubric.
     """
 
     rubric: str  # package.module:attribute
@@ -39,7 +39,7 @@ class Verifiers:
         _ = read(self.rubric)
 
     def as_group_reward(self, pool: Pool) -> Called:
-        """The group reward: a call in a worker process for each answer, or for each group if a function wants that."""
+        """Make the group reward: a call in a worker for each answer, or for each group if a function needs it."""
         together = any(entry.group for entry in read(self.rubric))
         name = Named(self.rubric, "rubric").short
         return Called(name, call=RubricRunner(self), arguments=state, pool=pool, together=together)
@@ -78,7 +78,7 @@ class RubricRunner:
 
 @dataclass(frozen=True)
 class Entry:
-    """One function of a rubric."""
+    """A function of a rubric, with its weight."""
 
     name: str
     function: Callable[..., Any]
@@ -87,24 +87,24 @@ class Entry:
 
     @property
     def group(self) -> bool:
-        """Whether it judges a whole group at once."""
+        """Tell whether it judges a whole group at once."""
         return not PLURAL.isdisjoint(parameters_of(self.function))
 
 
 @dataclass(frozen=True)
 class Broken:
-    """In place of a value: what went wrong."""
+    """Failure of a function, in place of its value."""
 
     said: str
 
 
 @cache
 def read(rubric: str) -> list[Entry]:
-    """The functions of what a name stands for, in order; of two of one name the second is called `name_2`.
+    """Read the functions of a rubric by its name, in order; the second of two with the same name is called `name_2`.
 
     Raises:
         RecipeError: there is nothing of that name.
-        ValueError: it holds no functions, or other than one weight for each.
+        ValueError: it holds no functions, or not exactly one weight for each.
     """
     found, where = Named(rubric, "rubric").itself, f"rubric {rubric!r}"
     held = _held(found, where)
@@ -121,7 +121,7 @@ def read(rubric: str) -> list[Entry]:
 
 
 def _held(found: Any, where: str) -> list[tuple[Callable[..., Any], float, Mapping[str, Any]]]:
-    """Functions, weights and objects."""
+    """Collect functions, weights and objects."""
     if hasattr(found, "rubrics"):
         return [one for rubric in found.rubrics for one in _held(rubric, where)]
     functions = getattr(found, "funcs", getattr(found, "reward_funcs", None))
@@ -135,7 +135,7 @@ def _held(found: Any, where: str) -> list[tuple[Callable[..., Any], float, Mappi
 
 
 def state(trajectory: Trajectory) -> dict[str, Any]:
-    """What verifiers calls the state of a finished rollout."""
+    """Build the `state` of a finished rollout, in the form of verifiers."""
     problem, info = trajectory.problem, trajectory.problem.info
     completion: list[Message] = []
     for turn in trajectory.turns:
@@ -157,7 +157,7 @@ def state(trajectory: Trajectory) -> dict[str, Any]:
 
 
 async def _columns(used: Sequence[Entry], states: list[dict[str, Any]]) -> list[list[Any]]:
-    """The values of each function for all episodes; in their order, for one may note what the next reads."""
+    """Call each function for all episodes, in order, because a function may write data that the next reads."""
     columns = []
     for entry in used:
         if entry.group:
@@ -189,7 +189,7 @@ async def _together(entry: Entry, states: list[dict[str, Any]]) -> list[Any]:
 
 
 async def _value(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-    """What the function returns, or how it broke: the others are asked all the same."""
+    """Call a function: its result, or its failure, so that the others are called all the same."""
     try:
         value = function(**accepted(function, given))
         return await value if inspect.isawaitable(value) else value

@@ -13,7 +13,7 @@ from llmrl.types import Score, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class Verl(ByAnswer):
-    """What the function returns for each answer: a number, or a dict whose `score` is the value.
+    """Value that a function returns for each answer: a number, or a dict whose `score` is the value.
 
     It gets the answer alone, without special tokens, as `solution_str`; as `ground_truth` that of `reward_model` in
     `info`, of whatever type, or else the problem's answer; `data_source` and `extra_info` from the columns of that

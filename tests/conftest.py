@@ -1,4 +1,4 @@
-"""What tests share: tiny models, and where the real data sets lie."""
+"""Fixtures of all tests: tiny models, and the folder of the real data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions of whole numbers, read and worked out exactly; nothing that an answer says is ever run."""
+"""Expressions of whole numbers, parsed and evaluated exactly; no text of an answer is ever run as code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def evaluate(expression: str) -> tuple[Fraction, Counter[int]]:
 
 
 def misused(used: Counter[int], given: Counter[int], *, every: bool = True) -> str:
-    """What is wrong with the choice of numbers; empty if nothing is. `every`: all of the given ones are needed."""
+    """Describe how the numbers used differ from those given; empty if they do not. `every`: all of them are needed."""
     extra, missing = used - given, given - used
     if extra:
         return f"uses {sorted(extra.elements())}, which were not given"

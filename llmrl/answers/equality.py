@@ -1,4 +1,4 @@
-"""Whether two answers say the same. In doubt they do not: a wrong answer that is paid for teaches worse than none."""
+"""Compare two answers. In doubt they differ: rewarding a wrong answer does more harm than missing a right one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENOUGH = 6  # digits of a decimal that stands for an exact number; 0.333 is not 
 
 
 def equal(gold: Value, answer: Value) -> bool:
-    """Whether the answer says the same as the reference. Not symmetric: a unit that the reference lacks is ignored."""
+    """Decide whether the answer equals the reference. Not symmetric: a unit that the reference lacks is ignored."""
     gold, answer = _single(gold), _single(answer)
     if isinstance(gold, Words) or isinstance(answer, Words):
         return _same_words(gold, answer)
@@ -33,7 +33,7 @@ def equal(gold: Value, answer: Value) -> bool:
 
 
 def _single(value: Value) -> Value:
-    """Without the brackets around a single value; the whole line by its name."""
+    """Remove the brackets around a single value; (-oo, oo) becomes "all real numbers"."""
     if isinstance(value, Items) and (value.opening, value.closing) == ("(", ")") and len(value.items) == 2:
         low, high = value.items
         if isinstance(low, Number) and isinstance(high, Number) and (str(low.tree), str(high.tree)) == ("-oo", "oo"):
@@ -47,7 +47,7 @@ def _same_words(gold: Value, answer: Value) -> bool:
 
 
 def _word(value: Value) -> str:
-    """Words as they compare, or the letter that a lone capital is; else nothing."""
+    """Normal form of words, or the letter of a lone capital; else empty."""
     if isinstance(value, Words):
         return value.plain
     letter = isinstance(value, Number) and value.tree.is_Symbol and str(value.tree)
@@ -55,7 +55,7 @@ def _word(value: Value) -> str:
 
 
 def same_text(gold: str, answer: str) -> bool:
-    """Whether the two are written alike, or name the same choice."""
+    """Decide whether two texts are the same but for spelling, or name the same choice."""
     left, right = (re.sub(r"\s+", "", clean(text)) for text in (gold, answer))
     if left == right and left:
         return True
@@ -72,7 +72,7 @@ def _same_base(gold: Value, answer: Value) -> bool:
 
 
 def same_number(gold: Number, answer: Number) -> bool:
-    """Equal in value; where both have one, in unit; a decimal may round an exact number to six digits."""
+    """Compare the values and, where both have one, the units; a decimal may round an exact number to six digits."""
     if gold.unit != answer.unit and (free(gold.tree) or free(answer.tree)):
         return same_numbers(_with_letter(gold, answer), _with_letter(answer, gold))
     if not _same_unit(gold.unit, answer.unit):
@@ -120,7 +120,7 @@ def _rounded(decimal: Number, exact: Number) -> bool:
 
 
 def _matched(golds: Sequence[Value], answers: Sequence[Value]) -> bool:
-    """Whether each has its own partner among the others, in any order."""
+    """Pair each reference value with an equal answer, in any order; False where one is left over."""
     rest = list(answers)
     if len(golds) != len(rest):
         return False
@@ -137,11 +137,11 @@ def _in_order(golds: Sequence[Value], answers: Sequence[Value]) -> bool:
 
 
 def _collected(gold: Value, answer: Value) -> bool:
-    """Lists, sets, tuples, intervals, ratios and matrices."""
+    """Compare lists, sets, tuples, intervals, ratios and matrices."""
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
         return len(gold.rows) == len(answer.rows) and all(map(_in_order, gold.rows, answer.rows))
     gold, answer = _vector(gold), _vector(answer)
-    if isinstance(answer, Items) and not isinstance(gold, Items) and not answer.opening:  # one value, said in two ways
+    if isinstance(answer, Items) and not isinstance(gold, Items) and not answer.opening:  # one value written twice
         return all(equal(gold, item) for item in answer.items)
     if _ratio(gold) or _ratio(answer):
         return _same_ratio(gold, answer)
@@ -167,7 +167,7 @@ def _distinct(values: Sequence[Value]) -> list[Value]:
 
 
 def _vector(value: Value) -> Value:
-    """A matrix of one row or one column, as an ordered list."""
+    """Turn a matrix of one row or one column into an ordered list."""
     if isinstance(value, Matrix) and (len(value.rows) == 1 or all(len(row) == 1 for row in value.rows)):
         return Items(tuple(cell for row in value.rows for cell in row), "(", ")")
     return value
@@ -194,7 +194,7 @@ def _relational(value: Value) -> bool:
 
 
 def _related(gold: Value, answer: Value) -> bool:
-    """At least one of the two holds a relation."""
+    """Compare two values of which at least one holds a relation."""
     if isinstance(gold, Relation) and isinstance(answer, Relation) and same_relation(gold, answer, equal):
         return True
     left, right = region(gold), region(answer)
@@ -219,7 +219,7 @@ def _related(gold: Value, answer: Value) -> bool:
 
 
 def _spread(value: Value) -> Value:
-    """`(x, y) = (1, 2)` as `x = 1, y = 2`."""
+    """Rewrite `(x, y) = (1, 2)` as `x = 1, y = 2`."""
     if not isinstance(value, Relation) or value.signs != ("=",):
         return value
     names, values = value.sides
@@ -233,7 +233,7 @@ def _spread(value: Value) -> Value:
 
 
 def _assigned(named: Value) -> list[Value] | None:
-    """What `name = value`, or a list of them, gives; None where it is another kind of relation."""
+    """Values on the right of `name = value`, or of a list of such; None for another kind of relation."""
     relations = [named] if isinstance(named, Relation) else list(named.items)
     if not all(isinstance(relation, Relation) and _gives(relation) for relation in relations):
         return None
@@ -241,7 +241,7 @@ def _assigned(named: Value) -> list[Value] | None:
 
 
 def _gives(relation: Relation) -> bool:
-    """`x = 5`, or a true calculation such as `2 + 3 = 5`."""
+    """Recognise `x = 5`, or a true calculation such as `2 + 3 = 5`."""
     if relation.signs != ("=",):
         return False
     first, last = relation.sides

@@ -1,4 +1,4 @@
-"""Numbers from expressions, within bounds: whatever would take forever is refused instead."""
+"""Numeric values of SymPy expressions, within bounds: numbers too large to compare are refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def numbers(expression: Any, digits: int = DIGITS) -> list[Any]:
 
 
 def free(expression: Any) -> set[str]:
-    """The names of its variables; `i` is the imaginary unit."""
+    """The names of an expression's variables; `i` is the imaginary unit."""
     names = {_symbol(symbol) for symbol in expression.free_symbols} - {"i"}
     return names | {f"{f.func.__name__}()" for f in _undefined(expression)}
 
@@ -63,7 +63,7 @@ def _symbol(symbol: Any) -> str:
 
 
 def _sample(name: str, point: int) -> Any:
-    """Where a variable is evaluated: between -3 and 3, unrelated for each name and point, the same in every process."""
+    """Sample value of a variable: between -3 and 3, unrelated for each name and point, the same in every process."""
     import mpmath
 
     seed = int(hashlib.sha256(f"{name} {point}".encode()).hexdigest()[:12], 16)
@@ -137,7 +137,7 @@ def _power(base: Any, exponent: Any) -> Any:
 
 
 def same_numbers(a: Any, b: Any) -> bool:
-    """Whether two trees have the same value everywhere it was looked; False where that cannot be told."""
+    """Decide whether two trees have the same value at every sample point; without values, if they are identical."""
     try:
         left, right = numbers(a), numbers(b)
         big = max((_digits(v) for v in [*left, *right] if v is not None), default=0)
@@ -159,7 +159,7 @@ def _digits(value: Any) -> int:
 
 
 def _close(a: Any, b: Any, digits: int) -> bool:
-    """Equal but for 20 digits of rounding; both next to nothing counts as equal, as 1 - 1 may leave a rest."""
+    """Compare but for 20 digits of rounding; two tiny numbers count as equal, as 1 - 1 may leave a rest."""
     import mpmath
 
     with mpmath.workdps(digits):

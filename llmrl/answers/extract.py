@@ -1,4 +1,4 @@
-"""Find the final answer in what a model wrote."""
+"""Find the final answer in the text of a completion."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ LATIN_WORDS_OF_MATHS = re.compile(
 
 
 def final_answer(text: str, reference: bool = False) -> str | None:
-    """What the text gives as its answer, still as written; None where it gives none.
+    """Extract the answer that a text gives, still as written; None where it gives none.
 
-    In this order: what stands in the last answer tags; the last box (boxes joined by "and" count as one answer);
+    In this order: the content of the last answer tags; the last box (boxes joined by "and" count as one answer);
     the last stated answer (`#### 5`, `A: 5`, "the answer is 5"); the text itself, if it is nothing but an answer; the
     last formula or number of prose. A `reference` is taken whole where nothing in it is marked.
     """
@@ -68,8 +68,8 @@ def final_answer(text: str, reference: bool = False) -> str | None:
 
 
 def last_box(text: str) -> str | None:
-    """What stands in the last box, or in the last few where only "and" or a comma stands between them."""
-    boxes = [found for match in list(BOX.finditer(text))[-8:] if (found := _content(text, match)) is not None]
+    """Content of the last box, or of the last few where only "and" or a comma stands between them."""
+    boxes = [box for match in list(BOX.finditer(text))[-8:] if (box := _content(text, match)) is not None]
     if not boxes:
         return None
     start, _, answer = boxes[-1]
@@ -100,7 +100,7 @@ def _content(text: str, match: re.Match[str]) -> tuple[int, int, str] | None:
 
 
 def _unescaped(text: str, place: int) -> bool:
-    """Whether an even number of backslashes stands before a place: `\\\\}` closes a group, `\\}` does not."""
+    """Tell whether an even number of backslashes stands before a place: `\\\\}` closes a group, `\\}` does not."""
     start = place
     while text[start - 1 : start] == "\\":
         start -= 1
@@ -133,14 +133,14 @@ def _bare_or_prose(text: str) -> str:
     words = [word for word in WORD.findall(outside) if not LATIN_WORDS_OF_MATHS.fullmatch(word)]
     if formulas and words:
         return _inside(formulas[-1]) if _is_last(formulas[-1], text) else _last_run(text)
-    told = len(words) > 1 and TELLS.search(outside) and re.search(r"\d", outside)
-    if told or len(words) > 4 or CJK.search(outside) or ("'" in outside and len(words) > 1):
+    sentence = len(words) > 1 and TELLS.search(outside) and re.search(r"\d", outside)
+    if sentence or len(words) > 4 or CJK.search(outside) or ("'" in outside and len(words) > 1):
         return _last_run(text)
     return _undelimited(text)
 
 
 def _is_last(formula: re.Match[str], text: str) -> bool:
-    """Whether no number follows the formula."""
+    """Tell whether no number follows the formula."""
     return not re.search(r"\d", text[formula.end() :])
 
 
@@ -158,5 +158,5 @@ def _inside(formula: re.Match[str]) -> str:
 
 
 def _undelimited(text: str) -> str:
-    """The text without the signs that only say: here is a formula."""
+    """Remove the delimiters around formulas: dollars, `\\(...\\)`, `\\[...\\]`."""
     return MATH.sub(lambda match: f" {_inside(match)} ", text).strip()

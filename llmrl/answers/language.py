@@ -1,7 +1,7 @@
-"""Which language a text is in, where that is plain: by its script, and for Latin letters by its smallest words.
+"""Detect the language of a text by its script and, for Latin letters, by its most frequent small words.
 
-Coarse on purpose: it knows the languages below and says nothing of a text that is too short or mixed, so that no reward
-and no label hangs on a guess.
+Coarse on purpose: it knows the languages below and gives None for a text that is too short or mixed, so that no reward
+and no label rests on a guess.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SMALL = {
 }
 SMALL: Mapping[str, frozenset[str]] = {name: frozenset(words.split()) for name, words in _SMALL.items()}
 SHARE = 0.6  # of the letters that must be of one script, or of the known small words that must be of one language
-FEWEST = 2  # small words without which a Latin text says too little
+FEWEST = 2  # small words that a Latin text must have to be decided
 
 
 def language(text: str) -> str | None:
-    """Two letters, such as `en`; None where it is not plain. All Cyrillic is `ru`, all Arabic script `ar`."""
+    """Code of the language, such as `en`; None where it is not clear. All Cyrillic is `ru`, all Arabic script `ar`."""
     scripts = Counter(unicodedata.name(letter, "?").partition(" ")[0] for letter in text if letter.isalpha())
     letters = sum(scripts.values())
     if not letters:

@@ -1,4 +1,4 @@
-"""What a text marks as its answer: in tags, in a box, or after "the answer is"."""
+"""Answers that a text marks: in tags, in a box, or after "the answer is"."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def marked(text: str) -> str | None:
     """The last answer that is marked, as written; None where none is.
 
     In this order: the last answer tags; the last box; the rest of the line after the last "the answer is", "Answer:"
-    or `####`. What stands before `</think>` is not read.
+    or `####`. Text before `</think>` is not read.
     """
     text = after_thoughts(text)
     if tagged := TAGGED.findall(text):
@@ -33,7 +33,7 @@ def marked(text: str) -> str | None:
 
 
 def innermost(answer: str) -> str:
-    """What "the answer is 5" says, where a marked answer states one again: `Final answer: the answer is 5`."""
+    """Unwrap a marked answer that states one again: 5 of `Final answer: the answer is 5`."""
     while match := STATED.search(answer):
         answer = match["marked"] or match["stated"]
     return answer

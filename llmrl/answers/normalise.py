@@ -1,4 +1,4 @@
-"""One spelling for the many ways to write the same mathematics: LaTeX with braces, ASCII, no spacing commands."""
+"""Normalise the spelling of mathematics: LaTeX with braces, ASCII, no spacing commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNICODE = {
     "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "＝": "=", "％": "%", "⁄": "/", "∕": "/", "\u00a0": " ",
     "’": "'", "‘": "'", "“": '"', "”": '"', "。": ".",
 }  # fmt: skip
-SAME = [  # what has several spellings in LaTeX
+SAME = [  # several spellings in LaTeX of one thing
     (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
     (r"\\left(?![a-zA-Z])\s*\.?|\\right(?![a-zA-Z])\s*\.?|\\[bB]igg?[lrm]?(?![a-zA-Z])", ""),
     (r"\\(?:displaystyle|textstyle|limits|rm|bf|it|large|Large|normalsize|hfill|newline)(?![a-zA-Z])", ""),
@@ -72,7 +72,7 @@ PLAIN = [  # how people write without LaTeX
 
 
 def clean(text: str) -> str:
-    """The same answer in the one spelling."""
+    """Normalise an answer's spelling."""
     text = re.sub(r"^[\s*`]+|[\s*`]+$", "", text)
     for sign, latex in UNICODE.items():
         text = text.replace(sign, latex)
@@ -92,7 +92,7 @@ def clean(text: str) -> str:
 
 
 def _trim(text: str) -> str:
-    """Without what stands around an answer: spaces, full stops, a pair of braces."""
+    """Strip spaces, full stops and a pair of braces around an answer."""
     while True:
         shorter = re.sub(r"^(?:\s|\\\\|[,;:]|\*\*)+|(?:\s|(?<!\.\.)\.|[,;:]|\\\\|\*\*)+$", "", text)
         if shorter.startswith("{") and closing(shorter, 0) == len(shorter) - 1:
@@ -103,7 +103,7 @@ def _trim(text: str) -> str:
 
 
 def closing(text: str, start: int) -> int:
-    """Where the bracket at `start` closes, counting all kinds alike; -1 where it does not."""
+    """Index at which the bracket at `start` closes, counting all kinds alike; -1 where it does not."""
     depth = 0
     for place in range(start, len(text)):
         if text[place] in "([{":
@@ -116,7 +116,7 @@ def closing(text: str, start: int) -> int:
 
 
 def depth(text: str) -> int:
-    """How many brackets stand within one another at most."""
+    """Greatest number of brackets within one another."""
     open_, most = 0, 0
     for sign in text:
         open_ += (sign in "([{") - (sign in ")]}")
@@ -125,7 +125,7 @@ def depth(text: str) -> int:
 
 
 def _arguments(text: str) -> str:
-    r"""`\frac12`, `\frac{1}2`, `\sqrt3`: with braces."""
+    r"""Put braces around the arguments of `\frac12`, `\frac{1}2`, `\sqrt3`."""
     token = r"(\\[a-zA-Z]+|[0-9a-zA-Z])"
     text = re.sub(rf"\\sqrt\s*(\[[^\]]*\])?\s*{token}", lambda m: rf"\sqrt{m[1] or ''}{{{m[2]}}}", text)
     text = re.sub(rf"\\frac\s*{token}\s*{token}", r"\\frac{\1}{\2}", text)
@@ -136,12 +136,12 @@ def _arguments(text: str) -> str:
 
 
 def _fractions(text: str) -> str:
-    r"""`\frac{a} {b}` without the space."""
+    r"""Remove the space of `\frac{a} {b}`."""
     return re.sub(r"(\\frac|\\sqrt)\s+\{", r"\1{", re.sub(r"\}\s+\{", "}{", text))
 
 
 def _roots(text: str) -> str:
-    """`√(2x)`, `√2`, `sqrt(2)`, `∛5`: as LaTeX."""
+    """Write `√(2x)`, `√2`, `sqrt(2)`, `∛5` as LaTeX."""
     text = re.sub(r"√\s*(\d+(?:\.\d+)?|[a-zA-Z])", r"\\sqrt{\1}", text)
     text = re.sub(r"∛\s*(\d+|[a-zA-Z])", r"\\sqrt[3]{\1}", text).replace("∛", r"\sqrt[3]").replace("√", r"\sqrt")
     text = re.sub(r"(?<![\\a-zA-Z])sqrt", r"\\sqrt", text)
@@ -149,7 +149,7 @@ def _roots(text: str) -> str:
 
 
 def _powers(text: str) -> str:
-    """`x^(n+1)`: with braces."""
+    """Put braces around the exponent of `x^(n+1)`."""
     return _after(text, r"\^\s*(?=\()", lambda inner, rest: ("{" + inner + "}", rest))
 
 

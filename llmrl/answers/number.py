@@ -51,7 +51,7 @@ CANON = {name: short for short, names in UNITS.items() for name in [short, *name
 
 @dataclass(frozen=True)
 class Number:
-    """An expression: its SymPy tree, and what was written around it."""
+    """An expression: its SymPy tree, and the signs written around it."""
 
     tree: Any
     unit: str = ""  # normalised; "" where there is none
@@ -110,7 +110,7 @@ def _strip(text: str) -> tuple[str, str, bool]:
 
 
 def _is_unit(match: re.Match[str]) -> bool:
-    """Whether the words after a number name a unit or a thing counted: `2 eggs`, `2cm`, but not `2xy`."""
+    """Decide whether the words after a number name a unit or a thing counted: `2 eggs`, `2cm`, but not `2xy`."""
     word = match[1]
     if NO_UNIT.search(word):
         return False
@@ -125,7 +125,7 @@ def _canonical(name: str) -> str | None:
 
 
 def _unit(word: str, power: str | None) -> str:
-    """One spelling of a unit: singular, short, `m^2` for square metres."""
+    """Normalise a unit's spelling: singular, short, `m^2` for square metres."""
     name = re.sub(r"[.\\]", "", unwrapped(word).strip().lower())
     if shape := re.match(r"(?:square|sq|cubic|cu)\s+", name):
         power, name = ("2" if shape[0].startswith("sq") else "3"), name[shape.end() :]

@@ -13,7 +13,7 @@ FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne":
 
 
 def same_relation(gold: Relation, answer: Relation, equal: Callable[[Value, Value], bool]) -> bool:
-    """Whether two relations say the same: side by side, turned round, or as one multiple of the other."""
+    """Decide whether two relations are equivalent: side by side, turned round, or one a multiple of the other."""
     if len(gold.sides) != len(answer.sides):
         return False
     for relation in (answer, _turned(answer)):
@@ -106,7 +106,7 @@ def _name(text: str) -> bool:
 
 
 def _overlap(parts: list[Items]) -> Items | None:
-    """Where all hold: `x > 1 and x < 3`."""
+    """Intersection of intervals that must all hold: `x > 1 and x < 3`."""
     from sympy import oo
 
     low = [part for part in parts if part.items[0].tree != -oo]

@@ -1,4 +1,4 @@
-"""Reasoning steps of a text: where each ends. Training and process rewards split by the same rule."""
+"""Split a text into reasoning steps, by the same rule in training and in process rewards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAST_WORDS = 5
 
 
 def step_ends(text: str, separator: Separator = "blank_line", least_words: int = LEAST_WORDS) -> list[int]:
-    """Where each step ends, in characters; a step holds the separator behind it, so the last ends with the text.
+    """End of each step, in characters; a step holds the separator behind it, so the last ends with the text.
 
     A step of fewer than `least_words` words is one with the step after it, or, at the end, with the one before it.
     Text without a word has no step.

@@ -1,4 +1,4 @@
-"""What an answer is: a number, a list, an interval, a relation, a matrix, words. Read from its normalised LaTeX."""
+"""Parse an answer's normalised LaTeX: a number, a list, an interval, a relation, a matrix or words."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ BASES = {
 
 
 def read(text: str) -> Value | None:
-    """The value an answer stands for; None for an empty answer. What is no mathematics is words."""
+    """Parse an answer; None for an empty one. Text that is no mathematics becomes `Words`."""
     return value(clean(text)) if clean(text) else None
 
 
 def value(text: str) -> Value:
-    """The same for normalised LaTeX."""
+    """Parse normalised LaTeX."""
     text = text.strip()
     while text.startswith("{") and closing(text, 0) == len(text) - 1:
         text = text[1:-1].strip()
@@ -120,7 +120,7 @@ def value(text: str) -> Value:
 
 
 def _joined(match: re.Match[str], text: str) -> str:
-    """Digits without separators, but not what alone stands in brackets: (1,234) is a pair."""
+    """Remove separators between digits, but not of a number alone in brackets: (1,234) is a pair."""
     before, after = text[: match.start()].rstrip(), text[match.end() :].lstrip()
     if "," in match[0] and before.endswith(("(", "[", "\\{")) and after.startswith((")", "]", "\\}")):
         return match[0]
@@ -178,7 +178,7 @@ def _elements(text: str) -> tuple[Value, ...]:
 
 
 def _flat(values: Any) -> tuple[Value, ...]:
-    """Lists without brackets inside a list, such as the two values of a plus-minus, become part of it."""
+    """Flatten lists without brackets inside a list, such as the two values of a plus-minus."""
     flat: list[Value] = []
     for item in values:
         flat += item.items if isinstance(item, Items) and not item.opening else [item]
@@ -212,7 +212,7 @@ def _related(text: str) -> Value:
 
 
 def _place(text: str, texts: list[str], count: int) -> int:
-    """Where the part number `count` ends in the text."""
+    """Index at which part number `count` ends in the text."""
     place = 0
     for part in texts[: count + 1]:
         place = text.index(part, place) + len(part)
@@ -238,8 +238,8 @@ def _single(text: str) -> Value:
         re.fullmatch(r"\d+(?:\.\d+)?|[a-z]|\\frac\{\d+\}\{\d+\}|\\sqrt\{\d+\}", part) for part in ratio
     ):
         return Items(tuple(value(part) for part in ratio), ":", ":")
-    found = number(text)
-    return Words(text) if found is None else found
+    parsed = number(text)
+    return Words(text) if parsed is None else parsed
 
 
 __all__ = ["Based", "Items", "Matrix", "Number", "Relation", "Union", "Value", "Words", "read"]

@@ -10,20 +10,20 @@ NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
 def final_answer(text: str) -> str | None:
-    """What a vote counts: the last box, answer tag, stated answer or number, in this order; None where there is none.
+    """Extract the answer that a vote counts: the last box, answer tag, stated answer or number; None without any.
 
-    It only groups completions; whether a group is right is for the reward to say. Answers that are equal but written
-    differently (`0.5`, `1/2`) are separate votes.
+    The first kind that occurs is taken. Votes only group completions: the reward decides which group is right. Answers
+    that are equal but written differently (`0.5`, `1/2`) are separate votes.
     """
-    for found in (_boxed(text), *(matches[-1:] for matches in (TAGGED.findall(text), STATED.findall(text)))):
-        if found:
-            return normal(found[0])
+    for last in (_boxed(text), *(matches[-1:] for matches in (TAGGED.findall(text), STATED.findall(text)))):
+        if last:
+            return normal(last[0])
     numbers = NUMBER.findall(text)
     return normal(numbers[-1]) if numbers else None
 
 
 def normal(answer: str) -> str:
-    """Without blanks, dollar signs, thousands separators, decorations of LaTeX and a final full stop."""
+    """Remove blanks, dollar signs, thousands separators, decorations of LaTeX and a final full stop."""
     answer = re.sub(r"\\[dt]frac", r"\\frac", answer)
     answer = re.sub(r"\\(?:left|right|displaystyle|[,;:! ])", "", answer)
     answer = re.sub(r"\\text\{([^{}]*)\}", r"\1", answer)

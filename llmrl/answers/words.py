@@ -27,7 +27,7 @@ COUNT = {
 
 @dataclass(frozen=True)
 class Words:
-    """Text that is compared as text: `plain` is how it compares."""
+    """Text that is compared as text, by its form `plain`."""
 
     text: str
 
@@ -37,7 +37,7 @@ class Words:
 
 
 def plain(text: str) -> str:
-    """Lower case, without markup, spaces, articles and punctuation, where it is words; formulas keep their case."""
+    """Reduce words to lower case without markup, spaces, articles and punctuation; formulas keep their case."""
     bare = unwrapped(text)
     if "\\" in bare or re.search(r"[=^_+<>]", bare):
         return re.sub(r"[\s{}]", "", bare)
@@ -46,7 +46,7 @@ def plain(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    """Without \\text{...} and its like around words."""
+    """Remove \\text{...} and similar commands around words."""
     while (shorter := WRAPPED.sub(r" \1 ", text)) != text:
         text = shorter
     return re.sub(r"\s+", " ", text).strip()

@@ -1,1 +1,1 @@
-"""Is this machine fit, is this algorithm right?"""
+"""Checks of machines, algorithms and rewards: `llmrl doctor`, `verify`, `audit-reward`."""

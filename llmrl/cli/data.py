@@ -1,4 +1,4 @@
-"""`llmrl data`: look at datasets, and make rows to learn from."""
+"""Commands `llmrl data`: check datasets, and make rows to learn from."""
 
 from __future__ import annotations
 

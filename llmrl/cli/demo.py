@@ -1,7 +1,8 @@
-"""From nothing to a model that reinforcement learning has made better, in minutes on two CPU cores: `llmrl demo`.
+"""Make a small model from nothing and improve it by RL, in minutes on two CPU cores: `llmrl demo`.
 
-A tokenizer and a random model; fine-tuning until it sometimes adds two numbers right; then `recipes/demo.yaml`, by the
-same loop as every other recipe; greedy accuracy on the benchmark `arithmetic`, held-out sums, before and after.
+It makes a tokenizer and a random model, fine-tunes it until it sometimes adds two numbers right, and trains it by
+`recipes/demo.yaml` in the same loop as every other recipe. Greedy accuracy on the benchmark `arithmetic`, held-out
+sums, is measured before and after.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DATA = {"name": "arithmetic", "low": 10}  # of the recipe and of the benchmark
 TARGET = 0.4  # accuracy that ends fine-tuning: reinforcement learning needs a policy that sometimes succeeds
 CHECK_STEPS = 5  # of fine-tuning between two looks at its accuracy, which rises from 30 to 60 % within 20
 MAX_SFT_STEPS = 1500  # 300 to 400 are usual
-MARKER = ".llmrl-demo"  # says that a folder may be replaced by the next demo
+MARKER = ".llmrl-demo"  # of folders that the next demo may replace
 Say = Callable[[str], None]
 
 
@@ -38,7 +39,7 @@ def run(
     target: float = TARGET,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The demo's results, also in `out/results.json`; `out/final` is the trained model, `out/curves.png` its curves.
+    """Run the demo, and return its results; writes `out/results.json`, the model `out/final` and `out/curves.png`.
 
     Args:
         seed: of the weights, the order of the problems and the samples.
@@ -80,7 +81,7 @@ def run(
 
 
 def fine_tune(base: Path, out: Path, seed: int, quiet: bool, target: float) -> int:
-    """How many steps it took until the model in `out` gets the target share of unseen sums right.
+    """Fine-tune until the model in `out` gets the target share of unseen sums right; returns the number of steps.
 
     Raises:
         TrainingError: it never did.
@@ -88,7 +89,7 @@ def fine_tune(base: Path, out: Path, seed: int, quiet: bool, target: float) -> i
     from llmrl.train.sft import sft
 
     train = plugins.build("data", DATA | {"seed": seed}).problems()
-    rows = [{"prompt": one.messages, "completion": [{"role": "assistant", "content": one.answer}]} for one in train]
+    rows = [{"prompt": each.messages, "completion": [{"role": "assistant", "content": each.answer}]} for each in train]
     # behind the 500 of the benchmark, so that the decision to stop has not seen them
     unseen = list(plugins.build("data", DATA | {"split": "heldout", "count": 756}).problems())[500:]
     reached: list[int] = []
@@ -114,9 +115,9 @@ def fine_tune(base: Path, out: Path, seed: int, quiet: bool, target: float) -> i
 
 
 def greedy_accuracy(folder: Path, problems: Sequence[Problem]) -> Callable[[Any], float]:
-    """A function of the model: the share of problems whose reference answer is its most likely one, token by token.
+    """Make a function of the model: the share of problems whose reference answer is the most likely, token by token.
 
-    Greedy decoding says the answer exactly if each of its tokens is the most likely after those before: one forward
+    Greedy decoding gives the answer exactly if each of its tokens is the most likely after those before: one forward
     pass decides all problems.
     """
     import torch
@@ -125,8 +126,8 @@ def greedy_accuracy(folder: Path, problems: Sequence[Problem]) -> Callable[[Any]
 
     chat = Chat(load_tokenizer(str(folder)))
     end = chat.tokenizer.eos_token_id
-    prompts = [chat.prompt_ids(one.messages) for one in problems]
-    answers = [[*chat.tokenizer.encode(one.answer, add_special_tokens=False), end] for one in problems]
+    prompts = [chat.prompt_ids(problem.messages) for problem in problems]
+    answers = [[*chat.tokenizer.encode(problem.answer, add_special_tokens=False), end] for problem in problems]
     width = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
     ids = torch.zeros(len(problems), width, dtype=torch.long)
     asked = torch.zeros(len(problems), width, dtype=torch.bool)
@@ -143,7 +144,7 @@ def greedy_accuracy(folder: Path, problems: Sequence[Problem]) -> Callable[[Any]
 
 
 def _reinforce(recipe: Recipe, out: Path, quiet: bool, seconds: dict[str, float]) -> list[dict[str, float]]:
-    """Accuracy before and after the recipe's steps, both by the engine that samples in between."""
+    """Train by the recipe; accuracy before and after its steps, both by the engine that samples in between."""
     from llmrl.run_folder.progress import Progress
     from llmrl.train.loop import train
     from llmrl.train.run import Run
@@ -158,7 +159,7 @@ def _reinforce(recipe: Recipe, out: Path, quiet: bool, seconds: dict[str, float]
             with _phase(f"4/4 reinforcement learning: {steps} steps of GRPO", "grpo", seconds):
                 train(trained)
             with _phase("", "after", seconds):
-                trained.evaluation(steps)  # the loop has asked already, unless an override told it not to
+                trained.evaluation(steps)  # the loop has evaluated already, unless an override switched that off
     return [_accuracy(_answers(out, step) / "results.json") for step in (0, steps)]
 
 
@@ -181,7 +182,7 @@ def _overrides(out: Path, seed: int) -> list[str]:
 
 
 def _claim(out: Path) -> Path:
-    """The folder, empty and ours."""
+    """Make the output folder, or empty one that an earlier demo has made."""
     if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
         raise CheckpointError(f"{out}: holds files that no demo has made; choose another folder with --out")
     if out.exists():
@@ -192,7 +193,7 @@ def _claim(out: Path) -> Path:
 
 
 def _hush() -> None:
-    """No progress bars and notices of the libraries between our lines."""
+    """Switch off progress bars and notices of the libraries."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
@@ -211,7 +212,7 @@ def _phase(title: str, name: str, seconds: dict[str, float]) -> Iterator[None]:
 
 @contextmanager
 def _watch(quiet: bool, target: float) -> Iterator[Callable[[int, float, float], None]]:
-    """Shows fine-tuning on its way to the target: a bar on a terminal, a line now and then elsewhere."""
+    """Show fine-tuning on its way to the target: a bar on a terminal, a line now and then elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -230,7 +231,7 @@ def _watch(quiet: bool, target: float) -> Iterator[Callable[[int, float, float],
 
 
 def _samples(*folders: Path, count: int = 3) -> list[dict[str, str]]:
-    """Held-out problems that only the trained model solves, with both answers; any others where there are too few."""
+    """Pick held-out problems that only the trained model solves, with both answers; others where there are too few."""
     lines = ((folder / f"{BENCHMARK}.jsonl").read_text(encoding="utf-8").splitlines() for folder in folders)
     before, after = ({record["problem"]: record for record in map(json.loads, each)} for each in lines)
     learnt = [key for key in after if is_correct(after[key]["verdict"]) and not is_correct(before[key]["verdict"])]
@@ -246,7 +247,7 @@ def _samples(*folders: Path, count: int = 3) -> list[dict[str, str]]:
 
 
 def _draw(out: Path, before: float, after: float) -> None:
-    """curves.png: the reward of each step, and the accuracy of samples and of greedy answers to held-out problems."""
+    """Draw curves.png: the reward of each step, and accuracies: of samples, and of greedy held-out answers."""
     from matplotlib.figure import Figure
 
     records = list(reader.steps(out))
@@ -268,14 +269,14 @@ def _draw(out: Path, before: float, after: float) -> None:
 
 
 def _report(results: Mapping[str, Any], out: Path) -> None:
-    """The tables, and what to type next."""
+    """Print the tables, and the commands to try next."""
     from rich.console import Console
     from rich.table import Table
 
     scores = Table("", "greedy accuracy on held-out sums", "95 % interval")
     for name, label in (("before", "before: fine-tuned"), ("after", "after GRPO")):
-        one = results[name]
-        scores.add_row(label, f"{one['accuracy']:.1%}", f"{one['low']:.1%} to {one['high']:.1%}")
+        result = results[name]
+        scores.add_row(label, f"{result['accuracy']:.1%}", f"{result['low']:.1%} to {result['high']:.1%}")
     answers = Table("question", "before", "after", "right answer")
     for sample in results["samples"]:
         answers.add_row(*(sample[name] for name in ("question", "before", "after", "answer")))

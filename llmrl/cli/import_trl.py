@@ -1,4 +1,4 @@
-"""A flat file of TRL's or open-r1's GRPO as a recipe; what has no counterpart is refused, with the reason."""
+"""Convert a flat file of TRL's or open-r1's GRPO to a recipe; keys without a counterpart are refused, with reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmrl.errors import RecipeError
 from llmrl.plugins import construct, find
 from llmrl.recipe import parse, tree
 
-# What TRL 1.16 takes where a file says nothing; written out, for some of our own defaults are others.
+# Defaults of TRL 1.16; written out, for some of our own defaults are others.
 DEFAULTS: Mapping[str, Any] = {
     "learning_rate": 1e-6,
     "lr_scheduler_type": "linear",
@@ -67,7 +67,7 @@ USED = {  # keys that are made into others below
     *("max_steps", "warmup_steps", "warmup_ratio", "lr_scheduler_type", "save_strategy", "save_steps", "report_to"),
     *("vllm_importance_sampling_mode", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_correction"),
 }
-SILENT = (  # prefixes of what changes nothing that is learned
+SILENT = (  # prefixes of keys without an effect on learning
     *("hub_", "push_to_hub", "log_", "logging_", "wandb_", "eval_", "do_", "per_device_eval_", "dataset_test_split"),
     *(
         "overwrite_",
@@ -103,21 +103,21 @@ TRL = {name: f"trl.rewards:{name}" for name in ("accuracy_reward", "reasoning_ac
 
 @dataclass(frozen=True)
 class Imported:
-    """A recipe's plain values, and the keys of the file that it does without."""
+    """A recipe's plain values, and the keys of the file that are ignored."""
 
     values: dict[str, dict[str, Any]]
     left_out: list[str]
 
 
 def read(path: str | Path, processes: int, overrides: Sequence[str] = ()) -> Imported:
-    """The recipe that a flat file describes, for so many processes.
+    """Convert a flat file, launched with so many processes, to a recipe.
 
     Args:
         path: YAML of `GRPOConfig`, with the keys of TRL's or open-r1's scripts.
-        processes: that the file was meant to be launched with; they decide how many prompts a step has.
+        processes: number that the file is launched with; it decides how many prompts a step has.
         overrides: `key=value`, with the file's own keys.
     Raises:
-        RecipeError: a key has no counterpart, or a value none; says why.
+        RecipeError: a key or a value has no counterpart; with the reason.
     """
     flat = tree(path, overrides)
     rewards = {field.name for field in fields(find("reward", "open_r1"))}
@@ -151,7 +151,7 @@ def _data(path: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
     }
     options = {ours: given[theirs] for theirs, ours in names.items() if theirs in given}
     if not JUDGING.isdisjoint(given.get("reward_funcs") or ()):
-        options["answer_column"] = "solution"  # which those functions read
+        options["answer_column"] = "solution"  # read by those functions
     return {"name": "jsonl", "dataset_name": given["dataset_name"], **options}
 
 
@@ -177,7 +177,7 @@ def _reward(path: str | Path, given: Mapping[str, Any], options: set[str]) -> di
 
 
 def _model(path: str | Path, given: Mapping[str, Any], values: dict[str, dict[str, Any]]) -> None:
-    """The policy, the engine, and the correction between the two."""
+    """Convert the keys of the policy, the engine, and the correction between the two."""
     dtype = given.get("dtype", given.get("torch_dtype", "float32"))
     if dtype not in ("float32", "bfloat16"):
         raise _refused(path, "dtype", dtype, "trained weights are float32 or bfloat16")
@@ -204,7 +204,7 @@ def _model(path: str | Path, given: Mapping[str, Any], values: dict[str, dict[st
 
 @dataclass(frozen=True)
 class StepCounts:
-    """What decides how many completions, updates and steps there are."""
+    """Sizes that determine the numbers of completions, updates and steps."""
 
     per_device_train_batch_size: int
     gradient_accumulation_steps: int
@@ -223,12 +223,12 @@ class StepCounts:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least 1")
 
     def updates(self, share_or_count: float) -> int:
-        """A count of updates; less than 1 is a share of `max_steps`."""
+        """Convert a count of updates; less than 1 is a share of `max_steps`."""
         return ceil(share_or_count * self.max_steps if share_or_count < 1 else share_or_count)
 
 
 def _steps(path: str | Path, given: Mapping[str, Any], values: dict[str, dict[str, Any]], processes: int) -> None:
-    """Batches and counts: there a step is an update, here it is a rollout with all the updates that follow it."""
+    """Convert batches and counts: TRL's step is an update, ours is a rollout with all updates that follow it."""
     counts: StepCounts = construct(
         StepCounts, {f.name: given[f.name] for f in fields(StepCounts) if f.name in given}, f"{path}:"
     )

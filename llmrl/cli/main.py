@@ -1,4 +1,4 @@
-"""The command line. What is refused is one message on standard error; a traceback is a bug."""
+"""The command line. A refusal is one message on standard error; a traceback is a bug."""
 
 from __future__ import annotations
 
@@ -270,10 +270,10 @@ def audit_reward(
     data: Annotated[str | None, typer.Option(help="A dataset, a dataset/split, or a file, for problems.")] = None,
     limit: Annotated[int, typer.Option(help="Problems of a dataset.")] = 3,
     json: Annotated[
-        Path | None, typer.Option("--json", help="A file for every attack, its text and what it was paid.")
+        Path | None, typer.Option("--json", help="A file for every attack, its text and its reward.")
     ] = None,
 ) -> None:
-    """Attack rewards with a corpus of cheats; exit code 1 where one is paid."""
+    """Attack rewards with a corpus of cheats; exit code 1 where one is rewarded."""
     from llmrl.checks.attacks.run import run
 
     raise typer.Exit(run(names or (), option or (), recipe, data, limit, json))

@@ -1,4 +1,4 @@
-"""Replies kept on disk, by what was asked: one small file each, which any number of processes may share."""
+"""Replies kept on disk by their request: one small file each, which any number of processes may share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Cache:
-    """`folder/ab/abcd....json`, each written whole or not at all; what does not read back as written is no entry.
+    """Files `folder/ab/abcd....json`, each written whole or not at all; a file that is broken is no entry.
 
     Raises:
         RewardError: the folder cannot be made.
@@ -37,7 +37,7 @@ class Cache:
             raise RewardError(f"{self.folder}: cannot be made: {error.strerror}; choose another `cache`") from None
 
     def get(self, key: str) -> str | None:
-        """The text that was kept; None where there is none, or a broken one, which is counted."""
+        """Read the text kept under a key; None where there is none, or a broken one, which is counted."""
         try:
             data = self._path(key).read_bytes()
         except FileNotFoundError:
@@ -54,7 +54,7 @@ class Cache:
         return None
 
     def put(self, key: str, text: str, about: Mapping[str, Any]) -> None:
-        """Keep a text, with what a person may want to know of it. A disk that is full costs the entry, not the run."""
+        """Keep a text, with `about` for people. A disk that is full costs the entry, not the run."""
         path = self._path(key)
         entry = {"key": key, "digest": _digest(text), "text": text, **about}
         try:
@@ -77,9 +77,9 @@ class Cache:
 
 
 def key_of(body: Mapping[str, Any]) -> str:
-    """The same for equal requests: model, messages and options."""
-    told = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(told.encode(), digest_size=20).hexdigest()
+    """Key of a request, equal for equal requests: model, messages and options."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
 def _digest(text: str) -> str:

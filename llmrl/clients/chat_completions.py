@@ -23,7 +23,7 @@ UNSTRUCTURED = (400, 422)  # how servers refuse a `response_format` that they do
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions:
-    """Which model, and within which bounds. What else a judge has is its own."""
+    """Options of a chat model: the server, the model, the bounds of its use. A judge adds its own."""
 
     url: str = "http://127.0.0.1:8000/v1"  # up to and with /v1
     model: str = ""  # as the server calls it; pin one, since two judges cannot be compared. "": its only one
@@ -51,7 +51,7 @@ class ChatOptions:
             raise ValueError(f"url {self.url!r}: expected http://... or https://..., up to and with /v1")
 
     def bounds(self) -> retry.Bounds:
-        """Of one request."""
+        """Bounds of a single request."""
         return retry.Bounds(
             timeout_s=self.timeout_s, retries=self.retries, pause_s=self.pause_s, patience_s=self.patience_s
         )
@@ -59,9 +59,9 @@ class ChatOptions:
 
 @dataclass(frozen=True)
 class Usage:
-    """What replies cost. Tokens are None where the server did not say."""
+    """Costs of replies. Tokens are None where the server gave no numbers."""
 
-    requests: int = 0  # replies that were paid for, those that could not be used among them
+    requests: int = 0  # replies that cost money, unusable ones included
     prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
     cached: int = 0  # replies from the cache, which cost nothing
@@ -77,7 +77,7 @@ class Usage:
         )
 
     def parts(self, options: ChatOptions, share: float = 1.0) -> dict[str, float | None]:
-        """For the log: this, or a share of it, and its `cost` where a price is set."""
+        """Entries for the log: the usage or a share of it, and its `cost` where a price is set."""
         counts = {
             "requests": self.requests,
             "prompt_tokens": self.prompt_tokens,
@@ -87,16 +87,16 @@ class Usage:
         }
         parts = {name: None if count is None else share * count for name, count in counts.items()}
         if options.prompt_price is not None or options.completion_price is not None:
-            paid = (options.prompt_price or 0.0, options.completion_price or 0.0)
+            prices = (options.prompt_price or 0.0, options.completion_price or 0.0)
             tokens = (parts["prompt_tokens"], parts["completion_tokens"])
-            known = [price * count / 1e6 for price, count in zip(paid, tokens, strict=True) if count is not None]
+            known = [price * count / 1e6 for price, count in zip(prices, tokens, strict=True) if count is not None]
             parts["cost"] = sum(known) if len(known) == 2 else None
         return parts
 
 
 @dataclass(frozen=True)
 class Reply(Generic[T]):
-    """What was made of a reply; `value` None: there was no usable one, and `failure` says why."""
+    """A reply as read; `value` None: there was no usable one, and `failure` gives the reason."""
 
     value: T | None
     usage: Usage
@@ -105,7 +105,7 @@ class Reply(Generic[T]):
 
 @dataclass
 class ChatClient:
-    """One reward's way to its model. It keeps the count of requests in flight and a minute, over all groups."""
+    """Client of one reward. It counts requests in flight and per minute over all groups."""
 
     name: str  # of the reward, for messages
     options: ChatOptions
@@ -121,7 +121,7 @@ class ChatClient:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Connection]:
-        """Connections for one group, whose model is known.
+        """Open connections for one group, and find its model.
 
         Raises:
             RewardError: no model was chosen, and the server has several, is no OpenAI server or refuses everybody.
@@ -136,7 +136,7 @@ class ChatClient:
 
 @dataclass
 class Connection:
-    """What asks."""
+    """Sends requests of one group."""
 
     chat: ChatClient
     client: httpx.AsyncClient
@@ -145,7 +145,7 @@ class Connection:
     failure: str = ""  # why no model is known
 
     async def choose_model(self) -> None:
-        """Fill in the one model that is served; where nobody answers, nobody is asked either."""
+        """Fill in the only model that is served; where no server answers, no question is sent later either."""
         place = f"reward {self.chat.name}: {self.chat.options.url}"
         try:
             names = await self._tried("GET", "models", None, _models)
@@ -161,10 +161,10 @@ class Connection:
     async def ask(
         self, messages: Sequence[Mapping[str, str]], read: Callable[[str], T], schema: Schema | None = None
     ) -> Reply[T]:
-        """What `read` makes of the model's reply, asked again where it raises a ValueError; from the cache if it can.
+        """Ask the model, or the cache, and read the reply; where `read` raises a ValueError, ask again.
 
         Args:
-            schema: of the reply, a JSON object; a server that refuses to hold its model to it is asked without.
+            schema: of the reply, a JSON object; a server that does not support schemas is asked without.
         Raises:
             RewardError: the server refuses everybody, as for a wrong key or an unknown model.
         """
@@ -204,7 +204,7 @@ class Connection:
             return Reply(None, usage, str(error))
 
     async def _posted(self, body: dict[str, Any], read: Callable[[httpx.Response], T]) -> T:
-        """Held to a schema if the server can: one that refuses its first request with one is asked without."""
+        """Post a request with its schema; a server that refuses the first one with a schema is asked without."""
         structured = "response_format" in body and self.chat.structures is not False
         bare = {name: option for name, option in body.items() if name != "response_format"}
         try:
@@ -239,11 +239,11 @@ class Connection:
                 lambda: self.client.request(method, url, json=body), read, self.chat.options.bounds(), self.gate
             )
         except retry.UnansweredError as error:
-            said = f"{url}: {error}"
+            failure = f"{url}: {error}"
             if error.status in retry.REFUSALS:
                 key = self.chat.options.api_key_variable
-                raise RewardError(f"reward {self.chat.name}: {said}; check url, model and ${key}") from None
-            raise retry.UnansweredError(said, error.status) from None
+                raise RewardError(f"reward {self.chat.name}: {failure}; check url, model and ${key}") from None
+            raise retry.UnansweredError(failure, error.status) from None
 
 
 def _models(reply: httpx.Response) -> list[str]:
@@ -254,7 +254,7 @@ def _models(reply: httpx.Response) -> list[str]:
 
 
 def _completion(reply: httpx.Response) -> tuple[str, str, Usage]:
-    """The text, how it ended, and what it cost."""
+    """Read a completion's text, its finish reason and its usage."""
     try:
         body = reply.json()
         choice = body["choices"][0]
@@ -263,8 +263,8 @@ def _completion(reply: httpx.Response) -> tuple[str, str, Usage]:
             raise TypeError(f"content is {type(text).__name__}")
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"not a chat completion ({error!r}): {reply.text[:120]!r}") from None
-    said = body.get("usage")
-    spent = said if isinstance(said, Mapping) else {}
+    usage = body.get("usage")
+    spent = usage if isinstance(usage, Mapping) else {}
     tokens = [spent.get(name) for name in ("prompt_tokens", "completion_tokens")]
     read, written = (n if isinstance(n, int) and not isinstance(n, bool) else None for n in tokens)
     return text, str(choice.get("finish_reason")), Usage(1, read, written)

@@ -24,16 +24,16 @@ _random = Random()  # of its own: pauses must not move the global generator, on 
 
 
 class UnansweredError(Exception):
-    """No usable reply after all tries; says why. `status` is the last HTTP status, `AWAY` or `LATE`."""
+    """No usable reply after all tries, with the reason. `status` is the last HTTP status, `AWAY` or `LATE`."""
 
-    def __init__(self, said: str, status: int) -> None:
-        super().__init__(said)
+    def __init__(self, failure: str, status: int) -> None:
+        super().__init__(failure)
         self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """How often and how long one request is tried."""
+    """Bounds of one request: number of tries and time."""
 
     timeout_s: float  # of one try
     retries: int  # after the first try
@@ -57,7 +57,7 @@ class Bounds:
 
 
 class RateLimit:
-    """Lets requests through: at most so many at a time and so many a minute. Of one event loop."""
+    """Limits requests to so many at a time and so many a minute. Belongs to one event loop."""
 
     def __init__(self, concurrency: int, per_minute: float | None = None) -> None:
         self.slots = asyncio.Semaphore(concurrency)
@@ -72,7 +72,7 @@ class RateLimit:
         await asyncio.sleep(at - now)
 
     def hold(self, seconds: float) -> None:
-        """Nobody begins earlier: the server asked for a pause."""
+        """Let no request begin for so long: the server asked for a pause."""
         self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
 
 
@@ -85,7 +85,7 @@ class Gates:
     _kept: tuple[asyncio.AbstractEventLoop, RateLimit] | None = field(default=None, init=False)
 
     def here(self) -> RateLimit:
-        """That of the running loop."""
+        """The gate of the running loop."""
         loop = asyncio.get_running_loop()
         if self._kept is None or self._kept[0] is not loop:
             self._kept = loop, RateLimit(self.concurrency, self.per_minute)
@@ -94,7 +94,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class _Failure:
-    said: str
+    reason: str
     status: int
     after_s: float = 0.0  # for which the server asks us to wait
     final: bool = False  # whether this request would always fail
@@ -107,7 +107,7 @@ async def tried(
     gate: RateLimit,
     waits_for: Collection[int] = (),
 ) -> T:
-    """What `read` makes of the first usable reply.
+    """Send a request until its reply is usable, and return it as read.
 
     Args:
         read: raises a ValueError where a reply of status 200 is not usable; it counts as a failed try.
@@ -120,27 +120,26 @@ async def tried(
     async with gate.slots:
         await gate.turn()
         end, number, counted = clock() + bounds.patience_s, 0, 0
-        last: _Failure | None = None
+        failure: _Failure | None = None
         while True:
             limit_s = min(bounds.timeout_s, max(end - clock(), 1e-3))
-            found = await _try(send, read, limit_s)
-            if not isinstance(found, _Failure):
-                return found
-            if found.status == LATE and limit_s < bounds.timeout_s and last is not None:
-                found = last  # our patience cut this try short: what came before it says what is wrong
-            last = found
-            if found.final:
-                raise UnansweredError(found.said, found.status)
-            number, counted = number + 1, counted + (found.status not in waits_for)
+            result = await _try(send, read, limit_s)
+            if not isinstance(result, _Failure):
+                return result
+            cut_short = result.status == LATE and limit_s < bounds.timeout_s  # by our patience, which explains nothing
+            failure = failure if failure is not None and cut_short else result
+            if failure.final:
+                raise UnansweredError(failure.reason, failure.status)
+            number, counted = number + 1, counted + (failure.status not in waits_for)
             if counted > bounds.retries:
-                raise UnansweredError(f"{found.said} (given up after {number} tries)", found.status)
-            pause = max(bounds.pause(number - 1), found.after_s)
+                raise UnansweredError(f"{failure.reason} (given up after {number} tries)", failure.status)
+            pause = max(bounds.pause(number - 1), failure.after_s)
             if clock() + pause >= end:
                 raise UnansweredError(
-                    f"{found.said} (patience_s {bounds.patience_s:g} spent after {number} tries)", found.status
+                    f"{failure.reason} (patience_s {bounds.patience_s:g} spent after {number} tries)", failure.status
                 )
-            if found.after_s:
-                gate.hold(found.after_s)
+            if failure.after_s:
+                gate.hold(failure.after_s)
             await asyncio.sleep(pause)
             await gate.turn()
 
@@ -169,16 +168,16 @@ async def _try(
 
 
 def retry_after(reply: httpx.Response) -> float:
-    """Seconds for which the server asks us to wait, by its header: a number or a date; 0.0 where it says nothing."""
+    """Seconds for which the server asks us to wait, by its header: a number or a date; 0.0 without a header."""
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
-    said = reply.headers.get("Retry-After", "")
+    header = reply.headers.get("Retry-After", "")
     try:
-        seconds = float(said)
+        seconds = float(header)
     except ValueError:
         try:
-            at = parsedate_to_datetime(said)
+            at = parsedate_to_datetime(header)
         except ValueError:
             return 0.0
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
@@ -186,7 +185,7 @@ def retry_after(reply: httpx.Response) -> float:
 
 
 def client(url: str, api_key: str | None, concurrency: int) -> httpx.AsyncClient:
-    """Connections to `url`; use as an async context manager, in one event loop. Time limits are the caller's."""
+    """Open connections to `url`; use as an async context manager, in one event loop. The caller sets time limits."""
     import httpx
 
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -197,15 +196,15 @@ def client(url: str, api_key: str | None, concurrency: int) -> httpx.AsyncClient
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Read once: it takes longer than a request."""
+    """Read the certificates once: it takes longer than a request."""
     import httpx
 
     return httpx.create_ssl_context()
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Their results, in order; where one raises, the others are cancelled and ended before it is raised here."""
-    tasks = [asyncio.ensure_future(one) for one in coroutines]
+    """Run coroutines together; their results, in order. Where one raises, the others are cancelled and ended first."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return list(await asyncio.gather(*tasks))
     except BaseException:

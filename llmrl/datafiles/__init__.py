@@ -1,1 +1,1 @@
-"""Reading rows of data from files and the hub."""
+"""Read rows of data from files and the hub."""

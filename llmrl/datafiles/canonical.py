@@ -1,4 +1,4 @@
-"""Whether a reference is a short answer that graders agree on, rather than prose."""
+"""Tell short answers, on which graders agree, from prose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAIRS = {")": "([", "]": "([", "}": "{"}  # an interval may open with one bracke
 
 
 def canonical(answer: str) -> bool:
-    """Whether an answer is a number, a choice, or a formula of numbers and single letters, in at most `MOST` signs.
+    """Recognise a number, a choice, or a formula of numbers and single letters, in at most `MOST` signs.
 
     Words, several sentences, open brackets and empty references are refused: on those graders and people disagree.
     """

@@ -19,9 +19,9 @@ EMPTY_BOXES = {
 
 @dataclass(frozen=True)
 class MathsTest:
-    """Problems to test with, never to train on; each such dataset is a child that says which."""
+    """Problems to test with, never to train on; each such dataset is a child that names its source."""
 
-    name: ClassVar[str]  # what the ids of rows without one begin with
+    name: ClassVar[str]  # ids of rows without one begin with it
     shipped: ClassVar[str]  # the file in `data/tiny` of the split `tiny`
     origin: ClassVar[Origin]  # of the split `test`
 
@@ -44,19 +44,19 @@ def maths_problems(origin: Origin, name: str, rows: str, instruction: str) -> It
 
     Args:
         origin: where the rows are looked for, unless its split is `tiny`.
-        name: what the ids of rows without one begin with.
+        name: ids of rows without one begin with it.
         rows: the file in `data/tiny` to read for the split `tiny`.
         instruction: a line after the problem.
     Raises:
         DataError: nothing found, or a row without problem or answer.
     """
     shipped = origin.split == "tiny" and origin.path is None
-    found = file_rows(tiny(rows)) if shipped else known_rows(origin)
-    return problems(found, lambda row: _problem(row, f"{name}/{origin.split}", instruction))
+    source = file_rows(tiny(rows)) if shipped else known_rows(origin)
+    return problems(source, lambda row: _problem(row, f"{name}/{origin.split}", instruction))
 
 
 def last_boxed(text: str) -> str | None:
-    """What stands inside the last `\\boxed{...}`, braces matched; None where there is none or it never closes."""
+    """Content of the last `\\boxed{...}`, braces matched; None where there is none or it never closes."""
     start = text.rfind("\\boxed{")
     depth = 0
     for end in range(start + len("\\boxed"), len(text) if start >= 0 else 0):
@@ -95,6 +95,6 @@ def _answer(row: Row, question: str) -> str:
 
 
 def _level(value: object) -> int | None:
-    """5 of `5` and `"Level 5"`; None where it is unknown."""
+    """Parse a level: 5 of `5` and of `"Level 5"`; None where it is unknown."""
     digits = str(value).removeprefix("Level ").strip()
     return int(digits) if digits.isdigit() else None

@@ -21,7 +21,7 @@ BOXED = "Please reason step by step, and put your final answer within \\boxed{}.
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row and where it stands."""
+    """A row of data and its place: file and line."""
 
     values: Mapping[str, Any]
     where: str  # file and line, or hub name and row
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a known dataset is looked for, in order: `path`, the data folders, the hub."""
+    """Places of a known dataset, tried in order: `path`, the data folders, the hub."""
 
     file: str  # below a data folder
     hub: str
@@ -53,7 +53,7 @@ class Origin:
 
 
 def as_text(value: Any, column: str, where: str) -> str:
-    """A non-empty string of a string or a number.
+    """Convert a string or a number to a non-empty string.
 
     Raises:
         DataError: anything else.
@@ -67,7 +67,7 @@ def as_text(value: Any, column: str, where: str) -> str:
 
 
 def problems(rows: Iterator[Row], make: Callable[[Row], Problem]) -> Iterator[Problem]:
-    """A problem of each row.
+    """Make a problem of each row.
 
     Raises:
         DataError: two rows have the same id.
@@ -82,7 +82,7 @@ def problems(rows: Iterator[Row], make: Callable[[Row], Problem]) -> Iterator[Pr
 
 
 def ask(question: str, instruction: str) -> list[dict[str, str]]:
-    """One user message: the question, then the instruction on a line of its own."""
+    """Build the user message: the question, then the instruction on a line of its own."""
     return [{"role": "user", "content": f"{question}\n{instruction}" if instruction else question}]
 
 
@@ -92,7 +92,7 @@ def tiny(name: str) -> Path:
 
 
 def folders() -> list[Path]:
-    """Where data files are looked for: `LLMRL_DATA` if it is set, else `../shared/data` beside the checkout."""
+    """Folders of data files: `LLMRL_DATA` if it is set, else `../shared/data` beside the checkout."""
     chosen = os.environ.get("LLMRL_DATA")
     return [Path(chosen)] if chosen else [CHECKOUT.parent / "shared" / "data"]
 
@@ -101,7 +101,7 @@ def known_rows(origin: Origin) -> Iterator[Row]:
     """Rows of a known dataset.
 
     Raises:
-        DataError: it is in none of the places; says which were tried.
+        DataError: it is in none of the places; names those that were tried.
     """
     if origin.path is not None:
         return file_rows(Path(origin.path))

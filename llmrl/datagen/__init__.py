@@ -1,1 +1,1 @@
-"""Writing rows of data: synthetic data, labels, contamination checks."""
+"""Write rows of data: synthetic data, labels, contamination checks."""

@@ -1,4 +1,4 @@
-"""Prompts with several answers each, as a file has them; what cannot be used is named and counted."""
+"""Read prompts with several answers each; rows that cannot be used are named and counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESPONSES = ("response", "completion")
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A problem and what was said to it."""
+    """A problem and the answers to it."""
 
     problem: Problem
     responses: list[str] = field(default_factory=list)
@@ -26,13 +26,13 @@ class Answered:
 
 @dataclass(slots=True)
 class Refused:
-    """What was left out: how often for which reason, and the first places."""
+    """Rows left out: counts by reason, and the first places."""
 
     counts: Counter[str] = field(default_factory=Counter)
     places: list[str] = field(default_factory=list)
 
     def add(self, where: str, reason: str, detail: str = "") -> None:
-        """One more."""
+        """Count a row that is left out, and keep its place if it is among the first."""
         self.counts[reason] += 1
         if len(self.places) < 20:
             self.places.append(f"{where}: {reason}{detail and ': '}{detail}")
@@ -43,33 +43,33 @@ def read(path: Path, refused: Refused) -> list[Answered]:
 
     A row has `prompt` (text or messages) and `responses`, a list; or one `response` or `completion`, and then rows of
     the same `problem`, `id` or prompt are answers to one problem, as `llmrl eval --samples 8` writes them. `answer` is
-    the reference; all other columns are `info`. Empty and repeated answers, and rows that are none, are refused.
+    the reference; all other columns are `info`. Empty and repeated answers, and rows without any, are refused.
 
     Raises:
         DataError: the file cannot be read, or no row of it can be used.
     """
-    found: dict[str, Answered] = {}
+    by_id: dict[str, Answered] = {}
     for row in file_rows(path):
         try:
-            problem, said = _problem(row), _said(row)
+            problem, answers = _problem(row), _answers(row)
         except DataError as error:
             refused.add(row.where, "a row that cannot be read", str(error).removeprefix(f"{row.where}: "))
             continue
-        one = found.setdefault(problem.id, Answered(problem))
-        if one.problem.messages != problem.messages:
+        answered = by_id.setdefault(problem.id, Answered(problem))
+        if answered.problem.messages != problem.messages:
             refused.add(row.where, "another prompt under an id that was seen", repr(problem.id))
             continue
-        seen = {" ".join(text.split()) for text in one.responses}
-        for text in said:
+        seen = {" ".join(text.split()) for text in answered.responses}
+        for text in answers:
             plain = " ".join(text.split())
             if not plain or plain in seen:
                 refused.add(row.where, "an answer that was seen" if plain else "an empty answer")
                 continue
             seen.add(plain)
-            one.responses.append(text)
-    if not any(one.responses for one in found.values()):
+            answered.responses.append(text)
+    if not any(answered.responses for answered in by_id.values()):
         raise DataError(f"{path}: no row with a prompt and an answer; the first: {'; '.join(refused.places[:1])}")
-    return list(found.values())
+    return list(by_id.values())
 
 
 def _problem(row: Row) -> Problem:
@@ -89,10 +89,10 @@ def _problem(row: Row) -> Problem:
     )
 
 
-def _said(row: Row) -> Sequence[str]:
-    said: Any = row.values.get("responses")
-    if said is None:
-        said = [next((row.values[name] for name in RESPONSES if name in row.values), None)]
-    if not isinstance(said, list) or not all(isinstance(text, str) for text in said):
+def _answers(row: Row) -> Sequence[str]:
+    answers: Any = row.values.get("responses")
+    if answers is None:
+        answers = [next((row.values[name] for name in RESPONSES if name in row.values), None)]
+    if not isinstance(answers, list) or not all(isinstance(text, str) for text in answers):
         raise DataError(f"{row.where}: no answers; expected `responses`, a list of texts, or `response`, a text")
-    return said
+    return answers

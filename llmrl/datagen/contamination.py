@@ -1,4 +1,4 @@
-"""Whether problems to train on also stand in a test: shared runs of words, and equal texts."""
+"""Find problems to train on that also stand in a test: shared runs of words, and equal texts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ COMMON = 10  # a run of words in more test problems than this is phrasing, not c
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """One problem to train on and one of the test that share words."""
+    """A problem to train on and a problem of the test that share words."""
 
     train: str  # their ids
     test: str
     shared: int  # runs of n words that both hold
-    share: float  # of those of the test problem; 1.0 where the texts are equal but for case and blanks
+    share: float  # of the test problem's runs; 1.0 where the texts are equal but for case and blanks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContaminationReport:
-    """What a check of two datasets found."""
+    """Result of a check of two datasets."""
 
     n: int  # words in a run
     train: int  # problems read, each of which parsed
@@ -48,7 +48,7 @@ class ContaminationReport:
         return len({overlap.test for overlap in self.overlaps})
 
     def rows(self) -> list[tuple[str, str]]:
-        """What to print: a name and a value a line."""
+        """Lines to print: a name and a value each."""
         half = len({overlap.test for overlap in self.overlaps if overlap.share >= 0.5})
         return [
             ("train problems", f"{self.train:,}"),

@@ -1,4 +1,4 @@
-"""Preference rows from answers and an order of factors: what `llmrl data heron` does."""
+"""Make preference rows from answers and an order of factors: the command `llmrl data heron`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.ranked_factors import Factor, Panel, check, described, levels, lifted
 from llmrl.types import Completion, Problem, Trajectory, Turn
 
-AT_ONCE = 16  # problems whose answers are being measured
+AT_ONCE = 16  # problems whose answers are measured at the same time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeronReport:
-    """What came of the answers."""
+    """Counts of the answers, their pairs and their rows."""
 
     problems: int
     answers: int  # that every factor could judge
@@ -36,7 +36,7 @@ class HeronReport:
     refused: Refused
 
     def lines(self) -> Iterator[str]:
-        """What to print."""
+        """Lines to print."""
         pairs = sum(self.decided.values()) + self.undecided
         yield f"{self.problems:,} problems, {self.answers:,} answers, {pairs:,} pairs, {self.rows:,} rows"
         for name, count in self.decided.items():
@@ -49,7 +49,7 @@ class HeronReport:
 
 
 def factors_of(path: Path) -> list[Factor]:
-    """The factors of a YAML file: a list in order of importance, or a recipe whose reward is `heron`.
+    """Read the factors of a YAML file: a list in order of importance, or a recipe whose reward is `heron`.
 
     Raises:
         DataError: no such file, or no such list.
@@ -58,15 +58,15 @@ def factors_of(path: Path) -> list[Factor]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: no factors can be read: {error}") from error
-    if isinstance(found, Mapping):
-        reward = found.get("reward")
-        found = reward.get("factors") if isinstance(reward, Mapping) else None
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+    if isinstance(entries, Mapping):
+        reward = entries.get("reward")
+        entries = reward.get("factors") if isinstance(reward, Mapping) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise DataError(f"{path}: expected a list of factors, such as `- {{name: numeric}}`, or a recipe of heron")
-    made: list[Factor] = [construct(Factor, one, f"{path}: factor {n}") for n, one in enumerate(found, start=1)]
+    made: list[Factor] = [construct(Factor, entry, f"{path}: factor {n}") for n, entry in enumerate(entries, start=1)]
     check(made)
     return made
 
@@ -77,7 +77,7 @@ def write(
     """Write a row for each pair of one prompt's answers that the tree decides.
 
     Args:
-        answers: prompts with several answers each (see `_answered.read`).
+        answers: prompts with several answers each (see `answered.read`).
         out: a .jsonl file of rows `prompt`, `chosen`, `rejected`, `level`, `factor`, `id`; replaced as a whole. Beside
             it stay `.measured.jsonl`, the factors of every answer, from which a second call goes on, and
             `.calibration.json`: deviations and thresholds, for the reward `heron`.
@@ -121,10 +121,10 @@ def beside(out: Path, ending: str) -> Path:
 
 
 async def _measure(given: Sequence[Answered], panel: Panel, ledger: Ledger) -> None:
-    """Add what is not in the ledger yet, a problem at a time; what is done is written down at once."""
+    """Measure the problems that are not in the ledger yet, and write each down as soon as it is done."""
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(answered: Answered) -> None:
+    async def measure(answered: Answered) -> None:
         before = ledger.lines.get(answered.problem.id)
         if before is not None and before.get("responses") == answered.responses:
             return
@@ -133,29 +133,29 @@ async def _measure(given: Sequence[Answered], panel: Panel, ledger: Ledger) -> N
         line = {
             "id": answered.problem.id,
             "responses": answered.responses,
-            "factors": [one.row for one in measured],
-            "reasons": [one.reason for one in measured],
+            "factors": [scores.row for scores in measured],
+            "reasons": [scores.reason for scores in measured],
         }
-        ledger.add(line, keep=all(one.row is not None for one in measured))
+        ledger.add(line, keep=all(scores.row is not None for scores in measured))
 
-    await asyncio.gather(*map(one, given))
+    await asyncio.gather(*map(measure, given))
 
 
 def _spoken(problem: Problem, text: str) -> Trajectory:
-    """An answer of which only the text is known."""
-    said = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
-    return Trajectory(problem=problem, turns=[Turn(prompt_ids=[], completion=said, text=text)], status="done")
+    """Make a trajectory of an answer of which only the text is known."""
+    completion = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
+    return Trajectory(problem=problem, turns=[Turn(prompt_ids=[], completion=completion, text=text)], status="done")
 
 
-def _known(one: Answered, line: Mapping[str, Any], refused: Refused) -> list[tuple[str, list[float]]]:
-    """The answers that every factor could judge, with their numbers."""
-    found = []
-    for text, row, reason in zip(one.responses, line["factors"], line["reasons"], strict=True):
+def _known(answered: Answered, line: Mapping[str, Any], refused: Refused) -> list[tuple[str, list[float]]]:
+    """Answers that every factor could judge, with their numbers."""
+    judged = []
+    for text, row, reason in zip(answered.responses, line["factors"], line["reasons"], strict=True):
         if row is None:
-            refused.add(f"id {one.problem.id!r}", "an answer that could not be judged", reason)
+            refused.add(f"id {answered.problem.id!r}", "an answer that could not be judged", reason)
         else:
-            found.append((text, row))
-    return found
+            judged.append((text, row))
+    return judged
 
 
 def _pairs(
@@ -164,7 +164,7 @@ def _pairs(
     order: Sequence[Level],
     factors: Sequence[Factor],
 ) -> tuple[list[dict[str, Any]], Counter[int | None], float | None]:
-    """The rows; how many pairs each level decided, None for those that none did; the mean share of cycles."""
+    """Rows; pairs decided by each level, None for undecided ones; the mean share of cycles."""
     rows, counts, cycles = [], Counter[int | None](), []
     for one in given:
         known = measured[one.problem.id]

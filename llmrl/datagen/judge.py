@@ -1,4 +1,4 @@
-"""Which of two answers a language model takes for the better one by one principle: its probabilities, not its words."""
+"""Compare two answers by a principle with a language model: by the probabilities of `a` and `b`, not by its words."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ TOP = 20  # log-probabilities a server is asked for; OpenAI's and vLLM's most
 
 
 def question(problem: Problem, first: str, second: str, principle: Principle) -> str:
-    """What the judge reads."""
+    """Write the prompt of the judge."""
     request = "\n".join(str(message.get("content", "")) for message in problem.messages)
     return FRAME.format(request=request, first=first, second=second, name=principle.name, text=principle.text)
 
 
 class PairJudge(Protocol):
-    """Prefers (a) to (b)."""
+    """Judges how much (a) is preferred to (b)."""
 
     async def gap(self, question: str) -> float:
         """Log-probability of `a` minus that of `b`, in nats.
@@ -53,12 +53,12 @@ class PairJudge(Protocol):
 async def both_orders(
     judge: PairJudge, problem: Problem, pair: Sequence[str], principle: Principle
 ) -> tuple[float, float]:
-    """How much rather the judge takes the first of the pair, when it is shown as (a), and when it is shown as (b)."""
-    one, two = await asyncio.gather(
+    """Preference for the first of the pair, in nats: when it is shown as (a), and when it is shown as (b)."""
+    as_a, as_b = await asyncio.gather(
         judge.gap(question(problem, pair[0], pair[1], principle)),
         judge.gap(question(problem, pair[1], pair[0], principle)),
     )
-    return one, 0.0 - two
+    return as_a, 0.0 - as_b
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class ServerJudge:
             self.client = None
 
     async def _ask(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The answer's JSON.
+        """Post a request and return the JSON of the reply.
 
         Raises:
-            DataError: the server refuses this very request.
-            EngineError: it does not answer, or refuses everybody.
+            DataError: the server refuses this request.
+            EngineError: it does not answer, or refuses every request.
         """
         import httpx
 
@@ -179,7 +179,7 @@ def _likeliest(reply: Any, api: str) -> list[tuple[str, float]]:
 
 
 def _letters(likeliest: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """The log-probability of each letter, over all the tokens that spell it: `a`, ` a`, `A`."""
+    """Sum the probability of each letter over all tokens that spell it: `a`, ` a`, `A`; logarithms."""
     found: dict[str, float] = {}
     for token, logprob in likeliest:
         letter = token.strip().lower()
@@ -188,15 +188,15 @@ def _letters(likeliest: Sequence[tuple[str, float]]) -> dict[str, float]:
     return found
 
 
-def _sum(one: float, two: float) -> float:
+def _sum(first: float, second: float) -> float:
     """The logarithm of the sum of two probabilities, from their logarithms."""
-    high, low = max(one, two), min(one, two)
+    high, low = max(first, second), min(first, second)
     return high + math.log1p(math.exp(low - high))
 
 
 @contextmanager
 def open_judge(model: str, *, engine: str, api: str, max_tokens: int) -> Iterator[PairJudge]:
-    """A judge, closed in the end.
+    """Open a judge, and close it in the end.
 
     Args:
         model: a folder or a hub name, for which an engine is started; or `http://host:port/v1#name` of a server.
@@ -228,7 +228,7 @@ def open_judge(model: str, *, engine: str, api: str, max_tokens: int) -> Iterato
 
 
 def _dtype(model: str) -> str:
-    """That of the checkpoint."""
+    """The dtype of the checkpoint."""
     from transformers import AutoConfig
 
     try:

@@ -1,4 +1,4 @@
-"""A file of finished work that a command which was stopped picks up again, and how results are put in place."""
+"""A file of finished work, from which a stopped command resumes, and the writing of results as a whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Line = Mapping[str, Any]
 class Ledger(Journal):
     """Finished lines by their `id`.
 
-    The first line says under which settings the others were made; lines of other settings are never mixed with them.
+    The first line holds the settings under which the others were made; lines of other settings are never mixed in.
     """
 
     def __init__(self, path: Path, settings: Line) -> None:
@@ -26,10 +26,10 @@ class Ledger(Journal):
         self.lines: dict[str, Line] = {}
 
     def add(self, line: Line, keep: bool = True) -> None:
-        """Add a finished one.
+        """Add a finished line.
 
         Args:
-            keep: False for what failed and shall be tried again by the next call.
+            keep: False for a line that failed, which the next call tries again.
         Raises:
             LlmrlError: it cannot be written.
         """
@@ -38,29 +38,29 @@ class Ledger(Journal):
         self.lines[str(line["id"])] = line
 
     def _read(self, lines: Iterator[tuple[int, bytes]]) -> None:
-        found = [self._line(line, number) for number, line in lines]
-        if not found:
+        parsed = [self._line(line, number) for number, line in lines]
+        if not parsed:
             self.write({"settings": self.settings})
             return
-        if found[0].get("settings") != self.settings:
+        if parsed[0].get("settings") != self.settings:
             raise DataError(
-                f"{self.path}: was begun with {_different(found[0].get('settings'), self.settings)}; go on with the "
+                f"{self.path}: was begun with {_different(parsed[0].get('settings'), self.settings)}; go on with the "
                 "same options, choose another out, or delete the file to begin again"
             )
-        self.lines = {str(line["id"]): line for line in found[1:]}
+        self.lines = {str(line["id"]): line for line in parsed[1:]}
 
     def _line(self, line: bytes, number: int) -> Line:
         try:
-            found = json.loads(line)
+            parsed = json.loads(line)
         except ValueError as error:
             raise DataError(f"{self.path}:{number}: not JSON ({error}); delete the file to begin again") from None
-        if not isinstance(found, dict) or (number > 1 and "id" not in found):
+        if not isinstance(parsed, dict) or (number > 1 and "id" not in parsed):
             raise DataError(f"{self.path}:{number}: no line of this command; choose another out")
-        return found
+        return parsed
 
 
 def put(path: Path, lines: Iterable[Line]) -> None:
-    """Write all lines, or leave what is there.
+    """Write all lines, or leave the file as it is.
 
     Raises:
         LlmrlError: it cannot be written.

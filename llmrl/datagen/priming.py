@@ -68,8 +68,8 @@ UNDO = {"+": "-", "-": "+", "*": "/", "/": "*"}
 class Priming:
     """`count` rows for supervised fine-tuning: a puzzle as `prompt`, and thoughts with an answer as `completion`.
 
-    Every sum that a row works out is right, also where its answer is wrong; what differs between the conditions is what
-    it does, and in what order. Equal seeds give the same puzzles in every condition. Habits, conditions and sizes
+    Every sum that a row works out is right, also where its answer is wrong; conditions differ in the habits shown, and
+    in their order. Equal seeds give the same puzzles in every condition. Habits, conditions and sizes
     (1,000 rows to train on, 200 to test with) follow Gandhi et al. 2025 (arXiv 2503.01307), who let a language model
     write them; these are put together from sentences of our own. The game of 24 never appears: it is a test.
     """
@@ -94,11 +94,11 @@ class Priming:
         for number, puzzle in enumerate(made.puzzles()):
             thoughts, answer = self._trace(puzzle, Random(f"priming/{self.seed}/{number}"))
             asked = self.template.format(nums=", ".join(map(str, puzzle.nums)), target=puzzle.target)
-            said = f"<think>{thoughts}</think>\n<answer> {answer.expression} </answer>"
+            text = f"<think>{thoughts}</think>\n<answer> {answer.expression} </answer>"
             yield {
                 "id": f"priming/{self.condition}/{self.split}/{number}",
                 "prompt": [{"role": "user", "content": asked}],
-                "completion": [{"role": "assistant", "content": said}],
+                "completion": [{"role": "assistant", "content": text}],
                 "condition": self.condition,
                 "nums": list(puzzle.nums),
                 "target": puzzle.target,
@@ -106,7 +106,7 @@ class Priming:
             }
 
     def _trace(self, puzzle: Puzzle, random: Random) -> tuple[str, Line]:
-        """Thoughts, and the line that is the answer."""
+        """Write the thoughts; also return the line that is the answer."""
         if self.condition == "empty":
             return "\n", puzzle.solution
         if self.condition == "filler":
@@ -114,19 +114,19 @@ class Priming:
             return " ".join("." * len(thoughts.split())), answer
         habits = HABITS[self.condition]
         failures = _failures(puzzle, random)
-        said = [_say(random, OPENINGS, nums=", ".join(map(str, puzzle.nums)), target=puzzle.target)]
+        sentences = [_say(random, OPENINGS, nums=", ".join(map(str, puzzle.nums)), target=puzzle.target)]
         for line in failures[:-1]:
-            said += _attempt(line, puzzle, habits, random)
-            said.append(_say(random, GIVING_UP))
+            sentences += _attempt(line, puzzle, habits, random)
+            sentences.append(_say(random, GIVING_UP))
         last = failures[-1] if self.condition == "incorrect" else puzzle.solution
-        said += _attempt(last, puzzle, habits, random)
+        sentences += _attempt(last, puzzle, habits, random)
         if self.condition == "incorrect":
-            said.append(_say(random, SETTLING))
-        return "\n".join(["", *said, ""]), last
+            sentences.append(_say(random, SETTLING))
+        return "\n".join(["", *sentences, ""]), last
 
 
 def _failures(puzzle: Puzzle, random: Random) -> list[Line]:
-    """Ways to combine all the numbers that miss the target: attempts, and a last one to answer wrongly with."""
+    """Combinations of all the numbers that miss the target: attempts, and a last one as a wrong answer."""
     wanted = random.randint(1, MAX_ATTEMPTS) + 1
     found: dict[str, Line] = {}
     while len(found) < wanted:
@@ -137,23 +137,23 @@ def _failures(puzzle: Puzzle, random: Random) -> list[Line]:
 
 
 def _attempt(line: Line, puzzle: Puzzle, habits: frozenset[Habit], random: Random) -> list[str]:
-    """What is said while a line is worked out, and after."""
-    said, target = [], puzzle.target
+    """Sentences that work a line out, and those after it."""
+    sentences, target = [], puzzle.target
     if "backward_chaining" in habits:
-        said.append(_backward(line, puzzle.nums, target, random))
+        sentences.append(_backward(line, puzzle.nums, target, random))
     if "subgoal" in habits:
-        said.append(_say(random, SUBGOALS, value=line.operations[0].value))
-    said.append(_say(random, TRIES, steps=", then ".join(map(str, line.operations))))
+        sentences.append(_say(random, SUBGOALS, value=line.operations[0].value))
+    sentences.append(_say(random, TRIES, steps=", then ".join(map(str, line.operations))))
     if "verification" in habits and line.value == target:
-        said.append(_say(random, RIGHT, expression=line.expression, target=target))
+        sentences.append(_say(random, RIGHT, expression=line.expression, target=target))
     elif "verification" in habits:
         side = "high" if line.value > target else "low"
-        said.append(_say(random, WRONG, value=line.value, target=target, side=side))
-    return said
+        sentences.append(_say(random, WRONG, value=line.value, target=target, side=side))
+    return sentences
 
 
 def _backward(line: Line, nums: Sequence[int], target: int, random: Random) -> str:
-    """From the target back by one of the numbers: by the line's last operation where that takes one, else by any."""
+    """Go from the target back by one of the numbers: by the line's last operation where it takes one, else by any."""
     last = line.operations[-1]
     moves = [(last.op, last.right)] if last.right in nums else [(op, number) for op in "+-*" for number in nums]
     if last.op in "+*" and last.left in nums:
@@ -169,7 +169,7 @@ def _say(random: Random, phrases: Sequence[str], **values: object) -> str:
 
 
 def write(condition: str, path: Path, **options: Any) -> None:
-    """The rows as one JSON object a line.
+    """Write the rows, one JSON object a line.
 
     Raises:
         DataError: no such condition, too few puzzles, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""Preference rows for a reward model that reads principles, judged by a model: what `llmrl data salmon` does."""
+"""Make preference rows for a reward model that reads principles, judged by a model: `llmrl data salmon`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Rule = Literal["disclaimer", "language"]
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """How rows are made of what the judge said; the defaults are those of the authors' code."""
+    """Options by which rows are made of judgements; the defaults are those of the authors' code."""
 
     passes: int = 4  # rows that one pair may give, each with principles of its own
     negate: float = 0.5  # probability that a principle is turned round
@@ -45,7 +45,7 @@ class Making:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A pair and what the judge said of it, by principle."""
+    """A pair and its judgements, by principle."""
 
     answered: Answered
     gaps: Mapping[str, Gaps]
@@ -53,7 +53,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SalmonReport:
-    """What came of the pairs."""
+    """Counts of the pairs and of the rows made of them."""
 
     pairs: int
     rows: int
@@ -65,7 +65,7 @@ class SalmonReport:
     refused: Refused
 
     def lines(self) -> Iterator[str]:
-        """What to print."""
+        """Lines to print."""
         yield f"{self.pairs:,} pairs judged, {self.rows:,} rows, {self.flipped:,} of them flipped"
         for name, share in self.inconsistent.items():
             rows = self.decided.get(name, 0)
@@ -89,11 +89,11 @@ def write(
     """Have the first two answers of every prompt compared by every principle, and write preference rows.
 
     Args:
-        answers: prompts with at least two answers each (see `_answered.read`).
+        answers: prompts with at least two answers each (see `answered.read`).
         out: a .jsonl file of rows; replaced as a whole. Beside it stays `.judged.jsonl`, the judge's gaps for each
             pair, from which a second call goes on.
         principles: at least one.
-        judge: prefers.
+        judge: compares the two answers.
         judged_by: its name, written down: gaps of two judges cannot be mixed.
         making: how rows are made; it may change between calls.
         min_chars: shorter answers are left out.
@@ -137,10 +137,10 @@ def write(
 def aggregate(
     judged: Sequence[Judged], principles: Sequence[Principle], making: Making
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """Rows of all pairs, and how many passes gave none for which reason.
+    """Make rows of all pairs; also count the passes without a row, by reason.
 
-    What is drawn for a row depends on the seed, the pair's id and the pass alone, so that other pairs change nothing
-    but the variances.
+    Random draws for a row depend on the seed, the pair's id and the pass alone, so that other pairs change nothing but
+    the variances.
     """
     known = variances(one.gaps for one in judged)
     rows: list[dict[str, Any]] = []
@@ -156,23 +156,23 @@ def aggregate(
 
 
 def _row(
-    one: Judged, principles: Sequence[Principle], known: Mapping[str, float], making: Making, random: Random
+    judged: Judged, principles: Sequence[Principle], known: Mapping[str, float], making: Making, random: Random
 ) -> dict[str, Any] | str:
-    """A row, or why there is none."""
+    """Make a row, or give the reason why there is none."""
     shown = random.sample(list(principles), how_many(random, min(MOST, len(principles))))
     negated = {principle.name: random.random() < making.negate for principle in shown}
-    scores = {name: combined(one.gaps[name], known[name], turned) for name, turned in negated.items()}
+    scores = {name: combined(judged.gaps[name], known[name], turned) for name, turned in negated.items()}
     name = dominant(scores)
     if name is None:
         return "no principle prefers one in both orders"
-    first, rule = _ruled(one.answered, random) or (scores[name] > 0, None)
+    first, rule = _ruled(judged.answered, random) or (scores[name] > 0, None)
     if first is None:
         return "neither answer is in the language of the prompt"
     flipped = random.random() < (making.flip if rule is None else making.flip_ruled)
-    best, worst = one.answered.responses[:2] if first != flipped else one.answered.responses[1::-1]
+    best, worst = judged.answered.responses[:2] if first != flipped else judged.answered.responses[1::-1]
     return {
-        "id": one.answered.problem.id,
-        "prompt": [dict(message) for message in one.answered.problem.messages],
+        "id": judged.answered.problem.id,
+        "prompt": [dict(message) for message in judged.answered.problem.messages],
         "chosen": best,
         "rejected": worst,
         "principles": [principle.shown(negated[principle.name]) for principle in shown],
@@ -185,13 +185,13 @@ def _row(
 
 
 def _ruled(answered: Answered, random: Random) -> tuple[bool | None, Rule] | None:
-    """Whether a rule takes the first answer, and which does; (None, language): neither may win; None: no rule."""
+    """Apply the rules: does one take the first answer, and which; (None, language): neither may win; None: no rule."""
     texts = answered.responses[:2]
     coin = random.random() < 0.5
     wanted = language("\n".join(str(message.get("content", "")) for message in answered.problem.messages))
-    spoken = [language(text) for text in texts]
-    if wanted is not None and None not in spoken:
-        fits = [one == wanted for one in spoken]
+    languages = [language(text) for text in texts]
+    if wanted is not None and None not in languages:
+        fits = [one == wanted for one in languages]
         if not any(fits):
             return None, "language"
         if fits[0] != fits[1]:
@@ -203,21 +203,21 @@ def _ruled(answered: Answered, random: Random) -> tuple[bool | None, Rule] | Non
 
 
 def _pairs(given: Sequence[Answered], min_chars: int, refused: Refused) -> Iterator[Answered]:
-    """Those with two answers that are long enough."""
-    for one in given:
-        kept = [text for text in one.responses if len(text.strip()) >= min_chars]
-        if len(kept) < len(one.responses):
-            refused.add(f"id {one.problem.id!r}", f"an answer of fewer than {min_chars} characters")
+    """Keep problems with two answers that are long enough; refuse the rest."""
+    for answered in given:
+        kept = [text for text in answered.responses if len(text.strip()) >= min_chars]
+        if len(kept) < len(answered.responses):
+            refused.add(f"id {answered.problem.id!r}", f"an answer of fewer than {min_chars} characters")
         if len(kept) < 2:
-            refused.add(f"id {one.problem.id!r}", "a prompt with fewer than two answers")
+            refused.add(f"id {answered.problem.id!r}", "a prompt with fewer than two answers")
             continue
-        yield Answered(one.problem, kept[:2])
+        yield Answered(answered.problem, kept[:2])
 
 
 async def _judge(
     pairs: Sequence[Answered], principles: Sequence[Principle], judge: PairJudge, ledger: Ledger, refused: Refused
 ) -> None:
-    """Add what is not in the ledger yet, a pair at a time; what is done is written down at once."""
+    """Judge the pairs that are not in the ledger yet, and write each down as soon as it is done."""
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(answered: Answered) -> None:
@@ -244,6 +244,6 @@ async def _judge(
 
 
 def _line(answered: Answered, ledger: Ledger) -> Mapping[str, Any] | None:
-    """What the judge said of this very pair."""
+    """The ledger's line of this very pair; None where there is none, or its answers differ."""
     line = ledger.lines.get(answered.problem.id)
     return line if line is not None and line["responses"] == answered.responses else None

@@ -1,4 +1,4 @@
-"""Labels of reasoning steps by Monte-Carlo: how often completions behind each step come to the right answer."""
+"""Label reasoning steps by Monte-Carlo: the share of completions behind each step that reach the right answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling:
-    """How steps are labelled. Labels are values for the model that completes: never mix those of several."""
+    """Options of labelling. Labels are values under the model that completes: never mix those of several models."""
 
     separator: str = "\n"  # ends a step
     solutions: int = 4  # of each problem, sampled by the same model
@@ -54,7 +54,7 @@ class LabelledSolution:
     finish: str
 
     def row(self, completions: int) -> dict[str, Any]:
-        """In TRL's stepwise columns, and what they were made from."""
+        """Row in TRL's stepwise columns, with the counts that the labels were made from."""
         return {
             "problem": self.problem.id,
             "prompt": [dict(message) for message in self.problem.messages],
@@ -70,14 +70,14 @@ class LabelledSolution:
 async def label(
     problem: Problem, number: int, player: EngineGenerator, reward: GroupScorer, options: Labelling
 ) -> LabelledSolution | None:
-    """A solution to a problem, sampled and labelled; None where it has no words, or a grader could not judge.
+    """Sample a solution to a problem and label it; None where it has no words, or a grader could not judge.
 
-    Every completion goes on from the tokens of the solution itself; nothing that was sampled is encoded again.
+    Every completion continues the tokens of the solution itself; no sampled text is encoded again.
 
     Args:
-        number: of the solution; with the seed and the problem it decides what is sampled.
+        number: of the solution; with the seed and the problem it determines the samples.
         player: an engine, of any kind, and how it is asked.
-        reward: one with a verdict, lifted.
+        reward: a group reward with a verdict.
     """
     prompt = player.chat.prompt_ids(problem.messages)
     completion = await player.engine.generate(prompt, _sampling(options, problem, number, "solution"))
@@ -103,12 +103,12 @@ async def label(
         threshold=options.threshold,
         stop_at_first_error=options.stop_at_first_error,
     )
-    said = [step.strip() for step in parts(text, ends)]
-    return LabelledSolution(problem, said, labels, [*counts, -1], bool(outcome), completion.finish)
+    texts = [step.strip() for step in parts(text, ends)]
+    return LabelledSolution(problem, texts, labels, [*counts, -1], bool(outcome), completion.finish)
 
 
 def step_ends(text: str, separator: str) -> list[int]:
-    """Where steps end, in characters, the separator included; steps without a word belong to the next."""
+    """Ends of steps, in characters, the separator included; steps without a word belong to the next."""
     ends: list[int] = []
     start = 0
     while (at := text.find(separator, start)) >= 0:
@@ -132,7 +132,7 @@ async def _counts(
     completion: Completion,
     places: Sequence[int],
 ) -> AsyncIterator[int | None]:
-    """How many completions came out right behind each step; one after the other where the first 0 ends it."""
+    """Count the right completions behind each step; step after step where the first 0 ends the labelling."""
 
     async def ask(step: int) -> int | None:
         before = completion.token_ids[: places[step] + 1]
@@ -143,8 +143,10 @@ async def _counts(
             )
             for n in range(options.completions)
         ]
-        found = await asyncio.gather(*asked)
-        played = [_played(problem, prompt, one, player.chat.text([*before, *one.token_ids])) for one in found]
+        completions = await asyncio.gather(*asked)
+        played = [
+            _played(problem, prompt, reply, player.chat.text([*before, *reply.token_ids])) for reply in completions
+        ]
         return await _right(played, reward)
 
     if not options.stop_at_first_error:
@@ -159,7 +161,7 @@ async def _counts(
 
 
 async def _right(played: Sequence[Trajectory], reward: GroupScorer) -> int | None:
-    """How many are correct; None where one could not be judged."""
+    """Count correct answers; None where one could not be judged."""
     scores: list[Score] = await reward.score(played)
     right = [score.correct for score in scores if score.value is not None]
     return None if None in right or len(right) < len(scores) else sum(map(bool, right))
@@ -170,7 +172,7 @@ def _played(problem: Problem, prompt: list[int], completion: Completion, text: s
 
 
 def _sampling(options: Labelling, problem: Problem, number: int, what: str) -> Sampling:
-    """The same seed, problem, solution and place give the same completion, however the work was divided."""
+    """Sampling with a seed of the options, problem, solution and place, however the work is divided."""
     name = f"{options.seed}/{problem.id}/{number}/{what}".encode()
     return replace(options.sampling, seed=int.from_bytes(hashlib.blake2b(name, digest_size=4).digest()) >> 1)
 
@@ -186,13 +188,13 @@ def write(
     limit: int | None = None,
     say: Say = print,
 ) -> int:
-    """How many labelled solutions were written to a .jsonl file, each as soon as it is there.
+    """Write labelled solutions to a .jsonl file, each as soon as it is there; returns their number.
 
     Args:
-        model: a folder or a hub name: it solves, and it completes.
+        model: a folder or a hub name, which solves and completes.
         data, reward: plug-ins by name, or with their options; the reward gives verdicts.
         out: a file that is not there yet.
-        engine: which engine, or with its options.
+        engine: a name, or a name with options.
         limit: the first problems only.
     Raises:
         DataError: the file is there already or cannot be written, or no solution could be labelled.

@@ -1,1 +1,1 @@
-"""Where completions come from."""
+"""Engines, which sample completions."""

@@ -35,7 +35,7 @@ class Scripted:
     def start(
         self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
     ) -> ScriptedEngine:
-        """A running engine with the tokenizer in `model`, a folder or hub name; no weights are read.
+        """Start the engine with the tokenizer in `model`, a folder or hub name; no weights are read.
 
         Raises:
             EngineError: there is no tokenizer.
@@ -53,7 +53,7 @@ class Scripted:
 
 @dataclass(kw_only=True)
 class ScriptedEngine:
-    """An `Engine` whose completions are known. It remembers what it was asked in `calls`."""
+    """An `Engine` whose completions are known. It records its requests in `calls`."""
 
     tokenizer: Any  # with encode(text, add_special_tokens=False) -> ids and decode(ids) -> text
     options: Scripted
@@ -65,7 +65,7 @@ class ScriptedEngine:
     closed: bool = False
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
-        """The next reply, cut at `max_tokens` and at the model's length.
+        """Return the next reply, cut at `max_tokens` and at the model's length.
 
         Raises:
             EngineError: it sleeps or is closed, or the prompt leaves no room for a token.

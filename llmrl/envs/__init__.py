@@ -1,1 +1,1 @@
-"""What a policy talks to during an episode."""
+"""Environments, which a policy exchanges messages with during an episode."""

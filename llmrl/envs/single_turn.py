@@ -1,4 +1,4 @@
-"""One question, one answer: the environment of most verifiable rewards."""
+"""Episodes of a question and an answer: the environment of most verifiable rewards."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from llmrl.types import Message, Observation, Problem
 
 @dataclass(frozen=True)
 class Episode:
-    """Shows the problem and ends with the first answer; the reward is somebody else's to give."""
+    """Episode that shows the problem and ends with the first answer; the reward is given elsewhere."""
 
     problem: Problem
 
     async def reset(self) -> Observation:
-        """The problem's messages."""
+        """Return the problem's messages."""
         return Observation(messages=self.problem.messages)
 
     async def step(self, message: Message) -> Observation:
-        """The end."""
+        """End the episode."""
         return Observation(done=True)
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
 
 @dataclass(frozen=True)
 class SingleTurn:
-    """Episodes of one turn."""
+    """Options of the environment: there are none."""
 
     def make(self, problem: Problem) -> Episode:
-        """An episode of this problem."""
+        """Make an episode of this problem."""
         return Episode(problem)
 
 

@@ -1,1 +1,1 @@
-"""Running benchmarks: generation, statistics, records, summaries."""
+"""Run benchmarks: generation, statistics, records, summaries."""

@@ -1,4 +1,4 @@
-"""Who answers the problems of a benchmark: an engine of llmrl; a server is asked by `_remote`."""
+"""Generators of answers to a benchmark's problems: an engine of llmrl; `remote` has those of a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmrl.types import Problem, Sampling, Trajectory, Turn
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """An episode of one turn, and its length, which a server tells without the tokens themselves."""
+    """An episode of one turn and its length in tokens, for a server gives no token ids."""
 
     trajectory: Trajectory
     tokens: int
@@ -25,11 +25,11 @@ class Generator(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides the answers besides the sampling; plain values, stored with them and compared on resuming."""
+        """Settings besides the sampling that affect answers; plain values, stored with them and compared on resume."""
         ...
 
     async def generate(self, problem: Problem, sampling: Sampling) -> Played:
-        """One answer. What cannot be asked, such as a prompt that is too long, is a trajectory of status `error`."""
+        """Generate an answer; a problem that cannot be asked, such as a prompt too long, gives status `error`."""
         ...
 
 
@@ -43,7 +43,7 @@ class EngineGenerator:
     max_prompt_tokens: int | None = None  # None: whatever the engine takes
 
     async def generate(self, problem: Problem, sampling: Sampling) -> Played:
-        """One episode.
+        """Play an episode.
 
         Raises:
             EngineError: the engine failed.
@@ -64,5 +64,5 @@ class EngineGenerator:
 
 
 def refused(problem: Problem, reason: str) -> Played:
-    """The episode that never was."""
+    """Make an episode of status `error` without turns, for a problem that was not asked."""
     return Played(Trajectory(problem=problem, turns=[], status="error", reason=reason), 0)

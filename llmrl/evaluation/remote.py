@@ -1,4 +1,4 @@
-"""Answers from a running server with OpenAI's chat completions: vLLM, llmrl serve, or anybody else's."""
+"""Generate answers on a running server with OpenAI's chat completions: vLLM, llmrl serve, or any other."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class RemoteGenerator:
     refusals: int = field(default=0, init=False)
 
     async def __aenter__(self) -> RemoteGenerator:
-        """Find out which model is served.
+        """Find the served model.
 
         Raises:
-            EngineError: nobody answers there, or `model` is not served, or several are and none was chosen.
+            EngineError: no server answers, or `model` is not served, or several are and none was chosen.
         """
         import httpx
 
@@ -72,7 +72,7 @@ class RemoteGenerator:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Where the answers come from."""
+        """Source of the answers: server, model and prompt settings."""
         return {
             "url": self.url,
             "model": self.model,
@@ -81,10 +81,10 @@ class RemoteGenerator:
         }
 
     async def generate(self, problem: Problem, sampling: Sampling) -> Played:
-        """One answer; a request that the server calls bad is an episode of status `error`.
+        """Generate an answer; a request that the server rejects as bad is an episode of status `error`.
 
         Raises:
-            EngineError: the server does not answer, refuses everything, or answers nonsense.
+            EngineError: the server does not answer, refuses every request, or sends nonsense.
         """
         response = await self._ask("POST", "chat/completions", self._body(problem, sampling))
         if response.status_code != 200:
@@ -119,7 +119,7 @@ class RemoteGenerator:
             "max_tokens": sampling.max_tokens,
             "seed": sampling.seed,
         }
-        extras = {  # vLLM's; other servers refuse what they do not know, so only what differs is sent
+        extras = {  # vLLM's; other servers refuse unknown options, so only those that differ from the default are sent
             "top_k": sampling.top_k if sampling.top_k > 0 else None,
             "min_p": sampling.min_p if sampling.min_p > 0 else None,
             "chat_template_kwargs": dict(self.chat_template_kwargs) or None,
@@ -129,7 +129,7 @@ class RemoteGenerator:
     async def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None, attempts: int | None = None
     ) -> httpx.Response:
-        """The response, 200 or a refusal of this very request; what may pass is tried again."""
+        """Send a request: the response is 200 or a refusal of this request; passing failures are tried again."""
         import httpx
 
         reason = ""

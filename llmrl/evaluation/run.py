@@ -1,4 +1,4 @@
-"""Evaluate a model folder, a hub name or the URL of a server: what `llmrl eval` does."""
+"""Evaluate a model folder, a hub name or the URL of a server: the command `llmrl eval`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROBE = 1 << 16  # bytes read at each of three places of a weights file
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSetup:
-    """How to ask a model. None stands for the model's own, or what fits it."""
+    """Settings of asking a model. None stands for the model's own setting, or one that fits it."""
 
     engine: Mapping[str, Any] | str = "vllm"  # for folders and hub names
     dtype: str | None = None
@@ -53,12 +53,12 @@ def run(
     *,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Results by benchmark, also written to `out/results.json`; a table on screen unless `quiet`.
+    """Evaluate benchmarks; the results by name, also in `out/results.json`, and a table on screen unless `quiet`.
 
     Args:
         model: a folder, a hub name, or `http://host:port/v1` of a server with OpenAI's chat completions.
         benchmarks: names.
-        out: a folder; what it holds of these benchmarks already is not done again.
+        out: a folder; completions that it holds already are not generated again.
         plan: how much to ask.
         setup: how to ask.
     Raises:
@@ -84,13 +84,13 @@ async def _run(
     async with AsyncExitStack() as stack:
         pool = stack.enter_context(GradingPool(setup.reward_workers, setup.reward_timeout_s))
         rewards = {
-            name: as_group_reward(build("reward", one.reward, f"benchmark {name}: reward"), pool)
-            for name, one in chosen.items()
+            name: as_group_reward(build("reward", benchmark.reward, f"benchmark {name}: reward"), pool)
+            for name, benchmark in chosen.items()
         }
         if remote:
             player: Generator = await stack.enter_async_context(_remote(model, setup))
         else:
-            longest = max(plan.sampling(one).max_tokens for one in chosen.values())
+            longest = max(plan.sampling(benchmark).max_tokens for benchmark in chosen.values())
             player = stack.enter_context(local_player(model, setup, plan.seed, longest))
         results = {}
         for name, reward in rewards.items():
@@ -120,7 +120,7 @@ def _remote(url: str, setup: EvalSetup) -> RemoteGenerator:
 
 @contextmanager
 def local_player(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> Iterator[EngineGenerator]:
-    """A player with an engine of its own, which is stopped in the end."""
+    """Start an engine, give a generator that uses it, and stop it in the end."""
     chat = Chat(load_tokenizer(model), setup.system_prompt, setup.chat_template_kwargs)
     config = _model_config(model)
     positions = getattr(config, "max_position_embeddings", None) or setup.max_prompt_tokens + max_tokens
@@ -156,7 +156,7 @@ def _model_config(model: str) -> Any:
 
 
 def fingerprint(folder: Path) -> str | None:
-    """What tells two model folders of one name apart: names, sizes and pieces of their files. None for a hub name."""
+    """Hash that tells model folders of the same name apart: names, sizes and pieces of files. None for a hub name."""
     if not folder.is_dir():
         return None
     digest = hashlib.sha256()
@@ -174,7 +174,7 @@ def fingerprint(folder: Path) -> str | None:
 
 @contextmanager
 def _progress(name: str, quiet: bool) -> Iterator[OnSample | None]:
-    """A bar on a terminal, a line for every tenth elsewhere, nothing where it should be quiet."""
+    """Show progress: a bar on a terminal, a line for every tenth elsewhere, nothing when quiet."""
     if quiet:
         yield None
     elif sys.stdout.isatty():

@@ -1,4 +1,4 @@
-"""Numbers about repeated attempts, with intervals over problems."""
+"""Statistics of repeated attempts, with intervals over problems."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Estimate:
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        """Plain values, for JSON."""
+        """Convert to plain values, for JSON."""
         return asdict(self)
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The chance that at least one of `k` attempts is right, without bias, from `n` attempts of which some were.
+    """Unbiased estimate of the chance that at least one of `k` attempts is right, from `n` attempts.
 
     Args:
         n: attempts made, at least `k`.
@@ -42,7 +42,7 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def majority(answers: Sequence[str | None], right: Sequence[bool]) -> bool:
-    """Whether the most frequent answer is right; ties go to the one that came first, None does not vote.
+    """Tell whether the most frequent answer is right; the first of tied answers wins, None does not vote.
 
     Where attempts with the same answer were judged differently, the first of them decides.
     """
@@ -51,9 +51,9 @@ def majority(answers: Sequence[str | None], right: Sequence[bool]) -> bool:
 
 
 def estimate(values: Sequence[float], seed: int = 0, repeats: int = REPEATS) -> Estimate:
-    """The mean of one number per problem, and the 2.5th and 97.5th percentile of the means of resampled problems.
+    """Mean of one number per problem, and the 2.5th and 97.5th percentile of the means of resampled problems.
 
-    Where all values are equal the interval has no width: a percentile bootstrap cannot see what it has not seen.
+    Where all values are equal the interval has no width: a percentile bootstrap knows no values beyond the sample.
 
     Raises:
         ValueError: no values.
@@ -77,7 +77,7 @@ def estimate(values: Sequence[float], seed: int = 0, repeats: int = REPEATS) -> 
 
 
 def difference(after: Mapping[str, float], before: Mapping[str, float], seed: int = 0) -> Estimate:
-    """How much better `after` is on the problems that both have: a paired interval, narrower than comparing two.
+    """Mean gain of `after` over `before` on the problems that both have: a paired, hence narrower, interval.
 
     Args:
         after, before: a number per problem id, such as the share of right attempts.

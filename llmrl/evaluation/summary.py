@@ -1,4 +1,4 @@
-"""From judged completions to the numbers of a benchmark, and the table that shows them."""
+"""Summarise judged completions: the numbers of a benchmark, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """What became of one problem; only attempts that could be judged count."""
+    """Judged attempts at a problem; those that could not be judged are left out."""
 
     problem: Problem
     right: Sequence[bool]
@@ -29,7 +29,7 @@ class Attempts:
 def summarise(
     problems: Sequence[Problem], records: Mapping[tuple[str, int], Record], samples: int, by: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """The result of a benchmark, as plain values.
+    """Compute the result of a benchmark, as plain values.
 
     A completion that no grader could judge is left out of every mean and counted as `unjudged`; a problem of which no
     completion could be judged is left out with it. Only `correct` counts as right.
@@ -43,7 +43,7 @@ def summarise(
     """
     kept = [records[problem.id, index] for problem in problems for index in range(samples)]
     tried = [_attempts(problem, [records[problem.id, index] for index in range(samples)]) for problem in problems]
-    judged = [one for one in tried if one.right]
+    judged = [each for each in tried if each.right]
     lengths = [record["tokens"] for record in kept if record["finish"] is not None]
     return {
         "problems": len(problems),
@@ -62,13 +62,13 @@ def summarise(
 def per_problem(
     problems: Sequence[Problem], records: Mapping[tuple[str, int], Record], samples: int
 ) -> dict[str, float]:
-    """The share of right attempts of each problem that could be judged, for `difference`."""
+    """Share of right attempts of each problem that could be judged, for `difference`."""
     tried = (_attempts(problem, [records[problem.id, index] for index in range(samples)]) for problem in problems)
-    return {one.problem.id: sum(one.right) / len(one.right) for one in tried if one.right}
+    return {each.problem.id: sum(each.right) / len(each.right) for each in tried if each.right}
 
 
 def flat(name: str, result: Mapping[str, Any]) -> dict[str, float]:
-    """The result as metrics of a run: `eval/gsm8k/avg@1` and so on."""
+    """Flatten a result to metrics of a run: `eval/gsm8k/avg@1` and so on."""
     metrics = {f"eval/{name}/{key}": each["value"] for key, each in result["metrics"].items()}
     metrics |= {f"eval/{name}/parts/{part}": mean for part, mean in result.get("parts", {}).items()}
     metrics[f"eval/{name}/unjudged"] = float(result["unjudged"])
@@ -79,7 +79,7 @@ def flat(name: str, result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A line for every measure, subject and level of each benchmark, then one on lengths and what was not judged."""
+    """Table with a line for every measure, subject and level of each benchmark, and one on lengths and failures."""
     from rich.table import Table
 
     shown = Table("benchmark", "measure", "value", "95 % interval", "problems")
@@ -104,7 +104,7 @@ def _cells(each: Mapping[str, float]) -> tuple[str, str]:
 
 
 def _parts(records: Sequence[Record]) -> dict[str, float]:
-    """The mean of each part of the reward over the completions that have it: a panel beside the measure."""
+    """Mean of each part of the reward over the completions that have it."""
     names = sorted({name for record in records for name in record.get("parts", {})})
     given = {name: [v for record in records if (v := record.get("parts", {}).get(name)) is not None] for name in names}
     return {name: sum(values) / len(values) for name, values in given.items() if values}
@@ -118,23 +118,23 @@ def _attempts(problem: Problem, records: Sequence[Record]) -> Attempts:
 
 
 def _metrics(judged: Sequence[Attempts], samples: int, seed: int) -> Iterator[tuple[str, Estimate]]:
-    """avg@k, then for several samples pass@2, 4, 8 ... k and maj@k; pass@k is over problems with k judged attempts."""
+    """Yield avg@k, then for several samples pass@2, 4 ... k and maj@k; pass@k over problems with k judged attempts."""
     if not judged:
         return
-    yield f"avg@{samples}", estimate([sum(one.right) / len(one.right) for one in judged], seed)
+    yield f"avg@{samples}", estimate([sum(each.right) / len(each.right) for each in judged], seed)
     if samples == 1:
         return
     for k in sorted({2**power for power in range(1, samples.bit_length()) if 2**power <= samples} | {samples}):
-        passed = [pass_at_k(len(one.right), sum(one.right), k) for one in judged if len(one.right) >= k]
+        passed = [pass_at_k(len(each.right), sum(each.right), k) for each in judged if len(each.right) >= k]
         if passed:
             yield f"pass@{k}", estimate(passed, seed)
-    yield f"maj@{samples}", estimate([float(majority(one.answers, one.right)) for one in judged], seed)
+    yield f"maj@{samples}", estimate([float(majority(each.answers, each.right)) for each in judged], seed)
 
 
 def _breakdown(judged: Sequence[Attempts], key: str, samples: int, seed: int) -> dict[str, Any]:
     groups: dict[str, list[float]] = {}
-    for one in judged:
-        groups.setdefault(str(one.problem.info.get(key, "unknown")), []).append(sum(one.right) / len(one.right))
+    for each in judged:
+        groups.setdefault(str(each.problem.info.get(key, "unknown")), []).append(sum(each.right) / len(each.right))
     return {
         value: {"problems": len(shares), f"avg@{samples}": estimate(shares, seed).as_dict()}
         for value, shares in sorted(groups.items())

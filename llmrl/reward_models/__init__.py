@@ -1,1 +1,1 @@
-"""Reward models: what one is on disk, how its input becomes tokens, and scores by sequence, by step and by token."""
+"""Reward models: their files, their input as tokens, and their scores by sequence, by step and by token."""

@@ -1,4 +1,4 @@
-"""A reward model on disk: a Hugging Face folder with `reward_model.json`, which says what its numbers mean."""
+"""A reward model on disk: a Hugging Face folder with `reward_model.json`, which defines its numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINKS: dict[Kind, Link] = {"outcome": "identity", "verifier": "sigmoid", "proces
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Raw scores of a fixed set of answers, by which scores of several models can be compared."""
+    """Raw scores of a fixed set of answers, which make the scores of several models comparable."""
 
     mean: float
     std: float
@@ -34,7 +34,7 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What `reward_model.json` holds.
+    """Content of `reward_model.json`.
 
     `outcome`: a number for an answer, learned from pairs; only differences mean something. `verifier`: the logit that
     an answer is right, at its last token. `process`: the logit that a step is right, at the last token of the
@@ -48,11 +48,11 @@ class Card:
     )
     template_sha256: str
     separator: str = "\n"  # behind each step, tokenised by itself
-    positions: Positions = "last_token"  # those that a verifier learned at
+    positions: Positions = "last_token"  # at which a verifier learned
     labels: str = "positive is good"
     max_length: int = 1024  # tokens; longer input is cut at its beginning, and counted
     calibration: Calibration | None = None
-    backbone: str  # what it was trained from
+    backbone: str  # the model that it was trained from
     backbone_sha256: str  # of those weights, or the hub's revision
     weights_sha256: str  # of the weights in this folder
     format: int = FORMAT
@@ -67,7 +67,7 @@ class Card:
 
 
 def write(folder: Path, card: Card) -> None:
-    """Put the card into a folder.
+    """Write the card into a folder.
 
     Raises:
         CheckpointError: the disk is full or not writable.
@@ -79,10 +79,10 @@ def write(folder: Path, card: Card) -> None:
 
 
 def read(folder: str | Path, kind: Kind | tuple[Kind, ...] | None = None, *, weights: bool = True) -> Card:
-    """The card of a folder, whose weights are those that it describes.
+    """Read the card of a folder, and check that its weights are those that it describes.
 
     Args:
-        kind: what is expected; None takes any.
+        kind: the expected kind; None takes any.
         weights: whether the weights are read and compared with the card: a second for each gigabyte or two.
     Raises:
         CheckpointError: no such folder, no card, one that cannot be read, another kind, or other weights.
@@ -101,9 +101,9 @@ def read(folder: str | Path, kind: Kind | tuple[Kind, ...] | None = None, *, wei
     wanted = (kind,) if isinstance(kind, str) else kind
     if wanted and card.kind not in wanted:
         raise CheckpointError(f"{path}: a reward model of kind {card.kind!r}; expected {' or '.join(wanted)}")
-    if weights and (found := fingerprint(folder)) != card.weights_sha256:
+    if weights and (digest := fingerprint(folder)) != card.weights_sha256:
         raise CheckpointError(
-            f"{folder}: the weights are not those of {FILE} (SHA-256 {found[:12]}, expected "
+            f"{folder}: the weights are not those of {FILE} (SHA-256 {digest[:12]}, expected "
             f"{card.weights_sha256[:12]}): a copy cut short, or weights that were replaced; copy the folder again"
         )
     return card
@@ -133,16 +133,16 @@ def template_hash(template: str, tokenizer: Any) -> str:
 
 
 def check_template(card: Card, tokenizer: Any, where: str | Path) -> None:
-    """Nothing, if the template is the one that the model was trained with.
+    """Check that the template is the one that the model was trained with.
 
     Raises:
-        CheckpointError: it is another, so that the model would read what it never learned.
+        CheckpointError: it is another, so that the model would read input of a form that it never learned.
     """
-    found = template_hash(card.template, tokenizer)
-    if found != card.template_sha256:
+    current = template_hash(card.template, tokenizer)
+    if current != card.template_sha256:
         whose = "the tokenizer's chat template" if card.template == CHAT else f"`template` in {FILE}"
         raise CheckpointError(
-            f"{where}: {whose} is not the one that the model was trained with (SHA-256 {found[:12]}, expected "
+            f"{where}: {whose} is not the one that the model was trained with (SHA-256 {current[:12]}, expected "
             f"{card.template_sha256[:12]}); put the original back, or train again with the new one"
         )
 

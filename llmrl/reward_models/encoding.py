@@ -1,4 +1,4 @@
-"""What a reward model reads, as tokens: made piece by piece, so that the place of each score is known, not searched."""
+"""Encode the input of a reward model piece by piece, so that the place of each score is known and not searched."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Makes tokens of answers, always in the same way for the same template.
+    """Encodes answers, always in the same way for the same template.
 
-    The tokens are those of the prompt, the response and what the template has behind it, each encoded by itself, and
+    The tokens are those of the prompt, the response and the template's text behind it, each encoded by itself, and
     one end of sequence, whatever the response ends with. Text of a prompt, a response or a variable never becomes a
     special token. With `steps` every step and the separator behind it are encoded by themselves; the separator, which
     comes from the recipe alone, may be a special token.
@@ -44,11 +44,11 @@ class Encoder:
     max_length: int = 1024
 
     def __call__(self, answer: AnswerRow) -> Encoded:
-        """The tokens of an answer; the last `max_length` of them.
+        """Encode an answer; the last `max_length` tokens of it.
 
         Raises:
             DataError: the template asks for a variable that the answer lacks, or has no place for the response.
-            CheckpointError: the separator is nothing to this tokenizer, or there is no end-of-sequence token.
+            CheckpointError: the separator gives no token, or there is no end-of-sequence token.
         """
         before, after = self._frame(answer)
         body, ends = self._body(answer)
@@ -68,17 +68,17 @@ class Encoder:
         )
 
     def ends(self, answer: AnswerRow) -> list[int]:
-        """Where each token of a response ends in its text, in characters, ascending; the end of sequence at its end."""
+        """End of each token of a response in its text, in characters, ascending; the end of sequence at its end."""
         text = self._without_end(answer.response)
         if not text:
             return [0]
-        found = self.chat.tokenizer(
+        encoded = self.chat.tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
         )
-        return [*(end for _, end in found["offset_mapping"]), len(text)]
+        return [*(end for _, end in encoded["offset_mapping"]), len(text)]
 
     def _body(self, answer: AnswerRow) -> tuple[list[int], list[int]]:
-        """The tokens of the response, and where its steps end in them."""
+        """Tokens of the response, and the ends of its steps among them."""
         if answer.steps is None:
             return self._plain(self._without_end(answer.response)), []
         ids: list[int] = []
@@ -90,7 +90,7 @@ class Encoder:
         return ids, ends
 
     def _frame(self, answer: AnswerRow) -> tuple[list[int], list[int]]:
-        """What stands before the response and behind it."""
+        """Tokens before the response and behind it."""
         if self.template == CHAT:
             prompt = answer.prompt
             messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -131,7 +131,7 @@ class Encoder:
             raise DataError(f"the reward model's template: line {error.lineno}: {error.message}") from error
 
     def _joined(self, pieces: Sequence[str]) -> list[int]:
-        """The template's own text with its special tokens, and variables without any."""
+        """Encode the template's own text with its special tokens, and variables without any."""
         ids: list[int] = []
         for piece in pieces:
             if piece.startswith(BEGIN):
@@ -147,7 +147,7 @@ class Encoder:
         return ids
 
     def _without_end(self, text: str) -> str:
-        """A text that spells the end of sequence, as a decoder that keeps special tokens gives it, has it only once."""
+        """Remove an end of sequence that the text spells, as a decoder that keeps special tokens writes it."""
         end: str = self.chat.tokenizer.eos_token or ""
         return text.removesuffix(end) if end else text
 
@@ -167,6 +167,6 @@ class Encoder:
 
 
 def _marked(value: Any) -> str:
-    """A variable's text between marks, which keep it apart from the template's own."""
+    """Put marks around a variable's text, which keep it apart from the template's own."""
     text = str(value)
     return RESPONSE if text == RESPONSE else f"{BEGIN}{text.translate(MARKS)}{END}"

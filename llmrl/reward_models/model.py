@@ -1,4 +1,4 @@
-"""Scores by a trained reward model: one interface for all kinds."""
+"""Scores by a trained reward model, with the same interface for every kind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Scored:
 
     @property
     def truncated(self) -> bool:
-        """Whether the model did not read all of it."""
+        """Tell whether the answer was cut before the model read it."""
         return self.cut > 0
 
 
@@ -47,7 +47,7 @@ class RewardModel:
     truncated: int = 0
 
     def sequences(self, answers: Sequence[AnswerRow]) -> list[Scored]:
-        """One logit for each answer: of an outcome model or a verifier at the last token, of a token model the mean.
+        """Score answers by one logit each: at the last token; of a token model the mean over the answer.
 
         Raises:
             CheckpointError: a process model, which scores steps.
@@ -59,7 +59,7 @@ class RewardModel:
         return self._scored(answers, lambda row, logits: [logits[len(row.token_ids) - 1]])
 
     def steps(self, answers: Sequence[AnswerRow]) -> list[Scored]:
-        """One logit for each step of each answer, at the last token of the separator behind it.
+        """Score each step of each answer by a logit, at the last token of the separator behind it.
 
         Raises:
             CheckpointError: not a process model.
@@ -69,10 +69,10 @@ class RewardModel:
         return self._scored(answers, lambda row, logits: _at(row.step_ends, logits))
 
     def tokens(self, answers: Sequence[AnswerRow]) -> list[Scored]:
-        """One logit for each token of each response, the end of sequence included; those that were cut off are None.
+        """Score each token of each response by a logit, the end of sequence included; None for tokens cut off.
 
         Raises:
-            CheckpointError: an outcome model, whose numbers before the last token mean nothing; a process model.
+            CheckpointError: an outcome model, whose numbers before the last token are meaningless; a process model.
         """
         if self.card.kind != "token" and not (self.card.kind == "verifier" and self.card.positions == "all_tokens"):
             raise CheckpointError(
@@ -80,10 +80,10 @@ class RewardModel:
                 "with positions all_tokens"
             )
         scored = self._scored(answers, lambda row, logits: _at(row.response, logits))
-        return [replace(one, ends=self.encoder.ends(answer)) for one, answer in zip(scored, answers, strict=True)]
+        return [replace(row, ends=self.encoder.ends(answer)) for row, answer in zip(scored, answers, strict=True)]
 
     def encoded(self, answers: Sequence[AnswerRow]) -> list[Encoded]:
-        """What the model reads of each answer."""
+        """Encode answers as the model's input."""
         return [self.encoder(answer) for answer in answers]
 
     def _scored(
@@ -94,7 +94,7 @@ class RewardModel:
         from llmrl.reward_models.network import by_tokens, padded, token_logits
 
         rows = self.encoded(answers)
-        found: list[Scored | None] = [None] * len(rows)
+        scored: list[Scored | None] = [None] * len(rows)
         for batch in by_tokens(rows, self.tokens_per_batch):
             token_ids, mask = padded([rows[index] for index in batch])
             device = self.network.device
@@ -102,10 +102,10 @@ class RewardModel:
                 logits = token_logits(self.network, token_ids.to(device), mask.to(device)).cpu().tolist()
             for index, numbers in zip(batch, logits, strict=True):
                 row = rows[index]
-                found[index] = Scored(pick(row, numbers), len(row.token_ids), row.cut)
+                scored[index] = Scored(pick(row, numbers), len(row.token_ids), row.cut)
         self.scored += len(rows)
         self.truncated += sum(row.cut > 0 for row in rows)
-        return [one for one in found if one is not None]
+        return [answer for answer in scored if answer is not None]
 
 
 def load(
@@ -116,11 +116,11 @@ def load(
     dtype: str = "float32",
     tokens_per_batch: int = TOKENS,
 ) -> RewardModel:
-    """A reward model from its folder.
+    """Load a reward model from its folder.
 
     Args:
         folder: as `llmrl reward-model` writes it.
-        kind: what is expected; None takes any.
+        kind: the expected kind; None takes any.
         device: such as `cuda:1`; None: the first GPU, or the CPU where there is none.
         dtype: of the network below the head; the head is float32.
         tokens_per_batch: how many tokens are scored at a time.
@@ -147,7 +147,7 @@ def sigmoid(logit: float) -> float:
 
 
 def finite(logits: Sequence[float | None]) -> bool:
-    """Whether all were scored, by numbers."""
+    """Tell whether every logit is there and finite."""
     return all(logit is not None and isfinite(logit) for logit in logits)
 
 

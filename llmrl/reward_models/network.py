@@ -26,7 +26,7 @@ class WideLinear(nn.Linear):
 
 
 def pretrained(kind: Kind, model: str | Path, **options: Any) -> PreTrainedModel:
-    """The classifier that a kind needs: one number per sequence for `outcome`, one per token for the others.
+    """Load the classifier that a kind needs: one number per sequence for `outcome`, one per token for the others.
 
     Args:
         kind: of reward model.
@@ -63,7 +63,7 @@ def token_logits(model: Any, token_ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def padded(rows: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
-    """(B, T) token ids, padded at the right with 0, and where the real ones are; by lengths, never by an id."""
+    """(B, T) token ids, padded at the right with 0, and the mask of real tokens, by lengths and never by an id."""
     width = max(len(row.token_ids) for row in rows)
     token_ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.bool)
@@ -74,7 +74,7 @@ def padded(rows: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
 
 
 def by_tokens(rows: Sequence[Encoded], tokens: int) -> Iterator[list[int]]:
-    """Indices of rows that go together: of like length, at most so many tokens with their padding; one row at least."""
+    """Batch row indices by length, with at most so many tokens, padding included, and at least one row."""
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda i: -len(rows[i].token_ids)):
         if batch and len(rows[batch[0]].token_ids) * (len(batch) + 1) > tokens:

@@ -1,4 +1,4 @@
-"""Rows that reward models learn whole answers from: pairs of which one is better, and answers right or wrong."""
+"""Rows that reward models of whole answers learn from: pairs of a better and a worse answer, and labelled answers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NAMED = {"prompt", "chosen", "rejected", "margin", "problem", "id", "response", 
 
 
 def pairs(path: str | Path, limit: int | None = None) -> Rows[PreferencePair]:
-    """Pairs of TRL's preference columns: `prompt`, `chosen`, `rejected`, and `margin` where there is one.
+    """Read pairs of TRL's preference columns: `prompt`, `chosen`, `rejected`, and `margin` where there is one.
 
     Answers are texts or lists of messages. Without `prompt` the beginning that both conversations share is the prompt,
     which must leave one message of the assistant each. All other columns are variables of the template.
 
     Raises:
-        DataError: a row that lacks a column, or holds what is neither text nor messages.
+        DataError: a row lacks a column, or holds neither text nor messages.
     """
     found: Rows[PreferencePair] = Rows([])
     for row in islice(file_rows(Path(path)), limit):
@@ -54,7 +54,7 @@ def pairs(path: str | Path, limit: int | None = None) -> Rows[PreferencePair]:
 
 
 def outcomes(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
-    """Answers with an outcome: `prompt`, `response` (or `completion`), and `label`, 0 or 1, or between.
+    """Read answers with an outcome: `prompt`, `response` (or `completion`), and `label`, 0 or 1, or between.
 
     Raises:
         DataError: a row that lacks a column, or holds another type.
@@ -62,7 +62,7 @@ def outcomes(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
     found: Rows[LabelledRow] = Rows([])
     for row in islice(file_rows(Path(path)), limit):
         prompt = conversation(row, "prompt")
-        response = _said(row, "response" if "response" in row.values else "completion")
+        response = _answer(row, "response" if "response" in row.values else "completion")
         label = row.values.get("label")
         if not isinstance(label, bool | int | float) or not 0 <= label <= 1:
             raise DataError(f"{row.where}: column 'label' holds {label!r}; expected 0 to 1, true or false")
@@ -75,9 +75,9 @@ def outcomes(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
 
 
 def balanced(rows: Sequence[LabelledRow], most: int) -> Rows[LabelledRow]:
-    """At most `most` right and as many wrong answers of each problem, the first ones; problems of one kind are out.
+    """Keep the first right and as many wrong answers of each problem, at most `most` each; drop one-sided problems.
 
-    A verifier that sees a problem's answers all right or all wrong learns the problem and not the answer.
+    A verifier that sees a problem's answers all right or all wrong learns to recognise the problem, not the answer.
     """
     sides: dict[str, tuple[list[LabelledRow], list[LabelledRow]]] = {}
     for row in rows:
@@ -91,7 +91,7 @@ def balanced(rows: Sequence[LabelledRow], most: int) -> Rows[LabelledRow]:
 
 
 def problem(row: Row, prompt: str | Sequence[Message]) -> str:
-    """What an answer's siblings share: the column `problem`, or the prompt."""
+    """Key that answers to the same problem share: the column `problem`, or the prompt."""
     named = row.values.get("problem")
     if isinstance(named, str):
         return named
@@ -99,12 +99,12 @@ def problem(row: Row, prompt: str | Sequence[Message]) -> str:
 
 
 def variables(row: Row) -> dict[str, Any]:
-    """What else a template may read."""
+    """Other columns, which a template may read."""
     return {name: value for name, value in row.values.items() if name not in NAMED}
 
 
 def conversation(row: Row, column: str) -> str | list[Message]:
-    """A prompt, as text or as messages.
+    """Read a prompt, as text or as messages.
 
     Raises:
         DataError: it is missing, empty, or neither.
@@ -117,21 +117,21 @@ def conversation(row: Row, column: str) -> str | list[Message]:
     raise DataError(f"{row.where}: column {column!r} holds {value!r:.60}; expected text or a list of messages")
 
 
-def _said(row: Row, column: str) -> str:
-    """An answer: a text, or the one message of a list."""
+def _answer(row: Row, column: str) -> str:
+    """Read an answer: a text, or the only message of a list."""
     value = row.values.get(column)
     if isinstance(value, list) and len(value) == 1 and _is_message(value[0]):
         value = value[0]["content"]
     if not isinstance(value, str):
-        found = "nothing" if value is None else f"{value!r:.60}"
-        raise DataError(f"{row.where}: column {column!r} holds {found}; expected text, or one message of the assistant")
+        holds = "nothing" if value is None else f"{value!r:.60}"
+        raise DataError(f"{row.where}: column {column!r} holds {holds}; expected text, or one message of the assistant")
     return value
 
 
 def _parted(row: Row) -> tuple[str | list[Message], str, str] | None:
-    """The prompt, the better and the worse answer; None where two conversations part before the last answer."""
+    """Split conversations into prompt, better and worse answer; None where they differ before the last answer."""
     if "prompt" in row.values:
-        return conversation(row, "prompt"), _said(row, "chosen"), _said(row, "rejected")
+        return conversation(row, "prompt"), _answer(row, "chosen"), _answer(row, "rejected")
     chosen, rejected = row.values.get("chosen"), row.values.get("rejected")
     if isinstance(chosen, str) and isinstance(rejected, str):
         cut = chosen.rfind(TURN) + len(TURN)

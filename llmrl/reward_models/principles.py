@@ -1,4 +1,4 @@
-"""Written principles of a good answer: read, drawn by weight, and shown as they are or turned round."""
+"""Written principles of a good answer: read, drawn by weight, and shown as they are or negated."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ GUARDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principle:
-    """One principle, its opposite, and how often it is drawn."""
+    """A principle, its opposite, and the weight by which it is drawn."""
 
     name: str
-    text: str  # what a good answer does
-    opposite: str  # what one does that breaks it
+    text: str  # behaviour of a good answer
+    opposite: str  # behaviour of an answer that breaks it
     weight: float = 1.0
 
     def shown(self, negated: bool) -> str:
-        """The sentence that a reward model reads; a negated principle asks for the opposite."""
+        """Sentence that a reward model reads; a negated principle asks for the opposite."""
         return self.opposite if negated else self.text
 
 
 def read(path: str | Path | None = None) -> list[Principle]:
-    """The principles of a file with one JSON object a line: `name`, `text`, `opposite`, and `weight` (1.0).
+    """Read the principles of a file with one JSON object a line: `name`, `text`, `opposite`, and `weight` (1.0).
 
     Without a file, the few that ship.
 
     Raises:
-        DataError: no such file, no principle in it, a line that is none, or two of one name.
+        DataError: no such file, no principle in it, a broken line, or two of one name.
     """
     path = Path(str(files("llmrl.data") / "tiny" / "principles.jsonl") if path is None else path)
     try:
@@ -54,10 +54,12 @@ def read(path: str | Path | None = None) -> list[Principle]:
     found: dict[str, Principle] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            one = _principle(line, f"{path}:{number}")
-            if one.name in found:
-                raise DataError(f"{path}:{number}: a second principle called {one.name!r}; expected names of their own")
-            found[one.name] = one
+            principle = _principle(line, f"{path}:{number}")
+            if principle.name in found:
+                raise DataError(
+                    f"{path}:{number}: a second principle called {principle.name!r}; expected names of their own"
+                )
+            found[principle.name] = principle
     if not found:
         raise DataError(f"{path}: holds no principles; expected one JSON object a line, with name, text and opposite")
     return list(found.values())
@@ -83,18 +85,18 @@ def _principle(line: str, where: str) -> Principle:
 
 
 def weights(principles: Sequence[Principle], info: Mapping[str, Any]) -> list[float]:
-    """How heavy each is for one problem: `reasoning` or `red_teaming` in its `info` lifts those it is about."""
+    """Weight of each principle for a problem: `reasoning` or `red_teaming` in its `info` raises those about it."""
     words = [word for kind, own in BOOSTED.items() if info.get(kind) for word in own]
-    return [one.weight + BOOST * any(word in one.name.lower() for word in words) for one in principles]
+    return [each.weight + BOOST * any(word in each.name.lower() for word in words) for each in principles]
 
 
 def draw(principles: Sequence[Principle], weights: Sequence[float], k: int, random: Random) -> list[Principle]:
-    """k of them, one after another by weight, none twice, in the order of the draw.
+    """Draw k principles by weight without replacement, in the order of the draw.
 
     Raises:
         ValueError: fewer than k have a weight above 0.
     """
-    left = [(one, weight) for one, weight in zip(principles, weights, strict=True) if weight > 0]
+    left = [(each, weight) for each, weight in zip(principles, weights, strict=True) if weight > 0]
     if len(left) < k:
         raise ValueError(f"k {k}: only {len(left)} principles have a weight above 0")
     drawn = []

@@ -1,4 +1,4 @@
-"""How a reward model is trained, as one frozen value: YAML and overrides in, `RewardRecipe` out."""
+"""Recipe of a reward model as a frozen value: YAML and overrides in, `RewardRecipe` out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BackboneOptions:
     model_name_or_path: str
     model_revision: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the trained weights; the head is always float32
-    attn_implementation: str | None = None  # None: what Transformers chooses
+    attn_implementation: str | None = None  # None: Transformers chooses
     trust_remote_code: bool = False
     use_peft: bool = False  # LoRA, merged when the model is saved
     lora_r: int = 16
@@ -60,7 +60,7 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """How an answer becomes the model's input."""
+    """Options of the model's input: template, separator, length."""
 
     template: str = CHAT  # the tokenizer's chat template, or Jinja2 with prompt, response and your variables
     separator: str = "\n"  # behind each step
@@ -73,18 +73,18 @@ class InputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions:
-    """What is minimised; each option belongs to one kind."""
+    """Options of the loss; each belongs to one kind."""
 
     margin: bool = False  # outcome: demand the margin that the rows name
     center_rewards_coefficient: float = 0.0  # outcome: above 0 pins the mean of rewards to 0; 0.01 is usual
-    weigh: Literal["pair", "problem"] = "pair"  # outcome: what counts as one
+    weigh: Literal["pair", "problem"] = "pair"  # outcome: the unit of equal weight
     positions: Positions = "last_token"  # verifier: which tokens are asked
     average: Literal["token", "sequence"] = "token"  # verifier with all_tokens: over all tokens, or by answer first
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How it learns; the names are those of Transformers' TrainingArguments."""
+    """Options of the optimisation; the names are those of Transformers' TrainingArguments."""
 
     num_train_epochs: float = 1.0  # more than one overfits most reward models
     max_steps: int | None = None  # instead of epochs
@@ -115,7 +115,7 @@ class FitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardRecipe:
-    """All that decides a reward model."""
+    """Every setting of a reward model's training."""
 
     kind: Kind
     model: BackboneOptions
@@ -141,16 +141,16 @@ class RewardRecipe:
 
     @property
     def columns(self) -> Columns:
-        """What the rows look like."""
+        """Layout of the rows."""
         return self.data.columns or COLUMNS[self.kind][0]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, fit for YAML: every default spelled out."""
+        """Convert to plain values for YAML, every default spelled out."""
         return asdict(self)
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> RewardRecipe:
-    """The recipe in a YAML file, with `section.key=value` overrides applied.
+    """Read the recipe in a YAML file, with `section.key=value` overrides applied.
 
     Raises:
         RecipeError: no such file, not YAML, an unknown key, or a value of the wrong type; names file and key.

@@ -1,4 +1,4 @@
-"""What a reward model reads and learns from. Standard library only."""
+"""Rows that a reward model reads and learns from. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerRow:
-    """A prompt and what was answered, as a whole or in steps."""
+    """A prompt and its answer, as a whole or in steps."""
 
     prompt: str | Sequence[Message]
     response: str = ""
     steps: Sequence[str] | None = None  # for a process model, without the separators between them; replaces `response`
-    variables: Mapping[str, Any] = field(default_factory=dict)  # what else the model's template reads: principles, say
+    variables: Mapping[str, Any] = field(default_factory=dict)  # for the model's template, besides: principles, say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferencePair:
-    """Two answers to one prompt, of which one is better."""
+    """A better and a worse answer to one prompt."""
 
     chosen: AnswerRow
     rejected: AnswerRow
@@ -34,7 +34,7 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledRow:
-    """An answer and how good it is, 0 to 1: one label of the whole, or one of each step, where -100 is none."""
+    """An answer with labels from 0 to 1: one of the whole, or one of each step, where -100 is none."""
 
     answer: AnswerRow
     labels: Sequence[float]
@@ -43,7 +43,7 @@ class LabelledRow:
 
 @dataclass(frozen=True, slots=True)
 class Rows(Generic[R]):
-    """What was read, and how many rows were left out for what reason."""
+    """Rows as read, and counts of rows left out, by reason."""
 
     kept: list[R]
     rejected: Counter[str] = field(default_factory=Counter)

@@ -22,7 +22,7 @@ Judge = Callable[[Trajectory, "Scored"], Score]
 
 
 class Scorer:
-    """One reward model of this process. It is loaded when first asked; groups that wait are scored together."""
+    """A reward model of this process. It is loaded at the first request; waiting groups are scored together."""
 
     def __init__(self, path: str, device: str | None, dtype: str, tokens_per_batch: int) -> None:
         self._where = (path, device, dtype, tokens_per_batch)
@@ -32,12 +32,12 @@ class Scorer:
         self._model: RewardModel | None = None
 
     async def score(self, ask: Ask, answers: Sequence[AnswerRow]) -> list[Scored]:
-        """What the model says of the answers.
+        """Score answers by the model.
 
         Args:
             ask: which of the model's scores, such as `RewardModel.sequences`.
         Raises:
-            LlmrlError: the model does not load, or an answer is nothing that it can read.
+            LlmrlError: the model does not load, or cannot read an answer.
         """
         future: Future[list[Scored]] = Future()
         with self._lock:
@@ -46,7 +46,7 @@ class Scorer:
         return await asyncio.wrap_future(future)
 
     def _work(self) -> None:
-        """Score all that waits; the next call finds nothing, then."""
+        """Score every waiting group; a later call then has nothing to do."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
         for ask in dict.fromkeys(ask for ask, *_ in waiting):
@@ -74,13 +74,13 @@ class Scorer:
 
 @cache
 def scorer(path: str, device: str | None, dtype: str, tokens_per_batch: int) -> Scorer:
-    """The one scorer of a model in this process."""
+    """Scorer of a model, shared within this process."""
     return Scorer(path, device, dtype, tokens_per_batch)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerOptions:
-    """Which model, what its template may read besides the columns of the problem, and where it computes."""
+    """Options of a scorer: the model, variables of its template besides the problem's columns, device and dtype."""
 
     path: str
     variables: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for the template
@@ -89,16 +89,17 @@ class ScorerOptions:
     tokens_per_batch: int = 8192
 
     def reward(self, name: str, ask: Ask, judge: Judge, answer: Callable[[Trajectory], AnswerRow] | None = None) -> Any:
-        """The group reward that asks the model; `answer` says what it reads of a trajectory, by default its text."""
+        """Make a group reward of the model; `answer` converts a trajectory to its input, by default prompt and text."""
         return ModelReward(name, self.scorer(), ask, answer or self.answer, judge)
 
     def scorer(self) -> Scorer:
-        """The one scorer of this model in this process."""
+        """Scorer of this model, shared within this process."""
         return scorer(self.path, self.device, self.dtype, self.tokens_per_batch)
 
-    def answer(self, one: Trajectory) -> AnswerRow:
-        """The trajectory's last words, behind everything that was said before."""
-        return AnswerRow(prompt=asked(one), response=one.text, variables={**one.problem.info, **self.variables})
+    def answer(self, episode: Trajectory) -> AnswerRow:
+        """Convert a trajectory to the model's input: its last text as response, all messages before it as prompt."""
+        variables = {**episode.problem.info, **self.variables}
+        return AnswerRow(prompt=asked(episode), response=episode.text, variables=variables)
 
 
 @dataclass
@@ -117,27 +118,27 @@ class ModelReward:
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         began = time.monotonic()
-        scored = await self.scorer.score(self.ask, [self.answer(one) for one in group])
-        scores = [self.judge(one, found) for one, found in zip(group, scored, strict=True)]
+        scored = await self.scorer.score(self.ask, [self.answer(episode) for episode in group])
+        scores = [self.judge(episode, numbers) for episode, numbers in zip(group, scored, strict=True)]
         self.seconds += [(time.monotonic() - began) / max(len(group), 1)] * len(group)
         return scores
 
     def latencies(self) -> dict[str, list[float]]:
-        """The seconds of each item since the last call; starts anew."""
+        """Return the seconds of each item since the last call, and forget them."""
         taken, self.seconds = self.seconds, []
         return {self.name: taken}
 
 
-def asked(one: Trajectory) -> list[Message]:
-    """All that was said before the policy's last words."""
-    said: list[Message] = list(one.problem.messages)
-    for turn in one.turns[:-1]:
-        said += [{"role": "assistant", "content": turn.text}, *turn.reply]
-    return said
+def asked(episode: Trajectory) -> list[Message]:
+    """Messages before the policy's last text."""
+    messages: list[Message] = list(episode.problem.messages)
+    for turn in episode.turns[:-1]:
+        messages += [{"role": "assistant", "content": turn.text}, *turn.reply]
+    return messages
 
 
-def unreadable(name: str, one: Trajectory, found: Scored, max_length: int) -> Score:
-    """The score of what the model could not judge."""
-    cut = f"{found.cut} of {found.cut + found.tokens} tokens were cut off (max_length {max_length})"
-    why = cut if found.cut else f"the model gave {found.logits[:4]}"
-    return Score(None, "error", reason=f"problem {one.problem.id}: {name}: {why}")
+def unreadable(name: str, episode: Trajectory, scored: Scored, max_length: int) -> Score:
+    """Score of an answer that the model could not judge."""
+    cut = f"{scored.cut} of {scored.cut + scored.tokens} tokens were cut off (max_length {max_length})"
+    why = cut if scored.cut else f"the model gave {scored.logits[:4]}"
+    return Score(None, "error", reason=f"problem {episode.problem.id}: {name}: {why}")

@@ -22,7 +22,7 @@ FINISHED = ("found_error", "solution")
 
 @dataclass(frozen=True, slots=True)
 class StepwiseSolution:
-    """One labelled solution of PRM800K."""
+    """A labelled solution of PRM800K."""
 
     steps: list[str]
     labels: list[float]  # of each step; nothing follows the first 0
@@ -30,7 +30,7 @@ class StepwiseSolution:
 
 
 def stepwise(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
-    """Rows of TRL's stepwise columns: `prompt`, `completions` (or `steps`) and `labels`, one of each step.
+    """Read rows of TRL's stepwise columns: `prompt`, `completions` (or `steps`) and `labels`, one of each step.
 
     A label is true or false, or from 0 to 1; -100 is none.
 
@@ -54,13 +54,13 @@ def stepwise(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
 
 
 def prm800k(path: str | Path, neutral_as: Neutral = "positive", limit: int | None = None) -> Rows[LabelledRow]:
-    """Rows of PRM800K: each solution up to its first wrong step, and each other step that was rated, behind its prefix.
+    """Read rows of PRM800K: each solution up to its first wrong step, and each other rated step behind its prefix.
 
-    What was asked for quality control or screening is out, and so are solutions that were not labelled to an end. Never
+    Rows of quality control or screening are left out, and so are solutions whose labelling was not finished. Never
     train on the 500 problems that are its test.
 
     Raises:
-        DataError: a row that is none of PRM800K.
+        DataError: a row is not one of PRM800K.
     Source: Lightman et al. 2023 (arXiv 2305.20050).
     """
     found: Rows[LabelledRow] = Rows([])
@@ -83,9 +83,9 @@ def prm800k(path: str | Path, neutral_as: Neutral = "positive", limit: int | Non
 
 
 def trajectory(steps: Sequence[Mapping[str, Any]], neutral_as: Neutral, where: str = "") -> StepwiseSolution:
-    """The solution that the labellers followed, with its labels, and the steps that they rated beside it.
+    """Read the solution that the labellers followed, with its labels, and the steps that they rated beside it.
 
-    The text of a step is what a person wrote, where nothing was chosen, else the completion that was chosen. A step
+    The text of a step is a person's, where no completion was chosen, else the chosen completion. A step
     without either ends the solution with its first completion that was rated. Nothing follows the first wrong step.
 
     Raises:
@@ -115,7 +115,7 @@ def trajectory(steps: Sequence[Mapping[str, Any]], neutral_as: Neutral, where: s
 
 
 def first_error(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]:
-    """Rows that name the first wrong step, as `first_error_step_0based` or `first_error_step_1based`; null is none.
+    """Read rows that name the first wrong step: `first_error_step_0based` or `first_error_step_1based`; null is none.
 
     Steps before it are 1, it is 0, and those after it have no label.
 
@@ -132,7 +132,7 @@ def first_error(path: str | Path, limit: int | None = None) -> Rows[LabelledRow]
 
 
 def error(row: Row) -> int | None:
-    """The first wrong step of a row, from 0; None where there is none."""
+    """Index of the first wrong step of a row, from 0; None where there is none."""
     for column, first in (("first_error_step_0based", 0), ("first_error_step_1based", 1)):
         if column in row.values:
             step = row.values[column]
@@ -147,7 +147,7 @@ def error(row: Row) -> int | None:
 
 
 def labels_up_to(wrong: int | None, steps: int) -> list[float]:
-    """1 for the steps before the first wrong one, 0 for it, none behind it."""
+    """Labels by the first wrong step: 1 before it, 0 for it, none behind it."""
     if wrong is None:
         return [1.0] * steps
     return [*[1.0] * wrong, 0.0, *[IGNORED] * (steps - wrong - 1)]
@@ -162,10 +162,10 @@ def monte_carlo(
     threshold: float = 0.0,
     stop_at_first_error: bool = False,
 ) -> list[float]:
-    """Labels of steps from how many of the completions behind each of them came to the right answer.
+    """Labels of steps by the number of completions behind each that reached the right answer.
 
     Args:
-        counts: of each step's prefix; the last step's is not looked at, for it has an outcome of its own.
+        counts: of each step's prefix; the last step's is ignored, for it has an outcome of its own.
         rollouts: completions per prefix.
         final_correct: whether the answer itself is right.
         soft: the share that was right, else whether it is above `threshold`.
@@ -185,15 +185,15 @@ def monte_carlo(
     return labels
 
 
-def _add(found: Rows[LabelledRow], row: LabelledRow) -> None:
-    """Keep a row that can be learned from."""
+def _add(rows: Rows[LabelledRow], row: LabelledRow) -> None:
+    """Add a row, if it can be learned from."""
     steps = row.answer.steps or ()
     if not steps or not all(step.strip() for step in steps):
-        found.rejected["empty step"] += 1
+        rows.rejected["empty step"] += 1
     elif all(label == IGNORED for label in row.labels):
-        found.rejected["no label"] += 1
+        rows.rejected["no label"] += 1
     else:
-        found.kept.append(row)
+        rows.kept.append(row)
 
 
 def _labelled(prompt: str, steps: list[str], labels: list[float]) -> LabelledRow:
@@ -217,7 +217,7 @@ def _rating(completion: Mapping[str, Any], neutral_as: Neutral) -> float:
 
 
 def _human(step: Mapping[str, Any]) -> str | None:
-    """What a person wrote: a text, or an object with one."""
+    """Text that a person wrote: a string, or an object with one."""
     written = step.get("human_completion")
     if isinstance(written, Mapping):
         written = written.get("text")

@@ -1,4 +1,4 @@
-"""Rows that reward models learn from and are judged by, by what their columns are."""
+"""Read rows that reward models learn from and are judged by, by the layout of their columns."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def read(
     limit: int | None = None,
     neutral_as: stepwise.Neutral = "positive",
 ) -> Rows[Any]:
-    """The rows of a file, each a `PreferencePair` or a `LabelledRow`, and what was left out.
+    """Read the rows of a file, each a `PreferencePair` or a `LabelledRow`, and count those left out.
 
     Args:
-        columns: what they look like, a key of `READERS`.
+        columns: their layout, a key of `READERS`.
         path: .jsonl, .json or .parquet.
         limit: the first rows only.
         neutral_as: PRM800K's rating 0.
@@ -40,12 +40,12 @@ def read(
         raise DataError(f"columns {columns!r}{did_you_mean(columns, READERS)}; expected one of {', '.join(READERS)}")
     reader = READERS[columns]
     options = {"neutral_as": neutral_as} if columns == "prm800k" else {}
-    found = reader(path, limit=limit, **options)
-    if not found.kept:
-        raise DataError(f"{path}: no row of use; left out: {dict(found.rejected) or 'none'}")
-    return found
+    rows = reader(path, limit=limit, **options)
+    if not rows.kept:
+        raise DataError(f"{path}: no row of use; left out: {dict(rows.rejected) or 'none'}")
+    return rows
 
 
 def answers_of(row: PreferencePair | LabelledRow) -> list[AnswerRow]:
-    """The answers of a row: two of a pair, else one."""
+    """Answers of a row: two of a pair, else one."""
     return [row.chosen, row.rejected] if isinstance(row, PreferencePair) else [row.answer]

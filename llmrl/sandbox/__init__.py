@@ -1,1 +1,1 @@
-"""Running untrusted code within limits."""
+"""Run untrusted code within limits."""

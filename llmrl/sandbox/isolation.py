@@ -1,4 +1,4 @@
-"""The walls around untrusted code: which command line puts a program behind which of them."""
+"""Isolation of untrusted code: command lines that put a program behind the walls of each level."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNPRIVILEGED = ("--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a program may use. Memory and files are bounded for each process, and memory for all of them together."""
+    """Resources that a program may use. Memory and files are bounded for each process, and memory for all together."""
 
     wall_s: float = 4.0  # from the start to the end
     cpu_s: float = 4.0  # of each process, rounded up to whole seconds
@@ -43,17 +43,17 @@ class Limits:
 
 @cache
 def fence_version() -> int:
-    """How high the fence is behind which the levels without namespaces run: Landlock's version, 0 for none."""
+    """Version of Landlock, the fence behind which the levels without namespaces run; 0 for none."""
     return landlock.offered()
 
 
 def command(level: Level, limits: Limits, argv: Sequence[str], uid: int | None, folder: str = "/") -> list[str]:
-    """The command line that runs `argv` behind the walls of `level`.
+    """Build the command line that runs `argv` behind the walls of `level`.
 
     Args:
         argv: the program; a first word `python` stands for the interpreter, with the standard library alone.
         uid: the user and group to become; None to stay who we are.
-        folder: what the program may write to, where the level has no folders in memory.
+        folder: the one that the program may write to, where the level has no folders in memory.
     Raises:
         SandboxError: a program that the level needs is not installed.
     """
@@ -79,7 +79,7 @@ def python(level: Level) -> list[str]:
 
 
 def inside(level: Level) -> str:
-    """Where the interpreter's folder is seen by the program."""
+    """Path under which the program sees the interpreter's folder."""
     return "/python" if level == "bubblewrap" else "/run/python"
 
 
@@ -94,11 +94,11 @@ def tool(name: str) -> str:
     Raises:
         SandboxError: it is not installed.
     """
-    found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin")
-    if found is None:
+    path = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin")
+    if path is None:
         package = {"bwrap": "bubblewrap"}.get(name, "util-linux")
         raise SandboxError(f"{name} is not installed; expected the system package {package}")
-    return found
+    return path
 
 
 def _become(uid: int | None) -> list[str]:
@@ -111,7 +111,7 @@ def _bounded(limits: Limits) -> list[str]:
     """Limits of the kernel, and a mark that lets it end this program first where memory runs out."""
     cpu = math.ceil(limits.cpu_s)
     bounds = {
-        "cpu": f"{cpu}:{cpu + 1}",  # SIGXCPU, then SIGKILL for what ignores it
+        "cpu": f"{cpu}:{cpu + 1}",  # SIGXCPU, then SIGKILL for a program that ignores it
         "as": str(limits.memory_mb << 20),
         "fsize": str(limits.file_mb << 20),
         "nproc": str(limits.processes),
@@ -184,7 +184,7 @@ def _unshare(limits: Limits, uid: int | None) -> list[str]:
         "mount -o remount,bind,ro /run/python; mount -o remount,bind,ro /run; "
         f"{empty}; {homes}; "
         "cd /tmp; fd=9; [ ! -e /proc/self/fd/9 ] || fd=8; "  # one is free: a program inherits one socket at most
-        # what the shell says of a signal is not what the program says
+        # a message of the shell about a signal is no output of the program
         'eval "exec $fd>&2 2>/dev/null; (exec \\"\\$@\\" 2>&$fd $fd>&-)"; exit $?'
     )
     words = [tool("setpriv"), "--pdeathsig", "KILL", tool("unshare")]
@@ -195,5 +195,5 @@ def _unshare(limits: Limits, uid: int | None) -> list[str]:
 
 
 def _open_to_all(path: Path) -> bool:
-    """Whether any user may run this file."""
+    """Tell whether any user may run this file."""
     return all(place.stat().st_mode & 0o001 for place in (path, *path.parents))

@@ -2,8 +2,8 @@
 
 Landlock closes files and signals (https://docs.kernel.org/userspace-api/landlock.html), a filter of system calls the
 rest: sockets, other sessions, the rights and marks of files, and doors of the kernel that an answer never needs.
-The text of this file is what `llmrl.sandbox.isolation` has run before each program, by the interpreter that the
-program will have: few imports, for they are paid for each time, and no newer syntax than old interpreters know.
+`llmrl.sandbox.isolation` runs the text of this file before each program, by the interpreter that the
+program will have: few imports, for each costs time at every start, and no newer syntax than old interpreters know.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ def fenced(version: int, folder: str, readable: list[str]) -> None:
     """Put this process, and all that it will start, inside for good.
 
     Args:
-        version: of Landlock; what it does not know yet stays open.
+        version: of Landlock; a restriction that it does not know yet is left out.
         folder: the only place to write to.
-        readable: what may be read besides the system.
+        readable: folders that may be read besides the system.
     Raises:
-        OSError: the kernel would not; nothing untrusted may run then.
+        OSError: the kernel refuses; nothing untrusted may run then.
     """
     everything = (1 << 15) - 1 | (IOCTL if version >= 5 else 0)
     words = 1 + (version >= 4) + (version >= SIGNALS)  # of: files, TCP, and abstract sockets and signals
@@ -91,11 +91,11 @@ def _allow(rules: int, place: str, access: int) -> None:
 
 
 def _filter() -> bytes:
-    """A BPF program: refuse what is closed, what is for other processes, and calls of another architecture."""
+    """A BPF program that refuses closed system calls, calls on other processes, and calls of another architecture."""
     machine = os.uname().machine
     closed, own = CLOSED[machine], OWN[machine]
     load, equal, least, give = 0x20, 0x15, 0x35, 0x06
-    check = 5 + len(closed) + len(own)  # the places of lines: a jump says how many it leaves out
+    check = 5 + len(closed) + len(own)  # positions of lines: a jump holds the number of lines that it skips
     refuse = check + 3
     lines = [
         (load, 0, 0, 4),  # the architecture

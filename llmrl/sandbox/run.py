@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a program ended, and what it wrote."""
+    """End of a program: its exit and its output."""
 
     kind: Literal["exited", "signal"] | Stopped
     code: int = 0  # the exit status, or the signal's number
@@ -40,7 +40,7 @@ class Outcome:
 
     @property
     def reason(self) -> str:
-        """In words."""
+        """The end in words."""
         return {
             "exited": f"ended with exit status {self.code}",
             "signal": f"was ended by signal {_signal_name(self.code)}",
@@ -53,7 +53,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: words of a command line (`python` is the interpreter), its standard input, a socket for itself."""
+    """A command line (`python` is the interpreter), its standard input, and a socket of its own."""
 
     argv: Sequence[str]
     stdin: bytes = b""
@@ -73,18 +73,18 @@ class Sandbox:
     limits: Limits = field(default_factory=Limits)
 
     def in_force(self) -> Level:
-        """The level at which programs run here; the first call tries them out, which takes a moment."""
+        """Level at which programs run here; the first call tries the levels out, which takes a moment."""
         for level in (self.level,) if self.level else reversed(LEVELS):
             if LEVELS.index(level) < LEVELS.index(self.min_level):
                 break
             if not probe(level):
                 return level
         tried = [name for name in LEVELS if LEVELS.index(name) >= LEVELS.index(self.level or self.min_level)]
-        told = "; ".join(f"{name}: {probe(name) or f'below {self.min_level}'}" for name in tried)
+        levels = "; ".join(f"{name}: {probe(name) or f'below {self.min_level}'}" for name in tried)
         less = "accept less with min_level" + (", which this kernel fences in" if fence_version() >= SIGNALS else "")
         raise SandboxError(
             f"untrusted code must run at level {self.level or self.min_level} or above, which this machine does not "
-            f"offer ({told}); install bubblewrap, or {less}, after reading docs/sandbox.md"
+            f"offer ({levels}); install bubblewrap, or {less}, after reading docs/sandbox.md"
         )
 
     def run(self, argv: Sequence[str], stdin: bytes = b"") -> Outcome:
@@ -100,7 +100,7 @@ class Sandbox:
 
 
 def available() -> dict[Level, str]:
-    """For each level: empty if it works here, else why it does not."""
+    """Map each level to the reason why it does not work here; empty if it does."""
     return {level: probe(level) for level in LEVELS}
 
 
@@ -117,8 +117,8 @@ def probe(level: Level) -> str:
     except (SandboxError, OSError) as error:
         return str(error)
     if outcome.stdout.strip() != b"in":
-        said = outcome.stderr.decode(errors="replace").strip().splitlines() or [outcome.reason]
-        return said[-1]
+        lines = outcome.stderr.decode(errors="replace").strip().splitlines() or [outcome.reason]
+        return lines[-1]
     log.info("sandbox: level %s works on this machine", level)
     if fence_version() < {"subprocess": SIGNALS, "uid": OLDEST}.get(level, 0):
         log.warning("sandbox: Linux is too old to fence level %s in; docs/sandbox.md says what stays open", level)
@@ -144,7 +144,7 @@ class _Inmate:
             self.process.wait(timeout=30)
 
     def clear(self) -> None:
-        """End whatever it started and left. Where it had a process namespace, the kernel has done so already."""
+        """End the processes that it left. Where it had a process namespace, the kernel has done so already."""
         self.stop("stopped")
         if self.level == "subprocess":
             kill_left(self.process.pid, self.mark)
@@ -194,7 +194,7 @@ def _inmate(level: Level, limits: Limits, program: Program) -> Iterator[_Inmate]
 
 
 def _watch(inmates: Sequence[_Inmate], limits: Limits) -> list[Outcome]:
-    """Take what they write and guard their limits until the first has ended; then end the others."""
+    """Read their output and guard their limits until the first has ended; then end the others."""
     deadline = inmates[0].start + limits.wall_s
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
         for inmate in inmates:
@@ -230,7 +230,7 @@ def _watch(inmates: Sequence[_Inmate], limits: Limits) -> list[Outcome]:
 
 
 def _take(inmate: _Inmate, name: str, most: int) -> bool:
-    """Read what is there; False at the end of it. Past the limit the program ends."""
+    """Read the waiting output; False at its end. Past the limit the program is ended."""
     pipe: IO[bytes] = getattr(inmate.process, name)
     while chunk := _read(pipe):
         inmate.outputs[name] += chunk[: most - len(inmate.outputs[name])]
@@ -241,7 +241,7 @@ def _take(inmate: _Inmate, name: str, most: int) -> bool:
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:
-    """Some bytes; empty at the end; None where nothing is there yet."""
+    """Read some bytes; empty at the end; None where nothing is there yet."""
     try:
         return os.read(pipe.fileno(), 1 << 16)
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Two processes that trust each other in nothing: one runs a solution, the other runs the tests and calls it.
+"""Two processes that do not trust each other: the first runs a solution, the second runs the tests and calls it.
 
-The tests, and what they expect, are never in the solution's process: it gets arguments and gives results, and nothing
-it does to its own interpreter reaches the comparison. The text of `_values.py` and then of this file is run as a
-script in both; standard library only.
+The tests, and the results they expect, are never in the solution's process: it gets arguments and gives results, and
+nothing it does to its own interpreter reaches the comparison. The text of `solution_values.py` and then of this file
+is run as a script in both; standard library only.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import json
 import os
 import sys
 
-TYPE_CHECKING = False  # what follows is imported by no process that runs this: each start counts
+TYPE_CHECKING = False  # no process that runs this imports the following: each start counts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-    from llmrl.sandbox.solution_values import pack, unpack  # whose text stands before this one's
+    from llmrl.sandbox.solution_values import pack, unpack  # its text stands before this one's
 
 MOST = 4 << 20  # bytes of a message
 
 
 class Gone(BaseException):
-    """The other end closed, or said what makes no sense. Not an Exception: no test may catch it."""
+    """The other end closed, or sent nonsense. Not an Exception: no test may catch it."""
 
 
 class UntoldError(TypeError):
-    """A value that cannot be sent to the solution: the tests ask for what this way of testing does not offer."""
+    """A value that cannot be sent to the solution: this way of testing does not offer it to the tests."""
 
 
 class Channel:
@@ -73,7 +73,7 @@ class Channel:
 
 def serve(channel: Channel) -> None:
     """Run the solution's source, then do what the tests ask of it, until they are done."""
-    channel.send({"ok": None})  # nothing of the solution has run: what fails from here on is its own doing
+    channel.send({"ok": None})  # nothing of the solution has run: a failure from here on is its own
     solution = channel.receive()
     scope: dict[str, Any] = {"__name__": "solution", "exit": sys.exit, "quit": sys.exit}
     held: list[Any] = []
@@ -97,12 +97,12 @@ def serve(channel: Channel) -> None:
 
     def answer(act: Callable[[], Any]) -> None:
         try:
-            told = {"ok": pack(act(), other)}
+            reply = {"ok": pack(act(), other)}
         except Gone:
             raise
         except BaseException as error:
-            told = {"raise": type(error).__name__, "said": str(error)[:300]}
-        channel.send(told)
+            reply = {"raise": type(error).__name__, "said": str(error)[:300]}
+        channel.send(reply)
 
     answer(load)
     while True:
@@ -111,7 +111,7 @@ def serve(channel: Channel) -> None:
 
 
 def act(request: Any, scope: dict[str, Any], held: list[Any], known: Callable[[str, Any], Any]) -> Any:
-    """Do one thing to one thing of the solution's."""
+    """Carry out a request on an object of the solution's."""
     of = request["of"]
     if isinstance(of, str) and of not in scope:
         raise NameError(f"the solution defines no {of}")
@@ -127,7 +127,7 @@ def act(request: Any, scope: dict[str, Any], held: list[Any], known: Callable[[s
 
 
 class Proxy:
-    """A thing of the solution's, by name or number. It equals nothing but itself, whatever the solution says."""
+    """An object of the solution's, by name or number. It equals only itself, whatever its own `__eq__` returns."""
 
     __slots__ = ("_ask", "_of")
 
@@ -170,27 +170,27 @@ class Solution:
 
     def ask(self, of: str | int, do: str, args: Any = (), named: Mapping[str, Any] | None = None) -> Any:
         self.calls += 1
-        told = [pack(arg, self._other) for arg in args]
+        packed = [pack(arg, self._other) for arg in args]
         self.channel.send(
-            {"of": of, "do": do, "args": told, "named": {k: pack(v, self._other) for k, v in (named or {}).items()}}
+            {"of": of, "do": do, "args": packed, "named": {k: pack(v, self._other) for k, v in (named or {}).items()}}
         )
         return self.answer()
 
     def answer(self) -> Any:
-        """What the solution says, raised if it raised."""
+        """Receive the solution's result; raise its exception if it raised."""
         try:
             while "callback" in (answer := self.channel.receive()):
                 self._call_back(answer)
             if "raise" not in answer:
                 return unpack(answer["ok"], self._known)
-            name, said = str(answer["raise"]), str(answer["said"])
+            name, message = str(answer["raise"]), str(answer["said"])
         except Gone:
             raise
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, IndexError) as error:
             raise Gone(f"the solution's process sent what is no answer: {error!r}") from None
         kind = vars(builtins).get(name)
         safe = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError)
-        raised: Any = kind(said) if safe else RuntimeError(f"{name}: {said}")  # type: ignore[misc]
+        raised: Any = kind(message) if safe else RuntimeError(f"{name}: {message}")  # type: ignore[misc]
         raised.remote = True
         raise raised
 
@@ -198,10 +198,10 @@ class Solution:
         """Call a function that the tests gave as an argument."""
         try:
             value = self.callbacks[answer["callback"]](*(unpack(arg, self._known) for arg in answer["args"]))
-            told = {"ok": pack(value, self._other)}
+            reply = {"ok": pack(value, self._other)}
         except Exception as error:
-            told = {"raise": f"{type(error).__name__}: {error}"}
-        self.channel.send(told)
+            reply = {"raise": f"{type(error).__name__}: {error}"}
+        self.channel.send(reply)
 
     def _other(self, value: Any) -> Any:
         if isinstance(value, Proxy):
@@ -218,7 +218,7 @@ class Solution:
 
 
 def judge(channel: Channel, task: Any, say: Callable[[Any], None]) -> None:
-    """Load the solution, then run each test; `say` what came of each at once, so that a time limit loses none."""
+    """Load the solution, then run each test; `say` each result at once, so that a time limit loses none."""
     solution = Solution(channel)
     solution.answer()
     say({"ready": True})

@@ -17,37 +17,37 @@ class Functions:
     """Statements that call what a solution defines."""
 
     tests: Sequence[str]
-    names: Sequence[str]  # what the tests call of the solution
+    names: Sequence[str]  # names of the solution that the tests call
     preamble: str = ""  # trusted code that the tests need: helpers, imports
     setup: str = ""  # the same, with the solution's names at hand
     prompt: str = ""  # code that the answer may continue
 
     def task(self) -> dict[str, Any]:
-        """For the process that runs them."""
+        """The tests as plain values, for the process that runs them."""
         return {"tests": self.tests, "names": self.names, "preamble": self.preamble, "setup": self.setup}
 
     def complete(self, answer: str) -> str:
-        """The whole program: the prompt continued, or its helpers and an answer that defines the function itself."""
+        """Build the program: the prompt continued, or its helpers and an answer that defines the function itself."""
         if not self.prompt:
             return answer
         names = "|".join(map(re.escape, self.names))
-        found = re.search(rf"^(?:async[ ]+)?def[ ]+(?:{names})\b", self.prompt, re.MULTILINE)
+        stub = re.search(rf"^(?:async[ ]+)?def[ ]+(?:{names})\b", self.prompt, re.MULTILINE)
         whole = re.search(rf"^(?:(?:async[ ]+)?def|class)[ ]+(?:{names})\b|^(?:{names})[ ]*=", answer, re.MULTILINE)
         first = next((line for line in answer.splitlines() if line.strip()), "")
         if whole and not first[0].isspace():
-            return self.prompt[: found.start() if found else 0] + "\n" + answer
+            return self.prompt[: stub.start() if stub else 0] + "\n" + answer
         return self.prompt + answer
 
 
 @dataclass(frozen=True)
 class Programs:
-    """Pairs of standard input and what must be printed."""
+    """Pairs of standard input and the output that must be printed."""
 
     pairs: Sequence[tuple[str, str]]
 
 
 def read(info: Mapping[str, Any]) -> Functions | Programs:
-    """The tests of a problem.
+    """Read the tests of a problem.
 
     Raises:
         ValueError: there are none in a form that is known, or they are no Python.
@@ -73,10 +73,10 @@ def read(info: Mapping[str, Any]) -> Functions | Programs:
     )
 
 
-def open_r1(told: Mapping[str, Any] | str) -> list[tuple[str, str]]:
+def open_r1(column: Mapping[str, Any] | str) -> list[tuple[str, str]]:
     """The inputs and outputs of open-r1's datasets of programs."""
-    told = json.loads(told) if isinstance(told, str) else told
-    cases, language = list(told.get("test_cases") or []), told.get("language") or "python"
+    tests = json.loads(column) if isinstance(column, str) else column
+    cases, language = list(tests.get("test_cases") or []), tests.get("language") or "python"
     texts = [(case.get("input"), case.get("output")) for case in cases if not case.get("fn_name")]
     if language != "python" or not cases or not all(isinstance(text, str) for pair in texts for text in pair):
         raise ValueError(f"verification_info: {len(cases)} tests in {language}; expected some in python, all text")
@@ -86,7 +86,7 @@ def open_r1(told: Mapping[str, Any] | str) -> list[tuple[str, str]]:
 
 
 def humaneval(prompt: str, test: str, entry_point: str) -> Functions:
-    """Each statement of `check` is a test, so that a share of them can be told."""
+    """Make a test of each statement of `check`, so that the share of passed tests is known."""
     tree = _parse(test)
     check = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"), None)
     if check is None or any(isinstance(node, ast.Return | ast.Nonlocal | ast.Global) for node in ast.walk(check)):
@@ -103,7 +103,7 @@ def humaneval(prompt: str, test: str, entry_point: str) -> Functions:
 
 
 def mbpp(tests: Sequence[str], setup: str, code: str) -> Functions:
-    """The names of the solution's are those that the tests use and nobody else defines, or the reference does."""
+    """Find the solution's names: those that the tests use and nobody else defines, or that the reference defines."""
     trees = [_parse(text) for text in (setup, *tests)]
     used, bound = set[str](), set[str]()
     for tree in trees:

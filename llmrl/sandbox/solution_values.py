@@ -1,11 +1,11 @@
-"""Values as JSON and back, between processes of which one may lie. Standard library only, and little of it."""
+"""Values as JSON and back, between processes of which the other may lie. Standard library only, and little of it."""
 
 from __future__ import annotations
 
 import builtins
 import sys
 
-TYPE_CHECKING = False  # what follows is imported by no process that runs this: each start counts
+TYPE_CHECKING = False  # no process that runs this imports the following: each start counts
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -14,7 +14,7 @@ PLAIN = 1 << 53  # integers below are written as such
 
 
 def pack(value: Any, other: Callable[[Any], Any]) -> Any:
-    """A value as JSON: builtins as what they are, whatever their subclass; `other` says what to make of the rest."""
+    """Convert a value to JSON: instances of builtins by their builtin type; `other` converts the rest."""
     if value is None or isinstance(value, bool):
         return value
     for tag, (module, told, _) in TAGS.items():
@@ -38,13 +38,13 @@ def pack(value: Any, other: Callable[[Any], Any]) -> Any:
     return other(value)
 
 
-def unpack(told: Any, known: Callable[[str, Any], Any]) -> Any:
+def unpack(packed: Any, known: Callable[[str, Any], Any]) -> Any:
     """The value again; `known` finds what was not sent as a value."""
-    if isinstance(told, list):
-        return [unpack(item, known) for item in told]
-    if not isinstance(told, dict):
-        return told
-    ((tag, content),) = told.items()
+    if isinstance(packed, list):
+        return [unpack(item, known) for item in packed]
+    if not isinstance(packed, dict):
+        return packed
+    ((tag, content),) = packed.items()
     if tag == "dict":
         return {unpack(key, known): unpack(item, known) for key, item in content}
     if tag in SEQUENCES:

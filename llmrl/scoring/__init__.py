@@ -1,1 +1,1 @@
-"""Making a group reward of any scorer."""
+"""Make a group reward of any scorer."""

@@ -1,4 +1,4 @@
-"""Dense rewards of several scores as one: each weighs what its score weighs."""
+"""Combine the dense rewards of several scores, each with the weight of its score."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Weighted = Sequence[tuple[float, Score]]
 
 
 def dense(total: Score, parts: Weighted) -> Score:
-    """The total with the weighted sum of its parts' dense rewards, those of steps and those of tokens.
+    """Add to the total the weighted sum of its parts' dense rewards, of steps and of tokens.
 
-    Steps of several parts that end at one place are one. Steps without ends are scores to look at and no rewards; those
-    of the first part that has them are kept.
+    Steps of several parts that end at the same place are added. Steps without ends are logged and not rewarded; the
+    steps of the first part that has any are kept.
 
     Raises:
         RewardError: two parts reward different numbers of tokens.
     """
     given = [(weight, score) for weight, score in parts if weight != 0 and score.value is not None]
     ends: dict[int, float] = {}
-    paid = [(weight, score.step_ends, score.steps or ()) for weight, score in given if score.step_ends is not None]
-    for weight, places, steps in paid:
+    stepwise = [(weight, score.step_ends, score.steps or ()) for weight, score in given if score.step_ends is not None]
+    for weight, places, steps in stepwise:
         for end, step in zip(places, steps, strict=True):
             ends[end] = ends.get(end, 0.0) + weight * step
-    if paid:
+    if stepwise:
         total = replace(total, steps=[ends[end] for end in sorted(ends)], step_ends=sorted(ends))
     else:
         total = replace(total, steps=next((score.steps for _, score in parts if score.steps is not None), None))
@@ -34,7 +34,7 @@ def dense(total: Score, parts: Weighted) -> Score:
 
 
 def on_last(score: Score, length: int) -> Score:
-    """The same, with the value as a reward of the last of the completion's `length` tokens, if it has any."""
+    """Move the value to a reward of the last of the completion's `length` tokens, if it has any."""
     if score.value is None or not length:
         return score
     rewards = list(score.token_rewards or [0.0] * length)

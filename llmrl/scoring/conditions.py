@@ -21,9 +21,9 @@ FORM = re.compile(r"\s*(\S+)\s+(>=|>|<=|<)\s+(\S+)\s*")
 
 @dataclass(frozen=True)
 class Gate:
-    """A comparison of what another part is worth, before its weight, with a number."""
+    """A comparison of another part's value, before its weight, with a number."""
 
-    part: str  # a part of the mix, or `<part>/<name>`, what one is made of
+    part: str  # a part of the mix, or `<part>/<name>`, a part of one
     sign: str
     bound: float
 
@@ -31,30 +31,30 @@ class Gate:
         return f"{self.part} {self.sign} {self.bound:g}"
 
     def holds(self, values: Mapping[str, float | None]) -> bool | None:
-        """Whether it does; None where the other part could not be judged, or has no such name."""
+        """Evaluate the condition; None where the other part has no value, or there is no such part."""
         value = values.get(self.part)
         return None if value is None else HOLDS[self.sign](value, self.bound)
 
 
 def gate(text: object, parts: Iterable[str], where: str) -> Gate:
-    """The condition that a recipe writes.
+    """Parse a condition of a recipe.
 
     Raises:
-        ValueError: it has another form, or speaks of a part that the mix does not have.
+        ValueError: it has another form, or names a part that the mix does not have.
     """
-    found = FORM.fullmatch(text) if isinstance(text, str) else None
+    match = FORM.fullmatch(text) if isinstance(text, str) else None
     try:
-        bound = float(found[3]) if found else math.nan
+        bound = float(match[3]) if match else math.nan
     except ValueError:
         bound = math.nan
-    if found is None or not math.isfinite(bound):
+    if match is None or not math.isfinite(bound):
         raise ValueError(f"{where}: if {text!r}; expected a part, a sign and a number, such as: numeric >= 1")
     known = list(parts)
-    if of(found[1], known) is None:
+    if of(match[1], known) is None:
         raise ValueError(
-            f"{where}: if {text!r}: no part {found[1]!r}{did_you_mean(found[1], known)}; known: {', '.join(known)}"
+            f"{where}: if {text!r}: no part {match[1]!r}{did_you_mean(match[1], known)}; known: {', '.join(known)}"
         )
-    return Gate(found[1], found[2], bound)
+    return Gate(match[1], match[2], bound)
 
 
 def of(name: str, parts: Iterable[str]) -> str | None:

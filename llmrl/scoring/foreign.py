@@ -1,4 +1,4 @@
-"""Rewards written for other toolkits: found by name, called in worker processes, and what they return is checked."""
+"""Rewards written for other toolkits: imported by name, called in worker processes, their results checked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Named:
     """
 
     name: str
-    where: str  # the option that says so
+    where: str  # the option that names it
 
     def __post_init__(self) -> None:
         if ":" not in self.name:
@@ -40,12 +40,12 @@ class Named:
 
     @cached_property
     def itself(self) -> Any:
-        """What the name stands for."""
+        """The object that the name stands for."""
         return find("reward", self.name, self.where)
 
     @property
     def function(self) -> Callable[..., Any]:
-        """The same, if it can be called.
+        """The object, if it can be called.
 
         Raises:
             ValueError: it cannot.
@@ -72,7 +72,7 @@ class Called(Timed):
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         if self.together:
             return await self._some(group) if group else []
-        return [score for (score,) in await asyncio.gather(*(self._some([one]) for one in group))]
+        return [score for (score,) in await asyncio.gather(*(self._some([episode]) for episode in group))]
 
     async def _some(self, episodes: Sequence[Trajectory]) -> list[Score]:
         limit_s = self.pool.timeout_s * len(episodes)
@@ -94,7 +94,7 @@ class Called(Timed):
 
 
 def returned(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """What a function returns, sync or async; for a worker process, which has no event loop of its own."""
+    """Call a function, sync or async, and return its result; for a worker process, which has no event loop."""
     value = function(*arguments, **named)
     return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
 
@@ -138,18 +138,18 @@ class ByAnswer(ABC):
 
     @abstractmethod
     def arguments(self, trajectory: Trajectory) -> dict[str, Any]:
-        """What the function needs to know of an episode; plain values, for a worker process."""
+        """Arguments of the function for an episode; plain values, for a worker process."""
 
     @abstractmethod
     def ask(self, arguments: dict[str, Any]) -> Any:
-        """What the function returns."""
+        """Call the function and return its result."""
 
     @abstractmethod
     def read(self, result: Any) -> Score:
-        """The score that it means.
+        """Convert a result to a score.
 
         Raises:
-            ValueError: it means none; the message begins with `returned`.
+            ValueError: it is no score; the message begins with `returned`.
         """
 
 
@@ -159,7 +159,7 @@ def plain(value: Any) -> Any:
 
 
 def judged(value: Any, correct_at: float | None, parts: Mapping[str, float | None], reason: str = "") -> Score:
-    """The score of what a function returned; from `correct_at` on it is a right answer, and below it a wrong one."""
+    """Score of a returned value; at `correct_at` or above the verdict is correct, below it wrong."""
     if value is None:
         return Score(None, parts=parts, reason="abstained")
     number = finite(value)
@@ -168,12 +168,12 @@ def judged(value: Any, correct_at: float | None, parts: Mapping[str, float | Non
     return Score(number, "correct" if number >= correct_at else "wrong", parts=parts, reason=reason)
 
 
-def numbers(said: Mapping[str, Any]) -> dict[str, float | None]:
-    """Those of the values that are finite numbers, or the mean of some."""
-    found: dict[str, float | None] = {}
-    for name, value in said.items():
+def numbers(entries: Mapping[str, Any]) -> dict[str, float | None]:
+    """Keep the entries that are finite numbers, or lists of numbers with a finite mean."""
+    kept: dict[str, float | None] = {}
+    for name, value in entries.items():
         values = plain(value) if isinstance(plain(value), list) else [plain(value)]
-        if values and all(isinstance(one, int | float) for one in values):
+        if values and all(isinstance(number, int | float) for number in values):
             mean = sum(values) / len(values)
-            found |= {str(name): float(mean)} if mean - mean == 0.0 else {}
-    return found
+            kept |= {str(name): float(mean)} if mean - mean == 0.0 else {}
+    return kept

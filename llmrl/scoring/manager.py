@@ -18,9 +18,9 @@ from llmrl.types import Problem, Score, Trajectory, Verdict
 
 
 class GradingPool(Pool):
-    """Worker processes that grade: see `llmrl.scoring.process_pool.Pool` for what they promise.
+    """Worker processes that grade, with the guarantees of `llmrl.scoring.process_pool.Pool`.
 
-    `trainer_state` says where the run stands; the rewards lifted with the pool read it, and the run moves it on.
+    `trainer_state` is the run's progress; the group rewards made with the pool read it, and the run updates it.
     """
 
     def __init__(self, workers: int, timeout_s: float, memory_mb: int = 4096) -> None:
@@ -36,12 +36,12 @@ class GradingPool(Pool):
         return (await self.timed(verifier, problem, text))[0]
 
     async def timed(self, verifier: Verifier, problem: Problem, text: str) -> tuple[Score, float]:
-        """The same, with the seconds that it took."""
+        """Grade, and return the score with the seconds that it took."""
         outcome = await asyncio.wrap_future(self.submit(verifier, problem, text))
         return _score(outcome, verifier, problem), outcome.seconds
 
     def grade_sync(self, verifier: Verifier, problem: Problem, text: str) -> Score:
-        """The same for callers without an event loop; waits."""
+        """Grade for callers without an event loop; waits."""
         return _score(self.submit(verifier, problem, text).result(), verifier, problem)
 
 
@@ -54,7 +54,7 @@ def _score(outcome: CallOutcome, verifier: Any, problem: Problem) -> Score:
 
 
 class GroupScorer(Protocol):
-    """A reward that is ready to score, and says how long it took."""
+    """A reward that is ready to score, and reports how long it took."""
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]: ...
 
@@ -63,7 +63,7 @@ class GroupScorer(Protocol):
 
 @dataclass
 class VerifierReward(Timed):
-    """Scores each trajectory by its last words, in worker processes."""
+    """Scores each trajectory by its final text, in worker processes."""
 
     verifier: Verifier = field(kw_only=True)
     pool: GradingPool = field(kw_only=True)
@@ -81,7 +81,7 @@ class VerifierReward(Timed):
 class GroupReward(Timed):
     """A reward that scores groups itself, timed; cancelled when a group takes longer than its items may together.
 
-    What never awaits cannot be cancelled: work that keeps a processor busy belongs into a verifier.
+    Code that never awaits cannot be cancelled: work that keeps a processor busy belongs into a verifier.
     """
 
     reward: Reward = field(kw_only=True)
@@ -95,17 +95,17 @@ class GroupReward(Timed):
                 scores = await self.reward.score(group)
         except LlmrlError:
             raise
-        except Exception as error:  # somebody else's code: what it could not score is counted, as of a verifier
-            said = f"{self.name} raised {type(error).__name__}: {error}"
+        except Exception as error:  # somebody else's code: a failure is counted, as of a verifier
+            failure = f"{self.name} raised {type(error).__name__}: {error}"
             if limit.expired():
-                verdict, said = "timeout", f"{self.name} took longer than {limit_s:g} s for {len(group)} items"
-            scores = [Score(None, verdict, reason=f"problem {one.problem.id}: {said}") for one in group]
+                verdict, failure = "timeout", f"{self.name} took longer than {limit_s:g} s for {len(group)} items"
+            scores = [Score(None, verdict, reason=f"problem {one.problem.id}: {failure}") for one in group]
         self.seconds += [(time.monotonic() - start) / max(len(group), 1)] * len(group)
         return scores
 
 
 def as_group_reward(reward: Any, pool: GradingPool) -> GroupScorer:
-    """A group reward, `await .score(group)` with `.latencies()`, made of whatever scores.
+    """Make a group reward, `await .score(group)` with `.latencies()`, of any scorer.
 
     Args:
         reward: an object with `as_group_reward(pool)`, which makes its own (`mix` does); a `Reward`; a `Verifier`,

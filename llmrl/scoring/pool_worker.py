@@ -1,4 +1,4 @@
-"""The other end of `llmrl.scoring.process_pool`: what runs in a worker process."""
+"""The worker's end of `llmrl.scoring.process_pool`: the main function of its processes."""
 
 from __future__ import annotations
 

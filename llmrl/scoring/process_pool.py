@@ -28,7 +28,7 @@ CLOSED = "the grading pool is closed: nothing more can be graded with it"
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """How one call in a worker ended: its `value` where kind is `value`, else a `reason` for people."""
+    """Outcome of a call in a worker: its `value` where kind is `value`, else a `reason` for people."""
 
     kind: Literal["value", "raised", "timeout", "died"]
     value: Any = None
@@ -74,7 +74,7 @@ class Pool:
             thread.start()
 
     def submit(self, target: Callable[..., Any], *args: Any, timeout_s: float | None = None) -> Future[CallOutcome]:
-        """`target(*args)` in a worker, some time soon.
+        """Queue `target(*args)` for a worker.
 
         Raises:
             RewardError: `target` or `args` cannot be pickled, or the pool is closed; and, from the future, `target`
@@ -102,7 +102,7 @@ class Pool:
 
 
 class _State:
-    """What the threads and the finalizer share; it must not refer to the pool, which could then never be collected."""
+    """State of the threads and the finalizer; it holds no reference to the pool, which would keep the pool alive."""
 
     def __init__(self, memory_mb: int) -> None:
         self.memory_mb = memory_mb
@@ -145,7 +145,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _serve_jobs(jobs: SimpleQueue[_Job | None], state: _State) -> None:
-    """One thread of the pool: it owns one worker and hands it items until told to stop."""
+    """Run a thread of the pool: it owns one worker and hands it items until a None in the queue ends it."""
     worker: _Worker | None = None
     while (job := jobs.get()) is not None:
         if not job.future.set_running_or_notify_cancel():
@@ -229,7 +229,7 @@ class _Worker:
             self.connection.send_bytes(pickle.dumps(message))
 
     def _answer(self, limit_s: float) -> tuple[Any, Any, str] | None:
-        """What the worker says, or None: it is dead, or took longer than `limit_s`."""
+        """Receive the worker's reply; None where it is dead, or took longer than `limit_s`."""
         try:
             if not self.connection.poll(limit_s):
                 return None
@@ -256,5 +256,5 @@ def _dumps(value: Any, name: str) -> bytes:
 
 
 def _environment(mine: Mapping[str, str]) -> dict[str, str]:
-    """A grader uses one core and no accelerator: those belong to the engine and the trainer."""
+    """Environment of a grader: one core and no accelerator, for those belong to the engine and the trainer."""
     return {**mine, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

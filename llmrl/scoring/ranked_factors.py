@@ -1,4 +1,4 @@
-"""Several reasons to prefer an answer, in an order of importance: rewards, or parts of their scores."""
+"""Factors by which answers are preferred, in an order of importance: rewards, or parts of their scores."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from llmrl.types import Score, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """One reason: `{name: length, sign: -1, delta_mult: 0.5}`."""
+    """A factor of the preference: `{name: length, sign: -1, delta_mult: 0.5}`."""
 
-    name: str  # as logs call it; a reward of that name, unless `of` says which
+    name: str  # in the logs; a reward of that name, unless `of` names another
     of: Mapping[str, Any] | None = None  # a reward and its options
     part: str | None = None  # one of its `Score.parts`; None: its value
     sign: Literal[1, -1] = 1  # -1: less is better
@@ -36,21 +36,21 @@ class Factor:
 
     @property
     def needs_deviation(self) -> bool:
-        """Whether its threshold depends on a calibration."""
+        """Tell whether the threshold depends on a calibration."""
         return self.threshold is None and self.delta_mult > 0
 
     def level(self, deviation: float) -> Level:
-        """The question that it asks, given its standard deviation; one that it does not need does not matter."""
+        """Level of the decision tree, given the factor's standard deviation, which a fixed threshold ignores."""
         return Level(self.sign, self.delta_mult * deviation if self.threshold is None else self.threshold)
 
     def reads(self, score: Score) -> float | None:
-        """Its number in a score; None where that could not be judged, or has no such part."""
+        """The factor's number in a score; None where the score has no value, or no such part."""
         value = score.value if self.part is None else score.parts.get(self.part)
         return value if value is not None and math.isfinite(value) else None
 
 
 def check(factors: Sequence[Factor]) -> None:
-    """Whether they can be an order of importance.
+    """Refuse factors that cannot be an order of importance.
 
     Raises:
         ValueError: there is none, or two have one name.
@@ -65,7 +65,7 @@ def check(factors: Sequence[Factor]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FactorScores:
-    """What the factors say of one answer."""
+    """Scores of one answer by every factor."""
 
     scores: Sequence[Score]  # one of each factor
     row: Sequence[float] | None  # their numbers; None where one could not be read
@@ -73,45 +73,46 @@ class FactorScores:
 
     @property
     def judge(self) -> Score:
-        """The score of the first factor that judges right and wrong; an empty one where none does."""
+        """Score of the first factor that gives a verdict; an empty score where none does."""
         return next((score for score in self.scores if score.verdict is not None), Score(None))
 
 
 @dataclass
 class Panel:
-    """All factors, ready to measure."""
+    """The factors with their rewards, ready to measure."""
 
     factors: Sequence[Factor]
     rewards: Sequence[GroupScorer]
 
     async def measure(self, group: Sequence[Trajectory]) -> list[FactorScores]:
-        """What they say of each answer. Rewards that several factors share are asked once."""
+        """Score each answer by every factor. A reward that several factors share runs once."""
         distinct = {id(reward): reward for reward in self.rewards}
         columns = dict(zip(distinct, await asyncio.gather(*(r.score(group) for r in distinct.values())), strict=True))
         return [
-            self._measured(one, [columns[id(reward)][place] for reward in self.rewards])
-            for place, one in enumerate(group)
+            self._measured(trajectory, [columns[id(reward)][place] for reward in self.rewards])
+            for place, trajectory in enumerate(group)
         ]
 
     def latencies(self) -> dict[str, list[float]]:
-        """Those of all rewards."""
+        """Latencies of all rewards, by name."""
         return {name: seconds for reward in self.rewards for name, seconds in reward.latencies().items()}
 
-    def _measured(self, one: Trajectory, scores: Sequence[Score]) -> FactorScores:
+    def _measured(self, trajectory: Trajectory, scores: Sequence[Score]) -> FactorScores:
         row: list[float] = []
         for factor, score in zip(self.factors, scores, strict=True):
             number = factor.reads(score)
             if number is None:
                 missing = factor.part is not None and factor.part not in score.parts
-                found = f"no part {factor.part!r} among {', '.join(score.parts) or 'none'}; " if missing else ""
-                said = score.reason.removeprefix(f"problem {one.problem.id}: ") or "no value"
-                return FactorScores(scores, None, f"problem {one.problem.id}: factor {factor.name}: {found}{said}")
+                known = f"no part {factor.part!r} among {', '.join(score.parts) or 'none'}; " if missing else ""
+                where = f"problem {trajectory.problem.id}: "
+                reason = score.reason.removeprefix(where) or "no value"
+                return FactorScores(scores, None, f"{where}factor {factor.name}: {known}{reason}")
             row.append(number)
         return FactorScores(scores, row)
 
 
 def lifted(factors: Sequence[Factor], pool: GradingPool) -> Panel:
-    """The factors with their rewards built; equal rewards are one."""
+    """Build the rewards of the factors; equal specs share one reward."""
     made: dict[str, GroupScorer] = {}
     rewards = []
     for factor in factors:
@@ -124,7 +125,7 @@ def lifted(factors: Sequence[Factor], pool: GradingPool) -> Panel:
 
 
 def levels(factors: Sequence[Factor], frozen: Mapping[str, float] | None) -> list[Level]:
-    """The questions of the tree.
+    """Levels of the decision tree.
 
     Args:
         frozen: standard deviations by name, from a calibration; None where no factor needs one.
@@ -133,14 +134,14 @@ def levels(factors: Sequence[Factor], frozen: Mapping[str, float] | None) -> lis
     """
     for factor in factors:
         if factor.needs_deviation and factor.name not in (frozen or {}):
-            found = ", ".join(frozen or ()) or "none"
+            known = ", ".join(frozen or ()) or "none"
             raise DataError(
                 f"factor {factor.name}: its delta_mult {factor.delta_mult:g} is of a standard deviation that is not "
-                f"known; known: {found}. Name the calibration that `llmrl data heron` wrote, or give a threshold"
+                f"known; known: {known}. Name the calibration that `llmrl data heron` wrote, or give a threshold"
             )
     return [factor.level((frozen or {}).get(factor.name, 0.0)) for factor in factors]
 
 
 def described(factors: Sequence[Factor]) -> list[dict[str, Any]]:
-    """Plain values, to write down and to compare."""
-    return [asdict(one) for one in factors]
+    """Convert factors to plain values, to write down and to compare."""
+    return [asdict(factor) for factor in factors]

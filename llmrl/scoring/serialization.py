@@ -1,4 +1,4 @@
-"""Trajectories and scores as JSON, for rewards that live in another process: what comes over is what was sent."""
+"""Trajectories and scores as JSON and back, without loss, for rewards that live in another process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REQUEST = ("problem", "texts", "trajectories", "trainer_state")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the run stands whose answers are scored: rewards that follow a schedule read it."""
+    """Progress of the run whose answers are scored: rewards that follow a schedule read it."""
 
     global_step: int = 0
     max_steps: int = 0
@@ -29,16 +29,16 @@ class Place:
 
 
 def request_to_json(group: Sequence[Trajectory], place: Place) -> bytes:
-    """A group, to be scored; its problem once where all have the same.
+    """Encode a group to be scored; the problem is written once where all share it.
 
     Raises:
-        DataError: it holds what JSON does not, such as NaN or an object in `info`.
+        DataError: it holds a value that JSON has not, such as NaN or an object in `info`.
     """
     problem = group[0].problem
-    shared = all(one.problem is problem or one.problem == problem for one in group)
+    shared = all(episode.problem is problem or episode.problem == problem for episode in group)
     body = {
         "problem": by_field(problem),
-        "trajectories": [_trajectory(one, not shared) for one in group],
+        "trajectories": [_trajectory(episode, not shared) for episode in group],
         "trainer_state": by_field(place),
     }
     try:
@@ -50,7 +50,7 @@ def request_to_json(group: Sequence[Trajectory], place: Place) -> bytes:
 
 
 def request_from_json(data: bytes) -> tuple[list[Trajectory], Place]:
-    """A group and where its run stands.
+    """Decode a group and its run's progress.
 
     `texts` alone make trajectories of one turn without tokens; `trajectories` are whole, each with a `problem` of its
     own or the request's.
@@ -74,20 +74,19 @@ def request_from_json(data: bytes) -> tuple[list[Trajectory], Place]:
 
 
 def scores_to_json(scores: Iterable[Score]) -> list[dict[str, Any]]:
-    """Each score with all its fields; one with a number that is not finite becomes an `error` that says so."""
+    """Encode scores with all their fields; one with a number that is not finite becomes an `error` that names it."""
     return [by_field(_finite(score)) for score in scores]
 
 
 def scores_from_json(data: bytes, expected: int) -> list[Score]:
-    """The scores in a reply `{"scores": [...]}`.
+    """Decode the scores in a reply `{"scores": [...]}`.
 
     Raises:
         ValueError: it is none, there are more or fewer than expected, or a number is not finite.
     """
     try:
         body = json.loads(data)
-        found = body["scores"]
-        scores = [_read(Score, entry, f"scores[{i}]") for i, entry in enumerate(found)]
+        scores = [_read(Score, entry, f"scores[{i}]") for i, entry in enumerate(body["scores"])]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not scores: {type(error).__name__}: {error}") from None
     if len(scores) != expected:
@@ -98,11 +97,11 @@ def scores_from_json(data: bytes, expected: int) -> list[Score]:
     return scores
 
 
-def _trajectory(one: Trajectory, with_problem: bool) -> dict[str, Any]:
-    tree = to_tree(one)
+def _trajectory(episode: Trajectory, with_problem: bool) -> dict[str, Any]:
+    tree = to_tree(episode)
     del tree["score"]
-    sent = {f.name: tree[f.name] for f in fields(one) if f.name in tree and tree[f.name] != f.default}
-    return sent | ({"problem": by_field(one.problem)} if with_problem else {})
+    sent = {f.name: tree[f.name] for f in fields(episode) if f.name in tree and tree[f.name] != f.default}
+    return sent | ({"problem": by_field(episode.problem)} if with_problem else {})
 
 
 def _one(entry: Any, problem: Problem | None, number: int, where: str) -> Trajectory:
@@ -123,7 +122,7 @@ def _one(entry: Any, problem: Problem | None, number: int, where: str) -> Trajec
 
 
 def _read(cls: type[T], value: Any, where: str) -> T:
-    """A value of types.py, each field of exactly its type."""
+    """Build a value of types.py, each field of exactly its type."""
     from pydantic import ValidationError
 
     _known(value, [field.name for field in fields(cls)], where)  # type: ignore[arg-type]
@@ -152,7 +151,7 @@ def _known(value: Any, names: Sequence[str], where: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Columns as JSON has them."""
+    """Convert a column to JSON's own types."""
     if isinstance(value, array | Ragged):
         return list(value)
     raise TypeError(f"{type(value).__name__} is no JSON")

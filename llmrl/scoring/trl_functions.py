@@ -24,14 +24,14 @@ class Timed:
     seconds: list[float] = field(default_factory=list, kw_only=True)
 
     def latencies(self) -> dict[str, list[float]]:
-        """By reward: the seconds each item took since the last call; starts anew."""
+        """Return the seconds of each item since the last call, by reward, and forget them."""
         taken, self.seconds = self.seconds, []
         return {self.name: taken}
 
 
 @dataclass
 class TrainerState:
-    """What TRL-style functions may read as `trainer_state`."""
+    """The run's progress, which TRL-style functions may read as `trainer_state`."""
 
     global_step: int = 0
     max_steps: int = 0
@@ -108,15 +108,15 @@ class FunctionReward(Timed):
         except ValueError as error:
             return self._refuse(trajectory, str(error))
 
-    def _refuse(self, trajectory: Trajectory, said: str) -> Score:
-        return Score(None, "error", reason=f"problem {trajectory.problem.id}: {self.name} {said}")
+    def _refuse(self, trajectory: Trajectory, failure: str) -> Score:
+        return Score(None, "error", reason=f"problem {trajectory.problem.id}: {self.name} {failure}")
 
 
 def finite(value: Any) -> float:
-    """What somebody's function returned, as a number; numbers of numpy and torch are some.
+    """Convert a returned value to a number; numbers of numpy and torch are accepted.
 
     Raises:
-        ValueError: it is none, or not finite; the message begins with `returned`.
+        ValueError: it is no number, or not finite; the message begins with `returned`.
     """
     try:
         number = float("nan") if isinstance(value, str) else float(value)
@@ -128,21 +128,21 @@ def finite(value: Any) -> float:
 
 
 def unscored(outcome: CallOutcome, name: str, problem: Problem) -> Score:
-    """The score of an item whose call gave no value: what happened, to whom, with which problem."""
-    said = f"raised {outcome.reason}" if outcome.kind == "raised" else outcome.reason
+    """Score of an item whose call gave no value; the reason names the problem, the reward and the failure."""
+    failure = f"raised {outcome.reason}" if outcome.kind == "raised" else outcome.reason
     verdict: Verdict = "timeout" if outcome.kind == "timeout" else "error"
-    return Score(None, verdict, reason=f"problem {problem.id}: {name} {said}")
+    return Score(None, verdict, reason=f"problem {problem.id}: {name} {failure}")
 
 
 @dataclass(frozen=True)
 class FunctionCall:
-    """One call of a TRL-style function in a worker, with what it logged."""
+    """A call of a TRL-style function in a worker; returns its values and its log entries."""
 
     function: Callable[..., Any]
     wants: tuple[str, ...]
 
     def warm_up(self) -> None:
-        """The function's own, if it has one."""
+        """Call the function's own `warm_up`, if it has one."""
         if hasattr(self.function, "warm_up"):
             self.function.warm_up()
 
@@ -187,18 +187,18 @@ def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramete
 
 
 def accepts(function: Callable[..., Any], name: str) -> bool:
-    """Whether it takes an argument of that name."""
+    """Tell whether a function takes an argument of that name."""
     parameters = parameters_of(function)
     return name in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
 def accepted(function: Callable[..., Any], columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the columns that it takes."""
+    """Keep the columns that a function takes."""
     return {name: column for name, column in columns.items() if accepts(function, name)}
 
 
 def _importable(function: Callable[..., Any]) -> bool:
-    """Whether a fresh process can load it: it pickles and does not live in a script."""
+    """Tell whether a fresh process can load a function: it pickles and does not live in a script."""
     try:
         return b"__main__" not in pickle.dumps(function)
     except Exception:  # pickle raises many kinds; each means no
@@ -206,7 +206,7 @@ def _importable(function: Callable[..., Any]) -> bool:
 
 
 def name_of(reward: Any) -> str:
-    """As people know it: a plug-in by its file, a function by its own name."""
+    """Name of a reward for people: a plug-in's file, a function's own name."""
     if hasattr(reward, "__name__"):
         return str(reward.__name__)
     kind = type(reward)

@@ -1,4 +1,4 @@
-"""A reward around another: what the shaping rewards share."""
+"""Rewards around another reward: the shared part of the shaping rewards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Spec = Mapping[str, Any]
 
 
 def lifted(spec: Spec, pool: GradingPool, where: str) -> GroupScorer:
-    """The reward that a spec names, ready to score.
+    """Build the reward that a spec names, ready to score.
 
     Raises:
         RecipeError, RewardError: there is no such reward.
@@ -24,7 +24,7 @@ def lifted(spec: Spec, pool: GradingPool, where: str) -> GroupScorer:
 
 
 def right(score: Score, name: str, where: str) -> bool:
-    """Whether the inner reward calls the answer correct.
+    """Tell whether the inner reward's verdict is `correct`.
 
     Raises:
         RewardError: it gives no verdict, so that there is nothing to shape.
@@ -38,15 +38,15 @@ def right(score: Score, name: str, where: str) -> bool:
 
 
 def tokens(trajectory: Trajectory) -> int:
-    """Of the last completion, the end of sequence included; 0 where nothing was said."""
+    """Number of tokens of the last completion, the end of sequence included; 0 without a completion."""
     return len(trajectory.turns[-1].completion.token_ids) if trajectory.turns else 0
 
 
 @dataclass
 class Shaped:
-    """An inner reward's scores, each shaped by what is known of its trajectory.
+    """Reward whose scores are those of an inner reward, each shaped by its trajectory.
 
-    A score without a value stays as it is: what could not be judged is never given a number.
+    A score without a value stays as it is: an answer that could not be judged gets no number.
     """
 
     inner: GroupScorer
@@ -60,5 +60,5 @@ class Shaped:
         ]
 
     def latencies(self) -> dict[str, list[float]]:
-        """Those of the inner reward."""
+        """Latencies of the inner reward."""
         return self.inner.latencies()

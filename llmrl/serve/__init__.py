@@ -1,1 +1,1 @@
-"""A trained policy behind an OpenAI-compatible API."""
+"""Serve a trained policy behind an OpenAI-compatible API, and rewards behind HTTP."""

@@ -1,4 +1,4 @@
-"""Whether a folder can be served at all: said in a moment, where vLLM takes half a minute to fail."""
+"""Check at once whether a folder can be served; vLLM takes half a minute to fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
 def check(checkpoint: str) -> None:
-    """Nothing, for a folder with a model and its tokenizer, and for what may be a name on the hub.
+    """Refuse a folder without a model and its tokenizer; a possible name on the hub passes.
 
     Raises:
         CheckpointError: no such folder, or one without configuration, weights or tokenizer.
@@ -48,7 +48,7 @@ def check(checkpoint: str) -> None:
 
 
 def lora_rank(name: str, path: str) -> int:
-    """The rank of the adapter in a folder.
+    """Read the rank of the adapter in a folder.
 
     Raises:
         CheckpointError: the folder holds no LoRA adapter.
@@ -79,9 +79,9 @@ def _check_weights(folder: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: holds a {type(found).__name__}; expected an object")
-    return found
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: holds a {type(config).__name__}; expected an object")
+    return config

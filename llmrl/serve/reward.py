@@ -1,4 +1,4 @@
-"""A reward behind HTTP: training asks it by the reward `remote`, anybody else with curl."""
+"""Serve a reward behind HTTP: for the reward `remote` of a run, or for curl."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def serve(
     timeout_s: float = 5.0,
     limits: ServerLimits | None = None,
 ) -> int:
-    """Serve until ctrl-C or SIGTERM; what is being scored then is finished first, within `limits.grace_s`.
+    """Serve until ctrl-C or SIGTERM; groups being scored then are finished first, within `limits.grace_s`.
 
     Args:
         spec: see `reward_of`.
         host: where to listen; 0.0.0.0 is every network this machine is in: set an `api_key` then.
         port: 0 is a free one.
-        api_key: what clients must send as a bearer token; None lets everyone in.
+        api_key: bearer token that clients must send; None lets everyone in.
         workers, timeout_s: as `rollout.reward_workers` and `rollout.reward_timeout_s`.
     Returns:
         The exit code: 0 after ctrl-C.
@@ -63,7 +63,7 @@ def serve(
 
 
 def reward_of(spec: str) -> Mapping[str, Any]:
-    """The reward that a text names: its name, `{name: ..., option: ...}`, or a recipe's file, for its `reward:`.
+    """Parse the reward that a text names: a name, `{name: ..., option: ...}`, or a recipe's file, for its `reward:`.
 
     Raises:
         RecipeError: the file cannot be read or has no such section, or the text is no reward's name.
@@ -87,7 +87,7 @@ def reward_of(spec: str) -> Mapping[str, Any]:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """Open a socket that listens.
 
     Raises:
         EngineError: it cannot.

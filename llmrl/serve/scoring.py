@@ -1,4 +1,4 @@
-"""What stands between HTTP and a reward: a bounded queue, and answers to whatever is sent."""
+"""Answer HTTP requests for scores, through a bounded queue before the reward."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerLimits:
-    """Of a reward server."""
+    """Limits of a reward server."""
 
     batch: int = 32  # groups scored at a time
     max_waiting: int = 256  # groups that wait; further ones are sent away
     request_timeout_s: float = 600.0  # of a group, waiting and scoring
     max_body_mb: int = 256  # of a request
-    grace_s: float = 30.0  # for what is being scored when the server is stopped
+    grace_s: float = 30.0  # for groups being scored when the server is stopped
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.max_waiting < 1 or self.max_body_mb < 1:
@@ -43,7 +43,7 @@ class ServerLimits:
 
 
 class FullError(Exception):
-    """As many groups wait as may; `after_s` is when to come back."""
+    """The queue is full; `after_s` is the time to wait before another try."""
 
     def __init__(self, waiting: int, after_s: int) -> None:
         super().__init__(f"{waiting} groups wait already; come back in {after_s} s")
@@ -59,9 +59,9 @@ class _Waiting:
 
 @dataclass
 class Scoring:
-    """The queue before a reward, which scores up to `limits.batch` groups at a time.
+    """Queue before a reward, which scores up to `limits.batch` groups at a time.
 
-    Groups of another place in training, which rewards may read, begin when those of the last one have ended.
+    Groups of another step of training, which rewards may read, begin when those of the step before have ended.
     """
 
     reward: GroupScorer
@@ -75,11 +75,11 @@ class Scoring:
 
     @property
     def waiting(self) -> int:
-        """Groups that nobody scores yet."""
+        """Number of groups that are not being scored yet."""
         return self._queue.qsize() + self._held
 
     async def score(self, group: Sequence[Trajectory], place: serialization.Place) -> list[Score]:
-        """The reward's scores.
+        """Queue a group and wait for the reward's scores.
 
         Raises:
             FullError: too many groups wait.
@@ -87,62 +87,62 @@ class Scoring:
         if self.waiting >= self.limits.max_waiting:
             seconds = self._seconds * self.waiting / self.limits.batch
             raise FullError(self.waiting, max(1, min(60, math.ceil(seconds))))
-        one = _Waiting(group, place, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(one)
-        return await one.scores
+        entry = _Waiting(group, place, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(entry)
+        return await entry.scores
 
     async def run(self) -> None:
-        """Score what waits, until cancelled."""
+        """Score waiting groups, until cancelled."""
         try:
             while True:
-                one = await self._queue.get()
+                entry = await self._queue.get()
                 self._held = 1
                 while len(self.running) >= self.limits.batch:
                     await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
-                if one.place != self._place and self.running:
+                if entry.place != self._place and self.running:
                     await asyncio.wait(self.running)
                 self._held = 0
-                if not one.scores.done():  # its client did not give up
-                    self._begin(one)
+                if not entry.scores.done():  # its client did not give up
+                    self._begin(entry)
         finally:
             for task in list(self.running):
                 task.cancel()
 
-    def _begin(self, one: _Waiting) -> None:
-        self._place = one.place
-        self.state.global_step, self.state.max_steps = one.place.global_step, one.place.max_steps
-        self.state.epoch = one.place.epoch
-        task = asyncio.create_task(self._score(one))
+    def _begin(self, entry: _Waiting) -> None:
+        self._place = entry.place
+        self.state.global_step, self.state.max_steps = entry.place.global_step, entry.place.max_steps
+        self.state.epoch = entry.place.epoch
+        task = asyncio.create_task(self._score(entry))
         self.running.add(task)
         task.add_done_callback(self.running.discard)
-        one.scores.add_done_callback(lambda scores: task.cancel() if scores.cancelled() else None)
+        entry.scores.add_done_callback(lambda scores: task.cancel() if scores.cancelled() else None)
 
-    async def _score(self, one: _Waiting) -> None:
+    async def _score(self, entry: _Waiting) -> None:
         start = time.monotonic()
         try:
-            scores = await self.reward.score(one.group)
-            if len(scores) != len(one.group):
-                raise RuntimeError(f"the reward gave {len(scores)} scores for {len(one.group)} answers")
+            scores = await self.reward.score(entry.group)
+            if len(scores) != len(entry.group):
+                raise RuntimeError(f"the reward gave {len(scores)} scores for {len(entry.group)} answers")
         except Exception as error:
-            if not one.scores.done():
-                one.scores.set_exception(error)
+            if not entry.scores.done():
+                entry.scores.set_exception(error)
         else:
-            if not one.scores.done():
-                one.scores.set_result(scores)
+            if not entry.scores.done():
+                entry.scores.set_result(scores)
             self._seconds += 0.1 * (time.monotonic() - start - self._seconds)
             self.reward.latencies()  # which nobody reads here
 
 
 @dataclass(frozen=True)
 class Routes:
-    """What is answered to whom."""
+    """HTTP routes of the server, with their checks of key and request."""
 
     scoring: Scoring
     name: str  # of the reward
     api_key: str | None
 
     async def health(self, request: Request) -> Response:
-        """Whether groups may come, how many wait and are scored, and what scores them. Needs no key."""
+        """Report whether groups are accepted, how many wait and are scored, and the reward's name. Needs no key."""
         from starlette.responses import JSONResponse
 
         full = self.scoring.waiting >= self.scoring.limits.max_waiting
@@ -151,7 +151,7 @@ class Routes:
         return JSONResponse(body)
 
     async def score(self, request: Request) -> Response:
-        """The scores of one group."""
+        """Answer with the scores of a group."""
         from starlette.responses import JSONResponse
 
         if self.api_key is not None:
@@ -184,14 +184,14 @@ class Routes:
 
 
 def refused(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    """An error as clients may read it."""
+    """Make the response of an error, as JSON."""
     from starlette.responses import JSONResponse
 
     return JSONResponse({"error": {"type": kind, "message": message}}, status, headers)
 
 
 def app(scoring: Scoring, name: str, api_key: str | None) -> Starlette:
-    """POST /score and GET /health."""
+    """Make the app with POST /score and GET /health."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.routing import Route

@@ -1,4 +1,4 @@
-"""A policy behind vLLM's own OpenAI server: its chat template, its generation defaults, and adapters by name."""
+"""Serve a policy by vLLM's own OpenAI server: its chat template, its generation defaults, and adapters by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmrl.engines.server.child_process import Child
 from llmrl.errors import CheckpointError, EngineError
 from llmrl.serve.checkpoint import check, lora_rank
 
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # values of vLLM's --max-lora-rank
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -36,15 +36,15 @@ def serve(
         checkpoint: a folder with model and tokenizer, or a hub name.
         lora: adapters as NAME=FOLDER; a request chooses one by `model: NAME`.
         host: where to listen; 0.0.0.0 is every network this machine is in: set an `api_key` then.
-        api_key: what clients must send; None lets everyone in.
-        served_model_name: what clients call the model; None is `checkpoint` itself.
-        max_model_len: tokens of prompt and completion; None is what the model allows.
+        api_key: key that clients must send; None lets everyone in.
+        served_model_name: the model's name for clients; None is `checkpoint` itself.
+        max_model_len: tokens of prompt and completion; None is the model's own limit.
         cpu_kvcache_space: GiB for keys and values, on a CPU.
         server_args: anything else that vLLM's server takes.
     Returns:
         The exit code: 0 after ctrl-C.
     Raises:
-        CheckpointError: the folder, or an adapter's, is not what it should be.
+        CheckpointError: the folder, or an adapter's, is incomplete or broken.
         EngineError: the port is taken, or the server ended by itself.
     """
     check(checkpoint)

@@ -19,14 +19,14 @@ from llmrl.train.learner import Learner
 
 
 class Critic(Learner):
-    """What an algorithm makes of its number is its own affair: a value, a turn's value, a token's reward."""
+    """A trained model of numbers per token, whose meaning the algorithm defines: a value, a turn's value, a reward."""
 
     def __init__(self, net: network.ValueNetwork, head: Head, accelerator: Any, options: TrainOptions) -> None:
         self.head = head
         super().__init__(net, accelerator, options)
 
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
-        """Numbers of the states before and after each token; `value_loss` is about those before."""
+        """Compute the numbers of the states before and after each token; `value_loss` is about those before."""
         before, after = self.module(batch.token_ids, batch.position_ids)
         return Forward(
             values=self.head.values(before),
@@ -35,12 +35,12 @@ class Critic(Learner):
         )
 
     def weights(self, batch: Batch) -> Tensor:
-        """(B, T): the algorithm's for the critic, which are the policy's unless it says otherwise."""
+        """(B, T) weights for the critic, which are the policy's unless the algorithm sets `value_weights`."""
         return batch.value_weights
 
 
 def load(recipe: Recipe, accelerator: Any) -> Critic:
-    """The critic that a recipe describes: the policy's network, or `critic.model`, under a fresh head.
+    """Load the critic of a recipe: the policy's network, or `critic.model`, under a fresh head.
 
     Raises:
         CheckpointError: no such model.

@@ -1,4 +1,4 @@
-"""Hugging Face models as the networks of a policy, which scores the chosen tokens, and of a critic."""
+"""Hugging Face models as networks of a policy, which scores the chosen tokens, and of a critic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Network(nn.Module):
-    """What DeepSpeed and DDP wrap: a Hugging Face model, and a forward pass that asks it one thing."""
+    """Module that DeepSpeed and DDP wrap: a Hugging Face model with the forward pass that training needs."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -42,10 +42,10 @@ class TokenScorer(Network):
     ) -> tuple[Tensor, ...]:
         """(B, T) log-probabilities at `temperature` and entropies, float32; 0.0 where nothing was chosen.
 
-        With `support_ids` two more: the same over these alone.
+        With `support_ids` two more: log-probabilities and entropies over these ids alone.
 
-        `chunks` is how many pieces the vocabulary logits are computed in, the same on every rank; the entropies carry
-        a gradient if `entropy_grad`.
+        `chunks` is the number of pieces in which the vocabulary logits are computed, the same on every rank; the
+        entropies carry a gradient if `entropy_grad`.
         """
         plain: Any = plain_model(self.model)
         # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
@@ -76,7 +76,7 @@ class ValueNetwork(Network):
     def forward(self, token_ids: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, K) float32 of the state before each token, and of the state after it.
 
-        The first token of a row has no state before it and gets 0.0; nobody chose it.
+        The first token of a row has no state before it and gets 0.0; it is never an action.
         """
         plain: Any = self.model
         states = plain(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
@@ -91,7 +91,7 @@ def plain_model(model: nn.Module) -> Any:
 
 
 def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = False) -> PreTrainedModel:
-    """The policy from a folder or the hub, in `options.dtype`, dropout off; with LoRA adapters where asked.
+    """Load the policy from a folder or the hub, in `options.dtype`, dropout off; with LoRA adapters where asked.
 
     Raises:
         CheckpointError: no such model, or not a causal language model.
@@ -107,7 +107,7 @@ def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = F
 
 
 def load_decoder(options: ModelOptions, *, checkpointing: bool = False) -> PreTrainedModel:
-    """The same model without its vocabulary head, every weight trained: the body of a critic.
+    """Load the model without its vocabulary head, every weight trained: the body of a critic.
 
     Raises:
         CheckpointError: no such model.
@@ -143,12 +143,12 @@ def _pretrained(kind: Any, options: ModelOptions, key: str, expected: str) -> Pr
 
 
 def packs(model: nn.Module) -> bool:
-    """Whether the attention kernel keeps packed rows apart without a mask of (T, T)."""
+    """Tell whether the attention kernel keeps packed rows apart without a mask of (T, T)."""
     return "flash" in (plain_model(model).config._attn_implementation or "")
 
 
 def _still(model: nn.Module) -> None:
-    """Dropout off, in training mode too: the policy that learns must be the one that sampled."""
+    """Switch dropout off, in training mode too: the policy that learns must be the one that sampled."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -1,4 +1,4 @@
-"""The processes of a run: Accelerate's view of them, and what llmrl asks of them."""
+"""Processes of a run: the Accelerator, and collective operations on lists and parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = timedelta(hours=6)
 
 
 def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
-    """An `accelerate.Accelerator` for this process, as `accelerate launch` configured it: alone, DDP or DeepSpeed.
+    """Make an `accelerate.Accelerator` for this process, as `accelerate launch` configured it: alone, DDP or DeepSpeed.
 
     Raises:
         RecipeError: several processes were launched that do not see each other, or DeepSpeed was silently left out.
@@ -55,7 +55,7 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
         )
     if made.state.deepspeed_plugin is not None:
         config = made.state.deepspeed_plugin.deepspeed_config
-        # micro-batches are filled by tokens and their number varies: when to step is ours to say
+        # micro-batches are filled by tokens and their number varies: we decide when to step
         config["train_micro_batch_size_per_gpu"] = 1
         config["gradient_accumulation_steps"] = 1
         config["gradient_clipping"] = options.max_grad_norm
@@ -64,13 +64,13 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
 
 
 def zero_stage(accelerator: Any) -> int | None:
-    """DeepSpeed's stage, 0 to 3; None without DeepSpeed."""
+    """Stage of DeepSpeed, 0 to 3; None without DeepSpeed."""
     plugin = accelerator.state.deepspeed_plugin
     return None if plugin is None else int(plugin.zero_stage)
 
 
 def gather(items: list[T], world: int) -> list[T]:
-    """The items of all ranks, in the order of the ranks, on every rank."""
+    """Gather the items of all ranks, in the order of the ranks, on every rank."""
     if world == 1:
         return items
     shares: list[list[T]] = [[] for _ in range(world)]
@@ -81,7 +81,7 @@ def gather(items: list[T], world: int) -> list[T]:
 def gathered_parameters(
     parameters: Sequence[nn.Parameter], sharded: bool, *, modified: bool = False
 ) -> AbstractContextManager[Any]:
-    """The parameters in full while the context lasts, gathered from ZeRO-3's shards; collective there.
+    """Gather parameters from ZeRO-3's shards while the context lasts; collective there.
 
     With `modified` every rank may write to them, the same values on each.
     """

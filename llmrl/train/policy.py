@@ -1,4 +1,4 @@
-"""The policy, which learns, and the reference, which does not or follows behind."""
+"""The policy, which learns, and the reference, which stays or follows the policy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from llmrl.train.parallel import gathered_parameters
 
 
 class Policy(Learner):
-    """A model that says how probable the chosen tokens were."""
+    """A trained model that gives the log-probabilities of the chosen tokens."""
 
     def __init__(self, net: network.TokenScorer, accelerator: Any, options: TrainOptions, temperature: float) -> None:
         self.temperature = temperature
         super().__init__(net, accelerator, options)
 
     def stop_configs(self) -> tuple[Any, Any]:
-        """Where the model says which tokens end a completion."""
+        """Configs of the model that name the tokens which end a completion."""
         plain = network.plain_model(self.net.model)
         return plain.generation_config, plain.config
 
     def logprobs(self, rows: Sequence[Sample]) -> list[Array]:
-        """Log-probabilities of each row's action tokens, 0.0 elsewhere, known to every rank."""
+        """Compute the log-probabilities of each row's action tokens, 0.0 elsewhere, on every rank."""
         return [numbers["logprobs"] for numbers in self.read(rows, ["logprobs"])]
 
     def without_adapters(self) -> AbstractContextManager[Any]:
@@ -40,7 +40,7 @@ class Policy(Learner):
         return adapted
 
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
-        """Log-probabilities and entropies at the sampling temperature."""
+        """Compute log-probabilities and entropies at the sampling temperature."""
         found = self.module(
             batch.token_ids,
             batch.position_ids,
@@ -55,16 +55,16 @@ class Policy(Learner):
         return Forward(**dict(zip(("logprobs", "entropy", "kept_logprobs", "kept_entropy"), found, strict=False)))
 
     def weights(self, batch: Batch) -> Tensor:
-        """(B, T): what the algorithm's average gave them."""
+        """(B, T) weights of the tokens' loss terms, from the algorithm's average."""
         return batch.weights
 
 
 class Reference(Policy):
-    """What the policy shall not stray from: never trained, sharded like the policy under ZeRO-3.
+    """Model that the KL penalty refers to: never trained, sharded like the policy under ZeRO-3.
 
     It stands still, or with `sync_ref_model` takes `ref_model_mixup_alpha` of the policy every `ref_model_sync_steps`
     steps: an exponential average, or with alpha 1 a copy. Then its weights are float32 whatever the policy's are: in
-    bfloat16 a small share is below half a unit in the last place, and nothing would ever move.
+    bfloat16 a small change is below half a unit in the last place and would be rounded away.
     """
 
     def __init__(self, net: network.TokenScorer, like: Policy, options: ModelOptions) -> None:
@@ -90,7 +90,7 @@ class Reference(Policy):
             self.accelerator.register_for_checkpointing(self)
 
     def follow(self, policy: Policy, step: int) -> None:
-        """After loop step `step`: move if it is time. Collective."""
+        """Move towards the policy after loop step `step`, if it is time. Collective."""
         if not self._moves.sync_ref_model or (step + 1) % self._moves.ref_model_sync_steps:
             return
         share = self._moves.ref_model_mixup_alpha
@@ -99,7 +99,7 @@ class Reference(Policy):
                 mine.lerp_(theirs.to(mine.dtype), share)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Its weights, whole, on every rank: what a checkpoint of a reference that moves must hold."""
+        """Gather its full weights on every rank, for the checkpoint of a reference that moves."""
         state = {}
         for name, parameter in self.net.named_parameters():
             with gathered_parameters([parameter], self.sharded):

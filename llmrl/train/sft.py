@@ -30,7 +30,7 @@ def sft(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """A Hugging Face folder with the model after fine-tuning; only the tokens of the completions are learnt.
+    """Fine-tune a model on the tokens of completions, and write it as a Hugging Face folder.
 
     Args:
         model: a folder or a hub name.
@@ -40,8 +40,8 @@ def sft(
         learning_rate: of AdamW, constant after `warmup_steps`.
         max_length: longer rows are cut to so many tokens; None cuts nothing.
         bf16: autocast; the weights stay in float32.
-        seed: of the order of the rows and of everything else that is random.
-        progress: sees every step and may end the training.
+        seed: of the order of the rows and of every other random draw.
+        progress: called after every step; may end the training.
     Raises:
         DataError: no rows, or rows without prompt or completion.
         CheckpointError: the model cannot be read.
@@ -78,9 +78,9 @@ def _check(rows: Sequence[Mapping[str, Any]]) -> None:
     for index, row in enumerate(rows):
         for column in ("prompt", "completion"):
             if not row.get(column):
-                found = ", ".join(row) or "nothing"
+                columns = ", ".join(row) or "nothing"
                 raise DataError(
-                    f"row {index}: `{column}` is missing or empty; expected prompt and completion; found {found}"
+                    f"row {index}: `{column}` is missing or empty; expected prompt and completion; found {columns}"
                 )
 
 
@@ -125,7 +125,7 @@ def _train(
 
 
 def _follow(progress: Progress) -> TrainerCallback:
-    """A callback that reports each step and ends the training when told to."""
+    """Make a callback that reports each step and ends the training when `progress` returns True."""
     from transformers import TrainerCallback
 
     class Follow(TrainerCallback):  # type: ignore[misc]
@@ -138,7 +138,7 @@ def _follow(progress: Progress) -> TrainerCallback:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress bars of `datasets`, which draw over ours."""
+    """Hide the progress bars of `datasets`, which draw over ours."""
     import datasets
 
     shown = datasets.is_progress_bar_enabled()

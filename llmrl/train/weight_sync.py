@@ -1,4 +1,4 @@
-"""The policy's weights on their way into the engine, and the proof that they arrived."""
+"""Send the policy's weights into the engine, and prove that they arrived."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class WeightSync:
 
 
 def named_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
-    """`full_weights` of the policy."""
+    """Yield the `full_weights` of the policy."""
     return full_weights(model.net.model, model.sharded)
 
 
 def full_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tensor]]:
-    """Every weight under its Hugging Face name, whole and one at a time: gathered from ZeRO-3, LoRA merged.
+    """Yield every full weight under its Hugging Face name, one at a time: gathered from ZeRO-3, LoRA merged.
 
     All ranks must exhaust it together.
     """
@@ -76,7 +76,7 @@ def full_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tenso
 
 
 def adapter_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
-    """The LoRA weights under PEFT's names, gathered likewise; none where there are no adapters. Collective."""
+    """Yield the LoRA weights under PEFT's names, gathered likewise; none without adapters. Collective."""
     for name, parameter in model.net.model.named_parameters():
         if "lora_" in name:
             with gathered_parameters([parameter], model.sharded):
@@ -85,10 +85,10 @@ def adapter_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
 
 
 def send(model: Learner, engine: Engine, version: int, dtype: str) -> dict[str, float]:
-    """Load the policy's weights into the engine and prove it; what to log of it.
+    """Load the policy's weights into the engine and prove it; returns metrics for the log.
 
     Raises:
-        SyncError: the engine scores the probe otherwise than the trainer does.
+        SyncError: the engine's log-probabilities of the probe differ from the trainer's.
     """
     started = time.perf_counter()
     engine.load(named_weights(model), version)
@@ -97,7 +97,7 @@ def send(model: Learner, engine: Engine, version: int, dtype: str) -> dict[str, 
 
 
 def prove(model: Learner, engine: Engine, version: int, dtype: str) -> float:
-    """The mean gap, in nats, between the engine's and the trainer's log-probabilities of a fixed probe.
+    """Measure the mean gap, in nats, between the engine's and the trainer's log-probabilities of a fixed probe.
 
     Raises:
         SyncError: the gap is above the bound for `dtype`; names the layers after which the two differ most.
@@ -107,22 +107,22 @@ def prove(model: Learner, engine: Engine, version: int, dtype: str) -> float:
     theirs = wait(engine.score(token_ids))
     gaps = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
     gap = sum(gaps) / len(gaps)
-    found = torch.tensor([gap], dtype=torch.float64)
+    largest = torch.tensor([gap], dtype=torch.float64)
     if model.accelerator.num_processes > 1:  # all ranks stop or none does
-        torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
+        torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
     bound = BOUNDS[dtype]
-    if not found.item() <= bound:
+    if not largest.item() <= bound:
         raise SyncError(
             f"weight sync to version {version}: the engine does not hold the trainer's weights: the mean gap of a "
-            f"probe's log-probabilities is {found.item():.3g} nats, expected at most {bound:g} in {dtype}; "
+            f"probe's log-probabilities is {largest.item():.3g} nats, expected at most {bound:g} in {dtype}; "
             f"{_where(model, engine, token_ids)}. Nothing was sampled from these weights. `llmrl doctor` checks vLLM "
             "against Transformers on this machine; engine.name=hf samples without it"
         )
-    return found.item()
+    return largest.item()
 
 
 def probe(vocabulary: int) -> list[int]:
-    """Token ids drawn at random, the same in every run, so that a look at many weights is needed to score them."""
+    """Draw token ids at random, the same in every run, so that many weights take part in scoring them."""
     return [Random(f"probe/{vocabulary}/{i}").randrange(vocabulary) for i in range(PROBE)]
 
 
@@ -140,7 +140,7 @@ def score(model: Learner, token_ids: Sequence[int]) -> list[float]:
 
 
 def layer_norms(model: Learner, token_ids: Sequence[int]) -> list[list[float]]:
-    """(layers, tokens) length of the residual stream after each decoder layer of the trained network."""
+    """(layers, tokens) norm of the residual stream after each decoder layer of the trained network."""
     norms: list[list[float]] = []
 
     def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:
@@ -155,7 +155,7 @@ def layer_norms(model: Learner, token_ids: Sequence[int]) -> list[list[float]]:
 
 
 def _where(model: Learner, engine: Engine, token_ids: Sequence[int]) -> str:
-    """Which layers differ most, as far as the engine can tell."""
+    """Name the layers whose output differs most, if the engine can tell."""
     ours = layer_norms(model, token_ids)  # on every rank: under ZeRO-3 it is collective
     if not hasattr(engine, "layer_norms"):
         return "this engine does not say after which layer"

@@ -24,16 +24,16 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Judge(ChatOptions):
-    """`rubric`: the grade of each answer, mapped to 0 .. 1. `pairwise`: its share of wins against its siblings.
+    """Grades of a language model: by `rubric`, mapped to 0 .. 1, or `pairwise`, the share of wins against siblings.
 
-    Every pair is asked in both orders; where these disagree it is a tie, half a win for each. Equal texts are asked
-    about once, and tie. An answer that the model did not judge is an `error` without a value, and so is, pairwise, one
+    Every pair is judged in both orders; where these disagree it is a tie, half a win for each. Equal texts are judged
+    once, and tie. An answer that the model did not judge is an `error` without a value, and so is, pairwise, one
     without a judged comparison with each sibling. Not bound by `rollout.reward_timeout_s`: a request ends within
     `patience_s` of its first try. Parts: `grade`, or `ties` and `disagreements` (shares of an answer's comparisons);
     `requests`, `prompt_tokens`, `completion_tokens`, `cost`, `cached` and `corrupt_entries` of the cache.
 
     Raises:
-        RewardError: the server refuses everybody, as for a wrong key or an unknown model.
+        RewardError: the server refuses every request, as for a wrong key or an unknown model.
 
     Source: both forms, and the swap against the bias for a position: Zheng et al. 2023 (arXiv 2306.05685), section 3.
     """
@@ -41,14 +41,14 @@ class Judge(ChatOptions):
     retries: int = 4
     form: Literal["rubric", "pairwise"] = "rubric"
     rubric: str = RUBRIC
-    rubric_column: str | None = None  # of `info`, whose text stands in for `rubric`
+    rubric_column: str | None = None  # of `info`, whose text replaces `rubric`
     reference: bool = False  # whether the judge is shown `answer` of the problem
     lowest: int = 0  # grade
     highest: int = 10
     correct_from: float | None = None  # a value from which the verdict is `correct`, else `wrong`; None: no verdict
     explain: bool = True  # whether the model gives its reason before the grade
     structured: bool = True  # whether the server is asked to hold the model to JSON of a schema
-    reads: Literal["answer", "all"] = "answer"  # what stands behind the last closing think tag, or the whole text
+    reads: Literal["answer", "all"] = "answer"  # the text after the last closing think tag, or all of it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,11 +62,11 @@ class Judge(ChatOptions):
             )
 
     def as_group_reward(self, pool: GradingPool) -> JudgeReward:
-        """The group reward. Its time limits are its own, for a pool kills what keeps a processor busy."""
+        """Make the group reward. Its time limits are its own: a pool's are for work that keeps a processor busy."""
         return JudgeReward("judge", options=self, chat=ChatClient("judge", self))
 
     def score_of(self, grade: int, reason: str, parts: Mapping[str, float | None]) -> Score:
-        """Of one graded answer."""
+        """Score of a graded answer."""
         value = (grade - self.lowest) / (self.highest - self.lowest)
         verdict: Verdict | None = None
         if self.correct_from is not None:
@@ -78,7 +78,7 @@ class Judge(ChatOptions):
 class Duel:
     """Two answers, compared in both orders."""
 
-    points: float | None  # of the first: 1 won, 0.5 tied, 0 lost; None: not judged, and `failure` says why
+    points: float | None  # of the first: 1 won, 0.5 tied, 0 lost; None: not judged, for the reason `failure`
     disagreed: bool
     usage: Usage
     failure: str = ""
@@ -122,7 +122,7 @@ class JudgeReward(Timed):
         for key, one in zip(keys, group, strict=True):
             answer = answers[key]
             parts = (answer.usage if key in firsts else Usage()).parts(self.options)
-            firsts.pop(key, None)  # equal texts are paid for once
+            firsts.pop(key, None)  # equal texts are judged, and cost, once
             if answer.value is None:
                 scores.append(_error(one, answer.failure, parts))
             else:
@@ -198,7 +198,7 @@ class JudgeReward(Timed):
         return prompt.Case(problem, rubric, self.options.reference, self.options.explain)
 
     def _unfit(self, problem: Problem) -> str:
-        """Why a problem has nothing to be judged by; "" where it has."""
+        """Reason why a problem cannot be judged: no rubric or no reference; "" where it can."""
         column = self.options.rubric_column
         if column is not None and not (isinstance(problem.info.get(column), str) and problem.info[column].strip()):
             return f"no text in info[{column!r}] to judge by"

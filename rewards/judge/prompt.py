@@ -1,4 +1,4 @@
-"""What a judge is told and shown, and how its reply is read: strictly, or not at all."""
+"""Prompts for a judge, and strict readers of its replies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHOICES = ("A", "B", "tie")
 
 @dataclass(frozen=True)
 class Case:
-    """What answers are judged by."""
+    """Material by which answers are judged: conversation, reference, rubric."""
 
     problem: Problem
     rubric: str
@@ -31,7 +31,7 @@ class Case:
     explain: bool  # whether the judge gives a reason before its judgement
 
     def messages(self, answers: Mapping[str, str], task: str, name: str, values: str) -> list[dict[str, str]]:
-        """A task about answers by their names, replied to under `name`."""
+        """Messages that pose a task about named answers, to be replied to under `name`."""
         read = "\n\n".join(f"{m.get('role', '')}: {m.get('content') or ''}" for m in self.problem.messages)
         shown = {"problem": read} | ({"reference": self.problem.answer} if self.reference else {}) | dict(answers)
         reason = '"reason": two sentences at most, then ' if self.explain else ""
@@ -41,20 +41,20 @@ class Case:
 
 
 def rubric_messages(case: Case, answer: str, low: int, high: int) -> list[dict[str, str]]:
-    """To grade one answer."""
+    """Messages that ask for the grade of an answer."""
     values = f"a whole number from {low} to {high}"
     task = f"Grade the answer, {values}, {low} the worst and {high} the best, by this rubric alone:"
     return case.messages({"answer": answer}, task, "grade", values)
 
 
 def pair_messages(case: Case, first: str, second: str) -> list[dict[str, str]]:
-    """To compare two answers."""
+    """Messages that ask for a comparison of two answers."""
     task = "Say which answer is better, or tie if neither is, by this rubric alone; their order means nothing:"
     return case.messages({"answer A": first, "answer B": second}, task, "better", '"A", "B" or "tie"')
 
 
 def schema(name: str, values: Sequence[int] | Sequence[str], explain: bool) -> dict[str, Any]:
-    """Of a reply: `name` is one of the values, after a `reason` where one is wanted."""
+    """JSON schema of a reply: `name` is one of the values, after a `reason` where one is wanted."""
     kind = "string" if isinstance(values[0], str) else "integer"
     properties: dict[str, Any] = {"reason": {"type": "string"}} if explain else {}
     properties[name] = {"type": kind, "enum": list(values)}
@@ -62,7 +62,7 @@ def schema(name: str, values: Sequence[int] | Sequence[str], explain: bool) -> d
 
 
 def reader(name: str, values: Sequence[Any], explain: bool) -> Callable[[str], tuple[Any, str]]:
-    """Reads a reply: the value under `name`, and the reason, "" where none is wanted.
+    """Make a function that reads a reply: the value under `name`, and the reason, "" where none is wanted.
 
     The reply, behind a closing think tag and without one pair of code fences around it, must be a JSON object with
     these keys, each once, and no others; nothing is guessed from prose. It raises a ValueError at anything else.
@@ -90,7 +90,7 @@ def reader(name: str, values: Sequence[Any], explain: bool) -> Callable[[str], t
 
 
 def fenced(name: str, text: str) -> str:
-    """A text between marks that it cannot hold: they are made of its own digest."""
+    """Put a text between marks that it cannot contain, for they are made of its own digest."""
     text = text.encode(errors="replace").decode()
     mark = hashlib.blake2b(f"{name}\n{text}".encode(), digest_size=8).hexdigest()
     return f"<<<{name} {mark}>>>\n{text}\n<<<end {mark}>>>"

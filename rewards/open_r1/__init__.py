@@ -36,7 +36,7 @@ class OpenR1:
     """The weighted sum of `reward_funcs`; each is a part by its name.
 
     Formulas are those of open-r1's rewards.py; lengths are characters there, not tokens, but for
-    `soft_overlong_punishment`. What differs on purpose: right and wrong is what `math_verify` says, tests run as in the
+    `soft_overlong_punishment`. Differences on purpose: `math_verify` decides right and wrong, tests run as in the
     reward `code`, a group is the answers to one problem, and where the reference cannot be read there is no value.
     """
 
@@ -74,7 +74,7 @@ class OpenR1:
         return [1.0] * len(self.reward_funcs) if self.reward_weights is None else self.reward_weights
 
     def as_group_reward(self, pool: GradingPool) -> MixedReward:
-        """The group reward, with every function built and lifted."""
+        """Make the group reward, with a group reward for every function."""
         names = self.reward_funcs
         return MixedReward(
             weights=dict(zip(names, self._weights, strict=True)),
@@ -115,7 +115,7 @@ class OpenR1:
 
 
 def _binary(trajectory: Trajectory, score: Score) -> Score:
-    """1.0 where more than 99 in 100 tests passed."""
+    """Round a share of passed tests: 1.0 above 0.99, else 0.0."""
     assert score.value is not None, "`Shaped` keeps what could not be judged"
     return replace(score, value=float(score.value > 0.99))
 

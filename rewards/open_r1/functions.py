@@ -1,4 +1,4 @@
-"""Those of open-r1's rewards that llmrl has no reward of its own for; formulas of its src/open_r1/rewards.py."""
+"""Rewards of open-r1 without a counterpart in llmrl; formulas of its src/open_r1/rewards.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FormatReward:
 
 @dataclass(frozen=True)
 class CodeFormat:
-    """The same, with a fenced block of the language in the answer."""
+    """1.0 if the text has the form of `FormatReward`, with a fenced block of the language in the answer."""
 
     language: str
 
@@ -39,7 +39,7 @@ class CodeFormat:
 
 @dataclass(frozen=True)
 class TagCount:
-    """A quarter for each of the four tags that stands there exactly once, with its line ends."""
+    """A quarter for each of the four tags that occurs exactly once, with its line ends."""
 
     def __call__(self, problem: Problem, text: str) -> Score:
         return Score(sum(text.count(tag) == 1 for tag in TAGS) / 4)
@@ -67,7 +67,7 @@ class RepeatedWords:
 
 @dataclass
 class LengthReward:
-    """By length among the answers of a group: 0.5 for the shortest to -0.5 for the longest; at most 0 if wrong.
+    """Reward by length within a group: 0.5 for the shortest to -0.5 for the longest; at most 0 if wrong.
 
     0 for all where all are as long. Source: Kimi k1.5, arXiv 2501.12599.
     """
@@ -88,5 +88,5 @@ class LengthReward:
         return replace(score, value=value if right(score, "open_r1", "length") else min(0.0, value))
 
     def latencies(self) -> dict[str, list[float]]:
-        """Those of the inner reward."""
+        """Latencies of the inner reward."""
         return self.inner.latencies()

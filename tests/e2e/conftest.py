@@ -1,4 +1,4 @@
-"""How end-to-end tests start the real command line."""
+"""Start the real command line in end-to-end tests."""
 
 from __future__ import annotations
 

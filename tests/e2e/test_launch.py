@@ -60,7 +60,7 @@ def run(start: Callable[..., Any], folder: Path, model: Path, method: str, launc
 def alone(
     tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory, llmrl_module: Callable[..., Any]
 ) -> Callable[[str], Made]:
-    """What one process makes of a method."""
+    """Results of a method's run in a single process."""
     return cache(lambda method: run(llmrl_module, tmp_path_factory.mktemp(method), tiny_model_dir, method, None))
 
 

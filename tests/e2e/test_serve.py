@@ -144,7 +144,7 @@ def test_bad_requests_are_refused(served: Served) -> None:
 
 
 def test_a_judge_is_held_to_its_form(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose weights are random: without the schema it would never say a grade; at temperature 0, blanks for ever."""
+    """Its weights are random: without the schema it would never write a grade; at temperature 0, blanks for ever."""
     monkeypatch.setenv("A_JUDGES_KEY", KEY)
     to: dict[str, Any] = {"url": f"{served.url}/v1", "model": "tiny", "api_key_variable": "A_JUDGES_KEY"}
     to |= {"explain": False, "temperature": 1.0, "max_tokens": 200, "pause_s": 0.01}

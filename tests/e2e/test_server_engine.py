@@ -44,7 +44,7 @@ def engine(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def sample(engine: VllmClient, prompts: Sequence[Sequence[int]] = PROMPTS, **settings: Any) -> list[Completion]:
-    """One completion each, asked at once, with the seeds 0, 1, ..."""
+    """Sample a completion of each prompt, at the same time, with the seeds 0, 1, ..."""
 
     async def ask() -> list[Completion]:
         jobs = [engine.generate(p, Sampling(**({"seed": i} | settings))) for i, p in enumerate(prompts)]

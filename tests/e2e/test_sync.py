@@ -36,7 +36,7 @@ def recipe(model: Path, **changes: Any) -> Recipe:
 
 
 def learn(model: Learner) -> None:
-    """One real optimiser step, at a learning rate that moves every weight by 0.001."""
+    """Take a real optimiser step, at a learning rate that moves every weight by 0.001."""
     from llmrl.algorithms.grpo import GRPO
 
     rows = [

@@ -45,7 +45,7 @@ def left(base: Path, folder: Path, maker: Any, labels: int) -> Path:
 
 @torch.inference_mode()
 def logits(model: Any, adopted: RewardModel, answer: AnswerRow) -> torch.Tensor:
-    """Of every token, or of the whole, by the original."""
+    """Logits of every token, or of the whole, by the original."""
     ids = torch.tensor([adopted.encoder(answer).token_ids])
     found: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
     return found

@@ -1,4 +1,4 @@
-"""What people get wrong, through the command line: one message that says where, what was found and what to do."""
+"""Bad input through the command line: a message that says where, what was found and what to do."""
 
 from __future__ import annotations
 

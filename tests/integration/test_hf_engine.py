@@ -36,7 +36,7 @@ def engine(folder: Path) -> Iterator[HfEngine]:
 
 
 def sample(engine: HfEngine, prompts: Sequence[Sequence[int]] = PROMPTS, **settings: Any) -> list[Completion]:
-    """One completion each, asked at once, with the seeds 0, 1, ..."""
+    """Sample a completion of each prompt, at the same time, with the seeds 0, 1, ..."""
 
     async def ask() -> list[Completion]:
         jobs = [engine.generate(p, Sampling(**({"seed": i} | settings))) for i, p in enumerate(prompts)]
@@ -231,7 +231,7 @@ def test_a_mask_policy_lags_and_its_refresh_reaches_the_sampler(folder: Path) ->
     old, new = shifted(folder, 0.0), shifted(folder, 0.3)
 
     def supports() -> list[tuple[int, ...]]:
-        """Of the first token after each prompt, which nothing that was drawn can move."""
+        """Kept ids of the first token after each prompt, which no drawn token can change."""
         return [tuple((c.support_ids or [()])[0]) for c in sample(engine, max_tokens=3, top_p=0.3)]
 
     engine.load(old, version=0)

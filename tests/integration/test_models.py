@@ -49,7 +49,7 @@ def models(tiny_model_dir: Path) -> Callable[..., Learners]:
 
 
 def step(count: int = 8) -> list[Sample]:
-    """One group of rows of random tokens with random rewards."""
+    """A group of rows of random tokens with random rewards."""
     random = Random(3)
     rows = []
     for episode in range(count):

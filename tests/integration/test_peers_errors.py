@@ -238,7 +238,7 @@ PLANTED = [
 
 
 def copied(folder: Path) -> Path:
-    """What git tracks, as it stands in this checkout, links as links; skips where git does not know it."""
+    """Copy the files that git tracks, as they are in this checkout, links as links; skip without git."""
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip(f"not a git checkout: {listed.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""What `llmrl data prime` writes is what supervised training reads."""
+"""Rows of `llmrl data prime` are rows that supervised training reads."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def test_lora_trains_adapters_and_the_head_and_is_merged(tiny_model_dir: Path, t
 
 
 def test_accumulation_leaves_the_gradient_as_it_is(tiny_model_dir: Path, tmp_path: Path) -> None:
-    """One step of SGD-like size on 8 rows of unlike lengths: together, and in four pieces."""
+    """A step of SGD-like size on 8 rows of unlike lengths: together, and in four pieces."""
     from safetensors.torch import load_file
 
     states = []

@@ -62,7 +62,7 @@ class Served:
             )
 
     def ready(self) -> dict[str, Any]:
-        """What it says of its health, once it answers."""
+        """Wait until it answers; its report on its health."""
         until = time.monotonic() + 120
         while time.monotonic() < until and self.process.poll() is None:
             try:

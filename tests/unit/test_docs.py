@@ -51,7 +51,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def rows(page: str, heading: str) -> dict[str, str]:
-    """What a table under a heading says of each name in its first column: the second column."""
+    """Table under a heading, from the names in its first column to the second column."""
     section = text(page).split(f"\n## {heading}\n")[1].split("\n## ")[0]
     said: dict[str, str] = {}
     for line in section.splitlines():
@@ -78,7 +78,7 @@ def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def parse(words: tuple[str, ...]) -> Any:
-    """What the command line makes of `llmrl ...`, without doing it."""
+    """Parse `llmrl ...` as the command line does, without running it."""
     command: Any = typer.main.get_command(app)
     rest = list(words[1:])
     while hasattr(command, "commands") and (rest or not command.invoke_without_command):

@@ -1,4 +1,4 @@
-"""Who may import whom: `docs/architecture.md`, section 3."""
+"""Layers of imports: `docs/architecture.md`, section 3."""
 
 from __future__ import annotations
 

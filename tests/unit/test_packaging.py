@@ -1,4 +1,4 @@
-"""What is installed, what it is called, and what every plug-in promises: `docs/architecture.md`, sections 2, 9, 10."""
+"""Installed files and names, and the promises of every plug-in: `docs/architecture.md`, sections 2, 9, 10."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_arithmetic_does_not_know_other_characters() -> None:
 
 
 def test_template_is_prefix_preserving() -> None:
-    """What the policy read and sampled is the beginning of what it reads in the next turn."""
+    """The tokens that the policy read and sampled are a prefix of its next turn's prompt."""
     tokenizer = tiny.make_tokenizer()
     prompt = tokenizer.apply_chat_template(MESSAGES, add_generation_prompt=True, return_dict=False)
     sampled = [*tokenizer.encode("46"), tokenizer.eos_token_id]

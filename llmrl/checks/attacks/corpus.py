@@ -1,4 +1,4 @@
-"""Texts that try to be paid without a right answer, whatever the problem is: what `llmrl audit-reward` tries."""
+"""Texts that try to be rewarded without a right answer, for any problem: the corpus of `llmrl audit-reward`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG = 3000
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One way to cheat: a text for a problem, None where it does not apply. None gives the right answer alone."""
+    """A way to cheat: a text for a problem, None where it does not apply. No attack gives the right answer alone."""
 
     name: str
     family: Family
@@ -33,9 +33,9 @@ def _padded(text: Callable[[int], str]) -> Write:
 
 
 def bare(known: Known, answer: str) -> str:
-    """An answer as the form marks it, without the form's thoughts."""
-    said = known.say(answer, "")
-    return said.rpartition("</think>")[2].strip()
+    """Answer as the form marks it, without the form's thoughts."""
+    written = known.say(answer, "")
+    return written.rpartition("</think>")[2].strip()
 
 
 def of(family: Family, kinds: Sequence[Kind] | None, entries: Mapping[str, Write]) -> list[Attack]:

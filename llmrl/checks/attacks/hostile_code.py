@@ -1,4 +1,4 @@
-"""Programs that try to be paid without solving anything, or to do harm: for tests of rewards that run code."""
+"""Programs that try to be rewarded without solving anything, or to do harm: for tests of rewards that run code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROBLEM = Problem(
     info={"tests": [f"assert add({a}, {b}) == {c}" for (a, b), c in SUMS.items()], "entry_point": "add"},
 )
 HONEST = "def add(a, b):\n    return a + b\n"
-HARM = ("WROTE", "READ", "CONNECTED")  # what an attack that got through says, in the reason of its score
+HARM = ("WROTE", "READ", "CONNECTED")  # words of an attack that got through, in the reason of its score
 
 # Each defines `add`, or never gets there; none is worth anything. PORT stands for a server's on this machine.
 ATTACKS = {

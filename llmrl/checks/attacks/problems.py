@@ -1,4 +1,4 @@
-"""Problems of which a right answer and wrong ones are known: what a reward is attacked with."""
+"""Problems with a known right answer and wrong ones, with which a reward is attacked."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ FORMS: Mapping[Kind, Sequence[str]] = {
     "edit": ("<think>\n{thoughts}\n</think>\n<solution>\n{answer}\n</solution>",),
     "sentence": ("{answer}", "<think>\n{thoughts}\n</think>\n<answer>{answer}</answer>"),
 }
-"""How an answer may be written down; a reward is attacked in the form in which it pays a right answer most."""
+"""Forms of writing an answer; a reward is attacked in the form in which it rewards a right answer most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A problem with bare answers, right and wrong, and the form in which they are said."""
+    """A problem with bare answers, right and wrong, and the form in which they are written."""
 
     problem: Problem
     right: str
@@ -52,15 +52,15 @@ class Known:
         return self.form or FORMS[self.kind][0]
 
     def say(self, answer: str, thoughts: str = THOUGHTS) -> str:
-        """The text of an answer."""
+        """Write the text of an answer."""
         return self.layout.replace("{thoughts}", thoughts).replace("{answer}", answer)
 
     def padded(self, answer: str, text: str) -> str:
-        """An answer behind so much text: in its thoughts, where the form has some."""
+        """Write an answer behind a text: in its thoughts, where the form has some."""
         return self.say(answer, text) if "{thoughts}" in self.layout else f"{text}\n{self.say(answer)}"
 
     def in_form(self, form: str) -> Known:
-        """The same, said otherwise."""
+        """Return the same problem with another form."""
         return replace(self, form=form)
 
 
@@ -105,7 +105,7 @@ BUG = Problem(
 
 
 def edit(search: str, replacement: str, path: str = "mean.py") -> str:
-    """A search/replace block."""
+    """Write a search/replace block."""
     return f"```python\n### {path}\n<<<<<<< SEARCH\n{search}\n=======\n{replacement}\n>>>>>>> REPLACE\n```"
 
 
@@ -113,10 +113,10 @@ SENTENCES = (("dog run park", "The dog likes to run in the park."), ("boat sail 
 
 
 def known(problem: Problem) -> Known:
-    """A problem with what is right and wrong, by the columns that it has.
+    """Find right and wrong answers to a problem by its columns.
 
     Raises:
-        DataError: it has nothing that tells what is right.
+        DataError: no column holds a right answer.
     """
     info = problem.info
     if "nums" in info and ("target" in info or "solution" in info):
@@ -180,24 +180,24 @@ def _defined(code: str) -> str:
 
 
 def varied(characters: int) -> str:
-    """So many characters of sentences, all different, without a digit."""
+    """Write so many characters of sentences, all different, without a digit."""
     return _cut(_SENTENCES, characters)
 
 
 def repeated(sentence: str, characters: int) -> str:
-    """One sentence, over and over."""
+    """Repeat a sentence up to so many characters."""
     return _cut([sentence] * (characters // len(sentence) + 1), characters)
 
 
 def sums(characters: int, *, same: bool) -> str:
-    """Lines such as `12 + 13 = 25`, all right; one of them over and over, or as many that differ."""
+    """Write lines such as `12 + 13 = 25`, all right: the same one repeated, or as many that differ."""
     pairs = [(12, 13)] if same else [(a, b) for a in range(10, 50) for b in range(10, 50)]
     lines = [f"{a} + {b} = {a + b}" for a, b in pairs] * (characters if same else 1)
     return "\n".join(lines[: characters // 13])
 
 
 def _cut(sentences: Sequence[str], characters: int) -> str:
-    """Exactly so many of them, so that two paddings are of one length."""
+    """Cut sentences to exactly so many characters, so that two paddings are of one length."""
     text = "\n".join(sentences)
     assert len(text) >= characters
     return text[:characters]

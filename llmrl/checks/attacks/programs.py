@@ -1,4 +1,4 @@
-"""Texts that try to be paid without a right answer: expressions, programs and sentences."""
+"""Texts that try to be rewarded without a right answer: expressions, programs and sentences."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EXPRESSIONS = of(
 
 
 def _defines(known: Known, body: str) -> str:
-    """A program whose function does `body`, in place of the right one."""
+    """Write a program whose function does `body`, in place of the right one."""
     head = known.wrong[0].partition("\n")[0]
     return known.say(f"{head}\n    {body}")
 
@@ -63,7 +63,7 @@ CODE = of(
 
 
 def _hostile(program: str) -> Write:
-    """Of the programs that the sandbox is tested with, for the problem that they are written for."""
+    """Attack with a hostile program of the sandbox's tests, for the problem that it is written for."""
     return lambda known: known.say(program) if known.problem is hostile_code.PROBLEM else None
 
 

@@ -1,4 +1,4 @@
-"""What does this reward pay that it should not? A corpus of cheats, each held against honest answers."""
+"""Audit rewards: a corpus of cheats, the reward of each compared with that of honest answers."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ Kind = Literal["judges", "shapes", "measures", "unfit", "left out"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackReport:
-    """What came of the attacks on a reward.
+    """Result of the attacks on a reward.
 
-    It `judges` where right answers are paid more than wrong ones, `shapes` where it pays without looking at that, and
-    `measures` where it pays nothing. It is `unfit` where a right answer is not paid, so that nothing can be said.
+    The reward `judges` where right answers score more than wrong ones, `shapes` where its values do not depend on that,
+    and `measures` where it has no value. It is `unfit` where a right answer is not rewarded, so that nothing can be
+    concluded.
     """
 
     reward: str
@@ -41,22 +42,22 @@ class AttackReport:
 
     @property
     def failed(self) -> bool:
-        """Whether something was paid that may not be, a grader broke, or nothing can be said."""
+        """Tell whether a cheat was rewarded, a grader broke, or nothing can be concluded."""
         return self.kind == "unfit" or bool(self.count("PAID") or self.count("BROKE"))
 
     @property
     def attacks(self) -> list[str]:
-        """Those that were tried, in their order."""
+        """Names of the attacks that were tried, in their order."""
         return list(dict.fromkeys(attempt.attack for attempt in self.attempts))
 
     def worst(self, attack: str) -> Attempt:
-        """Of an attack's attempts, the one that came to most."""
+        """Attempt of an attack with the worst outcome and the highest value."""
         order = ("unpaid", "shaped", "PAID", "BROKE")
         own = (attempt for attempt in self.attempts if attempt.attack == attack)
         return max(own, key=lambda a: (order.index(a.outcome), -1e9 if a.value is None else a.value))
 
     def count(self, outcome: Outcome) -> int:
-        """Attacks that came to this on some problem."""
+        """Count the attacks with this outcome on some problem."""
         return len({attempt.attack for attempt in self.attempts if attempt.outcome == outcome})
 
 
@@ -64,45 +65,45 @@ def audit(name: str, reward: Any, problems: Sequence[Known], pool: GradingPool) 
     """Attack a reward.
 
     Args:
-        name: what the report calls it.
-        reward: whatever `llmrl.scoring.manager.lift` takes.
-        problems: what it is attacked with.
+        name: for the report.
+        reward: any that `llmrl.scoring.manager.as_group_reward` takes.
+        problems: with known answers.
         pool: where it runs, and how long it may take.
     Raises:
         RewardError: it is no reward, or refuses these problems as a whole.
     """
-    lifted = as_group_reward(reward, pool)
-    answered = [honest(one, lifted) for one in problems]
-    if all(one.right.value is None and one.right.verdict is None for one in answered):
+    scorer = as_group_reward(reward, pool)
+    answered = [honest(problem, scorer) for problem in problems]
+    if all(answers.right.value is None and answers.right.verdict is None for answers in answered):
         return AttackReport(reward=name, kind="measures", problems=len(problems), note="pays nothing")
-    unfit = next((one for one in answered if one.unfit), None)
+    unfit = next((answers for answers in answered if answers.unfit), None)
     if unfit is not None:
         score, place = unfit.right, unfit.known.problem.id
         note = (
             f"problem {place}: the right answer {unfit.known.right!r} is {score.verdict}, {score.value}: {score.reason}"
         )
         return AttackReport(reward=name, kind="unfit", problems=len(problems), note=note)
-    tried = [attempt for one in answered for attempt in attempts(one, lifted)]
-    kind: Kind = "judges" if any(one.judges for one in answered) else "shapes"
+    tried = [attempt for answers in answered for attempt in attempts(answers, scorer)]
+    kind: Kind = "judges" if any(answers.judges for answers in answered) else "shapes"
     return AttackReport(reward=name, kind=kind, problems=len(problems), attempts=tried)
 
 
 def shipped(name: str, pool: GradingPool, options: Mapping[str, Any] | None = None) -> AttackReport:
     """Attack a reward that ships, with the problems and options of its setup."""
-    one = setup(name)
-    if one.needs and not options:
-        return AttackReport(reward=name, kind="left out", note=f"needs {one.needs}")
-    reward = plugins.build("reward", {"name": name, **one.options, **(options or {})}, f"reward {name}")
-    return audit(name, reward, one.known(), pool)
+    case = setup(name)
+    if case.needs and not options:
+        return AttackReport(reward=name, kind="left out", note=f"needs {case.needs}")
+    reward = plugins.build("reward", {"name": name, **case.options, **(options or {})}, f"reward {name}")
+    return audit(name, reward, case.known(), pool)
 
 
 def exit_code(reports: Sequence[AttackReport]) -> int:
-    """1 where a reward pays for what it should not, breaks, or cannot be judged; else 0."""
+    """Exit code: 1 where a reward rewards a cheat, breaks, or cannot be judged; else 0."""
     return int(not reports or any(report.failed for report in reports))
 
 
 def show(reports: Sequence[AttackReport], console: Console | None = None) -> None:
-    """A line for each reward, and, of a single one or of what failed, a line for each attack."""
+    """Print a line for each reward and, for a single or a failed one, a line for each attack."""
     from rich.console import Console
     from rich.table import Table
 
@@ -120,7 +121,7 @@ def show(reports: Sequence[AttackReport], console: Console | None = None) -> Non
 
 
 def row(report: AttackReport) -> list[str]:
-    """A reward in the table: what it is, how much was tried, and what a cheat earned at most above a mistake."""
+    """Row of a reward in the table: its kind, the counts, and the most that a cheat scored above a mistake."""
     if not report.attempts:
         return [report.reward, report.kind, str(report.problems or "-"), "-", "-", "-", "-"]
     gains = [a.value - a.wrong for a in report.attempts if a.value is not None and a.wrong is not None]
@@ -136,7 +137,7 @@ def row(report: AttackReport) -> list[str]:
 
 
 def _show_attacks(report: AttackReport, console: Console, whole: bool) -> None:
-    """The worst that each attack came to; of several rewards, only what failed."""
+    """Print the worst outcome of each attack; of several rewards, only those that failed."""
     from rich.table import Table
     from rich.text import Text
 
@@ -144,16 +145,21 @@ def _show_attacks(report: AttackReport, console: Console, whole: bool) -> None:
     if not chosen:
         return
     table = Table(title=report.reward)
-    for column in ("attack", "paid", "right", "wrong", "verdict", ""):
+    for column in ("attack", "reward", "right", "wrong", "verdict", ""):
         table.add_column(column, no_wrap=column != "attack")
-    for one in chosen:
-        style = {"PAID": "bold red", "BROKE": "bold red", "shaped": "yellow"}.get(one.outcome, "")
-        cells = [one.attack, *map(_number, (one.value, one.right, one.wrong)), one.verdict or "-", one.outcome]
+    for attempt in chosen:
+        style = {"PAID": "bold red", "BROKE": "bold red", "shaped": "yellow"}.get(attempt.outcome, "")
+        cells = [
+            attempt.attack,
+            *map(_number, (attempt.value, attempt.right, attempt.wrong)),
+            attempt.verdict or "-",
+            attempt.outcome,
+        ]
         table.add_row(*(Text(cell, style=style) for cell in cells))
     console.print(table)
-    for one in chosen:
-        if one.outcome in ("PAID", "BROKE"):
-            line = f"{report.reward}: {one.outcome}: {one.attack}, on {one.problem}: {one.text[-160:]!r}: {one.reason}"
+    for a in chosen:
+        if a.outcome in ("PAID", "BROKE"):
+            line = f"{report.reward}: {a.outcome}: {a.attack}, on {a.problem}: {a.text[-160:]!r}: {a.reason}"
             console.print(Text(line), soft_wrap=True)
 
 
@@ -162,7 +168,7 @@ def _number(value: float | None) -> str:
 
 
 def save(reports: Sequence[AttackReport], path: Path) -> None:
-    """Everything that was tried, as JSON.
+    """Write every attempt as JSON.
 
     Raises:
         RecipeError: the file cannot be written.
@@ -182,7 +188,7 @@ def run(
     limit: int = PROBLEMS,
     out: Path | None = None,
 ) -> int:
-    """What the command does; returns its exit code.
+    """Run the command `llmrl audit-reward`; returns its exit code.
 
     Raises:
         RecipeError: no such reward, option, recipe or dataset; options without a single reward to give them to.
@@ -228,14 +234,14 @@ def _named(
 def _of_recipe(
     recipe: Recipe, options: Mapping[str, Any], data: str | None, limit: int, pool: GradingPool
 ) -> AttackReport:
-    """The reward of a recipe, on its own problems."""
+    """Attack the reward of a recipe, on its own problems."""
     spec = {**plugins.spec_of("reward", recipe.reward), **options}
     given = data or plugins.spec_of("data", recipe.data)
     return audit(spec["name"], plugins.build("reward", spec, "reward"), rows(given, limit), pool)
 
 
 def _options(given: Sequence[str]) -> dict[str, Any]:
-    """`key=value`, the value read as YAML.
+    """Parse options `key=value`, the value read as YAML.
 
     Raises:
         RecipeError: no equals sign, or no YAML behind it.

@@ -1,4 +1,4 @@
-"""With which options and which problems a reward that ships is attacked."""
+"""Options and problems for the attacks on each reward that ships."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from llmrl.checks.attacks.problems import BUG, CAPITAL, LARGER, OPTIONS, SCHEMA,
 from llmrl.types import Problem
 
 PROBLEMS = 3
-"""Rows of a dataset that a reward is attacked with, unless the command line says otherwise."""
+"""Rows of a dataset that a reward is attacked with, unless the command line sets another number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What it takes to attack a reward."""
+    """Problems and options for the attacks on a reward."""
 
     problems: Callable[[], list[Known]]
-    options: Mapping[str, Any] = field(default_factory=dict)  # those that have no default, and what makes it whole
+    options: Mapping[str, Any] = field(default_factory=dict)  # without a default, and an inner reward if it needs one
     info: Mapping[str, Any] = field(default_factory=dict)  # columns that the reward reads besides
-    needs: str = ""  # what nobody has by default: without options it is left out, and this says why
+    needs: str = ""  # without options the reward is left out, for want of this
 
     def known(self) -> list[Known]:
         """The problems, with the columns that the reward reads."""
         return [
-            replace(one, problem=replace(one.problem, info={**one.problem.info, **self.info})) if self.info else one
-            for one in self.problems()
+            replace(known, problem=replace(known.problem, info={**known.problem.info, **self.info}))
+            if self.info
+            else known
+            for known in self.problems()
         ]
 
 
 def rows(data: Mapping[str, Any] | str, count: int = PROBLEMS) -> list[Known]:
-    """The first problems of a dataset.
+    """Read the first problems of a dataset.
 
     Raises:
-        RecipeError, DataError: there is no such dataset, or a problem does not tell what is right.
+        RecipeError, DataError: there is no such dataset, or a problem has no right answer.
     """
     from llmrl.datagen.contamination import named
 
@@ -50,7 +52,7 @@ def numbers() -> list[Known]:
 
 
 def values() -> list[Known]:
-    """The same, and formulas."""
+    """Word problems with a whole number for an answer, and formulas."""
     return [*numbers(), *rows("math/tiny")]
 
 
@@ -70,7 +72,7 @@ def words() -> list[Known]:
 
 
 def choices() -> list[Known]:
-    """One letter of four."""
+    """Multiple choice: a letter of four."""
     return [known(OPTIONS)]
 
 
@@ -147,7 +149,7 @@ NUMBERS = Setup(problems=numbers)
 
 
 def setup(name: str) -> Setup:
-    """That of a reward that ships, else whole numbers."""
+    """Setup of a reward that ships; for others whole numbers."""
     return SETUPS.get(name, NUMBERS)
 
 

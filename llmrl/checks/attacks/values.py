@@ -1,4 +1,4 @@
-"""Texts that try to be paid without a right answer, where the answer is a value: a number, a formula, a choice."""
+"""Texts that try to be rewarded without a right answer, where it is a value: a number, a formula, a choice."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from llmrl.checks.attacks.problems import Known
 
 
 def _digits(write: Callable[[str], str]) -> Write:
-    """An answer made of the right one, where that is a whole number above 1."""
+    """Attack made of the right answer, where that is a whole number above 1."""
     return lambda known: known.say(write(known.right)) if known.right.isdecimal() and int(known.right) > 1 else None
 
 
 def _number(write: Callable[[str], str]) -> Write:
-    """An answer made of the right one, where that is a number or a formula other than 0, 1 and 2."""
+    """Attack made of the right answer, where that is a number or a formula other than 0, 1 and 2."""
     return lambda known: (
         known.say(write(known.right)) if known.right not in ("0", "1", "2") and re.search(r"\d", known.right) else None
     )
 
 
 def _backwards(known: Known) -> str | None:
-    """Turned by a sign of direction: it looks right and is another number."""
+    """Reverse the answer by a Unicode sign of direction: it looks right and is another number."""
     turned = known.right[::-1]
     return known.say(f"\u202e{turned}\u202c") if known.right.isdecimal() and turned != known.right else None
 

@@ -1,4 +1,4 @@
-"""Run by the doctor in two processes: one step under ZeRO-2, against arithmetic by hand. Prints one JSON object."""
+"""Take a step under ZeRO-2 in two processes, and compare it with arithmetic by hand. Prints one JSON object."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def main() -> None:
     everyone = accelerate.gather(after)
     gap = (everyone - expected).abs().max().item()
     if accelerate.is_main_process:
-        found = {"world": accelerate.num_processes, "gap": gap, "moved": (after - before).abs().max().item()}
-        print(json.dumps({"probe": "deepspeed", **found, "seconds": time.perf_counter() - began}), flush=True)
+        outcome = {"world": accelerate.num_processes, "gap": gap, "moved": (after - before).abs().max().item()}
+        print(json.dumps({"probe": "deepspeed", **outcome, "seconds": time.perf_counter() - began}), flush=True)
     accelerate.end_training()
 
 

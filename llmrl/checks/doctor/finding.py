@@ -1,4 +1,4 @@
-"""One line of a diagnosis."""
+"""A line of a diagnosis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, how it is, what was seen, and what to do about it."""
+    """Result of a check: its name, its state, the details, and what to do next."""
 
     name: str
     state: State

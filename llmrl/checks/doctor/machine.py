@@ -1,4 +1,4 @@
-"""What the machine has: processor, memory, disk, GPU and programs."""
+"""Checks of the machine: processor, memory, disk, GPU and programs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TOOLS: Sequence[tuple[str, tuple[str, ...], str, str]] = (
 
 
 def findings() -> list[Finding]:
-    """Everything here, without starting anything that takes long."""
+    """Run every check of the machine; none takes long."""
     return [processor(_flags(), os.cpu_count() or 1), _memory(), _disk(), gpu(), *map(_tool, _TOOLS), _bubblewrap()]
 
 
 def processor(flags: Collection[str], cores: int) -> Finding:
-    """Whether vLLM's CPU kernels run here, and how well."""
+    """Check the vector extensions that vLLM's CPU kernels need."""
     having = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16") if f in flags]
     detail = f"{cores} cores, {platform.machine()}: {', '.join(having) or 'no vector extensions known'}"
     if "avx512f" in flags or "asimd" in flags:
@@ -71,7 +71,7 @@ def _disk() -> Finding:
 
 
 def gpu() -> Finding:
-    """What torch sees, and whether it overlooks a GPU."""
+    """Check the GPUs that torch sees, and look for one that it overlooks."""
     import torch
 
     if torch.cuda.is_available():
@@ -106,7 +106,7 @@ def _bubblewrap() -> Finding:
 
 
 def _runs(argv: Sequence[str]) -> str | None:
-    """None where the command succeeds, else why not."""
+    """Run a command: None where it succeeds, else the reason."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,4 +1,4 @@
-"""Real starts of vLLM and DeepSpeed, each in processes of its own with a limit."""
+"""Start vLLM and DeepSpeed for real, each in processes of its own with a time limit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _EXACT = 1e-6
 
 
 def findings(limit_s: float) -> list[Finding]:
-    """Whether vLLM agrees with Transformers and whether DeepSpeed trains in two processes; both at the same time."""
+    """Check that vLLM agrees with Transformers and that DeepSpeed trains in two processes; both at the same time."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda probe: probe(limit_s), (vllm, deepspeed)))
 
 
 def vllm(limit_s: float) -> Finding:
-    """vLLM in process on a tiny model with a tied head, against Transformers, before and after new weights."""
+    """Compare vLLM in process with Transformers on a tiny model with a tied head, before and after new weights."""
     step = "reinstall (make .venv), or use engine.name=hf; an issue with this line and `llmrl doctor` is welcome"
     argv = [sys.executable, "-m", "llmrl.checks.doctor.vllm_probe"]
 
@@ -45,7 +45,7 @@ def vllm(limit_s: float) -> Finding:
 
 
 def deepspeed(limit_s: float) -> Finding:
-    """One ZeRO-2 step of two CPU processes, against the same step in one."""
+    """Compare a ZeRO-2 step of two CPU processes with the same step in one."""
     step = "check that loopback is open between processes, then reinstall (make .venv); one process trains without it"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--use_deepspeed", "--zero_stage", "2"]
     processes = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -69,7 +69,7 @@ def _probe(
     judge: Callable[[Mapping[str, Any]], Finding],
     step: str,
 ) -> Finding:
-    """Judge the JSON object that a program prints last; where there is none, quote what it said instead."""
+    """Judge the JSON object that a program prints last; where there is none, quote its output."""
     root = str(Path(__file__).parents[3])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="llmrl-doctor-") as folder:
@@ -92,6 +92,6 @@ def _probe(
 
 
 def _last(lines: Sequence[str]) -> str:
-    """The line that tells most: the last that names an error, else the last."""
+    """Pick the most informative line: the last that names an error, else the last."""
     named = [line.strip() for line in lines if "Error" in line and "ChildFailedError" not in line]
     return (named or [line.strip() for line in lines if line.strip()] or ["it printed nothing"])[-1][:300]

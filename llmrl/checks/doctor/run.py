@@ -1,4 +1,4 @@
-"""Is this machine fit for llmrl? Each line says how it is and what to do."""
+"""Diagnose this machine: a line for each check, with what to do next."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def diagnose(quick: bool = False, limit_s: float = 180.0) -> list[Finding]:
-    """Everything that is worth knowing of this machine.
+    """Run every check of this machine.
 
     Args:
         quick: leave out starting vLLM and DeepSpeed, which takes half a minute.
         limit_s: seconds that either start may take.
     """
-    found = machine.findings()
-    on_gpu = any(f.name == "GPU" and "GiB" in f.detail for f in found)
-    found = versions.findings(on_gpu) + found
-    return found if quick else found + probes.findings(limit_s)
+    results = machine.findings()
+    on_gpu = any(f.name == "GPU" and "GiB" in f.detail for f in results)
+    results = versions.findings(on_gpu) + results
+    return results if quick else results + probes.findings(limit_s)
 
 
 def show(findings: Sequence[Finding], console: Console | None = None) -> None:
-    """A table, then one line that sums it up."""
+    """Print a table, then a line that sums it up."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -45,5 +45,5 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> None:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """1 where anything fails, else 0; what only lacks an optional part warns."""
+    """Exit code: 1 where anything fails, else 0; a missing optional part only warns."""
     return int(any(f.state == "fail" for f in findings))

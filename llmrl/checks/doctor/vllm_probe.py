@@ -1,4 +1,4 @@
-"""Run by the doctor: vLLM and Transformers on one tiny model, before and after new weights. Prints one JSON object."""
+"""Compare vLLM and Transformers on a tiny model, before and after new weights. Prints one JSON object."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def main() -> None:
 def _gaps(model: Any, engine: Any) -> list[float]:
     """Absolute differences in nats, one per sampled token."""
     found: list[float] = []
-    for prompt, said in zip(PROMPTS, asyncio.run(_sample(engine)), strict=True):
+    for prompt, completion in zip(PROMPTS, asyncio.run(_sample(engine)), strict=True):
         with torch.inference_mode():
-            logits = model(torch.tensor([[*prompt, *said.token_ids]])).logits[0, len(prompt) - 1 : -1]
-        expected = logits.float().log_softmax(-1)[range(len(said.token_ids)), list(said.token_ids)]
-        found += (expected - torch.tensor(list(said.logprobs))).abs().tolist()
+            logits = model(torch.tensor([[*prompt, *completion.token_ids]])).logits[0, len(prompt) - 1 : -1]
+        expected = logits.float().log_softmax(-1)[range(len(completion.token_ids)), list(completion.token_ids)]
+        found += (expected - torch.tensor(list(completion.logprobs))).abs().tolist()
     return found
 
 

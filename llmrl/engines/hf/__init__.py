@@ -1,4 +1,4 @@
-"""Transformers' own generation, for machines without vLLM: a choice, never what another engine falls back to."""
+"""Transformers' own generation, for machines without vLLM: a choice, never a fallback of another engine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Hf:
 
     max_num_seqs: int = 64  # sequences in one batch; every one is prefilled, also where prompts are equal
     device: str | None = None  # None: the first GPU, else the CPU
-    attn_implementation: str | None = None  # None: what Transformers chooses
+    attn_implementation: str | None = None  # None: Transformers chooses
     logits_chunk_mb: int = 256  # of float32 logits in one piece, when a text is scored
     return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled
     min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
@@ -47,7 +47,7 @@ class Hf:
     def start(
         self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
     ) -> HfEngine:
-        """The engine, running, with its own copy of the model in `dtype`.
+        """Start the engine with its own copy of the model in `dtype`.
 
         Raises:
             EngineError: the folder or hub name holds no causal language model.
@@ -79,7 +79,7 @@ class HfEngine:
     """A running model. Requests that wait at the same time with the same settings are one left-padded batch.
 
     Every request draws from a generator of its own, so that its completion does not depend on its neighbours (beyond
-    rounding, which differs with the padding). Log-probabilities are of the very distribution that was sampled from, in
+    rounding, which differs with the padding). Log-probabilities are of the distribution that was sampled from, in
     float32; at temperature 0 they are those of the softmax at temperature 1, as in vLLM.
     """
 
@@ -99,7 +99,7 @@ class HfEngine:
         self.version = 0
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
-        """One completion; see `HfEngine` for what is batched and what the log-probabilities mean.
+        """Sample a completion; see `HfEngine` for batching and for the meaning of the log-probabilities.
 
         Raises:
             EngineError: the prompt is empty or leaves no room, or the engine is closed.
@@ -165,10 +165,10 @@ class HfEngine:
             self.version = version
 
     def sleep(self) -> None:
-        """Nothing: the model stays where it is."""
+        """Do nothing: the model stays where it is."""
 
     def wake(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
         self._network = self._mask = None
@@ -178,7 +178,7 @@ class HfEngine:
             raise EngineError("engine hf: it is closed; start another")
 
     async def _quiet(self) -> None:
-        """Every request that was begun before has ended: which weights sample it is not a matter of timing."""
+        """Wait until every request begun before has ended, so that timing does not decide which weights sample it."""
         while True:
             for _ in range(_HOPS):
                 await asyncio.sleep(0)
@@ -187,7 +187,7 @@ class HfEngine:
             await asyncio.wait([self._pump])
 
     async def _run(self) -> None:
-        """Take whatever waits, batch by batch, until nothing does."""
+        """Run the waiting requests, batch by batch, until none waits."""
         taken: list[_Request] = []
         try:
             while True:
@@ -235,7 +235,7 @@ class HfEngine:
             return [self._completion(r.sampling, *c, k) for r, c, k in zip(batch, columns, kept, strict=True)]
 
     def _keeper(self, sampling: Sampling, attended: Tensor) -> Keeper | None:
-        """What applies top-p and remembers what it left, where that is asked for."""
+        """Make the processor that applies top-p and records the kept ids, where that is asked for."""
         if not self._options.return_kept_ids or sampling.top_p >= 1.0 or sampling.temperature == 0:
             return None
         if sampling.top_k > 0 or sampling.min_p > 0.0:
@@ -245,7 +245,7 @@ class HfEngine:
     def _completion(
         self, sampling: Sampling, ids: list[int], logprobs: list[float], kept: list[array[int]] | None
     ) -> Completion:
-        """The row up to its first stop token; behind it stand draws of a finished row."""
+        """Make a completion of a row up to its first stop token; the draws behind it belong to a finished row."""
         ends = [i for i, token in enumerate(ids) if token in self._stop]
         length = ends[0] + 1 if ends else len(ids)
         return Completion(
@@ -258,7 +258,7 @@ class HfEngine:
         )
 
     def _score(self, token_ids: list[int]) -> list[float]:
-        """In pieces through the key-value cache, so that the logits of a long text are never whole."""
+        """Score in pieces through the key-value cache, so that the logits of a long text are never held at once."""
         import torch
         from transformers import DynamicCache
 
@@ -266,15 +266,15 @@ class HfEngine:
             self._open()
             ids = torch.tensor(token_ids, device=self._network.device)
             piece = max(1, self._options.logits_chunk_mb * 2**20 // (4 * self._network.config.vocab_size))
-            cache, found = DynamicCache(config=self._network.config), []
+            cache, logprobs = DynamicCache(config=self._network.config), []
             for tokens, targets in zip(ids[:-1].split(piece), ids[1:].split(piece), strict=True):
                 logits = self._network(tokens[None], past_key_values=cache, use_cache=True).logits[0].float()
-                found.append(logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0])
-            return [float(x) for x in torch.cat(found).tolist()]
+                logprobs.append(logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0])
+            return [float(x) for x in torch.cat(logprobs).tolist()]
 
 
 def _batches(requests: list[_Request], most: int) -> list[list[_Request]]:
-    """Requests that agree in all but the seed, at most `most` together, of like length so that little is padding."""
+    """Group requests that agree in all but the seed, at most `most`, of similar length so that little is padding."""
     alike: dict[Sampling, list[_Request]] = defaultdict(list)
     for request in requests:
         alike[replace(request.sampling, seed=None)].append(request)

@@ -1,4 +1,4 @@
-"""How a token is drawn in Transformers' generation: seeded, with its log-probability, and among which tokens."""
+"""Draw tokens in Transformers' generation: seeded, with log-probabilities and the ids that top-p kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Keeper:
-    """A logits processor for one batch: what it does not keep becomes impossible; what it keeps, it remembers."""
+    """Logits processor of one batch that applies top-p and records the ids that it keeps."""
 
     def __init__(
         self, sampling: Sampling, least: int, always: Sequence[int], mask_policy: Any, prompts: Tensor
@@ -36,7 +36,7 @@ class Keeper:
         return scores.masked_fill(~kept, -float("inf"))
 
     def kept(self, index: int) -> list[array[int]]:
-        """For each token drawn for one request, the ids among which it was."""
+        """Ids among which each token of one request was drawn."""
         return [step[index] for step in self._kept]
 
     def _masks(self, input_ids: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Keeper:
 
 
 class Sampler:
-    """A logits processor that draws: the largest of log-probability plus Gumbel noise is a sample of the softmax."""
+    """Logits processor that draws: the largest of log-probability plus Gumbel noise is a sample of the softmax."""
 
     def __init__(self, sampling: list[Sampling], device: Any, keeper: Keeper | None) -> None:
         import torch
@@ -102,5 +102,5 @@ class Sampler:
         return drawn
 
     def rows(self, index: int) -> tuple[list[int], list[float]]:
-        """What was drawn for one request, with its log-probabilities."""
+        """Tokens drawn for one request, with their log-probabilities."""
         return [int(t[index]) for t in self._tokens], [float(p[index]) for p in self._logprobs]

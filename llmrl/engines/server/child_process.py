@@ -20,8 +20,8 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 class Child:
     """A running program with its own process group, watched over by a small process of ours.
 
-    The watcher ends the whole group when it is told to, or when it sees that its parent is gone. A death signal to the
-    program alone would not do: it follows the thread that started it, and spares what the program itself started.
+    The watcher ends the whole group on request, or when it sees that its parent is gone. A death signal to the
+    program alone is not enough: it follows the thread that started it, and spares the program's own children.
     """
 
     def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], log: Path | None = None, grace_s: float = 10.0):
@@ -46,15 +46,15 @@ class Child:
         self._stopper = weakref.finalize(self, _stop, self._process, grace_s, os.getpid())  # also runs at exit
 
     def poll(self) -> int | None:
-        """Its exit code, or None while it runs."""
+        """Return its exit code, or None while it runs."""
         return self._process.poll()
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait until it has ended; returns its exit code."""
         return self._process.wait()
 
     def stop(self) -> None:
-        """End it and all it started; returns when they are gone. Safe to call twice."""
+        """End it and all processes that it started; returns when they are gone. Safe to call twice."""
         self._stopper()
 
     def tail(self, lines: int = 25) -> str:
@@ -77,12 +77,12 @@ def _stop(process: subprocess.Popen[bytes], grace_s: float, owner: int) -> None:
 
 
 def _watch(parent: int, grace_s: float, argv: Sequence[str]) -> int:
-    """Run `argv` until it ends, we are told to stop, or `parent` is gone; then leave nothing of its group."""
-    told: list[int] = []
+    """Run `argv` until it ends, a signal asks to stop, or `parent` is gone; then end its whole group."""
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda got, _frame: told.append(got))
+        signal.signal(number, lambda got, _frame: signals.append(got))
     program = subprocess.Popen(argv, start_new_session=True, preexec_fn=_end_with_watcher)
-    while program.poll() is None and not told and os.getppid() == parent:
+    while program.poll() is None and not signals and os.getppid() == parent:
         time.sleep(_POLL_S)
     if program.poll() is None:
         program.terminate()

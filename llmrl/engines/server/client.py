@@ -1,4 +1,4 @@
-"""The engine `server` at work: token ids to requests, answers to completions, weights to a file."""
+"""Client of the engine `server`: token ids to requests, replies to completions, weights to a file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from llmrl.types import Completion, Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmrl.engines.server import Server
+    from llmrl.engines.server.options import ServerOptions
 
 T = TypeVar("T")
 
 
 class VllmClient:
-    """Running servers. It has a thread and an event loop of its own, so that it serves any loop of the caller's."""
+    """Client of running servers. Its own thread and event loop let it serve any loop of the caller."""
 
     def __init__(
         self,
-        options: Server,
+        options: ServerOptions,
         running: Sequence[ApiServer],
         *,
         dtype: str,
@@ -53,11 +53,11 @@ class VllmClient:
 
     @property
     def version(self) -> int:
-        """Of the weights that the servers hold."""
+        """Version of the weights that the servers hold."""
         return self._fleet.version
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
-        """One completion, from the server with the fewest requests; a group stays together to share its prefill.
+        """Sample a completion on the server with the fewest requests; a group stays together to share its prefill.
 
         Raises:
             EngineError: refused, not answered in time, or answered without ids and log-probabilities for every token.
@@ -88,7 +88,7 @@ class VllmClient:
         return [float(entry[str(token)]["logprob"]) for entry, token in zip(entries[1:], token_ids[1:], strict=True)]
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Give all servers the weights, when the requests that run have ended or were cut off; later ones wait for it.
+        """Give all servers the weights, once running requests have ended or were cut off; later requests wait.
 
         Ranks of one training run that share servers (`urls`) load them once: rank 0 sends, the others wait for it.
 
@@ -121,7 +121,7 @@ class VllmClient:
                 self._wait(self._fleet.go_on())
 
     def layer_norms(self, token_ids: Sequence[int]) -> list[list[float]]:
-        """(layers, tokens) length of the residual stream after each decoder layer, to find where two models part."""
+        """(layers, tokens) norm of the residual stream after each decoder layer, to find where two models differ."""
         norms = self._wait(self._fleet.layer_norms(_scoring(token_ids)))
         return [layer[: len(token_ids)] for layer in norms]
 
@@ -145,7 +145,7 @@ class VllmClient:
                 shutil.rmtree(server.child.log.parent, ignore_errors=True)
 
     def _room(self, token_ids: Sequence[int]) -> int:
-        """How many tokens may follow."""
+        """Number of tokens that may follow."""
         room = self._max_model_len - len(token_ids)
         if room < 1 or not token_ids:
             raise EngineError(
@@ -168,16 +168,16 @@ def _scoring(token_ids: Sequence[int]) -> dict[str, Any]:
 
 
 def _completion(pieces: Sequence[Piece], sampling: Sampling) -> Completion:
-    """One completion of what was answered, piece by piece where weights changed in its midst."""
+    """Join the server's choices to one completion; several where weights changed in its midst."""
     ids, logprobs, versions = array("i"), array("f"), array("i")
     for choice, version in pieces:
-        said, given = choice.get("token_ids") or [], (choice.get("logprobs") or {}).get("token_logprobs") or []
-        if len(said) != len(given) or None in given or not (said or choice["finish_reason"] == "abort"):
-            found = f"{len(said)} token ids and {len(given)} log-probabilities"
-            raise EngineError(f"engine server: an answer with {found}; expected as many of both: is it vLLM 0.31?")
-        ids.extend(said)
+        tokens, given = choice.get("token_ids") or [], (choice.get("logprobs") or {}).get("token_logprobs") or []
+        if len(tokens) != len(given) or None in given or not (tokens or choice["finish_reason"] == "abort"):
+            counts = f"{len(tokens)} token ids and {len(given)} log-probabilities"
+            raise EngineError(f"engine server: an answer with {counts}; expected as many of both: is it vLLM 0.31?")
+        ids.extend(tokens)
         logprobs.extend(given)
-        versions += array("i", [version]) * len(said)
+        versions += array("i", [version]) * len(tokens)
     finish = pieces[-1][0]["finish_reason"]
     return Completion(
         token_ids=ids,

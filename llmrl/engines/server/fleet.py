@@ -14,12 +14,12 @@ from llmrl.engines.server.process import ApiServer
 from llmrl.errors import EngineError, SyncError
 
 if TYPE_CHECKING:
-    from llmrl.engines.server import Server
+    from llmrl.engines.server.options import ServerOptions
 
 _GROUP_SLACK = 32  # requests that a server may be busier than the idlest and still get the prompts it has prefilled
 _KEEPALIVE_S = 2.0  # below the 5 s after which the server drops an idle connection
 _CONNECT_S = 30.0
-_CUT = "/pause?mode=abort"  # requests that run answer with what they have
+_CUT = "/pause?mode=abort"  # running requests end with the tokens sampled so far
 _CUT_S = 0.5  # until they are cut off once more
 
 Piece = tuple[dict[str, Any], int]
@@ -28,7 +28,7 @@ Piece = tuple[dict[str, Any], int]
 
 @dataclass(slots=True, eq=False)
 class _Peer:
-    """One server."""
+    """A server of the fleet."""
 
     url: str
     model: str = ""
@@ -36,7 +36,7 @@ class _Peer:
     own: ApiServer | None = None  # where we started it
 
     def log(self) -> str:
-        """What its log ends with, to go behind a message."""
+        """End of its log, to append to a message."""
         if self.own is None:
             return ""
         return f"; the end of its log ({self.own.child.log}):\n{self.own.child.tail(15)}"
@@ -45,7 +45,7 @@ class _Peer:
 class Fleet:
     """Servers with the same weights. Everything but the constructor runs on one event loop."""
 
-    def __init__(self, options: Server, running: Sequence[ApiServer]) -> None:
+    def __init__(self, options: ServerOptions, running: Sequence[ApiServer]) -> None:
         self._options = options
         self._peers = [_Peer(s.url, own=s) for s in running] or [_Peer(url.rstrip("/")) for url in options.urls]
         self._homes: dict[tuple[int, ...], _Peer] = {}  # which server has prefilled a prompt
@@ -76,16 +76,18 @@ class Fleet:
                     f"engine server: {peer.url} does not answer: {_why(error)}; check engine.urls"
                 ) from error
             if reply.status_code != 200:
-                raise EngineError(f"engine server: {peer.url}/v1/models: {_said(reply)}; check engine.urls and api_key")
+                raise EngineError(
+                    f"engine server: {peer.url}/v1/models: {_described(reply)}; check engine.urls and api_key"
+                )
             peer.model = self._options.served_model_name or reply.json()["data"][0]["id"]
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def complete(self, body: dict[str, Any]) -> list[Piece]:
-        """A server's choice for a completion request, with the version of the weights that made it.
+        """Send a completion request; the server's choice, with the version of the weights that sampled it.
 
-        Several where new weights came in its midst: each goes on where the one before it was cut off.
+        Several where new weights came in its midst: each continues the one before it, which was cut off.
 
         Raises:
             EngineError: refused, not answered in time, or failed on every try.
@@ -100,7 +102,7 @@ class Fleet:
                 return pieces
 
     async def _job(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A choice; no weights change while it is waited for."""
+        """Wait for a choice; no weights change meanwhile."""
         self._jobs += 1
         try:
             async with asyncio.timeout(self._options.timeout_s):
@@ -137,7 +139,7 @@ class Fleet:
         return idlest
 
     async def _try(self, peer: _Peer, body: dict[str, Any]) -> dict[str, Any] | str:
-        """The choice; or, as text, a failure that another try may cure."""
+        """Try a request once: the choice or, as text, a failure that another try may cure."""
         body = body | {"model": peer.model, "return_token_ids": True}
         peer.outstanding += 1
         try:
@@ -147,14 +149,14 @@ class Fleet:
         finally:
             peer.outstanding -= 1
         if reply.status_code >= 500:
-            return _said(reply)
+            return _described(reply)
         if reply.status_code != 200:
-            raise EngineError(f"engine server: {peer.url} refused a request: {_said(reply)}")
+            raise EngineError(f"engine server: {peer.url} refused a request: {_described(reply)}")
         choice: dict[str, Any] = reply.json()["choices"][0]
         return choice
 
     async def halt(self) -> None:
-        """From now on no request of ours runs or begins, until `go_on`: each has ended, or was cut off to go on later.
+        """Stop our requests until `go_on`: each has ended, or was cut off to continue later; none begins.
 
         Raises:
             SyncError: requests did not end in time.
@@ -165,7 +167,7 @@ class Fleet:
                 if self._options.in_flight_updates:
                     await self.everywhere(_CUT)
                 while not await self._quiet(_CUT_S if self._options.in_flight_updates else None):
-                    await self.everywhere(_CUT)  # what had been sent, but had not arrived
+                    await self.everywhere(_CUT)  # requests that had been sent, but had not arrived
         except BaseException as error:
             self._open.set()
             if not isinstance(error, TimeoutError):
@@ -174,11 +176,11 @@ class Fleet:
             raise SyncError(f"engine server: requests did not end within engine.timeout_s={limit}") from None
 
     async def go_on(self) -> None:
-        """Requests run and begin again."""
+        """Let requests run and begin again."""
         self._open.set()
 
     async def reload(self, path: str) -> None:
-        """Everyone's weights from a file; between `halt` and `go_on`.
+        """Load every server's weights from a file; between `halt` and `go_on`.
 
         Raises:
             SyncError: a server did not take them.
@@ -190,12 +192,12 @@ class Fleet:
         await self.everywhere("/resume")
 
     async def loaded(self, version: int) -> None:
-        """The servers hold this version."""
+        """Record that the servers hold this version."""
         self._homes.clear()
         self.version = version
 
     async def _quiet(self, limit_s: float | None) -> bool:
-        """Whether all requests of ours have ended, waiting no longer than the limit."""
+        """Wait until all our requests have ended, at most for the limit; False where it passed."""
         try:
             async with asyncio.timeout(limit_s), self._ended:
                 await self._ended.wait_for(lambda: self._jobs == 0)
@@ -204,7 +206,7 @@ class Fleet:
         return True
 
     async def layer_norms(self, body: dict[str, Any]) -> list[list[float]]:
-        """What the first server's worker extension sees while it answers `body`: (layers, tokens)."""
+        """Norms that the first server's worker extension records while it answers `body`: (layers, tokens)."""
         first = self._peers[0]
         await self._order(first, "/reset_prefix_cache")
         await self._order(first, "/collective_rpc", {"method": "watch_layers"})
@@ -215,17 +217,17 @@ class Fleet:
         return norms
 
     async def everywhere(self, route: str, body: dict[str, Any] | None = None) -> None:
-        """POST to all.
+        """POST to all servers.
 
         Raises:
-            SyncError: one did not do it.
+            SyncError: a server did not carry it out.
         """
         await asyncio.gather(*(self._order(peer, route, body) for peer in self._peers))
 
     async def _given(self, peer: _Peer, route: str, body: dict[str, Any] | None) -> httpx.Response:
-        """The reply; the order is given again where the server closed the idle connection that carried it.
+        """Post an order; it is sent again where the server closed the idle connection that carried it.
 
-        On a busy machine that happens whatever `_KEEPALIVE_S` is, and every order may be carried out twice.
+        On a busy machine that happens whatever `_KEEPALIVE_S` is; carrying an order out twice does no harm.
         """
         try:
             return await self._client.post(peer.url + route, json=body)
@@ -243,20 +245,20 @@ class Fleet:
                 "--worker-extension-cls llmrl.engines.vllm.worker.WeightReceiver (docs/engines.md)"
             )
         if reply.status_code != 200 or (route == "/reset_prefix_cache" and not reply.json()["success"]):
-            raise SyncError(f"engine server: {peer.url}{route}: {_said(reply)}{peer.log()}")
+            raise SyncError(f"engine server: {peer.url}{route}: {_described(reply)}{peer.log()}")
         return reply.json() if reply.content else None
 
 
 def _rest(body: dict[str, Any], pieces: Sequence[Piece]) -> dict[str, Any]:
-    """The request for what is missing. Its seed is another: the same one would draw the same numbers again."""
-    said = [token for choice, _ in pieces for token in choice["token_ids"] or ()]
-    if not said:
+    """Request for the missing rest. Its seed is another: the same seed would draw the same numbers again."""
+    sampled = [token for choice, _ in pieces for token in choice["token_ids"] or ()]
+    if not sampled:
         return body
     seed = body.get("seed")
     return body | {
-        "prompt": body["prompt"] + said,
-        "max_tokens": body["max_tokens"] - len(said),
-        "seed": None if seed is None else Random(f"{seed}/{len(said)}").getrandbits(31),
+        "prompt": body["prompt"] + sampled,
+        "max_tokens": body["max_tokens"] - len(sampled),
+        "seed": None if seed is None else Random(f"{seed}/{len(sampled)}").getrandbits(31),
     }
 
 
@@ -264,5 +266,5 @@ def _why(error: Exception) -> str:
     return f"{type(error).__name__} {error}".strip()
 
 
-def _said(reply: httpx.Response) -> str:
+def _described(reply: httpx.Response) -> str:
     return f"HTTP {reply.status_code}: {reply.text[:500]}"

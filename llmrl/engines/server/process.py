@@ -29,7 +29,7 @@ _OURS = (
 
 
 def command(model: str, host: str, port: int, *arguments: str) -> list[str]:
-    """Start vLLM's server on `model`. `vllm serve` is no way: with the CPU build it misses its own package metadata."""
+    """Command that starts vLLM's server on `model`; `vllm serve` misses its own package metadata in the CPU build."""
     server = [sys.executable, "-m", "llmrl.engines.server.vllm_app"]
     return [*server, "--model", model, "--host", host, "--port", str(port), *arguments]
 
@@ -37,11 +37,11 @@ def command(model: str, host: str, port: int, *arguments: str) -> list[str]:
 def environment(
     *, cpu_kvcache_space: int, omp_threads: int | None = None, beside_trainer: bool = False
 ) -> dict[str, str]:
-    """Ours, as a server needs it.
+    """Environment of a server: ours, with its own settings.
 
     Args:
         cpu_kvcache_space: GiB for keys and values, on a CPU.
-        omp_threads: of a server on a CPU; None leaves it what OMP_NUM_THREADS says.
+        omp_threads: of a server on a CPU; None leaves OMP_NUM_THREADS as it is.
         beside_trainer: open the routes that change weights, and bind no threads to cores.
     """
     env = {k: v for k, v in os.environ.items() if k not in _OURS and not k.startswith("TORCHELASTIC_")}
@@ -62,7 +62,7 @@ def environment(
 
 
 def free_ports(number: int) -> list[int]:
-    """Loopback ports that nobody listens on now; they differ from each other."""
+    """Find loopback ports that nobody listens on now; they differ from each other."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(number)]
         for s in sockets:
@@ -72,7 +72,7 @@ def free_ports(number: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class ApiServer:
-    """A server that answers."""
+    """A running server and its address."""
 
     url: str
     child: Child
@@ -81,7 +81,7 @@ class ApiServer:
 def start(
     model: str, arguments: Sequence[str], envs: Sequence[dict[str, str]], logs: Path, limit_s: float
 ) -> list[ApiServer]:
-    """One server per environment, on loopback, each answering.
+    """Start one server per environment, on loopback, and wait until each answers.
 
     Args:
         logs: a folder for `server-0.log`, ...
@@ -111,7 +111,7 @@ def _launch(model: str, arguments: Sequence[str], env: dict[str, str], port: int
 def _until_ready(
     server: ApiServer, model: str, arguments: Sequence[str], env: dict[str, str], until: float
 ) -> ApiServer:
-    """The server once it answers, on another port if somebody took the first one while it loaded."""
+    """Wait until the server answers; on another port if somebody took the first one while it loaded."""
     for _ in range(_PORT_TRIES):
         if answers(server, until):
             return server
@@ -128,7 +128,7 @@ def _until_ready(
 
 
 def answers(server: ApiServer, until: float) -> bool:
-    """Whether the server is healthy before `until`, by `time.monotonic`; False at once where it ended."""
+    """Wait until the server is healthy, at most until `until` by `time.monotonic`; False at once where it ended."""
     import httpx
 
     while time.monotonic() < until and server.child.poll() is None:

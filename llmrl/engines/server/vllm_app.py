@@ -1,4 +1,4 @@
-"""vLLM's own OpenAI server, which ends in order when it is asked to.
+"""Run vLLM's own OpenAI server so that it shuts down in order.
 
 vLLM (0.31) stops its engine, has the sockets to it closed, and only then cancels the task that reads answers from them.
 On a busy machine the task notices the closed sockets first and logs a crash, with a traceback, where nothing crashed;
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def in_order(shutdown: Callable[..., None]) -> Callable[..., None]:
-    """A method that first ends the reader and the requests of its client, in their loop; callable from any thread.
+    """Wrap a shutdown so that it first ends the reader and the requests of its client; callable from any thread.
 
     Args:
         shutdown: that of vLLM's engine client.

@@ -19,7 +19,7 @@ _MEMORY = Path("/dev/shm")
 
 @contextmanager
 def write(weights: Iterable[tuple[str, Tensor]], version: int, dtype: str, folder: str | None) -> Iterator[str]:
-    """The path of a file with the weights in `dtype`, which is removed afterwards.
+    """Write a file with the weights in `dtype`, give its path, and remove it afterwards.
 
     Args:
         version: part of the file's name.

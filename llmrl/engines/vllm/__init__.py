@@ -32,7 +32,7 @@ class Vllm:
     enable_prefix_caching: bool = True  # the completions of a prompt share its prefill
     enable_sleep_mode: bool = True  # where the platform has it
     cpu_kvcache_space: int = 1  # GiB, on a CPU
-    block_size: int | None = None  # tokens; None: what vLLM chooses
+    block_size: int | None = None  # tokens; None: vLLM chooses
     return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled (NLPO)
     min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
     mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
@@ -47,7 +47,7 @@ class Vllm:
     def start(
         self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
     ) -> Colocated:
-        """The engine, running.
+        """Start the engine.
 
         Raises:
             EngineError: vLLM is not installed, or refuses the model.
@@ -123,7 +123,7 @@ class Colocated:
         self.version = 0
 
     def follow(self, mask: MaskPolicy, steps: int) -> None:
-        """From now on top-p is that of `mask`, which takes the weights at the first load and every `steps` steps."""
+        """Take top-p from `mask`, which gets the weights at the first load and every `steps` steps."""
         from llmrl.engines.vllm.nucleus import policies
 
         self._mask, self._mask_steps = mask, steps
@@ -164,7 +164,7 @@ class Colocated:
         )
 
     def _nucleus(self, sampling: Sampling) -> dict[str, Any] | None:
-        """What asks llmrl's own top-p for the ids it leaves, where they are wanted and something is left out."""
+        """Arguments that ask llmrl's own top-p for the kept ids, where they are wanted and some are left out."""
         if self._least is None or sampling.top_p >= 1.0 or sampling.temperature == 0:
             return None
         if sampling.top_k > 0 or sampling.min_p > 0.0:
@@ -191,7 +191,7 @@ class Colocated:
         self.version = version
 
     def layer_norms(self, token_ids: Sequence[int]) -> list[list[float]]:
-        """(layers, tokens) length of the residual stream after each decoder layer, to find where two models part."""
+        """(layers, tokens) norm of the residual stream after each decoder layer, to find where two models differ."""
         self._llm.reset_prefix_cache()
         self._llm.collective_rpc("watch_layers")
         wait(self.score(token_ids))
@@ -251,20 +251,20 @@ class Colocated:
 
 
 def _kept(nucleus: dict[str, Any], ids: Sequence[int]) -> list[array[int]]:
-    """What was kept for each token of a finished request.
+    """Ids that were kept for each token of a finished request.
 
     Raises:
-        EngineError: a token is not among what was kept for it, so that no ratio could be trusted.
+        EngineError: a token is not among its kept ids, so that no ratio could be trusted.
     """
     from llmrl.engines.vllm.nucleus import OPTION, taken
 
-    found = taken(nucleus[OPTION][0])[: len(ids)]
-    if len(found) < len(ids) or not all(token in kept for token, kept in zip(ids, found, strict=True)):
+    kept = taken(nucleus[OPTION][0])[: len(ids)]
+    if len(kept) < len(ids) or not all(token in among for token, among in zip(ids, kept, strict=True)):
         raise EngineError(
-            f"engine vllm: {len(found)} sets of kept tokens for {len(ids)} tokens, or a token outside its own; this "
+            f"engine vllm: {len(kept)} sets of kept tokens for {len(ids)} tokens, or a token outside its own; this "
             "version of vLLM does not sample what llmrl's logits processor left. Use engine.name=hf, and report it"
         )
-    return found
+    return kept
 
 
 plugin = Vllm

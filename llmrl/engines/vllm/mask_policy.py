@@ -1,4 +1,4 @@
-"""A policy that lags behind another, and says of running sequences what it would choose next."""
+"""A policy that lags behind another, and gives its next-token logits for running sequences."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class _Cohort:
     cache: Any
 
     def known(self) -> Iterator[tuple[str, int]]:
-        """Each name, and how many tokens were read of it."""
+        """Pairs of a sequence's name and the number of its tokens that were read."""
         return zip(self.names, self.lengths, strict=True)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Let the others go."""
+        """Keep these rows and drop the others."""
         import torch
 
         if len(rows) == len(self.names):
@@ -41,7 +41,7 @@ class _Cohort:
 
 
 class MaskPolicy:
-    """A causal language model of Transformers. What it has read of a sequence is read once, while the sequence runs."""
+    """A causal language model of Transformers that reads each token of a running sequence only once."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
@@ -66,7 +66,7 @@ class MaskPolicy:
         return found
 
     def following(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        """The weights, each of which this model has taken once it is passed on.
+        """Pass weights on, each after this model has taken it.
 
         Raises:
             SyncError: a name or a shape that the model does not have, or a weight that was not given. The model then
@@ -74,13 +74,13 @@ class MaskPolicy:
         """
         import torch
 
-        self.forget()  # what it has read was read with the old weights
+        self.forget()  # its caches were computed with the old weights
         own = self._network.state_dict()
         fresh: set[int] = set()  # tied weights are one tensor under two names
         for name, tensor in weights:
             if name not in own or own[name].shape != tensor.shape:
-                found = tuple(own[name].shape) if name in own else "no such weight"
-                raise SyncError(f"mask policy: weight {name} of {tuple(tensor.shape)}, expected {found}")
+                shape = tuple(own[name].shape) if name in own else "no such weight"
+                raise SyncError(f"mask policy: weight {name} of {tuple(tensor.shape)}, expected {shape}")
             with torch.no_grad():
                 own[name].copy_(tensor)
             fresh.add(own[name].data_ptr())
@@ -90,7 +90,7 @@ class MaskPolicy:
             raise SyncError(f"mask policy: {len(stale)} weights were not given, among them {', '.join(stale[:3])}")
 
     def forget(self) -> None:
-        """Free what was kept of the sequences; those that still run are read anew."""
+        """Free the caches of the sequences; those that still run are read anew."""
         self._cohorts = []
 
     def _begin(self, sequences: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ class MaskPolicy:
 
 
 def load(model: str, dtype: str, device: str) -> MaskPolicy:
-    """A mask policy with the weights of a folder or hub name.
+    """Load a mask policy with the weights of a folder or hub name.
 
     Raises:
         EngineError: it holds no causal language model.

@@ -1,6 +1,6 @@
-"""Top-p inside vLLM, remembered: vLLM's own sampler leaves tokens out and does not say which.
+"""Top-p inside vLLM that records the ids it keeps, which vLLM's own sampler does not tell.
 
-A logits processor, at work in the process of the engine: what it remembers is read from `taken`.
+A logits processor in the process of the engine; its record is read by `taken`.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class _Request:
 
 
 class Nucleus:
-    """Applies top-p to the requests that ask for it by `OPTION`, and remembers what it left of each token's choice."""
+    """Applies top-p to the requests that ask for it by `OPTION`, and records the ids kept for each token."""
 
     def __init__(self, vllm_config: Any, device: Any, is_pin_memory: bool) -> None:
         self._requests: dict[int, _Request] = {}  # by row of the batch
 
     def is_argmax_invariant(self) -> bool:
-        """True: such processors come after the temperature, and leave greedy requests alone.
+        """True: such processors come after the temperature, and skip greedy requests.
 
-        By a mask policy the most probable token may go; no request that asks for one is greedy.
+        With a mask policy the most probable token may be left out; no request with a mask policy is greedy.
         """
         return True
 
@@ -67,7 +67,7 @@ class Nucleus:
         return logits
 
     def _deciding(self, logits: Tensor) -> Tensor:
-        """The logits whose top-p decides: those of each mask policy, or the very ones that are sampled from."""
+        """Logits whose top-p decides: those of each mask policy, or those that are sampled from."""
         asked: dict[str, dict[str, int]] = defaultdict(dict)  # by policy: the row of a request
         for row, request in self._requests.items():
             if request.policy is not None:
@@ -83,21 +83,21 @@ class Nucleus:
 
 @cache
 def processor() -> type:
-    """`Nucleus` as a class that vLLM takes, which asks for a child of its own."""
+    """Make `Nucleus` a child of vLLM's own class, which vLLM asks for."""
     from vllm.v1.sample.logits_processor import LogitsProcessor
 
     return type("Nucleus", (Nucleus, LogitsProcessor), {})
 
 
 def taken(name: str) -> list[array[int]]:
-    """Among which ids each token of a finished request was drawn, in order; it is forgotten here."""
+    """Take the ids among which each token of a finished request was drawn, in order, out of the record."""
     by_position = _taken.pop(name, {})
     return [by_position[position] for position in sorted(by_position)]
 
 
-def _request(params: Any, prompt: list[int] | None, said: list[int]) -> _Request | None:
+def _request(params: Any, prompt: list[int] | None, sampled: list[int]) -> _Request | None:
     asked = (params.extra_args or {}).get(OPTION)
     if asked is None:
         return None
     name, top_p, least, always, policy = asked
-    return _Request(name, top_p, least, tuple(always), policy, params.temperature, list(prompt or ()), said)
+    return _Request(name, top_p, least, tuple(always), policy, params.temperature, list(prompt or ()), sampled)

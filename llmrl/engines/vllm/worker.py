@@ -1,4 +1,4 @@
-"""What runs inside a vLLM worker: taking weights whole, and saying what each layer makes of a probe."""
+"""Methods inside a vLLM worker: loading full weights, and recording each layer's output norms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class WeightReceiver:
-    """Methods added to vLLM's worker (`worker_extension_cls`), called by `collective_rpc` in process or over HTTP."""
+    """Extension of vLLM's worker (`worker_extension_cls`), called by `collective_rpc` in process or over HTTP."""
 
     model_runner: Any
 
@@ -24,19 +24,19 @@ class WeightReceiver:
             head.quant_method.process_weights_after_loading(head)
 
     def reload_file(self, path: str) -> None:
-        """The same, from a safetensors file that this process can read."""
+        """Replace every weight by those of a safetensors file that this process can read."""
         from safetensors import safe_open
 
         with safe_open(path, framework="pt") as file:
             self.receive((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 (not a dict)
 
     def watch_layers(self) -> None:
-        """From now on, remember how long the residual stream of each token is after each decoder layer."""
+        """Record from now on the norm of the residual stream of each token after each decoder layer."""
         self._norms: list[list[float]] = [[] for _ in self._layers()]
         self._hooks = [layer.register_forward_hook(self._watcher(i)) for i, layer in enumerate(self._layers())]
 
     def layer_norms(self) -> list[list[float]]:
-        """What `watch_layers` saw, (layers, tokens); the watching ends."""
+        """Norms recorded since `watch_layers`, (layers, tokens); ends the recording."""
         for hook in self._hooks:
             hook.remove()
         return self._norms

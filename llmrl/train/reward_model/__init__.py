@@ -1,1 +1,1 @@
-"""Training reward models."""
+"""Train reward models."""

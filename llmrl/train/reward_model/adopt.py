@@ -1,8 +1,8 @@
-"""Reward models that others have trained, made into folders of ours: their heads become one number, exactly.
+"""Convert reward models of others to folders of ours: their heads become a single output, exactly.
 
 A softmax over two logits is a sigmoid of their difference, and a difference of two rows of a linear layer is one row.
-So a classifier with two labels, and a language model that says one token for right and another for wrong, both are a
-network with one output, whose logit is that of the original.
+So a classifier with two labels, and a language model that marks right and wrong by two tokens, both are a network with
+a single output, whose logit is that of the original.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ PROBE, CLOSE = 16, 1e-3  # tokens that both networks read, and how far apart the
 
 @dataclass(frozen=True, kw_only=True)
 class Adoption:
-    """What the numbers of somebody else's model mean; its own page says so, and nothing in its files does."""
+    """Meaning of a foreign model's numbers, which is in its documentation and not in its files."""
 
     kind: Kind
-    good: str | None = None  # of a language model: the token that says a step or an answer is right
-    bad: str | None = None  # and the one that says it is wrong
+    good: str | None = None  # of a language model: the token for a right step or answer
+    bad: str | None = None  # and the token for a wrong one
     template: str = CHAT
     separator: str = "\n"  # behind each step; may be a special token
     max_length: int = 1024
@@ -56,7 +56,7 @@ class Adoption:
 def adopt(
     source: str, out: Path, options: Adoption, answers: Sequence[AnswerRow] = (), say: Callable[[str], None] = print
 ) -> Path:
-    """A folder that `load` reads, with the scores of `source`.
+    """Write a folder that `load` reads, with the scores of `source`.
 
     Args:
         source: a folder or a hub name: a classifier with one or two labels, the second of which is the good one; or a
@@ -64,7 +64,7 @@ def adopt(
         out: a folder that does not exist yet, or is empty.
         answers: to calibrate on; without any `scale: standard` of the reward is refused.
     Raises:
-        CheckpointError: it does not load whole, is no such model, or the folder cannot be written.
+        CheckpointError: it does not load in full, is no such model, or the folder cannot be written.
     """
     if out.exists() and any(out.iterdir()):
         raise CheckpointError(f"{out}: holds files already; expected a new folder to write to")
@@ -91,7 +91,7 @@ def adopt(
 
 
 def _whole(source: str, options: Adoption) -> PreTrainedModel:
-    """The model as its authors made it, every weight of it read from the files."""
+    """Load the model as its authors made it, every weight of it read from the files."""
     import transformers
 
     names = {"revision": options.revision or "main", "trust_remote_code": options.trust_remote_code}
@@ -108,18 +108,18 @@ def _whole(source: str, options: Adoption) -> PreTrainedModel:
                 f"{source}: {kinds[0]} is no classifier; for a language model that judges by tokens name both: "
                 "--good + --bad -"
             )
-        model, told = maker.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **names)
+        model, loading = maker.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **names)
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"{source}: does not load: {type(error).__name__}: {reason}") from error
-    if lost := sorted(told["missing_keys"]):
+    if lost := sorted(loading["missing_keys"]):
         raise CheckpointError(f"{source}: its files lack {', '.join(lost[:4])}: these weights would be random")
     made: PreTrainedModel = model.eval()
     return made
 
 
 def _head(old: Any, options: Adoption, tokenizer: PreTrainedTokenizerBase, source: str) -> tuple[Tensor, Tensor | None]:
-    """(1, hidden) and (1,): what gives the logit of `good`, or the score."""
+    """(1, hidden) weight and (1,) bias that give the logit of `good`, or the score."""
     if options.good is not None:
         head, rows = old.get_output_embeddings(), [_token(tokenizer, text) for text in (options.bad, options.good)]
     else:
@@ -146,7 +146,7 @@ def _token(tokenizer: Any, text: str | None) -> int:
 
 
 def _classifier(old: Any, kind: Kind, weight: Tensor, bias: Tensor | None) -> PreTrainedModel:
-    """A classifier with one label, the body of `old` and this head."""
+    """Make a classifier with one label, the body of `old` and this head."""
     from copy import deepcopy
 
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
@@ -168,21 +168,21 @@ def _classifier(old: Any, kind: Kind, weight: Tensor, bias: Tensor | None) -> Pr
 
 @torch.inference_mode()
 def _same(old: Any, made: Any, options: Adoption, tokenizer: Any, source: str) -> None:
-    """Nothing, if both networks say the same of some tokens.
+    """Check that both networks give the same logit for a row of tokens.
 
     Raises:
         CheckpointError: they do not.
     """
     ids = torch.arange(PROBE).remainder(len(tokenizer)).unsqueeze(0)
-    found = made.score(made.base_model(input_ids=ids).last_hidden_state)[0, -1, 0]
-    said = old(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
-    if said.dim() == 2:  # of each token
-        said = said[-1]
-    rows = [_token(tokenizer, text) for text in (options.bad, options.good)] if options.good else range(len(said))
-    values = said[list(rows)]
+    logit = made.score(made.base_model(input_ids=ids).last_hidden_state)[0, -1, 0]
+    outputs = old(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+    if outputs.dim() == 2:  # of each token
+        outputs = outputs[-1]
+    rows = [_token(tokenizer, text) for text in (options.bad, options.good)] if options.good else range(len(outputs))
+    values = outputs[list(rows)]
     expected = values[-1] - values[0] if len(values) > 1 else values[0]
-    if not torch.isclose(found, expected, rtol=CLOSE, atol=CLOSE):
+    if not torch.isclose(logit, expected, rtol=CLOSE, atol=CLOSE):
         raise CheckpointError(
-            f"{source}: the logit would be {found:.4f} where the model itself says {expected:.4f}: its head is more "
+            f"{source}: the logit would be {logit:.4f} where the model itself says {expected:.4f}: its head is more "
             "than the linear layer that was read; it cannot be adopted"
         )

@@ -1,4 +1,4 @@
-"""Reward models from a recipe: pairs by TRL's RewardTrainer, the others by Transformers' Trainer with our losses."""
+"""Train reward models by a recipe: pairs by TRL's RewardTrainer, others by Transformers' Trainer with our losses."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Say = Callable[[str], None]
 
 
 def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) -> Path:
-    """The folder of the reward model that a recipe trains; under `accelerate launch` every process calls it.
+    """Train a reward model by a recipe, and return its folder; under `accelerate launch` every process calls it.
 
     Args:
         recipe: what to train.
         name: of the folder below `train.output_dir`, where the recipe names none.
-        say: told what happens, by the first process alone.
+        say: receives lines about the progress, of the first process alone.
     Raises:
-        DataError: rows that cannot be read, or none that can be learned from.
+        DataError: rows cannot be read, or none can be learned from.
         CheckpointError: the model does not load, or the folder cannot be written.
         TrainingError: the loss is no longer finite.
     """
@@ -75,14 +75,14 @@ def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) ->
 
 
 def rows_of(recipe: RewardRecipe) -> tuple[list[Any], list[Any], Counter[str]]:
-    """Rows to learn from, rows to test on, which share no problem with them, and what was left out."""
+    """Read rows to learn from, rows to test on, without common problems, and counts of those left out."""
     data = recipe.data
-    found = read(recipe.columns, data.train, data.limit, data.neutral_as)
+    loaded = read(recipe.columns, data.train, data.limit, data.neutral_as)
     if data.test is not None:
-        rows, test = found.kept, read(recipe.columns, data.test, data.limit, data.neutral_as).kept
+        rows, test = loaded.kept, read(recipe.columns, data.test, data.limit, data.neutral_as).kept
     else:
-        rows, test = parted(found.kept, data.test_share, data.seed)
-    rejected = Counter(found.rejected)
+        rows, test = parted(loaded.kept, data.test_share, data.seed)
+    rejected = Counter(loaded.rejected)
     if data.balance is not None:
         even = balanced(rows, data.balance)
         rows, rejected = even.kept, rejected + even.rejected
@@ -90,7 +90,7 @@ def rows_of(recipe: RewardRecipe) -> tuple[list[Any], list[Any], Counter[str]]:
 
 
 def parted(rows: Sequence[R], share: float, seed: int) -> tuple[list[R], list[R]]:
-    """Rows to learn from and to test on, by problem: siblings stay together."""
+    """Split rows into those to learn from and those to test on, by problem: siblings stay together."""
     problems = sorted({row.problem for row in rows})
     Random(seed).shuffle(problems)
     held = set(problems[: round(share * len(problems))])
@@ -98,15 +98,15 @@ def parted(rows: Sequence[R], share: float, seed: int) -> tuple[list[R], list[R]
 
 
 def _trainer(recipe: RewardRecipe, rows: Sequence[Any], encoder: Encoder, folder: Path, say: Say) -> Any:
-    """The trainer of the rows that `max_length` has room for.
+    """Make the trainer of the rows that fit into `max_length`.
 
     Raises:
-        DataError: it has room for none.
+        DataError: no row fits.
     """
     encoded = [[encoder(answer) for answer in answers_of(row)] for row in rows]
     fitting = [i for i, answers in enumerate(encoded) if not any(answer.cut for answer in answers)]
     if not fitting:
-        shortest = min(max(len(one.token_ids) + one.cut for one in answers) for answers in encoded)
+        shortest = min(max(len(answer.token_ids) + answer.cut for answer in answers) for answers in encoded)
         raise DataError(
             f"input.max_length {recipe.input.max_length}: none of the {len(rows)} rows fits; the shortest has "
             f"{shortest} tokens"
@@ -127,7 +127,7 @@ def _trainer(recipe: RewardRecipe, rows: Sequence[Any], encoder: Encoder, folder
 
 
 def _weights(trainer: Any) -> dict[str, Any]:
-    """Every weight under its Hugging Face name, on the CPU of the first process; all processes take part."""
+    """Gather every weight under its Hugging Face name, on the CPU of the first process; all processes take part."""
     plugin = trainer.accelerator.state.deepspeed_plugin
     sharded = plugin is not None and int(plugin.zero_stage) == 3
     main = trainer.is_world_process_zero()
@@ -135,7 +135,7 @@ def _weights(trainer: Any) -> dict[str, Any]:
 
 
 def _save(trainer: Any, recipe: RewardRecipe, state: dict[str, Any], folder: Path, tokenizer: Any) -> None:
-    """The folder without its card: weights, tokenizer, recipe, and what was logged.
+    """Write the folder without its card: weights, tokenizer, recipe, and the log.
 
     Raises:
         CheckpointError: the disk is full or not writable.
@@ -195,8 +195,8 @@ def calibrated(model: RewardModel, answers: Sequence[AnswerRow]) -> Calibration:
     Raises:
         DataError: none of them has a score.
     """
-    found = model.steps(answers) if model.card.kind == "process" else model.sequences(answers)
-    numbers = [logit for one in found for logit in one.logits if logit is not None]
+    scored = model.steps(answers) if model.card.kind == "process" else model.sequences(answers)
+    numbers = [logit for answer in scored for logit in answer.logits if logit is not None]
     if not numbers:
         raise DataError(
             f"none of the {len(answers)} answers of the calibration has a score: they have no steps, or are longer "
@@ -206,11 +206,11 @@ def calibrated(model: RewardModel, answers: Sequence[AnswerRow]) -> Calibration:
 
 
 def _silent(line: str) -> None:
-    """What all processes but the first say."""
+    """Drop a line: `say` of all processes but the first."""
 
 
 def hush() -> None:
-    """No progress bars and notices of the libraries between our lines."""
+    """Switch off progress bars and notices of the libraries."""
     import datasets
     import transformers
 

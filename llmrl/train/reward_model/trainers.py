@@ -30,7 +30,7 @@ SHOWN = ("loss", "accuracy", "margin", "mean_reward", "grad_norm", "learning_rat
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """An answer as tokens, with what its tokens are asked for."""
+    """An answer as tokens, with its labels."""
 
     encoded: Encoded
     labels: Sequence[float]  # one of the answer, or one of each step
@@ -47,16 +47,16 @@ class PairRow:
 
 
 def weights(problems: Sequence[str]) -> list[float]:
-    """One weight of each pair, by the problem it belongs to: all problems weigh the same, and the mean weight is 1."""
+    """Weight each pair by its problem: problems weigh the same, and the mean weight is 1."""
     pairs = Counter(problems)
     return [len(problems) / len(pairs) / pairs[problem] for problem in problems]
 
 
 def pair_trainer(recipe: RewardRecipe, rows: Sequence[PairRow], folder: Path, tokenizer: Any, say: Say) -> Any:
-    """TRL's RewardTrainer on pairs that are tokens already, each with its margin and its weight.
+    """Make TRL's RewardTrainer for pairs that are tokens already, each with its margin and its weight.
 
     Raises:
-        DataError: margins are demanded that the rows do not name.
+        DataError: margins are demanded, and rows lack them.
         CheckpointError: the model does not load.
     """
     from datasets import Dataset
@@ -100,7 +100,7 @@ def pair_trainer(recipe: RewardRecipe, rows: Sequence[PairRow], folder: Path, to
     network = _network(recipe)
     # Transformers' classifiers look for the last token that is not padding: with padding == end of sequence, the usual
     # choice, they would read the score one token too early. The tokenizer must agree: the trainer copies its padding.
-    padding = _unused_id(tokenizer, (one for row in rows for one in (row.chosen, row.rejected)))
+    padding = _unused_id(tokenizer, (answer for row in rows for answer in (row.chosen, row.rejected)))
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
     trainer = WeighedTrainer(
         model=network,
@@ -114,8 +114,9 @@ def pair_trainer(recipe: RewardRecipe, rows: Sequence[PairRow], folder: Path, to
 
 
 def label_trainer(recipe: RewardRecipe, rows: Sequence[TokenRow], folder: Path, say: Say) -> Any:
-    """Transformers' Trainer with the loss of the recipe's kind, divided by the items of the whole step: all ranks, all
-    micro-batches.
+    """Make Transformers' Trainer with the loss of the recipe's kind.
+
+    The loss is divided by the items of the whole step: all ranks, all micro-batches.
 
     Raises:
         CheckpointError: the model does not load.
@@ -147,7 +148,7 @@ def label_trainer(recipe: RewardRecipe, rows: Sequence[TokenRow], folder: Path, 
 
 
 def loss_of(recipe: RewardRecipe) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A function of (B, T) logits, labels and the response's mask: the sum over the items of a batch."""
+    """Make the loss of (B, T) logits, labels and the response's mask: the sum over the items of a batch."""
     if recipe.kind == "token":
         return mean_logit_bce
     if recipe.kind == "verifier" and recipe.loss.average == "sequence":
@@ -156,7 +157,7 @@ def loss_of(recipe: RewardRecipe) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def collate(rows: Sequence[TokenRow], recipe: RewardRecipe, whole_answers: bool) -> dict[str, Tensor]:
-    """A padded batch; `labels` are (B,) of whole answers, else (B, T), and count the items that the loss sums over."""
+    """Pad rows to a batch; `labels` are (B,) of whole answers, else (B, T), and count the items of the loss."""
     token_ids, mask = padded([row.encoded for row in rows])
     response = torch.zeros_like(mask)
     labels = torch.full(token_ids.shape, float(IGNORED))
@@ -175,7 +176,7 @@ def collate(rows: Sequence[TokenRow], recipe: RewardRecipe, whole_answers: bool)
 
 
 def _arguments(recipe: RewardRecipe, folder: Path) -> dict[str, Any]:
-    """What both trainers are told."""
+    """Arguments of both trainers."""
     fit, on_cpu = recipe.train, not torch.cuda.is_available()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
@@ -207,7 +208,7 @@ def _arguments(recipe: RewardRecipe, folder: Path) -> dict[str, Any]:
 
 
 def _network(recipe: RewardRecipe) -> PreTrainedModel:
-    """The classifier to train, its head made from the recipe's seed; with LoRA adapters where asked."""
+    """Load the classifier to train, its head made from the recipe's seed; with LoRA adapters where asked."""
     from transformers import set_seed
 
     options = recipe.model
@@ -233,7 +234,7 @@ def _adapted(network: Any, recipe: RewardRecipe) -> PreTrainedModel:
 
 
 def _unused_id(tokenizer: Any, rows: Iterable[Encoded]) -> int:
-    """A token that no row holds, to pad with.
+    """Find a token that no row holds, to pad with.
 
     Raises:
         CheckpointError: every token of the vocabulary occurs.
@@ -248,7 +249,7 @@ def _unused_id(tokenizer: Any, rows: Iterable[Encoded]) -> int:
 
 
 def _plain(trainer: Any) -> Any:
-    """Without the line that Transformers prints of every log."""
+    """Remove the callback that prints every log."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
@@ -256,7 +257,7 @@ def _plain(trainer: Any) -> Any:
 
 
 def _follow(say: Say) -> TrainerCallback:
-    """A callback that says what is logged, and ends a training whose loss is not finite."""
+    """Make a callback that reports each log, and ends a training whose loss is not finite."""
     from transformers import TrainerCallback
 
     class Follow(TrainerCallback):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What was only thought is not answered, whichever reward reads it."""
+"""An answer in the thoughts alone does not count, whichever reward reads it."""
 
 from __future__ import annotations
 

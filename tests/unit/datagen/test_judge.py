@@ -26,7 +26,7 @@ CONCISE = Principle(name="Concise", text="Short.", opposite="Long.")
 
 @dataclass
 class Handling:
-    """How long the server thinks."""
+    """Time that the server takes for a reply."""
 
     pause_s: float = 0.0
 

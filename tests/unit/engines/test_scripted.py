@@ -19,7 +19,7 @@ END = 128
 
 
 class Ascii:
-    """One token per character; 128 ends a sequence."""
+    """A token per character; 128 ends a sequence."""
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         assert not add_special_tokens

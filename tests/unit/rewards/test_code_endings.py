@@ -1,4 +1,4 @@
-"""What `credit: ending` pays: by the worst that happened to a program."""
+"""Values of `credit: ending`: by the worst that happened to a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is cut off, repeats itself or is garbled."""
+"""Answers that are cut off, repeat themselves or are garbled."""
 
 from __future__ import annotations
 

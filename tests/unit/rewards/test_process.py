@@ -169,7 +169,7 @@ def test_the_case_prm_repetition_attack() -> None:
 
 @pytest.mark.parametrize("form", ["clip", "delta", "clip_delta"])
 def test_no_number_of_steps_pays_more_than_the_bound(form: Form) -> None:
-    """Of any tail, clip and clip_delta pay at most 0 and delta at most alpha, so correctness bounds the return."""
+    """For any tail, clip and clip_delta give at most 0 and delta at most alpha, so correctness bounds the return."""
     draw = Random(0)
     for _ in range(300):
         reward = ClipDelta(form=form, eta=draw.random(), alpha=draw.uniform(0.01, 0.99))
@@ -278,7 +278,7 @@ def test_odd_options_of_clip_delta(options: dict[str, Any], message: str) -> Non
 
 
 def fillers(form: Form, seed: int, credit: str, most: int = 12, updates: int = 600, episodes: int = 32) -> float:
-    """How many fillers a policy ends up with that may say up to `most` of them before its answer.
+    """Number of fillers that a policy learns which may write up to `most` of them before its answer.
 
     A filler's score is 0.95, the answer's 0.9, and the answer is right whatever stands before it. The policy has one
     logit for each place. `credit` is "episode", the whole return for every choice, or "to_come", the rewards of the

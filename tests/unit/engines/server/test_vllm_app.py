@@ -11,7 +11,7 @@ from llmrl.engines.server.vllm_app import in_order
 
 
 class Requests:
-    """Those that wait for an answer."""
+    """Requests that wait for an answer."""
 
     def __init__(self) -> None:
         self.request_states = {"1": "streaming", "2": "waiting"}
