@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmrl.batch import Batch
-    from llmrl.recipe import RolloutOptions
     from llmrl.samples import Sample
 
 Column = str
@@ -106,13 +105,13 @@ class Measured(Protocol):
 
 @runtime_checkable
 class Fitted(Protocol):
-    """An algorithm with options that follow the rollout's where they are left out."""
+    """An algorithm with an option that follows `rollout.max_completion_length` where it is left out."""
 
-    def fitted(self, rollout: RolloutOptions) -> Algorithm:
-        """The algorithm with those options set; what a recipe holds.
+    def fitted(self, max_completion_length: int) -> Algorithm:
+        """The algorithm with that option set; what a recipe holds.
 
         Raises:
-            ValueError: an option that is given contradicts the rollout's; names both.
+            ValueError: another length is given; names both.
         """
         ...
 

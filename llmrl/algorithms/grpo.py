@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmrl.batch import Batch
-    from llmrl.recipe import RolloutOptions
 
 OVER: dict[str, Over] = {"grpo": "sequence", "dapo": "token", "dr_grpo": "constant", "cispo": "token"}
 
@@ -102,13 +101,13 @@ class GRPO(Repeated):
         """Episodes that a group needs: one alone never differs from its mean."""
         return 2
 
-    def fitted(self, rollout: RolloutOptions) -> GRPO:
+    def fitted(self, max_completion_length: int) -> GRPO:
         """The same with the rollout's limit as the constant divisor, where none is given.
 
         Raises:
             ValueError: another one is.
         """
-        given, limit = self.max_completion_length, rollout.max_completion_length
+        given, limit = self.max_completion_length, max_completion_length
         if given is not None and given != limit:
             raise ValueError(
                 f"max_completion_length {given}, but rollout.max_completion_length is {limit}: answers end there; "

@@ -24,7 +24,6 @@ LAYERS = {
     "llmrl.plugins": 1,
     "llmrl.recipe": 1,
     "llmrl.trajectories": 1,
-    "llmrl.recipe_checks": 1,
     "llmrl.ops": 2,
     "llmrl.chat": 2,
     "llmrl.batch": 2,

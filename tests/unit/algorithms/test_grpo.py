@@ -13,7 +13,6 @@ from llmrl.batch import collate
 from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.protocols import Forward
-from llmrl.recipe import RolloutOptions
 from llmrl.rollout.samples import to_samples
 from llmrl.samples import Sample
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
@@ -194,12 +193,11 @@ def test_settings_that_cannot_work_are_refused(options: dict[str, Any], words: s
 
 
 def test_the_constant_divisor_is_the_limit_of_the_rollout() -> None:
-    rollout = RolloutOptions(max_completion_length=64)
-    assert GRPO(loss_type="dr_grpo").fitted(rollout).max_completion_length == 64
-    assert GRPO(loss_average="constant").fitted(rollout).max_completion_length == 64
-    assert GRPO().fitted(rollout) == GRPO(), "an average over tokens needs none"
+    assert GRPO(loss_type="dr_grpo").fitted(64).max_completion_length == 64
+    assert GRPO(loss_average="constant").fitted(64).max_completion_length == 64
+    assert GRPO().fitted(64) == GRPO(), "an average over tokens needs none"
     with pytest.raises(ValueError, match=r"max_completion_length 32, but rollout\.max_completion_length is 64"):
-        GRPO(max_completion_length=32).fitted(rollout)
+        GRPO(max_completion_length=32).fitted(64)
     with pytest.raises(ValueError, match="average over a constant: length None"):
         GRPO(loss_type="dr_grpo").credit([row(episode=i, reward=float(i)) for i in range(2)])
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llmrl import recipe_checks
 from llmrl.errors import RecipeError
-from llmrl.recipe import read
+from llmrl.recipe import checks, read
 
 MINE = """
 model: {policy: ./model}
@@ -139,16 +138,16 @@ def test_what_does_not_fit_is_refused_and_what_it_says_helps(
 ) -> None:
     with pytest.raises(RecipeError, match=rf"^{mine}: .*{message}"):
         read(mine, overrides)
-    assert getattr(recipe_checks, check)(read(mine, [*overrides, *instead])) is None
+    assert getattr(checks, check)(read(mine, [*overrides, *instead])) is None
 
 
 def test_every_check_is_in_the_table() -> None:
     public = [
         name
-        for name, value in vars(recipe_checks).items()
-        if getattr(value, "__module__", "") == recipe_checks.__name__ and not name.startswith("_") and name != "check"
+        for name, value in vars(checks).items()
+        if getattr(value, "__module__", "") == checks.__name__ and not name.startswith("_") and name != "check"
     ]
-    assert [complain.__name__ for complain in recipe_checks.CHECKS] == public  # type: ignore[attr-defined]
+    assert [complain.__name__ for complain in checks.CHECKS] == public  # type: ignore[attr-defined]
 
 
 def test_the_first_of_several_complaints_is_told(mine: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run, as one frozen value: YAML and overrides in, `Recipe` out. Defaults live here, with their reasons."""
+"""The sections of a recipe. Defaults live here, with their reasons."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
-from llmrl import recipe_checks
-from llmrl.errors import RecipeError
-from llmrl.plugins import Kind, build, build_held, construct, holds, options_of
-from llmrl.protocols import Algorithm, Dataset, EngineFactory, EnvFactory, Fitted, RewardPlugin, SourceFactory
+from llmrl.plugins import Kind, build, build_held, holds
+from llmrl.protocols import Algorithm, Dataset, EngineFactory, EnvFactory, RewardPlugin, SourceFactory
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
@@ -186,15 +183,8 @@ class AuditOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Everything that decides a run. Equal recipes on equal machines give equal runs.
-
-    Its plug-ins are built, and it fits: whichever way a recipe comes about, `parse`, `replace` or by hand, what
-    contradicts itself is refused. A plug-in may be given as a spec, `algorithm={"name": "grpo"}`, and is built from it.
-
-    Raises:
-        RecipeError: the first contradiction between sections; see `llmrl.recipe_checks`.
-    """
+class Sections:
+    """The sections of a recipe by name, and what follows from several of them."""
 
     model: ModelOptions
     data: Dataset = field(metadata=holds("data"))
@@ -209,22 +199,6 @@ class Recipe:
     eval: EvalOptions = field(default_factory=EvalOptions)
     audit: AuditOptions = field(default_factory=AuditOptions)
 
-    def __post_init__(self) -> None:
-        build_held(self)
-        hints = get_type_hints(type(self))
-        for section in PLUGINS:
-            value = getattr(self, section)
-            if not isinstance(value, hints[section]):
-                raise RecipeError(
-                    f"{section}: {value!r:.60} lacks what llmrl/protocols.py asks of a plug-in of that kind"
-                )
-        if isinstance(self.algorithm, Fitted):
-            try:
-                object.__setattr__(self, "algorithm", self.algorithm.fitted(self.rollout))
-            except ValueError as error:
-                raise RecipeError(f"algorithm: {error}") from None
-        recipe_checks.check(self)
-
     @property
     def collect_only_steps(self) -> int:
         """Steps, from the first, in which nothing learns: `train.warmup_rollouts` in whole steps."""
@@ -234,73 +208,3 @@ class Recipe:
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:
         """Of forward passes, the trainer's and the engine's: the weights', or bfloat16 under autocast."""
         return "bfloat16" if self.train.bf16 else self.model.dtype
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, fit for YAML: every default spelled out. `parse` makes an equal recipe of them."""
-        return options_of(self)
-
-
-def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file, with `section.key=value` overrides applied.
-
-    Raises:
-        RecipeError: no such file, not YAML, or as `parse`; names file and key.
-    """
-    return parse(tree(path, overrides), str(path))
-
-
-def tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The plain values of a YAML file of sections, with `section.key=value` overrides applied.
-
-    Raises:
-        RecipeError: no such file, not YAML, or not sections.
-    """
-    import yaml
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}; `llmrl recipes` lists those that ship") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not UTF-8 text: {error}; expected YAML") from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from None
-    if not isinstance(values, dict):
-        found = "nothing" if values is None else type(values).__name__
-        raise RecipeError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
-    for override in overrides:
-        _override(values, override)
-    return values
-
-
-def parse(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
-    """A recipe from plain values, its plug-ins built; none is started, and no data is read.
-
-    Raises:
-        RecipeError: an unknown key or plug-in, a value of the wrong type, or sections that do not fit; starts with
-            `where`.
-    """
-    recipe: Recipe = construct(Recipe, values, f"{where}:")
-    return recipe
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value`; the value is read as YAML."""
-    import yaml
-
-    path, equals, value = override.partition("=")
-    if not equals:
-        raise RecipeError(f"override {override!r}: expected section.key=value, such as train.learning_rate=2e-6")
-    *parents, last = path.lstrip("-").split(".")
-    node = values
-    for parent in parents:
-        child = node.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise RecipeError(f"override {override!r}: {parent} holds {child!r}; expected a section with keys")
-        node = child
-    try:
-        node[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"override {override!r}: its value is not YAML: {error}") from None

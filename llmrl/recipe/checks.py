@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmrl.errors import RecipeError
 from llmrl.plugins import find, name_of
-
-if TYPE_CHECKING:
-    from llmrl.recipe import Recipe
+from llmrl.recipe.options import Sections
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Sections) -> None:
     """Run all checks.
 
     Raises:
@@ -23,7 +21,7 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(complaint)
 
 
-def overlapping_engine(recipe: Recipe) -> str | None:
+def overlapping_engine(recipe: Sections) -> str | None:
     """A source that plays while the trainer learns needs an engine that can."""
     if not _option(recipe.source, "overlaps") or _option(recipe.engine, "concurrent"):
         return None
@@ -34,7 +32,7 @@ def overlapping_engine(recipe: Recipe) -> str | None:
     )
 
 
-def overlapping_correction(recipe: Recipe) -> str | None:
+def overlapping_correction(recipe: Sections) -> str | None:
     """Samples of older weights need an algorithm that corrects for them."""
     if not _option(recipe.source, "overlaps"):
         return None
@@ -47,7 +45,7 @@ def overlapping_correction(recipe: Recipe) -> str | None:
     )
 
 
-def group_size(recipe: Recipe) -> str | None:
+def group_size(recipe: Sections) -> str | None:
     """An episode that is compared with its siblings needs some."""
     played, least = recipe.rollout.num_generations, _option(recipe.algorithm, "least_generations") or 1
     if played < least:
@@ -64,7 +62,7 @@ def group_size(recipe: Recipe) -> str | None:
     return None
 
 
-def schedule(recipe: Recipe) -> str | None:
+def schedule(recipe: Sections) -> str | None:
     """A rate that falls after its warm-up needs steps to fall in."""
     train = recipe.train
     if train.lr_scheduler_type == "constant" or train.warmup_steps < train.max_steps:
@@ -76,7 +74,7 @@ def schedule(recipe: Recipe) -> str | None:
     )
 
 
-def collecting(recipe: Recipe) -> str | None:
+def collecting(recipe: Sections) -> str | None:
     """Something is learned after what is only played."""
     steps, rollouts = recipe.train.max_steps, recipe.train.warmup_rollouts
     most = (steps - 1) * recipe.rollout.episodes_per_step
@@ -89,7 +87,7 @@ def collecting(recipe: Recipe) -> str | None:
     )
 
 
-def learning_policy(recipe: Recipe) -> str | None:
+def learning_policy(recipe: Sections) -> str | None:
     """The policy learns in the last step, unless its warm-up may end early."""
     if _option(recipe.algorithm, "warmup_explained_variance") is not None:
         return None
@@ -107,7 +105,7 @@ def learning_policy(recipe: Recipe) -> str | None:
     )
 
 
-def moving_reference(recipe: Recipe) -> str | None:
+def moving_reference(recipe: Sections) -> str | None:
     """A reference that follows the policy is there, and moves."""
     model, steps = recipe.model, recipe.train.max_steps
     if not model.sync_ref_model:
@@ -125,7 +123,7 @@ def moving_reference(recipe: Recipe) -> str | None:
     return None
 
 
-def evaluation(recipe: Recipe) -> str | None:
+def evaluation(recipe: Sections) -> str | None:
     """What is evaluated is named, and known."""
     wanted = [name for name in ("every", "on_start") if getattr(recipe.eval, name)]
     if wanted and not recipe.eval.benchmarks:
@@ -139,7 +137,7 @@ def evaluation(recipe: Recipe) -> str | None:
     return None
 
 
-def stopping_audit(recipe: Recipe) -> str | None:
+def stopping_audit(recipe: Sections) -> str | None:
     """An alarm that shall stop a run can be raised."""
     audit, steps = recipe.audit, recipe.train.max_steps
     if not audit.stop:
@@ -158,7 +156,7 @@ def stopping_audit(recipe: Recipe) -> str | None:
     return None
 
 
-def continuation(recipe: Recipe) -> str | None:
+def continuation(recipe: Sections) -> str | None:
     """A limit of what goes on from a snapshot is below that of an answer."""
     most, whole = _option(recipe.source, "max_continuation_length"), recipe.rollout.max_completion_length
     if most is None or most < whole:
@@ -169,7 +167,7 @@ def continuation(recipe: Recipe) -> str | None:
     )
 
 
-def kept_tokens(recipe: Recipe) -> str | None:
+def kept_tokens(recipe: Sections) -> str | None:
     """An engine says which tokens top-p left only where it leaves some out."""
     if not _option(recipe.engine, "return_kept_ids") or recipe.rollout.top_p < 1:
         return None
@@ -188,7 +186,7 @@ def _off(section: Any, name: str) -> str:
     return "false" if isinstance(getattr(section, name), bool) else "0"
 
 
-CHECKS: Sequence[Callable[[Recipe], str | None]] = (
+CHECKS: Sequence[Callable[[Sections], str | None]] = (
     overlapping_engine,
     overlapping_correction,
     group_size,
