@@ -1,23 +1,29 @@
-"""Benchmarks while a run trains, by the code that evaluates everything else."""
+"""Benchmarks while a run trains, by the code that evaluates everything else; each process answers its share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llmrl.aio import wait
 from llmrl.chat import Chat
-from llmrl.evaluation.evaluate import Plan, evaluate
+from llmrl.evaluation.evaluate import BenchmarkRun, Plan
 from llmrl.evaluation.generators import EngineGenerator
-from llmrl.evaluation.summary import flat
+from llmrl.evaluation.summary import Record, flat
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Engine
 from llmrl.recipe import Recipe
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
+from llmrl.train import parallel
+from llmrl.train.parallel import Gather, concerted
+from llmrl.types import Problem
 
 OnSample = Callable[[str, int, int], None]  # benchmark, answers so far, answers in all
+ROUND = 1024
+"""Answers of each process after which the main process writes those of all: what a kill can lose."""
 
 
 def unseen(_benchmark: str, _done: int, _of: int) -> None:
@@ -25,13 +31,26 @@ def unseen(_benchmark: str, _done: int, _of: int) -> None:
 
 
 class Evaluation:
-    """The recipe's benchmarks, asked of whatever weights the engine holds."""
+    """The recipe's benchmarks, asked of whatever weights the engines of all processes hold.
 
-    def __init__(self, recipe: Recipe, engine: Engine, chat: Chat, pool: GradingPool, folder: Path) -> None:
+    The problems are dealt to the processes; the main process writes what one process alone would write.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        engine: Engine,
+        chat: Chat,
+        pool: GradingPool,
+        folder: Path,
+        *,
+        rank: tuple[int, int] = (0, 1),  # which process, of how many
+    ) -> None:
         options = recipe.eval
         self._every = options.every if options.benchmarks else 0
         self._last = recipe.train.max_steps
         self._folder = folder
+        self._rank = rank
         self._plan = Plan(samples=options.samples, limit=options.limit, seed=recipe.train.seed)
         self._player = EngineGenerator(engine, chat, {"recipe": recipe.as_dict()}, recipe.rollout.max_prompt_length)
         self._rewards: dict[str, GroupScorer] = {}
@@ -44,12 +63,67 @@ class Evaluation:
         return bool(self._every) and (done % self._every == 0 or done == self._last)
 
     def __call__(self, done: int, on_sample: OnSample = unseen) -> dict[str, float]:
-        """`eval/<benchmark>/<measure>`; every answer is kept in `eval/step-<done>/`."""
+        """Answer all benchmarks; `eval/<benchmark>/<measure>`, the same on every process. Collective.
+
+        Every answer is kept in `eval/step-<done>/`; what is there already is not asked again.
+
+        Raises:
+            LlmrlError: the first that any process met, raised by all.
+        """
         metrics: dict[str, float] = {}
+        out, join = self._folder / f"step-{done:06d}", partial(parallel.gather, world=self._rank[1])
         for name, reward in self._rewards.items():
-            out = self._folder / f"step-{done:06d}"
-            result: dict[str, Any] = wait(
-                evaluate(name, self._player, reward, out, self._plan, on_sample=partial(on_sample, name))
-            )
-            metrics |= flat(name, result)
+            run = BenchmarkRun.of(name, self._player, reward, self._plan)
+            metrics |= flat(name, play_dealt(run, out, self._rank, join, partial(on_sample, name)))
         return metrics
+
+
+def play_dealt(
+    run: BenchmarkRun, out: Path, rank: tuple[int, int], gather: Gather, on_sample: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Play a benchmark, or what is still missing of it in `out`, on all processes; its result on each. Collective.
+
+    Args:
+        run: the same on every process, but for the engine that answers.
+        out: a folder that the main process reads and writes.
+        rank: which process, of how many.
+        gather: joins lists of all processes, in their order.
+        on_sample: called by the main process for each answer that it writes, with how many there are and will be.
+    Raises:
+        LlmrlError: the first that any process met, raised by all.
+    """
+    number, ranks = rank
+    with ExitStack() as stack:
+        records = concerted(lambda: stack.enter_context(run.records(out)) if number == 0 else None, gather)
+        write = _nothing if records is None else run.keeper(records, on_sample)
+        (recorded,) = gather([] if records is None else [set(records.rows)])
+        missing = run.missing(recorded)
+        for first in range(0, len(missing), ROUND * ranks):
+            dealt = missing[first : first + ROUND * ranks][number::ranks]
+            own = concerted(partial(_answer, run, dealt, write), gather)
+            others = gather(own)[len(own) :]  # in the main process, whose own come first and are written
+            concerted(partial(_write, others, write), gather)
+        result = concerted(lambda: [] if records is None else [run.finish(records, out)], gather)
+        (shared,) = gather(result)
+        return dict(shared)
+
+
+def _answer(run: BenchmarkRun, asked: Sequence[tuple[Problem, int]], write: Callable[[Record], None]) -> list[Record]:
+    """Answer a share; its records, each of them written as it comes."""
+    own: list[Record] = []
+
+    def keep(record: Record) -> None:
+        own.append(record)
+        write(record)
+
+    wait(run.answer(asked, keep))
+    return own
+
+
+def _write(records: Sequence[Record], write: Callable[[Record], None]) -> None:
+    for record in records:
+        write(record)
+
+
+def _nothing(_record: Record) -> None:
+    """Leave it to the main process to write."""

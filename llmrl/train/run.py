@@ -107,7 +107,8 @@ class Run:
         self._trainer_state.max_steps = recipe.train.max_steps
         self.reward = as_group_reward(reward, pool)
         self.audit = GoldReward(recipe.audit, pool, seed=recipe.train.seed, rank=(rank, ranks))
-        self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, self.folder / "eval")
+        folder = self.folder / "eval"
+        self.evaluation = Evaluation(recipe, self.engine, self.chat, pool, folder, rank=(rank, ranks))
         self._player = RolloutWorker(
             engine=self.engine,
             chat=self.chat,
@@ -261,9 +262,8 @@ class Run:
         self.logs.write("manifest.json", self._manifest | {"status": "finished", "steps": self.recipe.train.max_steps})
 
     def _evaluate(self, done: int) -> dict[str, float]:
-        """By the main process; the others wait. The best checkpoint is that of the first benchmark's best avg."""
-        metrics = self.evaluation(done, self._on_sample) if self.accelerator.is_main_process else {}
-        (metrics,) = gather([metrics], self.accelerator.num_processes)[:1]
+        """Evaluate on all processes. The best checkpoint is that of the first benchmark's best avg."""
+        metrics = self.evaluation(done, self._on_sample)
         first = next((value for name, value in metrics.items() if "/avg@" in name), None)
         if first is not None and (self._best is None or first > self._best[0]):
             self._best = (first, done)
