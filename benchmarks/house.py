@@ -220,7 +220,7 @@ class Rule:
 
 
 RULES = {
-    "files at llmrl/'s root": Rule(root_files, 11),
+    "files at llmrl/'s root": Rule(root_files, 13),
     "underscored files among plug-ins": Rule(private_plugin_files, 0),
     "imports across a border into a _ module": Rule(private_imports, 0),
     "circles between modules": Rule(circles, 0),

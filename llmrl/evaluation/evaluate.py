@@ -1,9 +1,9 @@
 """Play benchmarks: each problem some times, judged, written down at once, picked up where it stopped.
 
-`<benchmark>.jsonl` has one line per completion: `problem` (id), `sample`, `seed`, `prompt` (messages), `completion`,
-`tokens`, `finish` (null where nothing was asked), `verdict`, `value` (null where nobody could judge), `reason`, `final`
-(what a vote counts) and `answer` (the reference). Beside it, `config.json` has the settings and `results.json` the
-numbers, each by benchmark.
+`<benchmark>.jsonl` has one line per completion, in the order of the dataset once all are there: `problem` (id),
+`sample`, `seed`, `prompt` (messages), `completion`, `tokens`, `finish` (null where nothing was asked), `verdict`,
+`value` (null where nobody could judge), `reason`, `final` (what a vote counts) and `answer` (the reference). Beside it,
+`config.json` has the settings and `results.json` the numbers, each by benchmark.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from llmrl.answers.voting import final_answer, normal
 from llmrl.errors import RewardError
 from llmrl.evaluation.generators import Generator, Played
-from llmrl.evaluation.records import Records, claim, read_json, write_json
-from llmrl.evaluation.summary import summarise
+from llmrl.evaluation.records import Key, Records, claim, read_json, write_json
+from llmrl.evaluation.summary import Record, summarise
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Reward
 from llmrl.scoring.verdicts import mark_truncated
@@ -57,6 +58,101 @@ class Plan:
         return replace(own, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkRun:
+    """A benchmark under a plan, with who answers it and who judges: everything but where its records are kept.
+
+    A completion depends on the seed, the problem and the number of the sample alone, never on batching, resuming or
+    which process asks for it; so the answers may be dealt out in any way.
+    """
+
+    name: str
+    benchmark: Benchmark
+    player: Generator
+    reward: Reward  # the benchmark's own, of groups
+    plan: Plan
+    problems: Sequence[Problem]
+
+    @classmethod
+    def of(cls, name: str, player: Generator, reward: Reward, plan: Plan) -> BenchmarkRun:
+        """Load a benchmark's problems.
+
+        Raises:
+            RecipeError: no such benchmark, or no such data.
+        """
+        benchmark: Benchmark = build("benchmark", name)
+        problems = list(islice(build("data", benchmark.data, f"benchmark {name}: data").problems(), plan.limit))
+        return cls(name=name, benchmark=benchmark, player=player, reward=reward, plan=plan, problems=problems)
+
+    @property
+    def samples(self) -> int:
+        """Completions per problem."""
+        return self.plan.samples or self.benchmark.samples
+
+    def missing(self, recorded: Collection[Key]) -> list[tuple[Problem, int]]:
+        """Problems and sample numbers that have no record yet, in the order of the dataset."""
+        wanted = ((problem, sample) for problem in self.problems for sample in range(self.samples))
+        return [(problem, sample) for problem, sample in wanted if (problem.id, sample) not in recorded]
+
+    @contextmanager
+    def records(self, out: Path) -> Iterator[Records]:
+        """Open the records of this benchmark in a folder that several may share; one process at a time.
+
+        Raises:
+            LlmrlError: they cannot be written, or were begun with other settings.
+        """
+        file, sampling = file_name(self.name), self.plan.sampling(self.benchmark)
+        with Records(out / f"{file}.jsonl") as records:
+            config = _config(self.benchmark, sampling, self.player, self.plan, self.samples)
+            claim(out, file, config, begun=bool(records.rows))
+            yield records
+
+    def keeper(self, records: Records, on_sample: OnSample | None = None) -> Callable[[Record], None]:
+        """Give the function that writes a new record, and calls `on_sample` with how many there are and will be."""
+        total = len(self.missing(()))
+        ended = count(total - len(self.missing(records.rows)) + 1)
+
+        def keep(record: Record) -> None:
+            records.append(record)
+            if on_sample is not None:
+                on_sample(next(ended), total)
+
+        return keep
+
+    async def answer(
+        self, asked: Sequence[tuple[Problem, int]], keep: Callable[[Record], None], concurrency: int = 256
+    ) -> None:
+        """Play and judge completions, at most `concurrency` at once; `keep` gets the record of each as it ends.
+
+        Raises:
+            RewardError: the reward gives no verdicts.
+            EngineError: the player failed.
+        """
+        sampling = self.plan.sampling(self.benchmark)
+
+        async def work(queue: Iterator[tuple[Problem, int]]) -> None:
+            for problem, sample in queue:
+                seeded = replace(sampling, seed=seed_of(self.plan.seed, problem.id, sample))
+                played = await self.player.generate(problem, seeded)
+                score = await _score(self.reward, played, self.name)
+                keep(_record(played, score, sample, seeded.seed))
+
+        queue = iter(asked)
+        await _all([work(queue) for _ in range(min(concurrency, len(asked)))])
+
+    def finish(self, records: Records, out: Path) -> dict[str, Any]:
+        """Put the records in the order of the dataset, and write the result into `out/results.json`.
+
+        Raises:
+            LlmrlError: they cannot be written.
+        """
+        records.settle((problem.id, sample) for problem, sample in self.missing(()))
+        result = summarise(self.problems, records.rows, self.samples, self.benchmark.by, self.plan.seed)
+        result = {"about": self.benchmark.about, **result}
+        write_json(out / "results.json", {**read_json(out / "results.json"), file_name(self.name): result})
+        return result
+
+
 async def evaluate(
     name: str,
     player: Generator,
@@ -67,14 +163,12 @@ async def evaluate(
     concurrency: int = 256,
     on_sample: OnSample | None = None,
 ) -> dict[str, Any]:
-    """Play a benchmark, or what is still missing of it in `out`, and give its result: see `_summary.summarise`.
-
-    A completion depends on the seed, the problem and the number of the sample alone, never on batching or resuming.
+    """Play a benchmark, or what is still missing of it in `out`, and give its result: see `summary.summarise`.
 
     Args:
         name: of the benchmark.
         player: who answers.
-        reward: the benchmark's own, lifted.
+        reward: the benchmark's own, of groups: see `llmrl.scoring.manager.as_group_reward`.
         out: a folder; several benchmarks may share it.
         plan: how much to ask.
         concurrency: completions in flight.
@@ -84,34 +178,10 @@ async def evaluate(
         RewardError: the reward gives no verdicts.
         EngineError: the player failed; what was finished is kept.
     """
-    plan = plan or Plan()
-    benchmark: Benchmark = build("benchmark", name)
-    samples, sampling = plan.samples or benchmark.samples, plan.sampling(benchmark)
-    problems = list(islice(build("data", benchmark.data, f"benchmark {name}: data").problems(), plan.limit))
-    file = file_name(name)
-    with Records(out / f"{file}.jsonl") as records:
-        claim(out, file, _config(benchmark, sampling, player, plan, samples), begun=bool(records.rows))
-        wanted = [(problem, index) for problem in problems for index in range(samples)]
-        missing = [each for each in wanted if (each[0].id, each[1]) not in records.rows]
-        done = len(wanted) - len(missing)
-
-        async def work(queue: Iterator[tuple[Problem, int]]) -> None:
-            nonlocal done
-            for problem, index in queue:
-                seeded = replace(sampling, seed=seed_of(plan.seed, problem.id, index))
-                played = await player.generate(problem, seeded)
-                score = await _score(reward, played, name)
-                records.append(_record(played, score, index, seeded.seed))
-                done += 1
-                if on_sample is not None:
-                    on_sample(done, len(wanted))
-
-        queue = iter(missing)
-        await _all([work(queue) for _ in range(min(concurrency, len(missing)))])
-        result = summarise(problems, records.rows, samples, benchmark.by, plan.seed)
-    result = {"about": benchmark.about, **result}
-    write_json(out / "results.json", {**read_json(out / "results.json"), file: result})
-    return result
+    run = BenchmarkRun.of(name, player, reward, plan or Plan())
+    with run.records(out) as records:
+        await run.answer(run.missing(records.rows), run.keeper(records, on_sample), concurrency)
+        return run.finish(records, out)
 
 
 def seed_of(seed: int, problem: str, sample: int) -> int:

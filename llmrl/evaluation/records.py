@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,16 @@ class Records(Journal):
         """
         self.write(record)
         self.rows[record["problem"], record["sample"]] = record
+
+    def settle(self, keys: Iterable[Key]) -> None:
+        """Put the file in this order, which no timing decides; what else there is follows. Nothing is added later.
+
+        Raises:
+            LlmrlError: it cannot be written.
+        """
+        ordered = {key: self.rows[key] for key in keys} | self.rows
+        if list(ordered) != list(self.rows):
+            self.rewrite(ordered.values())
 
     def _read(self, lines: Iterator[tuple[int, bytes]]) -> None:
         for number, line in lines:

@@ -164,10 +164,6 @@ class RolloutWorker:
             for one in share_prompts(played)
         ]
 
-    async def run_groups(self, problems: Mapping[str, Problem]) -> list[list[Trajectory]]:
-        """One group per name, all played at once."""
-        return list(await asyncio.gather(*(self.run_group(problem, name) for name, problem in problems.items())))
-
     def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
         prompt = self.chat.prompt_ids(messages, tools)
         if len(prompt) > self.options.max_prompt_length:

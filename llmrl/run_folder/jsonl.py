@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self
 
@@ -54,8 +55,22 @@ class Journal:
             LlmrlError: it cannot be written.
         """
         try:
-            self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            self._file.write(_encoded(line))
             self._file.flush()
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def rewrite(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the file as a whole, never halfway. It is the last thing to be done before the file is closed.
+
+        Raises:
+            LlmrlError: it cannot be written; the file is as it was.
+        """
+        draft = self.path.with_name(self.path.name + ".partial")
+        try:
+            with draft.open("wb") as file:
+                file.writelines(map(_encoded, lines))
+            os.replace(draft, self.path)
         except OSError as error:
             raise unwritable(self.path, error) from error
 
@@ -72,6 +87,10 @@ class Journal:
             yield number, line
             whole += len(line)
         self._file.truncate(whole)
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def unwritable(path: Path, error: OSError) -> LlmrlError:

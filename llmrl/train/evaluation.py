@@ -1,25 +1,30 @@
-"""Benchmarks while a run trains, by the code that evaluates everything else."""
+"""Benchmarks while a run trains, by the code that evaluates everything else; each process answers its share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llmrl.aio import wait
 from llmrl.chat import Chat
-from llmrl.evaluation.evaluate import Plan, evaluate
+from llmrl.evaluation.evaluate import BenchmarkRun, Plan
 from llmrl.evaluation.generators import EngineGenerator
-from llmrl.evaluation.summary import flat
+from llmrl.evaluation.summary import Record, flat
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Engine
 from llmrl.recipe import Recipe
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
-from llmrl.train.parallel import gather
+from llmrl.train import parallel
+from llmrl.train.parallel import Gather, concerted
 from llmrl.train.parts import Clock, FinishedStep
+from llmrl.types import Problem
 
 OnSample = Callable[[str, int, int], None]  # benchmark, answers so far, answers in all
+ROUND = 1024
+"""Answers of each process after which the main process writes those of all: what a kill can lose."""
 
 
 def unseen(_benchmark: str, _done: int, _of: int) -> None:
@@ -27,15 +32,16 @@ def unseen(_benchmark: str, _done: int, _of: int) -> None:
 
 
 class Evaluation:
-    """The recipe's benchmarks, asked of whatever weights the engine holds; it remembers which were the best.
+    """The recipe's benchmarks, asked of whatever weights the engines of all processes hold; it remembers the best.
 
-    The best are those of the highest average in the first benchmark.
+    The problems are dealt to the processes; the main process writes what one process alone would write. The best
+    weights are those of the highest average in the first benchmark.
 
     Args:
         folder: where answers go.
-        rank: of this process, and how many there are; the main one evaluates.
+        rank: of this process, and how many there are.
         clock: times evaluations as `eval`.
-        on_sample: sees every answer.
+        on_sample: sees every answer, in the main process.
     """
 
     def __init__(
@@ -55,7 +61,7 @@ class Evaluation:
         self._every = options.every if options.benchmarks else 0
         self._last = recipe.train.max_steps
         self._folder = folder
-        self._rank, self._ranks = rank
+        self._rank = rank
         self._clock = clock or Clock()
         self._on_sample = on_sample
         self._best: tuple[float, int] | None = None  # average, after so many steps
@@ -94,21 +100,75 @@ class Evaluation:
         return bool(self._every) and (done % self._every == 0 or done == self._last)
 
     def remembered(self, done: int) -> dict[str, float]:
-        """Metrics after `done` steps, on every rank, by the main process; the best are remembered. Collective."""
-        metrics = self(done, self._on_sample) if self._rank == 0 else {}
-        (metrics,) = gather([metrics], self._ranks)[:1]
+        """Metrics after `done` steps, on every rank; the best are remembered. Collective."""
+        metrics = self(done, self._on_sample)
         first = next((value for name, value in metrics.items() if "/avg@" in name), None)
         if first is not None and (self._best is None or first > self._best[0]):
             self._best = (first, done)
         return metrics
 
     def __call__(self, done: int, on_sample: OnSample = unseen) -> dict[str, float]:
-        """`eval/<benchmark>/<measure>`; every answer is kept in `eval/step-<done>/`."""
+        """Answer all benchmarks; `eval/<benchmark>/<measure>`, the same on every process. Collective.
+
+        Every answer is kept in `eval/step-<done>/`; what is there already is not asked again.
+
+        Raises:
+            LlmrlError: the first that any process met, raised by all.
+        """
         metrics: dict[str, float] = {}
+        out, join = self._folder / f"step-{done:06d}", partial(parallel.gather, world=self._rank[1])
         for name, reward in self._rewards.items():
-            out = self._folder / f"step-{done:06d}"
-            result: dict[str, Any] = wait(
-                evaluate(name, self._player, reward, out, self._plan, on_sample=partial(on_sample, name))
-            )
-            metrics |= flat(name, result)
+            run = BenchmarkRun.of(name, self._player, reward, self._plan)
+            metrics |= flat(name, play_dealt(run, out, self._rank, join, partial(on_sample, name)))
         return metrics
+
+
+def play_dealt(
+    run: BenchmarkRun, out: Path, rank: tuple[int, int], gather: Gather, on_sample: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Play a benchmark, or what is still missing of it in `out`, on all processes; its result on each. Collective.
+
+    Args:
+        run: the same on every process, but for the engine that answers.
+        out: a folder that the main process reads and writes.
+        rank: which process, of how many.
+        gather: joins lists of all processes, in their order.
+        on_sample: called by the main process for each answer that it writes, with how many there are and will be.
+    Raises:
+        LlmrlError: the first that any process met, raised by all.
+    """
+    number, ranks = rank
+    with ExitStack() as stack:
+        records = concerted(lambda: stack.enter_context(run.records(out)) if number == 0 else None, gather)
+        write = _nothing if records is None else run.keeper(records, on_sample)
+        (recorded,) = gather([] if records is None else [set(records.rows)])
+        missing = run.missing(recorded)
+        for first in range(0, len(missing), ROUND * ranks):
+            dealt = missing[first : first + ROUND * ranks][number::ranks]
+            own = concerted(partial(_answer, run, dealt, write), gather)
+            others = gather(own)[len(own) :]  # in the main process, whose own come first and are written
+            concerted(partial(_write, others, write), gather)
+        result = concerted(lambda: [] if records is None else [run.finish(records, out)], gather)
+        (shared,) = gather(result)
+        return dict(shared)
+
+
+def _answer(run: BenchmarkRun, asked: Sequence[tuple[Problem, int]], write: Callable[[Record], None]) -> list[Record]:
+    """Answer a share; its records, each of them written as it comes."""
+    own: list[Record] = []
+
+    def keep(record: Record) -> None:
+        own.append(record)
+        write(record)
+
+    wait(run.answer(asked, keep))
+    return own
+
+
+def _write(records: Sequence[Record], write: Callable[[Record], None]) -> None:
+    for record in records:
+        write(record)
+
+
+def _nothing(_record: Record) -> None:
+    """Leave it to the main process to write."""

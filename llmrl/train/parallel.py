@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from llmrl.errors import RecipeError
+from llmrl.errors import LlmrlError, RecipeError
 from llmrl.recipe import TrainOptions
 
 T = TypeVar("T")
+Gather = Callable[[list[Any]], list[Any]]
+"""Joins lists of all processes, in the order of the processes, on each of them."""
 PATIENCE = timedelta(hours=6)
 
 
@@ -36,7 +38,7 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     from accelerate import Accelerator, InitProcessGroupKwargs
 
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a warning at every save of tied weights
-    # while one process evaluates the others wait for it, longer than the minutes that the libraries allow
+    # processes wait for the slowest of them, in rollouts and evaluations longer than the minutes that libraries allow
     patience = InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl", timeout=PATIENCE)
     made = Accelerator(
         mixed_precision="bf16" if options.bf16 else "no",
@@ -76,6 +78,23 @@ def gather(items: list[T], world: int) -> list[T]:
     shares: list[list[T]] = [[] for _ in range(world)]
     torch.distributed.all_gather_object(shares, items)
     return [item for share in shares for item in share]
+
+
+def concerted(work: Callable[[], T], gather: Gather) -> T:
+    """Do this process's part of some work, of which all must succeed. Collective.
+
+    Raises:
+        LlmrlError: the first that any process met, by their order; raised by all, so that none waits for another.
+    """
+    own: list[LlmrlError] = []
+    try:
+        part = work()
+    except LlmrlError as error:
+        own.append(error)
+    errors = gather(own)
+    if errors:
+        raise errors[0]
+    return part
 
 
 def gathered_parameters(

@@ -105,8 +105,9 @@ def test_a_run_plays_ahead_on_a_server(engine: VllmClient, tiny_model_dir: Path,
         with Run(read(tmp_path / "run.yaml", overrides), resume=resume) as run:
             train(run)
     saved = json.loads((tmp_path / "run" / "checkpoints" / "step-000002" / "run.json").read_text())["source"]
-    assert saved["position"] == 4
-    assert [group[0]["group"].partition("/")[0] for group in saved["pending"]] == ["4", "5", "6", "7"]
+    assert saved["sampler"] == {"position": 8}
+    assert [name.partition("/")[0] for name in saved["scheduler"]["drawn"]] == ["4", "5", "6", "7"]
+    assert [group[0]["group"] for group in saved["scheduler"]["pending"]] == saved["scheduler"]["drawn"]
 
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(5))

@@ -37,6 +37,10 @@ critic: {zero_init: false, learning_rate: 1e-3}""",
 algorithm: {name: grpo, minibatches: 2}
 source: {name: asynchronous, max_staleness: 1}
 engine: {name: hf}""",
+    "async restarts": """
+algorithm: {name: grpo, minibatches: 2}
+source: {name: restarts, share: 0.6, decay_steps: 20, max_staleness: 1}
+engine: {name: hf}""",
 }
 MOVING = ", sync_ref_model: true, ref_model_mixup_alpha: 0.1, ref_model_sync_steps: 1"
 CASES = [
@@ -47,6 +51,7 @@ CASES = [
     pytest.param("oreal", "zero2", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 2"),
     pytest.param("oreal", "zero3", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 3"),
     pytest.param("async", "zero2", marks=pytest.mark.slow, id="asynchronous, two processes, ZeRO 2"),
+    pytest.param("async restarts", "zero2", marks=pytest.mark.slow, id="asynchronous restarts, two processes, ZeRO 2"),
     pytest.param("async", "zero3", marks=pytest.mark.slow, id="asynchronous, two processes, ZeRO 3"),
 ]
 

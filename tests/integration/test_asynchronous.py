@@ -90,8 +90,26 @@ def test_a_run_that_plays_ahead_resumes_exactly(tiny_model_dir: Path, tmp_path: 
     assert all((weights(parts)[name] == weights(whole)[name]).all() for name in weights(whole))
 
 
+def test_restarts_that_are_played_ahead_resume_exactly(tiny_model_dir: Path, tmp_path: Path) -> None:
+    source = {"name": "restarts", "share": 0.5, "decay_steps": 50, "max_staleness": 1}
+    made = recipe(tiny_model_dir, tmp_path, source, save_steps=4, max_steps=7)
+    made = replace(made, rollout=replace(made.rollout, num_generations=8, max_completion_length=24))
+    whole = run(made, "whole")
+    assert [step["staleness/lag_1/frac"] for step in steps(whole)[1:]] == [1.0] * 6
+    assert [step["restarts/frac"] for step in steps(whole)[:2]] == [0.0, 0.0]
+    assert any(step["restarts/frac"] > 0 for step in steps(whole)[2:4])
+    assert any(step["restarts/frac"] > 0 for step in steps(whole)[4:])
+
+    run(replace(made, train=replace(made.train, max_steps=4)), "parts")
+    parts = run(made, "parts", resume=True)
+    assert steps(parts) == steps(whole)
+    assert all((weights(parts)[name] == weights(whole)[name]).all() for name in weights(whole))
+
+
 def test_what_cannot_overlap_is_refused_before_anything_starts(tiny_model_dir: Path, tmp_path: Path) -> None:
     made = recipe(tiny_model_dir, tmp_path, {"name": "asynchronous"})
-    with pytest.raises(RecipeError, match="engine vllm cannot"):
-        Run(replace(made, engine=build("engine", "vllm")), name="none")
+    for name in ("asynchronous", "restarts"):
+        source = build("source", {"name": name, "max_staleness": 1})
+        with pytest.raises(RecipeError, match=f"source {name} .*engine vllm cannot"):
+            Run(replace(made, source=source, engine=build("engine", "vllm")), name="none")
     assert not (tmp_path / "none").exists()

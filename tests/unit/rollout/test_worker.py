@@ -153,8 +153,8 @@ def test_a_cut_answer_is_truncated_rather_than_wrong() -> None:
 
 def test_a_prompt_that_is_too_long_is_refused_by_name() -> None:
     with pytest.raises(DataError, match=r"problem sum: its prompt has 7 tokens, rollout.max_prompt_length is 6; raise"):
-        wait(player(SingleTurn(), max_prompt_length=6).run_groups({"0/sum": PROBLEM}))
-    wait(player(SingleTurn(), max_prompt_length=7).run_groups({"0/sum": PROBLEM}))
+        wait(player(SingleTurn(), max_prompt_length=6).run_group(PROBLEM, "0/sum"))
+    wait(player(SingleTurn(), max_prompt_length=7).run_group(PROBLEM, "0/sum"))
 
 
 def test_what_the_environment_shows_first_is_kept() -> None:
@@ -256,7 +256,7 @@ def test_a_group_is_timed_as_played_and_then_as_scored(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("broken", ["make", "reset", "step", "close"])
 def test_an_environment_that_breaks_costs_its_episode_only(broken: str) -> None:
-    one = wait(player(Asks(broken=broken), max_error_share=1.0).run_groups({"0/sum": PROBLEM}))[0][0]
+    one = wait(player(Asks(broken=broken), max_error_share=1.0).run_group(PROBLEM, "0/sum"))[0]
     assert one.status == "error"
     assert one.reason == f"OSError: {broken} broke"
     assert one.score == Score(None, "error", reason=one.reason)

@@ -17,11 +17,13 @@ from llmrl import aio
 from llmrl.chat import Chat
 from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
-from llmrl.errors import DataError, EngineError
+from llmrl.errors import EngineError
 from llmrl.recipe import RolloutOptions
+from llmrl.rollout.scheduler import Groups, capacity
+from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
-from llmrl.sources.asynchronous import Asynchronous, AsyncSource, capacity, lag_metrics
-from llmrl.sources.online import Groups, Online, OnlineSource
+from llmrl.sources.asynchronous import Asynchronous
+from llmrl.sources.online import Online
 from llmrl.tiny import make_tokenizer
 from llmrl.train import state_file
 from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
@@ -29,7 +31,6 @@ from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
 TOKENIZER = make_tokenizer()
-LIMIT_S = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +76,7 @@ class Plays:
     ended: list[str] = field(default_factory=list)
     most: int = 0  # at once
 
-    async def run_group(self, problem: Problem, name: str) -> list[Trajectory]:
+    async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
         version = self.version
         self.begun.append(name)
         self.most = max(self.most, len(self.begun) - len(self.ended))
@@ -88,9 +89,6 @@ class Plays:
             for i, score in enumerate(self.judge(name))
         ]
 
-    async def run_groups(self, problems: dict[str, Problem]) -> Groups:
-        return list(await asyncio.gather(*(self.run_group(problem, name) for name, problem in problems.items())))
-
 
 def start(
     player: Any,
@@ -101,14 +99,18 @@ def start(
     return settings.start(cast(RolloutWorker, player), PROBLEMS, OPTIONS, seed=0, rank=rank, gather=gather)
 
 
-def steps(source: OnlineSource, count: int, plays: Any = None, first: int = 0) -> list[Any]:
+def steps(source: RolloutSource, count: int, plays: Plays) -> list[Any]:
     """The rows of each step, the player's weights changing after each as a trainer changes them."""
-    found = []
-    for step in range(first, first + count):
-        found.append(source.next(step))
-        if plays is not None:
-            plays.version = step + 1
-    return found
+    made = []
+    for step in range(count):
+        made.append(source.next(step))
+        plays.version = step + 1
+    return made
+
+
+def state(position: int) -> dict[str, Any]:
+    """Of a source that has nothing in its queue."""
+    return {"sampler": {"position": position}, "scheduler": {"drawn": [], "pending": []}}
 
 
 def names(rows: Any) -> list[str]:
@@ -122,7 +124,7 @@ def stored(state: Any, folder: Path) -> Any:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -131,36 +133,13 @@ def until(condition: Callable[[], bool]) -> None:
 # The rule
 
 
-@pytest.mark.parametrize(
-    ("max_concurrent", "running", "max_staleness", "version", "batch", "accepted", "expected"),
-    [
-        (64, 0, 0, 0, 32, 0, 32),  # min(64, 1 * 32 - 0)
-        (64, 16, 2, 3, 32, 128, 48),  # min(48, 6 * 32 - 144)
-        (64, 32, 0, 5, 32, 192, -32),  # min(32, 6 * 32 - 224)
-        (64, 0, 4, 10, 32, 400, 64),  # min(64, 15 * 32 - 400)
-    ],
-)
-def test_capacity(
-    max_concurrent: int, running: int, max_staleness: int, version: int, batch: int, accepted: int, expected: int
-) -> None:
-    found = capacity(
-        max_concurrent=max_concurrent,
-        running=running,
-        max_staleness=max_staleness,
-        version=version,
-        batch=batch,
-        accepted=accepted,
-    )
-    assert found == expected
-
-
 def test_after_a_resume_what_earlier_steps_took_counts_as_accepted() -> None:
     """With `accepted` 0 at version 10 the rule would admit a burst of eleven batches."""
     rule = {"max_concurrent": 1000.0, "running": 0, "max_staleness": 1, "version": 10, "batch": 32}
     assert capacity(**rule, accepted=10 * 32) == 64  # type: ignore[arg-type]
     plays = Plays(version=10)
     source = start(plays, Asynchronous(max_staleness=1))
-    source.restore({"position": 30, "pending": []})
+    source.restore(state(position=30))
     source.next(10)
     until(lambda: len(plays.ended) == 6)  # of steps 10 and 11
     source.close()
@@ -179,7 +158,7 @@ def test_without_staleness_it_is_the_synchronous_source(options: dict[str, Any],
             cast(ScriptedEngine, run.engine).version = step
         assert found.next(step) == expected.next(step)
         assert found.played == expected.played
-        assert found.state() == {**expected.state(), "pending": []}
+        assert found.state() == expected.state()
     assert cast(Any, other.engine).calls == cast(Any, sync.engine).calls
     assert threading.active_count() == 1 or not any(t.name == "llmrl-aio" for t in threading.enumerate())
 
@@ -237,8 +216,7 @@ def test_the_bound_holds_whatever_is_slow_refused_or_limited(seed: int) -> None:
         return Score(1.0, "correct"), Score(1.0, "correct") if alike else Score(0.0, "wrong")
 
     plays = Plays(last=lambda name: Random(f"{seed}:{name}").choice([0.0, 0.0, 0.01]), judge=judge)
-    settings = Asynchronous(dynamic_sampling=True, max_refills=2, max_staleness=bound, max_inflight_tasks=most)
-    source = start(plays, settings)
+    source = start(plays, Asynchronous(True, max_refills=2, max_staleness=bound, max_inflight_tasks=most))
     played: list[str] = []
     for step in range(8):
         rows = source.next(step)
@@ -254,7 +232,7 @@ def test_the_bound_holds_whatever_is_slow_refused_or_limited(seed: int) -> None:
 def test_what_the_engine_says_is_too_old_is_counted_and_replaced() -> None:
     plays = Plays(version=3)
     source = start(plays, Asynchronous(max_staleness=1))
-    source.restore({"position": 0, "pending": []})
+    source.restore(state(position=0))
     source.next(3)
     until(lambda: len(plays.ended) == 6)
     plays.version = 1  # a server that missed four loads
@@ -273,7 +251,7 @@ def test_what_the_engine_says_is_too_old_is_counted_and_replaced() -> None:
 def together(ranks: int, count: int, settings: Asynchronous) -> list[Any]:
     """What each rank gets: `ranks` sources on threads, whose `gather` exchanges like a process group."""
     shares: list[Groups] = [[] for _ in range(ranks)]
-    barrier = threading.Barrier(ranks, timeout=LIMIT_S)
+    barrier = threading.Barrier(ranks, timeout=20)
     aio.background()
 
     def run(rank: int) -> list[Any]:
@@ -288,7 +266,7 @@ def together(ranks: int, count: int, settings: Asynchronous) -> list[Any]:
         source = start(plays, settings, (rank, ranks), gather)
         found = []
         for step in range(count):
-            found.append([source.next(step), sorted(json.dumps(g) for g in source.state()["pending"])])
+            found.append([source.next(step), sorted(json.dumps(g) for g in source.state()["scheduler"]["pending"])])
             plays.version = step + 1
         found.append(plays.begun)
         return found
@@ -305,6 +283,14 @@ def test_ranks_share_the_work_and_agree_on_every_step(bound: int) -> None:
     assert not set(both[0][-1]) & set(both[1][-1]), "no group is played twice"
 
 
+def test_each_rank_may_play_one_group_at_once() -> None:
+    """Which weights play is then a matter of time; who is played, and that both ranks know it, is not."""
+    one, two = together(2, 4, Asynchronous(max_staleness=1, max_inflight_tasks=1))
+    assert one[:-1] == two[:-1]
+    played = [names(samples) for samples, _ in one[:-1]]
+    assert [int(name.partition("/")[0]) for step in played for name in step] == list(range(12))
+
+
 # Resume
 
 
@@ -313,11 +299,11 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str,
     """The steps after the checkpoint learn from the very episodes that were begun before it, older weights and all."""
     settings = Asynchronous(**options, max_staleness=2)
 
-    def play(source: AsyncSource, player: RolloutWorker, first: int, last: int, save_at: int) -> tuple[list[Any], Any]:
+    def play(source: RolloutSource, player: RolloutWorker, first: int, last: int, save_at: int) -> tuple[Any, Any]:
         rows, saved, calls = [], None, cast(ScriptedEngine, player.engine).calls
         for step in range(first, last):
             rows.append(source.next(step))
-            aio.wait(source._settled())
+            aio.wait(source.scheduler._settled())
             cast(ScriptedEngine, player.engine).version = step + 1
             if step + 1 == save_at:
                 saved = {**stored(source.state(), tmp_path), "calls": len(calls)}
@@ -326,7 +312,7 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(options: dict[str,
 
     one = speaker(seeded)
     whole, saved = play(start(one, settings), one, 0, 7, save_at=3)
-    assert len(saved["pending"]) >= 6
+    assert len(saved["scheduler"]["pending"]) >= 6
     two = speaker(seeded)
     cast(ScriptedEngine, two.engine).version = 3
     again = start(two, settings)
@@ -341,14 +327,14 @@ def test_a_checkpoint_waits_for_what_is_being_played() -> None:
     plays = Plays(last=lambda name: 0.03)
     source = start(plays, Asynchronous(max_staleness=1))
     source.next(0)
-    assert len(source.state()["pending"]) == 3
+    assert len(source.state()["scheduler"]["pending"]) == 3
     assert len(plays.ended) == 6
     source.close()
 
 
 def test_token_versions_survive_a_checkpoint(tmp_path: Path) -> None:
     class Changed(Plays):
-        async def run_group(self, problem: Problem, name: str) -> list[Trajectory]:
+        async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
             said = Completion(token_ids=[2, 3], logprobs=[-1.0] * 2, finish="stop", version=0, versions=[0, 1])
             turn = Turn(prompt_ids=[1], completion=said, text="a")
             return [Trajectory(problem=problem, turns=[turn], status="done", score=Score(1.0), group=name)]
@@ -366,14 +352,26 @@ def test_token_versions_survive_a_checkpoint(tmp_path: Path) -> None:
 # What goes wrong
 
 
-def test_what_breaks_in_the_background_is_raised_when_its_turn_comes() -> None:
-    class Broken(Plays):
-        async def run_group(self, problem: Problem, name: str) -> list[Trajectory]:
-            if name.startswith("4/"):
-                raise EngineError("the server is gone")
-            return await super().run_group(problem, name)
+class Broken(Plays):
+    """The fifth group of the stream cannot be played."""
 
+    async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
+        if name.startswith("4/"):
+            raise EngineError("the server is gone")
+        return await super().run_group(problem, name)
+
+
+def test_what_breaks_in_the_background_is_raised_when_its_turn_comes() -> None:
     source = start(Broken(), Asynchronous(max_staleness=1))
+    source.next(0)
+    with pytest.raises(EngineError, match="the server is gone"):
+        source.next(1)
+    source.close()
+
+
+@pytest.mark.parametrize("settings", [Online(), Asynchronous(max_staleness=1)], ids=["online", "asynchronous"])
+def test_a_step_that_cannot_end_waits_for_nothing(settings: Online) -> None:
+    source = start(Broken(last=lambda name: 3600.0 if name.startswith("3/") else 0.0), settings)
     source.next(0)
     with pytest.raises(EngineError, match="the server is gone"):
         source.next(1)
@@ -400,43 +398,3 @@ def test_an_engine_that_sleeps_cannot_be_played_ahead() -> None:
     with pytest.raises(EngineError, match="asleep"):
         source.next(1)
     source.close()
-
-
-def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_staleness must be at least 0"):
-        Asynchronous(max_staleness=-1)
-    with pytest.raises(ValueError, match="max_inflight_tasks at least 1"):
-        Asynchronous(max_inflight_tasks=0)
-    with pytest.raises(DataError, match="no problems; expected at least one"):
-        Asynchronous().start(
-            cast(RolloutWorker, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups
-        )
-
-
-# Metrics
-
-
-def test_metrics_tell_the_lag_and_what_came_late() -> None:
-    def episode(group: str, versions: list[int], verdict: Any) -> Trajectory:
-        said = Completion(
-            token_ids=[1] * len(versions),
-            logprobs=[-1.0] * len(versions),
-            finish="stop",
-            version=versions[0],
-            versions=versions,
-        )
-        turn = Turn(prompt_ids=[1], completion=said, text="")
-        score = Score(float(verdict == "correct"), verdict)
-        return Trajectory(problem=PROBLEMS[0], turns=[turn], status="done", score=score, group=group)
-
-    groups = [
-        [episode("0/a", [4, 4, 5, 5], "correct"), episode("0/a", [5, 5], "wrong")],
-        [episode("1/b", [5, 5, 5, 5], "correct"), episode("1/b", [2, 5], "correct")],
-    ]
-    found = lag_metrics(groups, 5, 1)
-    assert found["staleness/dropped"] == 1, "a group goes with its oldest token"
-    assert (found["staleness/dropped/mean_length"], found["staleness/dropped/accuracy"]) == (3.0, 1.0)
-    assert found["staleness/lag_0/frac"] == 0.5
-    assert (found["staleness/lag_0/mean_length"], found["staleness/lag_0/accuracy"]) == (3.0, 0.5)
-    assert (found["staleness/lag_1/frac"], found["staleness/lag_1/mean_length"]) == (0.25, 4.0)
-    assert lag_metrics([], 5, 1) == {"staleness/dropped": 0.0}

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
 
+from llmrl import aio
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
+from llmrl.rollout.scheduler import Groups
+from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
-from llmrl.sources import online as source
-from llmrl.sources.online import Groups, Online, OnlineSource, informative
+from llmrl.sources.asynchronous import Asynchronous
+from llmrl.sources.online import Online
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": str(i)}]) for i in range(5)]
@@ -20,24 +23,28 @@ SPREAD = (Score(1.0, "correct"), Score(0.0, "wrong"))
 ALIKE = (Score(1.0, "correct"), Score(1.0, "correct"))
 
 
+@pytest.fixture(autouse=True)
+def loop_of_its_own() -> Iterator[None]:
+    yield
+    aio.foreground()
+
+
 class Plays:
     """In place of a `RolloutWorker`: every group has the two scores that `judge` says; remembers what it played."""
 
     def __init__(self, judge: Callable[[Problem], tuple[Score, Score]] = lambda _: SPREAD) -> None:
         self.judge = judge
-        self.rounds: list[list[str]] = []
+        self.rounds: list[list[str]] = [[]]  # a round ends when the ranks exchange what they played
 
-    async def run_groups(self, problems: Mapping[str, Problem]) -> Groups:
-        self.rounds.append(list(problems))
+    async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
+        assert not prefix_ids
+        self.rounds[-1].append(name)
         turn = Turn(
             prompt_ids=[1], completion=Completion(token_ids=[2], logprobs=[-1.0], finish="stop", version=0), text=""
         )
         return [
-            [
-                Trajectory(problem=problem, turns=[turn], status="done", score=score, group=name, episode=i)
-                for i, score in enumerate(self.judge(problem))
-            ]
-            for name, problem in problems.items()
+            Trajectory(problem=problem, turns=[turn], status="done", score=score, group=name, episode=i)
+            for i, score in enumerate(self.judge(problem))
         ]
 
 
@@ -47,9 +54,13 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
     seed: int = 0,
-) -> OnlineSource:
+) -> RolloutSource:
+    def exchange(groups: Groups) -> Groups:
+        plays.rounds.append([])
+        return gather(groups)
+
     player = cast(RolloutWorker, plays)
-    return (settings or Online()).start(player, PROBLEMS, OPTIONS, seed=seed, rank=rank, gather=gather)
+    return (settings or Online()).start(player, PROBLEMS, OPTIONS, seed=seed, rank=rank, gather=exchange)
 
 
 def names(rows: Sequence[Any]) -> list[str]:
@@ -94,10 +105,8 @@ def together(ranks: int, steps: int, settings: Online, judge: Callable[[Problem]
 
 
 @pytest.mark.parametrize("settings", [Online(), Online(dynamic_sampling=True, max_refills=2)])
-def test_ranks_share_the_work_and_all_get_the_rows_of_one(settings: Online, monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
-    monkeypatch.setattr(source, "wait", asyncio.run)  # here every rank is a thread, each needs a loop of its own
+def test_ranks_share_the_work_and_all_get_the_rows_of_one(settings: Online) -> None:
+    aio.background()  # here every rank is a thread
 
     def judge(problem: Problem) -> tuple[Score, Score]:
         return ALIKE if problem.id in ("p1", "p2") else SPREAD
@@ -109,11 +118,15 @@ def test_ranks_share_the_work_and_all_get_the_rows_of_one(settings: Online, monk
 
 
 def test_no_two_ranks_play_the_same_group() -> None:
-    played = []
+    played: list[list[str]] = []
+
+    def gather(groups: Groups) -> Groups:
+        played.append([group[0].group for group in groups])
+        raise InterruptedError  # there is no other rank to wait for
+
     for rank in range(2):
-        plays = Plays()
-        start(plays, rank=(rank, 2)).next(0)
-        played.append(plays.rounds[0])
+        with pytest.raises(InterruptedError):
+            start(Plays(), rank=(rank, 2), gather=gather).next(0)
     assert [len(round_) for round_ in played] == [2, 1]
     assert not set(played[0]) & set(played[1])
 
@@ -143,50 +156,18 @@ def test_refills_are_bounded() -> None:
     plays = Plays(lambda _: ALIKE)
     fresh = start(plays, Online(dynamic_sampling=True, max_refills=4))
     assert fresh.next(0) == []
-    assert [len(round_) for round_ in plays.rounds] == [3] * 5
-    assert fresh.state() == {"position": 15}
+    assert [len(round_) for round_ in plays.rounds[:-1]] == [3] * 5
+    assert fresh.state() == {"sampler": {"position": 15}, "scheduler": {"drawn": [], "pending": []}}
 
 
 def test_only_what_is_missing_is_played_again() -> None:
     plays = Plays(lambda problem: ALIKE if problem.id in ("p0", "p1", "p2") else SPREAD)
     start(plays, Online(dynamic_sampling=True, max_refills=10)).next(0)
     kept = 0
-    for played in plays.rounds:
+    for played in plays.rounds[:-1]:
         assert len(played) == 3 - kept
         kept += sum(name[-2:] in ("p3", "p4") for name in played)
     assert kept == 3
-
-
-@pytest.mark.parametrize(
-    ("scores", "expected"),
-    [
-        ([Score(1.0, "correct"), Score(0.0, "wrong")], True),
-        ([Score(0.0, "wrong"), Score(0.0, "unparsable")], False),
-        # The shaped values differ, but all are right, or all wrong
-        ([Score(1.0, "correct"), Score(0.7, "correct")], False),
-        ([Score(-0.3, "wrong"), Score(0.1, "truncated")], False),
-        # Nobody said right or wrong: values decide
-        ([Score(0.2), Score(0.9)], True),
-        ([Score(0.2), Score(0.2)], False),
-        # What could not be judged says nothing
-        ([Score(1.0, "correct"), Score(None, "timeout")], False),
-        ([Score(1.0, "correct"), Score(None, "error"), Score(0.0, "wrong")], True),
-        ([Score(None), Score(None)], False),
-    ],
-)
-def test_informative_goes_by_verdicts(scores: list[Score], expected: bool) -> None:
-    group = [Trajectory(problem=PROBLEMS[0], turns=[], status="done", score=score) for score in scores]
-    assert informative(group) is expected
-
-
-def test_without_verdicts_what_was_earned_decides() -> None:
-    def earned(reward: float) -> Trajectory:
-        completion = Completion(token_ids=[1], logprobs=[-1.0], finish="stop", version=0)
-        turn = Turn(prompt_ids=[], completion=completion, text="", reward=reward)
-        return Trajectory(problem=PROBLEMS[0], turns=[turn], status="done", score=Score(0.5))
-
-    assert informative([earned(0.0), earned(0.25)])
-    assert not informative([earned(0.25), earned(0.25)])
 
 
 # Resume
@@ -208,6 +189,7 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(settings: Online) 
     assert after.state() == through.state()
 
 
-def test_no_problems_is_an_error() -> None:
+@pytest.mark.parametrize("settings", [Online(), Asynchronous()])
+def test_no_problems_is_an_error(settings: Online) -> None:
     with pytest.raises(DataError, match="no problems; expected at least one"):
-        Online().start(cast(RolloutWorker, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)
+        settings.start(cast(RolloutWorker, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)

@@ -17,11 +17,13 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
+from llmrl.rollout.restarts import RestartSampler, Snapshot, restart_metrics
 from llmrl.rollout.samples import to_samples
+from llmrl.rollout.scheduler import Groups
+from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.writer import Logs
-from llmrl.sources.online import Groups
-from llmrl.sources.restarts import Restarts, RestartSource, Snapshot, read, restart_metrics
+from llmrl.sources.restarts import Restarts, read
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
 
@@ -60,17 +62,20 @@ def start(
     settings: Restarts | None = None,
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
-) -> RestartSource:
-    made = (settings or Restarts()).start(player, PROBLEMS, player.options, seed=0, rank=rank, gather=gather)
-    assert isinstance(made, RestartSource)
-    return made
+) -> RolloutSource:
+    return (settings or Restarts()).start(player, PROBLEMS, player.options, seed=0, rank=rank, gather=gather)
+
+
+def sampler(source: RolloutSource) -> RestartSampler:
+    assert isinstance(source.sampler, RestartSampler)
+    return source.sampler
 
 
 def ids(text: str) -> list[int]:
     return list(TOKENIZER(text, add_special_tokens=False)["input_ids"])
 
 
-def began(source: RestartSource) -> list[str]:
+def began(source: RolloutSource) -> list[str]:
     """The names of the step's restarts."""
     return [group[0].group for group in source.played if group[0].group.startswith("r")]
 
@@ -105,18 +110,18 @@ def test_the_first_step_has_nothing_to_go_on_from_and_later_ones_do() -> None:
     source.next(0)
     assert began(source) == []
     assert source.metrics["restarts/snapshots"] == 0
-    kept = len(source._snapshots)
-    assert kept == 8, "each answer of each group, right or wrong"
+    kept = list(sampler(source).snapshots)
+    assert len(kept) == 8, "each answer of each group, right or wrong"
     rows_ = source.next(1)
     assert len(began(source)) == 2
     assert len({row.group for row in rows_}) == 4
     for group in source.played:
         if group[0].group in began(source):
-            snapshot = source._from[group[0].group]
-            assert CHAT.text(snapshot.prefix_ids).endswith("\n")
-            assert all(
-                tuple(one.turns[0].prompt_ids[-len(snapshot.prefix_ids) :]) == snapshot.prefix_ids for one in group
-            )
+            length = int(group[0].group.partition("@")[2])
+            (prefix,) = {tuple(one.turns[0].prompt_ids[-length:]) for one in group}
+            assert CHAT.text(prefix).endswith("\n")
+            assert (group[0].problem.id, prefix) in {(one.problem, one.prefix_ids) for one in kept}
+    assert sampler(source).outstanding == {}
 
 
 def test_only_answers_from_the_prompt_are_remembered() -> None:
@@ -125,13 +130,13 @@ def test_only_answers_from_the_prompt_are_remembered() -> None:
     for step in range(3):
         source.next(step)
     assert source.metrics["restarts/frac"] == 0.5
-    assert {CHAT.text(one.prefix_ids) for one in source._snapshots} == {"ab\n"}
+    assert {CHAT.text(one.prefix_ids) for one in sampler(source).snapshots} == {"ab\n"}
 
 
 def test_a_prefix_leaves_something_to_say() -> None:
     source = start(speaker(("a" * 23 + "\nb",)))  # its line ends where the limit of 24 tokens cuts it off
     source.next(0)
-    assert source._snapshots == []
+    assert sampler(source).snapshots == []
 
 
 def test_the_share_falls_to_nothing() -> None:
@@ -144,7 +149,7 @@ def test_the_share_falls_to_nothing() -> None:
         counts.append(len(began(source)))
     # round(0.5 * (1 - step / 8) * 4), and nothing to begin from in the first step
     assert counts == [0, 2, 2, 1, 1, 1, 0, 0, 0, 0]
-    assert source._snapshots == [], "nothing is kept that nobody will use"
+    assert sampler(source).snapshots == [], "nothing is kept that nobody will use"
 
 
 def test_the_stream_of_fresh_problems_loses_nobody() -> None:
@@ -168,34 +173,37 @@ def test_continuations_are_compared_with_each_other_only() -> None:
 
 
 def test_a_state_is_worth_what_came_of_it() -> None:
-    source = start(speaker(), Restarts(share=1.0, decay_steps=1000, max_snapshots=1))
-    source._snapshots = [Snapshot("p1", tuple(ids("ab\n")), 0.5)]
-    source._player.engine.options = Scripted(replies=("x",))  # type: ignore[attr-defined]
+    player = speaker(("x",))
+    source = start(player, Restarts(share=1.0, decay_steps=1000, max_snapshots=1))
+    sampler(source).snapshots = [Snapshot("p1", tuple(ids("ab\n")), 0.5)]
     source.next(0)
-    assert [one.value for one in source._snapshots] == [0.0], "all that went on from it were wrong"
+    assert [one.value for one in sampler(source).snapshots] == [0.0], "all that went on from it were wrong"
     assert source.metrics["restarts/value"] == 0.5, "what it was worth when it was drawn"
 
 
 def test_at_most_so_many_are_kept_the_newest() -> None:
     source = start(speaker(), Restarts(max_snapshots=5))
     source.next(0)
-    first = list(source._snapshots)
+    first = list(sampler(source).snapshots)
     source.next(1)
-    assert len(first) == len(source._snapshots) == 5
-    assert source._snapshots != first
+    assert len(first) == len(sampler(source).snapshots) == 5
+    assert sampler(source).snapshots != first
 
 
 def test_a_continuation_that_was_cut_off_early_is_not_called_wrong() -> None:
-    def cut(limit: int | None) -> tuple[list[Any], RestartSource]:
-        source = start(speaker(("x" * 60,)), Restarts(share=1.0, decay_steps=1000, max_continuation_length=limit))
-        source._snapshots = [Snapshot("p1", tuple(ids("ab\n")), 0.5)]
-        return source.next(0), source
+    def cut(limit: int | None) -> tuple[list[Any], RolloutSource]:
+        player = speaker(("x" * 60,))
+        source = start(player, Restarts(share=1.0, decay_steps=1000, max_continuation_length=limit))
+        sampler(source).snapshots = [Snapshot("p1", tuple(ids("ab\n")), 0.5)]
+        samples = source.next(0)
+        asked.append({sampling.max_tokens for _, sampling in cast(ScriptedEngine, player.engine).calls})
+        return samples, source
 
+    asked: list[set[int]] = []
     rows_, source = cut(5)
     assert rows_ == []
-    assert source._snapshots == [Snapshot("p1", tuple(ids("ab\n")), 0.5)], "it was worth no less for that"
-    asked = cast(ScriptedEngine, source._player.engine).calls
-    assert {sampling.max_tokens for _, sampling in asked} == {5}
+    assert sampler(source).snapshots == [Snapshot("p1", tuple(ids("ab\n")), 0.5)], "it was worth no less for that"
+    assert asked == [{5}]
     rows_, source = cut(None)
     assert len(rows_) == 8
     assert all(row.truncated for row in rows_), "as long as any answer may be"
@@ -248,7 +256,7 @@ def test_ranks_agree() -> None:
 # Another run's rollouts
 
 
-def rollouts(folder: Path, source: RestartSource, tokens_mb: float = 1.0) -> Path:
+def rollouts(folder: Path, source: RolloutSource, tokens_mb: float = 1.0) -> Path:
     Logs(folder, writes=True, share=1.0, tokens_mb=tokens_mb).rollouts(0, source.played, [])
     return folder / "rollouts.jsonl"
 
@@ -259,7 +267,7 @@ def test_another_runs_rollouts_are_a_beginning(tmp_path: Path, tokens_mb: float)
     teacher.next(0)
     path = rollouts(tmp_path, teacher, tokens_mb)
     source = start(speaker(), Restarts(rollouts=str(path)))
-    assert source._snapshots == teacher._snapshots, "the byte tokenizer encodes what it decoded"
+    assert sampler(source).snapshots == sampler(teacher).snapshots, "the byte tokenizer encodes what it decoded"
     source.next(0)
     assert len(began(source)) == 2
 

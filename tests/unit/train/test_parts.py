@@ -133,7 +133,7 @@ class Scripted(Evaluation):
     def __init__(self, averages: Mapping[int, float]) -> None:
         self._averages = averages
         self._every, self._last = 2, 7
-        self._rank, self._ranks = 0, 1
+        self._rank = (0, 1)
         self._best = None
         self._clock = Clock()
         self._on_sample = lambda *_: None

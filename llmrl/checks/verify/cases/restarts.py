@@ -9,7 +9,7 @@ from llmrl.ops.credit import center
 from llmrl.ops.snapshots import bucket_of, probabilities, quantile_edges
 from llmrl.ops.warmup import phase
 from llmrl.rollout.samples import to_samples
-from llmrl.sources.asynchronous import capacity
+from llmrl.rollout.scheduler import capacity
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 Given = Mapping[str, Any]

@@ -1,0 +1,86 @@
+"""Filters: which of the groups that were played a step learns from; the others are replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Protocol
+
+from llmrl.types import Trajectory
+
+
+class Filter(Protocol):
+    """Judges a group by itself, alike on every rank."""
+
+    def wanted(self, group: Sequence[Trajectory], step: int) -> bool:
+        """Tell if a step learns from the group."""
+        ...
+
+    def metrics(self, groups: Sequence[Sequence[Trajectory]], step: int) -> dict[str, float]:
+        """Describe all groups that a step played."""
+        ...
+
+
+@dataclass(frozen=True)
+class DynamicSampling:
+    """Refuses groups that are all right or all wrong: they have no advantage (DAPO, arXiv 2503.14476)."""
+
+    def wanted(self, group: Sequence[Trajectory], step: int) -> bool:
+        return informative(group)
+
+    def metrics(self, groups: Sequence[Sequence[Trajectory]], step: int) -> dict[str, float]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """Refuses groups with a token from weights that lie more than `bound` versions behind the step."""
+
+    bound: int
+
+    def wanted(self, group: Sequence[Trajectory], step: int) -> bool:
+        return _lag(group, step) <= self.bound
+
+    def metrics(self, groups: Sequence[Sequence[Trajectory]], step: int) -> dict[str, float]:
+        return lag_metrics(groups, step, self.bound)
+
+
+def informative(group: Sequence[Trajectory]) -> bool:
+    """Tell if some episodes succeeded and some failed: by verdict where the reward gives one, else by what they earned.
+
+    Shaped scores would make a group of wrong answers of different lengths look informative.
+    """
+    scored = [(one.earned, one.score.correct) for one in group if one.score is not None and one.earned is not None]
+    verdicts = {correct for _, correct in scored if correct is not None}
+    return len(verdicts or {earned for earned, _ in scored}) > 1
+
+
+def lag_metrics(groups: Sequence[Sequence[Trajectory]], step: int, bound: int) -> dict[str, float]:
+    """Describe a step's episodes, by how many versions the weights that began them lie behind the step.
+
+    A group with a token beyond `bound` is not learned from: it is counted, with its length and its share of right ones.
+    """
+    episodes = [(step - one.turns[0].completion.version, one) for group in groups for one in group if one.turns]
+    late = [group for group in groups if _lag(group, step) > bound]
+    metrics = {"staleness/dropped": float(len(late))}
+    metrics |= _alike("staleness/dropped", [one for group in late for one in group if one.turns])
+    for lag in sorted({lag for lag, _ in episodes}):
+        alike = [one for began, one in episodes if began == lag]
+        metrics[f"staleness/lag_{lag}/frac"] = len(alike) / len(episodes)
+        metrics |= _alike(f"staleness/lag_{lag}", alike)
+    return metrics
+
+
+def _alike(name: str, episodes: Sequence[Trajectory]) -> dict[str, float]:
+    """Mean length, and share of right ones where anybody judged."""
+    lengths = [sum(len(turn.completion.token_ids) for turn in one.turns) for one in episodes]
+    judged = [one.score.correct for one in episodes if one.score is not None and one.score.correct is not None]
+    metrics = {f"{name}/mean_length": fmean(lengths)} if lengths else {}
+    return metrics | ({f"{name}/accuracy": fmean(judged)} if judged else {})
+
+
+def _lag(group: Sequence[Trajectory], step: int) -> int:
+    """Versions between the step and the group's oldest token; 0 where there is no token."""
+    completions = [turn.completion for one in group for turn in one.turns if turn.completion.token_ids]
+    return max((step - min(completion.versions or (completion.version,)) for completion in completions), default=0)

@@ -1,0 +1,88 @@
+"""Samplers: which problem is played next, and after which prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from llmrl.types import Problem, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A group to play: `rollout.num_generations` episodes of one problem, all after one prefix."""
+
+    name: str  # no other draw of the run has it; seeds and baselines go by it
+    problem: Problem
+    prefix_ids: tuple[int, ...] = ()  # tokens that the first completion goes on from
+    max_completion_length: int | None = None  # prefix included; None: as long as any answer may be
+
+
+Played = tuple[Draw, list[Trajectory]]
+"""A draw and its episodes, scored."""
+
+
+class Sampler(Protocol):
+    """Draws without end. The seed and what was observed decide them, never the clock, so all ranks draw the same."""
+
+    def next(self, count: int, step: int) -> list[Draw]:
+        """Draw groups that `step` is to learn from; a source that plays ahead asks before the step begins."""
+        ...
+
+    def draw(self, name: str) -> Draw:
+        """Give a draw that was handed out and not observed yet once more, after a resume."""
+        ...
+
+    def observe(self, step: int, played: Sequence[Played]) -> dict[str, float]:
+        """Take in all that a step played, and return its metrics."""
+        ...
+
+    def state(self) -> Mapping[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+class FreshSampler:
+    """Problems from their prompt: every problem once a pass, each pass in an order of its own.
+
+    A draw is called `<position>/<problem>`, with its position in the endless stream of passes.
+    """
+
+    def __init__(self, problems: Sequence[Problem], seed: int) -> None:
+        self.problems = problems
+        self.seed = seed
+        self._position = 0
+        self._shuffled: tuple[int, list[int]] = (-1, [])  # a pass and its order
+
+    def next(self, count: int, step: int) -> list[Draw]:
+        """Draw the next problems of the stream."""
+        first, self._position = self._position, self._position + count
+        return [self._at(position) for position in range(first, self._position)]
+
+    def draw(self, name: str) -> Draw:
+        """Give the draw of a name: its position says which it was."""
+        return self._at(int(name.partition("/")[0]))
+
+    def observe(self, step: int, played: Sequence[Played]) -> dict[str, float]:
+        """Learn nothing: the order is fixed."""
+        return {}
+
+    def state(self) -> Mapping[str, Any]:
+        return {"position": self._position}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._position = int(state["position"])
+
+    def _at(self, position: int) -> Draw:
+        epoch, index = divmod(position, len(self.problems))
+        problem = self.problems[self._order(epoch)[index]]
+        return Draw(f"{position}/{problem.id}", problem)
+
+    def _order(self, epoch: int) -> list[int]:
+        if self._shuffled[0] != epoch:
+            order = list(range(len(self.problems)))
+            Random(f"{self.seed}/{epoch}").shuffle(order)
+            self._shuffled = (epoch, order)
+        return self._shuffled[1]

@@ -1,0 +1,72 @@
+"""A source that plays: sampler x scheduler x filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmrl.rollout.filters import Filter
+from llmrl.rollout.sampler import Played, Sampler
+from llmrl.rollout.samples import to_samples
+from llmrl.rollout.scheduler import Scheduler
+from llmrl.samples import Sample
+from llmrl.types import Trajectory
+
+
+class RolloutSource:
+    """Plays until a step has `prompts_per_step` groups that every filter wants; every rank knows all of them."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        scheduler: Scheduler,
+        filters: Sequence[Filter] = (),
+        *,
+        prompts_per_step: int,
+        max_refills: int,
+    ) -> None:
+        self.sampler = sampler
+        self.scheduler = scheduler
+        self._filters = filters
+        self._groups_per_step = prompts_per_step
+        self._max_refills = max_refills
+        self.played: Sequence[Sequence[Trajectory]] = []  # the last step's, those that a filter refused included
+        self.metrics: Mapping[str, float] = {}
+        self.refills = 0
+
+    def next(self, step: int) -> list[Sample]:
+        """Play a step's groups and give their samples, those of all ranks."""
+        played: list[Played] = []
+        kept: list[Played] = []
+        self.refills = 0
+        while True:
+            groups = self.scheduler.play(step, self._groups_per_step - len(kept))
+            played += groups
+            kept += [each for each in groups if all(rule.wanted(each[1], step) for rule in self._filters)]
+            if len(kept) == self._groups_per_step or self.refills == self._max_refills:
+                break
+            self.refills += 1
+        self.played = [group for _, group in played]
+        metrics = self.sampler.observe(step, played)
+        for rule in self._filters:
+            metrics |= rule.metrics(self.played, step)
+        self.metrics = metrics
+        return [sample for each in kept for sample in _samples(each)]
+
+    def state(self) -> Mapping[str, Any]:
+        return {"scheduler": self.scheduler.state(), "sampler": self.sampler.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.sampler.restore(state["sampler"])
+        self.scheduler.restore(state["scheduler"])
+
+    def close(self) -> None:
+        """Cancel what is still played; safe to call twice."""
+        self.scheduler.close()
+
+
+def _samples(played: Played) -> list[Sample]:
+    """Samples of a group. With less room than an answer has, an episode that was cut off is not wrong but not ended."""
+    draw, group = played
+    short = draw.max_completion_length is not None
+    return [sample for one in group if not (short and one.truncated) for sample in to_samples(one)]
