@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from llmrl import aio
-from llmrl.engines.hf.sampler import Keeper, Sampler
+from llmrl.engines.hf.sampler import Keeper, TokenSampler
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Ragged, Sampling
 
@@ -218,7 +218,7 @@ class HfEngine:
             mask = [[0] * (width - len(r.prompt_ids)) + [1] * len(r.prompt_ids) for r in batch]
             attended = torch.tensor(mask, device=device)
             keeper = self._keeper(batch[0].sampling, attended)
-            sampler = Sampler([r.sampling for r in batch], device, keeper)
+            sampler = TokenSampler([r.sampling for r in batch], device, keeper)
             self._network.generate(
                 input_ids=torch.tensor(rows, device=device),
                 attention_mask=attended,

@@ -61,7 +61,7 @@ class Keeper:
         return logits.float() / self._sampling.temperature
 
 
-class Sampler:
+class TokenSampler:
     """Logits processor that draws: the largest of log-probability plus Gumbel noise is a sample of the softmax."""
 
     def __init__(self, sampling: list[Sampling], device: Any, keeper: Keeper | None) -> None:
