@@ -120,13 +120,13 @@ def whiten(
     Returns:
         Columns in the same order; 0.0 at tokens not chosen, whatever stood there. EPSILON is added to the variance.
     """
-    known = [_of_actions(column, mask) for column, mask in zip(columns, masks, strict=True)]
-    mean, variance = moments(*known)
+    pairs = list(zip(columns, masks, strict=True))
+    mean, variance = moments(*(_of_actions(column, mask) for column, mask in pairs))
     if bessel:
-        count = sum(map(len, known))
+        count = sum(int(np.count_nonzero(mask)) for mask in masks)
         variance *= count / max(1, count - 1)
     scale, kept = 1.0 / sqrt(variance + EPSILON), 0.0 if shift_mean else mean
-    return [spread((numbers - mean) * scale + kept, mask) for numbers, mask in zip(known, masks, strict=True)]
+    return [spread((_of_actions(column, mask) - mean) * scale + kept, mask) for column, mask in pairs]
 
 
 def explained_variance(targets: ArrayLike, values: ArrayLike) -> float | None:
@@ -143,11 +143,12 @@ def explained_variance(targets: ArrayLike, values: ArrayLike) -> float | None:
 
 def moments(*columns: ArrayLike) -> tuple[float, float]:
     """Mean and biased variance of all numbers of the columns, in two passes; 0.0 and 0.0 of nothing."""
-    parts = [np.asarray(column, np.float64) for column in columns]
+    parts = [np.asarray(column) for column in columns]
     if not (count := sum(map(len, parts))):
         return 0.0, 0.0
-    mean = sum(float(part.sum()) for part in parts) / count
-    return mean, sum(float(np.square(part - mean).sum()) for part in parts) / count
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / count
+    squares = (np.square(np.subtract(part, mean, dtype=np.float64)).sum() for part in parts)
+    return mean, sum(map(float, squares)) / count
 
 
 def adapted_kl(coefficient: float, observed: float, target: float, horizon: float, samples: int) -> float:

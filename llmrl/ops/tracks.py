@@ -23,8 +23,8 @@ class EpisodeSequence:
 
     @property
     def values(self) -> Array:
-        """The critic's numbers of the state before each token, float64."""
-        return _joined([row.values for row in self.rows])
+        """The critic's numbers of the state before each token."""
+        return np.concatenate([row.values for row in self.rows])
 
     @property
     def actions(self) -> int:
@@ -61,7 +61,7 @@ def episode_sequence(episode: Episode, *, bootstrap: bool = False, missing_eos_p
     if any("token_rewards" in row.columns for row in rows):
         dense = [row.get("token_rewards", np.zeros(len(row.token_ids))) for row in rows]
         rewards["token_rewards"] = fold(np.concatenate(dense), mask)
-    last = _joined([row.next_values for row in rows])[end] if bootstrap and truncated else 0.0
+    last = np.concatenate([row.next_values for row in rows])[end] if bootstrap and truncated else 0.0
     return EpisodeSequence(rows, mask, rewards, float(last))
 
 
@@ -77,8 +77,3 @@ def value_profile(tracks: Iterable[EpisodeSequence]) -> dict[str, float]:
         parts["middle"].append(known[middle : middle + tenth])
         parts["last"].append(known[-tenth:])
     return {f"values/{name}": moments(*columns)[0] for name, columns in parts.items()}
-
-
-def _joined(columns: Iterable[Array]) -> Array:
-    """Columns of several rows behind one another, float64."""
-    return np.concatenate([column.astype(np.float64) for column in columns])
