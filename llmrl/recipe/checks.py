@@ -1,4 +1,7 @@
-"""What must fit between the sections of a recipe. Each check is a small function; `CHECKS` has them in order."""
+"""Checks that the sections of a recipe fit each other. Each is a small function; `CHECKS` has them in order.
+
+A check returns its complaint, or None: the keys, the values they hold, the values expected, and the words to type.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ def check(recipe: Sections) -> None:
     """Run all checks.
 
     Raises:
-        RecipeError: the first complaint: the keys, what they hold, what was expected, and what to type.
+        RecipeError: the first complaint.
     """
     for complaint in (complains(recipe) for complains in CHECKS):
         if complaint is not None:
@@ -75,7 +78,7 @@ def schedule(recipe: Sections) -> str | None:
 
 
 def collecting(recipe: Sections) -> str | None:
-    """Something is learned after what is only played."""
+    """Steps are left to learn in, after those that only collect."""
     steps, rollouts = recipe.train.max_steps, recipe.train.warmup_rollouts
     most = (steps - 1) * recipe.rollout.episodes_per_step
     if rollouts <= most:
@@ -124,7 +127,7 @@ def moving_reference(recipe: Sections) -> str | None:
 
 
 def evaluation(recipe: Sections) -> str | None:
-    """What is evaluated is named, and known."""
+    """Evaluations name benchmarks, and known ones."""
     wanted = [name for name in ("every", "on_start") if getattr(recipe.eval, name)]
     if wanted and not recipe.eval.benchmarks:
         given = ", ".join(f"eval.{name} {getattr(recipe.eval, name)}" for name in wanted)

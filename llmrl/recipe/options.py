@@ -206,5 +206,5 @@ class Sections:
 
     @property
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:
-        """Of forward passes, the trainer's and the engine's: the weights', or bfloat16 under autocast."""
+        """The dtype of forward passes, the trainer's and the engine's: the weights', or bfloat16 under autocast."""
         return "bfloat16" if self.train.bf16 else self.model.dtype

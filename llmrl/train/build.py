@@ -150,7 +150,7 @@ class _Place:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Of this process, and how many there are."""
+        """Number of this process, and how many there are."""
         return self.accelerator.process_index, self.accelerator.num_processes
 
 
@@ -174,7 +174,7 @@ def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
 
 @dataclass(frozen=True)
 class _Play:
-    """What plays and scores episodes, running."""
+    """The parts that play and score episodes, running."""
 
     engine: Engine
     pool: GradingPool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from llmrl.train.network import plain_model
 from llmrl.train.weight_sync import adapter_weights, named_weights
 
 VERSION = 2
-"""Of what a checkpoint holds, and how; llmrl 0.1.0 wrote none."""
+"""The layout of a checkpoint's state; llmrl 0.1.0 wrote none."""
 _FAILED = (OSError, RuntimeError, SafetensorError)
 """What a failed write raises: Python's, torch's and safetensors' own."""
 
@@ -42,7 +43,7 @@ class Checkpoints:
 
         Args:
             step: steps that were taken.
-            parts: the state of each part, by name.
+            parts: the state of each part, by name: values of JSON, and arrays (`state_file`).
             best: the step whose checkpoint is kept besides the newest.
         Raises:
             CheckpointError: the disk is full or not writable.
@@ -83,8 +84,8 @@ class Checkpoints:
         from accelerate.utils import load
 
         try:
+            _check_version(checkpoint)
             state = state_file.read(checkpoint)
-            _check_version(checkpoint, state.get("version"))
             processes = state["processes"]
             if processes != self._accelerator.num_processes:
                 raise CheckpointError(
@@ -143,12 +144,13 @@ def export(model: Learner, tokenizer: Any, folder: Path) -> None:
         model.accelerator.wait_for_everyone()
 
 
-def _check_version(checkpoint: Path, version: Any) -> None:
-    """Refuse checkpoints of another layout.
+def _check_version(checkpoint: Path) -> None:
+    """Refuse checkpoints of another layout, which may lack a file that this one has.
 
     Raises:
-        CheckpointError: this one is.
+        CheckpointError: it is one.
     """
+    version = json.loads((checkpoint / state_file.JSON).read_text(encoding="utf-8")).get("version")
     if version != VERSION:
         writer = "llmrl 0.1.0" if version is None else f"another llmrl (layout {version})"
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What a run says of itself: a step as numbers, its files, its trackers, and whoever watches."""
+"""Records of a run: steps as numbers, in its files and trackers, and for whoever watches."""
 
 from __future__ import annotations
 

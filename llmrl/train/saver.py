@@ -1,4 +1,4 @@
-"""When a run is saved, and which parts have a state: a checkpoint is `{part: state}` beside the models."""
+"""Saves a run when it is due: a checkpoint is `{part: state}` beside the models."""
 
 from __future__ import annotations
 
