@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -16,17 +14,12 @@ from llmrl.rollout.worker import RolloutWorker
 from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from tests.builders import Gather, on_ranks
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": str(i)}]) for i in range(5)]
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
 SPREAD = (Score(1.0, "correct"), Score(0.0, "wrong"))
 ALIKE = (Score(1.0, "correct"), Score(1.0, "correct"))
-
-
-@pytest.fixture(autouse=True)
-def loop_of_its_own() -> Iterator[None]:
-    yield
-    aio.foreground()
 
 
 class Plays:
@@ -85,23 +78,13 @@ def test_rows_carry_group_episode_and_score() -> None:
 
 
 def together(ranks: int, steps: int, settings: Online, judge: Callable[[Problem], tuple[Score, Score]]) -> list[Any]:
-    """What each rank gets in each step: `ranks` sources on threads, whose `gather` exchanges like a process group."""
-    shares: list[Groups] = [[] for _ in range(ranks)]
-    barrier = threading.Barrier(ranks, timeout=30)
+    """What each rank gets in each step: `ranks` sources on threads."""
 
-    def run(rank: int) -> list[list[Any]]:
-        def gather(groups: Groups) -> Groups:
-            shares[rank] = groups
-            barrier.wait()
-            whole = [group for share in shares for group in share]
-            barrier.wait()
-            return whole
-
-        fresh = start(Plays(judge), settings, (rank, ranks), gather)
+    def run(rank: tuple[int, int], gather: Gather) -> list[list[Any]]:
+        fresh = start(Plays(judge), settings, rank, gather)
         return [[fresh.next(step), fresh.state(), fresh.refills] for step in range(steps)]
 
-    with ThreadPoolExecutor(ranks) as threads:
-        return list(threads.map(run, range(ranks)))
+    return on_ranks(ranks, run)
 
 
 @pytest.mark.parametrize("settings", [Online(), Online(dynamic_sampling=True, max_refills=2)])

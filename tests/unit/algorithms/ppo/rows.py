@@ -10,7 +10,7 @@ from torch import Tensor
 from llmrl.ops.heads import Head
 from llmrl.protocols import Forward
 from llmrl.samples import Sample
-from tests.builders import sample
+from tests import builders
 
 BARE: dict[str, Any] = {"kl_coef": 0.0, "whiten_advantages": False, "lam": 1.0, "minibatches": 1}
 """Nothing but the advantages: no divergence, no whitening, no old log-probabilities."""
@@ -20,7 +20,6 @@ def row(
     group: str = "g", episode: int = 0, reward: float = 0.0, values: tuple[float, ...] = (0.0, 0.0), **columns: Any
 ) -> Sample:
     """One prompt token, then an action for each value, unless a mask says otherwise."""
-    length = 1 + len(values)
     given: dict[str, Any] = {
         name: [9.0, *columns.pop(name)] for name in ("ref_logprobs", "next_values") if name in columns
     }
@@ -28,14 +27,12 @@ def row(
     mask = [False, *columns.pop("mask", [True] * len(values))]
     turn = columns.pop("turn", 0)
     dense = columns.pop("token_rewards", None)
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[reward],
-        token_ids=[0] * length,
-        turn_ids=[turn if on else -1 for on in mask],
+    return builders.row(
+        group,
+        episode,
+        reward,
         action_mask=mask,
+        turn_ids=[turn if on else -1 for on in mask],
         sampled_logprobs=[0.0, *old],
         old_logprobs=[9.0, *old],
         values=[9.0, *values],
