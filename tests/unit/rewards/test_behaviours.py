@@ -17,7 +17,8 @@ from llmrl.rewards.behaviour_judge import QUESTIONS, BehaviourJudge, count
 from llmrl.rewards.behaviours import Behaviours, counts
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.metrics import rollout_metrics
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests import builders
 from tests.http_server import Answer, HttpServer, Reply, completion
 
 SENTENCES = [
@@ -28,12 +29,10 @@ TEXT = "25 + 3 = 28. That is not 44. Let me try another way: 25 - 3 = 22, and 22
 
 
 def episode(text: str, number: int = 0) -> Trajectory:
-    reply = Completion(token_ids=[1], logprobs=[0.0], finish="stop", version=0)
     problem = Problem(
         id="p", messages=[{"role": "user", "content": "Reach 44."}], info={"nums": [25, 3, 2], "target": 44}
     )
-    turn = Turn(prompt_ids=[], completion=reply, text=text)
-    return Trajectory(problem=problem, turns=[turn], status="done", group="g", episode=number)
+    return builders.episode(text, problem=problem, group="g", episode=number)
 
 
 # By wording

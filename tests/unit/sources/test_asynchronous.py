@@ -24,8 +24,8 @@ from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
 from llmrl.tiny import make_tokenizer
 from llmrl.train import state_file
-from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
-from tests.builders import SUMS, Gather, Grader, on_ranks, scripted_worker
+from llmrl.types import Problem, Sampling, Score, Trajectory
+from tests.builders import SUMS, Gather, Grader, episode, on_ranks, scripted_worker, turn
 
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
 TOKENIZER = make_tokenizer()
@@ -60,10 +60,9 @@ class Plays:
         self.most = max(self.most, len(self.begun) - len(self.ended))
         await asyncio.sleep(self.last(name))
         self.ended.append(name)
-        said = Completion(token_ids=[2, 3], logprobs=[-1.0, -1.0], finish="stop", version=version)
-        turn = Turn(prompt_ids=[1], completion=said, text="")
+        said = turn("", [2, 3], prompt=[1], logprobs=[-1.0, -1.0], version=version)
         return [
-            Trajectory(problem=problem, turns=[turn], status="done", score=score, group=name, episode=i)
+            episode(said, problem=problem, score=score, group=name, episode=i)
             for i, score in enumerate(self.judge(name))
         ]
 
@@ -304,9 +303,8 @@ def test_a_checkpoint_waits_for_what_is_being_played() -> None:
 def test_token_versions_survive_a_checkpoint(tmp_path: Path) -> None:
     class Changed(Plays):
         async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
-            said = Completion(token_ids=[2, 3], logprobs=[-1.0] * 2, finish="stop", version=0, versions=[0, 1])
-            turn = Turn(prompt_ids=[1], completion=said, text="a")
-            return [Trajectory(problem=problem, turns=[turn], status="done", score=Score(1.0), group=name)]
+            said = turn("a", [2, 3], prompt=[1], logprobs=[-1.0] * 2, versions=[0, 1])
+            return [episode(said, problem=problem, score=Score(1.0), group=name)]
 
     first = start(Changed(), Asynchronous(max_staleness=1))
     first.next(0)

@@ -13,8 +13,8 @@ from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
-from tests.builders import Gather, on_ranks
+from llmrl.types import Problem, Score, Trajectory
+from tests.builders import Gather, episode, on_ranks, turn
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": str(i)}]) for i in range(5)]
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
@@ -32,11 +32,9 @@ class Plays:
     async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
         assert not prefix_ids
         self.rounds[-1].append(name)
-        turn = Turn(
-            prompt_ids=[1], completion=Completion(token_ids=[2], logprobs=[-1.0], finish="stop", version=0), text=""
-        )
+        one = turn("", [2], prompt=[1], logprobs=[-1.0])
         return [
-            Trajectory(problem=problem, turns=[turn], status="done", score=score, group=name, episode=i)
+            episode(one, problem=problem, score=score, group=name, episode=i)
             for i, score in enumerate(self.judge(problem))
         ]
 

@@ -10,7 +10,8 @@ from typing import Any
 from llmrl.plugins import build
 from llmrl.rewards.judge import JudgeReward
 from llmrl.scoring.manager import GradingPool, as_group_reward
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests.builders import episodes
 from tests.http_server import HttpServer, Reply, completion
 
 
@@ -22,10 +23,8 @@ GOOD = says({"reason": "", "grade": 10})
 
 
 def group(*texts: str, **info: Any) -> list[Trajectory]:
-    reply = Completion(token_ids=[1], logprobs=[0.0], finish="stop", version=0)
     problem = Problem(id="p", messages=[{"role": "user", "content": "Say hello."}], answer="Hello!", info=info)
-    turns = [Turn(prompt_ids=[], completion=reply, text=text) for text in texts]
-    return [Trajectory(problem=problem, turns=[t], status="done", group="g", episode=i) for i, t in enumerate(turns)]
+    return episodes(*texts, problem=problem)
 
 
 def judge(server: HttpServer, **options: Any) -> JudgeReward:
