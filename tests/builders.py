@@ -1,14 +1,34 @@
-"""Values that many tests build: samples, from lists and in float64, so that numbers worked by hand stay as they are."""
+"""What many tests build: samples, turns and episodes, and workers whose engine answers from a script.
+
+Samples are made from lists and in float64, so that numbers worked by hand stay as they are.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
+from llmrl.chat import Chat
 from llmrl.columns import COLUMNS
+from llmrl.engines.scripted import Scripted, ScriptedEngine
+from llmrl.envs.single_turn import SingleTurn
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout.scheduler import Groups
+from llmrl.rollout.worker import RolloutWorker
 from llmrl.samples import Sample, support
+from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn
+
+T = TypeVar("T")
+Gather = Callable[[Groups], Groups]
+
+QUESTION = Problem(id="p", messages=[{"role": "user", "content": "2+2?"}], answer="4")
+SUMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
+"""Seven problems, p0 to p6."""
 
 
 def sample(**given: Any) -> Sample:
@@ -31,6 +51,13 @@ def sample(**given: Any) -> Sample:
     return Sample(**facts, columns={name: column for name, column in columns.items() if column is not None})
 
 
+def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
+    """A prompt token, then actions whose sampled log-probability is -1; another `action_mask` sets its own length."""
+    mask = [bool(on) for on in columns.pop("action_mask", [False] + [True] * actions)]
+    given = {"turn_rewards": [reward], "sampled_logprobs": [-1.0 if on else 0.0 for on in mask]} | columns
+    return sample(group=group, episode=episode, reward=reward, token_ids=[0] * len(mask), action_mask=mask, **given)
+
+
 def changed(row: Sample, **changes: Any) -> Sample:
     """A copy with other facts, and columns as they are given; None takes a column away."""
     if changes.get("support_ids") is not None:
@@ -43,3 +70,81 @@ def actions_of(column: Any, mask: Any) -> list[float]:
     """The entries of a column that stand at action tokens."""
     numbers: list[float] = np.asarray(column)[np.asarray(mask)].tolist()
     return numbers
+
+
+def turn(
+    text: str = "",
+    ids: Sequence[int] = (1,),
+    *,
+    prompt: Sequence[int] = (),
+    logprobs: Sequence[float] | None = None,
+    finish: Finish = "stop",
+    version: int = 0,
+    versions: Sequence[int] | None = None,
+    **facts: Any,
+) -> Turn:
+    """A turn of a model.
+
+    Args:
+        ids: the completion's tokens.
+        logprobs: theirs; 0 for each where absent.
+        facts: other fields of `Turn`.
+    """
+    given = [0.0] * len(ids) if logprobs is None else logprobs
+    completion = Completion(token_ids=ids, logprobs=given, finish=finish, version=version, versions=versions)
+    return Turn(prompt_ids=prompt, completion=completion, text=text, **facts)
+
+
+def episode(*turns: Turn | str, problem: Problem = QUESTION, **facts: Any) -> Trajectory:
+    """An episode that is done, unless told otherwise; a text is a turn of one token."""
+    made = [turn(one) if isinstance(one, str) else one for one in turns]
+    return Trajectory(problem=problem, turns=made, **{"status": "done"} | facts)
+
+
+def episodes(*texts: str, problem: Problem = QUESTION, group: str = "g") -> list[Trajectory]:
+    """A group: an episode of one turn for each text."""
+    return [episode(text, problem=problem, group=group, episode=i) for i, text in enumerate(texts)]
+
+
+@dataclass
+class Grader:
+    """A group reward: correct and 1 where `right` holds of an episode, otherwise wrong and 0."""
+
+    right: Callable[[Trajectory], bool]
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        return [Score(1.0, "correct") if self.right(one) else Score(0.0, "wrong") for one in group]
+
+    def latencies(self) -> dict[str, list[float]]:
+        return {}
+
+
+def scripted_worker(
+    chat: Chat, replies: Any, reward: Any, options: RolloutOptions, env: Any = None, concurrent: bool = False
+) -> RolloutWorker:
+    """A real worker, whose engine answers by `replies`; its environment has a single turn unless one is given."""
+    engine = ScriptedEngine(
+        tokenizer=chat.tokenizer,
+        options=Scripted(replies=replies, concurrent=concurrent),
+        stop_token_ids=[chat.tokenizer.eos_token_id],
+    )
+    return RolloutWorker(engine=engine, chat=chat, env=env or SingleTurn(), reward=reward, options=options, seed=0)
+
+
+def on_ranks(ranks: int, run: Callable[[tuple[int, int], Gather], T]) -> list[T]:
+    """The result of `run` for each (rank, ranks): ranks are threads, and `gather` exchanges like a process group."""
+    shares: list[Groups] = [[] for _ in range(ranks)]
+    barrier = threading.Barrier(ranks, timeout=30)
+
+    def rank(number: int) -> T:
+        def gather(groups: Groups) -> Groups:
+            shares[number] = groups
+            barrier.wait()
+            whole = [group for share in shares for group in share]
+            barrier.wait()
+            return whole
+
+        return run((number, ranks), gather)
+
+    with ThreadPoolExecutor(ranks) as threads:
+        return list(threads.map(rank, range(ranks)))

@@ -1,11 +1,14 @@
-"""Fixtures of all tests: tiny models, and the folder of the real data sets."""
+"""Fixtures of all tests: tiny models, the folder of the real data sets, and a scripted HTTP server."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.http_server import HttpServer
 
 # Read when torch, tokenizers or the hub client are first imported, hence before any of them.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -37,3 +40,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets at {folder}; set LLMRL_DATA to the folder that has them")
     return folder
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    """A scripted HTTP server on loopback; a test sets `answer`."""
+    server = HttpServer()
+    yield server
+    server.close()

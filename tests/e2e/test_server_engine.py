@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,9 @@ from llmrl.engines.server import Server
 from llmrl.engines.server.client import VllmClient
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
+from tests.http_server import HttpServer, Reply, Request, in_turn
 
+COMPLETIONS = "/v1/completions"
 PROMPTS = [[65, 66, 67], [70, 71, 72, 73, 74, 75], [65, 66, 67], [80]]
 STOP = (7, 9)
 
@@ -243,44 +242,23 @@ def wait_for(found: Callable[[], Any], limit_s: float) -> Any:
     raise AssertionError(f"nothing within {limit_s} s")
 
 
-class Stub:
-    """A server that answers completions from a list of (status, choice); the last is repeated."""
+class Stub(HttpServer):
+    """A server that answers completions from a list of (status, choice), the last again and again, and all orders."""
 
     def __init__(self, *answers: tuple[int, dict[str, Any] | None]) -> None:
-        self.answers, self.asked = list(answers), 0
-        self.orders: list[str] = []
-        stub = self
+        super().__init__(answer=in_turn(*((status, {"choices": [choice]}) for status, choice in answers)))
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.answer(200, {"data": [{"id": "m"}]})
+    def reply(self, request: Request) -> Reply:
+        return super().reply(request) if request.path == COMPLETIONS else (200, {"success": True})
 
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path != "/v1/completions":
-                    stub.orders.append(self.path)
-                    self.answer(200, {"success": True})
-                    return
-                status, choice = stub.answers[min(stub.asked, len(stub.answers) - 1)]
-                stub.asked += 1
-                self.answer(status, {"choices": [choice]})
+    @property
+    def tries(self) -> int:
+        """Requests for completions."""
+        return sum(request.path == COMPLETIONS for request in self.requests)
 
-            def answer(self, status: int, body: Any) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    @property
+    def orders(self) -> list[str]:
+        return [request.path for request in self.requests if request.path != COMPLETIONS]
 
 
 GOOD = {"token_ids": [5, 7], "logprobs": {"token_logprobs": [-1.0, -2.0]}, "finish_reason": "stop"}
@@ -304,11 +282,11 @@ def stubbed() -> Iterator[Callable[..., tuple[Stub, VllmClient]]]:
 def test_a_5xx_is_tried_again_within_the_limit(stubbed: Callable[..., tuple[Stub, VllmClient]]) -> None:
     stub, remote = stubbed((503, None), (500, None), (200, GOOD))
     assert list(sample(remote, [[1]])[0].logprobs) == [-1.0, -2.0]
-    assert stub.asked == 3
+    assert stub.tries == 3
     stub, remote = stubbed((503, None), retries=1)
     with pytest.raises(EngineError, match="2 tries: HTTP 503"):
         sample(remote, [[1]])
-    assert stub.asked == 2
+    assert stub.tries == 2
 
 
 @pytest.mark.parametrize(
@@ -332,7 +310,7 @@ def test_another_server_takes_over(stubbed: Callable[..., tuple[Stub, VllmClient
     both = start("m", urls=[broken.url, stub.url])
     try:
         assert len(sample(both, [[i] for i in range(1, 9)])) == 8
-        assert broken.asked > 0
+        assert broken.tries > 0
     finally:
         both.close()
 

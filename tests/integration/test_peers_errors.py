@@ -75,7 +75,7 @@ PLANTED = [
     ),
     Planted(
         error="the longest row of a batch counts as cut off",
-        test="tests/unit/algorithms/test_ppo.py::test_only_what_a_limit_cut_off_counts_as_cut_off",
+        test="tests/unit/algorithms/ppo/test_credit.py::test_only_what_a_limit_cut_off_counts_as_cut_off",
         file="llmrl/algorithms/ppo/__init__.py",
         edits=(
             (

@@ -18,28 +18,11 @@ from llmrl.ops.credit import average, center, leave_one_out
 from llmrl.ops.losses import at_level, weighted_logprob
 from llmrl.plugins import build
 from llmrl.samples import Sample
-from tests.builders import changed, sample
+from tests.builders import changed, row
 
 Family = GRPO | RLOO | ReinforcePP
 PLAIN: dict[str, Any] = {"importance_sampling_correction": "none"}
 BARE: dict[str, Any] = {"beta": 0.0, **PLAIN}
-
-
-def row(
-    group: str = "g", episode: int = 0, reward: float = 0.0, mask: Sequence[int] = (0, 1, 1), **more: Any
-) -> Sample:
-    """A row whose action mask is given; its engine was sure of nothing."""
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[reward],
-        token_ids=[0] * len(mask),
-        turn_ids=[0 if on else -1 for on in mask],
-        action_mask=[bool(on) for on in mask],
-        sampled_logprobs=more.pop("sampled_logprobs", [-1.0 if on else 0.0 for on in mask]),
-        **more,
-    )
 
 
 def gains(rows: Sequence[Sample]) -> list[float]:
@@ -78,7 +61,7 @@ def test_rloo_with_rewards_of_plus_and_minus_one_worked_by_hand() -> None:
 
 def test_averages_worked_by_hand() -> None:
     # Four tokens of loss 1, two of loss 2. Averaging the means of micro-batches of one row would make 1.5 of "token".
-    rows, losses = [row(episode=0, mask=(1,) * 4), row(episode=1, mask=(1,) * 2)], [1.0, 2.0]
+    rows, losses = [row(episode=0, action_mask=(1,) * 4), row(episode=1, action_mask=(1,) * 2)], [1.0, 2.0]
     for over, length, want in (
         ("token", None, 8 / 6),
         ("sequence", None, 1.5),
@@ -95,7 +78,7 @@ def test_reinforce_pp_worked_by_hand() -> None:
     # Answers of 2, 4, 1 and 3 tokens, the first right: token mean .2, deviation .4. With the mean of each group of two
     # taken first the gains are .5, -.5, 0, 0: token mean -.1, deviation sqrt(1.5/10 - .01) = .37417.
     rows = [
-        row(f"g{i // 2}", i % 2, reward, mask=[0] + [1] * length)
+        row(f"g{i // 2}", i % 2, reward, action_mask=[0] + [1] * length)
         for i, (reward, length) in enumerate(zip((1.0, 0.0, 0.0, 0.0), (2, 4, 1, 3), strict=True))
     ]
     plain, centred = (ReinforcePP(**BARE, baseline=b).credit(rows) for b in ("none", "group"))  # type: ignore[arg-type]
@@ -111,8 +94,8 @@ def test_divergence_and_dense_rewards_worked_by_hand() -> None:
     # k1 is log(.5/.4), log(.2/.3), 0; beta .1; score 1: token rewards -.0223, .0405, 1, and .5 more for the first.
     old = [-0.6931471805599453, -1.6094379124341003, -0.10536051565782628]
     ref = [-0.916290731874155, -1.2039728043259361, -0.10536051565782628]
-    base = row(reward=1.0, mask=(1, 1, 1), old_logprobs=old, ref_logprobs=ref, token_rewards=[0.5, 0.0, 0.0])
-    other = row(episode=1, reward=0.0, mask=(1,), old_logprobs=[-1.0], ref_logprobs=[-1.0])
+    base = row(reward=1.0, action_mask=(1, 1, 1), old_logprobs=old, ref_logprobs=ref, token_rewards=[0.5, 0.0, 0.0])
+    other = row(episode=1, reward=0.0, action_mask=(1,), old_logprobs=[-1.0], ref_logprobs=[-1.0])
     credited = ReinforcePP(beta=0.1, gamma=0.5, **PLAIN).credit([base, other])
     sums = [0.5 - 0.022314355131420972 + 0.5 * (0.04054651081081642 + 0.5), 0.04054651081081642 + 0.5, 1.0, 0.0]
     mean = sum(sums) / 4
@@ -141,7 +124,7 @@ def test_capped_weights_worked_by_hand() -> None:
 
 
 def test_a_product_is_of_the_whole_row() -> None:
-    batch = collate([row(mask=(0, 1, 1)), row(mask=(0, 1, 0, 1))], pack=True)
+    batch = collate([row(action_mask=(0, 1, 1)), row(action_mask=(0, 1, 0, 1))], pack=True)
     new = torch.tensor([[9.0, 0.1, 0.2, 9.0, 0.3, 9.0, 0.4]])
     now, before = at_level(new, torch.zeros_like(new), batch, "product")
     assert (now - before)[batch.action_mask].tolist() == pytest.approx([0.3, 0.3, 0.7, 0.7])
@@ -152,7 +135,7 @@ def test_a_product_is_of_the_whole_row() -> None:
 
 def test_returns_reach_back_across_turns() -> None:
     # A peer's running sum began anew at every observed token, so that turns before the last earned nothing.
-    rows = [row(episode=0, reward=1.0, mask=(0, 1, 1, 0, 0, 1)), row(episode=1, reward=0.0, mask=(0, 1))]
+    rows = [row(episode=0, reward=1.0, action_mask=(0, 1, 1, 0, 0, 1)), row(episode=1, reward=0.0, action_mask=(0, 1))]
     first, second = ReinforcePP(**BARE).credit(rows)
     assert len({first.advantages[i] for i in (1, 2, 5)}) == 1
     assert first.advantages[1] > 0 > second.advantages[1]
@@ -161,9 +144,9 @@ def test_returns_reach_back_across_turns() -> None:
 
 def test_an_episode_in_two_rows_counts_once_and_is_one_chain() -> None:
     rows = [
-        changed(row(episode=0, reward=1.0, mask=(0, 1, 1)), turn_ids=[-1, 0, 0]),
-        changed(row(episode=0, reward=1.0, mask=(0, 0, 1)), turn_ids=[-1, -1, 1]),
-        row(episode=1, reward=0.0, mask=(0, 1)),
+        changed(row(episode=0, reward=1.0, action_mask=(0, 1, 1)), turn_ids=[-1, 0, 0]),
+        changed(row(episode=0, reward=1.0, action_mask=(0, 0, 1)), turn_ids=[-1, -1, 1]),
+        row(episode=1, reward=0.0, action_mask=(0, 1)),
     ]
     loo = RLOO(**BARE).credit(rows)
     assert gains(loo) == [1.0, 1.0, -1.0]

@@ -25,7 +25,7 @@ from llmrl.errors import RecipeError
 from llmrl.ops.credit import average
 from llmrl.protocols import Forward
 from llmrl.samples import Sample
-from tests.builders import changed, sample
+from tests.builders import changed, row
 
 Family = GRPO | RLOO | ReinforcePP
 PLAIN: dict[str, Any] = {"importance_sampling_correction": "none"}
@@ -112,23 +112,6 @@ def test_a_table_learns_a_secret(algorithm: GRPO | RLOO | ReinforcePP, rate: flo
 # Beside one another
 
 
-def row(
-    group: str = "g", episode: int = 0, reward: float = 0.0, mask: Sequence[int] = (0, 1, 1), **more: Any
-) -> Sample:
-    """A row whose action mask is given; its engine was sure of nothing."""
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[reward],
-        token_ids=[0] * len(mask),
-        turn_ids=[0 if on else -1 for on in mask],
-        action_mask=[bool(on) for on in mask],
-        sampled_logprobs=more.pop("sampled_logprobs", [-1.0 if on else 0.0 for on in mask]),
-        **more,
-    )
-
-
 def random_step(seed: int, groups: int = 3, size: int = 4) -> tuple[list[Sample], list[Tensor]]:
     """Ragged rows with gaps in their action masks, and the log-probabilities of the policy being trained."""
     generator = torch.Generator().manual_seed(seed)
@@ -140,7 +123,7 @@ def random_step(seed: int, groups: int = 3, size: int = 4) -> tuple[list[Sample]
         old, sampled, ref = ([float(x) if on else 0.0 for x, on in zip(line, mask, strict=True)] for line in drawn[:3])
         reward = float(torch.randint(3, (), generator=generator))
         columns: dict[str, Any] = {"old_logprobs": old, "ref_logprobs": ref, "sampled_logprobs": sampled}
-        rows.append(row(f"g{i // size}", i % size, reward, mask, **columns))
+        rows.append(row(f"g{i // size}", i % size, reward, action_mask=mask, **columns))
         now.append(drawn[3])
     return rows, now
 

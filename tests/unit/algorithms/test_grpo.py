@@ -16,24 +16,7 @@ from llmrl.protocols import Forward
 from llmrl.rollout.samples import to_samples
 from llmrl.samples import Sample
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
-from tests.builders import sample
-
-
-def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
-    """One prompt token, then actions."""
-    length = 1 + actions
-    chosen = [False] + [True] * actions
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[reward],
-        token_ids=[0] * length,
-        turn_ids=[-1] + [0] * actions,
-        action_mask=columns.pop("action_mask", chosen),
-        sampled_logprobs=columns.pop("sampled_logprobs", [0.0] + [-1.0] * actions),
-        **columns,
-    )
+from tests.builders import row
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from llmrl.batch import Batch, collate
 from llmrl.columns import COLUMNS
 from llmrl.protocols import Forward
 from llmrl.samples import Sample
-from tests.builders import changed, sample
+from tests.builders import changed, row
 
 Make = Callable[[Sequence[Sample], Sequence[Tensor]], tuple[Batch, Tensor]]
 FORMS: list[dict[str, Any]] = [
@@ -37,23 +37,6 @@ FORMS: list[dict[str, Any]] = [
     | {"importance_sampling_cap": 1.3},
     {"importance_sampling_correction": "k3_mask", "importance_sampling_cap": 0.15, "entropy_coef": 0.2},
 ]
-
-
-def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
-    """One prompt token, then actions."""
-    length = 1 + actions
-    chosen = [False] + [True] * actions
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[reward],
-        token_ids=[0] * length,
-        turn_ids=[-1] + [0] * actions,
-        action_mask=columns.pop("action_mask", chosen),
-        sampled_logprobs=columns.pop("sampled_logprobs", [0.0] + [-1.0] * actions),
-        **columns,
-    )
 
 
 def random_step(seed: int, groups: int = 3, size: int = 4) -> tuple[list[Sample], list[Tensor]]:

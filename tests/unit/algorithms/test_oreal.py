@@ -16,24 +16,13 @@ from llmrl.ops.scores import running_mean
 from llmrl.plugins import build
 from llmrl.protocols import Forward, Measured
 from llmrl.samples import Sample
-from tests.builders import sample
+from tests import builders
 
 
 def row(group: str = "g", episode: int = 0, correct: bool | None = True, actions: int = 2, **columns: Any) -> Sample:
-    """One prompt token, then actions."""
+    """A right answer is worth 1."""
     reward = columns.pop("reward", float(bool(correct)))
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[reward],
-        token_ids=[0] * (1 + actions),
-        turn_ids=[-1] + [0] * actions,
-        action_mask=columns.pop("action_mask", [False] + [True] * actions),
-        sampled_logprobs=[0.0] * (1 + actions),
-        correct=correct,
-        **columns,
-    )
+    return builders.row(group, episode, reward, actions, correct=correct, **columns)
 
 
 def double(rows: Sequence[Sample], pack: bool = False) -> Batch:

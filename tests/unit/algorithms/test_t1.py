@@ -19,24 +19,9 @@ from llmrl.ops.logprobs import token_logprobs
 from llmrl.plugins import build
 from llmrl.protocols import Adaptive, Forward
 from llmrl.samples import Sample
-from tests.builders import changed, sample
+from tests.builders import changed, row
 
 PLAIN = T1(beta=0, entropy_coef=0.0, importance_sampling_correction="none")
-
-
-def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
-    """One prompt token, then actions."""
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[reward],
-        token_ids=[0] * (1 + actions),
-        turn_ids=[-1] + [0] * actions,
-        action_mask=columns.pop("action_mask", [False] + [True] * actions),
-        sampled_logprobs=columns.pop("sampled_logprobs", [0.0] + [-1.0] * actions),
-        **columns,
-    )
 
 
 EIGHT = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]

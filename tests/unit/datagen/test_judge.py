@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,19 +16,10 @@ from llmrl.errors import DataError, EngineError
 from llmrl.reward_models.principles import Principle
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Problem
+from tests.http_server import HttpServer, Reply, in_turn
 
 PROBLEM = Problem(id="p", messages=[{"role": "user", "content": "Say something."}])
 CONCISE = Principle(name="Concise", text="Short.", opposite="Long.")
-
-
-@dataclass
-class Handling:
-    """Time that the server takes for a reply."""
-
-    pause_s: float = 0.0
-
-
-HANDLING = Handling()
 
 
 @dataclass
@@ -71,36 +59,6 @@ def test_a_question_that_is_too_long_is_refused() -> None:
         asyncio.run(judge.gap("Which?"))
 
 
-@pytest.fixture
-def server() -> Iterator[tuple[str, list[Any], list[tuple[int, Any]]]]:
-    """An address, what was asked there, and the answers it will give: the last one again and again."""
-    asked: list[Any] = []
-    answers: list[tuple[int, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            asked.append((self.path, json.loads(body)))
-            time.sleep(HANDLING.pause_s)
-            status, answer = answers[min(len(asked), len(answers)) - 1]
-            text = json.dumps(answer).encode() if not isinstance(answer, bytes) else answer
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{running.server_port}/v1", asked, answers
-    running.shutdown()
-    thread.join()
-    running.server_close()
-
-
 def chat_answer(**logprobs: float) -> Any:
     top = [{"token": token.replace("_", " "), "logprob": value} for token, value in logprobs.items()]
     return {"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}]}
@@ -116,34 +74,30 @@ def asked_of(judge: ServerJudge) -> float:
     return asyncio.run(ask())
 
 
-def test_a_server_with_chat_completions(server: tuple[str, list[Any], list[tuple[int, Any]]]) -> None:
-    url, asked, answers = server
-    answers.append((200, chat_answer(a=math.log(0.3), _A=math.log(0.2), b=math.log(0.25), c=-0.1)))
-    assert asked_of(ServerJudge(url, "m")) == pytest.approx(math.log(2))  # 0.3 + 0.2 against 0.25
-    path, body = asked[0]
-    assert path == "/v1/chat/completions"
+def test_a_server_with_chat_completions(server: HttpServer) -> None:
+    server.answer = in_turn((200, chat_answer(a=math.log(0.3), _A=math.log(0.2), b=math.log(0.25), c=-0.1)))
+    assert asked_of(ServerJudge(f"{server.url}/v1", "m")) == pytest.approx(math.log(2))  # 0.3 + 0.2 against 0.25
+    assert server.requests[0].path == "/v1/chat/completions"
+    body = server.asked[0]
     assert (body["model"], body["max_tokens"], body["top_logprobs"]) == ("m", 1, 20)
 
 
-def test_a_server_with_completions(server: tuple[str, list[Any], list[tuple[int, Any]]]) -> None:
-    url, asked, answers = server
-    answers.append((200, {"choices": [{"logprobs": {"top_logprobs": [{"a": -1.0, "b": -3.0}]}}]}))
-    assert asked_of(ServerJudge(url, "m", "completions")) == 2.0
-    assert asked[0][1]["prompt"].endswith(OPENING)
+def test_a_server_with_completions(server: HttpServer) -> None:
+    server.answer = in_turn((200, {"choices": [{"logprobs": {"top_logprobs": [{"a": -1.0, "b": -3.0}]}}]}))
+    assert asked_of(ServerJudge(f"{server.url}/v1", "m", "completions")) == 2.0
+    assert server.asked[0]["prompt"].endswith(OPENING)
 
 
-def test_a_letter_that_is_not_among_the_likeliest(server: tuple[str, list[Any], list[tuple[int, Any]]]) -> None:
-    url, _, answers = server
-    answers.append((200, chat_answer(a=-0.1, the=-3.0)))
+def test_a_letter_that_is_not_among_the_likeliest(server: HttpServer) -> None:
+    server.answer = in_turn((200, chat_answer(a=-0.1, the=-3.0)))
     with pytest.raises(DataError, match="b not among the 20 likeliest"):
-        asked_of(ServerJudge(url, "m"))
+        asked_of(ServerJudge(f"{server.url}/v1", "m"))
 
 
-def test_what_passes_is_tried_again(server: tuple[str, list[Any], list[tuple[int, Any]]]) -> None:
-    url, asked, answers = server
-    answers += [(503, {}), (200, chat_answer(a=-1.0, b=-2.0))]
-    assert asked_of(ServerJudge(url, "m", pause_s=0.01)) == 1.0
-    assert len(asked) == 2
+def test_what_passes_is_tried_again(server: HttpServer) -> None:
+    server.answer = in_turn((503, {}), (200, chat_answer(a=-1.0, b=-2.0)))
+    assert asked_of(ServerJudge(f"{server.url}/v1", "m", pause_s=0.01)) == 1.0
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -156,22 +110,18 @@ def test_what_passes_is_tried_again(server: tuple[str, list[Any], list[tuple[int
         (200, {"choices": []}, EngineError, "expected a server that gives top_logprobs"),
     ],
 )
-def test_what_fails(
-    server: tuple[str, list[Any], list[tuple[int, Any]]], status: int, answer: Any, kind: type[Exception], words: str
-) -> None:
-    url, _, answers = server
-    answers.append((status, answer))
+def test_what_fails(server: HttpServer, status: int, answer: Any, kind: type[Exception], words: str) -> None:
+    server.answer = in_turn((status, answer))
     with pytest.raises(kind, match=words):
-        asked_of(ServerJudge(url, "m", pause_s=0.01))
+        asked_of(ServerJudge(f"{server.url}/v1", "m", pause_s=0.01))
 
 
-def test_questions_that_wait_for_a_connection_are_not_lost(
-    server: tuple[str, list[Any], list[tuple[int, Any]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, asked, answers = server
-    answers.append((200, chat_answer(a=-1.0, b=-2.0)))
-    judge = ServerJudge(url, "m", timeout_s=0.5, tries=1, concurrency=1)
-    monkeypatch.setattr(HANDLING, "pause_s", 0.15)
+def test_questions_that_wait_for_a_connection_are_not_lost(server: HttpServer) -> None:
+    judge = ServerJudge(f"{server.url}/v1", "m", timeout_s=0.5, tries=1, concurrency=1)
+
+    def slow(body: Any) -> Reply:
+        time.sleep(0.15)
+        return 200, chat_answer(a=-1.0, b=-2.0)
 
     async def all_at_once() -> list[float]:
         try:
@@ -179,8 +129,9 @@ def test_questions_that_wait_for_a_connection_are_not_lost(
         finally:
             await judge.close()
 
+    server.answer = slow
     assert asyncio.run(all_at_once()) == [1.0] * 6
-    assert len(asked) == 6
+    assert len(server.asked) == 6
 
 
 def test_nobody_there() -> None:

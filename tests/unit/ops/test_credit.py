@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import nan, sqrt
 from random import Random
 from typing import Any
@@ -12,23 +13,13 @@ import torch
 from llmrl.errors import RecipeError
 from llmrl.ops.credit import average, by_channel, by_group, center, leave_one_out, most_uncertain
 from llmrl.samples import Sample
-from tests.builders import changed, sample
+from tests import builders
+from tests.builders import changed
 
 REWARDS = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
 
 
-def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 1, prompt: int = 1) -> Sample:
-    length = prompt + actions
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[reward],
-        token_ids=[0] * length,
-        turn_ids=[-1] * prompt + [0] * actions,
-        action_mask=[False] * prompt + [True] * actions,
-        sampled_logprobs=[0.0] * length,
-    )
+row = partial(builders.row, actions=1)
 
 
 def test_center_worked_by_hand() -> None:

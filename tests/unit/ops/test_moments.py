@@ -10,20 +10,12 @@ import pytest
 
 from llmrl.ops.moments import Moments, standardised
 from llmrl.samples import Sample
-from tests.builders import changed, sample
+from tests import builders
+from tests.builders import changed
 
 
 def row(episode: int, reward: float, group: str = "g") -> Sample:
-    return sample(
-        group=group,
-        episode=episode,
-        reward=reward,
-        turn_rewards=[0.0],
-        token_ids=[0, 1],
-        turn_ids=[-1, 0],
-        action_mask=[False, True],
-        sampled_logprobs=[0.0, -1.0],
-    )
+    return builders.row(group, episode, reward, actions=1, turn_rewards=[0.0])
 
 
 def test_two_steps_worked_by_hand() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from llmrl.plugins import build
 from llmrl.scoring.manager import GradingPool, as_group_reward
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score
+from tests.builders import episode
 
 GAME = {"nums": [8, 3, 8, 3], "target": 24}
 TEXT = "<think>5</think> <answer>\\boxed{42}</answer>"  # right under `numeric` and `math_verify`
@@ -25,11 +26,7 @@ def pool() -> Iterator[GradingPool]:
 
 def scored(pool: GradingPool, reward: Mapping[str, Any], *texts: str) -> list[Score]:
     problem = Problem(id="p", messages=(), answer="42", info={"source": "web"})
-    group = []
-    for text in texts:
-        completion = Completion(token_ids=[1, 2], logprobs=[0.0, 0.0], finish="stop", version=0)
-        turn = Turn(prompt_ids=[], completion=completion, text=text)
-        group.append(Trajectory(problem=problem, turns=[turn], status="done"))
+    group = [episode(text, problem=problem) for text in texts]
     return asyncio.run(as_group_reward(build("reward", reward), pool).score(group))
 
 

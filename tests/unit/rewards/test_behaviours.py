@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ from llmrl.rewards.behaviour_judge import QUESTIONS, BehaviourJudge, count
 from llmrl.rewards.behaviours import Behaviours, counts
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.metrics import rollout_metrics
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests import builders
+from tests.http_server import Answer, HttpServer, Reply, completion
 
 SENTENCES = [
     json.loads(line)
@@ -28,12 +29,10 @@ TEXT = "25 + 3 = 28. That is not 44. Let me try another way: 25 - 3 = 22, and 22
 
 
 def episode(text: str, number: int = 0) -> Trajectory:
-    completion = Completion(token_ids=[1], logprobs=[0.0], finish="stop", version=0)
     problem = Problem(
         id="p", messages=[{"role": "user", "content": "Reach 44."}], info={"nums": [25, 3, 2], "target": 44}
     )
-    turn = Turn(prompt_ids=[], completion=completion, text=text)
-    return Trajectory(problem=problem, turns=[turn], status="done", group="g", episode=number)
+    return builders.episode(text, problem=problem, group="g", episode=number)
 
 
 # By wording
@@ -93,64 +92,34 @@ def test_the_last_count_is_read_and_a_missing_one_is_not_0() -> None:  # the cas
     assert rollout_metrics([scored])["rewards/judge/verification/mean"] == 3.0  # (3 + 2 + 4) / 3
 
 
-Answer = Callable[[str], tuple[int, str]]
-"""The body that was asked, to an HTTP status and a text."""
+def by_question(answer: Callable[[str], tuple[int, str]]) -> Answer:
+    """A status and the text of a chat completion, by the question that was asked."""
 
+    def reply(body: Any) -> Reply:
+        status, text = answer(body["messages"][0]["content"])
+        return status, completion(text)
 
-class Judge:
-    """A server on loopback that remembers the bodies it was sent."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.headers: list[str | None] = []
-        self.answer: Answer = lambda question: (200, "<count>1</count>")
-        judge = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.reply(200, {"data": [{"id": "the-judge"}]})
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                judge.asked.append(body)
-                judge.headers.append(self.headers.get("Authorization"))
-                status, text = judge.answer(body["messages"][0]["content"])
-                self.reply(status, {"choices": [{"message": {"role": "assistant", "content": text}}]})
-
-            def reply(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+    return reply
 
 
 @pytest.fixture
-def judge() -> Iterator[Judge]:
-    judge = Judge()
-    thread = threading.Thread(target=judge.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield judge
-    judge.server.shutdown()
-    judge.server.server_close()
-    thread.join(timeout=5)
+def judge(server: HttpServer) -> HttpServer:
+    server.models = (200, {"data": [{"id": "the-judge"}]})
+    server.answer = by_question(lambda asked: (200, "<count>1</count>"))
+    return server
 
 
-def ask(judge: Judge, *texts: str, **options: Any) -> list[Score]:
-    reward = BehaviourJudge(url=judge.url, **{"pause_s": 0.01, "timeout_s": 2.0, **options})
+def ask(judge: HttpServer, *texts: str, **options: Any) -> list[Score]:
+    reward = BehaviourJudge(url=f"{judge.url}/v1", **{"pause_s": 0.01, "timeout_s": 2.0, **options})
     return asyncio.run(reward.as_group_reward().score([episode(text, i) for i, text in enumerate(texts)]))
 
 
-def test_four_questions_are_asked_of_each_answer(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_questions_are_asked_of_each_answer(judge: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     numbers = {question: str(i) for i, question in enumerate(QUESTIONS.values())}
-    judge.answer = lambda asked: (200, f"<count>{next(n for q, n in numbers.items() if q in asked)}</count>")
+    judge.answer = by_question(
+        lambda asked: (200, f"<count>{next(n for q, n in numbers.items() if q in asked)}</count>")
+    )
     first, second = ask(judge, "one reasoning", "two reasoning")
     assert first == second
     assert first.value is None
@@ -163,20 +132,22 @@ def test_four_questions_are_asked_of_each_answer(judge: Judge, monkeypatch: pyte
     }
     assert len(judge.asked) == 8
     assert {body["model"] for body in judge.asked} == {"the-judge"}
-    assert set(judge.headers) == {"Bearer secret"}
+    assert {request.key for request in judge.requests} == {"Bearer secret"}
     assert sum("one reasoning" in body["messages"][0]["content"] for body in judge.asked) == 4
     assert all("Reach 44." in body["messages"][0]["content"] for body in judge.asked)
 
 
-def test_a_reply_without_a_count_is_a_missing_value(judge: Judge) -> None:
-    judge.answer = lambda asked: (200, "Three, I think." if QUESTIONS["subgoal"] in asked else "<count>2</count>")
+def test_a_reply_without_a_count_is_a_missing_value(judge: HttpServer) -> None:
+    judge.answer = by_question(
+        lambda asked: (200, "Three, I think." if QUESTIONS["subgoal"] in asked else "<count>2</count>")
+    )
     (score,) = ask(judge, "text", model="any")
     assert score.parts["subgoal"] is None
     assert (score.parts["verification"], score.parts["unanswered"]) == (2, 1.0)
     assert "no count of subgoal" in score.reason
 
 
-def test_what_may_pass_is_tried_again_and_not_without_end(judge: Judge) -> None:
+def test_what_may_pass_is_tried_again_and_not_without_end(judge: HttpServer) -> None:
     statuses = iter([503, 429, 200])
     lock = threading.Lock()
 
@@ -186,7 +157,7 @@ def test_what_may_pass_is_tried_again_and_not_without_end(judge: Judge) -> None:
                 return next(statuses), "<count>5</count>"
         return 500, "broken"
 
-    judge.answer = answer
+    judge.answer = by_question(answer)
     (score,) = ask(judge, "text", model="any", retries=2)
     assert score.parts["subgoal"] == 5
     assert (score.parts["verification"], score.parts["unanswered"]) == (None, 3.0)
@@ -194,9 +165,9 @@ def test_what_may_pass_is_tried_again_and_not_without_end(judge: Judge) -> None:
     assert len(judge.asked) == 12  # four questions, three tries each
 
 
-def test_a_judge_that_is_slow_or_gone_gives_no_counts(judge: Judge) -> None:
+def test_a_judge_that_is_slow_or_gone_gives_no_counts(judge: HttpServer) -> None:
     done = threading.Event()
-    judge.answer = lambda asked: (200, "<count>1</count>" if done.wait(5) else "")
+    judge.answer = by_question(lambda asked: (200, "<count>1</count>" if done.wait(5) else ""))
     (slow,) = ask(judge, "text", model="any", retries=0, timeout_s=0.1)
     done.set()
     assert slow.parts["unanswered"] == 4.0
@@ -206,16 +177,16 @@ def test_a_judge_that_is_slow_or_gone_gives_no_counts(judge: Judge) -> None:
     assert score.parts["verification"] is None
 
 
-def test_a_refusal_stops_and_says_where_to_look(judge: Judge) -> None:
-    judge.answer = lambda asked: (401, "who are you")
+def test_a_refusal_stops_and_says_where_to_look(judge: HttpServer) -> None:
+    judge.answer = by_question(lambda asked: (401, "who are you"))
     with pytest.raises(RewardError, match=r"HTTP 401.*check url, model and \$OPENAI_API_KEY"):
         ask(judge, "text", model="any")
-    judge.answer = lambda asked: (400, "too long")  # of one text; the others may be shorter
+    judge.answer = by_question(lambda asked: (400, "too long"))  # of one text; the others may be shorter
     (score,) = ask(judge, "text", model="any")
     assert score.parts["unanswered"] == 4.0
 
 
-def test_a_share_of_the_answers_is_judged_and_always_the_same(judge: Judge) -> None:
+def test_a_share_of_the_answers_is_judged_and_always_the_same(judge: HttpServer) -> None:
     texts = [str(i) for i in range(40)]
     first = [score.parts for score in ask(judge, *texts, model="any", share=0.25)]
     asked = len(judge.asked)

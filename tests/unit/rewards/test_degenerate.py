@@ -12,7 +12,8 @@ from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.rewards.degenerate import Degenerate, foreign_share, longest_run, repeated_share
 from llmrl.scoring.manager import GradingPool, as_group_reward
-from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn
+from llmrl.types import Finish, Problem, Score, Trajectory
+from tests import builders
 
 ENGLISH = frozenset({"LATIN"})
 RULES = ("truncated", "repeated", "garbled")
@@ -27,9 +28,8 @@ def pool() -> Iterator[GradingPool]:
 def episode(
     text: str = "so 4", ids: Any = range(40), finish: Finish = "stop", asked: str = "What is 2+2?", answer: str = "4"
 ) -> Trajectory:
-    completion = Completion(token_ids=list(ids), logprobs=[0.0] * len(ids), finish=finish, version=0)
     problem = Problem(id="a", messages=[{"role": "user", "content": asked}], answer=answer)
-    return Trajectory(problem=problem, turns=[Turn(prompt_ids=[], completion=completion, text=text)], status="done")
+    return builders.episode(builders.turn(text, list(ids), finish=finish), problem=problem)
 
 
 def score(pool: GradingPool, one: Trajectory, **options: Any) -> Score:

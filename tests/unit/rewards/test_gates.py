@@ -26,7 +26,8 @@ from llmrl.rollout.worker import RolloutWorker
 from llmrl.scoring.conditions import Gate, gate
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.tiny import make_tokenizer
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests import builders
 
 
 @dataclass
@@ -44,9 +45,7 @@ class Says:
 
 
 def episode() -> Trajectory:
-    completion = Completion(token_ids=[1, 2], logprobs=[0.0, 0.0], finish="stop", version=0)
-    turn = Turn(prompt_ids=[0], completion=completion, text="4")
-    return Trajectory(problem=Problem(id="a", messages=(), answer="4"), turns=[turn], status="done")
+    return builders.episode(builders.turn("4", [1, 2], prompt=[0]))
 
 
 def mixed(scores: dict[str, Score], weights: dict[str, float] | None = None, **conditions: str) -> Score:

@@ -12,7 +12,8 @@ import pytest
 from llmrl.errors import DataError, RecipeError
 from llmrl.plugins import build
 from llmrl.scoring.manager import GradingPool, as_group_reward
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests import builders
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +23,8 @@ def pool() -> Iterator[GradingPool]:
 
 
 def answer(text: str, reference: str = "7") -> Trajectory:
-    said = Completion(token_ids=[0], logprobs=[0.0], finish="stop", version=0)
     problem = Problem(id="p", messages=[], answer=reference)
-    return Trajectory(problem=problem, turns=[Turn(prompt_ids=[0], completion=said, text=text)], status="done")
+    return builders.episode(builders.turn(text, [0], prompt=[0]), problem=problem)
 
 
 def scores(pool: GradingPool, texts: Sequence[str], **options: Any) -> list[Score]:

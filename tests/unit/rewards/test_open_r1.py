@@ -12,7 +12,8 @@ from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.sandbox.solution_tests import Programs, read
 from llmrl.scoring.manager import GradingPool, as_group_reward
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests import builders
 
 GOOD = "<think>\nso\n</think>\n<answer>\n4\n</answer>"
 
@@ -24,9 +25,8 @@ def pool() -> Iterator[GradingPool]:
 
 
 def episode(text: str, tokens: int = 4, answer: str = "4", **info: Any) -> Trajectory:
-    completion = Completion(token_ids=[7] * tokens, logprobs=[0.0] * tokens, finish="stop", version=0)
     problem = Problem(id="sum/1", messages=[{"role": "user", "content": "2+2?"}], answer=answer, info=info)
-    return Trajectory(problem=problem, turns=[Turn(prompt_ids=[1], completion=completion, text=text)], status="done")
+    return builders.episode(builders.turn(text, [7] * tokens, prompt=[1]), problem=problem)
 
 
 def scores(pool: GradingPool, *funcs: str, group: list[Trajectory], **options: Any) -> list[Score]:

@@ -19,7 +19,8 @@ from llmrl.rewards.clip_delta import ClipDelta, Form, shaped
 from llmrl.rewards.steps_rule import StepsRule
 from llmrl.scoring.combine import dense
 from llmrl.scoring.manager import GradingPool, as_group_reward
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests import builders
 
 PROBLEM = Problem(id="a", messages=(), answer="7")
 FORMS: list[Form] = ["pr", "clip", "delta", "clip_delta"]
@@ -43,9 +44,7 @@ class Process:
 
 
 def score(pool: GradingPool, spec: dict[str, Any], text: str) -> Score:
-    completion = Completion(token_ids=[0] * len(text), logprobs=[0.0] * len(text), finish="stop", version=0)
-    turn = Turn(prompt_ids=[], completion=completion, text=text)
-    episode = Trajectory(problem=PROBLEM, turns=[turn], status="done")
+    episode = builders.episode(builders.turn(text, [0] * len(text)), problem=PROBLEM)
     (given,) = asyncio.run(as_group_reward(build("reward", spec), pool).score([episode]))
     return given
 

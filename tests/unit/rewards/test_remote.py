@@ -6,8 +6,6 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -20,51 +18,16 @@ from llmrl.scoring import serialization
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.trajectories import compact
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from tests.http_server import HttpServer
 
-Answer = Callable[[bytes], tuple[int, bytes]]
 GIVEN = [Score(0.1 + 0.2, "correct", {"a": 1 / 3, "b": None}, token_rewards=[0.5], reason="r"), Score(None, "error")]
 GOOD = 200, json.dumps({"scores": serialization.scores_to_json(GIVEN)}).encode()
 
 
-class Server:
-    def __init__(self, port: int = 0) -> None:
-        self.asked: list[bytes] = []
-        self.keys: list[str | None] = []
-        self.answer: Answer = lambda data: GOOD
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                data = self.rfile.read(int(self.headers["Content-Length"]))
-                server.asked.append(data)
-                server.keys.append(self.headers.get("Authorization"))
-                assert self.path == "/score"
-                status, body = server.answer(data)
-                if status:  # else hang up
-                    self.send_response(status)
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.http.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hung up
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
-        self.thread.join(timeout=5)
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
+def server(server: HttpServer) -> HttpServer:
+    server.answer = lambda body: GOOD
+    return server
 
 
 def group() -> list[Trajectory]:
@@ -88,13 +51,13 @@ def ask(url: str, **options: Any) -> list[Score]:
 
 
 def test_a_group_goes_over_whole_and_its_scores_come_back_whole(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLMRL_REWARD_API_KEY", "secret")
     assert ask(server.url + "/", step=3) == GIVEN
     sent = [compact(one) for one in group()]
-    assert serialization.request_from_json(server.asked[0]) == (sent, serialization.Place(global_step=3))
-    assert server.keys == ["Bearer secret"]
+    assert serialization.request_from_json(server.requests[0].data) == (sent, serialization.Place(global_step=3))
+    assert [(request.path, request.key) for request in server.requests] == [("/score", "Bearer secret")]
     assert asyncio.run(remote(server.url).score([])) == []
 
 
@@ -111,12 +74,12 @@ def test_a_group_goes_over_whole_and_its_scores_come_back_whole(
     ],
 )
 def test_what_is_no_answer_is_asked_again_and_then_no_value(
-    server: Server, status: int, body: bytes, words: str
+    server: HttpServer, status: int, body: bytes, words: str
 ) -> None:
     replies = iter([(status, body), GOOD])
-    server.answer = lambda data: next(replies)
+    server.answer = lambda body: next(replies)
     assert ask(server.url, retries=1) == GIVEN
-    server.answer = lambda data: (status, body)
+    server.answer = lambda _: (status, body)
     scores = ask(server.url, retries=1)
     assert [score.value for score in scores] == [None, None]
     assert {score.verdict for score in scores} == {"timeout" if status == 504 else "error"}
@@ -125,10 +88,10 @@ def test_what_is_no_answer_is_asked_again_and_then_no_value(
     assert len(server.asked) == 4
 
 
-def test_a_late_answer_is_a_timeout(server: Server) -> None:
+def test_a_late_answer_is_a_timeout(server: HttpServer) -> None:
     done = threading.Event()
 
-    def late(data: bytes) -> tuple[int, bytes]:
+    def late(body: Any) -> tuple[int, bytes]:
         done.wait(5)
         return GOOD
 
@@ -140,26 +103,26 @@ def test_a_late_answer_is_a_timeout(server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 429, 502, 503])
-def test_a_server_that_is_full_or_falls_over_is_waited_for_beyond_retries(server: Server, status: int) -> None:
+def test_a_server_that_is_full_or_falls_over_is_waited_for_beyond_retries(server: HttpServer, status: int) -> None:
     replies = iter([(status, b"")] * 4 + [GOOD])
-    server.answer = lambda data: next(replies)
+    server.answer = lambda body: next(replies)
     assert ask(server.url, retries=0) == GIVEN
 
 
 def test_a_server_that_is_away_is_waited_for() -> None:
     (port,) = free_ports(1)
-    late: list[Server] = []
-    starting = threading.Timer(0.4, lambda: late.append(Server(port)))
+    late: list[HttpServer] = []
+    starting = threading.Timer(0.4, lambda: late.append(HttpServer(port, lambda body: GOOD)))
     starting.start()
     assert ask(f"http://127.0.0.1:{port}", retries=0) == GIVEN
     starting.join()
     late[0].close()
 
 
-def test_a_last_try_that_patience_cuts_short_is_not_called_late(server: Server) -> None:
+def test_a_last_try_that_patience_cuts_short_is_not_called_late(server: HttpServer) -> None:
     done = threading.Event()
 
-    def answer(data: bytes) -> tuple[int, bytes]:
+    def answer(body: Any) -> tuple[int, bytes]:
         if len(server.asked) > 1:
             done.wait(5)
         return 503, b""
@@ -182,14 +145,14 @@ def test_patience_ends_in_a_stop_or_in_errors() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_what_would_never_work_stops_at_once(server: Server, status: int) -> None:
-    server.answer = lambda data: (status, b'{"error": {"message": "no such source"}}')
+def test_what_would_never_work_stops_at_once(server: HttpServer, status: int) -> None:
+    server.answer = lambda body: (status, b'{"error": {"message": "no such source"}}')
     with pytest.raises(RewardError, match=rf"HTTP {status}: .*no such source.*check url, \$LLMRL_REWARD_API_KEY"):
         ask(server.url)
     assert len(server.asked) == 1
 
 
-def test_what_json_does_not_hold_is_not_sent(server: Server) -> None:
+def test_what_json_does_not_hold_is_not_sent(server: HttpServer) -> None:
     odd = [Trajectory(problem=Problem(id="p", messages=[], info={"x": object()}), turns=[], status="done")]
     with pytest.raises(RewardError, match="reward remote: problem p: cannot be sent"):
         asyncio.run(remote(server.url).score(odd))

@@ -17,7 +17,8 @@ from llmrl.reward_models.model import Scored
 from llmrl.reward_models.rows import AnswerRow
 from llmrl.reward_models.scorer import Scorer, asked
 from llmrl.scoring.manager import GradingPool, as_group_reward
-from llmrl.types import Completion, Problem, Trajectory, Turn
+from llmrl.types import Problem, Trajectory
+from tests import builders
 
 
 def card(folder: Path, kind: Kind = "outcome", calibration: Calibration | None = None) -> str:
@@ -29,9 +30,8 @@ def card(folder: Path, kind: Kind = "outcome", calibration: Calibration | None =
 
 
 def trajectory(text: str) -> Trajectory:
-    completion = Completion(token_ids=[1] * len(text), logprobs=[0.0] * len(text), finish="stop", version=0)
     problem = Problem(id="p", messages=[{"role": "user", "content": "q"}], info={"level": 3})
-    return Trajectory(problem=problem, turns=[Turn(prompt_ids=[0], completion=completion, text=text)], status="done")
+    return builders.episode(builders.turn(text, [1] * len(text), prompt=[0]), problem=problem)
 
 
 class ByLength:

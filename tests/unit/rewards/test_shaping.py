@@ -19,7 +19,8 @@ from llmrl.rewards.repetition import Repetition
 from llmrl.rewards.rlsp import RLSP
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.scoring.trl_functions import TrainerState
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn, Verdict
+from llmrl.types import Problem, Score, Trajectory, Verdict
+from tests import builders
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +56,8 @@ RIGHT, WRONG = fixed(), fixed(0.0, "wrong")
 
 
 def answer(tokens: int, text: str = "", token_ids: list[int] | None = None) -> Trajectory:
-    completion = Completion(
-        token_ids=token_ids or list(range(tokens)), logprobs=[0.0] * tokens, finish="stop", version=0
-    )
-    turn = Turn(prompt_ids=[], completion=completion, text=text)
-    return Trajectory(problem=Problem(id="a", messages=(), answer="4"), turns=[turn], status="done")
+    problem = Problem(id="a", messages=(), answer="4")
+    return builders.episode(builders.turn(text, token_ids or list(range(tokens))), problem=problem)
 
 
 def score(pool: GradingPool, spec: dict[str, Any], *answers: Trajectory) -> list[Score]:

@@ -17,7 +17,8 @@ from llmrl.reward_models.model import Scored
 from llmrl.reward_models.rows import AnswerRow
 from llmrl.reward_models.scorer import Scorer
 from llmrl.scoring.manager import GradingPool, as_group_reward
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Score, Trajectory
+from tests import builders
 
 
 def card(folder: Path, kind: Kind, separator: str = "\n") -> str:
@@ -27,9 +28,7 @@ def card(folder: Path, kind: Kind, separator: str = "\n") -> str:
 
 
 def trajectory(text: str) -> Trajectory:
-    completion = Completion(token_ids=[1] * len(text), logprobs=[0.0] * len(text), finish="stop", version=0)
-    turns = [Turn(prompt_ids=[0], completion=completion, text=text)]
-    return Trajectory(problem=Problem(id="p", messages=[{"role": "user", "content": "q"}]), turns=turns, status="done")
+    return builders.episode(builders.turn(text, [1] * len(text), prompt=[0]))
 
 
 class Written:

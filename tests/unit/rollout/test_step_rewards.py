@@ -26,7 +26,7 @@ from llmrl.samples import Sample
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
-from tests.builders import sample
+from tests import builders
 
 PROBLEM = Problem(id="sum", messages=[{"role": "user", "content": "1+1="}], answer="2")
 TEXT = "Öl für 3 €:\n\nzwei 猫 und 🙂🙂.\n\nSo 1+1=2.\n\n#### 2"
@@ -207,17 +207,7 @@ def test_dense_rewards_of_something_else_are_refused(score: Score, message: str)
 
 
 def row(episode: int, reward: float, dense: list[float] | None) -> Sample:
-    return sample(
-        group="g",
-        episode=episode,
-        reward=reward,
-        turn_rewards=[0.0],
-        token_ids=[1, 2, 3],
-        turn_ids=[-1, 0, 0],
-        action_mask=[False, True, True],
-        sampled_logprobs=[0.0, -1.0, -1.0],
-        token_rewards=dense,
-    )
+    return builders.row("g", episode, reward, turn_rewards=[0.0], token_rewards=dense)
 
 
 def test_an_episode_earns_its_reward_and_all_its_dense_rewards() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from llmrl.aio import wait
 from llmrl.chat import Chat
-from llmrl.engines.scripted import Reply, Scripted, ScriptedEngine
+from llmrl.engines.scripted import Reply, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.errors import DataError, RewardError
 from llmrl.recipe import RolloutOptions
@@ -16,6 +16,7 @@ from llmrl.rollout.samples import to_samples
 from llmrl.rollout.worker import RolloutWorker, Stopwatch, check_errors
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Message, Observation, Problem, Score, Status, Trajectory, Turn, Verdict
+from tests.builders import scripted_worker
 
 PROBLEM = Problem(id="sum", messages=[{"role": "user", "content": "1+1="}], answer="2")
 TOKENIZER = make_tokenizer()
@@ -82,11 +83,8 @@ class Asks:
 def player(
     env: Any, replies: Sequence[str] | Reply = ("right",), judge: Judge | None = None, **options: Any
 ) -> RolloutWorker:
-    engine = ScriptedEngine(tokenizer=TOKENIZER, options=Scripted(replies=replies), stop_token_ids=[END])
     settings = RolloutOptions(**{"num_generations": 2, "prompts_per_step": 1} | options)
-    return RolloutWorker(
-        engine=engine, chat=Chat(TOKENIZER), env=env, reward=judge or Judge(), options=settings, seed=0
-    )
+    return scripted_worker(Chat(TOKENIZER), replies, judge or Judge(), settings, env)
 
 
 def ids(text: str) -> list[int]:

@@ -13,14 +13,13 @@ from llmrl.errors import DataError
 from llmrl.run_folder import reader
 from llmrl.run_folder.records import EpisodeRecord
 from llmrl.run_folder.writer import Logs
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Score, Trajectory
+from tests import builders
 
 
 def played(step: int, tokens: int = 2) -> Trajectory:
-    completion = Completion(token_ids=[5] * tokens, logprobs=[-1.0] * tokens, finish="stop", version=step)
-    turn = Turn(prompt_ids=[1], completion=completion, text="2")
-    problem = Problem(id="p", messages=[{"role": "user", "content": "1+1="}])
-    return Trajectory(problem=problem, turns=[turn], status="done", score=Score(1.0, "correct"), group=f"{step}/p")
+    turn = builders.turn("2", [5] * tokens, prompt=[1], logprobs=[-1.0] * tokens, version=step)
+    return builders.episode(turn, score=Score(1.0, "correct"), group=f"{step}/p")
 
 
 @pytest.fixture

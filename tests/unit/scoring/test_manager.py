@@ -18,7 +18,8 @@ import pytest
 from llmrl.errors import RewardError
 from llmrl.scoring.manager import GradingPool, TrainerState, as_group_reward, latency_metrics
 from llmrl.scoring.verdicts import verdict_metrics
-from llmrl.types import Completion, Problem, Score, Status, Trajectory, Turn
+from llmrl.types import Problem, Score, Status, Trajectory
+from tests import builders
 
 GRADERS = """
 import asyncio, os, subprocess, sys, time
@@ -112,10 +113,7 @@ def problem(answer: str = "4", **info: Any) -> Problem:
 
 
 def episode(text: str, of: Problem | None = None, status: Status = "done") -> Trajectory:
-    completion = Completion(token_ids=[1, 2], logprobs=[0.0, 0.0], finish="stop", version=0)
-    return Trajectory(
-        problem=of or problem(), turns=[Turn(prompt_ids=[0], completion=completion, text=text)], status=status
-    )
+    return builders.episode(builders.turn(text, [1, 2], prompt=[0]), problem=of or problem(), status=status)
 
 
 def alive(pid: int) -> bool:

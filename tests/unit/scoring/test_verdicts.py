@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from llmrl.scoring.verdicts import mark_truncated
-from llmrl.types import Completion, Finish, Problem, Score, Status, Trajectory, Turn, Verdict
+from llmrl.types import Finish, Score, Status, Trajectory, Verdict
+from tests import builders
 
 
 def episode(finish: Finish = "stop", status: Status = "done") -> Trajectory:
-    completion = Completion(token_ids=[1], logprobs=[-1.0], finish=finish, version=0)
-    turn = Turn(prompt_ids=[0], completion=completion, text="4")
-    return Trajectory(problem=Problem(id="p", messages=()), turns=[turn], status=status)
+    return builders.episode(builders.turn("4", finish=finish), status=status)
 
 
 @pytest.mark.parametrize(

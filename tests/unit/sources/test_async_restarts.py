@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,12 +14,10 @@ import pytest
 
 from llmrl import aio
 from llmrl.chat import Chat
-from llmrl.engines.scripted import Scripted, ScriptedEngine
-from llmrl.envs.single_turn import SingleTurn
+from llmrl.engines.scripted import ScriptedEngine
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.restarts import RestartSampler, Snapshot
 from llmrl.rollout.sampler import FreshSampler
-from llmrl.rollout.scheduler import Groups
 from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.sources.asynchronous import Asynchronous
@@ -29,30 +25,13 @@ from llmrl.sources.restarts import Restarts
 from llmrl.tiny import make_tokenizer
 from llmrl.train import state_file
 from llmrl.types import Problem, Sampling, Score, Trajectory
+from tests.builders import SUMS, Gather, Grader, on_ranks, scripted_worker
 
-PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
 OPTIONS = RolloutOptions(prompts_per_step=4, num_generations=2, max_completion_length=24)
 TOKENIZER = make_tokenizer()
 CHAT = Chat(TOKENIZER)
-Gather = Callable[[Groups], Groups]
-
-
-@pytest.fixture(autouse=True)
-def loop_of_its_own() -> Iterator[None]:
-    yield
-    aio.foreground()
-
-
-@dataclass
-class Judge:
-    """Right where the whole text, prefix included, has an even number of letters x."""
-
-    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        right = [one.text.count("x") % 2 == 0 for one in group]
-        return [Score(1.0, "correct") if yes else Score(0.0, "wrong") for yes in right]
-
-    def latencies(self) -> dict[str, list[float]]:
-        return {}
+EVEN = Grader(lambda one: one.text.count("x") % 2 == 0)
+"""Right where the whole text, prefix included, has an even number of letters x."""
 
 
 @dataclass
@@ -82,14 +61,10 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Gather = lambda groups: groups,
 ) -> tuple[RolloutSource, ScriptedEngine]:
-    engine = ScriptedEngine(
-        tokenizer=TOKENIZER,
-        options=Scripted(replies=lines, concurrent=True),
-        stop_token_ids=[TOKENIZER.eos_token_id],
-    )
-    player = RolloutWorker(engine=engine, chat=CHAT, env=SingleTurn(), reward=Judge(), options=OPTIONS, seed=0)
+    player = scripted_worker(CHAT, lines, EVEN, OPTIONS, concurrent=True)
     plays = cast(RolloutWorker, Plays(player, last))
-    return settings.start(plays, PROBLEMS, OPTIONS, seed=0, rank=rank, gather=gather), engine
+    source = settings.start(plays, SUMS, OPTIONS, seed=0, rank=rank, gather=gather)
+    return source, cast(ScriptedEngine, player.engine)
 
 
 def pause(speed: int, name: str) -> float:
@@ -198,35 +173,21 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(most: int | None, 
 def test_ranks_agree() -> None:
     settings = Restarts(share=0.6, decay_steps=12, max_staleness=1)
 
-    def together(ranks: int) -> list[Any]:
-        shares: list[Groups] = [[] for _ in range(ranks)]
-        barrier = threading.Barrier(ranks, timeout=20)
+    def run(rank: tuple[int, int], gather: Gather) -> list[Any]:
+        source, engine = start(settings, lambda name: 0.003 * rank[0], rank, gather)
+        steps = []
+        for step in range(5):
+            steps.append([source.next(step), source.state()])
+            engine.version = step + 1
+        return steps
 
-        def run(rank: int) -> list[Any]:
-            def gather(groups: Groups) -> Groups:
-                shares[rank] = groups
-                barrier.wait()
-                whole = [group for share in shares for group in share]
-                barrier.wait()
-                return whole
-
-            source, engine = start(settings, lambda name: 0.003 * rank, (rank, ranks), gather)
-            steps = []
-            for step in range(5):
-                steps.append([source.next(step), source.state()])
-                engine.version = step + 1
-            return steps
-
-        with ThreadPoolExecutor(ranks) as threads:
-            return list(threads.map(run, range(ranks)))
-
-    alone, both = together(1), together(2)
+    alone, both = on_ranks(1, run), on_ranks(2, run)
     assert both[0] == both[1] == alone[0]
 
 
 def test_a_value_follows_the_snapshot_while_its_restarts_are_played() -> None:
     """Two groups of one snapshot worth 0.5: the first comes back with 0 of 2, the second with 2 of 2."""
-    fresh = FreshSampler(PROBLEMS, 0)
+    fresh = FreshSampler(SUMS, 0)
     beginning = [Snapshot("p1", (1, 2), 0.5)]
     sampler = RestartSampler(
         fresh, CHAT, share=lambda _: 0.5, max_completion_length=24, snapshots=beginning, max_snapshots=1

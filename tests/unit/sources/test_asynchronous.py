@@ -4,8 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -15,8 +14,7 @@ import pytest
 
 from llmrl import aio
 from llmrl.chat import Chat
-from llmrl.engines.scripted import Scripted, ScriptedEngine
-from llmrl.envs.single_turn import SingleTurn
+from llmrl.engines.scripted import ScriptedEngine
 from llmrl.errors import EngineError
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.scheduler import Groups, capacity
@@ -26,38 +24,18 @@ from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
 from llmrl.tiny import make_tokenizer
 from llmrl.train import state_file
-from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
+from llmrl.types import Problem, Sampling, Score, Trajectory
+from tests.builders import SUMS, Gather, Grader, episode, on_ranks, scripted_worker, turn
 
-PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
 TOKENIZER = make_tokenizer()
-
-
-@pytest.fixture(autouse=True)
-def loop_of_its_own() -> Iterator[None]:
-    yield
-    aio.foreground()
-
-
-@dataclass
-class Judge:
-    """Right in every group but for the episodes whose text is odd."""
-
-    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        return [Score(1.0, "correct") if len(one.text) % 2 else Score(0.0, "wrong") for one in group]
-
-    def latencies(self) -> dict[str, list[float]]:
-        return {}
+ODD = Grader(lambda one: len(one.text) % 2 == 1)
+"""Right in every group for the episodes whose text is odd."""
 
 
 def speaker(replies: Any, concurrent: bool = True) -> RolloutWorker:
     """A real player, whose engine says what `replies` says."""
-    engine = ScriptedEngine(
-        tokenizer=TOKENIZER,
-        options=Scripted(replies=replies, concurrent=concurrent),
-        stop_token_ids=[TOKENIZER.eos_token_id],
-    )
-    return RolloutWorker(engine=engine, chat=Chat(TOKENIZER), env=SingleTurn(), reward=Judge(), options=OPTIONS, seed=0)
+    return scripted_worker(Chat(TOKENIZER), replies, ODD, OPTIONS, concurrent=concurrent)
 
 
 def seeded(prompt: str, sampling: Sampling) -> str:
@@ -82,10 +60,9 @@ class Plays:
         self.most = max(self.most, len(self.begun) - len(self.ended))
         await asyncio.sleep(self.last(name))
         self.ended.append(name)
-        said = Completion(token_ids=[2, 3], logprobs=[-1.0, -1.0], finish="stop", version=version)
-        turn = Turn(prompt_ids=[1], completion=said, text="")
+        said = turn("", [2, 3], prompt=[1], logprobs=[-1.0, -1.0], version=version)
         return [
-            Trajectory(problem=problem, turns=[turn], status="done", score=score, group=name, episode=i)
+            episode(said, problem=problem, score=score, group=name, episode=i)
             for i, score in enumerate(self.judge(name))
         ]
 
@@ -96,7 +73,7 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
 ) -> Any:
-    return settings.start(cast(RolloutWorker, player), PROBLEMS, OPTIONS, seed=0, rank=rank, gather=gather)
+    return settings.start(cast(RolloutWorker, player), SUMS, OPTIONS, seed=0, rank=rank, gather=gather)
 
 
 def steps(source: RolloutSource, count: int, plays: Plays) -> list[Any]:
@@ -249,21 +226,13 @@ def test_what_the_engine_says_is_too_old_is_counted_and_replaced() -> None:
 
 
 def together(ranks: int, count: int, settings: Asynchronous) -> list[Any]:
-    """What each rank gets: `ranks` sources on threads, whose `gather` exchanges like a process group."""
-    shares: list[Groups] = [[] for _ in range(ranks)]
-    barrier = threading.Barrier(ranks, timeout=20)
+    """What each rank gets: `ranks` sources on threads."""
     aio.background()
 
-    def run(rank: int) -> list[Any]:
-        def gather(groups: Groups) -> Groups:
-            shares[rank] = groups
-            barrier.wait()
-            whole = [group for share in shares for group in share]
-            barrier.wait()
-            return whole
-
+    def run(place: tuple[int, int], gather: Gather) -> list[Any]:
+        rank = place[0]
         plays = Plays(last=lambda name: 0.005 * (len(name) + rank) if rank else 0.0)
-        source = start(plays, settings, (rank, ranks), gather)
+        source = start(plays, settings, place, gather)
         found = []
         for step in range(count):
             found.append([source.next(step), sorted(json.dumps(g) for g in source.state()["scheduler"]["pending"])])
@@ -271,8 +240,7 @@ def together(ranks: int, count: int, settings: Asynchronous) -> list[Any]:
         found.append(plays.begun)
         return found
 
-    with ThreadPoolExecutor(ranks) as threads:
-        return list(threads.map(run, range(ranks)))
+    return on_ranks(ranks, run)
 
 
 @pytest.mark.parametrize("bound", [0, 1, 2])
@@ -335,9 +303,8 @@ def test_a_checkpoint_waits_for_what_is_being_played() -> None:
 def test_token_versions_survive_a_checkpoint(tmp_path: Path) -> None:
     class Changed(Plays):
         async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
-            said = Completion(token_ids=[2, 3], logprobs=[-1.0] * 2, finish="stop", version=0, versions=[0, 1])
-            turn = Turn(prompt_ids=[1], completion=said, text="a")
-            return [Trajectory(problem=problem, turns=[turn], status="done", score=Score(1.0), group=name)]
+            said = turn("a", [2, 3], prompt=[1], logprobs=[-1.0] * 2, versions=[0, 1])
+            return [episode(said, problem=problem, score=Score(1.0), group=name)]
 
     first = start(Changed(), Asynchronous(max_staleness=1))
     first.next(0)

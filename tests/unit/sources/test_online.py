@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -15,18 +13,13 @@ from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests.builders import Gather, episode, on_ranks, turn
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": str(i)}]) for i in range(5)]
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
 SPREAD = (Score(1.0, "correct"), Score(0.0, "wrong"))
 ALIKE = (Score(1.0, "correct"), Score(1.0, "correct"))
-
-
-@pytest.fixture(autouse=True)
-def loop_of_its_own() -> Iterator[None]:
-    yield
-    aio.foreground()
 
 
 class Plays:
@@ -39,11 +32,9 @@ class Plays:
     async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
         assert not prefix_ids
         self.rounds[-1].append(name)
-        turn = Turn(
-            prompt_ids=[1], completion=Completion(token_ids=[2], logprobs=[-1.0], finish="stop", version=0), text=""
-        )
+        one = turn("", [2], prompt=[1], logprobs=[-1.0])
         return [
-            Trajectory(problem=problem, turns=[turn], status="done", score=score, group=name, episode=i)
+            episode(one, problem=problem, score=score, group=name, episode=i)
             for i, score in enumerate(self.judge(problem))
         ]
 
@@ -85,23 +76,13 @@ def test_rows_carry_group_episode_and_score() -> None:
 
 
 def together(ranks: int, steps: int, settings: Online, judge: Callable[[Problem], tuple[Score, Score]]) -> list[Any]:
-    """What each rank gets in each step: `ranks` sources on threads, whose `gather` exchanges like a process group."""
-    shares: list[Groups] = [[] for _ in range(ranks)]
-    barrier = threading.Barrier(ranks, timeout=30)
+    """What each rank gets in each step: `ranks` sources on threads."""
 
-    def run(rank: int) -> list[list[Any]]:
-        def gather(groups: Groups) -> Groups:
-            shares[rank] = groups
-            barrier.wait()
-            whole = [group for share in shares for group in share]
-            barrier.wait()
-            return whole
-
-        fresh = start(Plays(judge), settings, (rank, ranks), gather)
+    def run(rank: tuple[int, int], gather: Gather) -> list[list[Any]]:
+        fresh = start(Plays(judge), settings, rank, gather)
         return [[fresh.next(step), fresh.state(), fresh.refills] for step in range(steps)]
 
-    with ThreadPoolExecutor(ranks) as threads:
-        return list(threads.map(run, range(ranks)))
+    return on_ranks(ranks, run)
 
 
 @pytest.mark.parametrize("settings", [Online(), Online(dynamic_sampling=True, max_refills=2)])

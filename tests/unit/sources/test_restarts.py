@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +10,7 @@ import pytest
 from llmrl import aio
 from llmrl.algorithms.grpo import GRPO
 from llmrl.chat import Chat
-from llmrl.engines.scripted import Scripted, ScriptedEngine
-from llmrl.envs.single_turn import SingleTurn
+from llmrl.engines.scripted import ScriptedEngine
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.restarts import RestartSampler, Snapshot, restart_metrics
@@ -25,24 +21,14 @@ from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.writer import Logs
 from llmrl.sources.restarts import Restarts, read
 from llmrl.tiny import make_tokenizer
-from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
+from llmrl.types import Completion, Sampling, Score, Trajectory, Turn
+from tests.builders import SUMS, Gather, Grader, on_ranks, scripted_worker
 
-PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": f"{i}+1="}], answer=str(i + 1)) for i in range(7)]
 OPTIONS = RolloutOptions(prompts_per_step=4, num_generations=2, max_completion_length=24)
 TOKENIZER = make_tokenizer()
 CHAT = Chat(TOKENIZER)
-
-
-@dataclass
-class Judge:
-    """Right where the whole text, prefix included, has an even number of letters x."""
-
-    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        right = [one.text.count("x") % 2 == 0 for one in group]
-        return [Score(1.0, "correct") if yes else Score(0.0, "wrong") for yes in right]
-
-    def latencies(self) -> dict[str, list[float]]:
-        return {}
+EVEN = Grader(lambda one: one.text.count("x") % 2 == 0)
+"""Right where the whole text, prefix included, has an even number of letters x."""
 
 
 def lines(_prompt: str, sampling: Sampling) -> str:
@@ -51,10 +37,7 @@ def lines(_prompt: str, sampling: Sampling) -> str:
 
 
 def speaker(replies: Any = lines, options: RolloutOptions = OPTIONS) -> RolloutWorker:
-    engine = ScriptedEngine(
-        tokenizer=TOKENIZER, options=Scripted(replies=replies), stop_token_ids=[TOKENIZER.eos_token_id]
-    )
-    return RolloutWorker(engine=engine, chat=CHAT, env=SingleTurn(), reward=Judge(), options=options, seed=0)
+    return scripted_worker(CHAT, replies, EVEN, options)
 
 
 def start(
@@ -63,7 +46,7 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
 ) -> RolloutSource:
-    return (settings or Restarts()).start(player, PROBLEMS, player.options, seed=0, rank=rank, gather=gather)
+    return (settings or Restarts()).start(player, SUMS, player.options, seed=0, rank=rank, gather=gather)
 
 
 def sampler(source: RolloutSource) -> RestartSampler:
@@ -85,8 +68,8 @@ def began(source: RolloutSource) -> list[str]:
 
 def test_only_what_was_said_anew_is_learned_from() -> None:
     player, prefix = speaker(("fghij",)), ids("ab\nc")
-    prompt = len(CHAT.prompt_ids(PROBLEMS[0].messages))
-    group = aio.wait(player.run_group(PROBLEMS[0], "r0/p0@4", prefix))
+    prompt = len(CHAT.prompt_ids(SUMS[0].messages))
+    group = aio.wait(player.run_group(SUMS[0], "r0/p0@4", prefix))
     (row,) = to_samples(group[0])
     assert row.action_mask.tolist() == [False] * prompt + [False] * 4 + [True] * 6, "5 letters and the end"
     assert row.token_ids[prompt : prompt + 4].tolist() == prefix
@@ -227,27 +210,13 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened() -> None:
 
 
 def test_ranks_agree() -> None:
-    def together(ranks: int) -> list[Any]:
-        shares: list[Groups] = [[] for _ in range(ranks)]
-        barrier = threading.Barrier(ranks, timeout=20)
-
-        def run(rank: int) -> list[Any]:
-            def gather(groups: Groups) -> Groups:
-                shares[rank] = groups
-                barrier.wait()
-                whole = [group for share in shares for group in share]
-                barrier.wait()
-                return whole
-
-            source = start(speaker(), Restarts(decay_steps=12), (rank, ranks), gather)
-            return [[source.next(step), source.state()] for step in range(4)]
-
-        with ThreadPoolExecutor(ranks) as threads:
-            return list(threads.map(run, range(ranks)))
+    def run(rank: tuple[int, int], gather: Gather) -> list[Any]:
+        source = start(speaker(), Restarts(decay_steps=12), rank, gather)
+        return [[source.next(step), source.state()] for step in range(4)]
 
     aio.background()
     try:
-        alone, both = together(1), together(2)
+        alone, both = on_ranks(1, run), on_ranks(2, run)
     finally:
         aio.foreground()
     assert both[0] == both[1] == alone[0]
@@ -286,9 +255,9 @@ def test_logged_tokens_are_taken_where_they_say_the_text(
 ) -> None:
     completion = Completion(token_ids=said, logprobs=[-1.0] * len(said), finish="stop", version=0)
     turn = Turn(prompt_ids=[7], completion=completion, text=text)
-    played = Trajectory(problem=PROBLEMS[0], turns=[turn], status="done", score=Score(0.0, "wrong"), group="0/p0")
+    played = Trajectory(problem=SUMS[0], turns=[turn], status="done", score=Score(0.0, "wrong"), group="0/p0")
     Logs(tmp_path, writes=True, share=1.0).rollouts(0, [[played]], [])
-    known = {problem.id: problem for problem in PROBLEMS}
+    known = {problem.id: problem for problem in SUMS}
     assert read(tmp_path / "rollouts.jsonl", known, CHAT, 24, 0) == [Snapshot("p0", tuple(prefix), 0.0)]
 
 
@@ -353,7 +322,7 @@ def test_options_out_of_range_are_refused() -> None:
 def test_metrics_tell_where_success_came_from() -> None:
     def group(name: str, verdicts: str) -> list[Trajectory]:
         score = {"r": Score(1.0, "correct"), "w": Score(0.0, "wrong")}
-        return [Trajectory(problem=PROBLEMS[0], turns=[], status="done", score=score[v], group=name) for v in verdicts]
+        return [Trajectory(problem=SUMS[0], turns=[], status="done", score=score[v], group=name) for v in verdicts]
 
     groups = [group("0/p0", "rwww"), group("r0/p1@3", "rrrw"), group("1/p2", "wwww")]
     found = restart_metrics(groups, {"r0/p1@3": Snapshot("p1", (1, 2, 3), 0.25)})

@@ -13,7 +13,8 @@ import pytest
 from llmrl.recipe import AuditOptions
 from llmrl.scoring.manager import GradingPool
 from llmrl.train.gold_reward import GoldReward
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn
+from llmrl.types import Problem, Score, Trajectory
+from tests import builders
 
 Groups = list[list[Trajectory]]
 
@@ -47,15 +48,9 @@ def audit(pool: GradingPool) -> Callable[..., GoldReward]:
 
 
 def played(proxy: float | None, truth: float | None, name: str = "g", episode: int = 0, **score: Any) -> Trajectory:
-    completion = Completion(token_ids=[1, 2], logprobs=[0.0, 0.0], finish="stop", version=0)
-    return Trajectory(
-        problem=Problem(id="p", messages=(), info={"truth": truth}),
-        turns=[Turn(prompt_ids=[], completion=completion, text="a")],
-        status="done",
-        score=Score(proxy, **score),
-        group=name,
-        episode=episode,
-    )
+    problem = Problem(id="p", messages=(), info={"truth": truth})
+    turn = builders.turn("a", [1, 2])
+    return builders.episode(turn, problem=problem, score=Score(proxy, **score), group=name, episode=episode)
 
 
 def step(proxy: float | None, truth: float | None) -> Groups:

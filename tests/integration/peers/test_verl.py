@@ -1,15 +1,13 @@
-"""Our losses and credits beside those of TRL and verl, on random steps, wherever the definitions coincide.
+"""Our losses and credits beside the public functions of verl's trainer, on random steps.
 
-`pytest -s tests/integration/test_peers.py` prints the table of docs/peers.md: the largest difference of values, and of
-gradients by log-probability. verl is not among the pinned packages: where it cannot be imported its half is skipped.
+verl is not among the pinned packages: where it cannot be imported these tests are skipped. `pytest -s
+tests/integration/peers` prints the table of docs/peers.md.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,236 +19,10 @@ from torch import Tensor
 from llmrl.algorithms.grpo import GRPO
 from llmrl.algorithms.reinforce_pp import ReinforcePP
 from llmrl.algorithms.rloo import RLOO
-from llmrl.batch import Batch, collate
 from llmrl.ops import kl
 from llmrl.ops.gae import returns, whiten
 from llmrl.ops.mismatch import Correction, Mode
-from llmrl.protocols import Forward
-from llmrl.samples import Sample
-from tests.builders import sample
-
-SEEDS = range(5)
-BOUND = 1e-7  # float64 on both sides; peers add 1e-8 to counts, and 1e-6 where we add nothing
-Algorithm = GRPO | RLOO
-Pair = tuple[Tensor, Tensor]
-"""A loss and its gradient."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """Eight rows of two prompts, with observed tokens between the actions; (8, T) float64 of each column."""
-
-    rows: list[Sample]
-    mask: Tensor
-    new: Tensor
-    old: Tensor
-    sampled: Tensor
-    ref: Tensor
-
-    @staticmethod
-    def random(seed: int, width: int = 9) -> Step:
-        generator = torch.Generator().manual_seed(seed)
-        mask = torch.rand(8, width, generator=generator) < 0.75
-        mask[:, 0], mask[:, 1] = False, True  # a prompt, and at least one action
-        drawn = -1.5 + 0.35 * torch.randn(4, 8, width, generator=generator, dtype=torch.float64)
-        new, old, sampled, ref = torch.where(mask, drawn, 0.0)
-        rewards = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
-        rows = [
-            sample(
-                group=f"g{i // 4}",
-                episode=i % 4,
-                reward=rewards[i],
-                turn_rewards=[rewards[i]],
-                token_ids=[0] * width,
-                turn_ids=[0] * width,
-                action_mask=mask[i].tolist(),
-                sampled_logprobs=sampled[i].tolist(),
-                old_logprobs=old[i].tolist(),
-                ref_logprobs=ref[i].tolist(),
-                old_entropy=entropies(new[i]).tolist(),
-            )
-            for i in range(8)
-        ]
-        return Step(rows, mask, new, old, sampled, ref)
-
-    def credited(self, algorithm: Algorithm | ReinforcePP) -> Tensor:
-        """(8, T) advantages."""
-        rows = algorithm.credit(self.rows)
-        assert len(rows) == len(self.rows)
-        return torch.tensor([row.advantages.tolist() for row in rows], dtype=torch.float64)
-
-
-def ours(algorithm: Algorithm, step: Step, entropy: float = 0.0) -> Pair:
-    new = step.new.clone().requires_grad_()
-    rows = algorithm.credit(step.rows)
-    batch = collate(rows, pack=False, dtype=torch.float64)
-    loss = algorithm.loss(Forward(logprobs=new, entropy=entropies(new) if entropy else None), batch)
-    total = (loss.terms * batch.weights).sum()
-    return total.detach(), torch.autograd.grad(total, new)[0]
-
-
-def entropies(new: Tensor) -> Tensor:
-    """Any function of the policy serves as its entropy."""
-    return 0.5 * new.square()
-
-
-def gaps(left: Pair, right: Pair) -> tuple[float, float]:
-    return float((left[0] - right[0]).abs()), float((left[1] - right[1]).abs().max())
-
-
-@pytest.fixture(scope="module")
-def table() -> Iterator[list[tuple[str, str, float, float | None]]]:
-    """Method, peer function, largest difference of values and of gradients."""
-    lines: list[tuple[str, str, float, float | None]] = []
-    yield lines
-    print("\n\n| method | peer | value | gradient |\n|---|---|---|---|")
-    for method, peer, value, gradient in lines:
-        print(f"| {method} | {peer} | {value:.1e} | {'' if gradient is None else f'{gradient:.1e}'} |")
-
-
-# TRL: the trainers' own `_compute_loss`, which is handed the log-probabilities that its model would have given
-
-
-def trl_self(new: Tensor, algorithm: GRPO, **options: Any) -> SimpleNamespace:
-    """What `_compute_loss` reads of its trainer."""
-    from trl import GRPOTrainer
-
-    corrects = algorithm.importance_sampling_correction != "none"
-    kind = {"constant": "dr_grpo", "sequence": "grpo", "token": "dapo", "sequence_sum": "luspo"}[algorithm.over]
-    one_process = SimpleNamespace(
-        num_processes=1,
-        sync_gradients=False,
-        gather=lambda x: x,
-        reduce=lambda x, reduction: x,
-        pad_across_processes=lambda x, **_: x,
-    )
-    return SimpleNamespace(
-        _get_per_token_logps_and_entropies=lambda *_, **__: (new, entropies(new), None),
-        get_off_policy_mask=GRPOTrainer.get_off_policy_mask,
-        loss_type="cispo" if algorithm.loss_type == "cispo" else kind,
-        importance_sampling_level=algorithm.importance_sampling_level,
-        epsilon_low=algorithm.epsilon,
-        epsilon_high=algorithm.weight_cap if algorithm.loss_type == "cispo" else algorithm.high,
-        beta=algorithm.beta,
-        off_policy_mask_threshold=algorithm.off_policy_mask_threshold,
-        max_completion_length=algorithm.max_completion_length,
-        args=SimpleNamespace(delta=algorithm.delta, use_bias_correction_kl=False, steps_per_generation=1),
-        use_vllm=corrects,
-        vllm_importance_sampling_correction=corrects,
-        top_entropy_quantile=algorithm.top_entropy_quantile,
-        get_high_entropy_mask=lambda *given: GRPOTrainer.get_high_entropy_mask(
-            SimpleNamespace(accelerator=one_process), *given
-        ),
-        aux_loss_enabled=False,
-        current_gradient_accumulation_steps=1,
-        model=SimpleNamespace(training=True),
-        accelerator=one_process,
-        _metrics=defaultdict(lambda: defaultdict(list)),
-        _entropy_bonus_enabled=algorithm.entropy_coef != 0,
-        use_adaptive_entropy=False,
-        entropy_coef=algorithm.entropy_coef,
-        **options,
-    )
-
-
-def trl_inputs(step: Step, algorithm: GRPO) -> dict[str, Tensor]:
-    empty = torch.zeros(8, 0, dtype=torch.int64)
-    batch = collate(step.rows, pack=False, dtype=torch.float64)
-    return {
-        "prompt_ids": empty,
-        "prompt_mask": empty,
-        "completion_ids": torch.zeros_like(step.mask, dtype=torch.int64),
-        "completion_mask": step.mask.double(),
-        "advantages": per_row(step.credited(replace(algorithm, top_entropy_quantile=1.0))),
-        "old_per_token_logps": step.old,
-        "sampling_per_token_logps": step.sampled,
-        "ref_per_token_logps": step.ref,
-        "importance_sampling_ratio": algorithm.correction.weights(step.old, batch),
-        "num_items_in_batch": step.mask.sum().double(),
-    }
-
-
-def per_row(advantages: Tensor) -> Tensor:
-    """(8,) of (8, T): one per row, others are 0."""
-    return advantages.amax(1) + advantages.amin(1)
-
-
-TRL: dict[str, dict[str, Any]] = {
-    "GRPO with k3": {"loss_type": "grpo", "beta": 0.04, "num_iterations": 2},
-    "DAPO, clip higher, dual clip": {"epsilon_high": 0.28, "delta": 1.5, "num_iterations": 2},
-    "Dr. GRPO": {
-        "loss_type": "dr_grpo",
-        "scale_rewards": "none",
-        "max_completion_length": 20,
-        "num_iterations": 2,
-    },
-    "GSPO": {
-        "loss_type": "grpo",
-        "importance_sampling_level": "sequence",
-        "epsilon": 0.05,
-        "num_iterations": 2,
-    },
-    "sequence ratio, sum over tokens (LUSPO)": {
-        "importance_sampling_level": "sequence",
-        "loss_average": "sequence_sum",
-        "num_iterations": 2,
-    },
-    "CISPO": {"loss_type": "cispo", "weight_cap": 1.3, "num_iterations": 2},
-    "corrected for the engine, with k3": {
-        "importance_sampling_correction": "token_mask",
-        "beta": 0.1,
-        "num_iterations": 2,
-    },
-    "off-policy mask": {"off_policy_mask_threshold": 0.05, "num_iterations": 2},
-    "top entropy, with k3": {"top_entropy_quantile": 0.4, "beta": 0.04, "num_iterations": 2},
-    "entropy bonus": {"entropy_coef": 0.1, "num_iterations": 2},
-}
-
-
-@pytest.mark.parametrize("method", TRL)
-def test_grpo_is_that_of_trl(method: str, table: list[Any]) -> None:
-    from trl import GRPOTrainer
-
-    bare = {"importance_sampling_correction": "none"}
-    algorithm, worst = GRPO(**bare | TRL[method]), (0.0, 0.0)
-    for seed in SEEDS:
-        step = Step.random(seed)
-        new = step.new.clone().requires_grad_()
-        loss = GRPOTrainer._compute_loss(trl_self(new, algorithm), None, trl_inputs(step, algorithm))
-        theirs = loss.detach(), torch.autograd.grad(loss, new)[0]
-        found = gaps(ours(algorithm, step, algorithm.entropy_coef), theirs)
-        worst = max(worst[0], found[0]), max(worst[1], found[1])
-    table.append((method, "TRL `GRPOTrainer._compute_loss`", *worst))
-    assert max(worst) < BOUND
-
-
-@pytest.mark.parametrize("several", [True, False])
-def test_rloo_is_that_of_trl(several: bool, table: list[Any]) -> None:
-    # TRL clips the product of a row's ratios. With one update that is 1, and its gradient is our unclipped one.
-    from trl import RLOOTrainer
-
-    options = {"minibatches": 2, "importance_sampling_level": "product", "epsilon": 0.6} if several else {}
-    algorithm, worst = RLOO(beta=0.05, importance_sampling_correction="none", **options), (0.0, 0.0)  # type: ignore[arg-type]
-    for seed in SEEDS:
-        step = Step.random(seed)
-        step = step if several else replace(step, new=step.old)
-        new = step.new.clone().requires_grad_()
-        me = trl_self(new, GRPO(epsilon=0.6))
-        advantages = step.credited(algorithm)
-        inputs = trl_inputs(step, GRPO()) | {
-            "old_logps": (step.old * step.mask).sum(1),
-            "advantages": per_row(advantages),
-        }
-        loss = RLOOTrainer._compute_loss(me, None, inputs)
-        theirs = loss.detach(), torch.autograd.grad(loss, new)[0]
-        value, gradient = gaps(ours(algorithm, step), theirs)
-        worst = max(worst[0], value if several else 0.0), max(worst[1], gradient)
-    name = "RLOO, several updates, product of ratios" if several else "RLOO, one update (gradient)"
-    table.append((name, "TRL `RLOOTrainer._compute_loss`", *worst))
-    assert max(worst) < BOUND
-
-
-# verl: the public functions of its trainer
+from tests.integration.peers.steps import BOUND, SEEDS, Algorithm, Step, batch_of, gaps, ours
 
 
 @pytest.fixture(scope="module")
@@ -436,7 +208,7 @@ def test_weights_are_those_of_verl(
         correction = Correction(mode, bounds[0] if len(bounds) == 2 else None, bounds[-1])
         gap = step.old - step.sampled
         theirs = verl.helper.compute_rollout_correction_weights(gap, step.mask.double(), level, threshold)[0]
-        mine = correction.weights(step.old, _batch(step)) * step.mask
+        mine = correction.weights(step.old, batch_of(step)) * step.mask
         worst = max(worst, float((mine - theirs).abs().max()))
     table.append((f"`{mode}`", "verl `compute_rollout_correction_weights`", worst, None))
     assert worst < BOUND
@@ -458,12 +230,8 @@ def test_rejections_are_those_of_verl(
         theirs, _ = verl.helper.compute_rollout_rejection_mask(
             step.old - step.sampled, step.mask.double(), name, threshold
         )
-        mine = Correction(mode, floor, cap).weights(step.old, _batch(step)) * step.mask
+        mine = Correction(mode, floor, cap).weights(step.old, batch_of(step)) * step.mask
         assert torch.equal(mine, theirs)
         kept += (mine.sum(1) > 0).tolist()
     assert 0 < sum(kept) < len(kept)
     table.append((f"`{mode}`", f"verl `compute_rollout_rejection_mask`, {name}", 0.0, None))
-
-
-def _batch(step: Step) -> Batch:
-    return collate(step.rows, pack=False, dtype=torch.float64)
