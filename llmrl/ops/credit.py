@@ -32,7 +32,7 @@ def by_group(samples: Sequence[Sample]) -> list[list[Episode]]:
 
 
 def total(episode: Episode) -> float:
-    """All that an episode earned: its reward and the dense rewards of its tokens. NaN where nobody could tell.
+    """Sum of an episode's reward and the dense rewards of its tokens. NaN where it could not be judged.
 
     For algorithms that give an episode one credit. With rewards that telescope (`clip_delta`, form delta) the sum is
     the score of the first step alone: those want an algorithm that looks at tokens.
@@ -55,7 +55,7 @@ def refuse_dense(samples: Sequence[Sample], name: str) -> None:
 
 
 def center(groups: Sequence[Sequence[float]], scale: Scale = "group") -> list[list[float]]:
-    """How much better each reward is than the mean of its group.
+    """Advantages: each reward less the mean of its group, scaled.
 
     Args:
         groups: rewards, one per episode. NaN is a reward that nobody could give.
@@ -96,7 +96,7 @@ def by_channel(
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:
-    """How much better each reward of a group is than the mean of the others; 0.0 where it is NaN or alone.
+    """Advantages: each reward of a group less the mean of the others; 0.0 where it is NaN or alone.
 
     Source: Kool et al. 2019; for language models Ahmadian et al. 2024 (arXiv 2402.14740).
     """
@@ -179,7 +179,7 @@ def divergence_as_k1(row: Sample) -> Array:
 
 
 def penalised(episode: Episode, beta: float) -> float:
-    """What the episode earned less beta times its summed k1; NaN stays NaN. Columns are read only if beta is not 0."""
+    """Total reward less beta times the summed k1; NaN stays NaN. Columns are read only if beta is not 0."""
     reward = total(episode)
     if not beta or isnan(reward):
         return reward
@@ -187,7 +187,7 @@ def penalised(episode: Episode, beta: float) -> float:
 
 
 def counts(episode: Episode, mask_truncated: bool) -> bool:
-    """Whether the episode belongs to the objective: somebody could judge it, and it is not truncated where that masks.
+    """True if the episode is in the objective: it was judged, and it is not truncated while `mask_truncated`.
 
     What does not count still was part of its group's baseline; left out before `average`, it leaves no trace in the
     denominators.
@@ -196,12 +196,12 @@ def counts(episode: Episode, mask_truncated: bool) -> bool:
 
 
 def has_credit(row: Sample) -> bool:
-    """Whether any token of the row has an advantage: without one, and without another term, the row has no gradient."""
+    """True if a token of the sample has an advantage. Without it, and without another term, there is no gradient."""
     return bool(np.any(row.advantages))
 
 
 def _part(episode: Episode, name: str) -> float:
-    """What the episode earned by one part of its reward; NaN where nobody could give the reward."""
+    """A named part of the episode's reward; NaN where the reward could not be given."""
     first, place = episode[0], f"group {episode[0].group}, episode {episode[0].episode}"
     if isnan(first.reward):
         return nan

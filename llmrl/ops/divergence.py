@@ -1,4 +1,4 @@
-"""What is paid against what is meant: how far two graders of the same episodes agree, and whether they part."""
+"""Agreement and drift between proxy reward and gold reward."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEAR = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class GradedTwice:
-    """One episode under two graders."""
+    """An episode's proxy reward and its gold reward."""
 
     proxy: float  # what it was paid
     truth: float  # what the second grader says it is worth
@@ -63,7 +63,7 @@ def halves(values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
 
 
 def rise(values: Sequence[float]) -> float:
-    """How far the newer half of the values stands above the older one, in standard errors.
+    """Difference of means between the newer and the older half of the values, in standard errors.
 
     Args:
         values: at least four, the oldest first.

@@ -85,7 +85,7 @@ def fold(rewards: ArrayLike, mask: ArrayLike) -> Array:
 
 
 def spread(numbers: ArrayLike, mask: ArrayLike) -> Array:
-    """One number for each True of the mask, in order; 0.0 elsewhere."""
+    """Spread numbers over the True entries of the mask, in order; 0.0 elsewhere."""
     mask = np.asarray(mask, bool)
     column = np.zeros(len(mask))
     column[mask] = numbers

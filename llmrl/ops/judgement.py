@@ -1,4 +1,4 @@
-"""How well scores judge: order against the truth, and chances against how often they come true."""
+"""Quality of scores: their order against the truth, and predicted chances against frequencies."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def brier(chances: Sequence[float], labels: Sequence[float]) -> float:
 
 
 def bins(chances: Sequence[float], labels: Sequence[float], count: int = 10) -> list[Bin]:
-    """What came of chances, in ranges of equal width; ranges without any are left out."""
+    """Predicted chances and frequencies in ranges of equal width; empty ranges are left out."""
     found: list[list[int]] = [[] for _ in range(count)]
     for index, chance in enumerate(chances):
         found[min(int(chance * count), count - 1)].append(index)

@@ -53,7 +53,7 @@ def require_scaled(samples: Sequence[Sample]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """How the terms of tokens are weighted for having been sampled by the engine and not by the trainer.
+    """Weights that correct token terms for having been sampled by the engine and not by the trainer.
 
     With `ratio = old / sampled` of one token:
 
@@ -161,7 +161,7 @@ def off_policy_mask(new: Tensor, batch: Batch, threshold: float) -> Tensor:
 
 
 def diagnostics(old: Tensor, sampled: Tensor, mask: Tensor, cap: float = 2.0) -> dict[str, float]:
-    """How far trainer and engine disagree, over the action tokens of one process.
+    """Disagreement of trainer and engine, over the action tokens of a process.
 
     Args:
         old, sampled: log-probabilities by trainer and engine, of one shape.
@@ -196,7 +196,7 @@ def diagnostics(old: Tensor, sampled: Tensor, mask: Tensor, cap: float = 2.0) ->
 
 
 def alarm(divergence: float) -> Literal[0, 1, 2]:
-    """What a mean k3 of engine and trainer, in nats, calls for: 0 nothing, 1 look for the cause, 2 do not go on.
+    """Level for a mean k3 of engine and trainer, in nats: 0 nothing, 1 look for the cause, 2 do not go on.
 
     Remedies, in order: the same attention and precision on both sides, an output head in float32, batch-invariant
     kernels, replayed routing for mixtures of experts; a correction only then.

@@ -1,4 +1,4 @@
-"""What reward models learn from: sums over labelled items, never averaged; the trainer divides by their global number.
+"""Losses of reward models: sums over labelled items, never averaged; the trainer divides by their global number.
 
 Logits and targets are made float32 (float64 stays). A label of -100 is ignored. All take right-padded rows, and what is
 padded may hold anything.

@@ -11,7 +11,7 @@ Gaps = tuple[float, float]
 
 
 def consistent(gaps: Gaps) -> bool:
-    """Whether the judge prefers the same answer in both orders."""
+    """True if the judge prefers the same answer in both orders."""
     return gaps[0] * gaps[1] > 0
 
 
@@ -43,7 +43,7 @@ def dominant(scores: Mapping[str, float]) -> str | None:
 
 
 def how_many(random: Random, most: int, stop: float = 0.2) -> int:
-    """How many principles a row shows: geometric, drawn again until it is at most `most`, which is at least 1."""
+    """Draw the number of principles of a row: geometric, drawn again until it is at most `most` (at least 1)."""
     while True:
         count = 1
         while random.random() >= stop:
@@ -58,7 +58,7 @@ def length_bonus(tokens: int, coefficient: float, ceiling: float = 0.8, unit: in
 
 
 def inclusion(weights: Sequence[float], k: int) -> list[float]:
-    """How probable each is to be among k drawn one after another by weight, none twice. Sums to k."""
+    """Probability of each item to be among k drawn in turn by weight, without replacement. Sums to k."""
     if k == 0:
         return [0.0] * len(weights)
     total = sum(weights)
@@ -82,7 +82,7 @@ def shaped(
     ceiling: float = 0.8,
     no_stop: float = -6.0,
 ) -> dict[str, float]:
-    """What an answer is paid, part by part: the reward model's score, the bonus for length, the penalty for no end.
+    """Parts of an answer's reward: the reward model's score, the bonus for length, the penalty for no end.
 
     Args:
         score: of the reward model, in its own unit.

@@ -32,7 +32,7 @@ class EpisodeSequence:
 
     @property
     def total(self) -> Array:
-        """What each token earned, over all channels."""
+        """Reward of each token, summed over channels."""
         earned: Array = np.add.reduce(list(self.rewards.values()))
         return earned
 

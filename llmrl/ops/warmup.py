@@ -16,7 +16,7 @@ def phase(
     explained_variance: float | None,
     enough: float,
 ) -> Phase:
-    """What a step is for: playing alone, teaching the critic, or everything.
+    """Phase of a step: collect only, train the critic only, or train everything.
 
     Args:
         rollouts: episodes played before the step, and `min_rollouts`: before anything learns.
