@@ -117,7 +117,7 @@ class GRPO(Repeated):
 
     @property
     def over(self) -> Over:
-        """What the loss is averaged over."""
+        """The unit that the loss is averaged over."""
         return self.loss_average or OVER[self.loss_type]
 
     @property
@@ -172,7 +172,7 @@ class GRPO(Repeated):
         return rows if everywhere else [row for row in rows if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
-        """One: the policy learns from `loss`."""
+        """The single update: the policy learns from `loss`."""
         entropy_grad = self.entropy_coef != 0
         return [Update("policy", self.loss, self.num_iterations, self.minibatches, entropy_grad=entropy_grad)]
 

@@ -30,7 +30,7 @@ SIDES = {"right": True, "wrong": False}
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """Where the paper and its released code differ."""
+    """The choices in which the paper and its released code differ."""
 
     scale_right: bool  # multiply right answers by their advantage; else by 1
     scale_wrong: bool  # the same of wrong ones
@@ -185,7 +185,7 @@ class Oreal:
         return Loss(terms)
 
     def metrics(self, rows: Sequence[Sample]) -> dict[str, float]:
-        """What was kept, and what the reward model made of it before it learned from it; means over a class."""
+        """Counts of kept answers, and the reward model's scores before it learns from them; means over a class."""
         if not rows:
             return {"kept/groups": 0.0}
         sides = {name: [row for row in rows if self._is_right(row) == good] for name, good in SIDES.items()}
@@ -226,7 +226,7 @@ class Oreal:
         return row.reward > self.right_above if row.correct is None else row.correct
 
     def _is_right(self, row: Sample) -> bool:
-        """Of a row that has its credit."""
+        """True if a credited sample is right."""
         return bool(row.returns.max() > 0)
 
     def _logits(self, row: Sample) -> Array:
@@ -235,7 +235,7 @@ class Oreal:
         return running_mean(column[row.action_mask])
 
     def _weights(self, row: Sample, right: bool) -> Array:
-        """One number from 0 to 1 per action token."""
+        """Token weights: a number from 0 to 1 for each action token."""
         return self._rescaled(self._logits(row), right) if self.has_reward_model else np.ones(row.actions)
 
     def _rescaled(self, logits: Array, right: bool) -> Array:

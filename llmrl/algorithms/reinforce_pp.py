@@ -82,7 +82,7 @@ class ReinforcePP(Repeated):
         return [row for row in average(rows, "token") if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
-        """One: the policy learns from `loss`."""
+        """The single update: the policy learns from `loss`."""
         return [Update("policy", self.loss, self.num_iterations, self.minibatches)]
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
@@ -97,7 +97,7 @@ class ReinforcePP(Repeated):
         return Loss(terms, metrics | entropy_metric(new))
 
     def _gains(self, group: Sequence[Episode]) -> list[float]:
-        """What each episode's reward becomes."""
+        """Advantages of the episodes of a group, before whitening."""
         rewards = [episode[0].reward for episode in group]
         return center([rewards], "none")[0] if self.baseline == "group" else rewards
 

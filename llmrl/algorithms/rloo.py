@@ -42,7 +42,7 @@ class RLOO(Repeated):
 
     @property
     def over(self) -> Over:
-        """What the loss is averaged over: answers. One term stands for the whole row where the ratio is its product."""
+        """The unit of the average: answers. A ratio that is a product over the sample gives it a single term."""
         return "sequence" if self.repeats and self.importance_sampling_level == "product" else "sequence_sum"
 
     def needs(self) -> frozenset[Column]:
@@ -71,7 +71,7 @@ class RLOO(Repeated):
         return [row for row in average(rows, self.over) if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
-        """One: the policy learns from `loss`."""
+        """The single update: the policy learns from `loss`."""
         return [Update("policy", self.loss, self.num_iterations, self.minibatches)]
 
     def loss(self, new: Forward, batch: Batch) -> Loss:

@@ -64,7 +64,7 @@ class T1(Repeated):
 
     @property
     def bonus(self) -> float:
-        """What a nat of entropy is paid in the coming step."""
+        """Coefficient of the entropy, per nat, in the coming step."""
         return self.entropy_coef if self.bonus_is_paid else 0.0
 
     @property
@@ -99,7 +99,7 @@ class T1(Repeated):
         return rows if watched else [row for row in rows if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
-        """One: the policy learns from `loss`."""
+        """The single update: the policy learns from `loss`."""
         grad = self.bonus > 0
         return [Update("policy", self.loss, self.num_iterations, self.minibatches, entropy_grad=grad)]
 

@@ -128,7 +128,7 @@ class PPO(PPOOptions):
         return Loss(terms, metrics)
 
     def metrics(self, rows: Sequence[Sample]) -> dict[str, float]:
-        """Of a whole step: how good the critic is, what the advantages were before whitening, the divergence."""
+        """Metrics of a whole step: the critic's fit, the advantages before whitening, the divergence."""
         tracks: list[EpisodeSequence] = []
         gains: list[Array] = []
         targets: list[Array] = []
@@ -194,7 +194,7 @@ class PPO(PPOOptions):
         return gains, errors + values
 
     def _discount(self, channel: str) -> float:
-        """Of a channel of reward. Unless it is named, the divergence is never discounted."""
+        """Discount of a channel of reward. Unless it is named, the divergence is not discounted."""
         return (self.discounts or {}).get(channel, 1.0 if channel == "kl" else self.gamma)
 
     def _imitating(self, rows: list[Sample]) -> list[Sample]:
