@@ -1,4 +1,4 @@
-"""What is verified: an algorithm with its options, and what is promised of it."""
+"""Forms: an algorithm with its options, and the properties that are verified of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Numbers = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class OracleAnswer:
-    """What an oracle says that a model learns: its objective, and the gradient by the columns that a network gives."""
+    """An oracle's answer for a model: its objective, and the gradient by the columns that a network gives."""
 
     objective: float
     gradients: Mapping[str, Sequence[Sequence[float]]]  # [column][row][token]; a column that is left out has none
@@ -50,7 +50,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of a check of a form."""
 
     form: str
     part: Part

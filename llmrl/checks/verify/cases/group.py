@@ -162,7 +162,7 @@ def gspo(given: Given, dtype: str) -> dict[str, Any]:
 
 
 def ratio(given: Given, name: str) -> float:
-    """Of a sequence, from the unclipped loss: minus the ratio where the advantage is 1."""
+    """Ratio of a sequence, read from the unclipped loss, which is minus the ratio where the advantage is 1."""
     old = given["old_logp"]
     wide = GRPO(loss_type="grpo", importance_sampling_level="sequence", epsilon=9.0, num_iterations=2)
     sample = row(len(old), sampled_logprobs=old, old_logprobs=old).assign(advantages=1.0, weights=1.0)
@@ -247,5 +247,5 @@ def rloo_pm1(given: Given) -> dict[str, Any]:
 
 
 def tensor(numbers: Sequence[Any], dtype: str) -> Tensor:
-    """Of the named precision."""
+    """Make a tensor of the named precision."""
     return torch.tensor(numbers, dtype=getattr(torch, dtype))

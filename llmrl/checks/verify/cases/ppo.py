@@ -111,7 +111,7 @@ def decoupled_gae(given: Given) -> dict[str, Any]:
 
 
 def vapo_positive_nll(given: Given, dtype: str) -> dict[str, Any]:
-    """Of the whole loss, less the surrogate of the same rows; a wrong answer beside them does not count."""
+    """The likelihood term: the whole loss less the surrogate of the same rows. A wrong answer adds nothing."""
     right = given["logp_correct_responses"]
     said = [*right, [-3.0, -4.0]]
     kept = {}

@@ -20,7 +20,7 @@ WRONG = Score(0.0, "wrong")
 
 
 def rlsp_author_reward(given: Given) -> dict[str, Any]:
-    """Where their grader failed they took 0.5; llmrl gives no value there, so 0.5 is passed as a grade."""
+    """Rewards by the authors' rule. A failed grade is 0.5 there and no value in llmrl, so 0.5 is passed as a grade."""
     reward, found = RLSP(form="released", weight=given["alpha"], penalty=given["C"]), []
     for one in given["rows"]:
         text = "x" * one["reasoning_chars"] + ("\\boxed{1}" if one["boxed"] else "")

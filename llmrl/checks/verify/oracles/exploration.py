@@ -109,7 +109,7 @@ def leave_one_out(groups: Sequence[str], rewards: Sequence[float]) -> list[float
 
 
 def _token_weights(algorithm: Any, logits: Any, acts: Sequence[int], right: bool) -> list[float]:
-    """How much each action counts, from 0 to 1."""
+    """Weights of the actions, from 0 to 1."""
     if algorithm.token_weights == "none":
         return [1.0] * len(acts)
     weights = []

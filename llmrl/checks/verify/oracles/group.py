@@ -45,7 +45,7 @@ def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
 
 
 def _gains(algorithm: Any, rows: Sequence[Sample]) -> list[float]:
-    """Of the reward as a whole; or of each channel by itself, weighed and added."""
+    """Advantages of the whole reward, or the weighted sum of those of each channel."""
     groups = [row.group for row in rows]
     if algorithm.channels is None:
         return group_gains(groups, [_penalised(algorithm, row) for row in rows], algorithm.scale)
@@ -76,7 +76,7 @@ def group_gains(groups: Sequence[str], rewards: Sequence[float], scale: str) -> 
 
 
 def row_weights(rows: Sequence[Sample], counts: Sequence[bool], over: str, length: int | None) -> list[float]:
-    """What each action token of a row weighs: 1/N, 1/(B n_i), 1/(B L) or 1/B."""
+    """Weight of each action token of a row: 1/N, 1/(B n_i), 1/(B L) or 1/B."""
     tokens = [sum(row.action_mask) if on else 0 for row, on in zip(rows, counts, strict=True)]
     total, many = sum(tokens), sum(1 for on in counts if on)
     if over == "token":
@@ -102,7 +102,7 @@ def earned(row: Sample) -> float:
 
 
 def _penalised(algorithm: Any, row: Sample) -> float:
-    """That, less beta times the summed log(old/ref), where that is how the divergence enters."""
+    """The reward, less beta times the summed log(old/ref) where the divergence enters by the reward."""
     if not (algorithm.beta and algorithm.kl_in_reward):
         return earned(row)
     total = 0.0
@@ -138,7 +138,7 @@ def engine_weights(algorithm: Any, row: Sample, old: Sequence[float], acts: Sequ
 
 
 def _least_entropy(algorithm: Any, rows: Sequence[Sample], counts: Sequence[bool]) -> float:
-    """Of a token that the policy learns from: a quantile of all tokens of the step."""
+    """Least entropy of a token that the policy learns from: a quantile over all tokens of the step."""
     if algorithm.top_entropy_quantile == 1:
         return -float("inf")
     known = []
@@ -177,7 +177,7 @@ def _sequence(
 def _policy_term(
     algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, gain: float
 ) -> tuple[float, dict[int, float]]:
-    """One token's term, and its derivative by the log-probability of that token, or of all of its answer."""
+    """The term of a token, and its derivative by the log-probability of that token, or of all of its answer."""
     level = algorithm.importance_sampling_level
     mean = sum(new[u] - old[u] for u in acts) / len(acts)
     ratio = float(np.exp(new[t] - old[t] if level == "token" else mean))

@@ -45,7 +45,7 @@ def _inside(rows: Sequence[Sample], said: Sequence[Numbers]) -> tuple[list[Sampl
 
 
 def channels(algorithm: Any, row: Sample, acts: Sequence[int]) -> dict[str, list[float]]:
-    """What each action earned, by where it comes from."""
+    """Rewards of each action, by channel."""
     end = [0.0] * len(acts)
     end[-1] = row.reward - (algorithm.missing_eos_penalty or 0.0 if row.truncated else 0.0)
     found = {"reward": end}
@@ -88,7 +88,7 @@ def _gains(
 
 
 def _aims(algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]]) -> list[float]:
-    """What the critic should have said of each action's state."""
+    """Target values of the critic, by action."""
     errors = _gains(algorithm, row, acts, earned, policy=False)
     return [error + row.values[t] for error, t in zip(errors, acts, strict=True)]
 

@@ -75,7 +75,7 @@ def _answer(
 def _term(
     algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, gain: float, clipped: bool
 ) -> tuple[float, dict[int, float]]:
-    """One token's term, and its derivative by log-probabilities."""
+    """The term of a token, and its derivative by log-probabilities."""
     if not clipped:
         return -gain * new[t], {t: -gain}
     high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
@@ -97,7 +97,7 @@ def _counts(algorithm: Any, row: Sample) -> bool:
 
 
 def _costs(algorithm: Any, row: Sample) -> list[float]:
-    """What each action pays for its divergence from the reference, less what its tokens earned by themselves."""
+    """Cost of each action: its divergence from the reference, less the rewards of its own tokens."""
     acts = _acts(row)
     costs = [0.0] * len(acts)
     for t, reward in enumerate(row.get("token_rewards", ())):  # at an observation: it belongs to the action before
