@@ -1,4 +1,4 @@
-"""What must fit between the sections of a recipe. Each check is a small function; `CHECKS` has them in order."""
+"""Checks across the sections of a recipe. Each is a small function; `CHECKS` has them in order."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def moving_reference(recipe: Sections) -> str | None:
 
 
 def evaluation(recipe: Sections) -> str | None:
-    """What is evaluated is named, and known."""
+    """Require that the benchmarks to evaluate are named, and known."""
     wanted = [name for name in ("every", "on_start") if getattr(recipe.eval, name)]
     if wanted and not recipe.eval.benchmarks:
         given = ", ".join(f"eval.{name} {getattr(recipe.eval, name)}" for name in wanted)

@@ -63,7 +63,7 @@ class CriticOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutOptions:
-    """How episodes are played and scored."""
+    """Options of running and scoring episodes."""
 
     num_generations: int = 8  # episodes per problem: one group
     prompts_per_step: int = 8  # over all ranks
@@ -116,7 +116,7 @@ class RolloutOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How the models learn."""
+    """Options of training."""
 
     max_steps: int = 100
     learning_rate: float = 1e-6
@@ -206,5 +206,5 @@ class Sections:
 
     @property
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:
-        """Of forward passes, the trainer's and the engine's: the weights', or bfloat16 under autocast."""
+        """The dtype of forward passes in trainer and engine: that of the weights, or bfloat16 under autocast."""
         return "bfloat16" if self.train.bf16 else self.model.dtype

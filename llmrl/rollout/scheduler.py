@@ -35,7 +35,7 @@ CLOSE_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
-    """Where a source plays, and with what."""
+    """Context of a source: rollout worker, problems, options, seed, ranks, and the exchange between them."""
 
     player: RolloutWorker
     problems: Sequence[Problem]

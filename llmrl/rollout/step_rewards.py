@@ -72,7 +72,7 @@ def last_tokens(chat: Chat, token_ids: Sequence[int], ends: Sequence[int]) -> li
 
 
 class _Said:
-    """How many characters of a text are complete after so many of its tokens, without decoding all of them each time.
+    """Counts the characters that are complete after each token, without decoding the whole text each time.
 
     The tokens before `_first` say exactly the characters before `_base`, so only what follows is decoded. What decodes
     to other characters than the text has there (a space that is dropped, bytes that are no UTF-8) is decoded from the
@@ -116,5 +116,5 @@ class _Said:
 
 
 def _common(text: str, other: str) -> int:
-    """How many characters the two begin with alike."""
+    """Length of the common prefix of two texts."""
     return next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))

@@ -36,7 +36,7 @@ class Stopwatch:
 
     @contextmanager
     def during(self, phase: Literal["generate", "score"]) -> Iterator[None]:
-        """One episode is played, or one group scored."""
+        """Count the time inside as generating an episode, or as scoring a group."""
         self._settle()
         self._open[phase] += 1
         try:
@@ -61,7 +61,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutWorker:
-    """All that it takes to play: who speaks, to whom, under which limits, and who judges."""
+    """Runs and scores episodes: engine, chat template, environment, reward and limits."""
 
     engine: Engine
     chat: Chat
@@ -74,7 +74,7 @@ class RolloutWorker:
     async def run_episode(
         self, problem: Problem, group: str, episode: int, prefix_ids: Sequence[int] = ()
     ) -> Trajectory:
-        """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
+        """Run an episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
 
         With `prefix_ids` the first turn goes on from these tokens as if the policy had said them: they are part of its
         text, take of its `max_completion_length`, and are nothing that it chose.

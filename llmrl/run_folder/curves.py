@@ -25,7 +25,7 @@ USUAL = ("reward", "accuracy", "completions/mean_length", "entropy", "grad_norm"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One run's values of a metric."""
+    """A run's values of a metric."""
 
     group: str
     seed: str

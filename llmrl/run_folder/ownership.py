@@ -1,4 +1,4 @@
-"""Whose folder is it? A run goes on in its own, under its own recipe, and spoils nobody else's."""
+"""Decide whether a run may write to its output folder, and which checkpoint it resumes from."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def _turn_from_json(line: Mapping[str, Any], before: Turn | None, version: int |
 
 
 def _score_to_json(score: Score, with_tokens: bool) -> dict[str, Any]:
-    """What a score holds besides verdict, parts and reason."""
+    """Fields of a score besides verdict, parts and reason."""
     line: dict[str, Any] = {"value": score.value}
     if score.answer is not None:
         line["answer"] = score.answer
@@ -209,7 +209,7 @@ def _score_from_json(line: Mapping[str, Any]) -> Score | None:
 
 
 def _told(status: str, reason: str) -> str:
-    """Why an episode ended, where its score says it: one that broke has that as the reason of its score."""
+    """Derive an episode's reason from its score: a broken one has its error as the reason of its score."""
     return reason if status == "error" else ""
 
 
@@ -242,7 +242,7 @@ def _get(line: Mapping[str, Any], key: str, kind: type | tuple[type, ...], *defa
 
 
 def _word(line: Mapping[str, Any], key: str, words: Any, *default: Any) -> Any:
-    """One of the words of a literal type."""
+    """Read a word of a literal type."""
     value = line.get(key, *default) if default else line[key]
     if value not in get_args(words):
         raise ValueError(f"{key} is {value!r:.80}; expected {', '.join(get_args(words))}")

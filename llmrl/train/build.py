@@ -139,7 +139,7 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a run lives: its processes, its folder, its data."""
+    """The surroundings of a run: its processes, its folder, its data."""
 
     accelerator: Any
     chat: Chat
@@ -150,7 +150,7 @@ class _Place:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Of this process, and how many there are."""
+        """Rank of this process, and the number of ranks."""
         return self.accelerator.process_index, self.accelerator.num_processes
 
 
@@ -174,7 +174,7 @@ def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
 
 @dataclass(frozen=True)
 class _Play:
-    """What plays and scores episodes, running."""
+    """The running parts that generate and score episodes."""
 
     engine: Engine
     pool: GradingPool

@@ -175,7 +175,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _with_room(error: Exception, path: Path) -> str:
-    """What was raised, and how full the disk is, which torch and safetensors do not say."""
+    """Text of the error with the room left on the disk, which torch and safetensors leave out."""
     there = next(folder for folder in path.absolute().parents if folder.exists())
     return f"{_first_line(error)} ({shutil.disk_usage(there).free / 2**20:.1f} MiB are free there)"
 

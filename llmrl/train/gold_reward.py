@@ -50,11 +50,11 @@ class GoldReward:
 
     @property
     def stops(self) -> bool:
-        """Whether the run should end here."""
+        """True if the run should end here."""
         return bool(self.alarm) and self._options.stop
 
     def due(self, step: int) -> bool:
-        """Whether it looks at a step."""
+        """True if the step is audited."""
         return self._reward is not None and step % self._options.every == 0
 
     def after_step(self, finished: FinishedStep) -> None:
@@ -83,7 +83,7 @@ class GoldReward:
         return metrics | self._watch(step)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to give the same alarms."""
+        """The state that a resumed run needs to give the same alarms."""
         return {"window": self._window, "alarmed": self._alarmed}
 
     def restore(self, state: Mapping[str, Any]) -> None:

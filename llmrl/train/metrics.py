@@ -70,7 +70,7 @@ def _lengths(episodes: Sequence[Trajectory]) -> dict[str, float]:
 
 
 def _by_verdict(episodes: Sequence[Trajectory]) -> dict[str, float]:
-    """How long right and wrong answers are, and how each part of the reward goes with being right."""
+    """Lengths of right and wrong answers, and the correlation of each part of the reward with being right."""
     judged = [
         (one, one.score, one.score.correct)
         for one in episodes

@@ -1,4 +1,4 @@
-"""What a run says of itself: a step as numbers, its files, its trackers, and whoever watches."""
+"""Records of a run: the metrics of a step, its files, its trackers, and its observers."""
 
 from __future__ import annotations
 
