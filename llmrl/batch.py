@@ -134,7 +134,7 @@ def minibatches(
 def balance_across_ranks(
     lengths: Sequence[int], together: Sequence[Sequence[int]], ranks: int, budget: int, pack: bool
 ) -> list[list[list[int]]]:
-    """Which rank computes which rows, in which micro-batches.
+    """Divide the rows among the ranks, and each rank's among its micro-batches.
 
     Args:
         lengths: tokens of each row.

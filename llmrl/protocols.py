@@ -1,4 +1,4 @@
-"""All extension points on one page. A plug-in is a frozen dataclass: its fields are options, its methods behaviour."""
+"""The extension points. A plug-in is a frozen dataclass: its fields are options, its methods behaviour."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Forward(Columns):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a loss function returns: (B, T) terms to minimise, never averaged, and (B, T) quantities worth logging.
+    """The result of a loss function: (B, T) terms to minimise, never averaged, and (B, T) quantities worth logging.
 
     A metric is averaged over the action tokens of the update with the same weights for every rank and micro-batch.
     """
@@ -55,7 +55,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One model learns from one loss: `epochs` passes over the step's rows in `minibatches` optimiser steps each."""
+    """Trains a model on a loss: `epochs` passes over the step's samples in `minibatches` optimiser steps each."""
 
     model: str
     loss: Callable[[Forward, Batch], Loss]
@@ -67,7 +67,7 @@ class Update:
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """What to learn from a step. A value: frozen, comparable, picklable; it holds options, never tensors.
+    """Turns a step's samples into updates. A value: frozen, comparable, picklable; it holds options, never tensors.
 
     Where it compares the episodes of a group, its `least_generations` says how many a group must have.
     """
@@ -81,7 +81,7 @@ class Algorithm(Protocol):
         ...
 
     def updates(self, step: int) -> Sequence[Update]:
-        """Who learns in this step, from which loss, in order. A step may leave a model as it is: a warm-up does."""
+        """The updates of this step, in order. A step may leave a model as it is: a warm-up does."""
         ...
 
 
@@ -117,7 +117,7 @@ class Fitted(Protocol):
 
 
 class Source(Protocol):
-    """Where a step's samples come from. Its state is all that a resumed run needs to go on exactly."""
+    """Produces the samples of a step. Its state is all that a resumed run needs to go on exactly."""
 
     played: Sequence[Sequence[Trajectory]]  # the last step's groups of episodes, for the log
     metrics: Mapping[str, float]  # and what else the log should say of that step
@@ -151,7 +151,7 @@ class Engine(Protocol):
     """
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
-        """One completion of one prompt."""
+        """Generate a completion of the prompt."""
         ...
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
@@ -189,7 +189,7 @@ class EngineFactory(Protocol):
 
 
 class Env(Protocol):
-    """One episode, in messages. Made for one problem, used once, closed. It never sees a token."""
+    """Runs an episode, in messages. Made for one problem, used once, closed. It never sees a token."""
 
     async def reset(self) -> Observation: ...
 

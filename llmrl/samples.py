@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample(TokenColumns[Array]):
-    """One training row. Its columns (`llmrl.columns.COLUMNS`) are read as attributes and never written in place.
+    """A training sample. Its columns (`llmrl.columns.COLUMNS`) are read as attributes and never written in place.
 
     Three tokens, of which the policy chose the last two in its first turn:
 
@@ -64,7 +64,7 @@ class Sample(TokenColumns[Array]):
 
     @property
     def actions(self) -> int:
-        """How many tokens the policy chose."""
+        """Number of tokens that the policy chose."""
         return int(np.count_nonzero(self.action_mask))
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -34,7 +34,7 @@ OnSample = Callable[[int, int], None]  # completions done, completions in all
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to ask of a benchmark. None stands for the benchmark's own."""
+    """Settings of an evaluation. None stands for the benchmark's own."""
 
     samples: int | None = None  # completions per problem
     limit: int | None = None  # the first problems only
@@ -50,7 +50,7 @@ class Plan:
                 raise ValueError(f"{name} {value}: expected at least 1")
 
     def sampling(self, benchmark: Benchmark) -> Sampling:
-        """How each completion is sampled, but for its seed."""
+        """Sampling of each completion, but for its seed."""
         own = benchmark.sampling
         if (self.samples or benchmark.samples) > 1 and own.temperature == 0 and self.temperature is None:
             own = replace(own, **SEVERAL)  # type: ignore[arg-type]
