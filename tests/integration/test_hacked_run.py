@@ -86,7 +86,7 @@ def go(made: Recipe, resume: bool = False) -> None:
 
 @pytest.fixture(scope="module")
 def watched(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a run called `watched` was paid for length, with the truth looking on."""
+    """Folder of the run `watched`, rewarded for length and compared with a gold reward."""
     out = tmp_path_factory.mktemp("runs")
     go(recipe(model, out, "Length", "watched", audit=AUDIT))
     return out

@@ -20,7 +20,7 @@ from tests.builders import sample
 
 
 def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
-    """One prompt token, then actions."""
+    """Make a sample: a prompt token, then actions."""
     length = 1 + actions
     chosen = [False] + [True] * actions
     return sample(

@@ -20,7 +20,7 @@ from tests.builders import sample
 
 
 def row(group: str = "g", episode: int = 0, correct: bool | None = True, actions: int = 2, **columns: Any) -> Sample:
-    """One prompt token, then actions."""
+    """Make a sample: a prompt token, then actions."""
     reward = columns.pop("reward", float(bool(correct)))
     return sample(
         group=group,
@@ -37,7 +37,7 @@ def row(group: str = "g", episode: int = 0, correct: bool | None = True, actions
 
 
 def double(rows: Sequence[Sample], pack: bool = False) -> Batch:
-    """What `collate` makes, with every column in float64."""
+    """Collate, with every column in float64."""
     return collate(rows, pack, dtype=torch.float64)
 
 

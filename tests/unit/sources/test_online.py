@@ -85,7 +85,7 @@ def test_rows_carry_group_episode_and_score() -> None:
 
 
 def together(ranks: int, steps: int, settings: Online, judge: Callable[[Problem], tuple[Score, Score]]) -> list[Any]:
-    """What each rank gets in each step: `ranks` sources on threads, whose `gather` exchanges like a process group."""
+    """Samples of each rank by step: `ranks` sources on threads, whose `gather` exchanges like a process group."""
     shares: list[Groups] = [[] for _ in range(ranks)]
     barrier = threading.Barrier(ranks, timeout=30)
 

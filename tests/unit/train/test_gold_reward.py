@@ -20,7 +20,7 @@ Groups = list[list[Trajectory]]
 
 @dataclass(frozen=True)
 class Told:
-    """What the problem says that an episode is worth."""
+    """Reward that the problem gives for an episode."""
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         assert all(one.score is None for one in group), "it judges for itself"
@@ -158,7 +158,7 @@ def test_all_ranks_see_what_the_main_process_graded(
     sent: list[Any] = []
 
     def gather(items: list[Any], world: int) -> list[Any]:
-        """Of two ranks, asked one after the other, the main process first."""
+        """Gather of two ranks, asked one after the other, the main process first."""
         assert world == 2
         sent.extend(items)
         return [sent[-2 if len(sent) % 2 == 0 else -1]]
