@@ -168,12 +168,12 @@ class EvalOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditOptions:
-    """A second reward that looks on, on the side: nothing learns from it. See docs/audit.md."""
+    """Options of the gold reward, from which nothing learns. See docs/audit.md."""
 
     reward: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # None: no audit
     share: float = 0.25  # of a step's episodes, chosen by a hash of the seed, the step and the episode
     every: int = 1  # steps
-    window: int = 20  # audited steps over which what is paid and what is meant must not part
+    window: int = 20  # audited steps over which training reward and gold reward are compared
     stop: bool = False  # whether an alarm ends the run
 
     def __post_init__(self) -> None:

@@ -43,6 +43,6 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for section in sorted({*old, *new}):
         left, right = old.get(section) or {}, new.get(section) or {}
         for key in sorted({*left, *right}):
-            free = (section == "train" and key in FREE) or section == "audit"  # which looks on
+            free = (section == "train" and key in FREE) or section == "audit"  # from which nothing learns
             if not free and left.get(key) != right.get(key):
                 yield f"{section}.{key}"

@@ -77,8 +77,8 @@ def test_an_alarm_once_the_window_is_full(audit: Callable[..., GoldReward], capl
     assert lines[3]["audit/divergence"] > 2.0
     assert (lines[3]["audit/proxy_mean"], lines[3]["audit/true_mean"], lines[3]["audit/episodes"]) == (3.0, 1.0, 1.0)
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith("step 3: since step 0 what is paid rose from 0.5 to 2.5, and what ")
-    assert "fell from 3.5 to 1.5" in said
+    assert said.startswith("step 3: since step 0 the training reward rose from 0.5 to 2.5 while the gold reward ")
+    assert "fell from 3.5 to 1.5: likely reward hacking. " in said
     assert "llmrl audit-reward" in said, "what to do"
 
 
