@@ -54,8 +54,8 @@ class GRPO(Repeated):
     beta: float = 0.0  # weight of the divergence from the reference; 0 needs no reference model. The paper took 0.04
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # k3, k2 in the loss; k1 in the reward; any other pair is wrong
     kl_in_reward: bool = False  # subtract beta times the episode's summed k1 from its reward, before the baseline
-    scale_rewards: Scale | bool = "group"  # what gains are divided by; "none" is Dr. GRPO (arXiv 2503.20783)
-    channels: Mapping[str, float] | None = field(default=None, hash=False)  # weights of parts with gains of their own
+    scale_rewards: Scale | bool = "group"  # what advantages are divided by; "none" is Dr. GRPO (arXiv 2503.20783)
+    channels: Mapping[str, float] | None = field(default=None, hash=False)  # weights of parts centred by themselves
     loss_type: Literal["grpo", "dapo", "dr_grpo", "cispo"] = "dapo"  # mean over sequences, tokens, a constant, tokens
     loss_average: Over | None = None  # another average than that of loss_type
     max_completion_length: int | None = None  # tokens: the constant divisor, in every step. None: the rollout's
@@ -155,13 +155,13 @@ class GRPO(Repeated):
         groups = by_group(samples)
         beta = self.beta if self.kl_in_reward else 0.0
         if self.channels is None:
-            gains = center([[penalised(episode, beta) for episode in group] for group in groups], self.scale)
+            advantages = center([[penalised(episode, beta) for episode in group] for group in groups], self.scale)
         else:
-            gains = by_channel(groups, self.channels, self.scale)
+            advantages = by_channel(groups, self.channels, self.scale)
         rows = [
-            row.assign(advantages=gain)
-            for group, group_gains in zip(groups, gains, strict=True)
-            for episode, gain in zip(group, group_gains, strict=True)
+            row.assign(advantages=advantage)
+            for group, of_group in zip(groups, advantages, strict=True)
+            for episode, advantage in zip(group, of_group, strict=True)
             if counts(episode, self.mask_truncated_completions)
             for row in episode
         ]

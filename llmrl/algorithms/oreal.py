@@ -204,21 +204,21 @@ class Oreal:
 
     def _chosen(self, group: Sequence[Episode]) -> list[tuple[Sample, float]]:
         """Rows of a group with what each token of them is worth, eta included; none if all are right, or wrong."""
-        judged = [one for one in group if not isnan(one[0].reward) and any(row.actions for row in one)]
-        judged.sort(key=lambda one: one[0].episode)
-        right = [self._right(one[0]) for one in judged]
+        judged = [episode for episode in group if not isnan(episode[0].reward) and any(row.actions for row in episode)]
+        judged.sort(key=lambda episode: episode[0].episode)
+        right = [self._right(episode[0]) for episode in judged]
         if len(set(right)) < 2:
             return []
         form = self.form
         rewards = [1.0 if side else form.wrong_reward for side in right]
-        gains = leave_one_out(rewards) if self.advantage == "leave_one_out" else center([rewards], "group")[0]
+        advantages = leave_one_out(rewards) if self.advantage == "leave_one_out" else center([rewards], "group")[0]
         random = Random(f"pair of {judged[0][0].group}")
         sides = [[i for i, side in enumerate(right) if side == wanted] for wanted in (True, False)]
         selection = self.selection or ("pair" if self.has_reward_model else "all")
         kept = range(len(judged)) if selection == "all" else [random.choice(side) for side in sides]
         worth = [
-            (gain if form.scale_right else 1.0) if side else self.eta * (gain if form.scale_wrong else -1.0)
-            for side, gain in zip(right, gains, strict=True)
+            (advantage if form.scale_right else 1.0) if side else self.eta * (advantage if form.scale_wrong else -1.0)
+            for side, advantage in zip(right, advantages, strict=True)
         ]
         return [(row, worth[i]) for i in kept for row in judged[i] if row.actions]
 

@@ -147,17 +147,17 @@ class T1(Repeated):
 
     def _chosen(self, group: Sequence[Episode]) -> list[Chosen]:
         """Rows of the answers that are learned from: as many of each side as there are, by episode, the rest filled."""
-        judged = [one for one in group if not isnan(one[0].reward)]
-        judged.sort(key=lambda one: one[0].episode)
+        judged = [episode for episode in group if not isnan(episode[0].reward)]
+        judged.sort(key=lambda episode: episode[0].episode)
         taken = 0.0 if self.kl_in_loss else self.beta
-        gains = leave_one_out([penalised(one, taken) for one in judged])
-        sides = [[i for i, gain in enumerate(gains) if (gain > 0) == good] for good in (True, False)]
+        advantages = leave_one_out([penalised(episode, taken) for episode in judged])
+        sides = [[i for i, advantage in enumerate(advantages) if (advantage > 0) == good] for good in (True, False)]
         picked = sides if self.train_k is None else _balanced(sides, self.train_k)
         chosen: list[Chosen] = []
         count = sum(map(len, picked))
         for side, some in zip(sides, picked, strict=True):
             share = len(side) * count / (len(judged) * len(some)) if some and self.reweight_subset else 1.0
-            chosen += [(row, gains[i], share) for i in some for row in judged[i]]
+            chosen += [(row, advantages[i], share) for i in some for row in judged[i]]
         return chosen
 
 

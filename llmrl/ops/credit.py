@@ -90,7 +90,7 @@ def by_channel(
     apart = [center([[_part(episode, name) for episode in group] for group in groups], scale) for name in channels]
     weights = list(channels.values())
     return [
-        [sum(w * gain for w, gain in zip(weights, gains, strict=True)) for gains in zip(*of_group, strict=True)]
+        [sum(w * part for w, part in zip(weights, parts, strict=True)) for parts in zip(*of_group, strict=True)]
         for of_group in zip(*apart, strict=True)
     ]
 
