@@ -53,7 +53,7 @@ class Sample(TokenColumns[Array]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sample):
             return NotImplemented
-        mine, theirs = (_comparable(one) for one in (self, other))
+        mine, theirs = (_comparable(sample) for sample in (self, other))
         return mine == theirs
 
     @property
@@ -82,7 +82,9 @@ class Sample(TokenColumns[Array]):
 
     def as_dict(self) -> dict[str, Any]:
         """Facts and columns as JSON has them."""
-        facts = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("columns", "dtype")}
+        facts = {
+            entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ("columns", "dtype")
+        }
         facts["support_ids"] = None if self.support_ids is None else self.support_ids.tolist()
         return facts | {name: self.get(name).tolist() for name in self.columns}
 
@@ -116,6 +118,6 @@ def support(sets: Sequence[Sequence[int]]) -> tuple[Array, Array]:
 def _comparable(sample: Sample) -> dict[str, Any]:
     """Facts and columns as values that `==` compares; a number that is NaN equals no other."""
     arrays = {name: (column.dtype, sample.get(name).tolist()) for name, column in sample.columns.items()}
-    facts = {one.name: getattr(sample, one.name) for one in fields(sample) if one.name != "columns"}
+    facts = {entry.name: getattr(sample, entry.name) for entry in fields(sample) if entry.name != "columns"}
     ids = None if sample.support_ids is None else sample.support_ids.tolist()
     return {**facts, "support_ids": ids, "turn_rewards": list(sample.turn_rewards), "columns": arrays}

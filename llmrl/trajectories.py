@@ -48,10 +48,10 @@ def share_prompts(group: Sequence[Trajectory]) -> list[Trajectory]:
     """The group with one object for the first prompt of all episodes that begin as its first one does."""
     first = next((trajectory.turns[0].prompt_ids for trajectory in group if trajectory.turns), ())
     return [
-        replace(one, turns=[replace(one.turns[0], prompt_ids=first), *one.turns[1:]])
-        if one.turns and one.turns[0].prompt_ids == first
-        else one
-        for one in group
+        replace(episode, turns=[replace(episode.turns[0], prompt_ids=first), *episode.turns[1:]])
+        if episode.turns and episode.turns[0].prompt_ids == first
+        else episode
+        for episode in group
     ]
 
 
@@ -67,12 +67,12 @@ def _completion(tree: Mapping[str, Any]) -> Completion:
 
 
 def _compact(turn: Turn) -> Turn:
-    said = turn.completion
-    completion = replace(
-        said,
-        token_ids=array("i", said.token_ids),
-        logprobs=array("f", said.logprobs),
-        versions=None if said.versions is None else array("i", said.versions),
-        support_ids=None if said.support_ids is None else Ragged.of(said.support_ids),
+    completion = turn.completion
+    arrays = replace(
+        completion,
+        token_ids=array("i", completion.token_ids),
+        logprobs=array("f", completion.logprobs),
+        versions=None if completion.versions is None else array("i", completion.versions),
+        support_ids=None if completion.support_ids is None else Ragged.of(completion.support_ids),
     )
-    return replace(turn, prompt_ids=array("i", turn.prompt_ids), completion=completion)
+    return replace(turn, prompt_ids=array("i", turn.prompt_ids), completion=arrays)

@@ -189,18 +189,18 @@ class Oreal:
         if not rows:
             return {"kept/groups": 0.0}
         sides = {name: [row for row in rows if self._is_right(row) == good] for name, good in SIDES.items()}
-        found = {"kept/groups": float(len({row.group for row in rows}))}
+        metrics = {"kept/groups": float(len({row.group for row in rows}))}
         total = sum(row.actions for row in rows)
         for name, side in sides.items():
             weights = np.concatenate([self._weights(row, SIDES[name]) for row in side])
-            found[f"kept/{name}_tokens"] = float(len(weights))
-            found[f"token_weights/{name}"] = float(weights.mean())
+            metrics[f"kept/{name}_tokens"] = float(len(weights))
+            metrics[f"token_weights/{name}"] = float(weights.mean())
             zero = np.count_nonzero(weights == 0.0) / total
-            found["token_weights/zero"] = found.get("token_weights/zero", 0.0) + zero
+            metrics["token_weights/zero"] = metrics.get("token_weights/zero", 0.0) + zero
         if self.has_reward_model:
             hits = sum(bool(self._logits(row)[-1] > 0) == self._is_right(row) for row in rows)
-            found["reward_model/accuracy"] = hits / len(rows)
-        return found
+            metrics["reward_model/accuracy"] = hits / len(rows)
+        return metrics
 
     def _chosen(self, group: Sequence[Episode]) -> list[tuple[Sample, float]]:
         """Rows of a group with what each token of them is worth, eta included; none if all are right, or wrong."""

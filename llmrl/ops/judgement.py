@@ -34,14 +34,14 @@ def roc_auc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
 def ranks(numbers: Sequence[float]) -> list[float]:
     """The place of each in ascending order, from 1; equal ones share the mean of theirs."""
     order = sorted(range(len(numbers)), key=numbers.__getitem__)
-    found = [0.0] * len(numbers)
+    places = [0.0] * len(numbers)
     place = 1
     for _, same in groupby(order, key=numbers.__getitem__):
         equal = list(same)
         for index in equal:
-            found[index] = place + (len(equal) - 1) / 2
+            places[index] = place + (len(equal) - 1) / 2
         place += len(equal)
-    return found
+    return places
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -62,9 +62,9 @@ def brier(chances: Sequence[float], labels: Sequence[float]) -> float:
 
 def bins(chances: Sequence[float], labels: Sequence[float], count: int = 10) -> list[Bin]:
     """Predicted chances and frequencies in ranges of equal width; empty ranges are left out."""
-    found: list[list[int]] = [[] for _ in range(count)]
+    indices: list[list[int]] = [[] for _ in range(count)]
     for index, chance in enumerate(chances):
-        found[min(int(chance * count), count - 1)].append(index)
+        indices[min(int(chance * count), count - 1)].append(index)
     return [
         Bin(
             low=place / count,
@@ -73,7 +73,7 @@ def bins(chances: Sequence[float], labels: Sequence[float], count: int = 10) -> 
             said=fmean(chances[i] for i in held),
             came=fmean(labels[i] for i in held),
         )
-        for place, held in enumerate(found)
+        for place, held in enumerate(indices)
         if held
     ]
 

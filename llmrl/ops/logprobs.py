@@ -144,8 +144,8 @@ def _in_pieces(score: Callable[..., tuple[Tensor, ...]], parts: Iterable[tuple[T
     """Outputs of `score` for all parts; where there are several, each is computed again in the backward pass."""
     parts = list(parts)
     again = len(parts) > 1 and torch.is_grad_enabled()
-    found = [checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in parts]
-    return tuple(torch.cat(column) for column in zip(*found, strict=True))
+    computed = [checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in parts]
+    return tuple(torch.cat(column) for column in zip(*computed, strict=True))
 
 
 def _over(kept: Kept, logprobs: Tensor, entropy_grad: bool) -> tuple[Tensor, Tensor]:

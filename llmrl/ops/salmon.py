@@ -17,11 +17,11 @@ def consistent(gaps: Gaps) -> bool:
 
 def variances(judged: Iterable[Mapping[str, Gaps]]) -> dict[str, float]:
     """By principle: the variance, by n, of all its gaps: both orders of every pair. Each has a scale of its own."""
-    found: dict[str, list[float]] = {}
+    by_principle: dict[str, list[float]] = {}
     for row in judged:
         for name, gaps in row.items():
-            found.setdefault(name, []).extend(gaps)
-    return {name: pvariance(gaps) for name, gaps in found.items()}
+            by_principle.setdefault(name, []).extend(gaps)
+    return {name: pvariance(gaps) for name, gaps in by_principle.items()}
 
 
 def combined(gaps: Gaps, variance: float, negated: bool = False) -> float:
@@ -62,14 +62,14 @@ def inclusion(weights: Sequence[float], k: int) -> list[float]:
     if k == 0:
         return [0.0] * len(weights)
     total = sum(weights)
-    found = [0.0] * len(weights)
+    chances = [0.0] * len(weights)
     for first, weight in enumerate(weights):
         if weight == 0:
             continue
         rest = inclusion([0.0 if i == first else w for i, w in enumerate(weights)], k - 1)
         for i, share in enumerate(rest):
-            found[i] += weight / total * (1.0 if i == first else share)
-    return found
+            chances[i] += weight / total * (1.0 if i == first else share)
+    return chances
 
 
 def shaped(

@@ -93,14 +93,15 @@ class Scheduler:
         mine = aio.wait(self._ended(step, count))
         turn, self._queue = self._queue[:count], self._queue[count:]
         played = self._together(mine)
-        check_errors([one for group in played.values() for one in group], self._options.max_error_share)
+        check_errors([trajectory for group in played.values() for trajectory in group], self._options.max_error_share)
         return [(slot.draw, played[slot.draw.name]) for slot in turn]
 
     def state(self) -> Mapping[str, Any]:
         """Wait until all that was begun has ended; the names of the queue, and the episodes that no step has used."""
         played = self._together(aio.wait(self._settled())) if self._queue else {}
         drawn = [slot.draw.name for slot in self._queue]
-        return {"drawn": drawn, "pending": [[to_tree(one) for one in played[name]] for name in drawn if name in played]}
+        pending = [list(map(to_tree, played[name])) for name in drawn if name in played]
+        return {"drawn": drawn, "pending": pending}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Queue what the checkpoint had drawn; the sampler must have its own state back."""
@@ -108,7 +109,7 @@ class Scheduler:
         pending = {group[0]["group"]: group for group in state["pending"]}
         for slot in self._queue:
             if slot.mine and slot.draw.name in pending:
-                slot.played = [from_tree(one, slot.draw.problem) for one in pending[slot.draw.name]]
+                slot.played = [from_tree(trajectory, slot.draw.problem) for trajectory in pending[slot.draw.name]]
 
     def close(self) -> None:
         """Cancel what is still played; safe to call twice."""

@@ -69,4 +69,4 @@ def _samples(played: Played) -> list[Sample]:
     """Samples of a group. With less room than an answer has, an episode that was cut off is not wrong but not ended."""
     draw, group = played
     short = draw.max_completion_length is not None
-    return [sample for one in group if not (short and one.truncated) for sample in to_samples(one)]
+    return [sample for episode in group if not (short and episode.truncated) for sample in to_samples(episode)]

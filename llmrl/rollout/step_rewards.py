@@ -59,19 +59,19 @@ def last_tokens(chat: Chat, token_ids: Sequence[int], ends: Sequence[int]) -> li
         For each end an index into `token_ids`. A character of several tokens is said by the last of them. A token
         across an end belongs to the stretch in which it ends; a stretch in which none ends has that token too.
     """
-    said = _Said(chat, token_ids)
-    found = []
+    text = _DecodedText(chat, token_ids)
+    tokens = []
     for begin, end in pairwise([0, *ends]):
-        last = said.by(end)
-        if said.after(last) > end and said.after(last - 1) > begin:
+        last = text.by(end)
+        if text.after(last) > end and text.after(last - 1) > begin:
             last -= 1
-            while said.after(last - 1) == said.after(last):  # tokens that say nothing, or half a character
+            while text.after(last - 1) == text.after(last):  # tokens that say nothing, or half a character
                 last -= 1
-        found.append(last)
-    return found
+        tokens.append(last)
+    return tokens
 
 
-class _Said:
+class _DecodedText:
     """Counts the characters that are complete after each token, without decoding the whole text each time.
 
     The tokens before `_first` say exactly the characters before `_base`, so only what follows is decoded. What decodes

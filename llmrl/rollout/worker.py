@@ -158,10 +158,10 @@ class RolloutWorker:
             )
         scores = iter(given)
         return [
-            replace(one, score=placed(one, mark_truncated(one, next(scores)), self.chat))
-            if one.status != "error"
-            else replace(one, score=Score(None, "error", reason=one.reason))
-            for one in share_prompts(played)
+            replace(trajectory, score=placed(trajectory, mark_truncated(trajectory, next(scores)), self.chat))
+            if trajectory.status != "error"
+            else replace(trajectory, score=Score(None, "error", reason=trajectory.reason))
+            for trajectory in share_prompts(played)
         ]
 
     def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -192,7 +192,7 @@ def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
     Raises:
         RewardError: the share of episodes without a score is above `allowed`; quotes one reason.
     """
-    failed = [one for one in played if one.earned is None]
+    failed = [trajectory for trajectory in played if trajectory.earned is None]
     if played and len(failed) > allowed * len(played):
         first, score = failed[0], failed[0].score
         place = f"problem {first.problem.id}: "

@@ -89,7 +89,7 @@ class EpisodeRecord:
             line["shown"] = None if played.shown is None else _messages(played.shown)
         if played.tools:
             line["tools"] = [dict(tool) for tool in played.tools]
-        if played.reason != _told(played.status, reason):
+        if played.reason != _default_reason(played.status, reason):
             line["status_reason"] = played.reason
         if self.audit is not None:
             line["audit"] = {"value": self.audit.value, "verdict": self.audit.verdict, "reason": self.audit.reason}
@@ -111,7 +111,7 @@ class EpisodeRecord:
             problem=Problem(id=_get(line, "problem", str), messages=prompt, answer=line.get("reference", "")),
             turns=turns,
             status=status,
-            reason=line.get("status_reason", _told(status, reason)),
+            reason=line.get("status_reason", _default_reason(status, reason)),
             score=_score_from_json(line),
             group=_get(line, "group", str),
             episode=_get(line, "episode", int),
@@ -136,23 +136,23 @@ def step_of(line: bytes) -> int | None:
 
 def _turn_to_json(turn: Turn, before: Turn | None, with_tokens: bool) -> dict[str, Any]:
     """A turn; its prompt whole, or only what was added to the turn before."""
-    said = turn.completion
+    completion = turn.completion
     line = {
         "text": turn.text,
         "reply": _messages(turn.reply),
         "reward": turn.reward,
-        "finish": said.finish,
-        "version": said.version,
+        "finish": completion.finish,
+        "version": completion.version,
     }
-    if said.semantics != "scaled":
-        line["semantics"] = said.semantics
+    if completion.semantics != "scaled":
+        line["semantics"] = completion.semantics
     if not with_tokens:
         return line
     added = None if before is None else turn.observed_after(before)
     line |= {"prompt_ids": list(turn.prompt_ids)} if added is None else {"observed_ids": list(added)}
-    line |= {"token_ids": list(said.token_ids), "logprobs": short_floats(said.logprobs)}
-    if said.versions is not None:
-        line["versions"] = list(said.versions)
+    line |= {"token_ids": list(completion.token_ids), "logprobs": short_floats(completion.logprobs)}
+    if completion.versions is not None:
+        line["versions"] = list(completion.versions)
     return line
 
 
@@ -208,7 +208,7 @@ def _score_from_json(line: Mapping[str, Any]) -> Score | None:
     )
 
 
-def _told(status: str, reason: str) -> str:
+def _default_reason(status: str, reason: str) -> str:
     """Derive an episode's reason from its score: a broken one has its error as the reason of its score."""
     return reason if status == "error" else ""
 

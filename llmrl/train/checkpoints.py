@@ -32,8 +32,8 @@ class Checkpoints:
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint."""
-        found = sorted(self._folder.glob("step-??????"))
-        return found[-1] if found else None
+        folders = sorted(self._folder.glob("step-??????"))
+        return folders[-1] if folders else None
 
     def save(self, step: int, parts: Mapping[str, Mapping[str, Any]], *, best: int | None = None) -> Path:
         """Write the run after `step` steps: models, optimisers and random states of all ranks, and states of parts.
