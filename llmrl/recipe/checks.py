@@ -22,7 +22,7 @@ def check(recipe: Sections) -> None:
 
 
 def overlapping_engine(recipe: Sections) -> str | None:
-    """A source that plays while the trainer learns needs an engine that can."""
+    """Require an engine that generates during training, where the source does."""
     if not _option(recipe.source, "overlaps") or _option(recipe.engine, "concurrent"):
         return None
     return (
@@ -75,7 +75,7 @@ def schedule(recipe: Sections) -> str | None:
 
 
 def collecting(recipe: Sections) -> str | None:
-    """Something is learned after what is only played."""
+    """Require that something is learned after the warm-up rollouts."""
     steps, rollouts = recipe.train.max_steps, recipe.train.warmup_rollouts
     most = (steps - 1) * recipe.rollout.episodes_per_step
     if rollouts <= most:

@@ -122,7 +122,7 @@ class TrainOptions:
     learning_rate: float = 1e-6
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
-    warmup_rollouts: int = 0  # episodes that are played before anything learns; whole steps of them
+    warmup_rollouts: int = 0  # episodes that are generated before anything learns; whole steps of them
     normalize_rewards: bool = False  # standardise them by the running moments of all episodes so far
     weight_decay: float = 0.0
     adam_beta1: float = 0.9

@@ -1,4 +1,4 @@
-"""Filters: which of the groups that were played a step learns from; the others are replaced."""
+"""Filters: they choose the groups that a step learns from; the others are replaced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Filter(Protocol):
         ...
 
     def metrics(self, groups: Sequence[Sequence[Trajectory]], step: int) -> dict[str, float]:
-        """Describe all groups that a step played."""
+        """Describe all groups that were generated for a step."""
         ...
 
 
@@ -47,7 +47,7 @@ class Staleness:
 
 
 def informative(group: Sequence[Trajectory]) -> bool:
-    """Tell if some episodes succeeded and some failed: by verdict where the reward gives one, else by what they earned.
+    """Tell if some episodes succeeded and some failed: by verdict where there is one, else by different rewards.
 
     Shaped scores would make a group of wrong answers of different lengths look informative.
     """

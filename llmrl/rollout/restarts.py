@@ -22,15 +22,15 @@ class Snapshot:
 
     problem: str
     prefix_ids: tuple[int, ...]
-    value: float  # how many of the answers that went on from here were right; at first, from the prompt
+    value: float  # share of right answers among those that went on from here; at first, of those from the prompt
 
 
 class RestartSampler:
     """Draws a share of each step's groups from snapshots, the others from the stream of fresh problems.
 
-    A draw knows the snapshots of all steps that were observed before it, and no later ones: with `max_staleness` s,
-    step v draws the restarts of step v + s from what steps 0 to v - 1 played. Restarts have groups of their own, called
-    `r<number>/<problem>@<prefix length>`, so that continuations are compared with each other only.
+    A draw uses the snapshots of the steps that were observed before it, and no later ones: with `max_staleness` s,
+    step v draws the restarts of step v + s from the episodes of steps 0 to v - 1. Restarts have groups of their own,
+    called `r<number>/<problem>@<prefix length>`, so that continuations are compared with each other only.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class RestartSampler:
         return Draw(name, self._problems[snapshot.problem], snapshot.prefix_ids, limit if short else None)
 
     def observe(self, step: int, played: Sequence[Played]) -> dict[str, float]:
-        """Revalue the snapshots that the step went on from, and keep new ones while steps to come draw from them."""
+        """Update the values of the snapshots that the step used; keep new ones while later steps draw from them."""
         began = {draw.name: self.outstanding.pop(draw.name) for draw, _ in played if draw.prefix_ids}
         metrics = restart_metrics([group for _, group in played], began)
         metrics["restarts/snapshots"] = float(len(self.snapshots))
@@ -117,7 +117,7 @@ class RestartSampler:
         return self.draw(name)
 
     def _revalue(self, played: Sequence[Played], began: Mapping[str, Snapshot]) -> None:
-        """Give a snapshot the pass rate of the group that went on from it, where it is kept and where it is played."""
+        """Set a snapshot's value to the pass rate of the group that went on from it, kept or outstanding."""
         rates: dict[Snapshot, float] = {}
         for draw, group in played:
             rate = pass_rate(group, short=draw.max_completion_length is not None)
@@ -145,13 +145,13 @@ def snapshots(group: Sequence[Trajectory], chat: Chat, room: int, seed: int) -> 
 
 
 def _cut(token_ids: Sequence[int], chat: Chat, room: int, random: Random) -> int:
-    """Choose after how many tokens: any line's end that leaves something to say; 0 where there is none."""
+    """Choose a prefix length: the end of any line that leaves tokens to generate; 0 where there is none."""
     ends = [end for end in chat.line_ends(token_ids) if end < min(len(token_ids), room)]
     return random.choice(ends) if ends else 0
 
 
 def pass_rate(group: Sequence[Trajectory], short: bool = False) -> float | None:
-    """Share of right answers, or the mean of what they earned where nobody said right or wrong.
+    """Share of right answers, or their mean reward where there are no verdicts.
 
     With `short`, answers that were cut off do not count. None where none was judged.
     """

@@ -56,7 +56,7 @@ def last_tokens(chat: Chat, token_ids: Sequence[int], ends: Sequence[int]) -> li
         token_ids: of a completion.
         ends: where the stretches end, in characters, ascending; each begins where the one before it ends.
     Returns:
-        For each end an index into `token_ids`. A character of several tokens is said by the last of them. A token
+        For each end an index into `token_ids`. A character of several tokens is complete with the last of them. A token
         across an end belongs to the stretch in which it ends; a stretch in which none ends has that token too.
     """
     text = _DecodedText(chat, token_ids)
@@ -65,7 +65,7 @@ def last_tokens(chat: Chat, token_ids: Sequence[int], ends: Sequence[int]) -> li
         last = text.by(end)
         if text.after(last) > end and text.after(last - 1) > begin:
             last -= 1
-            while text.after(last - 1) == text.after(last):  # tokens that say nothing, or half a character
+            while text.after(last - 1) == text.after(last):  # tokens without text, or half a character
                 last -= 1
         tokens.append(last)
     return tokens
@@ -74,9 +74,8 @@ def last_tokens(chat: Chat, token_ids: Sequence[int], ends: Sequence[int]) -> li
 class _DecodedText:
     """Counts the characters that are complete after each token, without decoding the whole text each time.
 
-    The tokens before `_first` say exactly the characters before `_base`, so only what follows is decoded. What decodes
-    to other characters than the text has there (a space that is dropped, bytes that are no UTF-8) is decoded from the
-    first token instead.
+    The tokens before `_first` decode to exactly the characters before `_base`, so only the rest is decoded. Where that
+    gives other characters than the text has (a dropped space, bytes that are no UTF-8), all tokens are decoded.
     """
 
     def __init__(self, chat: Chat, token_ids: Sequence[int]) -> None:
@@ -95,7 +94,7 @@ class _DecodedText:
         return min(low + bisect_left(tokens, end, key=self.after), len(self._ids) - 1)
 
     def after(self, token: int) -> int:
-        """Characters that are complete once this token is said."""
+        """Characters that are complete after this token."""
         if token < 0:
             return 0
         if token >= self._first:
@@ -106,7 +105,7 @@ class _DecodedText:
         return _common(self._chat.text(self._ids[: token + 1]), self._whole)
 
     def _advance(self, end: int) -> bool:
-        """Move on by a window that says less than `end`, if there is one; it must not end within a character."""
+        """Move on by a window whose text ends before `end`, if there is one; it must not end within a character."""
         for stop in range(self._first + WINDOW, self._first + WINDOW - 4, -1):
             text = self._chat.text(self._ids[self._first : stop]) if stop < len(self._ids) else self._whole
             if self._base + len(text) < end and self._whole.startswith(text, self._base):

@@ -1,4 +1,4 @@
-"""Play an episode, play a group and score it."""
+"""Run an episode; run a group and score it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from llmrl.types import Message, Observation, Problem, Sampling, Score, Status, 
 
 
 class Stopwatch:
-    """Tells playing from waiting for scores, which mostly overlap.
+    """Divides a step's time into generating and waiting for scores, which mostly overlap.
 
-    `generate` is the seconds in which some episode was being played, `score` those in which none was and a score was
-    awaited: what scoring costs a step.
+    `generate` is the seconds in which some episode was running, `score` those in which none was and a score was
+    awaited: the time that scoring adds to a step.
     """
 
     def __init__(self) -> None:
@@ -76,8 +76,8 @@ class RolloutWorker:
     ) -> Trajectory:
         """Run an episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
 
-        With `prefix_ids` the first turn goes on from these tokens as if the policy had said them: they are part of its
-        text, take of its `max_completion_length`, and are nothing that it chose.
+        With `prefix_ids` the first turn goes on from these tokens as if the policy had sampled them: they are part of
+        its text and count towards its `max_completion_length`, but they are no actions.
         """
         turns: list[Turn] = []
         shown: list[Observation] = []
@@ -110,7 +110,7 @@ class RolloutWorker:
         turns: list[Turn],
         prefix: list[int],
     ) -> Status:
-        """Add what the environment shows first, then turns until it or a limit ends the episode; which of them did."""
+        """Append the first observation, then turns until the environment or a limit ends the episode; return which."""
         env = self.env.make(problem)
         try:
             seen = await env.reset()
@@ -140,7 +140,7 @@ class RolloutWorker:
             await env.close()
 
     async def run_group(self, problem: Problem, group: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
-        """`num_generations` episodes of one problem, played together and scored; all after one prefix, if any.
+        """Run `num_generations` episodes of a problem at once and score them; all after one prefix, if any.
 
         Raises:
             RewardError: the reward gave more or fewer scores than episodes, or dense rewards of other tokens.
@@ -174,7 +174,7 @@ class RolloutWorker:
         return prompt
 
     def _sampling(self, group: str, episode: int, turn: int) -> Sampling:
-        """Seeds come from what is played, never from when or where: any order and any rank give the same tokens."""
+        """Sampling with a seed from group, episode and turn, so that any order and any rank give the same tokens."""
         digest = hashlib.blake2b(f"{self.seed}/{group}/{episode}/{turn}".encode(), digest_size=4).digest()
         return Sampling(
             temperature=self.options.temperature,

@@ -38,18 +38,18 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeRecord:
-    """An episode, the step that it was played for, and the credit that it got.
+    """An episode, the step that it was generated for, and the credit that it got.
 
-    With its tokens, the trajectory is the one that was played, bit for bit, but for three things: `support_ids` of its
-    completions and `info` of its problem are not logged, and log-probabilities are float32. Without them, the columns
-    of its turns are empty, and its score has no `token_rewards`.
+    With its tokens, the trajectory is the one that was generated, bit for bit, but for three things: `support_ids` of
+    its completions and `info` of its problem are not logged, and log-probabilities are float32. Without its tokens, the
+    columns of its turns are empty, and its score has no `token_rewards`.
     """
 
     step: int  # from 0
     trajectory: Trajectory
     tokens: int  # that the policy chose, over all turns
     advantage: float = 0.0  # of all its tokens, the one farthest from 0; 0.0 where nothing was learned from it
-    audit: Score | None = None  # by the second reward: value, verdict and reason
+    audit: Score | None = None  # by the gold reward: value, verdict and reason
 
     @property
     def has_tokens(self) -> bool:
@@ -57,7 +57,7 @@ class EpisodeRecord:
         return self.tokens == sum(len(turn.completion.token_ids) for turn in self.trajectory.turns)
 
     def to_json(self, *, with_tokens: bool = True) -> dict[str, Any]:
-        """The record as a line holds it. What says nothing (no tools, a prompt shown as it is) is left out."""
+        """The record as a line holds it. Defaults (no tools, a prompt shown as it is) are left out."""
         played, score = self.trajectory, self.trajectory.score
         turns = played.turns
         reason = score.reason if score else played.reason

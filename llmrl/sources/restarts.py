@@ -23,7 +23,7 @@ from llmrl.types import Problem, Trajectory
 class Restarts(Asynchronous):
     """A falling share of the groups goes on from a line of an earlier answer (SnapshotRL, S3RL).
 
-    With `max_staleness` 0 it plays as `online` does, above that as `asynchronous`.
+    With `max_staleness` 0 it schedules as `online` does, above that as `asynchronous`.
     """
 
     max_staleness: int = 0
@@ -66,7 +66,7 @@ class Restarts(Asynchronous):
         )
 
     def filters(self) -> list[Filter]:
-        """Refuse stale groups only where groups are played ahead."""
+        """Refuse stale groups only where groups are generated ahead."""
         return super().filters() if self.overlaps else Online.filters(self)
 
 

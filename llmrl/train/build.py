@@ -35,7 +35,7 @@ from llmrl.types import Problem
 
 @dataclass(kw_only=True)
 class Parts:
-    """A run: what it plays and learns with, and what acts when a step has ended."""
+    """A run: its parts that generate and learn, and those that act when a step has ended."""
 
     recipe: Recipe
     accelerator: Any
