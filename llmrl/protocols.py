@@ -61,7 +61,7 @@ class Update:
     loss: Callable[[Forward, Batch], Loss]
     epochs: int = 1
     minibatches: int = 1
-    keep_groups: bool = False  # rows of a group stay in one micro-batch, for losses that compare them
+    keep_groups: bool = False  # samples of a group stay in one micro-batch, for losses that compare them
     entropy_grad: bool = False  # whether the loss may send a gradient through `Forward.entropy`
 
 
@@ -77,7 +77,7 @@ class Algorithm(Protocol):
         ...
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Rows with advantages and weights set; what teaches nothing is dropped. Sees the whole step."""
+        """Set advantages and weights; samples without a gradient are dropped. Gets the whole step."""
         ...
 
     def updates(self, step: int) -> Sequence[Update]:
@@ -87,7 +87,7 @@ class Algorithm(Protocol):
 
 @runtime_checkable
 class Adaptive(Protocol):
-    """An algorithm whose options follow what it sees: a coefficient under control, a phase that ends."""
+    """An algorithm whose options follow its metrics: a coefficient under control, a phase that ends."""
 
     def adapted(self, step: int, metrics: Mapping[str, float]) -> Algorithm:
         """The algorithm for the next step, from a step's metrics; checkpoints keep its options."""
@@ -96,10 +96,10 @@ class Adaptive(Protocol):
 
 @runtime_checkable
 class Measured(Protocol):
-    """An algorithm that has something to say of a step as a whole, which an average over tokens cannot."""
+    """An algorithm with metrics of a step as a whole, which are no averages over tokens."""
 
     def metrics(self, rows: Sequence[Sample]) -> Mapping[str, float]:
-        """Numbers for the log, and for `adapted`, of the rows that `credit` returned: those of all ranks."""
+        """Metrics for the log, and for `adapted`, of the samples that `credit` returned: those of all ranks."""
         ...
 
 
@@ -120,10 +120,10 @@ class Source(Protocol):
     """Produces the samples of a step. Its state is all that a resumed run needs to go on exactly."""
 
     played: Sequence[Sequence[Trajectory]]  # the last step's groups of episodes, for the log
-    metrics: Mapping[str, float]  # and what else the log should say of that step
+    metrics: Mapping[str, float]  # of the source in that step, for the log
 
     def next(self, step: int) -> list[Sample]:
-        """A step's samples, those of all ranks, the same on every rank."""
+        """Return a step's samples, those of all ranks, the same on every rank."""
         ...
 
     def state(self) -> Mapping[str, Any]: ...
@@ -131,13 +131,13 @@ class Source(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
     def close(self) -> None:
-        """End what it still plays; safe to call twice."""
+        """Cancel running episodes; safe to call twice."""
         ...
 
 
 @runtime_checkable
 class SourceFactory(Protocol):
-    """The plug-in behind a `Source`. By `overlaps` it may say that episodes are played while the trainer learns."""
+    """The plug-in behind a `Source`. By `overlaps` it tells that episodes are generated while the trainer learns."""
 
     def start(self, *parts: Any, **options: Any) -> Source: ...
 
@@ -146,8 +146,8 @@ class SourceFactory(Protocol):
 class Engine(Protocol):
     """Token ids in, token ids out, with the log-probability of every sampled token. It batches whatever is waiting.
 
-    The plug-in behind it says by `concurrent` whether it can generate while the trainer learns: its weights are its
-    own, it does not sleep, and `load` may be called while requests run.
+    The plug-in behind it tells by `concurrent` that it can generate while the trainer learns: it has a copy of the
+    weights, does not sleep, and takes `load` while requests run.
     """
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
@@ -216,10 +216,11 @@ class Reward(Protocol):
 
 @runtime_checkable
 class Verifier(Protocol):
-    """The simple kind of reward: a function of the reference and the policy's last words.
+    """The simple kind of reward: a function of the problem and the policy's last completion.
 
     It never raises on a bad *answer*, which is a verdict with a reason; it raises on a bad *problem*.
-    `llmrl.scoring.manager.lift` makes a `Reward` of it: worker processes, a time limit and a hard kill for each item.
+    `llmrl.scoring.manager.as_group_reward` makes a `Reward` of it: worker processes, a time limit, and a hard kill for
+    each item.
     """
 
     def __call__(self, problem: Problem, text: str) -> Score: ...
@@ -227,7 +228,7 @@ class Verifier(Protocol):
 
 @runtime_checkable
 class Composite(Protocol):
-    """A reward made of others, such as `mix`: it builds them when it is given the pool that they are graded in."""
+    """A reward made of others, such as `mix`: it builds them when it is given the worker pool that grades."""
 
     def as_group_reward(self, pool: Any) -> Any: ...
 
@@ -245,7 +246,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A test that only names parts which training uses too, so that a number means the same in both."""
+    """A test, made of the same parts that training uses, so that numbers mean the same in both."""
 
     data: Mapping[str, Any]  # a dataset and its options
     reward: Mapping[str, Any]  # a reward and its options; `correct` is what counts

@@ -1,4 +1,4 @@
-"""A sample: one training row, its facts and its token columns as arrays."""
+"""Samples: the facts and token columns of a training example, as arrays."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Sample(TokenColumns[Array]):
 
     Three tokens, of which the policy chose the last two in its first turn:
 
-        row = Sample(group="g", episode=0, reward=1.0, columns={"token_ids": [5, 6, 7], "turn_ids": [-1, 0, 0]})
-        row.assign(advantages=0.5).advantages  # array([0. , 0.5, 0.5], dtype=float32)
-        row.advantages  # ColumnError: nobody filled it
+        sample = Sample(group="g", episode=0, reward=1.0, columns={"token_ids": [5, 6, 7], "turn_ids": [-1, 0, 0]})
+        sample.assign(advantages=0.5).advantages  # array([0. , 0.5, 0.5], dtype=float32)
+        sample.advantages  # ColumnError: nobody filled it
 
     Raises:
         ValueError: a column that is not declared, or one that has not one entry per token.
@@ -31,7 +31,7 @@ class Sample(TokenColumns[Array]):
 
     group: str  # episodes of one group are compared with each other
     episode: int  # an episode may take several samples; it still counts once
-    reward: float  # NaN where nobody could give it
+    reward: float  # NaN where it could not be given
     turn_rewards: Sequence[float] = (0.0,)  # one per turn
     semantics: Semantics = "scaled"  # of sampled_logprobs
     version: int = 0  # of the weights that sampled its first token

@@ -1,4 +1,4 @@
-"""Trajectories as plain values for a file or a wire, and back; their token columns as arrays."""
+"""Trajectories as plain values for files and sockets, and back; their token columns as arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmrl.types import Completion, Problem, Ragged, Score, Trajectory, Turn
 
 
 def to_tree(trajectory: Trajectory) -> dict[str, Any]:
-    """Mappings by the names of the fields, without the problem, which many share. No column is copied."""
+    """Make mappings by field name, without the problem, which many share. No column is copied."""
     tree = by_field(trajectory)
     del tree["problem"]
     tree["turns"] = [by_field(turn) | {"completion": by_field(turn.completion)} for turn in trajectory.turns]
@@ -45,7 +45,7 @@ def compact(trajectory: Trajectory) -> Trajectory:
 
 
 def share_prompts(group: Sequence[Trajectory]) -> list[Trajectory]:
-    """The group with one object for the first prompt of all episodes that begin as its first one does."""
+    """The group with a single object for first prompts that are equal to that of its first episode."""
     first = next((trajectory.turns[0].prompt_ids for trajectory in group if trajectory.turns), ())
     return [
         replace(episode, turns=[replace(episode.turns[0], prompt_ids=first), *episode.turns[1:]])

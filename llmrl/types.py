@@ -28,7 +28,7 @@ class Problem:
 
     id: str  # stable across runs, unique in its dataset
     messages: Sequence[Message]  # what the policy reads
-    answer: str = ""  # what only verifiers read
+    answer: str = ""  # the reference, which only verifiers read
     info: Mapping[str, Any] = field(default_factory=dict)  # other columns: level, subject, tests, ...
 
 
@@ -135,15 +135,15 @@ class Turn:
 class Score:
     """The judgement of a trajectory by a reward.
 
-    `value` None means it could not be judged (the grader broke, the reference is unreadable): it teaches nothing,
-    is left out of every baseline and is counted. An answer that a reader cannot find (`unparsable`) or that a limit cut
-    off (`truncated`) is the policy's own doing and has a value.
+    `value` None means that it could not be judged (the grader broke, the reference is unreadable): nothing is learned
+    from it, it is left out of every baseline, and it is counted. An answer that cannot be read (`unparsable`) or that a
+    limit cut off (`truncated`) is the policy's fault and has a value.
     """
 
     value: float | None
     verdict: Verdict | None = None  # None: this reward does not judge right and wrong
     parts: Mapping[str, float | None] = field(default_factory=dict)  # named shares, for the log
-    steps: Sequence[float] | None = None  # one per reasoning step of the last words, for process rewards
+    steps: Sequence[float] | None = None  # one per reasoning step of the last completion, for process rewards
     step_ends: Sequence[int] | None = None  # where each of them ends, in characters of `Trajectory.text`
     token_rewards: Sequence[float] | None = None  # besides `value`: one per token of the last completion
     reason: str = ""  # for people
@@ -181,7 +181,7 @@ class Trajectory:
 
     @property
     def text(self) -> str:
-        """The policy's last words, which is what most verifiers read; "" where it said nothing."""
+        """The policy's last completion, which most verifiers read; "" where there is none."""
         return self.turns[-1].text if self.turns else ""
 
     @property

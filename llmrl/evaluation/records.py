@@ -24,7 +24,7 @@ class Records(Journal):
         self.rows: dict[Key, Mapping[str, Any]] = {}
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one.
+        """Add a record.
 
         Raises:
             LlmrlError: it cannot be written.
@@ -33,7 +33,7 @@ class Records(Journal):
         self.rows[record["problem"], record["sample"]] = record
 
     def settle(self, keys: Iterable[Key]) -> None:
-        """Put the file in this order, which no timing decides; what else there is follows. Nothing is added later.
+        """Put the file in this order, independent of timing; other records follow. Nothing is added later.
 
         Raises:
             LlmrlError: it cannot be written.
@@ -55,7 +55,7 @@ class Records(Journal):
 
 
 def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
-    """Write the settings of one benchmark into `config.json`, or see that they are those it was begun with.
+    """Write the settings of a benchmark into `config.json`, or check that they are those it was begun with.
 
     Args:
         out: the folder.

@@ -59,8 +59,10 @@ def interval(
     """
     random = Random(seed)
     tasks = _by_task(scores)
-    found = sorted(statistic(_by_task([random.choices(task, k=len(task)) for task in tasks])) for _ in range(repeats))
-    return percentile(found, 0.025), percentile(found, 0.975)
+    resampled = sorted(
+        statistic(_by_task([random.choices(task, k=len(task)) for task in tasks])) for _ in range(repeats)
+    )
+    return percentile(resampled, 0.025), percentile(resampled, 0.975)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -79,6 +79,6 @@ def bins(chances: Sequence[float], labels: Sequence[float], count: int = 10) -> 
 
 
 def calibration_error(chances: Sequence[float], labels: Sequence[float], count: int = 10) -> float:
-    """The expected calibration error: how far what was said is from what came, on average over all that was said."""
-    made = bins(chances, labels, count)
-    return sum(one.count * abs(one.said - one.came) for one in made) / len(chances)
+    """The expected calibration error: mean gap between predicted chance and frequency, over all predictions."""
+    parts = bins(chances, labels, count)
+    return sum(part.count * abs(part.said - part.came) for part in parts) / len(chances)

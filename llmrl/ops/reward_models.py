@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from llmrl.ops.heads import wide
 
 IGNORED = -100
-"""The label of what teaches nothing; what Transformers calls `ignore_index`."""
+"""The label of ignored items, which Transformers calls `ignore_index`."""
 
 
 def bradley_terry(

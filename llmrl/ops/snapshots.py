@@ -28,7 +28,7 @@ def bucket_of(values: Sequence[float], buckets: int) -> list[int]:
 def probabilities(values: Sequence[float], buckets: int) -> list[float]:
     """Probability of each state: equal over buckets that are not empty, then equal over the states of a bucket.
 
-    A pool that is mostly easy, or mostly hopeless, would otherwise be drawn from as it is, and teach little.
+    Without buckets, a pool that is mostly easy, or mostly hopeless, would give mostly such states.
     Source: status classification in S3RL, with quantiles of the value in place of k-means clusters.
     """
     of = bucket_of(values, buckets)
