@@ -19,7 +19,7 @@ LATE = 100_000
 """The step of the loop whose updates are looked at: every warm-up is over."""
 
 Said = Sequence[Mapping[str, Tensor]]
-"""What the networks say of each row of a play: (T,) per column."""
+"""Outputs of the networks for each row of a play: (T,) per column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
 
 def batches(update: Update, rows: Sequence[Sample], layout: Layout) -> list[tuple[list[Sample], Batch]]:
     """The micro-batches of a layout, with the rows in each."""
-    together, found = inseparable(rows, update.keep_groups), []
+    together, made = inseparable(rows, update.keep_groups), []
     for part in split(together, min(layout.parts, len(together))):
         members = [rows[i] for unit in part for i in unit]
         batch = _wider(collate(members, layout.pack, dtype=torch.float64), 0 if layout.pack else layout.extra)
-        found.append((members, _with_junk(batch, layout.junk)))
-    return found
+        made.append((members, _with_junk(batch, layout.junk)))
+    return made
 
 
 def losses(
@@ -114,17 +114,17 @@ def taught(
 ) -> dict[str, Learned]:
     """Gradients of each model, from rows that have their credit."""
     leaves = [{name: column.detach().clone().requires_grad_() for name, column in one.items()} for one in said]
-    found: dict[str, Learned] = {}
+    by_model: dict[str, Learned] = {}
     for update in algorithm.updates(step):
         if not credited:
-            found[update.model] = Learned(0.0, {})
+            by_model[update.model] = Learned(0.0, {})
             continue
         value = objective(update, batches(update, credited, layout), leaves, layout.junk)
         keys = [(int(row.token_ids[0]), name) for row in credited for name in leaves[0]]
         gradients = torch.autograd.grad(value, [leaves[i][name] for i, name in keys], allow_unused=True)
         known = {key: gradient for key, gradient in zip(keys, gradients, strict=True) if gradient is not None}
-        found[update.model] = Learned(float(value.detach()), known)
-    return found
+        by_model[update.model] = Learned(float(value.detach()), known)
+    return by_model
 
 
 def distance(one: Mapping[str, Learned], other: Mapping[str, Learned]) -> float:
