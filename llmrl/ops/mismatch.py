@@ -151,9 +151,9 @@ def off_policy_mask(new: Tensor, batch: Batch, threshold: float) -> Tensor:
 
     Args:
         new: (B, T) log-probabilities under the policy being trained.
-        threshold: nats a token, above 0. Where the mean of `sampled - new` over a sample's action tokens is above it, tokens
-            with a negative advantage are masked: lowering the probability of unlikely tokens can break a policy, while
-            a good answer is worth learning from any policy.
+        threshold: nats a token, above 0. Where the mean of `sampled - new` over a sample's action tokens is above it,
+            tokens with a negative advantage are masked: lowering the probability of unlikely tokens can break a policy,
+            while a good answer is worth learning from any policy.
     Source: DeepSeek-V3.2 (arXiv 2512.02556), off-policy sequence masking.
     """
     drift = sequence_mean(batch.sampled_logprobs - new.detach(), batch)
