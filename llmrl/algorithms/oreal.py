@@ -37,7 +37,7 @@ class Variant:
     wrong_term: Push  # of wrong answers: the ratio to the policy before the step, or its logarithm
     kl_anchor: Anchor  # the divergence is from the model of the run's start, or from the policy before the step
     weight_sees_token: bool  # a token's weight follows the reward model's output after the token, else before it
-    wrong_reward: float  # a right answer is paid 1
+    wrong_reward: float  # a right answer has 1
 
 
 FORMS: Mapping[str, Variant] = {

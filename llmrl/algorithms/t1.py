@@ -34,11 +34,11 @@ class T1(Repeated):
 
     train_k: int | None = None  # answers of a group that are learned from; the advantages come from all. None: all
     reweight_subset: bool = True  # those of a side weigh by its share of the group over its share of the chosen
-    entropy_coef: float = 1e-3  # what a nat of entropy is paid
+    entropy_coef: float = 1e-3  # bonus for a nat of entropy
     entropy_control: Literal["guard", "adaptive", "none"] = "guard"  # of that coefficient
     entropy_guard: float = 1.5  # times the starting entropy; above it for so many steps the coefficient is halved
     entropy_guard_steps: int = 10
-    entropy_coef_step: float = 0.005  # adaptive: up below the starting entropy, down above it, where no bonus is paid
+    entropy_coef_step: float = 0.005  # adaptive: up below the starting entropy, down above it, where there is no bonus
     entropy_coef_max: float = (
         0.05  # adaptive: no further up; against a target that learning cannot keep it would run away
     )
