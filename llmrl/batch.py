@@ -122,7 +122,7 @@ def inseparable(samples: Sequence[Sample], keep_groups: bool) -> list[list[int]]
 def minibatches(
     rows: Sequence[Sample], *, epochs: int, parts: int, keep_groups: bool, seed: int
 ) -> Iterator[list[Sample]]:
-    """Every row once per epoch, in `parts` minibatches of nearly equal size, in an order that only the seed decides."""
+    """Give every sample once per epoch, in `parts` minibatches of nearly equal size; the seed decides the order."""
     together = inseparable(rows, keep_groups)
     for epoch in range(epochs):
         order = list(range(len(together)))
@@ -134,17 +134,17 @@ def minibatches(
 def balance_across_ranks(
     lengths: Sequence[int], together: Sequence[Sequence[int]], ranks: int, budget: int, pack: bool
 ) -> list[list[list[int]]]:
-    """Which rank computes which rows, in which micro-batches.
+    """Divide the samples among the ranks, and each rank's among its micro-batches.
 
     Args:
-        lengths: tokens of each row.
-        together: `inseparable`; the rows of one never part.
-        ranks: how many there are.
-        budget: tokens of a micro-batch, padding included; a unit that is larger has one of its own.
-        pack: whether rows stand behind one another, so that only real tokens count.
+        lengths: tokens of each sample.
+        together: units from `inseparable`; each goes to a single micro-batch.
+        ranks: number of ranks.
+        budget: tokens of a micro-batch, padding included; a larger unit has a micro-batch of its own.
+        pack: True packs samples behind one another, so that only real tokens count.
     Returns:
-        [rank][micro-batch][row index]. Every rank gets as many micro-batches, some perhaps empty, since forward and
-        backward passes of sharded models are collective; the real tokens of the ranks differ as little as is easy.
+        [rank][micro-batch][sample index]. Every rank has the same number of micro-batches, some perhaps empty, since
+        passes of sharded models are collective. A greedy rule keeps the real tokens of the ranks nearly equal.
     """
     shards: list[list[Sequence[int]]] = [[] for _ in range(ranks)]
     loads = [0] * ranks

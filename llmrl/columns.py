@@ -67,7 +67,7 @@ class Columns:
 
 
 class TokenColumns(Columns, Generic[A]):
-    """One entry per token in each; entry t is about token t itself, never the next one."""
+    """Columns with an entry per token; entry t is about token t itself, never the next one."""
 
     __slots__ = ()
     token_ids: Annotated[A, Declared("rollout", "tokens as fed to the engine, or as sampled by it", "int32")]

@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return options_of(value)
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, AbstractSet):
         return sorted(map(_plain, value))
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

@@ -1,4 +1,4 @@
-"""All extension points on one page. A plug-in is a frozen dataclass: its fields are options, its methods behaviour."""
+"""The extension points. A plug-in is a frozen dataclass: its fields are options, its methods behaviour."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Forward(Columns):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a loss function returns: (B, T) terms to minimise, never averaged, and (B, T) quantities worth logging.
+    """The result of a loss function: (B, T) terms to minimise, never averaged, and (B, T) quantities worth logging.
 
     A metric is averaged over the action tokens of the update with the same weights for every rank and micro-batch.
     """
@@ -55,19 +55,19 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One model learns from one loss: `epochs` passes over the step's rows in `minibatches` optimiser steps each."""
+    """Trains a model on a loss: `epochs` passes over the step's samples in `minibatches` optimiser steps each."""
 
     model: str
     loss: Callable[[Forward, Batch], Loss]
     epochs: int = 1
     minibatches: int = 1
-    keep_groups: bool = False  # rows of a group stay in one micro-batch, for losses that compare them
+    keep_groups: bool = False  # samples of a group stay in one micro-batch, for losses that compare them
     entropy_grad: bool = False  # whether the loss may send a gradient through `Forward.entropy`
 
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """What to learn from a step. A value: frozen, comparable, picklable; it holds options, never tensors.
+    """Turns a step's samples into updates. A value: frozen, comparable, picklable; it holds options, never tensors.
 
     Where it compares the episodes of a group, its `least_generations` says how many a group must have.
     """
@@ -77,17 +77,17 @@ class Algorithm(Protocol):
         ...
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Rows with advantages and weights set; what teaches nothing is dropped. Sees the whole step."""
+        """Set advantages and weights; samples without a gradient are dropped. Gets the whole step."""
         ...
 
     def updates(self, step: int) -> Sequence[Update]:
-        """Who learns in this step, from which loss, in order. A step may leave a model as it is: a warm-up does."""
+        """The updates of this step, in order. A step may leave a model as it is: a warm-up does."""
         ...
 
 
 @runtime_checkable
 class Adaptive(Protocol):
-    """An algorithm whose options follow what it sees: a coefficient under control, a phase that ends."""
+    """An algorithm whose options follow its metrics: a coefficient under control, a phase that ends."""
 
     def adapted(self, step: int, metrics: Mapping[str, float]) -> Algorithm:
         """The algorithm for the next step, from a step's metrics; checkpoints keep its options."""
@@ -96,10 +96,10 @@ class Adaptive(Protocol):
 
 @runtime_checkable
 class Measured(Protocol):
-    """An algorithm that has something to say of a step as a whole, which an average over tokens cannot."""
+    """An algorithm with metrics of a step as a whole, which are no averages over tokens."""
 
     def metrics(self, rows: Sequence[Sample]) -> Mapping[str, float]:
-        """Numbers for the log, and for `adapted`, of the rows that `credit` returned: those of all ranks."""
+        """Metrics for the log, and for `adapted`, of the samples that `credit` returned: those of all ranks."""
         ...
 
 
@@ -117,13 +117,13 @@ class Fitted(Protocol):
 
 
 class Source(Protocol):
-    """Where a step's samples come from. Its state is all that a resumed run needs to go on exactly."""
+    """Produces the samples of a step. Its state is all that a resumed run needs to go on exactly."""
 
     played: Sequence[Sequence[Trajectory]]  # the last step's groups of episodes, for the log
-    metrics: Mapping[str, float]  # and what else the log should say of that step
+    metrics: Mapping[str, float]  # of the source in that step, for the log
 
     def next(self, step: int) -> list[Sample]:
-        """A step's samples, those of all ranks, the same on every rank."""
+        """Return a step's samples, those of all ranks, the same on every rank."""
         ...
 
     def state(self) -> Mapping[str, Any]: ...
@@ -131,13 +131,13 @@ class Source(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
     def close(self) -> None:
-        """End what it still plays; safe to call twice."""
+        """Cancel running episodes; safe to call twice."""
         ...
 
 
 @runtime_checkable
 class SourceFactory(Protocol):
-    """The plug-in behind a `Source`. By `overlaps` it may say that episodes are played while the trainer learns."""
+    """The plug-in behind a `Source`. By `overlaps` it tells that episodes are generated while the trainer learns."""
 
     def start(self, *parts: Any, **options: Any) -> Source: ...
 
@@ -146,12 +146,12 @@ class SourceFactory(Protocol):
 class Engine(Protocol):
     """Token ids in, token ids out, with the log-probability of every sampled token. It batches whatever is waiting.
 
-    The plug-in behind it says by `concurrent` whether it can generate while the trainer learns: its weights are its
-    own, it does not sleep, and `load` may be called while requests run.
+    The plug-in behind it tells by `concurrent` that it can generate while the trainer learns: it has a copy of the
+    weights, does not sleep, and takes `load` while requests run.
     """
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
-        """One completion of one prompt."""
+        """Generate a completion of the prompt."""
         ...
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
@@ -189,7 +189,7 @@ class EngineFactory(Protocol):
 
 
 class Env(Protocol):
-    """One episode, in messages. Made for one problem, used once, closed. It never sees a token."""
+    """Runs an episode, in messages. Made for one problem, used once, closed. It never sees a token."""
 
     async def reset(self) -> Observation: ...
 
@@ -216,10 +216,11 @@ class Reward(Protocol):
 
 @runtime_checkable
 class Verifier(Protocol):
-    """The simple kind of reward: a function of the reference and the policy's last words.
+    """The simple kind of reward: a function of the problem and the policy's last completion.
 
     It never raises on a bad *answer*, which is a verdict with a reason; it raises on a bad *problem*.
-    `llmrl.scoring.manager.lift` makes a `Reward` of it: worker processes, a time limit and a hard kill for each item.
+    `llmrl.scoring.manager.as_group_reward` makes a `Reward` of it: worker processes, a time limit, and a hard kill for
+    each item.
     """
 
     def __call__(self, problem: Problem, text: str) -> Score: ...
@@ -227,7 +228,7 @@ class Verifier(Protocol):
 
 @runtime_checkable
 class Composite(Protocol):
-    """A reward made of others, such as `mix`: it builds them when it is given the pool that they are graded in."""
+    """A reward made of others, such as `mix`: it builds them when it is given the worker pool that grades."""
 
     def as_group_reward(self, pool: Any) -> Any: ...
 
@@ -245,7 +246,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A test that only names parts which training uses too, so that a number means the same in both."""
+    """A test, made of the same parts that training uses, so that numbers mean the same in both."""
 
     data: Mapping[str, Any]  # a dataset and its options
     reward: Mapping[str, Any]  # a reward and its options; `correct` is what counts

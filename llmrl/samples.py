@@ -1,4 +1,4 @@
-"""A sample: one training row, its facts and its token columns as arrays."""
+"""Samples: the facts and token columns of a training example, as arrays."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample(TokenColumns[Array]):
-    """One training row. Its columns (`llmrl.columns.COLUMNS`) are read as attributes and never written in place.
+    """A training sample. Its columns (`llmrl.columns.COLUMNS`) are read as attributes and never written in place.
 
     Three tokens, of which the policy chose the last two in its first turn:
 
-        row = Sample(group="g", episode=0, reward=1.0, columns={"token_ids": [5, 6, 7], "turn_ids": [-1, 0, 0]})
-        row.assign(advantages=0.5).advantages  # array([0. , 0.5, 0.5], dtype=float32)
-        row.advantages  # ColumnError: nobody filled it
+        sample = Sample(group="g", episode=0, reward=1.0, columns={"token_ids": [5, 6, 7], "turn_ids": [-1, 0, 0]})
+        sample.assign(advantages=0.5).advantages  # array([0. , 0.5, 0.5], dtype=float32)
+        sample.advantages  # ColumnError: nobody filled it
 
     Raises:
         ValueError: a column that is not declared, or one that has not one entry per token.
@@ -31,7 +31,7 @@ class Sample(TokenColumns[Array]):
 
     group: str  # episodes of one group are compared with each other
     episode: int  # an episode may take several samples; it still counts once
-    reward: float  # NaN where nobody could give it
+    reward: float  # NaN where it could not be given
     turn_rewards: Sequence[float] = (0.0,)  # one per turn
     semantics: Semantics = "scaled"  # of sampled_logprobs
     version: int = 0  # of the weights that sampled its first token
@@ -53,7 +53,7 @@ class Sample(TokenColumns[Array]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sample):
             return NotImplemented
-        mine, theirs = (_comparable(one) for one in (self, other))
+        mine, theirs = (_comparable(sample) for sample in (self, other))
         return mine == theirs
 
     @property
@@ -64,7 +64,7 @@ class Sample(TokenColumns[Array]):
 
     @property
     def actions(self) -> int:
-        """How many tokens the policy chose."""
+        """Number of tokens that the policy chose."""
         return int(np.count_nonzero(self.action_mask))
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -82,7 +82,9 @@ class Sample(TokenColumns[Array]):
 
     def as_dict(self) -> dict[str, Any]:
         """Facts and columns as JSON has them."""
-        facts = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("columns", "dtype")}
+        facts = {
+            entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ("columns", "dtype")
+        }
         facts["support_ids"] = None if self.support_ids is None else self.support_ids.tolist()
         return facts | {name: self.get(name).tolist() for name in self.columns}
 
@@ -116,6 +118,6 @@ def support(sets: Sequence[Sequence[int]]) -> tuple[Array, Array]:
 def _comparable(sample: Sample) -> dict[str, Any]:
     """Facts and columns as values that `==` compares; a number that is NaN equals no other."""
     arrays = {name: (column.dtype, sample.get(name).tolist()) for name, column in sample.columns.items()}
-    facts = {one.name: getattr(sample, one.name) for one in fields(sample) if one.name != "columns"}
+    facts = {entry.name: getattr(sample, entry.name) for entry in fields(sample) if entry.name != "columns"}
     ids = None if sample.support_ids is None else sample.support_ids.tolist()
     return {**facts, "support_ids": ids, "turn_rewards": list(sample.turn_rewards), "columns": arrays}

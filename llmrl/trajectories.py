@@ -1,4 +1,4 @@
-"""Trajectories as plain values for a file or a wire, and back; their token columns as arrays."""
+"""Trajectories as plain values for files and sockets, and back; their token columns as arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmrl.types import Completion, Problem, Ragged, Score, Trajectory, Turn
 
 
 def to_tree(trajectory: Trajectory) -> dict[str, Any]:
-    """Mappings by the names of the fields, without the problem, which many share. No column is copied."""
+    """Make mappings by field name, without the problem, which many share. No column is copied."""
     tree = by_field(trajectory)
     del tree["problem"]
     tree["turns"] = [by_field(turn) | {"completion": by_field(turn.completion)} for turn in trajectory.turns]
@@ -45,13 +45,13 @@ def compact(trajectory: Trajectory) -> Trajectory:
 
 
 def share_prompts(group: Sequence[Trajectory]) -> list[Trajectory]:
-    """The group with one object for the first prompt of all episodes that begin as its first one does."""
+    """The group with a single object for first prompts that are equal to that of its first episode."""
     first = next((trajectory.turns[0].prompt_ids for trajectory in group if trajectory.turns), ())
     return [
-        replace(one, turns=[replace(one.turns[0], prompt_ids=first), *one.turns[1:]])
-        if one.turns and one.turns[0].prompt_ids == first
-        else one
-        for one in group
+        replace(episode, turns=[replace(episode.turns[0], prompt_ids=first), *episode.turns[1:]])
+        if episode.turns and episode.turns[0].prompt_ids == first
+        else episode
+        for episode in group
     ]
 
 
@@ -67,12 +67,12 @@ def _completion(tree: Mapping[str, Any]) -> Completion:
 
 
 def _compact(turn: Turn) -> Turn:
-    said = turn.completion
-    completion = replace(
-        said,
-        token_ids=array("i", said.token_ids),
-        logprobs=array("f", said.logprobs),
-        versions=None if said.versions is None else array("i", said.versions),
-        support_ids=None if said.support_ids is None else Ragged.of(said.support_ids),
+    completion = turn.completion
+    arrays = replace(
+        completion,
+        token_ids=array("i", completion.token_ids),
+        logprobs=array("f", completion.logprobs),
+        versions=None if completion.versions is None else array("i", completion.versions),
+        support_ids=None if completion.support_ids is None else Ragged.of(completion.support_ids),
     )
-    return replace(turn, prompt_ids=array("i", turn.prompt_ids), completion=completion)
+    return replace(turn, prompt_ids=array("i", turn.prompt_ids), completion=arrays)

@@ -24,17 +24,17 @@ def is_correct(verdict: str | None) -> bool | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to solve."""
+    """A problem for the policy to solve."""
 
     id: str  # stable across runs, unique in its dataset
     messages: Sequence[Message]  # what the policy reads
-    answer: str = ""  # what only verifiers read
+    answer: str = ""  # the reference, which only verifiers read
     info: Mapping[str, Any] = field(default_factory=dict)  # other columns: level, subject, tests, ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How an engine picks tokens. The defaults sample from the policy itself, as on-policy methods assume."""
+    """Sampling of tokens by an engine. The defaults sample from the policy itself, as on-policy methods assume."""
 
     temperature: float = 1.0  # 0 is greedy
     top_p: float = 1.0
@@ -45,7 +45,7 @@ class Sampling:
 
     @property
     def semantics(self) -> Semantics:
-        """What the log-probabilities of an engine mean under these settings: see `Completion.semantics`."""
+        """Meaning of an engine's log-probabilities under these settings: see `Completion.semantics`."""
         whole = self.top_p >= 1.0 and self.top_k <= 0 and self.min_p <= 0.0
         return "scaled" if whole else "renormalised"
 
@@ -101,7 +101,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What an environment shows the policy."""
+    """Output of an environment for the policy to read."""
 
     messages: Sequence[Message] = ()
     tools: Sequence[Mapping[str, Any]] = ()  # JSON schemas, for the chat template
@@ -111,7 +111,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One call of the policy and what the environment made of it."""
+    """A completion of the policy and the environment's answer to it."""
 
     prompt_ids: Sequence[int]  # as fed to the engine; siblings of a group share those of their first turn
     completion: Completion
@@ -133,17 +133,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a reward thinks of one trajectory.
+    """The judgement of a trajectory by a reward.
 
-    `value` None means it could not be judged (the grader broke, the reference is unreadable): it teaches nothing,
-    is left out of every baseline and is counted. An answer that a reader cannot find (`unparsable`) or that a limit cut
-    off (`truncated`) is the policy's own doing and has a value.
+    `value` None means that it could not be judged (the grader broke, the reference is unreadable): nothing is learned
+    from it, it is left out of every baseline, and it is counted. An answer that cannot be read (`unparsable`) or that a
+    limit cut off (`truncated`) is the policy's fault and has a value.
     """
 
     value: float | None
     verdict: Verdict | None = None  # None: this reward does not judge right and wrong
     parts: Mapping[str, float | None] = field(default_factory=dict)  # named shares, for the log
-    steps: Sequence[float] | None = None  # one per reasoning step of the last words, for process rewards
+    steps: Sequence[float] | None = None  # one per reasoning step of the last completion, for process rewards
     step_ends: Sequence[int] | None = None  # where each of them ends, in characters of `Trajectory.text`
     token_rewards: Sequence[float] | None = None  # besides `value`: one per token of the last completion
     reason: str = ""  # for people
@@ -157,7 +157,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """One episode. A bad one is data: it ends with `status="error"` and its reason, and cancels no sibling."""
+    """An episode. A broken one is data: it ends with `status="error"` and its reason, and cancels no sibling."""
 
     problem: Problem
     turns: Sequence[Turn]
@@ -181,10 +181,10 @@ class Trajectory:
 
     @property
     def text(self) -> str:
-        """The policy's last words, which is what most verifiers read; "" where it said nothing."""
+        """The policy's last completion, which most verifiers read; "" where there is none."""
         return self.turns[-1].text if self.turns else ""
 
     @property
     def truncated(self) -> bool:
-        """Whether a token limit ended the last completion or the episode."""
+        """True if a token limit ended the last completion or the episode."""
         return self.status == "max_tokens" or (bool(self.turns) and self.turns[-1].completion.finish == "length")

@@ -1,4 +1,4 @@
-"""What many tests build: samples, turns and episodes, and workers whose engine answers from a script.
+"""Builders that many tests share: samples, turns and episodes, and workers whose engine answers from a script.
 
 Samples are made from lists and in float64, so that numbers worked by hand stay as they are.
 """

@@ -52,7 +52,7 @@ class HttpServer:
         return [request.body for request in self.requests]
 
     def reply(self, request: Request) -> Reply:
-        """What a request gets; a subclass may look at its path."""
+        """The reply to a request; a subclass may look at its path."""
         return self.answer(request.body)
 
     def handle(self, request: Request) -> Reply:

@@ -54,8 +54,8 @@ class GRPO(Repeated):
     beta: float = 0.0  # weight of the divergence from the reference; 0 needs no reference model. The paper took 0.04
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # k3, k2 in the loss; k1 in the reward; any other pair is wrong
     kl_in_reward: bool = False  # subtract beta times the episode's summed k1 from its reward, before the baseline
-    scale_rewards: Scale | bool = "group"  # what gains are divided by; "none" is Dr. GRPO (arXiv 2503.20783)
-    channels: Mapping[str, float] | None = field(default=None, hash=False)  # weights of parts with gains of their own
+    scale_rewards: Scale | bool = "group"  # what advantages are divided by; "none" is Dr. GRPO (arXiv 2503.20783)
+    channels: Mapping[str, float] | None = field(default=None, hash=False)  # weights of parts centred by themselves
     loss_type: Literal["grpo", "dapo", "dr_grpo", "cispo"] = "dapo"  # mean over sequences, tokens, a constant, tokens
     loss_average: Over | None = None  # another average than that of loss_type
     max_completion_length: int | None = None  # tokens: the constant divisor, in every step. None: the rollout's
@@ -63,7 +63,7 @@ class GRPO(Repeated):
     weight_floor: float = 0.0  # and the smallest
     importance_sampling_level: Level = "token"  # "sequence" is GSPO (arXiv 2507.18071), "sequence_token" its variant
     mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the baseline
-    entropy_coef: float = 0.0  # weight of the entropy, which is then paid for; averaged as the policy's terms are
+    entropy_coef: float = 0.0  # weight of an entropy bonus; averaged as the policy's terms are
     top_entropy_quantile: float = 1.0  # share of the tokens, those of highest entropy, that the policy learns from
     off_policy_mask_threshold: float | None = None  # nats a token; drops rows with a loss that the policy has left
 
@@ -117,7 +117,7 @@ class GRPO(Repeated):
 
     @property
     def over(self) -> Over:
-        """What the loss is averaged over."""
+        """The unit that the loss is averaged over."""
         return self.loss_average or OVER[self.loss_type]
 
     @property
@@ -155,13 +155,13 @@ class GRPO(Repeated):
         groups = by_group(samples)
         beta = self.beta if self.kl_in_reward else 0.0
         if self.channels is None:
-            gains = center([[penalised(episode, beta) for episode in group] for group in groups], self.scale)
+            advantages = center([[penalised(episode, beta) for episode in group] for group in groups], self.scale)
         else:
-            gains = by_channel(groups, self.channels, self.scale)
+            advantages = by_channel(groups, self.channels, self.scale)
         rows = [
-            row.assign(advantages=gain)
-            for group, group_gains in zip(groups, gains, strict=True)
-            for episode, gain in zip(group, group_gains, strict=True)
+            row.assign(advantages=advantage)
+            for group, of_group in zip(groups, advantages, strict=True)
+            for episode, advantage in zip(group, of_group, strict=True)
             if counts(episode, self.mask_truncated_completions)
             for row in episode
         ]
@@ -172,7 +172,7 @@ class GRPO(Repeated):
         return rows if everywhere else [row for row in rows if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
-        """One: the policy learns from `loss`."""
+        """The single update: the policy learns from `loss`."""
         entropy_grad = self.entropy_coef != 0
         return [Update("policy", self.loss, self.num_iterations, self.minibatches, entropy_grad=entropy_grad)]
 

@@ -30,14 +30,14 @@ SIDES = {"right": True, "wrong": False}
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """Where the paper and its released code differ."""
+    """The choices in which the paper and its released code differ."""
 
     scale_right: bool  # multiply right answers by their advantage; else by 1
     scale_wrong: bool  # the same of wrong ones
     wrong_term: Push  # of wrong answers: the ratio to the policy before the step, or its logarithm
     kl_anchor: Anchor  # the divergence is from the model of the run's start, or from the policy before the step
     weight_sees_token: bool  # a token's weight follows the reward model's output after the token, else before it
-    wrong_reward: float  # a right answer is paid 1
+    wrong_reward: float  # a right answer has 1
 
 
 FORMS: Mapping[str, Variant] = {
@@ -185,40 +185,40 @@ class Oreal:
         return Loss(terms)
 
     def metrics(self, rows: Sequence[Sample]) -> dict[str, float]:
-        """What was kept, and what the reward model made of it before it learned from it; means over a class."""
+        """Counts of kept answers, and the reward model's scores before it learns from them; means over a class."""
         if not rows:
             return {"kept/groups": 0.0}
         sides = {name: [row for row in rows if self._is_right(row) == good] for name, good in SIDES.items()}
-        found = {"kept/groups": float(len({row.group for row in rows}))}
+        metrics = {"kept/groups": float(len({row.group for row in rows}))}
         total = sum(row.actions for row in rows)
         for name, side in sides.items():
             weights = np.concatenate([self._weights(row, SIDES[name]) for row in side])
-            found[f"kept/{name}_tokens"] = float(len(weights))
-            found[f"token_weights/{name}"] = float(weights.mean())
+            metrics[f"kept/{name}_tokens"] = float(len(weights))
+            metrics[f"token_weights/{name}"] = float(weights.mean())
             zero = np.count_nonzero(weights == 0.0) / total
-            found["token_weights/zero"] = found.get("token_weights/zero", 0.0) + zero
+            metrics["token_weights/zero"] = metrics.get("token_weights/zero", 0.0) + zero
         if self.has_reward_model:
             hits = sum(bool(self._logits(row)[-1] > 0) == self._is_right(row) for row in rows)
-            found["reward_model/accuracy"] = hits / len(rows)
-        return found
+            metrics["reward_model/accuracy"] = hits / len(rows)
+        return metrics
 
     def _chosen(self, group: Sequence[Episode]) -> list[tuple[Sample, float]]:
         """Rows of a group with what each token of them is worth, eta included; none if all are right, or wrong."""
-        judged = [one for one in group if not isnan(one[0].reward) and any(row.actions for row in one)]
-        judged.sort(key=lambda one: one[0].episode)
-        right = [self._right(one[0]) for one in judged]
+        judged = [episode for episode in group if not isnan(episode[0].reward) and any(row.actions for row in episode)]
+        judged.sort(key=lambda episode: episode[0].episode)
+        right = [self._right(episode[0]) for episode in judged]
         if len(set(right)) < 2:
             return []
         form = self.form
         rewards = [1.0 if side else form.wrong_reward for side in right]
-        gains = leave_one_out(rewards) if self.advantage == "leave_one_out" else center([rewards], "group")[0]
+        advantages = leave_one_out(rewards) if self.advantage == "leave_one_out" else center([rewards], "group")[0]
         random = Random(f"pair of {judged[0][0].group}")
         sides = [[i for i, side in enumerate(right) if side == wanted] for wanted in (True, False)]
         selection = self.selection or ("pair" if self.has_reward_model else "all")
         kept = range(len(judged)) if selection == "all" else [random.choice(side) for side in sides]
         worth = [
-            (gain if form.scale_right else 1.0) if side else self.eta * (gain if form.scale_wrong else -1.0)
-            for side, gain in zip(right, gains, strict=True)
+            (advantage if form.scale_right else 1.0) if side else self.eta * (advantage if form.scale_wrong else -1.0)
+            for side, advantage in zip(right, advantages, strict=True)
         ]
         return [(row, worth[i]) for i in kept for row in judged[i] if row.actions]
 
@@ -226,7 +226,7 @@ class Oreal:
         return row.reward > self.right_above if row.correct is None else row.correct
 
     def _is_right(self, row: Sample) -> bool:
-        """Of a row that has its credit."""
+        """True if a credited sample is right."""
         return bool(row.returns.max() > 0)
 
     def _logits(self, row: Sample) -> Array:
@@ -235,7 +235,7 @@ class Oreal:
         return running_mean(column[row.action_mask])
 
     def _weights(self, row: Sample, right: bool) -> Array:
-        """One number from 0 to 1 per action token."""
+        """Token weights: a number from 0 to 1 for each action token."""
         return self._rescaled(self._logits(row), right) if self.has_reward_model else np.ones(row.actions)
 
     def _rescaled(self, logits: Array, right: bool) -> Array:

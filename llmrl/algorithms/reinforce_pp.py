@@ -68,9 +68,9 @@ class ReinforcePP(Repeated):
         if self.importance_sampling_correction != "none":
             require_scaled(samples)
         tracks = [
-            self._track(episode, gain)
+            self._track(episode, centered)
             for group in by_group(samples)
-            for episode, gain in zip(group, self._gains(group), strict=True)
+            for episode, centered in zip(group, self._centered(group), strict=True)
             if counts(episode, self.mask_truncated_completions) and any(row.actions for row in episode)
         ]
         sums = [returns(track.total, track.mask, gamma=self.gamma) for track in tracks]
@@ -82,7 +82,7 @@ class ReinforcePP(Repeated):
         return [row for row in average(rows, "token") if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
-        """One: the policy learns from `loss`."""
+        """The single update: the policy learns from `loss`."""
         return [Update("policy", self.loss, self.num_iterations, self.minibatches)]
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
@@ -96,16 +96,16 @@ class ReinforcePP(Repeated):
             metrics["kl"] = k3(new.logprobs.detach(), batch.ref_logprobs)
         return Loss(terms, metrics | entropy_metric(new))
 
-    def _gains(self, group: Sequence[Episode]) -> list[float]:
-        """What each episode's reward becomes."""
+    def _centered(self, group: Sequence[Episode]) -> list[float]:
+        """Rewards of the episodes of a group, less their mean where that is the baseline."""
         rewards = [episode[0].reward for episode in group]
         return center([rewards], "none")[0] if self.baseline == "group" else rewards
 
-    def _track(self, episode: Episode, gain: float) -> EpisodeSequence:
-        """The episode with what its group takes from its reward, and what each token's divergence costs."""
+    def _track(self, episode: Episode, centered: float) -> EpisodeSequence:
+        """The episode with two channels of reward more: the group's baseline, and the cost of the divergence."""
         track = episode_sequence(episode)
         baseline = np.zeros(len(track.mask))
-        baseline[track.mask.nonzero()[0][-1]] = gain - episode[0].reward
+        baseline[track.mask.nonzero()[0][-1]] = centered - episode[0].reward
         rewards = {**track.rewards, "baseline": baseline}
         if self.beta:
             rewards["kl"] = -self.beta * np.concatenate([divergence_as_k1(row) for row in track.rows])

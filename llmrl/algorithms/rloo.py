@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RLOO(Repeated):
-    """Whole answers are the actions: the gain of each goes to the sum of its log-probabilities (arXiv 2402.14740).
+    """Whole answers are the actions: an advantage multiplies the sum of log-probabilities (arXiv 2402.14740).
 
     The baseline does not depend on the answer it is compared with, so the gradient is unbiased; nothing is clipped
     while a step makes one update. With more it is, at `epsilon`, since the later ones are off-policy.
@@ -42,7 +42,7 @@ class RLOO(Repeated):
 
     @property
     def over(self) -> Over:
-        """What the loss is averaged over: answers. One term stands for the whole row where the ratio is its product."""
+        """The unit of the average: answers. A ratio that is a product over the sample gives it a single term."""
         return "sequence" if self.repeats and self.importance_sampling_level == "product" else "sequence_sum"
 
     def needs(self) -> frozenset[Column]:
@@ -51,7 +51,7 @@ class RLOO(Repeated):
         return frozenset(columns | {"old_logprobs"} if self.repeats else columns)
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Each action token gets its episode's gain and weighs 1 over the number of episodes.
+        """Each action token gets its episode's advantage and weighs 1 over the number of episodes.
 
         Episodes that nobody could judge (reward NaN), and truncated ones if they are masked, leave the objective and
         its denominator. Rows without a gradient are dropped once the weights are set.
@@ -62,16 +62,16 @@ class RLOO(Repeated):
         if self.importance_sampling_correction != "none":
             require_scaled(samples)
         rows = [
-            row.assign(advantages=gain)
+            row.assign(advantages=advantage)
             for group in by_group(samples)
-            for episode, gain in zip(group, leave_one_out([penalised(e, self.beta) for e in group]), strict=True)
+            for episode, advantage in zip(group, leave_one_out([penalised(e, self.beta) for e in group]), strict=True)
             if counts(episode, self.mask_truncated_completions)
             for row in episode
         ]
         return [row for row in average(rows, self.over) if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
-        """One: the policy learns from `loss`."""
+        """The single update: the policy learns from `loss`."""
         return [Update("policy", self.loss, self.num_iterations, self.minibatches)]
 
     def loss(self, new: Forward, batch: Batch) -> Loss:

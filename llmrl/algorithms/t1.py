@@ -34,11 +34,11 @@ class T1(Repeated):
 
     train_k: int | None = None  # answers of a group that are learned from; the advantages come from all. None: all
     reweight_subset: bool = True  # those of a side weigh by its share of the group over its share of the chosen
-    entropy_coef: float = 1e-3  # what a nat of entropy is paid
+    entropy_coef: float = 1e-3  # bonus for a nat of entropy
     entropy_control: Literal["guard", "adaptive", "none"] = "guard"  # of that coefficient
     entropy_guard: float = 1.5  # times the starting entropy; above it for so many steps the coefficient is halved
     entropy_guard_steps: int = 10
-    entropy_coef_step: float = 0.005  # adaptive: up below the starting entropy, down above it, where no bonus is paid
+    entropy_coef_step: float = 0.005  # adaptive: up below the starting entropy, down above it, where there is no bonus
     entropy_coef_max: float = (
         0.05  # adaptive: no further up; against a target that learning cannot keep it would run away
     )
@@ -64,7 +64,7 @@ class T1(Repeated):
 
     @property
     def bonus(self) -> float:
-        """What a nat of entropy is paid in the coming step."""
+        """Coefficient of the entropy, per nat, in the coming step."""
         return self.entropy_coef if self.bonus_is_paid else 0.0
 
     @property
@@ -99,7 +99,7 @@ class T1(Repeated):
         return rows if watched else [row for row in rows if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
-        """One: the policy learns from `loss`."""
+        """The single update: the policy learns from `loss`."""
         grad = self.bonus > 0
         return [Update("policy", self.loss, self.num_iterations, self.minibatches, entropy_grad=grad)]
 
@@ -147,17 +147,17 @@ class T1(Repeated):
 
     def _chosen(self, group: Sequence[Episode]) -> list[Chosen]:
         """Rows of the answers that are learned from: as many of each side as there are, by episode, the rest filled."""
-        judged = [one for one in group if not isnan(one[0].reward)]
-        judged.sort(key=lambda one: one[0].episode)
+        judged = [episode for episode in group if not isnan(episode[0].reward)]
+        judged.sort(key=lambda episode: episode[0].episode)
         taken = 0.0 if self.kl_in_loss else self.beta
-        gains = leave_one_out([penalised(one, taken) for one in judged])
-        sides = [[i for i, gain in enumerate(gains) if (gain > 0) == good] for good in (True, False)]
+        advantages = leave_one_out([penalised(episode, taken) for episode in judged])
+        sides = [[i for i, advantage in enumerate(advantages) if (advantage > 0) == good] for good in (True, False)]
         picked = sides if self.train_k is None else _balanced(sides, self.train_k)
         chosen: list[Chosen] = []
         count = sum(map(len, picked))
         for side, some in zip(sides, picked, strict=True):
             share = len(side) * count / (len(judged) * len(some)) if some and self.reweight_subset else 1.0
-            chosen += [(row, gains[i], share) for i in some for row in judged[i]]
+            chosen += [(row, advantages[i], share) for i in some for row in judged[i]]
         return chosen
 
 

@@ -1,9 +1,9 @@
-"""Play benchmarks: each problem some times, judged, written down at once, picked up where it stopped.
+"""Run benchmarks: each problem is answered some times, judged, recorded at once, and resumed where it stopped.
 
 `<benchmark>.jsonl` has one line per completion, in the order of the dataset once all are there: `problem` (id),
-`sample`, `seed`, `prompt` (messages), `completion`, `tokens`, `finish` (null where nothing was asked), `verdict`,
-`value` (null where nobody could judge), `reason`, `final` (what a vote counts) and `answer` (the reference). Beside it,
-`config.json` has the settings and `results.json` the numbers, each by benchmark.
+`sample`, `seed`, `prompt` (messages), `completion`, `tokens`, `finish` (null without a completion), `verdict`,
+`value` (null where it could not be judged), `reason`, `final` (the answer that votes) and `answer` (the reference).
+Beside it, `config.json` has the settings and `results.json` the numbers, each by benchmark.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OnSample = Callable[[int, int], None]  # completions done, completions in all
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to ask of a benchmark. None stands for the benchmark's own."""
+    """Settings of an evaluation. None stands for the benchmark's own."""
 
     samples: int | None = None  # completions per problem
     limit: int | None = None  # the first problems only
@@ -50,7 +50,7 @@ class Plan:
                 raise ValueError(f"{name} {value}: expected at least 1")
 
     def sampling(self, benchmark: Benchmark) -> Sampling:
-        """How each completion is sampled, but for its seed."""
+        """Sampling of each completion, but for its seed."""
         own = benchmark.sampling
         if (self.samples or benchmark.samples) > 1 and own.temperature == 0 and self.temperature is None:
             own = replace(own, **SEVERAL)  # type: ignore[arg-type]
@@ -60,10 +60,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkRun:
-    """A benchmark under a plan, with who answers it and who judges: everything but where its records are kept.
+    """A benchmark under a plan, with generator and reward: everything but the place of its records.
 
     A completion depends on the seed, the problem and the number of the sample alone, never on batching, resuming or
-    which process asks for it; so the answers may be dealt out in any way.
+    the process that asks for it; so the answers may be divided in any way.
     """
 
     name: str
@@ -108,7 +108,7 @@ class BenchmarkRun:
             yield records
 
     def keeper(self, records: Records, on_sample: OnSample | None = None) -> Callable[[Record], None]:
-        """Give the function that writes a new record, and calls `on_sample` with how many there are and will be."""
+        """Make the function that writes a record and reports progress to `on_sample`: records so far, and in all."""
         total = len(self.missing(()))
         ended = count(total - len(self.missing(records.rows)) + 1)
 
@@ -122,7 +122,7 @@ class BenchmarkRun:
     async def answer(
         self, asked: Sequence[tuple[Problem, int]], keep: Callable[[Record], None], concurrency: int = 256
     ) -> None:
-        """Play and judge completions, at most `concurrency` at once; `keep` gets the record of each as it ends.
+        """Generate and judge completions, at most `concurrency` at once; `keep` gets the record of each as it ends.
 
         Raises:
             RewardError: the reward gives no verdicts.
@@ -163,14 +163,14 @@ async def evaluate(
     concurrency: int = 256,
     on_sample: OnSample | None = None,
 ) -> dict[str, Any]:
-    """Play a benchmark, or what is still missing of it in `out`, and give its result: see `summary.summarise`.
+    """Run a benchmark, or the part that is missing in `out`, and return its result: see `summary.summarise`.
 
     Args:
         name: of the benchmark.
-        player: who answers.
+        player: generates the answers.
         reward: the benchmark's own, of groups: see `llmrl.scoring.manager.as_group_reward`.
         out: a folder; several benchmarks may share it.
-        plan: how much to ask.
+        plan: samples, limits and seed.
         concurrency: completions in flight.
         on_sample: called after each.
     Raises:

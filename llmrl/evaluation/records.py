@@ -24,7 +24,7 @@ class Records(Journal):
         self.rows: dict[Key, Mapping[str, Any]] = {}
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one.
+        """Add a record.
 
         Raises:
             LlmrlError: it cannot be written.
@@ -33,7 +33,7 @@ class Records(Journal):
         self.rows[record["problem"], record["sample"]] = record
 
     def settle(self, keys: Iterable[Key]) -> None:
-        """Put the file in this order, which no timing decides; what else there is follows. Nothing is added later.
+        """Put the file in this order, independent of timing; other records follow. Nothing is added later.
 
         Raises:
             LlmrlError: it cannot be written.
@@ -55,7 +55,7 @@ class Records(Journal):
 
 
 def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
-    """Write the settings of one benchmark into `config.json`, or see that they are those it was begun with.
+    """Write the settings of a benchmark into `config.json`, or check that they are those it was begun with.
 
     Args:
         out: the folder.
@@ -74,9 +74,9 @@ def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
             raise LlmrlError(f"{out}: completions of {name} without settings in {path.name}; choose another output")
         changed = sorted(key for key in {*config, *old} - {"asked"} if config.get(key) != old.get(key))
         if changed:
-            found = "; ".join(f"{key} was {old.get(key)!r}, now {config.get(key)!r}" for key in changed)
+            changes = "; ".join(f"{key} was {old.get(key)!r}, now {config.get(key)!r}" for key in changed)
             raise LlmrlError(
-                f"{out}: {name} was begun with other settings: {found}. Choose another output, or remove "
+                f"{out}: {name} was begun with other settings: {changes}. Choose another output, or remove "
                 f"{name}.jsonl there to begin anew"
             )
     write_json(path, {**stored, name: config})
@@ -91,12 +91,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}; remove it or choose another output") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected an object, found {type(found).__name__}; choose another output")
-    return found
+    if not isinstance(stored, dict):
+        raise DataError(f"{path}: expected an object, found {type(stored).__name__}; choose another output")
+    return stored
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

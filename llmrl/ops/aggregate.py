@@ -1,4 +1,4 @@
-"""What several runs say together: robust means over runs and tasks, and how sure they are.
+"""Robust means over runs and tasks, and their confidence intervals.
 
 Scores are `[run][task]`, normalised so that 0 and 1 mean the same in every task. Few runs are the rule here, and a mean
 of five is moved by one that failed: the interquartile mean is not, and resampling whole runs within each task says how
@@ -26,12 +26,12 @@ def interquartile_mean(scores: Scores) -> float:
 
 
 def mean(scores: Scores) -> float:
-    """Of all scores."""
+    """Mean of all scores."""
     return fmean(score for run in scores for score in run)
 
 
 def optimality_gap(scores: Scores, gamma: float = 1.0) -> float:
-    """How far the scores fall short of `gamma` on average; what is above does not make up for it."""
+    """Mean of the amounts by which scores fall short of `gamma`; a score above it counts as 0."""
     return gamma - fmean(min(score, gamma) for run in scores for score in run)
 
 
@@ -59,12 +59,14 @@ def interval(
     """
     random = Random(seed)
     tasks = _by_task(scores)
-    found = sorted(statistic(_by_task([random.choices(task, k=len(task)) for task in tasks])) for _ in range(repeats))
-    return percentile(found, 0.025), percentile(found, 0.975)
+    resampled = sorted(
+        statistic(_by_task([random.choices(task, k=len(task)) for task in tasks])) for _ in range(repeats)
+    )
+    return percentile(resampled, 0.025), percentile(resampled, 0.975)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Of sorted numbers, interpolated linearly."""
+    """The percentile of sorted numbers, interpolated linearly."""
     place = share * (len(ordered) - 1)
     below = floor(place)
     above = min(below + 1, len(ordered) - 1)

@@ -15,16 +15,16 @@ from llmrl.samples import Array, Sample
 Scale = Literal["group", "batch", "none"]
 Over = Literal["token", "sequence", "constant", "sequence_sum"]
 Episode = list[Sample]
-"""The rows of one episode: one row, or several where its history was rewritten."""
+"""The samples of an episode: one, or several where its history was rewritten."""
 
 NO_SIGNAL = 1e-6
-"""A group whose rewards lie closer together than this says nothing; dividing by their deviation would amplify noise."""
+"""A group whose rewards lie closer together than this has no signal; dividing by the deviation would amplify noise."""
 EPSILON = 1e-4
 """Added to the standard deviation, as TRL does."""
 
 
 def by_group(samples: Sequence[Sample]) -> list[list[Episode]]:
-    """Groups, each a list of episodes, each a list of rows; all in the order in which they first appear."""
+    """Groups, each a list of episodes, each a list of samples; all in the order in which they first appear."""
     groups: dict[str, dict[int, Episode]] = {}
     for row in samples:
         groups.setdefault(row.group, {}).setdefault(row.episode, []).append(row)
@@ -32,7 +32,7 @@ def by_group(samples: Sequence[Sample]) -> list[list[Episode]]:
 
 
 def total(episode: Episode) -> float:
-    """All that an episode earned: its reward and the dense rewards of its tokens. NaN where nobody could tell.
+    """Sum of an episode's reward and the dense rewards of its tokens. NaN where it could not be judged.
 
     For algorithms that give an episode one credit. With rewards that telescope (`clip_delta`, form delta) the sum is
     the score of the first step alone: those want an algorithm that looks at tokens.
@@ -41,7 +41,7 @@ def total(episode: Episode) -> float:
 
 
 def refuse_dense(samples: Sequence[Sample], name: str) -> None:
-    """For algorithms that learn from right and wrong alone: rewards of tokens would be lost without a word.
+    """Refuse dense rewards, for algorithms that learn from verdicts alone and would ignore them.
 
     Raises:
         RecipeError: some token has one.
@@ -55,10 +55,10 @@ def refuse_dense(samples: Sequence[Sample], name: str) -> None:
 
 
 def center(groups: Sequence[Sequence[float]], scale: Scale = "group") -> list[list[float]]:
-    """How much better each reward is than the mean of its group.
+    """Advantages: each reward less the mean of its group, scaled.
 
     Args:
-        groups: rewards, one per episode. NaN is a reward that nobody could give.
+        groups: rewards, one per episode. NaN is a reward that could not be given.
         scale: what to divide by. "group": the standard deviation within the group; "batch": of all rewards of the step;
             both with Bessel's correction, plus EPSILON. "none": nothing.
     Returns:
@@ -74,13 +74,13 @@ def center(groups: Sequence[Sequence[float]], scale: Scale = "group") -> list[li
 def by_channel(
     groups: Sequence[Sequence[Episode]], channels: Mapping[str, float], scale: Scale = "group"
 ) -> list[list[float]]:
-    """Advantages to which each named part of the reward contributes apart: weight times `center` of that part, added.
+    """Advantages as a weighted sum over named parts of the reward: weight times `center` of each part.
 
     With scale "none" that is `center` of the weighted sum. With "group" a part counts by its weight however little it
     varies within the group, and nothing where it does not vary at all.
 
     Args:
-        groups: episodes; where the reward is NaN, nobody could give it, and no part is read.
+        groups: episodes; where the reward is NaN, no part is read.
         channels: weights by the name of a part, as in `Sample.parts`.
         scale: as for `center`, of each part by itself.
     Source: GDPO (arXiv 2601.05242), without its division of the sum by its deviation over the step.
@@ -90,13 +90,13 @@ def by_channel(
     apart = [center([[_part(episode, name) for episode in group] for group in groups], scale) for name in channels]
     weights = list(channels.values())
     return [
-        [sum(w * gain for w, gain in zip(weights, gains, strict=True)) for gains in zip(*of_group, strict=True)]
+        [sum(w * part for w, part in zip(weights, parts, strict=True)) for parts in zip(*of_group, strict=True)]
         for of_group in zip(*apart, strict=True)
     ]
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:
-    """How much better each reward of a group is than the mean of the others; 0.0 where it is NaN or alone.
+    """Advantages: each reward of a group less the mean of the others; 0.0 where it is NaN or alone.
 
     Source: Kool et al. 2019; for language models Ahmadian et al. 2024 (arXiv 2402.14740).
     """
@@ -108,25 +108,25 @@ def leave_one_out(rewards: Sequence[float]) -> list[float]:
 
 
 def average(rows: Sequence[Sample], over: Over, length: int | None = None) -> list[Sample]:
-    """Rows with `weights` set so that the objective of a step is `sum(terms * weights)` over all of its rows.
+    """Set `weights` to `token_weights`: the objective of a step is `sum(terms * weights)` over all of its samples.
 
-    Arguments and errors are those of `token_weights`, whose numbers they are.
+    Arguments and errors are those of `token_weights`.
     """
     return [row.assign(weights=own) for row, own in zip(rows, token_weights(rows, over, length), strict=True)]
 
 
 def token_weights(rows: Sequence[Sample], over: Over, length: int | None = None) -> list[float]:
-    """Weight of each action token of a row, one number for each row.
+    """Weight of each action token of a sample, one number for each sample.
 
     Args:
-        rows: every row of the step that counts; a row that is left out leaves the denominators too.
+        rows: every sample of the step that counts; one that is left out leaves the denominators too.
         over: "token": each action token weighs 1/N. "sequence": each episode weighs 1/B, shared by its tokens.
             "constant": each token weighs 1/(B * length), whatever the lengths are. "sequence_sum": each token weighs
             1/B, so that a policy gradient is that of whole answers.
         length: tokens; for "constant".
     Returns:
-        Weights in the order of the rows, 0.0 of one without actions. N counts action tokens, B episodes with at least
-        one; an episode that takes several rows counts once.
+        Weights in the order of the samples, 0.0 of one without actions. N counts action tokens, B episodes with at
+        least one; an episode that takes several samples counts once.
     Source: DAPO (arXiv 2503.14476), DeepSeekMath (arXiv 2402.03300), Dr. GRPO (arXiv 2503.20783), RLOO (arXiv
         2402.14740), in the order above.
     Raises:
@@ -149,15 +149,15 @@ def token_weights(rows: Sequence[Sample], over: Over, length: int | None = None)
 
 
 def most_uncertain(rows: Sequence[Sample], share: float) -> list[Sample]:
-    """Rows in which only the tokens where the policy was least sure keep their advantage; that of the others is 0.0.
+    """Keep the advantages of the tokens with the highest entropy; those of the others become 0.0.
 
     Args:
-        rows: every row of the step that counts, with `old_entropy` and advantages.
-        share: of all action tokens of the rows, from 0 to 1: those whose entropy is at least its (1 - share)-quantile
-            (between two neighbours by interpolation, as torch.quantile). Equal entropies stay or go together; 0 leaves
-            the highest alone, 1 every one.
+        rows: every sample of the step that counts, with `old_entropy` and advantages.
+        share: of all action tokens, from 0 to 1: those stay whose entropy is at least its (1 - share)-quantile (between
+            two neighbours by interpolation, as torch.quantile). Equal entropies stay or go together; 0 leaves the
+            highest alone, 1 every one.
     Returns:
-        The rows in the same order, weights as they were: a token without an advantage stays in the denominators.
+        The samples in the same order, weights as they were: a token without an advantage stays in the denominators.
     Source: arXiv 2506.01939; TRL's `top_entropy_quantile`, which asks the tokens of a micro-batch.
     """
     known = np.concatenate([np.zeros(0), *(row.old_entropy[row.action_mask] for row in rows)])
@@ -179,7 +179,7 @@ def divergence_as_k1(row: Sample) -> Array:
 
 
 def penalised(episode: Episode, beta: float) -> float:
-    """What the episode earned less beta times its summed k1; NaN stays NaN. Columns are read only if beta is not 0."""
+    """Total reward less beta times the summed k1; NaN stays NaN. Columns are read only if beta is not 0."""
     reward = total(episode)
     if not beta or isnan(reward):
         return reward
@@ -187,21 +187,21 @@ def penalised(episode: Episode, beta: float) -> float:
 
 
 def counts(episode: Episode, mask_truncated: bool) -> bool:
-    """Whether the episode belongs to the objective: somebody could judge it, and it is not truncated where that masks.
+    """True if the episode is in the objective: it was judged, and it is not truncated while `mask_truncated`.
 
-    What does not count still was part of its group's baseline; left out before `average`, it leaves no trace in the
-    denominators.
+    An episode that does not count was still part of its group's baseline. Drop it before `average`, which then leaves
+    it out of the denominators.
     """
     return not isnan(episode[0].reward) and not (mask_truncated and any(row.truncated for row in episode))
 
 
 def has_credit(row: Sample) -> bool:
-    """Whether any token of the row has an advantage: without one, and without another term, the row has no gradient."""
+    """True if a token of the sample has an advantage. Without it, and without another term, there is no gradient."""
     return bool(np.any(row.advantages))
 
 
 def _part(episode: Episode, name: str) -> float:
-    """What the episode earned by one part of its reward; NaN where nobody could give the reward."""
+    """A named part of the episode's reward; NaN where the reward could not be given."""
     first, place = episode[0], f"group {episode[0].group}, episode {episode[0].episode}"
     if isnan(first.reward):
         return nan

@@ -1,4 +1,4 @@
-"""What is paid against what is meant: how far two graders of the same episodes agree, and whether they part."""
+"""Agreement and drift between proxy reward and gold reward."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from itertools import combinations
 from statistics import correlation, fmean, variance
 
 ALARM = 2.0
-"""Standard errors by which both must have moved. Two graders that only make noise, independently, pass it in less than
-one of 500 windows of 20 (tests/unit/ops/test_divergence.py), and graders that agree more rarely still."""
+"""Standard errors by which both must have moved. Two rewards that are independent noise pass it in less than
+one of 500 windows of 20 (tests/unit/ops/test_divergence.py), and rewards that agree more rarely still."""
 MOST = 99.0
-"""What a rise is cut to, where a half of the window does not vary at all."""
+"""Bound of a rise, which is reached where a half of the window does not vary at all."""
 NEAR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class GradedTwice:
-    """One episode under two graders."""
+    """An episode's proxy reward and its gold reward."""
 
-    proxy: float  # what it was paid
-    truth: float  # what the second grader says it is worth
-    proxy_right: bool | None = None  # None: that grader judges no right and wrong
+    proxy: float  # the training reward
+    truth: float  # the gold reward
+    proxy_right: bool | None = None  # None: that reward does not judge right and wrong
     truth_right: bool | None = None
 
 
 def agreement(pairs: Sequence[GradedTwice]) -> float | None:
-    """The share of episodes of which both say the same: right, or not.
+    """Share of episodes to which both rewards give the same verdict: right, or not.
 
-    Where one judges no right and wrong: of every two episodes that the truth tells apart, the share which the proxy
-    puts in the same order, where equal counts half. None where there is nothing to compare.
+    Where one of them gives no verdict: the share of pairs with different gold rewards which the proxy puts in the same
+    order; a pair with equal proxies counts half. None where there is nothing to compare.
     """
-    told = [(p.proxy_right, p.truth_right) for p in pairs if None not in (p.proxy_right, p.truth_right)]
-    if told:
-        return fmean(proxy == truth for proxy, truth in told)
+    verdicts = [(p.proxy_right, p.truth_right) for p in pairs if None not in (p.proxy_right, p.truth_right)]
+    if verdicts:
+        return fmean(proxy == truth for proxy, truth in verdicts)
     signs = [
         math.copysign(1.0, a.truth - b.truth) * (a.proxy - b.proxy)
         for a, b in combinations(pairs, 2)
@@ -44,7 +44,7 @@ def agreement(pairs: Sequence[GradedTwice]) -> float | None:
 
 
 def compared(pairs: Sequence[GradedTwice]) -> dict[str, float]:
-    """A step's `audit/...`: both means, how far the graders agree, and Pearson's correlation of what they say."""
+    """A step's `audit/...`: both means, their agreement, and Pearson's correlation."""
     if not pairs:
         return {}
     proxy, truth = [pair.proxy for pair in pairs], [pair.truth for pair in pairs]
@@ -63,7 +63,7 @@ def halves(values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
 
 
 def rise(values: Sequence[float]) -> float:
-    """How far the newer half of the values stands above the older one, in standard errors.
+    """Difference of means between the newer and the older half of the values, in standard errors.
 
     Args:
         values: at least four, the oldest first.
@@ -80,8 +80,8 @@ def rise(values: Sequence[float]) -> float:
 
 
 def divergence(proxy: Sequence[float], truth: Sequence[float]) -> float:
-    """By how many standard errors what is paid rose and what is meant fell, whichever is less; else 0 or below.
+    """The rise of the proxy or the fall of the gold reward, whichever is less, in standard errors.
 
-    The two are means of successive steps, at least four of each.
+    At most 0 where either moves the other way. Both are means of successive steps, at least four of each.
     """
     return min(rise(proxy), -rise(truth))

@@ -34,7 +34,7 @@ def gae(
     """Generalised advantage estimates: how much better each action was than the critic expected.
 
     Args:
-        rewards: one per token, 0.0 at those not chosen: `fold` moves what an observation earned to the action before.
+        rewards: one per token, 0.0 at those not chosen: `fold` moves rewards of observations to the action before.
         values: the critic's, of the state before each token.
         mask: True where the policy chose the token.
         gamma: discount of a step of one action, from 0 to 1.
@@ -74,7 +74,7 @@ def discounted(numbers: Array, decay: float) -> Array:
 def fold(rewards: ArrayLike, mask: ArrayLike) -> Array:
     """Rewards with those at observed tokens moved to the action before them, or to the first if there is none before.
 
-    The sum stays as it is. Without any action nobody earned them, and all are 0.0.
+    The sum stays as it is. Without any action all are 0.0.
     """
     rewards, mask = np.asarray(rewards, np.float64), np.asarray(mask, bool)
     if not mask.any():
@@ -85,7 +85,7 @@ def fold(rewards: ArrayLike, mask: ArrayLike) -> Array:
 
 
 def spread(numbers: ArrayLike, mask: ArrayLike) -> Array:
-    """One number for each True of the mask, in order; 0.0 elsewhere."""
+    """Spread numbers over the True entries of the mask, in order; 0.0 elsewhere."""
     mask = np.asarray(mask, bool)
     column = np.zeros(len(mask))
     column[mask] = numbers

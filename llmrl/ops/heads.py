@@ -19,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 
 class Head(Protocol):
-    """What every head in `HEADS` offers."""
+    """The interface of every head in `HEADS`."""
 
     @property
     def outputs(self) -> int:
@@ -45,7 +45,7 @@ class Head(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Scalar:
-    """One number, by half the squared error. Any return can be said; noisy targets pull hard."""
+    """A single number, by half the squared error. It can give any return; noisy targets pull hard."""
 
     @property
     def outputs(self) -> int:
@@ -135,7 +135,7 @@ class HLGauss(_Ranged):
 
     @property
     def width(self) -> float:
-        """Of a bin, in units of return."""
+        """Width of a bin, in units of return."""
         return (self.high - self.low) / (self.bins - 2 * self.padding * self.sigma_ratio)
 
     @property

@@ -15,7 +15,7 @@ Row = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One question of the tree: by how much must two answers differ for it to decide, and which way."""
+    """A question of the tree: the difference of two answers from which it decides, and the direction."""
 
     sign: float = 1.0  # -1: less is better
     threshold: float = 0.0  # a larger difference decides; an equal one does not
@@ -27,7 +27,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the tree says of a pair."""
+    """The tree's decision on a pair."""
 
     first: int
     second: int
@@ -61,7 +61,7 @@ def decide(first: Row, second: Row, levels: Sequence[Level]) -> tuple[Literal[1,
 
 
 def decisions(rows: Sequence[Row], levels: Sequence[Level]) -> list[Decision]:
-    """What the tree says of every pair of rows, in their order."""
+    """The tree's decision on every pair of rows, in their order."""
     return [Decision(i, j, *decide(rows[i], rows[j], levels)) for i, j in combinations(range(len(rows)), 2)]
 
 
@@ -82,7 +82,7 @@ def borda(count: int, decided: Sequence[Decision]) -> list[float]:
 
 
 def cyclic_share(rows: Sequence[Row], levels: Sequence[Level], triples: int = 1000, seed: int = 0) -> float | None:
-    """Of triples whose three pairs are all decided, the share in which each beats the next in a circle.
+    """Share of cyclic triples (each beats the next), among triples whose three pairs are all decided.
 
     With thresholds above 0 the relation is no order, and there are some.
 

@@ -1,4 +1,4 @@
-"""How well scores judge: order against the truth, and chances against how often they come true."""
+"""Quality of scores: their order against the truth, and predicted chances against frequencies."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def roc_auc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
 def ranks(numbers: Sequence[float]) -> list[float]:
     """The place of each in ascending order, from 1; equal ones share the mean of theirs."""
     order = sorted(range(len(numbers)), key=numbers.__getitem__)
-    found = [0.0] * len(numbers)
+    places = [0.0] * len(numbers)
     place = 1
     for _, same in groupby(order, key=numbers.__getitem__):
         equal = list(same)
         for index in equal:
-            found[index] = place + (len(equal) - 1) / 2
+            places[index] = place + (len(equal) - 1) / 2
         place += len(equal)
-    return found
+    return places
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -61,10 +61,10 @@ def brier(chances: Sequence[float], labels: Sequence[float]) -> float:
 
 
 def bins(chances: Sequence[float], labels: Sequence[float], count: int = 10) -> list[Bin]:
-    """What came of chances, in ranges of equal width; ranges without any are left out."""
-    found: list[list[int]] = [[] for _ in range(count)]
+    """Predicted chances and frequencies in ranges of equal width; empty ranges are left out."""
+    indices: list[list[int]] = [[] for _ in range(count)]
     for index, chance in enumerate(chances):
-        found[min(int(chance * count), count - 1)].append(index)
+        indices[min(int(chance * count), count - 1)].append(index)
     return [
         Bin(
             low=place / count,
@@ -73,12 +73,12 @@ def bins(chances: Sequence[float], labels: Sequence[float], count: int = 10) -> 
             said=fmean(chances[i] for i in held),
             came=fmean(labels[i] for i in held),
         )
-        for place, held in enumerate(found)
+        for place, held in enumerate(indices)
         if held
     ]
 
 
 def calibration_error(chances: Sequence[float], labels: Sequence[float], count: int = 10) -> float:
-    """The expected calibration error: how far what was said is from what came, on average over all that was said."""
-    made = bins(chances, labels, count)
-    return sum(one.count * abs(one.said - one.came) for one in made) / len(chances)
+    """The expected calibration error: mean gap between predicted chance and frequency, over all predictions."""
+    parts = bins(chances, labels, count)
+    return sum(part.count * abs(part.said - part.came) for part in parts) / len(chances)

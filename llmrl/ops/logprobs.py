@@ -42,7 +42,7 @@ class Chosen:
         return token_ids[self.rows, self.columns]
 
     def kept(self, support_ids: Tensor, support_counts: Tensor) -> Kept:
-        """Of (K,) ids for (B, T) counts: those of the chosen tokens alone."""
+        """Select, from (K,) ids for (B, T) counts, the ids of the chosen tokens."""
         ends = support_counts.flatten().cumsum(0).view(self.shape)
         counts = support_counts[self.rows, self.columns]
         before = counts.cumsum(0) - counts  # of each token's ids among those that are taken
@@ -72,7 +72,7 @@ def predicting(action_mask: Tensor, sample_ids: Tensor | None = None) -> Chosen:
 
 
 def pieces(rows: int, vocabulary: int, chunk_mb: float) -> int:
-    """How many pieces `token_logprobs` works in, so that the float32 logits of a piece fit in `chunk_mb` MiB."""
+    """Number of pieces for `token_logprobs`, so that the float32 logits of a piece fit in `chunk_mb` MiB."""
     fitting = max(1, int(chunk_mb * 2**20 // (4 * vocabulary)))
     return max(1, ceil(rows / fitting))
 
@@ -121,7 +121,7 @@ def kept_logprobs(
     entropy_grad: bool = False,
     chunks: int = 1,
 ) -> tuple[Tensor, ...]:
-    """What `token_logprobs` gives, and the same two of the distribution over the kept tokens alone.
+    """Outputs of `token_logprobs`, and the same two of the distribution over the kept tokens alone.
 
     The softmax is renormalised over each token's own set, so `exp(whole - kept)` is the probability that the whole
     softmax gives to the set. Arguments as there; `kept` holds the sets of the targets, each with the target in it.
@@ -141,11 +141,11 @@ def kept_logprobs(
 
 
 def _in_pieces(score: Callable[..., tuple[Tensor, ...]], parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """What `score` gives of all parts; where there are several, each is computed again in the backward pass."""
+    """Outputs of `score` for all parts; where there are several, each is computed again in the backward pass."""
     parts = list(parts)
     again = len(parts) > 1 and torch.is_grad_enabled()
-    found = [checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in parts]
-    return tuple(torch.cat(column) for column in zip(*found, strict=True))
+    computed = [checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in parts]
+    return tuple(torch.cat(column) for column in zip(*computed, strict=True))
 
 
 def _over(kept: Kept, logprobs: Tensor, entropy_grad: bool) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,7 @@ def require_scaled(samples: Sequence[Sample]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """How the terms of tokens are weighted for having been sampled by the engine and not by the trainer.
+    """Weights that correct token terms for having been sampled by the engine and not by the trainer.
 
     With `ratio = old / sampled` of one token:
 
@@ -123,7 +123,7 @@ class Correction:
         return torch.where((bounded >= low) & (bounded <= high), weight, torch.zeros_like(weight))
 
     def apply(self, terms: Tensor, old: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The policy's terms with their weights, and (B, T) metrics; both as they were for "none".
+        """Weight the policy's terms; returns them and (B, T) metrics. Mode "none" changes nothing.
 
         Args:
             terms: (B, T) of the policy gradient alone: a divergence or an entropy in the loss is not weighted.
@@ -147,13 +147,13 @@ class Correction:
 
 
 def off_policy_mask(new: Tensor, batch: Batch, threshold: float) -> Tensor:
-    """(B, T) 0 on rows that the policy has left and that it should make rarer, 1 elsewhere; no gradient.
+    """(B, T) 0 on the negative advantages of samples that have drifted off policy, 1 elsewhere; no gradient.
 
     Args:
         new: (B, T) log-probabilities under the policy being trained.
-        threshold: nats a token, above 0. A row is dropped where the mean of `sampled - new` over its action tokens is
-            above it, token by token where the advantage is negative: pushing down what is already unlikely teaches
-            little and can break a policy, while a good answer is worth learning wherever it came from.
+        threshold: nats a token, above 0. Where the mean of `sampled - new` over a sample's action tokens is above it,
+            tokens with a negative advantage are masked: lowering the probability of unlikely tokens can break a policy,
+            while a good answer is worth learning from any policy.
     Source: DeepSeek-V3.2 (arXiv 2512.02556), off-policy sequence masking.
     """
     drift = sequence_mean(batch.sampled_logprobs - new.detach(), batch)
@@ -161,7 +161,7 @@ def off_policy_mask(new: Tensor, batch: Batch, threshold: float) -> Tensor:
 
 
 def diagnostics(old: Tensor, sampled: Tensor, mask: Tensor, cap: float = 2.0) -> dict[str, float]:
-    """How far trainer and engine disagree, over the action tokens of one process.
+    """Disagreement of trainer and engine, over the action tokens of a process.
 
     Args:
         old, sampled: log-probabilities by trainer and engine, of one shape.
@@ -196,7 +196,7 @@ def diagnostics(old: Tensor, sampled: Tensor, mask: Tensor, cap: float = 2.0) ->
 
 
 def alarm(divergence: float) -> Literal[0, 1, 2]:
-    """What a mean k3 of engine and trainer, in nats, calls for: 0 nothing, 1 look for the cause, 2 do not go on.
+    """Level for a mean k3 of engine and trainer, in nats: 0 nothing, 1 look for the cause, 2 do not go on.
 
     Remedies, in order: the same attention and precision on both sides, an output head in float32, batch-invariant
     kernels, replayed routing for mixtures of experts; a correction only then.

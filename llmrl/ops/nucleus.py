@@ -1,4 +1,4 @@
-"""Which tokens top-p leaves: one rule for every engine that says so, in float32 at least."""
+"""Tokens that top-p leaves: one rule for every engine that reports them, in float32 at least."""
 
 from __future__ import annotations
 

@@ -24,12 +24,12 @@ class Clipped:
 
     @property
     def high(self) -> float:
-        """How far the ratio may rise."""
+        """Bound on the rise of the ratio."""
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
     @property
     def correction(self) -> Correction:
-        """How the engine's probabilities are corrected."""
+        """Correction of the engine's probabilities."""
         floor, cap = self.importance_sampling_floor, self.importance_sampling_cap
         return Correction(self.importance_sampling_correction, floor, cap)
 
@@ -48,7 +48,7 @@ class Repeated(Clipped):
 
     @property
     def repeats(self) -> bool:
-        """Whether a step moves the policy more than once, so that ratios differ from 1."""
+        """True if a step moves the policy more than once, so that ratios differ from 1."""
         return self.num_iterations * self.minibatches > 1
 
 

@@ -1,4 +1,4 @@
-"""What reward models learn from: sums over labelled items, never averaged; the trainer divides by their global number.
+"""Losses of reward models: sums over labelled items, never averaged; the trainer divides by their global number.
 
 Logits and targets are made float32 (float64 stays). A label of -100 is ignored. All take right-padded rows, and what is
 padded may hold anything.
@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from llmrl.ops.heads import wide
 
 IGNORED = -100
-"""The label of what teaches nothing; what Transformers calls `ignore_index`."""
+"""The label of ignored items, which Transformers calls `ignore_index`."""
 
 
 def bradley_terry(

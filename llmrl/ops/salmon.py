@@ -11,17 +11,17 @@ Gaps = tuple[float, float]
 
 
 def consistent(gaps: Gaps) -> bool:
-    """Whether the judge prefers the same answer in both orders."""
+    """True if the judge prefers the same answer in both orders."""
     return gaps[0] * gaps[1] > 0
 
 
 def variances(judged: Iterable[Mapping[str, Gaps]]) -> dict[str, float]:
     """By principle: the variance, by n, of all its gaps: both orders of every pair. Each has a scale of its own."""
-    found: dict[str, list[float]] = {}
+    by_principle: dict[str, list[float]] = {}
     for row in judged:
         for name, gaps in row.items():
-            found.setdefault(name, []).extend(gaps)
-    return {name: pvariance(gaps) for name, gaps in found.items()}
+            by_principle.setdefault(name, []).extend(gaps)
+    return {name: pvariance(gaps) for name, gaps in by_principle.items()}
 
 
 def combined(gaps: Gaps, variance: float, negated: bool = False) -> float:
@@ -43,7 +43,7 @@ def dominant(scores: Mapping[str, float]) -> str | None:
 
 
 def how_many(random: Random, most: int, stop: float = 0.2) -> int:
-    """How many principles a row shows: geometric, drawn again until it is at most `most`, which is at least 1."""
+    """Draw the number of principles of a row: geometric, drawn again until it is at most `most` (at least 1)."""
     while True:
         count = 1
         while random.random() >= stop:
@@ -58,18 +58,18 @@ def length_bonus(tokens: int, coefficient: float, ceiling: float = 0.8, unit: in
 
 
 def inclusion(weights: Sequence[float], k: int) -> list[float]:
-    """How probable each is to be among k drawn one after another by weight, none twice. Sums to k."""
+    """Probability of each item to be among k drawn in turn by weight, without replacement. Sums to k."""
     if k == 0:
         return [0.0] * len(weights)
     total = sum(weights)
-    found = [0.0] * len(weights)
+    chances = [0.0] * len(weights)
     for first, weight in enumerate(weights):
         if weight == 0:
             continue
         rest = inclusion([0.0 if i == first else w for i, w in enumerate(weights)], k - 1)
         for i, share in enumerate(rest):
-            found[i] += weight / total * (1.0 if i == first else share)
-    return found
+            chances[i] += weight / total * (1.0 if i == first else share)
+    return chances
 
 
 def shaped(
@@ -82,7 +82,7 @@ def shaped(
     ceiling: float = 0.8,
     no_stop: float = -6.0,
 ) -> dict[str, float]:
-    """What an answer is paid, part by part: the reward model's score, the bonus for length, the penalty for no end.
+    """Parts of an answer's reward: the reward model's score, the bonus for length, the penalty for no end.
 
     Args:
         score: of the reward model, in its own unit.

@@ -50,14 +50,14 @@ def running_mean(numbers: ArrayLike) -> NDArray[np.float64]:
 
 
 def best_of_n(scores: Sequence[float]) -> int:
-    """Which has the highest score; the earliest of several."""
+    """Index of the highest score; the earliest of several."""
     return max(range(len(scores)), key=scores.__getitem__)
 
 
 def votes(
     answers: Sequence[str | None], weights: Sequence[float] | None = None, how: Literal["sum", "max"] = "sum"
 ) -> dict[str, float]:
-    """What each different answer has, in order of appearance; None, an answer that cannot be read, does not vote.
+    """Votes of each different answer, in order of appearance; None, an unreadable answer, does not vote.
 
     Args:
         answers: in one spelling each, so that equal answers are equal texts.
@@ -78,7 +78,7 @@ def elected(counted: Mapping[str, float]) -> str | None:
 
 
 def best_of_n_accuracy(scores: Sequence[float], correct: Sequence[bool], n: int) -> float:
-    """How often the best of `n` answers is right, without bias, over all subsets of the N that there are.
+    """Unbiased chance that the best of `n` answers is right: the mean over all subsets of the N that there are.
 
     Args:
         scores: of each answer; of equal ones the earlier counts as better, as `best_of_n` has it.

@@ -1,4 +1,4 @@
-"""Which stored states to start again from: plain numbers."""
+"""Choice of the stored states to start again from: plain numbers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def bucket_of(values: Sequence[float], buckets: int) -> list[int]:
 
 
 def probabilities(values: Sequence[float], buckets: int) -> list[float]:
-    """How likely each state is drawn: buckets alike, then the states of a bucket alike. Empty buckets have no share.
+    """Probability of each state: equal over buckets that are not empty, then equal over the states of a bucket.
 
-    A pool that is mostly easy, or mostly hopeless, would otherwise be drawn from as it is, and teach little.
+    Without buckets, a pool that is mostly easy, or mostly hopeless, would give mostly such states.
     Source: status classification in S3RL, with quantiles of the value in place of k-means clusters.
     """
     of = bucket_of(values, buckets)
@@ -37,7 +37,7 @@ def probabilities(values: Sequence[float], buckets: int) -> list[float]:
 
 
 def draw(values: Sequence[float], buckets: int, random: Random) -> int:
-    """Which state to start from: an index."""
+    """Draw the index of the state to start from."""
     of = bucket_of(values, buckets)
     bucket = random.choice(sorted(set(of)))
     return random.choice([i for i, other in enumerate(of) if other == bucket])

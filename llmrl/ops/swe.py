@@ -1,4 +1,4 @@
-"""Whether a change of a repository repairs it, by how its tests ended: the rule of SWE-bench."""
+"""Decides by the outcome of tests if a change repairs a repository: the rule of SWE-bench."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _START, _END = ">>>>> Start Test Output", ">>>>> End Test Output"
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What the tests say of a change."""
+    """The outcome of the tests for a change."""
 
     resolved: bool
     f2p_rate: float  # of the tests that must begin to pass, the share that does, 0 to 1
@@ -44,7 +44,7 @@ def repair(statuses: Mapping[str, Status], fail_to_pass: Collection[str], pass_t
 
 
 def statuses_of(log: str) -> dict[str, Status]:
-    """How each test ended, from what pytest printed with -v or -rA; between the harness's marks where there are any.
+    """Read the status of each test from pytest's log (-v or -rA); between the harness's marks where there are any.
 
     A test that is told of twice, as one whose teardown broke, has the last status.
     """

@@ -16,9 +16,9 @@ from llmrl.samples import Array, Sample
 class EpisodeSequence:
     """The samples of an episode behind one another: where history was rewritten, a later prompt is an observation."""
 
-    rows: Episode  # in the order in which they were played
+    rows: Episode  # in the order of their turns
     mask: Array  # action_mask of all rows
-    rewards: Mapping[str, Array]  # by channel: what each token earned
+    rewards: Mapping[str, Array]  # by channel: the reward of each token
     last: float = 0.0  # value of the state after the last action
 
     @property
@@ -32,7 +32,7 @@ class EpisodeSequence:
 
     @property
     def total(self) -> Array:
-        """What each token earned, over all channels."""
+        """Reward of each token, summed over channels."""
         earned: Array = np.add.reduce(list(self.rewards.values()))
         return earned
 

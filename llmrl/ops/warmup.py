@@ -16,10 +16,10 @@ def phase(
     explained_variance: float | None,
     enough: float,
 ) -> Phase:
-    """What a step is for: playing alone, teaching the critic, or everything.
+    """Phase of a step: collect only, train the critic only, or train everything.
 
     Args:
-        rollouts: episodes played before the step, and `min_rollouts`: before anything learns.
+        rollouts: episodes generated before the step, and `min_rollouts`: before anything learns.
         critic_steps: steps in which the critic learned alone, and `max_critic_steps`: after which it need not go on.
         explained_variance: the best that the critic reached in them; None where it has not been measured.
         enough: from which on the policy learns, too.

@@ -1,7 +1,4 @@
-"""Checks that the sections of a recipe fit each other. Each is a small function; `CHECKS` has them in order.
-
-A check returns its complaint, or None: the keys, the values they hold, the values expected, and the words to type.
-"""
+"""Checks across the sections of a recipe. Each is a small function; `CHECKS` has them in order."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ def check(recipe: Sections) -> None:
 
 
 def overlapping_engine(recipe: Sections) -> str | None:
-    """A source that plays while the trainer learns needs an engine that can."""
+    """Require an engine that generates during training, where the source does."""
     if not _option(recipe.source, "overlaps") or _option(recipe.engine, "concurrent"):
         return None
     return (
@@ -78,7 +75,7 @@ def schedule(recipe: Sections) -> str | None:
 
 
 def collecting(recipe: Sections) -> str | None:
-    """Steps are left to learn in, after those that only collect."""
+    """Require that something is learned after the warm-up rollouts."""
     steps, rollouts = recipe.train.max_steps, recipe.train.warmup_rollouts
     most = (steps - 1) * recipe.rollout.episodes_per_step
     if rollouts <= most:
@@ -127,7 +124,7 @@ def moving_reference(recipe: Sections) -> str | None:
 
 
 def evaluation(recipe: Sections) -> str | None:
-    """Evaluations name benchmarks, and known ones."""
+    """Require that the benchmarks to evaluate are named, and known."""
     wanted = [name for name in ("every", "on_start") if getattr(recipe.eval, name)]
     if wanted and not recipe.eval.benchmarks:
         given = ", ".join(f"eval.{name} {getattr(recipe.eval, name)}" for name in wanted)

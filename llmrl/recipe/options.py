@@ -63,7 +63,7 @@ class CriticOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutOptions:
-    """How episodes are played and scored."""
+    """Options of running and scoring episodes."""
 
     num_generations: int = 8  # episodes per problem: one group
     prompts_per_step: int = 8  # over all ranks
@@ -116,13 +116,13 @@ class RolloutOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How the models learn."""
+    """Options of training."""
 
     max_steps: int = 100
     learning_rate: float = 1e-6
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
-    warmup_rollouts: int = 0  # episodes that are played before anything learns; whole steps of them
+    warmup_rollouts: int = 0  # episodes that are generated before anything learns; whole steps of them
     normalize_rewards: bool = False  # standardise them by the running moments of all episodes so far
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
@@ -168,12 +168,12 @@ class EvalOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditOptions:
-    """A second reward that looks on, on the side: nothing learns from it. See docs/audit.md."""
+    """Options of the gold reward, from which nothing learns. See docs/audit.md."""
 
     reward: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # None: no audit
     share: float = 0.25  # of a step's episodes, chosen by a hash of the seed, the step and the episode
     every: int = 1  # steps
-    window: int = 20  # audited steps over which what is paid and what is meant must not part
+    window: int = 20  # audited steps over which training reward and gold reward are compared
     stop: bool = False  # whether an alarm ends the run
 
     def __post_init__(self) -> None:
@@ -206,5 +206,5 @@ class Sections:
 
     @property
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:
-        """The dtype of forward passes, the trainer's and the engine's: the weights', or bfloat16 under autocast."""
+        """The dtype of forward passes in trainer and engine: that of the weights, or bfloat16 under autocast."""
         return "bfloat16" if self.train.bf16 else self.model.dtype

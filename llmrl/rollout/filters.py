@@ -1,4 +1,4 @@
-"""Filters: which of the groups that were played a step learns from; the others are replaced."""
+"""Filters: they choose the groups that a step learns from; the others are replaced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Filter(Protocol):
         ...
 
     def metrics(self, groups: Sequence[Sequence[Trajectory]], step: int) -> dict[str, float]:
-        """Describe all groups that a step played."""
+        """Describe all groups that were generated for a step."""
         ...
 
 
@@ -47,11 +47,15 @@ class Staleness:
 
 
 def informative(group: Sequence[Trajectory]) -> bool:
-    """Tell if some episodes succeeded and some failed: by verdict where the reward gives one, else by what they earned.
+    """Tell if some episodes succeeded and some failed: by verdict where there is one, else by different rewards.
 
     Shaped scores would make a group of wrong answers of different lengths look informative.
     """
-    scored = [(one.earned, one.score.correct) for one in group if one.score is not None and one.earned is not None]
+    scored = [
+        (episode.earned, episode.score.correct)
+        for episode in group
+        if episode.score is not None and episode.earned is not None
+    ]
     verdicts = {correct for _, correct in scored if correct is not None}
     return len(verdicts or {earned for earned, _ in scored}) > 1
 
@@ -61,12 +65,14 @@ def lag_metrics(groups: Sequence[Sequence[Trajectory]], step: int, bound: int) -
 
     A group with a token beyond `bound` is not learned from: it is counted, with its length and its share of right ones.
     """
-    episodes = [(step - one.turns[0].completion.version, one) for group in groups for one in group if one.turns]
+    episodes = [
+        (step - episode.turns[0].completion.version, episode) for group in groups for episode in group if episode.turns
+    ]
     late = [group for group in groups if _lag(group, step) > bound]
     metrics = {"staleness/dropped": float(len(late))}
-    metrics |= _alike("staleness/dropped", [one for group in late for one in group if one.turns])
+    metrics |= _alike("staleness/dropped", [episode for group in late for episode in group if episode.turns])
     for lag in sorted({lag for lag, _ in episodes}):
-        alike = [one for began, one in episodes if began == lag]
+        alike = [episode for began, episode in episodes if began == lag]
         metrics[f"staleness/lag_{lag}/frac"] = len(alike) / len(episodes)
         metrics |= _alike(f"staleness/lag_{lag}", alike)
     return metrics
@@ -74,13 +80,15 @@ def lag_metrics(groups: Sequence[Sequence[Trajectory]], step: int, bound: int) -
 
 def _alike(name: str, episodes: Sequence[Trajectory]) -> dict[str, float]:
     """Mean length, and share of right ones where anybody judged."""
-    lengths = [sum(len(turn.completion.token_ids) for turn in one.turns) for one in episodes]
-    judged = [one.score.correct for one in episodes if one.score is not None and one.score.correct is not None]
+    lengths = [sum(len(turn.completion.token_ids) for turn in episode.turns) for episode in episodes]
+    judged = [
+        episode.score.correct for episode in episodes if episode.score is not None and episode.score.correct is not None
+    ]
     metrics = {f"{name}/mean_length": fmean(lengths)} if lengths else {}
     return metrics | ({f"{name}/accuracy": fmean(judged)} if judged else {})
 
 
 def _lag(group: Sequence[Trajectory], step: int) -> int:
     """Versions between the step and the group's oldest token; 0 where there is no token."""
-    completions = [turn.completion for one in group for turn in one.turns if turn.completion.token_ids]
+    completions = [turn.completion for episode in group for turn in episode.turns if turn.completion.token_ids]
     return max((step - min(completion.versions or (completion.version,)) for completion in completions), default=0)

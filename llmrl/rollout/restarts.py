@@ -22,15 +22,15 @@ class Snapshot:
 
     problem: str
     prefix_ids: tuple[int, ...]
-    value: float  # how many of the answers that went on from here were right; at first, from the prompt
+    value: float  # share of right answers among those that went on from here; at first, of those from the prompt
 
 
 class RestartSampler:
     """Draws a share of each step's groups from snapshots, the others from the stream of fresh problems.
 
-    A draw knows the snapshots of all steps that were observed before it, and no later ones: with `max_staleness` s,
-    step v draws the restarts of step v + s from what steps 0 to v - 1 played. Restarts have groups of their own, called
-    `r<number>/<problem>@<prefix length>`, so that continuations are compared with each other only.
+    A draw uses the snapshots of the steps that were observed before it, and no later ones: with `max_staleness` s,
+    step v draws the restarts of step v + s from the episodes of steps 0 to v - 1. Restarts have groups of their own,
+    called `r<number>/<problem>@<prefix length>`, so that continuations are compared with each other only.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class RestartSampler:
         return Draw(name, self._problems[snapshot.problem], snapshot.prefix_ids, limit if short else None)
 
     def observe(self, step: int, played: Sequence[Played]) -> dict[str, float]:
-        """Revalue the snapshots that the step went on from, and keep new ones while steps to come draw from them."""
+        """Update the values of the snapshots that the step used; keep new ones while later steps draw from them."""
         began = {draw.name: self.outstanding.pop(draw.name) for draw, _ in played if draw.prefix_ids}
         metrics = restart_metrics([group for _, group in played], began)
         metrics["restarts/snapshots"] = float(len(self.snapshots))
         if self._share(step + 1) > 0:
             self._revalue(played, began)
             fresh = (group for draw, group in played if not draw.prefix_ids)
-            self._keep(one for group in fresh for one in snapshots(group, self._chat, self._room, self._fresh.seed))
+            self._keep(new for group in fresh for new in snapshots(group, self._chat, self._room, self._fresh.seed))
         else:
             self.snapshots = []
         return metrics
@@ -98,34 +98,35 @@ class RestartSampler:
         return {
             **self._fresh.state(),
             "restarts": self._restarts,
-            "snapshots": [_saved(one) for one in self.snapshots],
-            "outstanding": {name: _saved(one) for name, one in self.outstanding.items()},
+            "snapshots": [_saved(snapshot) for snapshot in self.snapshots],
+            "outstanding": {name: _saved(snapshot) for name, snapshot in self.outstanding.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._fresh.restore(state)
         self._restarts = int(state["restarts"])
-        self.snapshots = [_restored(one) for one in state["snapshots"]]
-        self.outstanding = {name: _restored(one) for name, one in state["outstanding"].items()}
+        self.snapshots = [_restored(snapshot) for snapshot in state["snapshots"]]
+        self.outstanding = {name: _restored(snapshot) for name, snapshot in state["outstanding"].items()}
 
     def _restart(self) -> Draw:
         random = Random(f"{self._fresh.seed}/restart/{self._restarts}")
-        snapshot = self.snapshots[choose([one.value for one in self.snapshots], BUCKETS, random)]
+        snapshot = self.snapshots[choose([state.value for state in self.snapshots], BUCKETS, random)]
         name = f"r{self._restarts}/{snapshot.problem}@{len(snapshot.prefix_ids)}"
         self._restarts += 1
         self.outstanding[name] = snapshot
         return self.draw(name)
 
     def _revalue(self, played: Sequence[Played], began: Mapping[str, Snapshot]) -> None:
-        """Give a snapshot the pass rate of the group that went on from it, where it is kept and where it is played."""
+        """Set a snapshot's value to the pass rate of the group that went on from it, kept or outstanding."""
         rates: dict[Snapshot, float] = {}
         for draw, group in played:
             rate = pass_rate(group, short=draw.max_completion_length is not None)
             if draw.name in began and rate is not None:
                 rates[began[draw.name]] = rate
-        self.snapshots = [replace(one, value=rates.get(one, one.value)) for one in self.snapshots]
+        self.snapshots = [replace(snapshot, value=rates.get(snapshot, snapshot.value)) for snapshot in self.snapshots]
         self.outstanding = {
-            name: replace(one, value=rates.get(one, one.value)) for name, one in self.outstanding.items()
+            name: replace(snapshot, value=rates.get(snapshot, snapshot.value))
+            for name, snapshot in self.outstanding.items()
         }
 
     def _keep(self, new: Iterable[Snapshot]) -> None:
@@ -135,27 +136,31 @@ class RestartSampler:
 def snapshots(group: Sequence[Trajectory], chat: Chat, room: int, seed: int) -> Iterator[Snapshot]:
     """Give a state of each judged answer that has a line to begin after, right or wrong, with the group's pass rate."""
     rate = pass_rate(group)
-    for one in group:
-        if rate is not None and one.turns and one.earned is not None:
-            token_ids = one.turns[0].completion.token_ids
-            end = _cut(token_ids, chat, room, Random(f"{seed}/cut/{one.group}/{one.episode}"))
+    for episode in group:
+        if rate is not None and episode.turns and episode.earned is not None:
+            token_ids = episode.turns[0].completion.token_ids
+            end = _cut(token_ids, chat, room, Random(f"{seed}/cut/{episode.group}/{episode.episode}"))
             if end:
-                yield Snapshot(one.problem.id, tuple(token_ids[:end]), rate)
+                yield Snapshot(episode.problem.id, tuple(token_ids[:end]), rate)
 
 
 def _cut(token_ids: Sequence[int], chat: Chat, room: int, random: Random) -> int:
-    """Choose after how many tokens: any line's end that leaves something to say; 0 where there is none."""
+    """Choose a prefix length: the end of any line that leaves tokens to generate; 0 where there is none."""
     ends = [end for end in chat.line_ends(token_ids) if end < min(len(token_ids), room)]
     return random.choice(ends) if ends else 0
 
 
 def pass_rate(group: Sequence[Trajectory], short: bool = False) -> float | None:
-    """Share of right answers, or the mean of what they earned where nobody said right or wrong.
+    """Share of right answers, or their mean reward where there are no verdicts.
 
     With `short`, answers that were cut off do not count. None where none was judged.
     """
-    counted = [one for one in group if not (short and one.truncated)]
-    judged = [(one.score.correct, one.earned) for one in counted if one.score is not None and one.earned is not None]
+    counted = [episode for episode in group if not (short and episode.truncated)]
+    judged = [
+        (episode.score.correct, episode.earned)
+        for episode in counted
+        if episode.score is not None and episode.earned is not None
+    ]
     return fmean(earned if correct is None else correct for correct, earned in judged) if judged else None
 
 
@@ -167,16 +172,16 @@ def restart_metrics(groups: Sequence[Sequence[Trajectory]], began: Mapping[str, 
     for name, kind in (("restarts/accuracy", again), ("restarts/fresh_accuracy", fresh)):
         rates = [rate for group in kind if (rate := pass_rate(group)) is not None]
         metrics |= {name: fmean(rates)} if rates else {}
-    right = [sum(_is_right(one) for group in kind for one in group) for kind in (again, fresh)]
+    right = [sum(_is_right(episode) for group in kind for episode in group) for kind in (again, fresh)]
     metrics |= {"restarts/success_share": right[0] / sum(right)} if sum(right) else {}
     if began:
-        metrics["restarts/prefix_length"] = fmean(len(one.prefix_ids) for one in began.values())
-        metrics["restarts/value"] = fmean(one.value for one in began.values())
+        metrics["restarts/prefix_length"] = fmean(len(snapshot.prefix_ids) for snapshot in began.values())
+        metrics["restarts/value"] = fmean(snapshot.value for snapshot in began.values())
     return metrics
 
 
-def _is_right(one: Trajectory) -> bool:
-    return one.score is not None and one.score.correct is True
+def _is_right(episode: Trajectory) -> bool:
+    return episode.score is not None and episode.score.correct is True
 
 
 def _saved(snapshot: Snapshot) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Samplers: which problem is played next, and after which prefix."""
+"""Samplers: they choose the next problem, and the prefix to go on from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmrl.types import Problem, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A group to play: `rollout.num_generations` episodes of one problem, all after one prefix."""
+    """A group to generate: `rollout.num_generations` episodes of a problem, all after one prefix."""
 
     name: str  # no other draw of the run has it; seeds and baselines go by it
     problem: Problem
@@ -28,7 +28,7 @@ class Sampler(Protocol):
     """Draws without end. The seed and what was observed decide them, never the clock, so all ranks draw the same."""
 
     def next(self, count: int, step: int) -> list[Draw]:
-        """Draw groups that `step` is to learn from; a source that plays ahead asks before the step begins."""
+        """Draw groups for `step` to learn from; an asynchronous source asks before the step begins."""
         ...
 
     def draw(self, name: str) -> Draw:
@@ -36,7 +36,7 @@ class Sampler(Protocol):
         ...
 
     def observe(self, step: int, played: Sequence[Played]) -> dict[str, float]:
-        """Take in all that a step played, and return its metrics."""
+        """Observe all groups of a step, and return metrics."""
         ...
 
     def state(self) -> Mapping[str, Any]: ...

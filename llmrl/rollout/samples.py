@@ -1,4 +1,4 @@
-"""The training rows of a scored episode."""
+"""Training samples of a scored episode."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from llmrl.types import Trajectory, Turn
 
 
 def to_samples(trajectory: Trajectory) -> list[Sample]:
-    """The training rows of a scored episode: one while each prompt extends the last, a new one where history changed.
+    """Samples of a scored episode: a new one wherever a prompt does not extend the prompt and completion before it.
 
-    Dense rewards are of the last completion; in other turns, and in rows without it, they are 0. An episode without a
-    value has no rows: it teaches nothing.
+    Dense rewards are of the last completion; in other turns, and in samples without it, they are 0. An episode without
+    a value has no samples.
     """
     score, reward, turns = trajectory.score, trajectory.earned, trajectory.turns
     if score is None or reward is None or not turns:
@@ -51,7 +51,7 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
 
 
 def _columns(turns: Sequence[Turn], first: int, last: int) -> dict[str, Array]:
-    """Tokens, turns and the engine's log-probabilities of one row: observed ones, then sampled ones, turn by turn."""
+    """Tokens, turns and the engine's log-probabilities of a sample: observed ones, then sampled ones, turn by turn."""
     token_ids: list[Array] = []
     turn_ids: list[Array] = []
     logprobs: list[Array] = []
@@ -68,7 +68,7 @@ def _columns(turns: Sequence[Turn], first: int, last: int) -> dict[str, Array]:
 
 
 def _support(turns: Sequence[Turn], first: int, last: int) -> tuple[Array | None, Array | None]:
-    """`support_ids` and `support_counts` of one row; None where some completion does not say."""
+    """`support_ids` and `support_counts` of a sample; None where a completion lacks them."""
     ids: list[Array] = []
     counts: list[Array] = []
     seen = 0

@@ -1,15 +1,15 @@
-"""The scheduler: when a drawn group is played, now or ahead of its step within a staleness bound.
+"""The scheduler: it runs each drawn group, in its step or ahead of it within a staleness bound.
 
 With `max_staleness` 1 and `prompts_per_step` B, at step v:
 
     sampler --draws--> | B groups of step v | B groups of step v+1 | --x   nothing is drawn beyond the bound
-                         oldest: waited for    played meanwhile,
+                         oldest: waited for    run meanwhile,
                                |               at most max_inflight_tasks at once
                                v
                        source, filters, samples of step v
 
-A step that takes its B groups makes room for B more. So a slow step holds back what is drawn, and nothing that was
-played is thrown away. Groups are learned from in the order in which they were drawn, however long each takes: a
+A step that takes its B groups makes room for B more. So a slow step holds back what is drawn, and no finished
+group is thrown away. Groups are learned from in the order in which they were drawn, however long each takes: a
 scheduler that took whatever had ended would favour short answers.
 """
 
@@ -35,7 +35,7 @@ CLOSE_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
-    """Where a source plays, and with what."""
+    """Context of a source: rollout worker, problems, options, seed, ranks, and the exchange between them."""
 
     player: RolloutWorker
     problems: Sequence[Problem]
@@ -50,7 +50,7 @@ class _Slot:
     """A drawn group that no step has used yet: waiting (neither field is set), then a task, then episodes."""
 
     draw: Draw
-    mine: bool  # this process plays it
+    mine: bool  # this process runs it
     task: asyncio.Task[list[Trajectory]] | None = None
     played: list[Trajectory] | None = None
 
@@ -61,11 +61,11 @@ class _Slot:
 
 
 class Scheduler:
-    """Owns the queue of drawn groups and the tasks that play them.
+    """Owns the queue of drawn groups and the tasks that run them.
 
-    Every process draws the whole queue, plays its share of it and learns from all of it; the ranks agree without
-    talking about it. Draws happen when a step asks, as many as the bound allows, and not when a task happens to end:
-    what a draw may know is all that was observed before the step that draws it.
+    Every process draws the whole queue, runs its share of it and learns from all of it; the ranks agree without
+    messages. Draws happen when a step asks, as many as the bound allows, and not when a task ends: a draw depends on
+    what was observed before the step that draws it, and on nothing later.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Scheduler:
             aio.background()
 
     def play(self, step: int, count: int) -> list[Played]:
-        """Give the next `count` groups, those of all ranks in the order of their draws; begin what may be begun.
+        """Return the next `count` groups of all ranks, in the order of their draws; start tasks within the limits.
 
         Args:
-            step: which learns from them, and the version of the weights that play now.
+            step: which learns from them, and the version of the weights that generate now.
             count: how many groups the step still wants, at most `prompts_per_step`.
         Raises:
             RewardError: too many episodes could not be scored.
@@ -93,14 +93,15 @@ class Scheduler:
         mine = aio.wait(self._ended(step, count))
         turn, self._queue = self._queue[:count], self._queue[count:]
         played = self._together(mine)
-        check_errors([one for group in played.values() for one in group], self._options.max_error_share)
+        check_errors([trajectory for group in played.values() for trajectory in group], self._options.max_error_share)
         return [(slot.draw, played[slot.draw.name]) for slot in turn]
 
     def state(self) -> Mapping[str, Any]:
-        """Wait until all that was begun has ended; the names of the queue, and the episodes that no step has used."""
+        """Wait for all running tasks; return the names of the queue, and the episodes that no step has used."""
         played = self._together(aio.wait(self._settled())) if self._queue else {}
         drawn = [slot.draw.name for slot in self._queue]
-        return {"drawn": drawn, "pending": [[to_tree(one) for one in played[name]] for name in drawn if name in played]}
+        pending = [list(map(to_tree, played[name])) for name in drawn if name in played]
+        return {"drawn": drawn, "pending": pending}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Queue what the checkpoint had drawn; the sampler must have its own state back."""
@@ -108,10 +109,10 @@ class Scheduler:
         pending = {group[0]["group"]: group for group in state["pending"]}
         for slot in self._queue:
             if slot.mine and slot.draw.name in pending:
-                slot.played = [from_tree(one, slot.draw.problem) for one in pending[slot.draw.name]]
+                slot.played = [from_tree(trajectory, slot.draw.problem) for trajectory in pending[slot.draw.name]]
 
     def close(self) -> None:
-        """Cancel what is still played; safe to call twice."""
+        """Cancel running tasks; safe to call twice."""
         if any(slot.task is not None for slot in self._queue):
             aio.wait(self._cancelled())
         self._queue = []
@@ -171,7 +172,7 @@ class Scheduler:
         return {group[0].group: group for group in self._gather(mine)}
 
     async def _settled(self) -> Groups:
-        """Wait until nothing runs; the episodes that this process has played."""
+        """Wait until nothing runs; return the episodes that this process has finished."""
         await asyncio.gather(*self._running())
         for slot in self._queue:
             slot.collect()
@@ -182,7 +183,7 @@ class Scheduler:
         for task in tasks:
             task.cancel()
         ended, _ = await asyncio.wait(tasks, timeout=CLOSE_S)
-        await asyncio.gather(*ended, return_exceptions=True)  # nobody asks any more what they raised
+        await asyncio.gather(*ended, return_exceptions=True)  # their errors no longer matter
 
 
 def capacity(
@@ -193,7 +194,7 @@ def capacity(
     Args:
         max_concurrent: groups that may run at once.
         running: groups that do.
-        version: of the weights that would play them.
+        version: of the weights that would generate them.
         batch: groups that a step takes.
         accepted: groups that have ended and were, or will be, learned from: `version * batch` after a resume.
     Source: AReaL (arXiv 2505.24298), as in its released staleness manager.

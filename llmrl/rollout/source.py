@@ -1,4 +1,4 @@
-"""A source that plays: sampler x scheduler x filters."""
+"""A source that generates its episodes: sampler x scheduler x filters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmrl.types import Trajectory
 
 
 class RolloutSource:
-    """Plays until a step has `prompts_per_step` groups that every filter wants; every rank knows all of them."""
+    """Generates groups until a step has `prompts_per_step` that every filter wants; every rank has all of them."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class RolloutSource:
         self.refills = 0
 
     def next(self, step: int) -> list[Sample]:
-        """Play a step's groups and give their samples, those of all ranks."""
+        """Generate a step's groups; return the samples of all ranks."""
         played: list[Played] = []
         kept: list[Played] = []
         self.refills = 0
@@ -61,12 +61,12 @@ class RolloutSource:
         self.scheduler.restore(state["scheduler"])
 
     def close(self) -> None:
-        """Cancel what is still played; safe to call twice."""
+        """Cancel running episodes; safe to call twice."""
         self.scheduler.close()
 
 
 def _samples(played: Played) -> list[Sample]:
-    """Samples of a group. With less room than an answer has, an episode that was cut off is not wrong but not ended."""
+    """Samples of a group. Episodes that a draw's shorter limit cut off are left out: they are not wrong."""
     draw, group = played
     short = draw.max_completion_length is not None
-    return [sample for one in group if not (short and one.truncated) for sample in to_samples(one)]
+    return [sample for episode in group if not (short and episode.truncated) for sample in to_samples(episode)]

@@ -56,27 +56,26 @@ def last_tokens(chat: Chat, token_ids: Sequence[int], ends: Sequence[int]) -> li
         token_ids: of a completion.
         ends: where the stretches end, in characters, ascending; each begins where the one before it ends.
     Returns:
-        For each end an index into `token_ids`. A character of several tokens is said by the last of them. A token
+        For each end an index into `token_ids`. A character of several tokens is complete with the last of them. A token
         across an end belongs to the stretch in which it ends; a stretch in which none ends has that token too.
     """
-    said = _Said(chat, token_ids)
-    found = []
+    text = _DecodedText(chat, token_ids)
+    tokens = []
     for begin, end in pairwise([0, *ends]):
-        last = said.by(end)
-        if said.after(last) > end and said.after(last - 1) > begin:
+        last = text.by(end)
+        if text.after(last) > end and text.after(last - 1) > begin:
             last -= 1
-            while said.after(last - 1) == said.after(last):  # tokens that say nothing, or half a character
+            while text.after(last - 1) == text.after(last):  # tokens without text, or half a character
                 last -= 1
-        found.append(last)
-    return found
+        tokens.append(last)
+    return tokens
 
 
-class _Said:
-    """How many characters of a text are complete after so many of its tokens, without decoding all of them each time.
+class _DecodedText:
+    """Counts the characters that are complete after each token, without decoding the whole text each time.
 
-    The tokens before `_first` say exactly the characters before `_base`, so only what follows is decoded. What decodes
-    to other characters than the text has there (a space that is dropped, bytes that are no UTF-8) is decoded from the
-    first token instead.
+    The tokens before `_first` decode to exactly the characters before `_base`, so only the rest is decoded. Where that
+    gives other characters than the text has (a dropped space, bytes that are no UTF-8), all tokens are decoded.
     """
 
     def __init__(self, chat: Chat, token_ids: Sequence[int]) -> None:
@@ -95,7 +94,7 @@ class _Said:
         return min(low + bisect_left(tokens, end, key=self.after), len(self._ids) - 1)
 
     def after(self, token: int) -> int:
-        """Characters that are complete once this token is said."""
+        """Characters that are complete after this token."""
         if token < 0:
             return 0
         if token >= self._first:
@@ -106,7 +105,7 @@ class _Said:
         return _common(self._chat.text(self._ids[: token + 1]), self._whole)
 
     def _advance(self, end: int) -> bool:
-        """Move on by a window that says less than `end`, if there is one; it must not end within a character."""
+        """Move on by a window whose text ends before `end`, if there is one; it must not end within a character."""
         for stop in range(self._first + WINDOW, self._first + WINDOW - 4, -1):
             text = self._chat.text(self._ids[self._first : stop]) if stop < len(self._ids) else self._whole
             if self._base + len(text) < end and self._whole.startswith(text, self._base):
@@ -116,5 +115,5 @@ class _Said:
 
 
 def _common(text: str, other: str) -> int:
-    """How many characters the two begin with alike."""
+    """Length of the common prefix of two texts."""
     return next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))

@@ -1,4 +1,4 @@
-"""Play an episode, play a group and score it."""
+"""Run an episode; run a group and score it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from llmrl.types import Message, Observation, Problem, Sampling, Score, Status, 
 
 
 class Stopwatch:
-    """Tells playing from waiting for scores, which mostly overlap.
+    """Divides a step's time into generating and waiting for scores, which mostly overlap.
 
-    `generate` is the seconds in which some episode was being played, `score` those in which none was and a score was
-    awaited: what scoring costs a step.
+    `generate` is the seconds in which some episode was running, `score` those in which none was and a score was
+    awaited: the time that scoring adds to a step.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Stopwatch:
 
     @contextmanager
     def during(self, phase: Literal["generate", "score"]) -> Iterator[None]:
-        """One episode is played, or one group scored."""
+        """Count the time inside as generating an episode, or as scoring a group."""
         self._settle()
         self._open[phase] += 1
         try:
@@ -61,7 +61,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutWorker:
-    """All that it takes to play: who speaks, to whom, under which limits, and who judges."""
+    """Runs and scores episodes: engine, chat template, environment, reward and limits."""
 
     engine: Engine
     chat: Chat
@@ -74,10 +74,10 @@ class RolloutWorker:
     async def run_episode(
         self, problem: Problem, group: str, episode: int, prefix_ids: Sequence[int] = ()
     ) -> Trajectory:
-        """One episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
+        """Run an episode. Whatever the environment does, there is a trajectory; what llmrl itself refuses is raised.
 
-        With `prefix_ids` the first turn goes on from these tokens as if the policy had said them: they are part of its
-        text, take of its `max_completion_length`, and are nothing that it chose.
+        With `prefix_ids` the first turn goes on from these tokens as if the policy had sampled them: they are part of
+        its text and count towards its `max_completion_length`, but they are no actions.
         """
         turns: list[Turn] = []
         shown: list[Observation] = []
@@ -110,7 +110,7 @@ class RolloutWorker:
         turns: list[Turn],
         prefix: list[int],
     ) -> Status:
-        """Add what the environment shows first, then turns until it or a limit ends the episode; which of them did."""
+        """Append the first observation, then turns until the environment or a limit ends the episode; return which."""
         env = self.env.make(problem)
         try:
             seen = await env.reset()
@@ -140,7 +140,7 @@ class RolloutWorker:
             await env.close()
 
     async def run_group(self, problem: Problem, group: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
-        """`num_generations` episodes of one problem, played together and scored; all after one prefix, if any.
+        """Run `num_generations` episodes of a problem at once and score them; all after one prefix, if any.
 
         Raises:
             RewardError: the reward gave more or fewer scores than episodes, or dense rewards of other tokens.
@@ -158,10 +158,10 @@ class RolloutWorker:
             )
         scores = iter(given)
         return [
-            replace(one, score=placed(one, mark_truncated(one, next(scores)), self.chat))
-            if one.status != "error"
-            else replace(one, score=Score(None, "error", reason=one.reason))
-            for one in share_prompts(played)
+            replace(trajectory, score=placed(trajectory, mark_truncated(trajectory, next(scores)), self.chat))
+            if trajectory.status != "error"
+            else replace(trajectory, score=Score(None, "error", reason=trajectory.reason))
+            for trajectory in share_prompts(played)
         ]
 
     def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -174,7 +174,7 @@ class RolloutWorker:
         return prompt
 
     def _sampling(self, group: str, episode: int, turn: int) -> Sampling:
-        """Seeds come from what is played, never from when or where: any order and any rank give the same tokens."""
+        """Sampling with a seed from group, episode and turn, so that any order and any rank give the same tokens."""
         digest = hashlib.blake2b(f"{self.seed}/{group}/{episode}/{turn}".encode(), digest_size=4).digest()
         return Sampling(
             temperature=self.options.temperature,
@@ -192,7 +192,7 @@ def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
     Raises:
         RewardError: the share of episodes without a score is above `allowed`; quotes one reason.
     """
-    failed = [one for one in played if one.earned is None]
+    failed = [trajectory for trajectory in played if trajectory.earned is None]
     if played and len(failed) > allowed * len(played):
         first, score = failed[0], failed[0].score
         place = f"problem {first.problem.id}: "

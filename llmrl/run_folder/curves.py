@@ -25,7 +25,7 @@ USUAL = ("reward", "accuracy", "completions/mean_length", "entropy", "grad_norm"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One run's values of a metric."""
+    """A run's values of a metric."""
 
     group: str
     seed: str
@@ -48,7 +48,7 @@ def draw(sources: Sequence[Path], out: Path, metric: str, title: str = "") -> No
     plain = [
         {"group": c.group, "seed": c.seed, "seconds": c.seconds, "points": [list(p) for p in c.points]} for c in curves
     ]
-    lines = ",\n".join("  " + json.dumps(one) for one in plain)
+    lines = ",\n".join("  " + json.dumps(curve) for curve in plain)
     _file(out, "json").write_text(f'{{"metric": {json.dumps(metric)}, "runs": [\n{lines}\n]}}\n', encoding="utf-8")
     with _file(out, "csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -87,7 +87,7 @@ def draw_run(steps: Sequence[StepRecord], path: Path) -> None:
     """Draw one panel for each of the usual metrics that the steps have, and for each benchmark."""
     from matplotlib.figure import Figure
 
-    named = {name for one in steps for name in one.metrics}
+    named = {name for record in steps for name in record.metrics}
     names = [name for name in USUAL if name in named]
     names += sorted(name for name in named if name.startswith("eval/") and name.endswith("avg@1"))
     if not names:
@@ -96,7 +96,7 @@ def draw_run(steps: Sequence[StepRecord], path: Path) -> None:
     down = -(-len(names) // across)
     figure = Figure(figsize=(4.2 * across, 2.8 * down), layout="constrained")
     for panel, name in zip(figure.subplots(down, across, squeeze=False).flat, names, strict=False):
-        points = [(one.step, one.metrics[name]) for one in steps if name in one.metrics]
+        points = [(record.step, record.metrics[name]) for record in steps if name in record.metrics]
         panel.plot(*zip(*points, strict=True))
         panel.set(title=name, xlabel="step")
         panel.grid(alpha=0.3)
@@ -138,13 +138,13 @@ def _with_interval(scores: Sequence[Sequence[float]], sign: str = "") -> str:
 
 def _of_run(folder: Path, metric: str) -> Curve:
     steps = list(reader.steps(folder))
-    points = [(one.step + 1, float(one.metrics[metric])) for one in steps if metric in one.metrics]
+    points = [(record.step + 1, float(record.metrics[metric])) for record in steps if metric in record.metrics]
     points = [*_before(folder, metric), *points]
     if not points:
-        known = sorted({name for one in steps for name in one.metrics if name.startswith("eval/")})
+        known = sorted({name for record in steps for name in record.metrics if name.startswith("eval/")})
         raise DataError(f"{folder}: no {metric!r} in {METRICS}; evaluations there: {', '.join(known) or 'none'}")
     group, _, seed = folder.name.rpartition("-")
-    taken = [one.metrics["step_time"] for one in steps if "step_time" in one.metrics]
+    taken = [record.metrics["step_time"] for record in steps if "step_time" in record.metrics]
     seconds = round(sum(taken), 1) if taken else None
     return Curve(group=group or folder.name, seed=seed if group else "", points=points, seconds=seconds)
 
@@ -155,8 +155,8 @@ def _before(folder: Path, metric: str) -> list[tuple[int, float]]:
     if not path.exists() or parts[0] != "eval" or len(parts) != 3:
         return []
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return [(0, float(found[parts[1]]["metrics"][parts[2]]["value"]))]
+        results = json.loads(path.read_text(encoding="utf-8"))
+        return [(0, float(results[parts[1]]["metrics"][parts[2]]["value"]))]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no {metric!r} in it ({type(error).__name__}: {error}); remove the folder") from None
 

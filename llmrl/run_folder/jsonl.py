@@ -94,5 +94,5 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
 
 
 def unwritable(path: Path, error: OSError) -> LlmrlError:
-    """What to say where a file cannot be written."""
+    """Make the error for a file that cannot be written."""
     return LlmrlError(f"{path}: cannot be written: {error.strerror or error}; choose another output or make room")

@@ -1,4 +1,4 @@
-"""What a run was: enough to tell, months later, why two runs differ."""
+"""The manifest of a run: enough to tell, months later, why two runs differ."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def data_hash(problems: Sequence[Problem]) -> str:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """Of the small files and the weights of a local model folder; none for a hub name."""
+    """Hashes of the small files and the weights of a local model folder; none for a hub name."""
     if not folder.is_dir():
         return {}
     kept = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors", ".jinja")]
@@ -70,7 +70,7 @@ def _version(name: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """Of the checkout that this package runs from; None where it is installed without one."""
+    """Ask git about the checkout that this package runs from; None where it is installed without one."""
     home = Path(__file__).resolve().parent
     try:
         done = subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, timeout=10)

@@ -11,11 +11,11 @@ from llmrl.recipe import Recipe, read
 from llmrl.run_folder.records import METRICS
 
 FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to", "max_nonfinite_updates")
-"""Options of `train` that a resumed run may change: they decide nothing about the steps already taken."""
+"""Options of `train` that a resumed run may change: they do not affect the steps already taken."""
 
 
 def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: bool) -> Path | None:
-    """The checkpoint to go on from, if the folder is ours to use: free, or left before the first step was logged.
+    """Return the checkpoint to resume from; None for a folder that is free, or whose run logged no step.
 
     Raises:
         CheckpointError: the folder holds a run and `resume` is off.
@@ -43,6 +43,6 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for section in sorted({*old, *new}):
         left, right = old.get(section) or {}, new.get(section) or {}
         for key in sorted({*left, *right}):
-            free = (section == "train" and key in FREE) or section == "audit"  # which looks on
+            free = (section == "train" and key in FREE) or section == "audit"  # from which nothing learns
             if not free and left.get(key) != right.get(key):
                 yield f"{section}.{key}"

@@ -1,4 +1,4 @@
-"""How a run looks while it works: a live view on a terminal, a plain line a step elsewhere."""
+"""Progress of a run: a live view on a terminal, a plain line a step elsewhere."""
 
 from __future__ import annotations
 

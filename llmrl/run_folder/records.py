@@ -38,18 +38,18 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeRecord:
-    """An episode, the step that it was played for, and the credit that it got.
+    """An episode, the step that it was generated for, and the credit that it got.
 
-    With its tokens, the trajectory is the one that was played, bit for bit, but for three things: `support_ids` of its
-    completions and `info` of its problem are not logged, and log-probabilities are float32. Without them, the columns
-    of its turns are empty, and its score has no `token_rewards`.
+    With its tokens, the trajectory is the one that was generated, bit for bit, but for three things: `support_ids` of
+    its completions and `info` of its problem are not logged, and log-probabilities are float32. Without its tokens, the
+    columns of its turns are empty, and its score has no `token_rewards`.
     """
 
     step: int  # from 0
     trajectory: Trajectory
     tokens: int  # that the policy chose, over all turns
     advantage: float = 0.0  # of all its tokens, the one farthest from 0; 0.0 where nothing was learned from it
-    audit: Score | None = None  # by the second reward: value, verdict and reason
+    audit: Score | None = None  # by the gold reward: value, verdict and reason
 
     @property
     def has_tokens(self) -> bool:
@@ -57,7 +57,7 @@ class EpisodeRecord:
         return self.tokens == sum(len(turn.completion.token_ids) for turn in self.trajectory.turns)
 
     def to_json(self, *, with_tokens: bool = True) -> dict[str, Any]:
-        """The record as a line holds it. What says nothing (no tools, a prompt shown as it is) is left out."""
+        """The record as a line holds it. Defaults (no tools, a prompt shown as it is) are left out."""
         played, score = self.trajectory, self.trajectory.score
         turns = played.turns
         reason = score.reason if score else played.reason
@@ -89,7 +89,7 @@ class EpisodeRecord:
             line["shown"] = None if played.shown is None else _messages(played.shown)
         if played.tools:
             line["tools"] = [dict(tool) for tool in played.tools]
-        if played.reason != _told(played.status, reason):
+        if played.reason != _default_reason(played.status, reason):
             line["status_reason"] = played.reason
         if self.audit is not None:
             line["audit"] = {"value": self.audit.value, "verdict": self.audit.verdict, "reason": self.audit.reason}
@@ -111,7 +111,7 @@ class EpisodeRecord:
             problem=Problem(id=_get(line, "problem", str), messages=prompt, answer=line.get("reference", "")),
             turns=turns,
             status=status,
-            reason=line.get("status_reason", _told(status, reason)),
+            reason=line.get("status_reason", _default_reason(status, reason)),
             score=_score_from_json(line),
             group=_get(line, "group", str),
             episode=_get(line, "episode", int),
@@ -136,23 +136,23 @@ def step_of(line: bytes) -> int | None:
 
 def _turn_to_json(turn: Turn, before: Turn | None, with_tokens: bool) -> dict[str, Any]:
     """A turn; its prompt whole, or only what was added to the turn before."""
-    said = turn.completion
+    completion = turn.completion
     line = {
         "text": turn.text,
         "reply": _messages(turn.reply),
         "reward": turn.reward,
-        "finish": said.finish,
-        "version": said.version,
+        "finish": completion.finish,
+        "version": completion.version,
     }
-    if said.semantics != "scaled":
-        line["semantics"] = said.semantics
+    if completion.semantics != "scaled":
+        line["semantics"] = completion.semantics
     if not with_tokens:
         return line
     added = None if before is None else turn.observed_after(before)
     line |= {"prompt_ids": list(turn.prompt_ids)} if added is None else {"observed_ids": list(added)}
-    line |= {"token_ids": list(said.token_ids), "logprobs": short_floats(said.logprobs)}
-    if said.versions is not None:
-        line["versions"] = list(said.versions)
+    line |= {"token_ids": list(completion.token_ids), "logprobs": short_floats(completion.logprobs)}
+    if completion.versions is not None:
+        line["versions"] = list(completion.versions)
     return line
 
 
@@ -182,7 +182,7 @@ def _turn_from_json(line: Mapping[str, Any], before: Turn | None, version: int |
 
 
 def _score_to_json(score: Score, with_tokens: bool) -> dict[str, Any]:
-    """What a score holds besides verdict, parts and reason."""
+    """Fields of a score besides verdict, parts and reason."""
     line: dict[str, Any] = {"value": score.value}
     if score.answer is not None:
         line["answer"] = score.answer
@@ -208,8 +208,8 @@ def _score_from_json(line: Mapping[str, Any]) -> Score | None:
     )
 
 
-def _told(status: str, reason: str) -> str:
-    """Why an episode ended, where its score says it: one that broke has that as the reason of its score."""
+def _default_reason(status: str, reason: str) -> str:
+    """Derive an episode's reason from its score: a broken one has its error as the reason of its score."""
     return reason if status == "error" else ""
 
 
@@ -242,7 +242,7 @@ def _get(line: Mapping[str, Any], key: str, kind: type | tuple[type, ...], *defa
 
 
 def _word(line: Mapping[str, Any], key: str, words: Any, *default: Any) -> Any:
-    """One of the words of a literal type."""
+    """Read a word of a literal type."""
     value = line.get(key, *default) if default else line[key]
     if value not in get_args(words):
         raise ValueError(f"{key} is {value!r:.80}; expected {', '.join(get_args(words))}")

@@ -87,14 +87,14 @@ class Logs:
         records = (
             EpisodeRecord(
                 step=step,
-                trajectory=one,
-                tokens=sum(len(turn.completion.token_ids) for turn in one.turns),
-                advantage=advantages.get((one.group, one.episode), 0.0),
-                audit=audited.get((one.group, one.episode)),
+                trajectory=episode,
+                tokens=sum(len(turn.completion.token_ids) for turn in episode.turns),
+                advantage=advantages.get((episode.group, episode.episode), 0.0),
+                audit=audited.get((episode.group, episode.episode)),
             )
             for group in groups
-            for one in group
-            if self._wanted(one)
+            for episode in group
+            if self._wanted(episode)
         )
         path = self.folder / ROLLOUTS
         size = path.stat().st_size if self._writes and path.exists() else 0
@@ -112,8 +112,8 @@ class Logs:
         if self._writes and (self.folder / METRICS).exists():
             draw_run(list(reader.steps(self.folder)), self.folder / "curves.png")
 
-    def _wanted(self, one: Trajectory) -> bool:
-        return self._share >= 1.0 or Random(f"{one.group}/{one.episode}").random() < self._share
+    def _wanted(self, episode: Trajectory) -> bool:
+        return self._share >= 1.0 or Random(f"{episode.group}/{episode.episode}").random() < self._share
 
     def _bounded(self, records: Iterable[EpisodeRecord], size: int) -> Iterator[bytes]:
         """Lines for a file of so many bytes: with tokens while it is smaller than the bound."""

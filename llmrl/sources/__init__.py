@@ -1,1 +1,1 @@
-"""Where a step's samples come from."""
+"""Sources: they produce the samples of a step."""

@@ -1,4 +1,4 @@
-"""Samples of the current policy: problems in a shuffled order, a group of episodes each, played when a step asks."""
+"""Samples of the current policy: problems in a shuffled order, a group of episodes each, generated when a step asks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Online:
     """With `dynamic_sampling`, groups that are all right or all wrong are replaced (DAPO, arXiv 2503.14476)."""
 
     dynamic_sampling: bool = False
-    max_refills: int = 10  # times that missing groups are played again; then the step goes on with what there is
+    max_refills: int = 10  # times that missing groups are generated again; then the step goes on with what there is
 
     def start(
         self,
@@ -54,7 +54,7 @@ class Online:
         return FreshSampler(context.problems, context.seed)
 
     def scheduler(self, sampler: Sampler, context: SourceContext) -> Scheduler:
-        """Play a group in the step that learns from it."""
+        """Run a group in the step that learns from it."""
         return Scheduler(sampler, context)
 
     def filters(self) -> list[Filter]:

@@ -23,7 +23,7 @@ from llmrl.types import Problem, Trajectory
 class Restarts(Asynchronous):
     """A falling share of the groups goes on from a line of an earlier answer (SnapshotRL, S3RL).
 
-    With `max_staleness` 0 it plays as `online` does, above that as `asynchronous`.
+    With `max_staleness` 0 it schedules as `online` does, above that as `asynchronous`.
     """
 
     max_staleness: int = 0
@@ -66,43 +66,43 @@ class Restarts(Asynchronous):
         )
 
     def filters(self) -> list[Filter]:
-        """Refuse stale groups only where groups are played ahead."""
+        """Refuse stale groups only where groups are generated ahead."""
         return super().filters() if self.overlaps else Online.filters(self)
 
 
 def read(path: Path, problems: Mapping[str, Problem], chat: Chat, room: int, seed: int) -> list[Snapshot]:
     """Read snapshots of another run's `rollouts.jsonl`, of the tokens that it logged.
 
-    Where these do not say the text (none were logged, they are of another tokenizer, or the answer goes on from a
-    prefix), the text is encoded once, here.
+    The text is encoded anew where its tokens do not decode to it: none were logged, they are of another tokenizer, or
+    the answer goes on from a prefix.
 
     Raises:
         DataError: it cannot be read, is of other problems, or has no answer with two lines.
     """
-    found: list[Snapshot] = []
+    states: list[Snapshot] = []
     try:
-        played = (one.trajectory for one in episodes(path))
-        for _, group in groupby(played, key=lambda one: one.group):
-            told = [_spoken(one, chat) for one in group]
-            if told[0].problem.id not in problems:
+        trajectories = (record.trajectory for record in episodes(path))
+        for _, same_group in groupby(trajectories, key=lambda episode: episode.group):
+            group = [_with_text_tokens(episode, chat) for episode in same_group]
+            if group[0].problem.id not in problems:
                 raise DataError(
-                    f"{path}: problem {told[0].problem.id} is not in this run's data; expected rollouts of it"
+                    f"{path}: problem {group[0].problem.id} is not in this run's data; expected rollouts of it"
                 )
-            found += snapshots(told, chat, room, seed)
+            states += snapshots(group, chat, room, seed)
     except DataError as error:
         raise DataError(f"source.rollouts: {error}") from None
-    if not found:
+    if not states:
         raise DataError(f"source.rollouts: {path}: no judged answer has a line to begin after; leave it out")
-    return found
+    return states
 
 
-def _spoken(one: Trajectory, chat: Chat) -> Trajectory:
-    """The episode, its first answer in tokens that say its text."""
-    if not one.turns or chat.text(one.turns[0].completion.token_ids) == one.turns[0].text:
-        return one
-    first, *others = one.turns
-    said = chat.tokenizer(first.text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return replace(one, turns=[replace(first, completion=replace(first.completion, token_ids=said)), *others])
+def _with_text_tokens(episode: Trajectory, chat: Chat) -> Trajectory:
+    """The episode with its first answer in tokens that decode to its text."""
+    if not episode.turns or chat.text(episode.turns[0].completion.token_ids) == episode.turns[0].text:
+        return episode
+    first, *others = episode.turns
+    ids = chat.tokenizer(first.text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return replace(episode, turns=[replace(first, completion=replace(first.completion, token_ids=ids)), *others])
 
 
 plugin = Restarts

@@ -35,7 +35,7 @@ from llmrl.types import Problem
 
 @dataclass(kw_only=True)
 class Parts:
-    """A run: what it plays and learns with, and what acts when a step has ended."""
+    """A run: its parts that generate and learn, and those that act when a step has ended."""
 
     recipe: Recipe
     accelerator: Any
@@ -139,7 +139,7 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a run lives: its processes, its folder, its data."""
+    """The surroundings of a run: its processes, its folder, its data."""
 
     accelerator: Any
     chat: Chat
@@ -150,7 +150,7 @@ class _Place:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Number of this process, and how many there are."""
+        """Rank of this process, and the number of ranks."""
         return self.accelerator.process_index, self.accelerator.num_processes
 
 
@@ -174,7 +174,7 @@ def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
 
 @dataclass(frozen=True)
 class _Play:
-    """The parts that play and score episodes, running."""
+    """The running parts that generate and score episodes."""
 
     engine: Engine
     pool: GradingPool

@@ -33,8 +33,8 @@ class Checkpoints:
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint."""
-        found = sorted(self._folder.glob("step-??????"))
-        return found[-1] if found else None
+        folders = sorted(self._folder.glob("step-??????"))
+        return folders[-1] if folders else None
 
     def save(self, step: int, parts: Mapping[str, Mapping[str, Any]], *, best: int | None = None) -> Path:
         """Write the run after `step` steps: models, optimisers and random states of all ranks, and states of parts.
@@ -177,7 +177,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _with_room(error: Exception, path: Path) -> str:
-    """What was raised, and how full the disk is, which torch and safetensors do not say."""
+    """Text of the error with the room left on the disk, which torch and safetensors leave out."""
     there = next(folder for folder in path.absolute().parents if folder.exists())
     return f"{_first_line(error)} ({shutil.disk_usage(there).free / 2**20:.1f} MiB are free there)"
 

@@ -96,7 +96,7 @@ class Evaluation:
         self._best = tuple(state["best"]) if state["best"] else None
 
     def due(self, done: int) -> bool:
-        """Whether it is time, after `done` steps."""
+        """True if an evaluation is due after `done` steps."""
         return bool(self._every) and (done % self._every == 0 or done == self._last)
 
     def remembered(self, done: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A second grader that looks on: what is paid is held against what it says, and nothing learns from it."""
+"""The gold reward: a second reward that nothing learns from, compared with the training reward during a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class GoldReward:
-    """The recipe's `audit`: a share of the episodes of a step under another reward, and an alarm where the two part.
+    """The recipe's `audit`: scores a share of a step's episodes by the gold reward; an alarm where the rewards part.
 
     The main process grades; every rank gets the same metrics, and so the same alarm.
     """
@@ -43,18 +43,18 @@ class GoldReward:
         self._seed = seed
         self._rank, self._ranks = rank
         self._reward = None if options.reward is None else as_group_reward(options.reward, pool)
-        self._window: list[tuple[int, float, float]] = []  # step, mean paid, mean meant
+        self._window: list[tuple[int, float, float]] = []  # step, mean proxy, mean gold
         self._alarmed = False
         self.scores: dict[tuple[str, int], Score] = {}  # of the last step, by group and episode; of the main process
-        self.alarm = ""  # what the last step's says; "" where there is none
+        self.alarm = ""  # warning of the last step; "" where there is none
 
     @property
     def stops(self) -> bool:
-        """Whether the run should end here."""
+        """True if the run should end here."""
         return bool(self.alarm) and self._options.stop
 
     def due(self, step: int) -> bool:
-        """Whether it looks at a step."""
+        """True if the step is audited."""
         return self._reward is not None and step % self._options.every == 0
 
     def after_step(self, finished: FinishedStep) -> None:
@@ -70,7 +70,7 @@ class GoldReward:
         self.scores, self.alarm = {}, ""
         if not self.due(step):
             return {}
-        chosen = [[one for one in group if self._chosen(step, one)] for group in groups] if self._rank == 0 else []
+        chosen = [[episode for episode in group if self._chosen(step, episode)] for group in groups if self._rank == 0]
         pairs, asked = self._compared([group for group in chosen if group])
         pairs, asked = gather([(pairs, asked)], self._ranks)[0]
         metrics = {"audit/episodes": float(asked), **compared(pairs)}
@@ -83,7 +83,7 @@ class GoldReward:
         return metrics | self._watch(step)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to give the same alarms."""
+        """The state that a resumed run needs to give the same alarms."""
         return {"window": self._window, "alarmed": self._alarmed}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -91,51 +91,51 @@ class GoldReward:
         self._window = self._window[-self._options.window :]
         self._alarmed = bool(state["alarmed"])
 
-    def _chosen(self, step: int, one: Trajectory) -> bool:
-        """By what is played, never by when or where; only what was paid can be compared."""
-        name = f"{self._seed}/audit/{step}/{one.group}/{one.episode}"
+    def _chosen(self, step: int, episode: Trajectory) -> bool:
+        """Choose scored episodes by a hash of step, group and episode, so that time and rank do not matter."""
+        name = f"{self._seed}/audit/{step}/{episode.group}/{episode.episode}"
         digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        return one.earned is not None and int.from_bytes(digest) < self._options.share * 2**64
+        return episode.earned is not None and int.from_bytes(digest) < self._options.share * 2**64
 
     def _compared(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[list[GradedTwice], int]:
-        """The episodes under both graders, and how many were asked about."""
+        """Proxy and gold rewards of the episodes, and the number of episodes that were scored again."""
         if self._reward is None or not groups:
             return [], 0
         given = wait(self._graded(groups))
-        self._reward.latencies()  # not the learned reward's: read, so that they do not pile up
+        self._reward.latencies()  # not the training reward's: read, so that they do not pile up
         pairs = []
-        for one, score in given:
-            self.scores[one.group, one.episode] = score
-            if one.score is not None and one.earned is not None and score.value is not None:
-                proxy = one.earned + sum(one.score.token_rewards or ())
-                pairs.append(GradedTwice(proxy, score.value, one.score.correct, score.correct))
+        for episode, gold in given:
+            self.scores[episode.group, episode.episode] = gold
+            if episode.score is not None and episode.earned is not None and gold.value is not None:
+                proxy = episode.earned + sum(episode.score.token_rewards or ())
+                pairs.append(GradedTwice(proxy, gold.value, episode.score.correct, gold.correct))
         return pairs, len(given)
 
     async def _graded(self, groups: Sequence[Sequence[Trajectory]]) -> list[tuple[Trajectory, Score]]:
         assert self._reward is not None
-        bare = [[replace(one, score=None) for one in group] for group in groups]
+        bare = [[replace(episode, score=None) for episode in group] for group in groups]
         given = await asyncio.gather(*(self._reward.score(group) for group in bare))
         return [pair for group, scores in zip(groups, given, strict=True) for pair in zip(group, scores, strict=True)]
 
     def _watch(self, step: int) -> dict[str, float]:
-        """The alarm, once the window is full."""
+        """Set the alarm, once the window is full."""
         if len(self._window) < self._options.window:
             return {}
         _, proxy, truth = zip(*self._window, strict=True)
-        found = divergence(proxy, truth)
-        self.alarm = self._said(step, proxy, truth) if found >= ALARM else ""
+        apart = divergence(proxy, truth)
+        self.alarm = self._warning(step, proxy, truth) if apart >= ALARM else ""
         if self.alarm and not self._alarmed and self._rank == 0:
             log.warning(self.alarm)
         self._alarmed = bool(self.alarm)
-        return {"audit/divergence": found, "audit/alarm": float(self._alarmed)}
+        return {"audit/divergence": apart, "audit/alarm": float(self._alarmed)}
 
-    def _said(self, step: int, proxy: Sequence[float], truth: Sequence[float]) -> str:
-        paid, meant = [[fmean(half) for half in halves(values)] for values in (proxy, truth)]
+    def _warning(self, step: int, proxy: Sequence[float], truth: Sequence[float]) -> str:
+        training, gold = [[fmean(half) for half in halves(values)] for values in (proxy, truth)]
         return (
-            f"step {step}: since step {self._window[0][0]} what is paid rose from {paid[0]:.4g} to {paid[1]:.4g}, and "
-            f"what {name_of('reward', self._options.reward)} says fell from {meant[0]:.4g} to {meant[1]:.4g}: the "
-            "reward is learned, not what it stands for. Read the episodes with `audit` in rollouts.jsonl, attack the "
-            "reward with `llmrl audit-reward`, mend it, and begin again from before that step"
+            f"step {step}: since step {self._window[0][0]} the training reward rose from {training[0]:.4g} to "
+            f"{training[1]:.4g} while the gold reward fell from {gold[0]:.4g} to {gold[1]:.4g}: likely reward hacking. "
+            f"Read the episodes with `audit` in rollouts.jsonl (by {name_of('reward', self._options.reward)}), "
+            "attack the training reward with `llmrl audit-reward`, mend it, and begin again from before that step"
         )
 
     def _warn_unjudged(self, step: int, judged: int, asked: int) -> None:

@@ -1,4 +1,4 @@
-"""Guards that end a run early: updates that go on being not finite."""
+"""Guards that end a run early: too many updates in a row that are not finite."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _TOKENS_ON_CPU, _TOKENS = 2048, 16384
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """One part of a rank's share of the rows, which goes through the model at once."""
+    """A part of a rank's share of the samples, which goes through the model at once."""
 
     indices: Sequence[int]  # of the rows; none on a rank that only takes part in a collective pass
     batch: Batch
@@ -40,7 +40,7 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class OptimStep:
-    """What one optimiser step did, and to which model."""
+    """The result of an optimiser step, and the model that it changed."""
 
     model: str
     metrics: Mapping[str, float]
@@ -50,7 +50,7 @@ class OptimStep:
 
 
 class Learner(ABC):
-    """What a policy and a critic share. Its kinds say what a forward pass is, and which weights its terms have."""
+    """Base of policy and critic. A subclass defines the forward pass and the weights of the terms."""
 
     def __init__(self, net: network.Network, accelerator: Any, options: TrainOptions) -> None:
         self._hold(net, accelerator, options)
@@ -68,7 +68,7 @@ class Learner(ABC):
             self.deepspeed.optimizer.check_grad_overflow = True  # ZeRO 1 and 2 would apply a NaN in float32
 
     def _hold(self, net: network.Network, accelerator: Any, options: TrainOptions) -> None:
-        """What reading rows takes, trained or not."""
+        """Keep what forward passes need, for a trained or a frozen model."""
         self.options = options
         self.accelerator = accelerator
         self.pack = network.packs(net.model) if options.packing is None else options.packing
@@ -82,7 +82,7 @@ class Learner(ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
-        """What the network says of a batch; `chunks` is how many pieces logits of a vocabulary are computed in."""
+        """Run the network on a batch; `chunks` is the number of pieces in which logits of a vocabulary are computed."""
 
     @abstractmethod
     def weights(self, batch: Batch) -> Tensor:
@@ -106,7 +106,7 @@ class Learner(ABC):
         return columns
 
     def fit(self, rows: Sequence[Sample], update: Update, scale: float, rate: float) -> OptimStep:
-        """One optimiser step on `sum(terms * weights) * scale` over the rows, whichever rank computes which of them."""
+        """Make an optimiser step on `sum(terms * weights) * scale` over the samples of all ranks."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.module.train()

@@ -83,7 +83,7 @@ class Learners:
     def fit(
         self, rows: Sequence[Sample], update: Update, *, seed: int, rate: float
     ) -> Iterator[tuple[list[Sample], OptimStep]]:
-        """All optimiser steps of one update, with the rows each was made on."""
+        """Make the optimiser steps of an update; yields the samples of each, and its result."""
         if not rows:  # nothing of this step teaches
             return
         parts = minibatches(

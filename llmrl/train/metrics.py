@@ -12,8 +12,8 @@ from llmrl.types import Trajectory
 
 def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
     """Rewards, verdicts and lengths of a step's episodes; what could not be scored is counted, never averaged in."""
-    episodes = [one for group in groups for one in group]
-    scores = [one.score for one in episodes if one.score is not None]
+    episodes = [episode for group in groups for episode in group]
+    scores = [episode.score for episode in episodes if episode.score is not None]
     metrics = verdict_metrics(scores)
     values = _values(episodes)
     if values:
@@ -43,11 +43,11 @@ def fit_metrics(fits: Sequence[OptimStep]) -> dict[str, float]:
     What another model than the policy learned carries its name: `critic/loss`.
     """
     applied = [fit for fit in fits if fit.applied]
-    found: dict[str, list[float]] = {}
+    columns: dict[str, list[float]] = {}
     for fit in applied:
         for name, value in fit.metrics.items():
-            found.setdefault(name if fit.model == "policy" else f"{fit.model}/{name}", []).append(value)
-    metrics = {name: fmean(values) for name, values in sorted(found.items())}
+            columns.setdefault(name if fit.model == "policy" else f"{fit.model}/{name}", []).append(value)
+    metrics = {name: fmean(values) for name, values in sorted(columns.items())}
     if fits:
         slots = sum(fit.slots for fit in fits)
         metrics["perf/padding_fraction"] = 1.0 - sum(fit.tokens for fit in fits) / max(1, slots)
@@ -56,11 +56,13 @@ def fit_metrics(fits: Sequence[OptimStep]) -> dict[str, float]:
 
 
 def _lengths(episodes: Sequence[Trajectory]) -> dict[str, float]:
-    counts = [sum(len(turn.completion.token_ids) for turn in one.turns) for one in episodes if one.turns]
+    counts = [sum(len(turn.completion.token_ids) for turn in episode.turns) for episode in episodes if episode.turns]
     if not counts:
         return {}
     ended = [
-        sum(len(turn.completion.token_ids) for turn in one.turns) for one in episodes if one.turns and not one.truncated
+        sum(len(turn.completion.token_ids) for turn in episode.turns)
+        for episode in episodes
+        if episode.turns and not episode.truncated
     ]
     metrics = _extent("completions/{}_length", counts)
     if ended:
@@ -70,15 +72,17 @@ def _lengths(episodes: Sequence[Trajectory]) -> dict[str, float]:
 
 
 def _by_verdict(episodes: Sequence[Trajectory]) -> dict[str, float]:
-    """How long right and wrong answers are, and how each part of the reward goes with being right."""
+    """Lengths of right and wrong answers, and the correlation of each part of the reward with being right."""
     judged = [
-        (one, one.score, one.score.correct)
-        for one in episodes
-        if one.score is not None and one.score.value is not None and one.score.correct is not None
+        (episode, episode.score, episode.score.correct)
+        for episode in episodes
+        if episode.score is not None and episode.score.value is not None and episode.score.correct is not None
     ]
     metrics = {}
     for name, wanted in (("completions/correct_mean_length", True), ("completions/wrong_mean_length", False)):
-        counts = [sum(len(t.completion.token_ids) for t in one.turns) for one, _, right in judged if right is wanted]
+        counts = [
+            sum(len(t.completion.token_ids) for t in episode.turns) for episode, _, right in judged if right is wanted
+        ]
         if counts:
             metrics[name] = fmean(counts)
     for part in sorted({name for _, score, _ in judged for name in score.parts}):
@@ -99,7 +103,7 @@ def _extent(name: str, counts: Sequence[int]) -> dict[str, float]:
 
 
 def _values(episodes: Sequence[Trajectory]) -> list[float]:
-    return [one.earned for one in episodes if one.earned is not None]
+    return [episode.earned for episode in episodes if episode.earned is not None]
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -52,13 +52,13 @@ class TokenScorer(Network):
         states = plain.get_decoder()(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
         chosen = predicting(action_mask, sample_ids)  # perhaps nothing; every rank still runs each collective
         asked = (chosen.predicting(states), plain.get_output_embeddings(), chosen.tokens(token_ids))
-        found: tuple[Tensor, ...]
+        outputs: tuple[Tensor, ...]
         if support_ids is None or support_counts is None:
-            found = token_logprobs(*asked, temperature, entropy_grad=entropy_grad, chunks=chunks)
+            outputs = token_logprobs(*asked, temperature, entropy_grad=entropy_grad, chunks=chunks)
         else:
             kept = chosen.kept(support_ids, support_counts)
-            found = kept_logprobs(*asked, kept, temperature, entropy_grad=entropy_grad, chunks=chunks)
-        return tuple(chosen.scatter(numbers) for numbers in found)
+            outputs = kept_logprobs(*asked, kept, temperature, entropy_grad=entropy_grad, chunks=chunks)
+        return tuple(chosen.scatter(numbers) for numbers in outputs)
 
 
 class ValueNetwork(Network):

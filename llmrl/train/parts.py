@@ -1,4 +1,4 @@
-"""The contracts between the parts of a run: what a finished step is, who acts on it, who has a state; and the clock."""
+"""Contracts between the parts of a run: a finished step, parts that act on it, parts with a state; the clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FinishedStep:
 
     step: int  # from 0
     samples: Sequence[Sample]  # with their credit
-    groups: Sequence[Sequence[Trajectory]]  # the episodes that were played in it
+    groups: Sequence[Sequence[Trajectory]]  # its episodes
     metrics: dict[str, float]
     audited: Mapping[tuple[str, int], Score] = field(default_factory=dict)  # by group and episode, gold scores
     save: bool = False  # True asks for a checkpoint behind this step, due or not
@@ -70,5 +70,5 @@ class Clock:
         return time.perf_counter() - self._began
 
     def metrics(self, more: Mapping[str, float]) -> dict[str, float]:
-        """`time/<phase>` of the phases that have ended, and of others that somebody else has timed."""
+        """`time/<phase>` of the phases that have ended, and of others, timed elsewhere."""
         return {f"time/{phase}": seconds for phase, seconds in (self._seconds | dict(more)).items()}

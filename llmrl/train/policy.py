@@ -41,7 +41,7 @@ class Policy(Learner):
 
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
         """Compute log-probabilities and entropies at the sampling temperature."""
-        found = self.module(
+        outputs = self.module(
             batch.token_ids,
             batch.position_ids,
             batch.action_mask,
@@ -52,7 +52,7 @@ class Policy(Learner):
             batch.support_ids,
             batch.get("support_counts"),
         )
-        return Forward(**dict(zip(("logprobs", "entropy", "kept_logprobs", "kept_entropy"), found, strict=False)))
+        return Forward(**dict(zip(("logprobs", "entropy", "kept_logprobs", "kept_entropy"), outputs, strict=False)))
 
     def weights(self, batch: Batch) -> Tensor:
         """(B, T) weights of the tokens' loss terms, from the algorithm's average."""

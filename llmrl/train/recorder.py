@@ -1,4 +1,4 @@
-"""Records of a run: steps as numbers, in its files and trackers, and for whoever watches."""
+"""Records of a run: the metrics of a step, its files, its trackers, and its observers."""
 
 from __future__ import annotations
 

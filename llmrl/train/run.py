@@ -34,7 +34,7 @@ class Run(Parts):
 
     @property
     def folder(self) -> Path:
-        """Where the run is kept."""
+        """The run's output folder."""
         return self.logs.folder
 
     @property

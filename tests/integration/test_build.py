@@ -1,4 +1,4 @@
-"""What a run starts is stopped again, whatever fails on the way; its parts act in the order that is written down."""
+"""A run stops everything it starts, whatever fails on the way; its parts act in the order that is written down."""
 
 from __future__ import annotations
 

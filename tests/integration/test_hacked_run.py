@@ -86,7 +86,7 @@ def go(made: Recipe, resume: bool = False) -> None:
 
 @pytest.fixture(scope="module")
 def watched(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a run called `watched` was paid for length, with the truth looking on."""
+    """Folder of the run `watched`, rewarded for length and compared with a gold reward."""
     out = tmp_path_factory.mktemp("runs")
     go(recipe(model, out, "Length", "watched", audit=AUDIT))
     return out
@@ -96,8 +96,8 @@ def test_a_proxy_that_is_hacked_sets_the_alarm_off_and_nothing_else_is_changed(
     model: Path, watched: Path, tmp_path: Path
 ) -> None:
     lines = metrics(watched, "watched")
-    assert lines[-1]["reward"] > lines[0]["reward"], "what is paid rises"
-    assert lines[-1]["audit/true_mean"] < lines[0]["audit/true_mean"], "and what was meant falls"
+    assert lines[-1]["reward"] > lines[0]["reward"], "the training reward rises"
+    assert lines[-1]["audit/true_mean"] < lines[0]["audit/true_mean"], "and the gold reward falls"
     assert "audit/alarm" not in lines[6]
     assert any(line["audit/alarm"] == 1.0 for line in lines[7:]), [line["audit/divergence"] for line in lines[7:]]
     assert all(line["audit/agreement"] < 0.5 for line in lines if line["audit/true_mean"] > 0.0)
@@ -125,7 +125,7 @@ def test_a_reward_that_means_what_it_pays_sets_nothing_off(model: Path, tmp_path
 def test_a_run_that_an_alarm_stopped_is_saved_and_goes_on_if_told_to(
     model: Path, watched: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingError, match=r"step \d+: since step 0 what is paid rose .* It was saved in ") as stopped:
+    with pytest.raises(TrainingError, match=r"step \d+: since step 0 the training .* It was saved in ") as stopped:
         go(recipe(model, tmp_path, "Length", "stopped", audit={**AUDIT, "stop": True}))
     first = int(str(stopped.value).split("step ")[1].split(":")[0])
     assert json.loads((tmp_path / "stopped" / "manifest.json").read_text())["status"].startswith(

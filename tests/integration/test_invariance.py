@@ -90,7 +90,7 @@ def credited(found: Learners, algorithm: GRPO, rows: Sequence[Sample]) -> list[S
 
 
 def gradients(found: Learners, rows: Sequence[Sample], update: Update, seed: int = 0) -> list[dict[str, Tensor]]:
-    """What reaches the optimiser in each of its steps; the learning rate is 0, so the weights stay."""
+    """Gradients of each optimiser step; the learning rate is 0, so the weights stay."""
     caught: list[dict[str, Tensor]] = []
 
     def keep(*_: Any) -> None:
@@ -105,7 +105,7 @@ def gradients(found: Learners, rows: Sequence[Sample], update: Update, seed: int
 
 
 def gradient(found: Learners, rows: Sequence[Sample], algorithm: GRPO) -> dict[str, Tensor]:
-    """Of one pass over all the rows at once."""
+    """The gradient of a single pass over all the rows."""
     (only,) = gradients(found, rows, Update("policy", algorithm.loss))
     return only
 

@@ -1,4 +1,4 @@
-"""All that ships, by the command that users type."""
+"""Every form that ships, by the command that users type."""
 
 from __future__ import annotations
 

@@ -59,15 +59,15 @@ class PPO(PPOOptions):
         self._require_comparable(samples)
         tracks, advantages = [], []
         for track in self._tracks(samples):
-            gains, targets = self._advantages_and_returns(track)
+            own, targets = self._advantages_and_returns(track)
             tracks.append(replace(track, rows=track.assign(returns=targets), rewards={}))
-            advantages.append(gains)
+            advantages.append(own)
         if self.whiten_advantages:
             advantages = whiten(advantages, [track.mask for track in tracks])
         rows = [
             row
-            for track, gains in zip(tracks, advantages, strict=True)
-            for row in track.assign(advantages=gains)
+            for track, own in zip(tracks, advantages, strict=True)
+            for row in track.assign(advantages=own)
             if row.actions
         ]
         return self._imitating(average(rows, "token"))
@@ -128,19 +128,19 @@ class PPO(PPOOptions):
         return Loss(terms, metrics)
 
     def metrics(self, rows: Sequence[Sample]) -> dict[str, float]:
-        """Of a whole step: how good the critic is, what the advantages were before whitening, the divergence."""
+        """Metrics of a whole step: the critic's fit, the advantages before whitening, the divergence."""
         tracks: list[EpisodeSequence] = []
-        gains: list[Array] = []
+        advantages: list[Array] = []
         targets: list[Array] = []
         values: list[Array] = []
         for track in self._tracks(rows):
-            for column, actions in zip(self._advantages_and_returns(track), (gains, targets), strict=True):
+            for column, actions in zip(self._advantages_and_returns(track), (advantages, targets), strict=True):
                 actions.append(column[track.mask])
             values.append(track.values[track.mask])
             tracks.append(replace(track, rewards={}))
         if not tracks:
             return {}
-        mean, variance = moments(*gains)
+        mean, variance = moments(*advantages)
         numbers = {"advantages/mean": mean, "advantages/std": sqrt(variance), "returns/mean": moments(*targets)[0]}
         numbers |= value_profile(tracks)
         explained = explained_variance(np.concatenate(targets), np.concatenate(values))
@@ -187,14 +187,14 @@ class PPO(PPOOptions):
             return targets - values, targets
         earned, alpha = track.total, self.length_adaptive_lambda
         lam = self.lam if alpha is None else adaptive_lambda(track.actions, alpha)
-        gains, errors = (
+        advantages, errors = (
             gae(earned, values, track.mask, gamma=self.gamma, lam=decay, last=track.last)
             for decay in (lam, self.lam_critic)
         )
-        return gains, errors + values
+        return advantages, errors + values
 
     def _discount(self, channel: str) -> float:
-        """Of a channel of reward. Unless it is named, the divergence is never discounted."""
+        """Discount of a channel of reward. Unless it is named, the divergence is not discounted."""
         return (self.discounts or {}).get(channel, 1.0 if channel == "kl" else self.gamma)
 
     def _imitating(self, rows: list[Sample]) -> list[Sample]:

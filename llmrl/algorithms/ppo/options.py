@@ -8,7 +8,7 @@ from typing import Literal
 
 from llmrl.ops.ratio_options import Clipped, check_delta, check_place
 
-CHANNELS = ("reward", "token_rewards", "kl")  # of what a token earns: at the end, where it stands, by its divergence
+CHANNELS = ("reward", "token_rewards", "kl")  # of a token's reward: at the end, at the token, by its divergence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ TOLERANCE = 1e-8
 
 
 class _Constants(TorchFunctionMode):
-    """What a loss declares constant stays what it was in the first pass: `detach()`, and all done without gradients.
+    """Freezes the constants of a loss at their first value: `detach()`, and all that is computed without gradients.
 
     Without this a difference would move through a stopped gradient, and a ratio of the policy to itself would be 1.
     """

@@ -1,4 +1,4 @@
-"""What is verified: an algorithm with its options, and what is promised of it."""
+"""Forms: an algorithm with its options, and the properties that are verified of it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Part = Literal["cases", "oracle", "differences", "invariances", "learning"]
 PARTS: tuple[Part, ...] = ("cases", "oracle", "differences", "invariances", "learning")
 
 Numbers = Mapping[str, Sequence[float]]
-"""What a network says of one row, by column: `logprobs`, `entropy`, `values`, `next_values`; an entry per token."""
+"""Outputs of a network for a row, by column: `logprobs`, `entropy`, `values`, `next_values`; an entry per token."""
 
 
 @dataclass(frozen=True, slots=True)
 class OracleAnswer:
-    """What an oracle says that a model learns: its objective, and the gradient by the columns that a network gives."""
+    """An oracle's answer for a model: its objective, and the gradient by the columns that a network gives."""
 
     objective: float
     gradients: Mapping[str, Sequence[Sequence[float]]]  # [column][row][token]; a column that is left out has none
 
 
 Oracle = Callable[[Any, Sequence[Sample], Sequence[Numbers]], Mapping[str, OracleAnswer]]
-"""(algorithm, rows as a source gives them, what the networks in training say of each) to an answer per model.
+"""(algorithm, rows as a source gives them, outputs of the trained networks for each) to an answer per model.
 
 Written from the paper's equation in plain loops, and from nothing that the algorithm itself uses.
 """
@@ -38,11 +38,11 @@ class Form:
     name: str
     algorithm: Algorithm
     oracle: Oracle | None = None
-    baseline: bool = False  # rewards that are equal within a group teach exactly nothing
+    baseline: bool = False  # rewards that are equal within a group give no gradient at all
     dense: bool = False  # the random steps have rewards of single tokens, too
-    top_p: float | None = None  # what the sampler keeps; rows then say among which tokens each was drawn
+    top_p: float | None = None  # of the sampler; rows then have `support_ids`
     only_credit: bool = True  # where all advantages are 0 and the policy is the reference, nothing is learned
-    rewards: tuple[float, float] = (0.0, 1.0)  # what a wrong and a right answer earn in the toy
+    rewards: tuple[float, float] = (0.0, 1.0)  # of a wrong and a right answer in the toy
     rates: Mapping[str, float] = field(default_factory=dict)
     """Step sizes of plain gradient descent on the toy's tables, by model; Adam for a model that is not named."""
     target: float = 0.95  # success in the toy's last ten updates, of every seed
@@ -50,7 +50,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of a check of a form."""
 
     form: str
     part: Part

@@ -55,7 +55,7 @@ CHANNELS: dict[str, Any] = {"lam": 1.0, "discounts": {"reward": 1.0, "token_rewa
 
 
 def forms() -> list[Form]:
-    """All of them. The step sizes are for a token that weighs 1/192; where an answer weighs 1/48, a quarter."""
+    """List the forms that ship. Step sizes fit a token weight of 1/192; an answer weight of 1/48 takes a quarter."""
     return [
         _group("grpo", "grpo", grpo, 20.0, loss_type="grpo", beta=0.01, num_iterations=2),
         _group("dr_grpo", "grpo", grpo, 60.0, **DR_GRPO),

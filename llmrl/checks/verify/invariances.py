@@ -1,4 +1,4 @@
-"""What may not matter to a step, and what may not be learned from one."""
+"""Invariances: changes of a step that may not change its gradient, and samples that may not give any."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Step:
 
 
 def invariances(form: Form) -> list[Check]:
-    """One check for each property, over several random steps."""
+    """Check each property over several random steps."""
     worst: dict[str, float] = {}
     for seed in SEEDS:
         play = random_play(seed, dense=form.dense, kept=form.top_p is not None)
@@ -117,7 +117,7 @@ def _slopes(found: Mapping[str, Learned]) -> dict[str, Learned]:
 
 
 def _shifted(step: _Step) -> dict[str, Learned]:
-    """What is learned where every policy gives each token e times, or a third of, its probability."""
+    """Gradients where every policy gives each token e times, or a third of, its probability."""
     generator = torch.Generator().manual_seed(0)
     rows, said = [], list(step.said)
     for row in step.rows:
@@ -149,7 +149,7 @@ def _first(step: _Step) -> list[Sample]:
 
 
 def _at_reference(step: _Step) -> list[Sample]:
-    """Those, with a reference that is the policy itself."""
+    """The step's samples, with the policy itself as the reference."""
     return [
         row.with_columns(ref_logprobs=_now(step, row)) if "ref_logprobs" in row.columns else row for row in _first(step)
     ]

@@ -19,12 +19,12 @@ LATE = 100_000
 """The step of the loop whose updates are looked at: every warm-up is over."""
 
 Said = Sequence[Mapping[str, Tensor]]
-"""What the networks say of each row of a play: (T,) per column."""
+"""Outputs of the networks for each row of a play: (T,) per column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How rows become batches. None of it may matter."""
+    """Ways of making batches of rows, none of which may change the gradient."""
 
     pack: bool = False
     parts: int = 1  # micro-batches
@@ -34,7 +34,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What one model learns from a step: (T,) gradients by row and column, of the rows that credit kept."""
+    """A model's gradients of a step: (T,) by row and column, of the rows that credit kept."""
 
     objective: float
     gradients: Mapping[tuple[int, str], Tensor]
@@ -46,7 +46,7 @@ def said_of(play: Play) -> list[dict[str, Tensor]]:
 
 
 def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
-    """Those of one row."""
+    """The network's outputs for a single row."""
     tokens, states = torch.tensor([0, *play.rows[i].token_ids[1:].tolist()]), play.states[i]
     logprobs, entropy = token_logprobs(play.logits[i], lambda hidden: hidden, tokens, entropy_grad=True)
     said = {"logprobs": logprobs, "entropy": entropy, "values": states[:-1], "next_values": states[1:]}
@@ -65,12 +65,12 @@ def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
 
 def batches(update: Update, rows: Sequence[Sample], layout: Layout) -> list[tuple[list[Sample], Batch]]:
     """The micro-batches of a layout, with the rows in each."""
-    together, found = inseparable(rows, update.keep_groups), []
+    together, made = inseparable(rows, update.keep_groups), []
     for part in split(together, min(layout.parts, len(together))):
         members = [rows[i] for unit in part for i in unit]
         batch = _wider(collate(members, layout.pack, dtype=torch.float64), 0 if layout.pack else layout.extra)
-        found.append((members, _with_junk(batch, layout.junk)))
-    return found
+        made.append((members, _with_junk(batch, layout.junk)))
+    return made
 
 
 def losses(
@@ -86,7 +86,7 @@ def losses(
 
 
 def objective(update: Update, parts: Sequence[tuple[list[Sample], Batch]], said: Said, junk: float = 0.0) -> Tensor:
-    """What the model minimises over the step: the weighted sum of its terms."""
+    """The objective that the model minimises over the step: the weighted sum of its terms."""
     total = torch.zeros((), dtype=torch.float64)
     for loss, batch in losses(update, parts, said, junk):
         weights = batch.weights if update.model == "policy" else batch.value_weights
@@ -101,7 +101,7 @@ def learned(
     layout: Layout = Layout(),
     step: int = LATE,
 ) -> dict[str, Learned]:
-    """What each model learns from rows that have the columns which the algorithm needs."""
+    """Gradients of each model, from rows that have the columns which the algorithm needs."""
     return taught(algorithm, algorithm.credit(rows), said, layout, step)
 
 
@@ -112,19 +112,19 @@ def taught(
     layout: Layout = Layout(),
     step: int = LATE,
 ) -> dict[str, Learned]:
-    """What each model learns from rows that have their credit."""
+    """Gradients of each model, from rows that have their credit."""
     leaves = [{name: column.detach().clone().requires_grad_() for name, column in one.items()} for one in said]
-    found: dict[str, Learned] = {}
+    by_model: dict[str, Learned] = {}
     for update in algorithm.updates(step):
         if not credited:
-            found[update.model] = Learned(0.0, {})
+            by_model[update.model] = Learned(0.0, {})
             continue
         value = objective(update, batches(update, credited, layout), leaves, layout.junk)
         keys = [(int(row.token_ids[0]), name) for row in credited for name in leaves[0]]
         gradients = torch.autograd.grad(value, [leaves[i][name] for i, name in keys], allow_unused=True)
         known = {key: gradient for key, gradient in zip(keys, gradients, strict=True) if gradient is not None}
-        found[update.model] = Learned(float(value.detach()), known)
-    return found
+        by_model[update.model] = Learned(float(value.detach()), known)
+    return by_model
 
 
 def distance(one: Mapping[str, Learned], other: Mapping[str, Learned]) -> float:

@@ -90,7 +90,7 @@ def _row(random: Random, group: str, episode: int, index: int, reward: float) ->
 
 
 def _kept(random: Random, row: Sample) -> list[list[int]]:
-    """Of each action its token and some others."""
+    """Ids kept at each action: its token and some others."""
     sets = [[token, *random.sample(range(SYMBOLS), random.randint(0, 3))] for token in row.token_ids.tolist()]
     return [sorted(set(some)) if on else [] for some, on in zip(sets, row.action_mask, strict=True)]
 

@@ -82,7 +82,7 @@ def verify(
 
 
 def _look_at(form: Form) -> list[Check]:
-    """All that is checked of one form."""
+    """Run every check of a form."""
     from llmrl.checks.verify import differences, invariances, toy
     from llmrl.checks.verify.oracles import compare as oracle
 
@@ -153,7 +153,7 @@ def show(checks: Sequence[Check], seconds: float, console: Console | None = None
 
 
 def save(checks: Sequence[Check], seconds: float, path: Path) -> None:
-    """All checks as JSON."""
+    """Write the checks as JSON."""
     rows = [
         {name: getattr(check, name) for name in ("form", "part", "name", "ok", "expected", "found")} for check in checks
     ]
@@ -162,7 +162,7 @@ def save(checks: Sequence[Check], seconds: float, path: Path) -> None:
 
 
 def run(names: Sequence[str], out: Path | None = None) -> int:
-    """What the command does; returns its exit code."""
+    """Run `llmrl verify`; returns its exit code."""
     from rich.console import Console
 
     forms, console, began = resolve(names), Console(), time.perf_counter()
@@ -199,7 +199,7 @@ def _looked(form: Form, part: Part, look: Callable[[Form], list[Check]]) -> list
 
 
 def _cell(checks: Sequence[Check]) -> str:
-    """How many of how many are right."""
+    """The number of checks that pass, of how many."""
     right = sum(check.ok for check in checks)
     if not checks:
         return "-"

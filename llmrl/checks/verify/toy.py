@@ -35,7 +35,7 @@ class Tables:
     critic: Tensor  # (PROMPTS, LENGTH + 1, SYMBOLS + 1) number of a state: tokens so far, and the last of them
 
     def forward(self, model: str, token_ids: Tensor, entropy_grad: bool = True, among: Tensor | None = None) -> Forward:
-        """What a model says of (B, LENGTH + 1) tokens; `among` (B, LENGTH, SYMBOLS) bool are those that were kept."""
+        """Outputs of a model for (B, LENGTH + 1) tokens; `among` (B, LENGTH, SYMBOLS) is True for kept ids."""
         prompt, answer = token_ids[:, 0] - SYMBOLS, token_ids[:, 1:]
         blank = torch.zeros(len(token_ids), 1, dtype=torch.float64)
         if model == "policy":
@@ -83,7 +83,7 @@ def learn(form: Form, seed: int, updates: int = UPDATES) -> list[float]:
 
 
 def learning(form: Form, seeds: Sequence[int] = SEEDS) -> list[Check]:
-    """One check per seed: success in the last ten of the steps."""
+    """Check each seed: success in the last ten of the steps."""
     checks = []
     for seed in seeds:
         success = learn(form, seed)
@@ -158,7 +158,7 @@ def _among(rows: Sequence[Sample]) -> Tensor | None:
 def _fit(
     rows: Sequence[Sample], update: Update, tables: Tables, learner: torch.optim.Optimizer, step: int
 ) -> dict[str, float]:
-    """All optimiser steps of an update; its metrics are means over the tokens that learned, of the last step."""
+    """Make the optimiser steps of an update; returns means of its metrics over the tokens of the last step."""
     metrics: dict[str, float] = {}
     if not rows:
         return metrics

@@ -23,7 +23,7 @@ from tests.integration.peers.steps import BOUND, SEEDS, Step, entropies, gaps, o
 
 
 def trl_self(new: Tensor, algorithm: GRPO, **options: Any) -> SimpleNamespace:
-    """What `_compute_loss` reads of its trainer."""
+    """Fields of the trainer that `_compute_loss` reads."""
     from trl import GRPOTrainer
 
     corrects = algorithm.importance_sampling_correction != "none"

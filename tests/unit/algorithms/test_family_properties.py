@@ -1,4 +1,4 @@
-"""What `llmrl verify` asks of the forms that ship, asked of more of the family's options."""
+"""The properties of `llmrl verify`, for more of the family's options than the forms that ship."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def random_step(seed: int, groups: int = 3, size: int = 4) -> tuple[list[Sample]
 
 
 def gradient(algorithm: Family, rows: Sequence[Sample], now: Sequence[Tensor]) -> list[Tensor]:
-    """Of the step's objective, by row of those that credit kept."""
+    """Gradients of the step's objective, for each row that credit kept."""
     leaves = {(r.group, r.episode): n.clone().requires_grad_() for r, n in zip(rows, now, strict=True)}
     credited = algorithm.credit(rows)
     if not credited:

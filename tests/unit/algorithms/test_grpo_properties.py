@@ -70,7 +70,7 @@ def random_step(seed: int, groups: int = 3, size: int = 4) -> tuple[list[Sample]
 
 
 def padded(rows: Sequence[Sample], now: Sequence[Tensor], extra: int = 0, junk: float = 0.0) -> tuple[Batch, Tensor]:
-    """One sample a row; `junk` stands in every cell that no action token owns, weights excepted."""
+    """Collate a sample a row; `junk` stands in every cell that no action token owns, weights excepted."""
     batch = collate(rows, pack=False, dtype=torch.float64)
     wide = {
         name: torch.nn.functional.pad(column, (0, extra), value=COLUMNS[name].padding)
@@ -86,7 +86,7 @@ def padded(rows: Sequence[Sample], now: Sequence[Tensor], extra: int = 0, junk: 
 
 
 def packed(rows: Sequence[Sample], now: Sequence[Tensor]) -> tuple[Batch, Tensor]:
-    """All samples in one row."""
+    """Pack all samples into one row."""
     return collate(rows, pack=True, dtype=torch.float64), torch.cat(list(now))[None]
 
 

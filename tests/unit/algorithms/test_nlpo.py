@@ -54,7 +54,7 @@ def spoken(logits: Tensor, allowed: Tensor, episode: int, generator: torch.Gener
 
 
 def forward(logits: Tensor, batch: Batch) -> Forward:
-    """What a table of (T, V) logits says of a padded batch whose rows have one prompt token."""
+    """Forward pass of a table of (T, V) logits over a padded batch whose rows have one prompt token."""
     assert batch.support_ids is not None
     chosen = predicting(batch.action_mask)
     states = logits[chosen.columns - 1]

@@ -26,7 +26,7 @@ def row(group: str = "g", episode: int = 0, correct: bool | None = True, actions
 
 
 def double(rows: Sequence[Sample], pack: bool = False) -> Batch:
-    """What `collate` makes, with every column in float64."""
+    """Collate, with every column in float64."""
     return collate(rows, pack, dtype=torch.float64)
 
 

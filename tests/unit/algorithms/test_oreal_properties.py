@@ -70,7 +70,7 @@ def trim(algorithm: Oreal, rows: Sequence[Sample]) -> list[Sample]:
 
 
 def double(rows: Sequence[Sample], pack: bool = False, extra: int = 0, junk: float = 0.0) -> Batch:
-    """What `collate` makes, in float64; `junk` stands in every cell that no action token owns, weights excepted."""
+    """Collate in float64; `junk` stands in every cell that no action token owns, weights excepted."""
     batch = collate(rows, pack, dtype=torch.float64)
     wide = {
         name: torch.nn.functional.pad(column, (0, extra), value=TABLE[name].padding)

@@ -334,7 +334,7 @@ def test_no_layout_changes_the_gradient(seed: int, form: dict[str, Any], split: 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.001, 0.05])
 def test_an_entropy_bonus_keeps_both_good_answers(alpha: float) -> None:
-    """One decision of six, two of them equally good; 16 answers, step 1, 2000 updates; six runs side by side.
+    """A decision of six, two of them equally good; 16 answers, step 1, 2000 updates; six runs side by side.
 
     A run is a group, so that a step of 6 undoes the mean over six groups. Without a bonus the policy drifts to one of
     the two by chance: about one run in eight still has more than .2 nat between them, hence the median.

@@ -1,4 +1,4 @@
-"""Which tokens top-p leaves."""
+"""The tokens that top-p leaves."""
 
 from __future__ import annotations
 

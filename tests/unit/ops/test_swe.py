@@ -1,4 +1,4 @@
-"""How tests ended, read from a log, and whether that is a repair; the case `swe_grading` has the rule itself."""
+"""Statuses of tests read from a log, and if they are a repair; the case `swe_grading` has the rule itself."""
 
 from __future__ import annotations
 

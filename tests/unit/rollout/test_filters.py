@@ -1,4 +1,4 @@
-"""Which groups a step learns from, and what is said of the others."""
+"""The groups that a step learns from, and the metrics of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the rewards of steps come to stand."""
+"""Positions of the rewards of steps."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def pause(speed: int, name: str) -> float:
 
 
 def played(source: RolloutSource) -> list[Any]:
-    """Of each episode of the step: its group, the tokens it went on from, and what was said."""
+    """Group, prefix tokens and text of each episode of the step."""
     return [(one.group, one.turns[0].prompt_ids, one.text) for group in source.played for one in group]
 
 

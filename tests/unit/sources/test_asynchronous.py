@@ -86,7 +86,7 @@ def steps(source: RolloutSource, count: int, plays: Plays) -> list[Any]:
 
 
 def state(position: int) -> dict[str, Any]:
-    """Of a source that has nothing in its queue."""
+    """State of a source that has nothing in its queue."""
     return {"sampler": {"position": position}, "scheduler": {"drawn": [], "pending": []}}
 
 
@@ -226,7 +226,7 @@ def test_what_the_engine_says_is_too_old_is_counted_and_replaced() -> None:
 
 
 def together(ranks: int, count: int, settings: Asynchronous) -> list[Any]:
-    """What each rank gets: `ranks` sources on threads."""
+    """Samples of each rank: `ranks` sources on threads."""
     aio.background()
 
     def run(place: tuple[int, int], gather: Gather) -> list[Any]:
@@ -252,7 +252,7 @@ def test_ranks_share_the_work_and_agree_on_every_step(bound: int) -> None:
 
 
 def test_each_rank_may_play_one_group_at_once() -> None:
-    """Which weights play is then a matter of time; who is played, and that both ranks know it, is not."""
+    """The weights that play are then a matter of time; who is played, and that both ranks know it, is not."""
     one, two = together(2, 4, Asynchronous(max_staleness=1, max_inflight_tasks=1))
     assert one[:-1] == two[:-1]
     played = [names(samples) for samples, _ in one[:-1]]
@@ -357,7 +357,7 @@ def test_close_ends_what_is_being_played() -> None:
 
 
 def test_an_engine_that_sleeps_cannot_be_played_ahead() -> None:
-    """Why the recipe refuses the pair: what would be lost here is lost loudly."""
+    """The reason for which the recipe refuses the pair: what would be lost here is lost loudly."""
     run = speaker(seeded, concurrent=False)
     source = start(run, Asynchronous(max_staleness=1, max_inflight_tasks=1))
     source.next(0)

@@ -76,7 +76,7 @@ def test_rows_carry_group_episode_and_score() -> None:
 
 
 def together(ranks: int, steps: int, settings: Online, judge: Callable[[Problem], tuple[Score, Score]]) -> list[Any]:
-    """What each rank gets in each step: `ranks` sources on threads."""
+    """Samples of each rank by step: `ranks` sources on threads."""
 
     def run(rank: tuple[int, int], gather: Gather) -> list[list[Any]]:
         fresh = start(Plays(judge), settings, rank, gather)

@@ -68,7 +68,7 @@ class Exact:
 
 
 def play(ranks: int, out: Path, players: Sequence[Answers] | None = None, **plan: Any) -> list[Result]:
-    """Of each rank, on a thread of its own: the result or the error, what was asked of it, the progress it told."""
+    """Results of each rank, on a thread of its own: result or error, the requests to it, its progress."""
     players = players or [Answers() for _ in range(ranks)]
     shares: list[list[Any]] = [[] for _ in range(ranks)]
     barrier = threading.Barrier(ranks, timeout=20)

@@ -21,7 +21,7 @@ Groups = list[list[Trajectory]]
 
 @dataclass(frozen=True)
 class Told:
-    """What the problem says that an episode is worth."""
+    """Reward that the problem gives for an episode."""
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         assert all(one.score is None for one in group), "it judges for itself"
@@ -72,8 +72,8 @@ def test_an_alarm_once_the_window_is_full(audit: Callable[..., GoldReward], capl
     assert lines[3]["audit/divergence"] > 2.0
     assert (lines[3]["audit/proxy_mean"], lines[3]["audit/true_mean"], lines[3]["audit/episodes"]) == (3.0, 1.0, 1.0)
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith("step 3: since step 0 what is paid rose from 0.5 to 2.5, and what ")
-    assert "fell from 3.5 to 1.5" in said
+    assert said.startswith("step 3: since step 0 the training reward rose from 0.5 to 2.5 while the gold reward ")
+    assert "fell from 3.5 to 1.5: likely reward hacking. " in said
     assert "llmrl audit-reward" in said, "what to do"
 
 
@@ -153,7 +153,7 @@ def test_all_ranks_see_what_the_main_process_graded(
     sent: list[Any] = []
 
     def gather(items: list[Any], world: int) -> list[Any]:
-        """Of two ranks, asked one after the other, the main process first."""
+        """Gather of two ranks, asked one after the other, the main process first."""
         assert world == 2
         sent.extend(items)
         return [sent[-2 if len(sent) % 2 == 0 else -1]]

@@ -161,7 +161,7 @@ def test_the_best_of_the_first_benchmark_is_saved_and_remembered() -> None:
 
 
 class Written:
-    """What a checkpoint would hold."""
+    """A part that records what a checkpoint would hold."""
 
     def __init__(self) -> None:
         self.saved: list[tuple[int, Mapping[str, Any], int | None]] = []

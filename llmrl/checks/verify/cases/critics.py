@@ -53,11 +53,11 @@ def c51_projection(given: Given, dtype: str) -> dict[str, Any]:
 
 def hl_gauss_edge_bias(given: Given) -> dict[str, Any]:
     ys = torch.tensor(given["ys"], dtype=torch.float64)
-    found = {}
+    answers = {}
     for name, ratio in (("ratio_0_75", 0.75), ("ratio_2_0", 2.0)):
         heads = {at: _histogram(low, high, given["bins"], ratio) for at, (low, high) in given["supports"].items()}
-        found[name] = {at: head.values(head.probabilities(ys).log()).tolist() for at, head in heads.items()}
-    return found
+        answers[name] = {at: head.values(head.probabilities(ys).log()).tolist() for at, head in heads.items()}
+    return answers
 
 
 def _histogram(low: float, high: float, bins: int, ratio: float) -> HLGauss:

@@ -25,27 +25,27 @@ ESTIMATORS: Mapping[str, Estimator] = {"k1": k1, "k2": k2, "k3": k3}
 
 
 def kl_estimators(given: Given, dtype: str) -> dict[str, Any]:
-    ref, found = tensor(given["ref_logp"], dtype), {}
+    ref, answers = tensor(given["ref_logp"], dtype), {}
     for name, estimate in ESTIMATORS.items():
         new = tensor(given["logp"], dtype).requires_grad_()
         terms = estimate(new, ref)
-        found[name] = terms.tolist()
-        found[f"grad_{name}"] = torch.autograd.grad(terms.sum(), new)[0].tolist()
-    return found
+        answers[name] = terms.tolist()
+        answers[f"grad_{name}"] = torch.autograd.grad(terms.sum(), new)[0].tolist()
+    return answers
 
 
 def kl_expected_gradients(given: Given, dtype: str) -> dict[str, Any]:
     ref = tensor(given["ref_probs"], dtype).log()
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for name, estimate in ESTIMATORS.items():
         theta = tensor(given["theta"], dtype).requires_grad_()
         new = torch.log_softmax(theta, -1)
         mean = (new.detach().exp() * estimate(new, ref)).sum()
-        found[f"E_grad_{name}"] = torch.autograd.grad(mean, theta)[0].tolist()
+        answers[f"E_grad_{name}"] = torch.autograd.grad(mean, theta)[0].tolist()
     new = torch.log_softmax(tensor(given["theta"], dtype), -1)
-    found["reverse_kl"] = float((new.exp() * k3(new, ref)).sum())  # its value is KL(new, ref)
-    found["forward_kl"] = float((ref.exp() * k1(ref, new)).sum())
-    return found
+    answers["reverse_kl"] = float((new.exp() * k3(new, ref)).sum())  # its value is KL(new, ref)
+    answers["forward_kl"] = float((ref.exp() * k1(ref, new)).sum())
+    return answers
 
 
 def ppo_clip_tokens(given: Given, dtype: str) -> dict[str, Any]:
@@ -59,11 +59,11 @@ def ppo_clip_tokens(given: Given, dtype: str) -> dict[str, Any]:
 
     fell, rose = clipped(tensor(given["new_logp"], dtype), old, gains, low, high)
     stopped = (fell + rose).bool()
-    found: dict[str, Any] = {"clipped": stopped.tolist(), "clipfrac": float(stopped.double().mean())}
-    found["loss"], found["grad_logp"] = terms()
-    found["loss_clip_higher"], _ = terms(up=given["eps_high_dapo"])
-    found["loss_dual_clip"], found["grad_logp_dual"] = terms(given["dual_clip"])
-    return found
+    answers: dict[str, Any] = {"clipped": stopped.tolist(), "clipfrac": float(stopped.double().mean())}
+    answers["loss"], answers["grad_logp"] = terms()
+    answers["loss_clip_higher"], _ = terms(up=given["eps_high_dapo"])
+    answers["loss_dual_clip"], answers["grad_logp_dual"] = terms(given["dual_clip"])
+    return answers
 
 
 def group_advantages(given: Given) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def gspo(given: Given, dtype: str) -> dict[str, Any]:
         epsilon_high=given["eps_high"],
         num_iterations=2,
     )
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for name in ("clipped", "inside"):
         old = given["old_logp"]
         sample = row(len(old), sampled_logprobs=old, old_logprobs=old).assign(
@@ -156,13 +156,13 @@ def gspo(given: Given, dtype: str) -> dict[str, Any]:
         loss = algorithm.loss(Forward(logprobs=new), batch)
         total = (loss.terms * batch.weights).sum()
         slopes = torch.autograd.grad(total, new)[0][0, 1:].tolist()
-        found |= {f"s_{name}": ratio(given, name), f"loss_{name}": float(total.detach()), f"grad_{name}": slopes}
-    found["is_clipped"] = not any(found.pop("grad_clipped"))
-    return found
+        answers |= {f"s_{name}": ratio(given, name), f"loss_{name}": float(total.detach()), f"grad_{name}": slopes}
+    answers["is_clipped"] = not any(answers.pop("grad_clipped"))
+    return answers
 
 
 def ratio(given: Given, name: str) -> float:
-    """Of a sequence, from the unclipped loss: minus the ratio where the advantage is 1."""
+    """Ratio of a sequence, read from the unclipped loss, which is minus the ratio where the advantage is 1."""
     old = given["old_logp"]
     wide = GRPO(loss_type="grpo", importance_sampling_level="sequence", epsilon=9.0, num_iterations=2)
     sample = row(len(old), sampled_logprobs=old, old_logprobs=old).assign(advantages=1.0, weights=1.0)
@@ -172,7 +172,7 @@ def ratio(given: Given, name: str) -> float:
 
 
 def cispo(given: Given, dtype: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     low, high = given["two_sided"]
     for name, floor, cap in (("", 0.0, given["eps_max"]), ("_two_sided", low, high)):
         algorithm = GRPO(loss_type="cispo", weight_floor=floor, weight_cap=cap, num_iterations=2)  # type: ignore[call-arg,arg-type]
@@ -183,11 +183,11 @@ def cispo(given: Given, dtype: str) -> dict[str, Any]:
         new = tensor([[0.0, *now]], dtype).requires_grad_()
         terms = algorithm.loss(Forward(logprobs=new), collate([sample], pack=False, dtype=new.dtype)).terms[:, 1:]
         slopes = torch.autograd.grad(terms.sum(), new)[0][0, 1:]
-        found[f"loss{name}"] = terms[0].tolist()
-        found[f"weights{name}"] = (-slopes / tensor(given["advantages"], dtype)).tolist()
+        answers[f"loss{name}"] = terms[0].tolist()
+        answers[f"weights{name}"] = (-slopes / tensor(given["advantages"], dtype)).tolist()
         if not name:
-            found |= {"grad": slopes.tolist(), "mean_loss": float(terms.mean().detach())}
-    return found
+            answers |= {"grad": slopes.tolist(), "mean_loss": float(terms.mean().detach())}
+    return answers
 
 
 def channels(given: Given) -> dict[str, Any]:
@@ -216,13 +216,13 @@ def top_entropy(given: Given) -> dict[str, Any]:
         row(len(entropies), episode=i, reward=reward, old_entropy=entropies)
         for i, (reward, entropies) in enumerate(zip(given["rewards"], given["entropies"], strict=True))
     ]
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for share in given["shares"]:
         # An entropy bonus of no account keeps the rows without an advantage
         credited = GRPO(scale_rewards="none", top_entropy_quantile=share, entropy_coef=1e-9).credit(rows)
-        found[f"share_{share}"] = [actions_of(one.advantages) for one in credited]
-        found["weights"] = [actions_of(one.weights) for one in credited]
-    return found
+        answers[f"share_{share}"] = [actions_of(one.advantages) for one in credited]
+        answers["weights"] = [actions_of(one.weights) for one in credited]
+    return answers
 
 
 def reinforce_pp(given: Given) -> dict[str, Any]:
@@ -232,14 +232,14 @@ def reinforce_pp(given: Given) -> dict[str, Any]:
             zip(given["rewards"], given["lengths"], given["group"], strict=True)
         )
     ]
-    found = {}
+    answers = {}
     for name, baseline in (("reinforce_pp", "none"), ("reinforce_pp_baseline", "group")):
         algorithm = build("algorithm", {"name": "reinforce_pp", "baseline": baseline, "beta": 0.0})
         credited = {one.episode: actions_of(one.advantages) for one in algorithm.credit(rows)}
         firsts = [credited[i][0] for i in range(len(rows))]
         even = all(set(credited[i]) == {firsts[i]} for i in range(len(rows)))
-        found[name] = firsts if even else list(chain(*credited.values()))
-    return found
+        answers[name] = firsts if even else list(chain(*credited.values()))
+    return answers
 
 
 def rloo_pm1(given: Given) -> dict[str, Any]:
@@ -247,5 +247,5 @@ def rloo_pm1(given: Given) -> dict[str, Any]:
 
 
 def tensor(numbers: Sequence[Any], dtype: str) -> Tensor:
-    """Of the named precision."""
+    """Make a tensor of the named precision."""
     return torch.tensor(numbers, dtype=getattr(torch, dtype))

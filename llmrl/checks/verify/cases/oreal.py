@@ -38,7 +38,7 @@ def oreal_bon(given: Given) -> dict[str, Any]:
 
 
 def oreal_loss(given: Given, dtype: str) -> dict[str, Any]:
-    """Of two right and two wrong answers, each pair alike, so that either may be the one that is kept."""
+    """Loss of two right and two wrong answers. The two of a pair are equal, so either of them may be kept."""
     algorithm = Oreal(eta=given["neg_factor"], beta=given["beta"], critic_only_steps=0)
     rows = algorithm.credit([_answer(given, i, right=i in (0, 3)) for i in range(4)])
     batch = collate(rows, pack=False, dtype=getattr(torch, dtype))

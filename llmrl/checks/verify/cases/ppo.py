@@ -22,31 +22,34 @@ BARE: dict[str, Any] = {"kl_coef": 0.0, "whiten_advantages": False, "minibatches
 
 
 def gae_basic(given: Given) -> dict[str, Any]:
-    mask, found = list(map(bool, given["mask"])), {}
+    mask, answers = list(map(bool, given["mask"])), {}
     for lam in given["lambdas"]:
-        gains = gae(given["rewards"], given["values"], mask, gamma=given["gamma"], lam=lam)
-        found[f"lambda_{lam}"] = {"advantages": gains.tolist(), "returns": _added(gains, given["values"], mask)}
-    return found
+        advantages = gae(given["rewards"], given["values"], mask, gamma=given["gamma"], lam=lam)
+        answers[f"lambda_{lam}"] = {
+            "advantages": advantages.tolist(),
+            "returns": _added(advantages, given["values"], mask),
+        }
+    return answers
 
 
 def gae_multiturn_skip(given: Given) -> dict[str, Any]:
     mask = list(map(bool, given["mask"]))
-    gains = gae(given["rewards"], given["values"], mask, gamma=given["gamma"], lam=given["lam"])
+    advantages = gae(given["rewards"], given["values"], mask, gamma=given["gamma"], lam=given["lam"])
     return {
-        "advantages": gains.tolist(),
-        "returns": _added(gains, given["values"], mask),
+        "advantages": advantages.tolist(),
+        "returns": _added(advantages, given["values"], mask),
         "reinforce_returns": returns(given["rewards"], mask, gamma=given["gamma"]).tolist(),
     }
 
 
 def gae_truncated_bootstrap(given: Given) -> dict[str, Any]:
-    found = {}
+    answers = {}
     for name, bootstrap in (("adv_no_bootstrap", False), ("adv_bootstrap", True)):
         algorithm = PPO(gamma=given["gamma"], lam=given["lam"], bootstrap_truncated=bootstrap, **BARE)
         after = [*given["values"][1:], given["bootstrap_value"]]
         sample = row(len(after), values=given["values"], next_values=after, truncated=True)
-        found[name] = actions_of(algorithm.credit([sample])[0].advantages)
-    return found
+        answers[name] = actions_of(algorithm.credit([sample])[0].advantages)
+    return answers
 
 
 def kl_in_reward(given: Given) -> dict[str, Any]:
@@ -61,11 +64,11 @@ def kl_in_reward(given: Given) -> dict[str, Any]:
 
 
 def adaptive_kl(given: Given) -> dict[str, Any]:
-    beta, found = given["init"], []
+    beta, answers = given["init"], []
     for seen in given["observed"]:
         beta = adapted_kl(beta, seen, given["target"], given["horizon"], given["n_steps"])
-        found.append(beta)
-    return {"beta": found}
+        answers.append(beta)
+    return {"beta": answers}
 
 
 def masked_whiten(given: Given) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def decoupled_gae(given: Given) -> dict[str, Any]:
 
 
 def vapo_positive_nll(given: Given, dtype: str) -> dict[str, Any]:
-    """Of the whole loss, less the surrogate of the same rows; a wrong answer beside them does not count."""
+    """The likelihood term: the whole loss less the surrogate of the same rows. A wrong answer adds nothing."""
     right = given["logp_correct_responses"]
     said = [*right, [-3.0, -4.0]]
     kept = {}
@@ -149,5 +152,7 @@ def multi_gamma_returns(given: Given) -> dict[str, Any]:
     }
 
 
-def _added(gains: Array, values: Sequence[float], mask: Sequence[bool]) -> list[float]:
-    return [float(gain) + value if on else 0.0 for gain, value, on in zip(gains, values, mask, strict=True)]
+def _added(advantages: Array, values: Sequence[float], mask: Sequence[bool]) -> list[float]:
+    return [
+        float(advantage) + value if on else 0.0 for advantage, value, on in zip(advantages, values, mask, strict=True)
+    ]

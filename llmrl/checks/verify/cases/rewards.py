@@ -20,15 +20,15 @@ WRONG = Score(0.0, "wrong")
 
 
 def rlsp_author_reward(given: Given) -> dict[str, Any]:
-    """Where their grader failed they took 0.5; llmrl gives no value there, so 0.5 is passed as a grade."""
-    reward, found = RLSP(form="released", weight=given["alpha"], penalty=given["C"]), []
+    """Rewards by the authors' rule. A failed grade is 0.5 there and no value in llmrl, so 0.5 is passed as a grade."""
+    reward, answers = RLSP(form="released", weight=given["alpha"], penalty=given["C"]), []
     for one in given["rows"]:
         text = "x" * one["reasoning_chars"] + ("\\boxed{1}" if one["boxed"] else "")
         score = Score(1.0, "correct") if one["correct"] else WRONG
         grade = 0.5 if one["grade"] == -1 else one["grade"]
-        found.append(reward.released(score, text, grade))
-    short_right, long_wrong = found[1], found[2]
-    return {"reward": found, "long_wrong_beats_short_right": long_wrong > short_right}
+        answers.append(reward.released(score, text, grade))
+    short_right, long_wrong = answers[1], answers[2]
+    return {"reward": answers, "long_wrong_beats_short_right": long_wrong > short_right}
 
 
 def rlsp_length_bonus(given: Given) -> dict[str, Any]:
@@ -56,14 +56,14 @@ def rlsp_bounded(given: Given) -> dict[str, Any]:
 
 def prm_clip_delta(given: Given) -> dict[str, Any]:
     scores, eta = given["scores"], given["eta"]
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for form in ("pr", "clip", "delta", "clip_delta"):
         rewards = shaped(scores, form, eta)  # type: ignore[arg-type]
-        found[form], found[f"sum_{form}"] = rewards, sum(rewards)
+        answers[form], answers[f"sum_{form}"] = rewards, sum(rewards)
         paid = ClipDelta(form=form, eta=eta, alpha=given["alpha"]).rewards(scores)  # type: ignore[arg-type]
         paid[-1] += given["correct"]
-        found[f"return_{form}"] = returns(paid, [True] * len(paid)).tolist()
-    return found
+        answers[f"return_{form}"] = returns(paid, [True] * len(paid)).tolist()
+    return answers
 
 
 def prm_repetition_attack(given: Given) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from llmrl.samples import Sample
 
 
 def row(actions: int, **given: Any) -> Sample:
-    """One prompt token, then actions; a column has an entry per action, and gets one more for the prompt."""
+    """Make a sample: a prompt token, then actions. A column has an entry per action, and gets one for the prompt."""
     own = {name: [COLUMNS[name].padding, *given.pop(name)] for name in given.keys() & COLUMNS.keys()}
     columns: dict[str, Any] = {
         "token_ids": [0] * (1 + actions),

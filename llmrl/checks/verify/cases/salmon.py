@@ -31,7 +31,7 @@ def salmon_reward(given: Given) -> dict[str, Any]:
     """llmrl's KL in the reward is k1 as it is; cutting it at 0, which is biased upwards, is done here."""
     columns = [tensor(given[name], dtype=float64) for name in ("logp", "ref_logp")]
     divergence = [-given["kl_coef"] * max(distance, 0.0) for distance in k1(*columns).tolist()]
-    found: dict[str, dict[str, Any]] = {}
+    answers: dict[str, dict[str, Any]] = {}
     for name in ("general", "reasoning_truncated"):
         case, ceiling = given[f"case_{name}"], given["length_bonus_upper"]
         parts = shaped(
@@ -45,9 +45,9 @@ def salmon_reward(given: Given) -> dict[str, Any]:
         )
         bonus = length_bonus(case["n_tokens"], case["multiplier"], ceiling, given["response_len"])
         rewards = [*divergence[:-1], divergence[-1] + sum(parts.values())]
-        found[name] = {"length_bonus": bonus, "token_rewards": rewards}
-    found["general"]["scaled_last"] = given["reward_scale"] * found["general"]["token_rewards"][-1]
-    return found
+        answers[name] = {"length_bonus": bonus, "token_rewards": rewards}
+    answers["general"]["scaled_last"] = given["reward_scale"] * answers["general"]["token_rewards"][-1]
+    return answers
 
 
 def salmon_principle_sampling(given: Given) -> dict[str, Any]:
@@ -56,9 +56,9 @@ def salmon_principle_sampling(given: Given) -> dict[str, Any]:
         for name, weight in zip(given["names"], given["weight"], strict=True)
     ]
     assert given["bonus"] == BOOST
-    found = {}
+    answers = {}
     for kind, info in (("general", {}), ("reasoning", {"reasoning": True})):
         heavy = weights(principles, info)
-        found[f"first_draw_{kind}"] = inclusion(heavy, 1)
-        found[f"inclusion_k2_{kind}"] = inclusion(heavy, given["k"])
-    return found
+        answers[f"first_draw_{kind}"] = inclusion(heavy, 1)
+        answers[f"inclusion_k2_{kind}"] = inclusion(heavy, given["k"])
+    return answers

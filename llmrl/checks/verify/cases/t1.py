@@ -24,18 +24,20 @@ def t1_oversample_subset(given: Given) -> dict[str, Any]:
     rewards, selected = given["rewards"], given["selected"]
     algorithm = T1(train_k=len(selected), beta=0.0)
     rows = algorithm.credit([row(2, episode=i, reward=reward) for i, reward in enumerate(rewards)])
-    gains = {one.episode: float(one.advantages[1]) for one in rows}
+    advantages = {one.episode: float(one.advantages[1]) for one in rows}
     return {
         "advantages_all": leave_one_out(rewards),
-        "selected_advantages": [gains[i] for i in selected] if set(gains) == set(selected) else sorted(gains.values()),
+        "selected_advantages": [advantages[i] for i in selected]
+        if set(advantages) == set(selected)
+        else sorted(advantages.values()),
     }
 
 
 def entropy(given: Given, dtype: str) -> dict[str, Any]:
     logits = torch.tensor([given["logits"]], dtype=getattr(torch, dtype))
-    _, found = token_logprobs(logits, lambda hidden: hidden, torch.tensor([0]))
+    _, answers = token_logprobs(logits, lambda hidden: hidden, torch.tensor([0]))
     logprobs = torch.stack([token_logprobs(logits, lambda hidden: hidden, torch.tensor([i]))[0][0] for i in range(4)])
-    return {"entropy": float(found[0]), "check": float(-(logprobs.exp() * logprobs).sum())}
+    return {"entropy": float(answers[0]), "check": float(-(logprobs.exp() * logprobs).sum())}
 
 
 def t1_entropy_bonus(given: Given, dtype: str) -> dict[str, Any]:

@@ -40,13 +40,13 @@ def grpo_group(given: Given) -> dict[str, Any]:
 
 def prm_clip_delta_by_step(given: Given) -> dict[str, Any]:
     scores, eta, alpha = given["step_reward"], given["eta"], given["alpha"]
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for form in ("clip", "delta"):
-        found[form] = shaped(scores, form, eta)
+        answers[form] = shaped(scores, form, eta)
         paid = ClipDelta(form=form, eta=eta, alpha=alpha).rewards(scores)
         paid[-1] += given["success"]
-        found[f"return_from_step_{form}"] = returns(paid, [True] * len(paid)).tolist()
-    return found | {"delta_sum": sum(found["delta"]), "return_clip": found["return_from_step_clip"][0]}
+        answers[f"return_from_step_{form}"] = returns(paid, [True] * len(paid)).tolist()
+    return answers | {"delta_sum": sum(answers["delta"]), "return_clip": answers["return_from_step_clip"][0]}
 
 
 def unit_test_reward(given: Given) -> dict[str, Any]:
@@ -55,5 +55,5 @@ def unit_test_reward(given: Given) -> dict[str, Any]:
 
 
 def swe_grading(given: Given) -> dict[str, Any]:
-    found = [repair(run, given["fail_to_pass"], given["pass_to_pass"]) for run in given["runs"]]
-    return {name: [getattr(one, name) for one in found] for name in ("resolved", "f2p_rate", "p2p_rate")}
+    answers = [repair(run, given["fail_to_pass"], given["pass_to_pass"]) for run in given["runs"]]
+    return {name: [getattr(one, name) for one in answers] for name in ("resolved", "f2p_rate", "p2p_rate")}

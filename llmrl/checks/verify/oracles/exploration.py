@@ -15,11 +15,11 @@ from llmrl.samples import Sample
 def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """RLOO over all answers, a clipped surrogate on some of them, an entropy bonus, the divergence."""
     in_reward = algorithm.beta if algorithm.kl_estimator == "k1" else 0.0
-    gains = leave_one_out([row.group for row in rows], [_less_k1(row, in_reward) for row in rows])
+    advantages = leave_one_out([row.group for row in rows], [_less_k1(row, in_reward) for row in rows])
     factors: dict[int, float] = {}
     for group in dict.fromkeys(row.group for row in rows):
         judged = [i for i, row in enumerate(rows) if row.group == group and not np.isnan(row.reward)]
-        sides = [[i for i in judged if (gains[i] > 0) == good] for good in (True, False)]
+        sides = [[i for i in judged if (advantages[i] > 0) == good] for good in (True, False)]
         picked = sides
         if algorithm.train_k is not None:  # half of each side, and what one lacks from the other
             good = min(len(sides[0]), max(algorithm.train_k // 2, algorithm.train_k - len(sides[1])))
@@ -35,7 +35,7 @@ def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mappi
         row, acts, new = rows[i], _acts(rows[i]), said[i]["logprobs"]
         old = row.get("old_logprobs", new)
         for weight, t in zip(engine_weights(algorithm, row, old, acts), acts, strict=True):
-            term, slope = _clipped(algorithm, new[t] - old[t], gains[i], None)
+            term, slope = _clipped(algorithm, new[t] - old[t], advantages[i], None)
             term, slope = weight * term - algorithm.entropy_coef * said[i]["entropy"][t], weight * slope
             if algorithm.beta and not in_reward:
                 extra = _divergence(algorithm.kl_estimator, new[t], row, t)
@@ -52,7 +52,7 @@ def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Ma
     judged = [i for i, row in enumerate(rows) if row.group in mixed and not np.isnan(row.reward)]
     rewards = [1.0 if row.correct else 0.0 if paper else -1.0 for row in rows]
     rewards = [reward if i in judged else np.nan for i, reward in enumerate(rewards)]
-    gains = leave_one_out([row.group for row in rows], rewards)
+    advantages = leave_one_out([row.group for row in rows], rewards)
     kept = _kept(algorithm, rows, judged)
     tokens = {side: sum(len(_acts(rows[i])) for i in kept if rows[i].correct == side) for side in (True, False)}
     value, slopes = 0.0, _zeros(rows)
@@ -64,12 +64,12 @@ def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Ma
         for weight, t in zip(weights, acts, strict=True):
             ahead = new[t] - row.get("old_logprobs", new)[t]
             if right:
-                gain = (1.0 if paper else gains[i]) / tokens[True]
-                term, slope = -gain * weight * new[t], -gain * weight
+                advantage = (1.0 if paper else advantages[i]) / tokens[True]
+                term, slope = -advantage * weight * new[t], -advantage * weight
             else:
-                gain = algorithm.eta * (-1.0 if paper else gains[i]) / tokens[False]
+                advantage = algorithm.eta * (-1.0 if paper else advantages[i]) / tokens[False]
                 moved = ahead if paper else float(np.exp(ahead))
-                term, slope = -gain * weight * moved, -gain * weight * (1.0 if paper else moved)
+                term, slope = -advantage * weight * moved, -advantage * weight * (1.0 if paper else moved)
             if algorithm.beta:
                 share = algorithm.beta / sum(tokens.values())
                 apart = ahead if paper else new[t] - row.ref_logprobs[t]
@@ -99,17 +99,17 @@ def _kept(algorithm: Any, rows: Sequence[Sample], judged: Sequence[int]) -> list
 
 def leave_one_out(groups: Sequence[str], rewards: Sequence[float]) -> list[float]:
     """The reward less the mean of the others of its group; 0 where nothing is said."""
-    gains = []
+    advantages = []
     for i, (group, reward) in enumerate(zip(groups, rewards, strict=True)):
         others = [r for j, (g, r) in enumerate(zip(groups, rewards, strict=True)) if g == group and j != i]
         others = [r for r in others if not np.isnan(r)]
         alike = all(abs(r - reward) < 1e-6 for r in others)
-        gains.append(0.0 if np.isnan(reward) or alike else float(reward - np.mean(others)))
-    return gains
+        advantages.append(0.0 if np.isnan(reward) or alike else float(reward - np.mean(others)))
+    return advantages
 
 
 def _token_weights(algorithm: Any, logits: Any, acts: Sequence[int], right: bool) -> list[float]:
-    """How much each action counts, from 0 to 1."""
+    """Weights of the actions, from 0 to 1."""
     if algorithm.token_weights == "none":
         return [1.0] * len(acts)
     weights = []
@@ -120,9 +120,9 @@ def _token_weights(algorithm: Any, logits: Any, acts: Sequence[int], right: bool
     return weights
 
 
-def _clipped(algorithm: Any, apart: float, gain: float, delta: float | None) -> tuple[float, float]:
+def _clipped(algorithm: Any, apart: float, advantage: float, delta: float | None) -> tuple[float, float]:
     high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
-    return clipped_token(float(np.exp(apart)), gain, algorithm.epsilon, high, delta)
+    return clipped_token(float(np.exp(apart)), advantage, algorithm.epsilon, high, delta)
 
 
 def _divergence(estimator: str, new: float, row: Sample, t: int) -> tuple[float, float]:

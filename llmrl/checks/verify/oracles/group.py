@@ -23,7 +23,7 @@ BOUNDS = {
 
 def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """GRPO and its variants, by options."""
-    gains = _gains(algorithm, rows)
+    advantages = _advantages(algorithm, rows)
     counts = [not np.isnan(row.reward) and not (algorithm.mask_truncated_completions and row.truncated) for row in rows]
     over = algorithm.loss_average or {"grpo": "sequence", "dr_grpo": "constant"}.get(algorithm.loss_type, "token")
     weights = row_weights(rows, counts, over, algorithm.max_completion_length)
@@ -34,7 +34,7 @@ def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
         bonus.append([0.0] * len(row.token_ids))
         if not counts[i]:
             continue
-        total, slope = _sequence(algorithm, row, said[i]["logprobs"], gains[i], least)
+        total, slope = _sequence(algorithm, row, said[i]["logprobs"], advantages[i], least)
         for t, on in enumerate(row.action_mask):
             if on:
                 total -= algorithm.entropy_coef * said[i]["entropy"][t]
@@ -44,39 +44,39 @@ def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
     return {"policy": OracleAnswer(value, {"logprobs": slopes, "entropy": bonus})}
 
 
-def _gains(algorithm: Any, rows: Sequence[Sample]) -> list[float]:
-    """Of the reward as a whole; or of each channel by itself, weighed and added."""
+def _advantages(algorithm: Any, rows: Sequence[Sample]) -> list[float]:
+    """Advantages of the whole reward, or the weighted sum of those of each channel."""
     groups = [row.group for row in rows]
     if algorithm.channels is None:
-        return group_gains(groups, [_penalised(algorithm, row) for row in rows], algorithm.scale)
-    gains = [0.0] * len(rows)
+        return group_advantages(groups, [_penalised(algorithm, row) for row in rows], algorithm.scale)
+    advantages = [0.0] * len(rows)
     for name, weight in algorithm.channels.items():
         earned_by_it = [row.parts[name] if row.reward == row.reward else row.reward for row in rows]
-        for i, gain in enumerate(group_gains(groups, earned_by_it, algorithm.scale)):
-            gains[i] += weight * gain
-    return gains
+        for i, advantage in enumerate(group_advantages(groups, earned_by_it, algorithm.scale)):
+            advantages[i] += weight * advantage
+    return advantages
 
 
-def group_gains(groups: Sequence[str], rewards: Sequence[float], scale: str) -> list[float]:
+def group_advantages(groups: Sequence[str], rewards: Sequence[float], scale: str) -> list[float]:
     """(reward - mean of the group) / (deviation + 1e-4), 0 where the group says nothing or the reward is NaN."""
     everything = np.array([r for r in rewards if not np.isnan(r)])
-    gains = []
+    advantages = []
     for group, reward in zip(groups, rewards, strict=True):
         known = np.array([r for g, r in zip(groups, rewards, strict=True) if g == group and not np.isnan(r)])
         if np.isnan(reward) or len(known) < 2 or known.max() - known.min() < 1e-6:
-            gains.append(0.0)
+            advantages.append(0.0)
             continue
-        gain = reward - known.mean()
+        advantage = reward - known.mean()
         if scale == "group":
-            gain /= known.std(ddof=1) + STD_EPSILON
+            advantage /= known.std(ddof=1) + STD_EPSILON
         elif scale == "batch":
-            gain /= everything.std(ddof=1) + STD_EPSILON
-        gains.append(float(gain))
-    return gains
+            advantage /= everything.std(ddof=1) + STD_EPSILON
+        advantages.append(float(advantage))
+    return advantages
 
 
 def row_weights(rows: Sequence[Sample], counts: Sequence[bool], over: str, length: int | None) -> list[float]:
-    """What each action token of a row weighs: 1/N, 1/(B n_i), 1/(B L) or 1/B."""
+    """Weight of each action token of a row: 1/N, 1/(B n_i), 1/(B L) or 1/B."""
     tokens = [sum(row.action_mask) if on else 0 for row, on in zip(rows, counts, strict=True)]
     total, many = sum(tokens), sum(1 for on in counts if on)
     if over == "token":
@@ -86,14 +86,14 @@ def row_weights(rows: Sequence[Sample], counts: Sequence[bool], over: str, lengt
     return [1.0 / (many * (float(length or 0) if over == "constant" else 1.0)) for _ in rows]
 
 
-def clipped_token(ratio: float, gain: float, low: float, high: float, most: float | None) -> tuple[float, float]:
+def clipped_token(ratio: float, advantage: float, low: float, high: float, most: float | None) -> tuple[float, float]:
     """-min(min(r, most) A, clip(r) A), and its derivative by log r."""
     free = ratio if most is None or ratio <= most else most
     free_slope = ratio if most is None or ratio <= most else 0.0
     held = min(max(ratio, 1.0 - low), 1.0 + high)
-    if free * gain <= held * gain:
-        return -free * gain, -free_slope * gain
-    return -held * gain, (-ratio * gain if held == ratio else 0.0)
+    if free * advantage <= held * advantage:
+        return -free * advantage, -free_slope * advantage
+    return -held * advantage, (-ratio * advantage if held == ratio else 0.0)
 
 
 def earned(row: Sample) -> float:
@@ -102,7 +102,7 @@ def earned(row: Sample) -> float:
 
 
 def _penalised(algorithm: Any, row: Sample) -> float:
-    """That, less beta times the summed log(old/ref), where that is how the divergence enters."""
+    """The reward, less beta times the summed log(old/ref) where the divergence enters by the reward."""
     if not (algorithm.beta and algorithm.kl_in_reward):
         return earned(row)
     total = 0.0
@@ -138,7 +138,7 @@ def engine_weights(algorithm: Any, row: Sample, old: Sequence[float], acts: Sequ
 
 
 def _least_entropy(algorithm: Any, rows: Sequence[Sample], counts: Sequence[bool]) -> float:
-    """Of a token that the policy learns from: a quantile of all tokens of the step."""
+    """Least entropy of a token that the policy learns from: a quantile over all tokens of the step."""
     if algorithm.top_entropy_quantile == 1:
         return -float("inf")
     known = []
@@ -148,19 +148,19 @@ def _least_entropy(algorithm: Any, rows: Sequence[Sample], counts: Sequence[bool
 
 
 def _sequence(
-    algorithm: Any, row: Sample, new: Sequence[float], gain: float, least: float
+    algorithm: Any, row: Sample, new: Sequence[float], advantage: float, least: float
 ) -> tuple[float, list[float]]:
     """The sum of a row's terms, and its derivative by each log-probability."""
     acts = [t for t, on in enumerate(row.action_mask) if on]
     old = row.get("old_logprobs", new)
     engine = engine_weights(algorithm, row, old, acts)
-    if algorithm.off_policy_mask_threshold is not None and gain < 0:
+    if algorithm.off_policy_mask_threshold is not None and advantage < 0:
         drift = sum(row.sampled_logprobs[t] - new[t] for t in acts) / len(acts)
         engine = [0.0] * len(acts) if drift > algorithm.off_policy_mask_threshold else engine
     total, slopes = 0.0, [0.0] * len(row.token_ids)
     for weight, t in zip(engine, acts, strict=True):
         asked = "old_entropy" not in row.columns or row.old_entropy[t] >= least
-        term, parts = _policy_term(algorithm, new, old, acts, t, gain if asked else 0.0)
+        term, parts = _policy_term(algorithm, new, old, acts, t, advantage if asked else 0.0)
         total += weight * term
         for u, slope in parts.items():
             slopes[u] += weight * slope
@@ -175,15 +175,15 @@ def _sequence(
 
 
 def _policy_term(
-    algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, gain: float
+    algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, advantage: float
 ) -> tuple[float, dict[int, float]]:
-    """One token's term, and its derivative by the log-probability of that token, or of all of its answer."""
+    """The term of a token, and its derivative by the log-probability of that token, or of all of its answer."""
     level = algorithm.importance_sampling_level
     mean = sum(new[u] - old[u] for u in acts) / len(acts)
     ratio = float(np.exp(new[t] - old[t] if level == "token" else mean))
     if algorithm.loss_type == "cispo":
         held = min(max(ratio, algorithm.weight_floor), algorithm.weight_cap)
-        return -held * gain * new[t], {t: -held * gain}
+        return -held * advantage * new[t], {t: -held * advantage}
     high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
-    term, slope = clipped_token(ratio, gain, algorithm.epsilon, high, algorithm.delta)
+    term, slope = clipped_token(ratio, advantage, algorithm.epsilon, high, algorithm.delta)
     return term, ({u: slope / len(acts) for u in acts} if level == "sequence" else {t: slope})

@@ -19,15 +19,15 @@ def ppo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapp
     earned = {i: channels(algorithm, rows[i], acts[i]) for i in judged}
     if algorithm.whiten_rewards:
         earned = _even(earned)
-    gains = {i: _gains(algorithm, rows[i], acts[i], earned[i], policy=True) for i in judged}
+    advantages = {i: _advantages(algorithm, rows[i], acts[i], earned[i], policy=True) for i in judged}
     aims = {i: _aims(algorithm, rows[i], acts[i], earned[i]) for i in judged}
     if algorithm.whiten_advantages:
-        everything = np.array([gain for i in judged for gain in gains[i]])
+        everything = np.array([advantage for i in judged for advantage in advantages[i]])
         spread = np.sqrt(((everything - everything.mean()) ** 2).mean() + 1e-8)
-        gains = {i: [(gain - everything.mean()) / spread for gain in gains[i]] for i in judged}
+        advantages = {i: [(advantage - everything.mean()) / spread for advantage in advantages[i]] for i in judged}
     count = sum(len(acts[i]) for i in judged)
     inside = _inside(rows, said) if rows[0].support_ids is not None else (rows, said)
-    policy = _policy(algorithm, *inside, acts, gains, count)
+    policy = _policy(algorithm, *inside, acts, advantages, count)
     return {"policy": policy, "critic": _critic(algorithm, rows, said, acts, aims, count)}
 
 
@@ -45,7 +45,7 @@ def _inside(rows: Sequence[Sample], said: Sequence[Numbers]) -> tuple[list[Sampl
 
 
 def channels(algorithm: Any, row: Sample, acts: Sequence[int]) -> dict[str, list[float]]:
-    """What each action earned, by where it comes from."""
+    """Rewards of each action, by channel."""
     end = [0.0] * len(acts)
     end[-1] = row.reward - (algorithm.missing_eos_penalty or 0.0 if row.truncated else 0.0)
     found = {"reward": end}
@@ -67,7 +67,7 @@ def _even(earned: Mapping[int, dict[str, list[float]]]) -> dict[int, dict[str, l
     return {i: {"reward": [float((x - mean) / spread + mean) for x in total]} for i, total in totals.items()}
 
 
-def _gains(
+def _advantages(
     algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]], *, policy: bool
 ) -> list[float]:
     """The sum over k of (gamma lambda)^k delta_(t+k), written out."""
@@ -88,8 +88,8 @@ def _gains(
 
 
 def _aims(algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]]) -> list[float]:
-    """What the critic should have said of each action's state."""
-    errors = _gains(algorithm, row, acts, earned, policy=False)
+    """Target values of the critic, by action."""
+    errors = _advantages(algorithm, row, acts, earned, policy=False)
     return [error + row.values[t] for error, t in zip(errors, acts, strict=True)]
 
 
@@ -109,19 +109,21 @@ def _policy(
     rows: Sequence[Sample],
     said: Sequence[Numbers],
     acts: Sequence[Sequence[int]],
-    gains: Mapping[int, Sequence[float]],
+    advantages: Mapping[int, Sequence[float]],
     count: int,
 ) -> OracleAnswer:
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     bonus = [[0.0] * len(row.token_ids) for row in rows]
-    right = sum(len(acts[i]) for i in gains if rows[i].correct)
+    right = sum(len(acts[i]) for i in advantages if rows[i].correct)
     high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
-    for i, own in gains.items():
+    for i, own in advantages.items():
         row, new = rows[i], said[i]["logprobs"]
         old = row.get("old_logprobs", new)
         engine = engine_weights(algorithm, row, old, acts[i])
-        for gain, weight, t in zip(own, engine, acts[i], strict=True):
-            term, slope = clipped_token(float(np.exp(new[t] - old[t])), gain, algorithm.epsilon, high, algorithm.delta)
+        for advantage, weight, t in zip(own, engine, acts[i], strict=True):
+            term, slope = clipped_token(
+                float(np.exp(new[t] - old[t])), advantage, algorithm.epsilon, high, algorithm.delta
+            )
             term, slope = weight * term - algorithm.entropy_coef * said[i]["entropy"][t], weight * slope
             if algorithm.kl_coef and not algorithm.kl_in_reward:
                 apart = new[t] - row.ref_logprobs[t]

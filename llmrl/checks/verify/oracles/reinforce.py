@@ -15,14 +15,14 @@ from llmrl.samples import Sample
 def rloo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """Each answer against the mean of the others; every token weighs 1 over the number of answers."""
     scores = [row.reward - sum(_costs(algorithm, row)) for row in rows]
-    gains = []
+    advantages = []
     for row, score in zip(rows, scores, strict=True):
         siblings = [s for other, s in zip(rows, scores, strict=True) if other.group == row.group and not np.isnan(s)]
         says = len(siblings) > 1 and max(siblings) - min(siblings) >= 1e-6
-        gains.append((score - (sum(siblings) - score) / (len(siblings) - 1)) if says else 0.0)
+        advantages.append((score - (sum(siblings) - score) / (len(siblings) - 1)) if says else 0.0)
     counts = [_counts(algorithm, row) for row in rows]
     share = 1.0 / max(1, sum(counts))
-    spread = [[gain] * len(_acts(row)) for gain, row in zip(gains, rows, strict=True)]
+    spread = [[advantage] * len(_acts(row)) for advantage, row in zip(advantages, rows, strict=True)]
     clipped = algorithm.num_iterations * algorithm.minibatches > 1
     return _answer(algorithm, rows, said, counts, spread, share, clipped)
 
@@ -44,8 +44,8 @@ def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]
         returns.append(back[::-1])
     known = np.array([number for line, on in zip(returns, counts, strict=True) if on for number in line])
     mean, deviation = known.mean(), np.sqrt(((known - known.mean()) ** 2).mean() + 1e-8)
-    gains = [[float((number - mean) / deviation) for number in line] for line in returns]
-    return _answer(algorithm, rows, said, counts, gains, 1.0 / len(known), True)
+    advantages = [[float((number - mean) / deviation) for number in line] for line in returns]
+    return _answer(algorithm, rows, said, counts, advantages, 1.0 / len(known), True)
 
 
 def _answer(
@@ -53,7 +53,7 @@ def _answer(
     rows: Sequence[Sample],
     said: Sequence[Numbers],
     counts: Sequence[bool],
-    gains: Sequence[Sequence[float]],
+    advantages: Sequence[Sequence[float]],
     share: float,
     clipped: bool,
 ) -> Mapping[str, OracleAnswer]:
@@ -64,8 +64,8 @@ def _answer(
         acts, new = _acts(row), said[i]["logprobs"]
         old = row.get("old_logprobs", new)
         engine = engine_weights(algorithm, row, old, acts)
-        for weight, gain, t in zip(engine, gains[i], acts, strict=True):
-            term, parts = _term(algorithm, new, old, acts, t, gain, clipped)
+        for weight, advantage, t in zip(engine, advantages[i], acts, strict=True):
+            term, parts = _term(algorithm, new, old, acts, t, advantage, clipped)
             value += share * weight * term
             for u, slope in parts.items():
                 slopes[i][u] += share * weight * slope
@@ -73,18 +73,24 @@ def _answer(
 
 
 def _term(
-    algorithm: Any, new: Sequence[float], old: Sequence[float], acts: Sequence[int], t: int, gain: float, clipped: bool
+    algorithm: Any,
+    new: Sequence[float],
+    old: Sequence[float],
+    acts: Sequence[int],
+    t: int,
+    advantage: float,
+    clipped: bool,
 ) -> tuple[float, dict[int, float]]:
-    """One token's term, and its derivative by log-probabilities."""
+    """The term of a token, and its derivative by log-probabilities."""
     if not clipped:
-        return -gain * new[t], {t: -gain}
+        return -advantage * new[t], {t: -advantage}
     high = algorithm.epsilon if algorithm.epsilon_high is None else algorithm.epsilon_high
     most = getattr(algorithm, "delta", None)
     if getattr(algorithm, "importance_sampling_level", "token") == "token":
-        term, slope = clipped_token(float(np.exp(new[t] - old[t])), gain, algorithm.epsilon, high, most)
+        term, slope = clipped_token(float(np.exp(new[t] - old[t])), advantage, algorithm.epsilon, high, most)
         return term, {t: slope}
     product = float(np.exp(sum(new[u] - old[u] for u in acts)))
-    term, slope = clipped_token(product, gain, algorithm.epsilon, high, most)
+    term, slope = clipped_token(product, advantage, algorithm.epsilon, high, most)
     return term / len(acts), {u: slope / len(acts) for u in acts}  # each of the row's tokens repeats one term
 
 
@@ -97,7 +103,7 @@ def _counts(algorithm: Any, row: Sample) -> bool:
 
 
 def _costs(algorithm: Any, row: Sample) -> list[float]:
-    """What each action pays for its divergence from the reference, less what its tokens earned by themselves."""
+    """Cost of each action: its divergence from the reference, less the rewards of its own tokens."""
     acts = _acts(row)
     costs = [0.0] * len(acts)
     for t, reward in enumerate(row.get("token_rewards", ())):  # at an observation: it belongs to the action before

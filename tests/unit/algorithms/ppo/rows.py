@@ -19,7 +19,7 @@ BARE: dict[str, Any] = {"kl_coef": 0.0, "whiten_advantages": False, "lam": 1.0, 
 def row(
     group: str = "g", episode: int = 0, reward: float = 0.0, values: tuple[float, ...] = (0.0, 0.0), **columns: Any
 ) -> Sample:
-    """One prompt token, then an action for each value, unless a mask says otherwise."""
+    """A prompt token, then an action for each value, unless a mask says otherwise."""
     given: dict[str, Any] = {
         name: [9.0, *columns.pop(name)] for name in ("ref_logprobs", "next_values") if name in columns
     }
@@ -43,7 +43,7 @@ def row(
 
 
 def columns(rows: list[Sample], name: str) -> list[list[float]]:
-    """Of the tokens after the prompt."""
+    """Columns of the tokens after the prompt."""
     return [getattr(r, name)[1:].tolist() for r in rows]
 
 

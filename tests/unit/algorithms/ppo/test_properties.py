@@ -141,7 +141,7 @@ def same(left: dict[str, tuple[float, list[Tensor]]], right: dict[str, tuple[flo
 
 
 def actions(algorithm: PPO, step: Step) -> list[list[dict[str, Any]]]:
-    """Of each episode that was scored, its actions in order, with all that is known of each."""
+    """Actions of each scored episode, in order, with their facts."""
     episodes: dict[tuple[str, int], list[dict[str, Any]]] = {}
     owed: dict[tuple[str, int], float] = {}
     for r, now, said in zip(step.rows, step.logprobs, step.outputs, strict=True):

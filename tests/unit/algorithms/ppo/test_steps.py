@@ -1,4 +1,4 @@
-"""What changes over the steps, and that it learns."""
+"""Changes over the steps, and learning."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def play(table: Tensor, secret: Tensor, generator: torch.Generator) -> tuple[Ten
 
 
 def now(model: Tensor, head: Head | None, rows: list[Sample]) -> Forward:
-    """What a table says of rows whose tokens are in their ids: (prompt, position, symbol) logits, or outputs."""
+    """Forward pass of a table over samples whose tokens are in their ids: logits by prompt and place, or outputs."""
     which = torch.tensor([int(r.group) for r in rows])
     if head is not None:
         outputs = torch.cat([model.new_zeros(len(rows), 1, model.shape[-1]), model[which]], 1)

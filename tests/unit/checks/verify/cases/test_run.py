@@ -40,7 +40,7 @@ def test_what_is_as_wanted(value: Any) -> None:
 
 
 def answered(monkeypatch: pytest.MonkeyPatch, case: dict[str, Any], answer: Any) -> str:
-    """What the check of a made-up case says; "" where it is content."""
+    """The failure that the check of a made-up case reports; "" where it passes."""
     monkeypatch.setattr(cases, "_answering", lambda *_: (answer, False))
     (check,) = cases._checked("subject", {"case": "made up", "given": {}, **case})
     assert check.ok == (not check.expected.startswith(("x", "a function")))
