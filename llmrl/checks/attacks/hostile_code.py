@@ -1,7 +1,10 @@
-"""Programs that try to be rewarded without solving anything, or to do harm: for tests of rewards that run code."""
+"""Programs that try to be paid without solving anything, or to do harm: for tests of rewards that run code."""
 
 from __future__ import annotations
 
+from llmrl.checks.attacks.hostile_files import FILES
+from llmrl.checks.attacks.hostile_kernel import KERNEL
+from llmrl.checks.attacks.hostile_values import VALUES
 from llmrl.types import Problem
 
 SUMS = {(2019, 3): 2022, (-7, 1000): 993, (55, 55): 110}
@@ -11,10 +14,16 @@ PROBLEM = Problem(
     info={"tests": [f"assert add({a}, {b}) == {c}" for (a, b), c in SUMS.items()], "entry_point": "add"},
 )
 HONEST = "def add(a, b):\n    return a + b\n"
-HARM = ("WROTE", "READ", "CONNECTED")  # words of an attack that got through, in the reason of its score
+HARM = (
+    "WROTE",
+    "READ",
+    "CONNECTED",
+    "OPENED",
+    "TRACED",
+)  # what an attack that got through says, in the reason of its score
 
-# Each defines `add`, or never gets there; none is worth anything. PORT stands for a server's on this machine.
-ATTACKS = {
+# Each defines `add`, or never gets there; none is worth anything. Words in capitals are filled in by `hostile_host`.
+PROGRAMS = {
     "a deep expression": "x = " + "(" * 5000 + ")" * 5000,
     "os._exit(0)": """
 import os
@@ -267,3 +276,9 @@ def add(a, b):
 def add(a, b:
 """,
 }
+ATTACKS = PROGRAMS | {name: source for name, (_, source) in VALUES.items()} | FILES | KERNEL
+
+
+def problem_of(name: str) -> Problem:
+    """The problem that an attack is an answer to."""
+    return (VALUES[name][0] if name in VALUES else None) or PROBLEM
