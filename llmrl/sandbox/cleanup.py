@@ -1,4 +1,4 @@
-"""Give each program in a sandbox a user, a folder and its input, and remove all that it leaves behind."""
+"""What each program in a sandbox has for itself, a user, a folder, its input; and the end of whatever it leaves."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmrl.errors import SandboxError
-from llmrl.sandbox.isolation import tool
+from llmrl.sandbox.tools import tool
 
 UIDS = range(61000, 61128)  # one for each program that runs at once; systemd and Debian give these to nobody
 OPEN_TO_ALL = ("/tmp", "/var/tmp", "/dev/shm")
@@ -22,21 +23,25 @@ MARK = "LLMRL_SANDBOX"  # in the environment of each program: by it level subpro
 
 @contextlib.contextmanager
 def slot() -> Iterator[int]:
-    """Lock a user id that no other program on this machine runs under, for as long as it is needed.
+    """A user id that no other program on this machine runs under, for as long as it is needed.
 
     Raises:
         SandboxError: all are in use, or the folder of locks is not ours.
     """
     folder = Path(tempfile.gettempdir(), "llmrl-sandbox")
     folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if folder.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    found = folder.lstat()
+    if folder.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise SandboxError(f"{folder}: expected a folder of ours that nobody else may write to; remove it")
     for uid in UIDS:
         lock = os.open(folder / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             if locked(lock):
+                if os.pread(lock, 1, 0):  # whoever had it was killed before its programs were
+                    kill_all_of(uid)
+                os.pwrite(lock, b"1", 0)
                 yield uid
+                os.ftruncate(lock, 0)
                 return
         finally:
             os.close(lock)
@@ -51,21 +56,47 @@ def locked(lock: int) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def folder_for(uid: int | None) -> Iterator[str]:
-    """Make a folder on disk for a program to write to, and remove it with its content in the end."""
+def folder_for(uid: int | None) -> str:
+    """A folder on disk for a program to write to."""
     folder = tempfile.mkdtemp(prefix="llmrl-box-")
     if uid is not None:
         os.chown(folder, uid, uid)
+    return folder
+
+
+def overfull(folder: str, files: int, kilobytes: int) -> bool:
+    """Whether more files and folders than this lie below a folder, or larger ones, or deeper than paths reach."""
+    waiting, number, size = [folder], 0, 0
     try:
-        yield folder
-    finally:
-        remove(folder)
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    found = entry.stat(follow_symlinks=False)
+                    number += 1
+                    size += found.st_blocks * 512
+                    if number > files or size > kilobytes << 10:
+                        return True
+                    waiting += [entry.path] if stat.S_ISDIR(found.st_mode) else []
+    except FileNotFoundError:  # it is being changed: the next look will tell
+        return False
+    except OSError:  # too deep, or a folder that its owner may write to and not read
+        return True
+    return False
+
+
+def full_of_files(root: str, rooms: Sequence[str], files: int) -> bool:
+    """Whether one of the folders in memory of a namespace, seen by its `root`, holds more files than this."""
+    for room in rooms:
+        with contextlib.suppress(OSError):
+            found = os.statvfs(root + room)
+            if found.f_files - found.f_ffree > files:
+                return True
+    return False
 
 
 @contextlib.contextmanager
 def sealed(data: bytes) -> Iterator[int]:
-    """Make a read-only file in memory that holds these bytes."""
+    """A file in memory that holds these bytes for good."""
     file = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         with open(file, "wb", closefd=False) as stream:
@@ -78,7 +109,7 @@ def sealed(data: bytes) -> Iterator[int]:
 
 
 def kill_all_of(uid: int) -> None:
-    """End every process of a user by one system call, which no forking outruns, repeated until all are gone."""
+    """End every process of a user by single calls of the kernel's, which no forking outruns, until all are gone."""
     words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", "kill -KILL -1"]
     for _ in range(200):
         if not living(uid):
@@ -88,7 +119,7 @@ def kill_all_of(uid: int) -> None:
 
 
 def living(uid: int) -> bool:
-    """Tell whether a process of this user still runs; a zombie does not."""
+    """Whether a process of this user still runs; one that only waits to be collected does not."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if folder.stat().st_uid == uid and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
@@ -102,11 +133,11 @@ def kill_left(session: int, mark: str) -> None:
     Behind the fence no process leaves its session; without it, one that also sheds its mark stays.
     """
     for _ in range(100):
-        left = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _belongs(path, session, mark)]
-        for pid in left:
+        found = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _belongs(path, session, mark)]
+        for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if not left:
+        if not found:
             return
         time.sleep(0.01)
 
@@ -122,7 +153,7 @@ def _belongs(process: Path, session: int, mark: str) -> bool:
 
 
 def sweep(uid: int) -> None:
-    """Remove a user's files in the folders that all may write to; behind the fence nobody can leave any."""
+    """Remove what a user left where all may write; behind the fence nobody can."""
     for place in OPEN_TO_ALL:
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
@@ -136,6 +167,10 @@ def sweep(uid: int) -> None:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder by rm, which walks trees of any depth and follows no link inside."""
-    for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf", "--one-file-system"]):
-        subprocess.run([*words, folder], stderr=subprocess.DEVNULL, timeout=60, check=False)
+    """A folder with whatever is in it, by rm, which walks trees of any depth and follows no link inside."""
+    words = [
+        "sh",
+        "-c",
+        'rm -rf --one-file-system -- "$1" || { chmod -R u+rwx -- "$1"; rm -rf --one-file-system -- "$1"; }',
+    ]
+    subprocess.run([*words, "sh", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
