@@ -16,6 +16,7 @@ from pathlib import Path
 from llmrl.errors import SandboxError
 from llmrl.sandbox.tools import tool
 
+KILL_S = 3.0
 UIDS = range(61000, 61128)  # one for each program that runs at once; systemd and Debian give these to nobody
 OPEN_TO_ALL = ("/tmp", "/var/tmp", "/dev/shm")
 MARK = "LLMRL_SANDBOX"  # in the environment of each program: by it level subprocess finds those that left their group
@@ -109,11 +110,10 @@ def sealed(data: bytes) -> Iterator[int]:
 
 
 def kill_all_of(uid: int) -> None:
-    """End every process of a user by single calls of the kernel's, which no forking outruns, until all are gone."""
+    """End every process of a user by single calls of the kernel's, which no forking outruns, for at most `KILL_S`."""
     words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", "kill -KILL -1"]
-    for _ in range(200):
-        if not living(uid):
-            return
+    deadline = time.monotonic() + KILL_S
+    while living(uid) and time.monotonic() < deadline:
         subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
         time.sleep(0.01)
 

@@ -65,7 +65,7 @@ def _next(self: Any) -> Any:
 END = object()
 METHODS: dict[str, tuple[str, Any]] = {
     "call": ("__call__", lambda self, *args, **named: self._ask(self._of, "call", args, named)),
-    "iter": ("__iter__", lambda self: self if hasattr(type(self), "__next__") else iter(self._ask(self._of, "iter"))),
+    "iter": ("__iter__", lambda self: self._ask(self._of, "iter")),
     "next": ("__next__", _next),
     "len": ("__len__", lambda self: int(self._ask(self._of, "len"))),
     "getitem": ("__getitem__", lambda self, key: self._ask(self._of, "getitem", (key,))),
