@@ -139,8 +139,9 @@ def _raised(error: BaseException) -> dict[str, Any]:
     """An exception by its name, by those of Python's own that it is, and by its text and plain arguments."""
     known = [kind.__name__ for kind in type(error).__mro__ if vars(builtins).get(kind.__name__) is kind]
     plain = all(type(arg) in (str, int, float, bool) for arg in error.args)
-    args = [arg[:300] if isinstance(arg, str) else arg for arg in error.args] if plain else []
-    return {"raise": type(error).__name__, "known": known, "said": readable(error), "args": pack(args, str)}
+    said = readable(error)
+    args = [arg[:300] if isinstance(arg, str) else arg for arg in error.args] if plain else [said]
+    return {"raise": type(error).__name__, "known": known, "said": said, "args": pack(args, str)}
 
 
 if __name__ == "__main__":

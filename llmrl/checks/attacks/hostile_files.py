@@ -141,8 +141,10 @@ def add(a, b): pass
 """,
     "devices of the machine": """
 import os
-known = ('vda', 'mem', 'kmsg', 'fuse', 'kvm', 'loop0', 'net/tun')
-for name in os.listdir('/dev') if os.access('/dev', os.R_OK) else known:
+names = ['vda', 'mem', 'kmsg', 'fuse', 'kvm', 'loop0', 'net/tun', 'ptmx', 'tty', 'pts/0']
+try: names += os.listdir('/dev')
+except OSError: pass
+for name in names:
     path = '/dev/' + name
     if name not in ('null', 'zero', 'full', 'random', 'urandom', 'fd', 'stdin', 'stdout', 'stderr', 'shm', 'core'):
         try:

@@ -34,6 +34,20 @@ time.sleep(300)
 """
 
 
+CHAIN = """
+import ctypes, os
+ctypes.CDLL(None).prctl(15, b'WORD')
+for _ in range(3):
+    if os.fork() == 0:
+        os.closerange(0, 64)
+        while True:
+            try:
+                if os.fork(): os._exit(0)
+            except OSError: pass
+if LAST: os._exit(0)
+"""
+
+
 def until(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not holds() and time.monotonic() < deadline:
@@ -53,10 +67,11 @@ def named(word: str) -> int:
 
 
 @pytest.mark.parametrize("level", WORKING)
-def test_what_a_program_leaves_ends_with_it(level: Level) -> None:
+@pytest.mark.parametrize("source", [FORKS, CHAIN], ids=["sleepers", "chains"])
+def test_what_a_program_leaves_ends_with_it(level: Level, source: str) -> None:
     word = f"w{secrets.token_hex(6)}"
-    limits = Limits(wall_s=60.0)
-    source = FORKS.replace("WORD", word).replace("LAST", "True")
+    limits = Limits(wall_s=60.0, processes=400)  # of ours, too, at level subprocess
+    source = source.replace("WORD", word).replace("LAST", "True")
     done = Sandbox("subprocess", level, limits).run(["python", "-c", source])
     assert (done.kind, done.code) == ("exited", 0)
     assert until(lambda: named(word) == 0, 5.0)
@@ -68,7 +83,7 @@ def test_programs_end_with_a_grader_that_is_killed(level: Level) -> None:
     program = FORKS.replace("WORD", word).replace("LAST", "False")
     source = (
         "from llmrl.sandbox.isolation import Limits\nfrom llmrl.sandbox.run import Sandbox\n"
-        f"Sandbox('subprocess', {level!r}, Limits(wall_s=200.0)).run(['python', '-c', {program!r}])"
+        f"Sandbox('subprocess', {level!r}, Limits(wall_s=200.0, processes=400)).run(['python', '-c', {program!r}])"
     )
     grader = subprocess.Popen([sys.executable, "-c", source], start_new_session=True)
     try:
