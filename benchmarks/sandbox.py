@@ -1,4 +1,4 @@
-"""What the sandbox stops, how right the reward `code` is, and how fast: `python benchmarks/sandbox.py --data DIR`.
+"""Attack the sandbox, and measure the reward `code`: `python benchmarks/sandbox.py --data DIR`.
 
 Runs the hostile programs at each level that works here, as root or as whoever runs it; then grades the reference
 solutions of HumanEval and MBPP and CodeGen's labelled samples, and lists each miss; then counts runs per second.
@@ -36,11 +36,11 @@ def load(path: Path) -> list[dict[str, Any]]:
 
 
 def hostile(level: Level, timeout_s: float) -> dict[str, str]:
-    """What came of each attack."""
+    """Outcome of each attack."""
     reward = Code(min_level=level, level=level, timeout_s=timeout_s, memory_mb=256)
     for problem in {problem_of(name).id: problem_of(name) for name in ATTACKS}.values():
         assert reward(problem, f"```python\n{HONEST}\n```").value == 1.0, (
-            f"{problem.id}: an honest solution must be paid"
+            f"{problem.id}: an honest solution must get 1.0"
         )
     told = {}
     for name in ATTACKS:
@@ -50,13 +50,13 @@ def hostile(level: Level, timeout_s: float) -> dict[str, str]:
 
 
 def outcome(score: Score, harm: list[str]) -> str:
-    """The verdict, whether it was paid, what it got, and why."""
+    """The verdict, whether it was rewarded, its harm, and the reason."""
     paid = "PAID" if score.value != 0.0 else ""
     return " ".join(filter(None, [str(score.verdict), paid, *harm, score.reason[:100]]))
 
 
 def apart(attacked: Callable[[], str]) -> str:
-    """What it returns, in a process of its own, for an attack may end the one that grades it."""
+    """Call a function in a process of its own, for an attack may end the process that grades it."""
     here, there = Pipe(duplex=False)
     process = get_context("fork").Process(target=lambda: there.send(attacked()))
     process.start()
@@ -71,7 +71,7 @@ def apart(attacked: Callable[[], str]) -> str:
 
 
 def table(files: list[Path]) -> str:
-    """Attack by attack, what came of it at each level for each who ran it."""
+    """Outcome of each attack at each level and for each user who ran it."""
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     columns = [(run["who"], level, told) for run in runs for level, told in run["attacks"].items()]
     head = ["attack", *(f"{who}: {level}" for who, level, _ in columns), "why, in the last column"]
@@ -112,7 +112,7 @@ def agreement(name: str, rows: list[tuple[str, dict[str, Any], str, bool]], time
 
 
 def labelled(data: Path) -> dict[str, list[tuple[str, dict[str, Any], str, bool]]]:
-    """By name: id, columns, answer, label."""
+    """Labelled programs by name: id, columns, answer, label."""
     humaneval = {row["task_id"]: row for row in load(data / "humaneval/HumanEval.jsonl")}
     samples = load(data / "humaneval/codegen16b_samples_dev.jsonl")
     mbpp = load(data / "mbpp/mbpp.jsonl")

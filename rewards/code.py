@@ -36,7 +36,7 @@ exec(compile(source, "solution.py", "exec"), vars(main))
 """
 Ending = Literal["passed", "failed", "raised", "broken"]
 ENDINGS: Mapping[Ending, float] = {"passed": 1.0, "failed": -0.3, "raised": -0.6, "broken": -1.0}
-"""What `credit: ending` pays: CodeRL's rewards (Le et al. 2022, arXiv 2207.01780)."""
+"""Values of `credit: ending`: CodeRL's rewards (Le et al. 2022, arXiv 2207.01780)."""
 BROKEN = re.compile(r"(?:Syntax|Indentation|Tab)Error")
 log = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ class Code:
     Tests come from `problem.info`, in the columns of HumanEval (`test`, `entry_point`; Chen et al. 2021, arXiv
     2107.03374), of MBPP (`test_list`; Austin et al. 2021, arXiv 2108.07732), of APPS (`input_output`, or `inputs` and
     `outputs`: standard input and what must be printed), of open-r1 (`verification_info`: the same), or `tests`:
-    statements, with `entry_point`. What is expected never enters the process that runs the answer: see docs/sandbox.md.
+    statements, with `entry_point`. Expected results never enter the process that runs the answer: see docs/sandbox.md.
     The verdict is `correct` if all tests pass.
 
     Raises:
         ValueError: the problem has no such tests, or they are broken.
-        SandboxError: code cannot be run here as safely as `min_level` says.
+        SandboxError: code cannot be run here at level `min_level` or above.
     """
 
     credit: Literal["all", "share", "ending"] = "all"  # ending: by the worst that happened, see `ENDINGS`
@@ -72,10 +72,10 @@ class Code:
         return Sandbox(self.min_level, self.level, limits, tuple(self.packages))
 
     def as_group_reward(self, pool: GradingPool) -> GroupScorer:
-        """The group reward; the walls are tried out and named first, before anything is sampled.
+        """Make the group reward; the sandbox is tried out and its level logged first, before anything is sampled.
 
         Raises:
-            RewardError: the pool would kill a grader before its tests have had their time.
+            RewardError: the pool's time limit is shorter than that of the tests.
             SandboxError: see above.
         """
         if pool.timeout_s < self.timeout_s + ROOM_S:
@@ -87,7 +87,7 @@ class Code:
         return VerifierReward("code", verifier=self, pool=pool)
 
     def warm_up(self) -> None:
-        """Try the walls out, outside the first item's time."""
+        """Try the sandbox out, outside the first item's time."""
         self.sandbox.in_force()
 
     def __call__(self, problem: Problem, text: str) -> Score:
@@ -106,7 +106,7 @@ class Code:
         return replace(score, verdict="unparsable") if bare else score
 
     def _functions(self, tests: Functions, source: str) -> Score:
-        """Two processes: one has the solution, the other the tests."""
+        """Run the solution in a process and its tests in another."""
         start = time.monotonic()
         said, results, outcomes = self._tested(tests, source, self.timeout_s)
         left = self.timeout_s - (time.monotonic() - start)
@@ -131,7 +131,7 @@ class Code:
     def _tested(
         self, tests: Functions, source: str, left_s: float
     ) -> tuple[dict[str, Any], list[dict[str, Any]], list[Outcome]]:
-        """All that the process with the tests said, the results among it, and how both processes ended."""
+        """Collect what the process with the tests reports, the results among it, and the ends of both processes."""
         ours, theirs = socket.socketpair()
         task = {"solution": source, "stop": self.credit == "all"} | tests.task()
         sandbox = replace(self.sandbox, limits=replace(self.sandbox.limits, wall_s=left_s))
@@ -151,7 +151,7 @@ class Code:
         return said, results, outcomes
 
     def _programs(self, tests: Programs, source: str) -> Score:
-        """One process for each input; what it prints is compared here."""
+        """Run a process for each input, and compare its output here."""
         passed, why = 0, ""
         endings: list[Ending] = ["failed"]
         deadline = time.monotonic() + self.timeout_s
@@ -177,11 +177,11 @@ class Code:
         return self._score(passed, len(tests.pairs), why, whole=True, ending=min(endings, key=lambda e: ENDINGS[e]))
 
     def _worst(self) -> float:
-        """Of an answer without a program."""
+        """Value of an answer without a program."""
         return ENDINGS["broken"] if self.credit == "ending" else 0.0
 
     def _score(self, passed: int, asked: int, why: str, *, whole: bool, ending: Ending) -> Score:
-        """`ending` is what it comes to where the answer is not right."""
+        """Make the score; `ending` decides its value where the answer is not right."""
         right = whole and passed == asked > 0
         share = passed / asked if asked else 0.0
         value = {"all": float(right), "share": share, "ending": ENDINGS["passed" if right else ending]}[self.credit]
@@ -196,7 +196,7 @@ class Code:
 
 
 def same(printed: str, wanted: str) -> bool:
-    """Whether two outputs agree but for blanks at the ends of lines and empty lines at the end."""
+    """Compare two outputs but for blanks at the ends of lines and empty lines at the end."""
     return [line.rstrip() for line in printed.rstrip().split("\n")] == [
         line.rstrip() for line in wanted.rstrip().split("\n")
     ]
@@ -208,7 +208,7 @@ def _script(role: ModuleType, end: socket.socket) -> list[str]:
 
 @cache
 def _source(role: ModuleType) -> str:
-    """Three files as one script, which begins with the only `from __future__` that it may have."""
+    """Join three files to one script, which begins with the only `from __future__` that it may have."""
     values, *others = (
         Path(str(module.__file__)).read_text(encoding="utf-8") for module in (solution_values, solution_channel, role)
     )

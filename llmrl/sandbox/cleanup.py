@@ -1,4 +1,4 @@
-"""What each program in a sandbox has for itself, a user, a folder, its input; and the end of whatever it leaves."""
+"""Give each program in a sandbox a user, a folder and its input, and remove all that it leaves behind."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ MARK = "LLMRL_SANDBOX"  # in the environment of each program: by it level subpro
 
 @contextlib.contextmanager
 def slot() -> Iterator[int]:
-    """A user id that no other program on this machine runs under, for as long as it is needed.
+    """Lock a user id that no other program on this machine runs under, for as long as it is needed.
 
     Raises:
         SandboxError: all are in use, or the folder of locks is not ours.
     """
     folder = Path(tempfile.gettempdir(), "llmrl-sandbox")
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if folder.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    status = folder.lstat()
+    if folder.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise SandboxError(f"{folder}: expected a folder of ours that nobody else may write to; remove it")
     for uid in UIDS:
         lock = os.open(folder / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             if locked(lock):
-                if os.pread(lock, 1, 0):  # whoever had it was killed before its programs were
+                if os.pread(lock, 1, 0):  # its last holder was killed before its programs were
                     kill_all_of(uid)
                 os.pwrite(lock, b"1", 0)
                 yield uid
@@ -58,7 +58,7 @@ def locked(lock: int) -> bool:
 
 
 def folder_for(uid: int | None) -> str:
-    """A folder on disk for a program to write to."""
+    """Make a folder on disk for a program to write to."""
     folder = tempfile.mkdtemp(prefix="llmrl-box-")
     if uid is not None:
         os.chown(folder, uid, uid)
@@ -66,18 +66,18 @@ def folder_for(uid: int | None) -> str:
 
 
 def overfull(folder: str, files: int, kilobytes: int) -> bool:
-    """Whether more files and folders than this lie below a folder, or larger ones, or deeper than paths reach."""
+    """Tell whether a folder holds more files and folders than this, or larger ones, or deeper ones than paths reach."""
     waiting, number, size = [folder], 0, 0
     try:
         while waiting:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
+                    status = entry.stat(follow_symlinks=False)
                     number += 1
-                    size += found.st_blocks * 512
+                    size += status.st_blocks * 512
                     if number > files or size > kilobytes << 10:
                         return True
-                    waiting += [entry.path] if stat.S_ISDIR(found.st_mode) else []
+                    waiting += [entry.path] if stat.S_ISDIR(status.st_mode) else []
     except FileNotFoundError:  # it is being changed: the next look will tell
         return False
     except OSError:  # too deep, or a folder that its owner may write to and not read
@@ -86,18 +86,18 @@ def overfull(folder: str, files: int, kilobytes: int) -> bool:
 
 
 def full_of_files(root: str, rooms: Sequence[str], files: int) -> bool:
-    """Whether one of the folders in memory of a namespace, seen by its `root`, holds more files than this."""
+    """Tell whether a folder in memory of the namespace with this `root` holds more files than this."""
     for room in rooms:
         with contextlib.suppress(OSError):
-            found = os.statvfs(root + room)
-            if found.f_files - found.f_ffree > files:
+            room_status = os.statvfs(root + room)
+            if room_status.f_files - room_status.f_ffree > files:
                 return True
     return False
 
 
 @contextlib.contextmanager
 def sealed(data: bytes) -> Iterator[int]:
-    """A file in memory that holds these bytes for good."""
+    """Make a read-only file in memory that holds these bytes."""
     file = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         with open(file, "wb", closefd=False) as stream:
@@ -110,7 +110,7 @@ def sealed(data: bytes) -> Iterator[int]:
 
 
 def kill_all_of(uid: int) -> None:
-    """End every process of a user by single calls of the kernel's, which no forking outruns, for at most `KILL_S`."""
+    """End every process of a user by one system call, which no forking outruns, repeated for at most `KILL_S`."""
     words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", "kill -KILL -1"]
     deadline = time.monotonic() + KILL_S
     while living(uid) and time.monotonic() < deadline:
@@ -119,7 +119,7 @@ def kill_all_of(uid: int) -> None:
 
 
 def living(uid: int) -> bool:
-    """Whether a process of this user still runs; one that only waits to be collected does not."""
+    """Tell whether a process of this user still runs; a zombie does not."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if folder.stat().st_uid == uid and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
@@ -133,11 +133,11 @@ def kill_left(session: int, mark: str) -> None:
     Behind the fence no process leaves its session; without it, one that also sheds its mark stays.
     """
     for _ in range(100):
-        found = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _belongs(path, session, mark)]
-        for pid in found:
+        left = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _belongs(path, session, mark)]
+        for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if not found:
+        if not left:
             return
         time.sleep(0.01)
 
@@ -153,7 +153,7 @@ def _belongs(process: Path, session: int, mark: str) -> bool:
 
 
 def sweep(uid: int) -> None:
-    """Remove what a user left where all may write; behind the fence nobody can."""
+    """Remove a user's files in the folders that all may write to; behind the fence nobody can leave any."""
     for place in OPEN_TO_ALL:
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
@@ -167,7 +167,7 @@ def sweep(uid: int) -> None:
 
 
 def remove(folder: str) -> None:
-    """A folder with whatever is in it, by rm, which walks trees of any depth and follows no link inside."""
+    """Remove a folder by rm, which walks trees of any depth and follows no link inside."""
     words = [
         "sh",
         "-c",

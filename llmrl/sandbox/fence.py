@@ -1,4 +1,4 @@
-"""What a program inside the fence may touch, as the words that `landlock.py` reads."""
+"""Rules of the fence for each level, as words of the command line that `landlock.py` reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARED = ("/usr/share/zoneinfo", "/usr/share/terminfo", "/usr/share/locale", "/u
 
 @cache
 def fence_version() -> int:
-    """How high the fence is: Landlock's version, 0 for none, and then the filter of system calls stands alone."""
+    """Version of Landlock; 0 for none, and then the filter of system calls stands alone."""
     return landlock.offered()
 
 
@@ -27,12 +27,12 @@ def fenced(
     interpreter: Sequence[str], own: Sequence[str], library: Sequence[tuple[int, str]], packages: Sequence[str],
     words: Sequence[str], *, shared: bool,
 ) -> list[str]:  # fmt: skip
-    """The command line that puts a program inside the fence.
+    """Build the command line that puts a program inside the fence.
 
     Args:
         interpreter: its command, by which the fence is put up.
         own: the folders that the program may write to.
-        library: rights and places of what it may read besides the system.
+        library: rights and places that it may read besides the system.
         packages: `NAME=FOLDER` of each package that it may import.
         words: the program; `-c SOURCE` and words for the interpreter to go on with.
         shared: files, sessions and processes of the host are within reach: level subprocess or uid.
@@ -49,7 +49,7 @@ def fenced(
 
 @cache
 def library_of(interpreter: Interpreter) -> tuple[tuple[int, str], ...]:
-    """Rules for an interpreter where it lies: its modules, and the lists of their folders, by which it finds them."""
+    """Rules for an interpreter at its own path: its modules, and the lists of their folders, by which it finds them."""
     files = [(SEEN, str(path)) for path in library(interpreter)]
     tops = [(LIST, str(path)) for path in sorted(interpreter.prefix.glob("lib*/python3*")) if path.is_dir()]
     return (*files, *tops, *((SEEN, str(folder)) for _, folder in interpreter.packages))
@@ -57,7 +57,7 @@ def library_of(interpreter: Interpreter) -> tuple[tuple[int, str], ...]:
 
 @cache
 def _system() -> list[tuple[int, str]]:
-    """Rules for the system where it lies: its packages for Python, which may be ours, are left out."""
+    """Rules for the host's system folders, without its packages for Python, which may be ours."""
     hidden = package_folders(Path("/usr"))
     places = [Path(place) for place in (*PROGRAMS, *_folders()) if Path(place).is_dir()]
     kept = [str(path) for place in places if not place.is_symlink() for path in without(place, hidden)]
@@ -66,7 +66,7 @@ def _system() -> list[tuple[int, str]]:
 
 @cache
 def _folders() -> list[str]:
-    """The folders of the root that are no links into /usr."""
+    """Folders of the root that are no links into /usr."""
     return [f"/{name}" for name in LINKS if Path("/", name).is_dir() and not Path("/", name).is_symlink()]
 
 

@@ -1,4 +1,4 @@
-"""A program that runs behind walls, as its parent sees it: started, watched, ended with all that it started."""
+"""Processes of sandboxed programs: start them, look at their limits, end them with all that they started."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WARDEN = Warden()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a program ended, and what it wrote."""
+    """End of a program: its kind, exit status or signal, and its output."""
 
     kind: Literal["exited", "signal"] | Stopped
     code: int = 0  # the exit status, or the signal's number
@@ -41,7 +41,7 @@ class Outcome:
 
     @property
     def reason(self) -> str:
-        """In words."""
+        """The end in words, for people."""
         return {
             "exited": f"ended with exit status {self.code}",
             "signal": f"was ended by signal {_signal_name(self.code)}",
@@ -55,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: words of a command line (`python` is the interpreter), its standard input, a socket for itself."""
+    """Command line of a program (`python` is the interpreter), its standard input, and a socket for itself."""
 
     argv: Sequence[str]
     stdin: bytes = b""
@@ -74,11 +74,11 @@ class Inmate:
     info: int | None  # where bubblewrap tells the process that ends the namespace
     first: int | None = None  # that process, as a handle that no other process gets
     outputs: dict[str, bytearray] = field(default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()})
-    stopped: Stopped | None = None  # why we ended it
+    stopped: Stopped | None = None  # the limit for which we ended it
 
     @property
     def ended(self) -> bool:
-        """The program has ended. It is collected after its group is killed: till then its number is nobody else's."""
+        """Tell whether the program has ended. It is not collected: its number stays taken until its group is killed."""
         if self.process.returncode is not None:
             return True
         return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -103,7 +103,7 @@ class Inmate:
             waiting.poll(END_S * 1000)
 
     def clear(self) -> None:
-        """End whatever it started and left."""
+        """End all processes that the program left."""
         self.stop("stopped")
         if self.place.level == "subprocess" and not seccomp.program(True):  # by which no process leaves its group
             kill_left(self.process.pid, self.mark)
@@ -113,13 +113,13 @@ class Inmate:
                 sweep(self.place.uid)
 
     def meet_first(self) -> None:
-        """Take a handle of the namespace's first process, which bubblewrap tells before anything runs in it."""
+        """Open a handle of the namespace's first process, which bubblewrap reports before the program starts."""
         if self.info is not None and self.first is None:
             with contextlib.suppress(BlockingIOError, ValueError, ProcessLookupError):
                 self.first = os.pidfd_open(json.loads(os.read(self.info, 4096))["child-pid"])
 
     def close(self) -> None:
-        """Close what was open to it."""
+        """Close the pipes and handles."""
         for pipe in (self.process.stdout, self.process.stderr):
             cast("IO[bytes]", pipe).close()
         for end in (self.info, self.first):
@@ -127,7 +127,7 @@ class Inmate:
                 os.close(end)
 
     def excess(self) -> Stopped | None:
-        """Which limit of those that the kernel does not keep is passed."""
+        """Name the limit that is exceeded, of those that the kernel does not enforce."""
         if resident(self.process.pid) > self.limits.memory_mb << 20:
             return "memory"
         if self.place.shared:
@@ -150,7 +150,7 @@ class Inmate:
 
 @contextlib.contextmanager
 def started(level: Level, limits: Limits, program: Program, packages: tuple[str, ...] = ()) -> Iterator[Inmate]:
-    """Start a program, and see that nothing of it is left in the end."""
+    """Start a program; in the end, remove all that it left."""
     with contextlib.ExitStack() as stack:
         uid = stack.enter_context(slot()) if os.geteuid() == 0 else None
         stdin = stack.enter_context(sealed(program.stdin))
@@ -193,7 +193,7 @@ def started(level: Level, limits: Limits, program: Program, packages: tuple[str,
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process started and has not collected."""
+    """Child processes of a process."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():

@@ -1,4 +1,4 @@
-"""The interpreter that untrusted code gets: where it lies, what of it may be read, and the packages beside it."""
+"""The interpreter of untrusted code: its path, its readable files, and the packages beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from llmrl.errors import SandboxError
 
 OPTIONS = ("-s", "-S", "-B")  # no packages, nothing of the user's, no compiled files
-OWN_PARTS = ("bin", "lib", "lib64")  # of the interpreter's folder; what else lies there stays unseen
+OWN_PARTS = ("bin", "lib", "lib64")  # of the interpreter's folder; the rest stays hidden
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Interpreter:
     packages: tuple[tuple[str, Path], ...] = ()
 
     def hidden(self) -> list[Path]:
-        """The folders of all its packages."""
+        """Folders that hold packages."""
         return package_folders(self.prefix)
 
 
@@ -49,7 +49,7 @@ def ours(packages: tuple[str, ...] = ()) -> Interpreter:
 
 @cache
 def open_to_all(packages: tuple[str, ...] = ()) -> Interpreter:
-    """One that any user may run: ours, or the system's without packages."""
+    """An interpreter that any user may run: ours, or the system's without packages."""
     mine = ours(packages)
     system = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     if _readable_by_all(mine.executable) or system is None:
@@ -63,8 +63,8 @@ def open_to_all(packages: tuple[str, ...] = ()) -> Interpreter:
 def package_folders(prefix: Path) -> list[Path]:
     """The folders below a prefix that hold packages."""
     patterns = ("lib*/python3*/site-packages", "lib*/python3*/dist-packages")
-    found = {path.resolve() for pattern in patterns for path in prefix.glob(pattern) if path.is_dir()}
-    return sorted(found)
+    folders = {path.resolve() for pattern in patterns for path in prefix.glob(pattern) if path.is_dir()}
+    return sorted(folders)
 
 
 def library(interpreter: Interpreter) -> list[Path]:
@@ -79,7 +79,7 @@ def library(interpreter: Interpreter) -> list[Path]:
 
 
 def without(folder: Path, hidden: Sequence[Path]) -> list[Path]:
-    """The folder, or in its place what is in it, so that nothing hidden is below any of them."""
+    """Leave hidden folders out: list a folder, or its content where something hidden lies below."""
     real = folder.resolve()
     if real in hidden:
         return []
@@ -89,7 +89,7 @@ def without(folder: Path, hidden: Sequence[Path]) -> list[Path]:
 
 
 def _found(name: str) -> list[tuple[str, Path]]:
-    """A package's folder, and that of the shared libraries which a wheel puts beside it."""
+    """Find a package's folder, and that of the shared libraries which a wheel puts beside it."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise SandboxError(f"package {name} is not installed, or no folder; install it, or leave it out of `packages`")
@@ -99,5 +99,5 @@ def _found(name: str) -> list[tuple[str, Path]]:
 
 
 def _readable_by_all(path: Path) -> bool:
-    """Whether any user may run this file, or enter this folder."""
+    """Tell whether any user may run this file, or enter this folder."""
     return all(os.stat(place).st_mode & 0o001 for place in (path, *path.parents))

@@ -1,4 +1,4 @@
-"""The walls around untrusted code: which command line puts a program behind which of them."""
+"""Isolation of untrusted code: command lines that put a program behind the walls of each level."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNPRIVILEGED = ("--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a program may use. Memory and files are bounded for each process, and for all of them together."""
+    """Resources that a program may use. Memory and files are bounded for each process, and for all together."""
 
     wall_s: float = 4.0  # from the start to the end
     cpu_s: float = 4.0  # of each process, rounded up to whole seconds
@@ -37,13 +37,13 @@ class Limits:
 
     @property
     def room_kb(self) -> int:
-        """Of a folder that a program may write to."""
+        """Size of a folder that a program may write to."""
         return self.file_mb << 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a program runs.
+    """Level, user and folder of a program.
 
     Attributes:
         uid: the user and group that it becomes; None to stay who we are.
@@ -58,7 +58,7 @@ class Place:
 
     @property
     def shared(self) -> bool:
-        """Files and processes of the host are within reach of what the fence would let through."""
+        """Tell whether only the fence stands between the program and the host's files and processes."""
         return self.level in ("subprocess", "uid")
 
     @property
@@ -68,11 +68,11 @@ class Place:
 
 
 def command(place: Place, limits: Limits, argv: Sequence[str], packages: tuple[str, ...] = ()) -> list[str]:
-    """The command line that runs `argv` behind the walls of a level.
+    """Build the command line that runs `argv` behind the walls of a level.
 
     Args:
         argv: the program; a first word `python` stands for the interpreter, with the standard library.
-        packages: what else the interpreter may import, of those that are installed beside llmrl.
+        packages: those of llmrl's environment that the interpreter may import.
     Raises:
         SandboxError: a program that the level needs is not installed, or a package.
     """
@@ -91,7 +91,7 @@ def command(place: Place, limits: Limits, argv: Sequence[str], packages: tuple[s
 
 
 def _walls(place: Place, limits: Limits, interpreter: Interpreter) -> list[str]:
-    """What stands before the program; also a mark that lets the kernel end it first where memory runs out."""
+    """Words before the program: those of its level, and a mark by which the kernel ends it first if memory runs out."""
     first_to_go = [tool("choom"), "-n", "1000", "--"]
     if place.level == "bubblewrap":
         return [*first_to_go, *namespaces.bubblewrap(interpreter, limits.room_kb, place.uid, place.info)]
@@ -109,7 +109,7 @@ def _bounded(limits: Limits) -> list[str]:
     """Limits of the kernel."""
     cpu = math.ceil(limits.cpu_s)
     bounds = {
-        "cpu": f"{cpu}:{cpu + 1}",  # SIGXCPU, then SIGKILL for what ignores it
+        "cpu": f"{cpu}:{cpu + 1}",  # SIGXCPU, then SIGKILL for a program that ignores it
         "as": str(limits.memory_mb << 20),
         "fsize": str(limits.file_mb << 20),
         "nproc": str(limits.processes),

@@ -1,9 +1,9 @@
-"""A fence that needs no rights: a program inside may read the system, write to its own folder, and reach nobody.
+"""Fence that needs no rights: a program inside reads the system, writes to its own folder, and reaches nobody.
 
 Landlock closes files and signals (https://docs.kernel.org/userspace-api/landlock.html), a filter of system calls
 (`llmrl.sandbox.seccomp`) the rest. The text of this file is what `llmrl.sandbox.fence` has run before each program,
-in the interpreter that the program will have: few imports, for they are paid for each time, and no newer syntax than
-old interpreters know.
+in the interpreter of the program: few imports, for each costs time at every start, and no newer syntax than old
+interpreters know.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ctypes
 import os
 import sys
 
-TYPE_CHECKING = False  # what follows is imported by no process that runs this: each start counts
+TYPE_CHECKING = False  # no process that runs this imports the following: each start counts
 if TYPE_CHECKING:
     from typing import Any
 
@@ -27,7 +27,7 @@ KEYCTL = {"x86_64": 250, "aarch64": 219}
 
 
 def offered() -> int:
-    """The version of Landlock that this machine offers; 0 where the kernel has none, or too old a one."""
+    """Ask the kernel for its version of Landlock; 0 where it has none, or too old a one."""
     try:
         version = _call(444, None, 0, 1)
     except OSError:
@@ -39,8 +39,8 @@ def fenced(version: int, rules: list[tuple[int, str]], program: bytes, subreaper
     """Put this process, and all that it will start, inside for good.
 
     Args:
-        version: of Landlock; what it does not know yet stays open. 0: no rules.
-        rules: what may be done (bits of Landlock's) below which folder, or to which file; what is missing is left out.
+        version: of Landlock; rights that it does not know yet stay open. 0: no rules.
+        rules: rights (bits of Landlock's) below a folder, or to a file; missing places are left out.
         program: the filter of system calls; empty for none.
         subreaper: orphans become children of this process.
     Raises:
@@ -95,7 +95,7 @@ KERNEL = ctypes.CDLL(None, use_errno=True)
 
 
 class Packages:
-    """Finds the packages that the program may import, wherever each lies; those beside them stay unseen."""
+    """Finder of the packages that the program may import, by their folders; those beside them stay hidden."""
 
     def __init__(self, folders: dict[str, str]) -> None:
         self.folders = folders
@@ -121,7 +121,7 @@ def run(words: list[str]) -> None:
 
 
 def main() -> None:
-    """`VERSION FILTER SUBREAPER ACCESS:PLACE ... NAME=FOLDER ... -- WORDS`"""
+    """Read `VERSION FILTER SUBREAPER ACCESS:PLACE ... NAME=FOLDER ... -- WORDS` and run the words inside the fence."""
     cut = sys.argv.index("--")
     version, program, subreaper = sys.argv[1:4]
     rules, packages, words = [], {}, sys.argv[cut + 1 :]

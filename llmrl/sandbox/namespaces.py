@@ -1,4 +1,4 @@
-"""The walls of namespaces: an empty root with the system's programs and the interpreter, and nothing of the host's."""
+"""Namespaces around a program: a root with the system's programs and the interpreter, and nothing else of the host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOOLS = ("setpriv", "prlimit", "sh")  # run inside
 
 
 def bubblewrap(interpreter: Interpreter, room_kb: int, uid: int | None, info: int | None) -> list[str]:
-    """By the package bubblewrap. The words of the program follow.
+    """Build the command of the package bubblewrap; the words of the program follow.
 
     As root the walls are built with root's rights and the program then becomes another user for good, so that
     RLIMIT_NPROC counts and an interpreter that only root can reach is there. Else a user namespace does it.
@@ -51,7 +51,7 @@ def bubblewrap(interpreter: Interpreter, room_kb: int, uid: int | None, info: in
 
 
 def unshare(interpreter: Interpreter, room_kb: int, files: int, uid: int | None) -> list[str]:
-    """The same by util-linux. The words of the program follow.
+    """Build the command of util-linux for the same root; the words of the program follow.
 
     The shell stays as process 1, out of the program's reach, and dies with its parent: a program in its place could
     leave the group and clear its parent-death signal, and live on.
@@ -68,7 +68,7 @@ def unshare(interpreter: Interpreter, room_kb: int, files: int, uid: int | None)
 
 @cache
 def _script(interpreter: Interpreter, room: str) -> str:
-    """Puts the new root together, moves there, and runs its words as a child."""
+    """Shell script that builds the new root, moves there, and runs its words as a child."""
     bound, rooms = _bound(interpreter), ROOMS["unshare"]
     links = [os.readlink(f"/{name}") for name in LINKS if Path("/", name).is_symlink()]
     folders = ["old", "proc", "dev", "etc", *(inside[1:] for place, inside in bound if Path(place).is_dir())]
@@ -90,7 +90,7 @@ def _script(interpreter: Interpreter, room: str) -> str:
         f'{inside}) mount -o "remount,bind,$options,ro" "$place";; esac; done < /proc/self/mountinfo',
         f"{tool('pivot_root')} . old; cd /; umount -l old; rmdir old; mount -o remount,bind,ro /",
         "cd /tmp; fd=9; [ ! -e /proc/self/fd/9 ] || fd=8",  # one is free: a program inherits one socket at most
-        # what the shell says of a signal is not what the program says
+        # a message of the shell about a signal is no output of the program
         'eval "exec $fd>&2 2>/dev/null; (exec \\"\\$@\\" 2>&$fd $fd>&-)"; exit $?',
     ])  # fmt: skip
 
@@ -110,7 +110,7 @@ def _kept(place: str) -> str:
 
 @cache
 def _bound(interpreter: Interpreter) -> list[tuple[str, str]]:
-    """What of the host is seen where, for reading."""
+    """Paths of the host that are bound read-only, with their places in the new root."""
     prefix = interpreter.prefix
     parts = [name for name in OWN_PARTS if (prefix / name).is_dir() and not prefix.is_relative_to("/usr")]
     places = [("/usr", "/usr"), *((str(prefix / name), f"{seat(interpreter)}/{name}") for name in parts)]
@@ -123,7 +123,7 @@ def _bound(interpreter: Interpreter) -> list[tuple[str, str]]:
 
 @cache
 def _masked(interpreter: Interpreter) -> list[str]:
-    """Folders of what is bound that hold what is not the system's: all packages of Python."""
+    """Folders below the bound paths that are hidden: packages of Python, and programs that are not the system's."""
     own = [f"{seat(interpreter)}/{path.relative_to(interpreter.prefix)}" for path in interpreter.hidden()]
     systems = [str(path) for path in package_folders(Path("/usr"))]
     used = [str(interpreter.prefix), *(tool(name) for name in TOOLS)]
@@ -132,13 +132,13 @@ def _masked(interpreter: Interpreter) -> list[str]:
 
 
 def seat(interpreter: Interpreter) -> str:
-    """The interpreter's folder in the new root: where it is, for so its libraries find each other."""
+    """The interpreter's folder in the new root: its own path, by which its libraries find each other."""
     hidden = any(interpreter.prefix.is_relative_to(room) for rooms in ROOMS.values() for room in rooms)
     return "/python" if hidden else str(interpreter.prefix)
 
 
 def inside(interpreter: Interpreter) -> tuple[str, list[str], list[str]]:
-    """In the new root: the interpreter's path, what may be read of it, and `NAME=FOLDER` of each package."""
+    """In the new root: the interpreter's path, its readable folders, and `NAME=FOLDER` of each package."""
     executable, prefix = interpreter.executable, interpreter.prefix
     below = executable.relative_to(prefix) if executable.is_relative_to(prefix) else Path("bin") / executable.name
     parts = [f"{seat(interpreter)}/{name}" for name in OWN_PARTS]

@@ -1,4 +1,4 @@
-"""A filter of system calls: doors of the kernel that an answer never needs, and those that lead to other processes.
+"""Filter of system calls: refuses those that an answer never needs, and those that reach other processes.
 
 Numbers are those of the kernel's tables (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
 """
@@ -61,7 +61,7 @@ ARGUMENT = 16  # where the arguments begin, 8 bytes each
 
 @cache
 def program(shared: bool) -> bytes:
-    """The filter as the kernel takes it; empty on chips that it isn't written for.
+    """Assemble the filter in the kernel's form; empty on chips without a table here.
 
     Args:
         shared: the program shares files and sessions with the host.

@@ -1,4 +1,4 @@
-"""A socket between two processes that trust each other in nothing: one runs a solution, the other the tests.
+"""Socket between two processes that do not trust each other: one runs a solution, the other its tests.
 
 The tests, and what they expect, are never in the solution's process: it gets arguments and gives results, and nothing
 it does to its own interpreter reaches the comparison. The texts of `solution_values`, of this file and of the
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-TYPE_CHECKING = False  # what follows is imported by no process that runs this: each start counts
+TYPE_CHECKING = False  # no process that runs this imports the following: each start counts
 if TYPE_CHECKING:
     from typing import Any
 
@@ -19,11 +19,11 @@ MOST = 4 << 20  # bytes of a message
 
 
 class Gone(BaseException):
-    """The other end closed, or said what makes no sense. Not an Exception: few tests catch it, and none for good."""
+    """End of the other side, or nonsense from it. Not an Exception: few tests catch it, and none for good."""
 
 
 class UntoldError(TypeError):
-    """A value that cannot be sent to the solution: the tests ask for what this way of testing does not offer."""
+    """A value that cannot be sent to the solution: the tests use something that this channel does not offer."""
 
 
 class Channel:
@@ -73,7 +73,7 @@ def readable(error: BaseException, most: int = 300) -> str:
 
 
 def quiet() -> Any:
-    """Point standard output and standard error at nothing; the old output, to write to."""
+    """Point standard output and standard error at nothing; return the old output."""
     out = os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)

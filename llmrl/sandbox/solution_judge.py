@@ -1,4 +1,4 @@
-"""The tests' side of the channel: runs them, with things of the solution's that are only ever numbers here."""
+"""The tests' side of the channel: run the tests on a solution whose objects are only numbers here."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class SolutionError(Exception):
-    """What the solution raised, where it is none of Python's, or means something to iteration or to `except`."""
+    """Exception of the solution's that is none of Python's errors, or that would end an iterator."""
 
 
 class SolutionExit(BaseException):
-    """The solution raised what is no Exception, such as SystemExit: as in Python, `except Exception` lets it pass."""
+    """Exit of the solution, such as SystemExit or KeyboardInterrupt: as in Python, `except Exception` lets it pass."""
 
 
 class Proxy:
-    """A thing of the solution's, by its number. It equals nothing but itself, whatever the solution says.
+    """An object of the solution's, by its number. It equals only itself, whatever its own `__eq__` returns.
 
-    What it can do besides, as to be called or iterated, is that of its subclass: see `_able`.
+    Calls, iteration and indexing are those of its subclass: see `_able`.
     """
 
     __slots__ = ("_ask", "_of")
@@ -83,7 +83,7 @@ RAISED = {
 
 
 def _able(can: frozenset[str], generator: bool) -> type[Proxy]:
-    """The kind of Proxy that can do just this."""
+    """Make the kind of Proxy that supports just these operations."""
     if (can, generator) not in SUBCLASSES:
         members: dict[str, Any] = {"__slots__": (), **dict(METHODS[name] for name in can)}
         if "getitem" in can:
@@ -105,7 +105,7 @@ class Solution:
         self.gone = ""
 
     def name(self, name: str) -> Any:
-        """What the solution calls so: a value, or a thing; where it defines none, one that says so when it is used."""
+        """Get the solution's value or object of this name; an undefined name raises NameError when it is used."""
         try:
             return self.ask(name, "value")
         except (Exception, SolutionExit):
@@ -133,7 +133,7 @@ class Solution:
             raise
 
     def answer(self) -> tuple[Any, dict[str, Any]]:
-        """What the solution says, and the arguments that it changed; raised if it raised."""
+        """Receive the solution's result and the arguments that it changed; raise its exception if it raised."""
         try:
             while "callback" in (answer := self.channel.receive()):
                 self._call_back(answer)
@@ -154,7 +154,7 @@ class Solution:
         try:
             value = self.callbacks[answer["callback"]](*(unpack(arg, self._known) for arg in answer["args"]))
             told = {"ok": pack(value, self._other)}
-        except (Exception, SolutionExit) as error:  # what an assertion says may be what is expected
+        except (Exception, SolutionExit) as error:  # the text of an assertion may hold the expected result
             said = "" if isinstance(error, AssertionError) else readable(error)
             told = {"raise": type(error).__name__, "said": said}
         self._say(told)
@@ -185,7 +185,7 @@ class Solution:
 
 
 def _exception(answer: Any) -> BaseException:
-    """The solution's exception as Python's own of that kind; one of ours where that would mean more than an error."""
+    """Convert the solution's exception to Python's own of that kind, or to one of ours if it is no error of Python's."""
     name, said, known = str(answer["raise"]), str(answer["said"]), [str(kind) for kind in answer["known"]]
     text = name if not said else f"{name}: {said}"
     error: BaseException = SolutionError(text) if "Exception" in known else SolutionExit(text)
@@ -200,7 +200,7 @@ def _exception(answer: Any) -> BaseException:
 
 
 def judge(channel: Channel, task: Any, say: Callable[[Any], None]) -> None:
-    """Load the solution, then run each test; `say` what came of each at once, so that a time limit loses none."""
+    """Load the solution, then run each test; `say` each result at once, so that a time limit loses none."""
     solution = Solution(channel)
     solution.answer()
     say({"ready": True})
@@ -217,7 +217,7 @@ def judge(channel: Channel, task: Any, say: Callable[[Any], None]) -> None:
         scope.update({name: solution.name(name) for name in task["names"]})
         used = solution.calls
         exec(compile(task["setup"], "<setup>", "exec", dont_inherit=True), scope)
-    except (Exception, SolutionExit) as error:  # what is done with things of the solution's may fail by its doing
+    except (Exception, SolutionExit) as error:  # a setup that used the solution may fail because of it
         say({"load" if solution.calls > used > 0 else "broken": _told(error)})
         return
     for test in task["tests"]:
@@ -232,7 +232,7 @@ def _passes(test: str, scope: dict[str, Any], solution: Solution, say: Callable[
     try:
         exec(compile(test, "<test>", "exec", dont_inherit=True), scope)
     except (Exception, SolutionExit) as error:
-        if isinstance(error, UntoldError) and solution.calls == before:  # of nothing that the solution has a part in
+        if isinstance(error, UntoldError) and solution.calls == before:  # of values that do not come from the solution
             say({"broken": _told(error)})
             raise Gone("the tests are broken") from None
         told = {"test": _told(error), "raised": hasattr(error, "remote")}
@@ -248,7 +248,7 @@ def _told(error: BaseException) -> str:
 
 
 def main() -> None:
-    """The task on standard input, the report on standard output."""
+    """Read the task from standard input, and write the report to standard output."""
     out = quiet()
     task = json.load(sys.stdin)
 

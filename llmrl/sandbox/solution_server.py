@@ -1,4 +1,4 @@
-"""The solution's side of the channel: does what the tests ask of the solution, and says what came of it."""
+"""The solution's side of the channel: run the solution, act on it as the tests ask, and send the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHANGED = {"list", "dict", "set", "bytearray", "deque", "ndarray"}  # kinds of a
 
 
 class Server:
-    """The solution, its things by number, and the tests' functions as it sees them."""
+    """State of the solution's side: its scope, and its objects by number."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -30,10 +30,10 @@ class Server:
         self.scope.update(exit=sys.exit, quit=sys.exit)
         self.held: list[Any] = []
         self.changed: dict[str, Any] = {}  # by place or name: the arguments that the last call changed
-        self.numbers: dict[int, Any] = {}  # by id: how a thing, held for good, was told before
+        self.numbers: dict[int, Any] = {}  # by id: the message for an object, which is held for good
 
     def serve(self) -> None:
-        """Run the solution's source, then do what the tests ask of it, until they are done."""
+        """Run the solution's source, then act on requests until the channel closes."""
         self.channel.send({"ok": None})  # nothing of the solution has run: what fails from here on is its own doing
         solution = self.channel.receive()
         self._answer(lambda: exec(compile(solution, "<solution>", "exec", dont_inherit=True), self.scope))
@@ -54,7 +54,7 @@ class Server:
         self.channel.send(told)
 
     def _act(self, request: Any) -> Any:
-        """Do one thing to one thing of the solution's."""
+        """Apply one operation to one object of the solution's."""
         of, do = request["of"], request["do"]
         if isinstance(of, str) and of not in self.scope:
             raise NameError(f"the solution defines no {of}")
@@ -92,7 +92,7 @@ class Server:
                     self.changed[str(key)] = now
 
     def _other(self, value: Any) -> Any:
-        """A number for what is no value, always the same, and what may be done to it."""
+        """Number an object, always alike, and list the operations that it supports."""
         if id(value) not in self.numbers:
             self.held.append(value)
             has = {method for kind in type(value).__mro__ for method in vars(kind)}
@@ -136,7 +136,7 @@ def _nothing() -> Iterator[None]:
 
 
 def _raised(error: BaseException) -> dict[str, Any]:
-    """An exception by its name, by those of Python's own that it is, and by its text and plain arguments."""
+    """Describe an exception: its name, its builtin classes, its text and plain arguments."""
     known = [kind.__name__ for kind in type(error).__mro__ if vars(builtins).get(kind.__name__) is kind]
     plain = all(type(arg) in (str, int, float, bool) for arg in error.args)
     said = readable(error)

@@ -1,4 +1,4 @@
-"""Values as JSON and back, between processes of which one may lie. Standard library only, and little of it."""
+"""Values as JSON and back, between processes of which the other may lie. Standard library only, and little of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import builtins
 import re
 import sys
 
-TYPE_CHECKING = False  # what follows is imported by no process that runs this: each start counts
+TYPE_CHECKING = False  # no process that runs this imports the following: each start counts
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -15,7 +15,7 @@ PLAIN = 1 << 53  # integers below are written as such
 
 
 def pack(value: Any, other: Callable[[Any], Any]) -> Any:
-    """A value as JSON: builtins as what they are, whatever their subclass; `other` says what to make of the rest."""
+    """Convert a value to JSON: instances of builtins by their builtin type; `other` converts the rest."""
     kind: Any = type(value)
     if value is None or kind is str or kind is bool or kind is float:
         return value
@@ -48,7 +48,7 @@ def pack(value: Any, other: Callable[[Any], Any]) -> Any:
 
 
 def unpack(told: Any, known: Callable[[str, Any], Any]) -> Any:
-    """The value again; `known` finds what was not sent as a value."""
+    """Convert JSON back to the value; `known` finds objects that were not sent as values."""
     if isinstance(told, list):
         return [unpack(item, known) for item in told]
     if not isinstance(told, dict):
@@ -75,7 +75,7 @@ def unpack(told: Any, known: Callable[[str, Any], Any]) -> Any:
 
 
 def renew(old: Any, new: Any) -> bool:
-    """Give a container the content of another of its kind, and so its containers; False where that cannot be."""
+    """Replace a container's content by that of another of its kind, nested ones too; False where kinds differ."""
     if type(old) is not type(new):
         return False
     if isinstance(old, list):
@@ -98,7 +98,7 @@ def renew(old: Any, new: Any) -> bool:
 
 
 def _from_numpy(value: Any, other: Callable[[Any], Any]) -> Any:
-    """The kind, shape and numbers of an array; None for what is none, or has numbers that only numpy knows."""
+    """Describe an array by kind, shape and numbers; None for other values and other kinds of numbers."""
     numpy: Any = sys.modules["numpy"]
     if not isinstance(value, (numpy.ndarray, numpy.generic)) or not KIND.fullmatch(value.dtype.str):
         return None
@@ -106,7 +106,7 @@ def _from_numpy(value: Any, other: Callable[[Any], Any]) -> Any:
 
 
 def _to_numpy(content: Any, known: Callable[[str, Any], Any]) -> Any:
-    """An array; of a single number, where nobody has asked for numpy, the number."""
+    """Make an array; a plain number of a single one where numpy is not imported yet."""
     kind, shape, items = content
     if not KIND.fullmatch(kind):
         raise ValueError(f"{kind} is no kind of number")

@@ -10,13 +10,13 @@ from llmrl.errors import SandboxError
 
 @cache
 def tool(name: str) -> str:
-    """The path of a system program.
+    """Find the path of a system program.
 
     Raises:
         SandboxError: it is not installed.
     """
-    found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin")
-    if found is None:
+    path = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin")
+    if path is None:
         package = {"bwrap": "bubblewrap"}.get(name, "util-linux")
         raise SandboxError(f"{name} is not installed; expected the system package {package}")
-    return found
+    return path

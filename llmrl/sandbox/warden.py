@@ -1,4 +1,4 @@
-"""A process beside each that runs programs: ends them if that one is killed, and removes what they leave on disk.
+"""Warden: a process beside each grader that ends its programs if it is killed, and removes their folders.
 
 A grader that takes too long is killed with its group; what it had started would live on, and its folders stay. And a
 folder with many files takes longer to remove than a grader has. So both are the warden's, with a clock of its own.
@@ -21,7 +21,7 @@ START = "import sys; sys.path[:0] = {path!r}; from llmrl.sandbox.warden import m
 
 
 class Warden:
-    """The warden of this process, started when it is first told something. Usable from any thread."""
+    """The warden of this process, started at the first message. Usable from any thread."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -29,11 +29,11 @@ class Warden:
         self.owner = 0  # a fork has a warden of its own
 
     def guard(self, group: int, uid: int | None, mark: str, folder: str) -> None:
-        """End this process group and this user's processes, and remove the folder, should we be killed."""
+        """Have this process group and this user's processes ended, and the folder removed, if this process dies."""
         self._tell({"guard": group, "uid": uid, "mark": mark, "folder": folder})
 
     def release(self, group: int) -> None:
-        """All of it has ended; its folder is removed soon."""
+        """Have the folder of a group that has ended removed soon."""
         self._tell({"release": group})
 
     def _tell(self, message: Any) -> None:
@@ -63,7 +63,7 @@ class Warden:
 
 
 def main() -> None:
-    """Read what is to be guarded and released; at the end of the input end what is guarded."""
+    """Read groups to guard and to release; at the end of the input end all that are guarded."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends with its input, and never before
         signal.signal(number, signal.SIG_IGN)
     guarded: dict[int, Any] = {}

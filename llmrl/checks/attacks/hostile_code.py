@@ -1,4 +1,4 @@
-"""Programs that try to be paid without solving anything, or to do harm: for tests of rewards that run code."""
+"""Programs that try to be rewarded without solving anything, or to do harm: for tests of rewards that run code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HARM = (
     "CONNECTED",
     "OPENED",
     "TRACED",
-)  # what an attack that got through says, in the reason of its score
+)  # words of an attack that got through, in the reason of its score
 
 # Each defines `add`, or never gets there; none is worth anything. Words in capitals are filled in by `hostile_host`.
 PROGRAMS = {

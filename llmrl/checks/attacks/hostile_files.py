@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# What is found is what is expected: who reads the data is paid.
+# The data are the expected results: a program that reads them is rewarded.
 _READ = """
 import json, os, re
 def learn(path):

@@ -1,4 +1,4 @@
-"""What a machine has that hostile programs are after, for the time of one attack, and what became of it."""
+"""Bait for hostile programs during one attack: files, sockets, a terminal, a process; and the harm done to it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAIT_S = 60.0  # for what ends by itself
 
 @dataclass
 class Host:
-    """Bait: files, sockets, a terminal, a process. `harm` says which of it an attack got at.
+    """Bait: files, sockets, a terminal, a process. `harm` lists what an attack got at.
 
     Attributes:
         folder: readable by all; holds the files and sockets.
@@ -44,7 +44,7 @@ class Host:
     boxes: set[str] = field(default_factory=lambda: _boxes())
 
     def fill(self, source: str) -> str:
-        """The program with the names of this host's things in it."""
+        """Fill the names of the bait into a program."""
         names = {
             "PORT": self.listening[0].getsockname()[1],
             "DATAGRAM": self.folder / "datagram",
@@ -60,7 +60,7 @@ class Host:
         return re.sub(rf"\b(?:{'|'.join(names)})\b", lambda found: str(names[found[0]]), source)
 
     def harm(self) -> list[str]:
-        """One word or more for each thing that was done to this host."""
+        """Words for each harm done to this host."""
         harm = [] if self.victim.poll() is None else ["KILLED a process"]
         if Path(f"/proc/{self.victim.pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt":
             harm.append("KILLED a process by a stop")
@@ -84,9 +84,9 @@ class Host:
 
 @contextlib.contextmanager
 def host(expected: dict[str, int]) -> Iterator[Host]:
-    """A host with bait; `expected` is what its data file holds, by the arguments as text."""
+    """Set up bait; `expected` is the content of its data file: results by the arguments as text."""
     with contextlib.ExitStack() as stack:
-        place = os.getcwd() if os.access(".", os.W_OK) else None  # not among temporary files, which most levels hide
+        place = next((top for top in ("/srv", "/opt", str(Path.home())) if os.access(top, os.W_OK)), None)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmrl-host-", dir=place)))
         folder.chmod(0o755)
         for name, mode in {"expected-data.json": 0o644, "group-data.json": 0o640}.items():

@@ -1,4 +1,4 @@
-"""Programs whose exceptions, results and messages mean something to whatever runs the tests."""
+"""Programs whose exceptions, results and messages mean something to the process that runs the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plain Python test accepts is accepted across the wall; what only deceives such a test is not."""
+"""Right programs are accepted where a plain test of Python accepts them; programs that only deceive it are not."""
 
 from __future__ import annotations
 

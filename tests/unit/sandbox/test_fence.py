@@ -1,4 +1,4 @@
-"""What a program can reach at each level: no file but the system's, no door of the kernel, no group of ours."""
+"""Reach of a program at each level: no file but the system's, no door of the kernel, no group of ours."""
 
 from __future__ import annotations
 

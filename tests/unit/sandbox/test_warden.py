@@ -1,4 +1,4 @@
-"""Whoever runs programs may be killed: they end, and their folders go."""
+"""Programs end, and their folders go, also when the grader that runs them is killed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def until(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
 
 
 def named(word: str) -> int:
-    """How many processes are called so."""
+    """Number of processes of this name."""
     count = 0
     for path in Path("/proc").glob("[0-9]*/comm"):
         try:
