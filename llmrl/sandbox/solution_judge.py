@@ -185,7 +185,7 @@ class Solution:
 
 
 def _exception(answer: Any) -> BaseException:
-    """Convert the solution's exception to Python's own of that kind, or to one of ours if it is no error of Python's."""
+    """Convert the solution's exception to Python's own of that kind; to one of ours if Python has no such error."""
     name, said, known = str(answer["raise"]), str(answer["said"]), [str(kind) for kind in answer["known"]]
     text = name if not said else f"{name}: {said}"
     error: BaseException = SolutionError(text) if "Exception" in known else SolutionExit(text)
