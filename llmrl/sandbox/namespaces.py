@@ -84,11 +84,11 @@ def _script(interpreter: Interpreter, room: str) -> str:
         f"mkdir -p {shlex.join([*folders, *(place[1:] for place in rooms)])}",
         *(f": > {name}" for name in (*files, *(device[1:] for device in DEVICES))),
         f"ln -s {' '.join(link.lstrip('/') for link in links)} ." if links else "",
-        *(f"ln -s /proc/self/fd{at} dev/{name}" for name, at in {"fd": "", "stdin": "/0", "stdout": "/1"}.items()),
+        "cp -P /dev/fd /dev/stdin /dev/stdout dev || :",  # links to the open files of whoever asks
         f"echo {shlex.quote(chr(10).join(table))} > table; mount -a -T table; : > table",
         "while read -r _ _ _ _ place options _; do case $options:$place in ro,*) ;;",  # what lies below a mount
         f'{inside}) mount -o "remount,bind,$options,ro" "$place";; esac; done < /proc/self/mountinfo',
-        f"{tool('pivot_root')} . old; cd /; umount -l old; rmdir old; mount -o remount,bind,ro /",
+        f"{tool('pivot_root')} . old; cd /; umount -l old; mount -o remount,bind,ro /",
         "cd /tmp; fd=9; [ ! -e /proc/self/fd/9 ] || fd=8",  # one is free: a program inherits one socket at most
         # a message of the shell about a signal is no output of the program
         'eval "exec $fd>&2 2>/dev/null; (exec \\"\\$@\\" 2>&$fd $fd>&-)"; exit $?',
