@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +17,17 @@ from multiprocessing import Pipe, get_context
 from pathlib import Path
 from typing import Any
 
-import llmrl.sandbox.run as sandboxes
-from llmrl.checks.attacks.hostile_code import ATTACKS, HARM, HONEST, PROBLEM
+from llmrl.checks.attacks.hostile_code import ATTACKS, HARM, HONEST, problem_of
+from llmrl.checks.attacks.hostile_host import attempt
 from llmrl.rewards.code import Code
-from llmrl.sandbox import isolation
-from llmrl.sandbox.isolation import Level
-from llmrl.sandbox.run import Limits, Sandbox, available
+from llmrl.sandbox import fence, inmate
+from llmrl.sandbox import run as sandboxes
+from llmrl.sandbox.isolation import Level, Limits
+from llmrl.sandbox.run import Sandbox, available
 from llmrl.types import Problem, Score
 
 WORKERS = 2
 LIMIT_S = 120.0  # of one attack
-LEAVINGS = re.compile(r"f\d{1,2}|huge|sparse")
 
 
 def load(path: Path) -> list[dict[str, Any]]:
@@ -40,31 +38,21 @@ def load(path: Path) -> list[dict[str, Any]]:
 def hostile(level: Level, timeout_s: float) -> dict[str, str]:
     """Outcome of each attack."""
     reward = Code(min_level=level, level=level, timeout_s=timeout_s, memory_mb=256)
-    assert reward(PROBLEM, f"```python\n{HONEST}```").value == 1.0, "an honest solution must get 1.0"
-    assert not leavings(), "of an earlier run, which would decide what becomes of this one: delete them"
+    for problem in {problem_of(name).id: problem_of(name) for name in ATTACKS}.values():
+        assert reward(problem, f"```python\n{HONEST}\n```").value == 1.0, (
+            f"{problem.id}: an honest solution must get 1.0"
+        )
     told = {}
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        for name, source in ATTACKS.items():
-            answer = f"```python\n{source.replace('PORT', str(server.getsockname()[1]))}```"
-            told[name] = apart(lambda answer=answer: outcome(reward(PROBLEM, answer)))
-            if left := leavings():  # files of an attack must not change the outcome of the next
-                told[name] = told[name].replace(" ", f" HARM LEFT {len(left)} files: ", 1)
-                for path in left:
-                    path.unlink()
-            print(f"{level} | {name} | {told[name]}", flush=True)
+    for name in ATTACKS:
+        told[name] = apart(lambda name=name: outcome(*attempt(reward, name)))
+        print(f"{level} | {name} | {told[name]}", flush=True)
     return told
 
 
-def leavings() -> list[Path]:
-    """The files that attacks write to the temporary folder, where it is the machine's own."""
-    return [path for path in Path("/tmp").iterdir() if LEAVINGS.fullmatch(path.name)]
-
-
-def outcome(score: Score) -> str:
-    """The verdict, whether it was rewarded, its value, and the reason."""
+def outcome(score: Score, harm: list[str]) -> str:
+    """The verdict, whether it was rewarded, its harm, and the reason."""
     paid = "PAID" if score.value != 0.0 else ""
-    harm = "HARM" if any(word in score.reason for word in HARM) else ""
-    return " ".join(filter(None, [str(score.verdict), paid, harm, score.reason[:100]]))
+    return " ".join(filter(None, [str(score.verdict), paid, *harm, score.reason[:100]]))
 
 
 def apart(attacked: Callable[[], str]) -> str:
@@ -74,9 +62,9 @@ def apart(attacked: Callable[[], str]) -> str:
     process.start()
     there.close()
     try:
-        return str(here.recv()) if here.poll(LIMIT_S) else "error HARM HUNG the process that grades"
+        return str(here.recv()) if here.poll(LIMIT_S) else "error HUNG the process that grades"
     except EOFError:
-        return "error HARM KILLED the process that grades"
+        return "error KILLED the process that grades"
     finally:
         process.kill()
         process.join()
@@ -161,7 +149,7 @@ def main() -> None:
         print(table(arguments.table))
         return
     if arguments.unfenced:
-        isolation.fence_version = sandboxes.fence_version = lambda: 0
+        fence.fence_version = inmate.fence_version = sandboxes.fence_version = lambda: 0
     os.environ["LLMRL_CANARY_TOKEN"] = "a secret"  # that nothing in the sandbox may see
     levels = [level for level, why in available().items() if not why]
     figures: dict[str, Any] = {"who": "root" if os.geteuid() == 0 else "user", "levels": available()}

@@ -6,15 +6,17 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmrl.errors import SandboxError
-from llmrl.sandbox.isolation import tool
+from llmrl.sandbox.tools import tool
 
+KILL_S = 3.0
 UIDS = range(61000, 61128)  # one for each program that runs at once; systemd and Debian give these to nobody
 OPEN_TO_ALL = ("/tmp", "/var/tmp", "/dev/shm")
 MARK = "LLMRL_SANDBOX"  # in the environment of each program: by it level subprocess finds those that left their group
@@ -36,7 +38,11 @@ def slot() -> Iterator[int]:
         lock = os.open(folder / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             if locked(lock):
+                if os.pread(lock, 1, 0):  # its last holder was killed before its programs were
+                    kill_all_of(uid)
+                os.pwrite(lock, b"1", 0)
                 yield uid
+                os.ftruncate(lock, 0)
                 return
         finally:
             os.close(lock)
@@ -51,16 +57,42 @@ def locked(lock: int) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def folder_for(uid: int | None) -> Iterator[str]:
-    """Make a folder on disk for a program to write to, and remove it with its content in the end."""
+def folder_for(uid: int | None) -> str:
+    """Make a folder on disk for a program to write to."""
     folder = tempfile.mkdtemp(prefix="llmrl-box-")
     if uid is not None:
         os.chown(folder, uid, uid)
+    return folder
+
+
+def overfull(folder: str, files: int, kilobytes: int) -> bool:
+    """Tell whether a folder holds more files and folders than this, or larger ones, or deeper ones than paths reach."""
+    waiting, number, size = [folder], 0, 0
     try:
-        yield folder
-    finally:
-        remove(folder)
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    number += 1
+                    size += status.st_blocks * 512
+                    if number > files or size > kilobytes << 10:
+                        return True
+                    waiting += [entry.path] if stat.S_ISDIR(status.st_mode) else []
+    except FileNotFoundError:  # it is being changed: the next look will tell
+        return False
+    except OSError:  # too deep, or a folder that its owner may write to and not read
+        return True
+    return False
+
+
+def full_of_files(root: str, rooms: Sequence[str], files: int) -> bool:
+    """Tell whether a folder in memory of the namespace with this `root` holds more files than this."""
+    for room in rooms:
+        with contextlib.suppress(OSError):
+            room_status = os.statvfs(root + room)
+            if room_status.f_files - room_status.f_ffree > files:
+                return True
+    return False
 
 
 @contextlib.contextmanager
@@ -78,11 +110,10 @@ def sealed(data: bytes) -> Iterator[int]:
 
 
 def kill_all_of(uid: int) -> None:
-    """End every process of a user by one system call, which no forking outruns, repeated until all are gone."""
+    """End every process of a user by one system call, which no forking outruns, repeated for at most `KILL_S`."""
     words = [tool("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups", tool("sh"), "-c", "kill -KILL -1"]
-    for _ in range(200):
-        if not living(uid):
-            return
+    deadline = time.monotonic() + KILL_S
+    while living(uid) and time.monotonic() < deadline:
         subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
         time.sleep(0.01)
 
@@ -137,5 +168,9 @@ def sweep(uid: int) -> None:
 
 def remove(folder: str) -> None:
     """Remove a folder by rm, which walks trees of any depth and follows no link inside."""
-    for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf", "--one-file-system"]):
-        subprocess.run([*words, folder], stderr=subprocess.DEVNULL, timeout=60, check=False)
+    words = [
+        "sh",
+        "-c",
+        'rm -rf --one-file-system -- "$1" || { chmod -R u+rwx -- "$1"; rm -rf --one-file-system -- "$1"; }',
+    ]
+    subprocess.run([*words, "sh", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)

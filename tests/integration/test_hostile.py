@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from llmrl.checks.attacks.hostile_code import ATTACKS, HARM, HONEST, PROBLEM
+from llmrl.checks.attacks.hostile_code import ATTACKS, HONEST, problem_of
+from llmrl.checks.attacks.hostile_files import FILES
+from llmrl.checks.attacks.hostile_host import attempt
+from llmrl.checks.attacks.hostile_kernel import KERNEL
 from llmrl.rewards.code import Code
 from llmrl.sandbox.cleanup import living, locked
-from llmrl.sandbox.isolation import Level, fence_version
+from llmrl.sandbox.fence import fence_version
+from llmrl.sandbox.isolation import Level
 from llmrl.sandbox.landlock import SIGNALS
 from llmrl.sandbox.run import available
 
 FENCED = fence_version() >= SIGNALS
 WALLS: list[Level] = [level for level, why in available().items() if not why and (level != "subprocess" or FENCED)]
-NOT_STOPPED = set() if FENCED else {("uid", "connects to the host")}  # of harm: docs/sandbox.md says so
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+NOT_STOPPED = set() if FENCED else {("uid", name) for name in (*FILES, *KERNEL)}  # of harm: docs/sandbox.md says so
 
 
 def reward(level: Level) -> Code:
@@ -34,19 +30,19 @@ def reward(level: Level) -> Code:
 
 @pytest.mark.parametrize("level", WALLS)
 def test_an_honest_program_is_paid(level: Level) -> None:
-    assert reward(level)(PROBLEM, f"```python\n{HONEST}```").value == 1.0
+    for problem in {problem_of(name).id: problem_of(name) for name in ATTACKS}.values():
+        assert reward(level)(problem, f"```python\n{HONEST}```").value == 1.0, problem.id
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("level", WALLS)
-def test_an_attack_gains_nothing(level: Level, name: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attack_gains_nothing(level: Level, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMRL_CANARY_TOKEN", "a secret")
-    score = reward(level)(PROBLEM, f"```python\n{ATTACKS[name].replace('PORT', str(port))}```")
-    assert score.value == 0.0
-    assert score.verdict in ("wrong", "unparsable")
+    score, harm = attempt(reward(level), name)
+    assert (score.value, score.verdict) == (0.0, "wrong")
     assert score.reason
-    assert (level, name) in NOT_STOPPED or not [word for word in HARM if word in score.reason]
+    assert (level, name) in NOT_STOPPED or not harm
     assert not leftovers()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from llmrl.checks.attacks.hostile_files import FILES
+from llmrl.checks.attacks.hostile_kernel import KERNEL
+from llmrl.checks.attacks.hostile_values import VALUES
 from llmrl.types import Problem
 
 SUMS = {(2019, 3): 2022, (-7, 1000): 993, (55, 55): 110}
@@ -11,10 +14,16 @@ PROBLEM = Problem(
     info={"tests": [f"assert add({a}, {b}) == {c}" for (a, b), c in SUMS.items()], "entry_point": "add"},
 )
 HONEST = "def add(a, b):\n    return a + b\n"
-HARM = ("WROTE", "READ", "CONNECTED")  # words of an attack that got through, in the reason of its score
+HARM = (
+    "WROTE",
+    "READ",
+    "CONNECTED",
+    "OPENED",
+    "TRACED",
+)  # words of an attack that got through, in the reason of its score
 
-# Each defines `add`, or never gets there; none is worth anything. PORT stands for a server's on this machine.
-ATTACKS = {
+# Each defines `add`, or never gets there; none is worth anything. Words in capitals are filled in by `hostile_host`.
+PROGRAMS = {
     "a deep expression": "x = " + "(" * 5000 + ")" * 5000,
     "os._exit(0)": """
 import os
@@ -93,7 +102,9 @@ def add(a, b):
     "deletes the tests": """
 import os, shutil
 for top in ("/", ".", "/tmp", "/box"):
-    for name in os.listdir(top) if os.path.isdir(top) else ():
+    try: names = os.listdir(top)
+    except OSError: continue
+    for name in names:
         if "test" in name:
             shutil.rmtree(os.path.join(top, name), ignore_errors=True)
 def add(a, b): pass
@@ -143,7 +154,7 @@ while True: held.append(bytearray(1 << 26))
     "memory in files": """
 import os
 for i in range(60):
-    with open(f'/tmp/f{i}', 'wb') as f:
+    with open(f'{os.environ["TMPDIR"]}/f{i}', 'wb') as f:
         for _ in range(16): f.write(bytes(1 << 20))
 def add(a, b): pass
 """,
@@ -172,11 +183,11 @@ def add(a, b):
     return b''.join(zlib.decompress(z) for _ in range(200))
 """,
     "a huge file": """
-with open('/tmp/huge', 'wb') as f:
+with open('huge', 'wb') as f:
     while True: f.write(bytes(1 << 20))
 """,
     "a sparse file": """
-with open('/tmp/sparse', 'wb') as f: f.truncate(1 << 40)
+with open('sparse', 'wb') as f: f.truncate(1 << 40)
 def add(a, b): pass
 """,
     "writes outside": """
@@ -267,3 +278,9 @@ def add(a, b):
 def add(a, b:
 """,
 }
+ATTACKS = PROGRAMS | {name: source for name, (_, source) in VALUES.items()} | FILES | KERNEL
+
+
+def problem_of(name: str) -> Problem:
+    """The problem that an attack is an answer to."""
+    return (VALUES[name][0] if name in VALUES else None) or PROBLEM

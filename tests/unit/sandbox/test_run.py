@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 
 from llmrl.errors import SandboxError
-from llmrl.sandbox import landlock
+from llmrl.sandbox import fence, landlock
 from llmrl.sandbox import run as sandbox
 from llmrl.sandbox.cleanup import slot, sweep
-from llmrl.sandbox.isolation import LEVELS, Level, Limits, command, fence_version
-from llmrl.sandbox.run import Outcome, Program, Sandbox, available
+from llmrl.sandbox.fence import fence_version
+from llmrl.sandbox.inmate import Outcome, Program
+from llmrl.sandbox.interpreter import ours
+from llmrl.sandbox.isolation import LEVELS, Level, Limits, Place, command
+from llmrl.sandbox.run import Sandbox, available
+from llmrl.sandbox.tools import tool
 
 WORKING: list[Level] = [level for level in LEVELS if not available()[level]]
 ROOMY = Limits(wall_s=60.0, cpu_s=20.0, memory_mb=512)  # a machine may be busy
@@ -49,6 +53,7 @@ def test_a_program_sees_nothing_of_ours(level: Level, monkeypatch: pytest.Monkey
         "LC_CTYPE",
         "LLMRL_SANDBOX",
         "OLDPWD",
+        "OPENBLAS_NUM_THREADS",
         "PATH",
         "PWD",
         "PYTHONHASHSEED",
@@ -146,8 +151,10 @@ def test_a_folder_of_locks_that_is_not_ours_is_refused(tmp_path: Path, monkeypat
 
 def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path: None if name == "bwrap" else f"/usr/bin/{name}")
+    tool.cache_clear()
     with pytest.raises(SandboxError, match="bwrap is not installed; expected the system package bubblewrap"):
-        command("bubblewrap", ROOMY, ["true"], None)
+        command(Place(level="bubblewrap"), ROOMY, ["true"])
+    tool.cache_clear()
 
 
 def test_limits_are_above_zero() -> None:
@@ -193,15 +200,17 @@ CLOSED = {
 }
 
 
-def behind_the_fence(tmp_path: Path, source: str, version: int) -> subprocess.CompletedProcess[bytes]:
+def behind_the_fence(
+    tmp_path: Path, source: str, version: int, monkeypatch: pytest.MonkeyPatch
+) -> subprocess.CompletedProcess[bytes]:
     mine, folder = tmp_path / "mine", tmp_path / "folder"
     mine.write_text("mine")
     folder.mkdir(exist_ok=True)
     source = source.replace("MINE", repr(str(mine))).replace("PARENT", str(os.getpid()))
-    python = [str(Path(sys.executable).resolve()), "-S", "-c"]
-    text = Path(landlock.__file__).read_text(encoding="utf-8")
+    monkeypatch.setattr(fence, "fence_version", lambda: version)
+    python, library = [str(Path(sys.executable).resolve()), "-S"], fence.library_of(ours())
     return subprocess.run(
-        [*python, text, str(version), str(folder), sys.base_prefix, "--", *python, source],
+        fence.fenced(python, [str(folder)], library, [], ["-c", source], shared=True),
         cwd=folder,
         env={"TMPDIR": str(folder), "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -212,16 +221,16 @@ def behind_the_fence(tmp_path: Path, source: str, version: int) -> subprocess.Co
 
 @pytest.mark.skipif(not fence_version(), reason="this kernel has no fence")
 @pytest.mark.parametrize("what", OPEN)
-def test_inside_the_fence(what: str, tmp_path: Path) -> None:
+def test_inside_the_fence(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in {landlock.OLDEST, fence_version()}:
-        assert behind_the_fence(tmp_path, OPEN[what], version).stdout.strip() == b"x"
+        assert behind_the_fence(tmp_path, OPEN[what], version, monkeypatch).stdout.strip() == b"x"
 
 
 @pytest.mark.skipif(not fence_version(), reason="this kernel has no fence")
 @pytest.mark.parametrize("what", CLOSED)
-def test_outside_the_fence(what: str, tmp_path: Path) -> None:
+def test_outside_the_fence(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in {landlock.OLDEST, fence_version()}:
-        done = behind_the_fence(tmp_path, CLOSED[what], version)
+        done = behind_the_fence(tmp_path, CLOSED[what], version, monkeypatch)
         if what == "signals" and version < landlock.SIGNALS:
             assert done.returncode == 0  # as docs/sandbox.md says
         else:
@@ -229,12 +238,21 @@ def test_outside_the_fence(what: str, tmp_path: Path) -> None:
         assert (tmp_path / "mine").read_text() == "mine"
 
 
+NO_SOCKETS = """
+import socket
+try: socket.socket()
+except PermissionError: print('no socket')
+open('/tmp/llmrl-left', 'w')
+print('ran')
+"""
+
+
 def test_where_there_is_no_fence_programs_run_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmrl.sandbox.isolation.fence_version", lambda: 0)
-    monkeypatch.setattr(sandbox, "fence_version", lambda: 0)
+    for module in ("fence", "inmate", "run"):
+        monkeypatch.setattr(f"llmrl.sandbox.{module}.fence_version", lambda: 0)
     level: Level = "uid" if os.geteuid() == 0 else "subprocess"
-    done = run(level, "import socket; socket.socket(); open('/tmp/llmrl-left', 'w'); print('ran')")
-    assert done.stdout == b"ran\n"
+    done = run(level, NO_SOCKETS)
+    assert done.stdout == b"no socket\nran\n"
     if level == "uid":
         assert not Path("/tmp/llmrl-left").exists()
     Path("/tmp/llmrl-left").unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""Warden: a process beside each grader that ends its programs if it is killed, and removes their folders.
+
+A grader that takes too long is killed with its group; what it had started would live on, and its folders stay. And a
+folder with many files takes longer to remove than a grader has. So both are the warden's, with a clock of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import IO, Any, cast
+
+from llmrl.sandbox.cleanup import kill_all_of, kill_left, remove
+
+START = "import sys; sys.path[:0] = {path!r}; from llmrl.sandbox.warden import main; main()"
+
+
+class Warden:
+    """The warden of this process, started at the first message. Usable from any thread."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.owner = 0  # a fork has a warden of its own
+
+    def guard(self, group: int, uid: int | None, mark: str, folder: str) -> None:
+        """Have this process group and this user's processes ended, and the folder removed, if this process dies."""
+        self._tell({"guard": group, "uid": uid, "mark": mark, "folder": folder})
+
+    def release(self, group: int) -> None:
+        """Have the folder of a group that has ended removed soon."""
+        self._tell({"release": group})
+
+    def _tell(self, message: Any) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        with self.lock:
+            if self.process is None or self.owner != os.getpid():
+                self._start()
+            try:
+                os.write(self._pipe(), line)
+            except BrokenPipeError:  # somebody ended it
+                self._start()
+                os.write(self._pipe(), line)
+
+    def _pipe(self) -> int:
+        return cast("IO[bytes]", cast("subprocess.Popen[bytes]", self.process).stdin).fileno()
+
+    def _start(self) -> None:
+        if self.process is not None:
+            cast("IO[bytes]", self.process.stdin).close()
+            self.process.poll()
+        words = [sys.executable, "-c", START.format(path=[entry or os.getcwd() for entry in sys.path])]
+        nowhere = subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True, cwd="/"
+        )
+        self.owner = os.getpid()
+
+
+def main() -> None:
+    """Read groups to guard and to release; at the end of the input end all that are guarded."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends with its input, and never before
+        signal.signal(number, signal.SIG_IGN)
+    guarded: dict[int, Any] = {}
+    removers: list[threading.Thread] = []
+
+    def removed(folder: str) -> None:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+            return
+        removers.append(threading.Thread(target=remove, args=(folder,)))
+        removers[-1].start()
+
+    for line in sys.stdin.buffer:
+        message = json.loads(line)
+        if "guard" in message:
+            guarded[message["guard"]] = message
+        else:
+            removed(guarded.pop(message["release"])["folder"])
+        removers[:] = [thread for thread in removers if thread.is_alive()]
+    for group, message in guarded.items():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+        if message["uid"] is not None:
+            kill_all_of(message["uid"])
+        else:
+            kill_left(group, message["mark"])
+        removed(message["folder"])
