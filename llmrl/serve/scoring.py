@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import math
 import time
 import traceback
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmrl import __version__
+from llmrl.clients.bearer import Guard
 from llmrl.errors import DataError, LlmrlError
 from llmrl.scoring import serialization
 from llmrl.scoring.manager import GroupScorer
@@ -139,7 +139,6 @@ class Routes:
 
     scoring: Scoring
     name: str  # of the reward
-    api_key: str | None
 
     async def health(self, request: Request) -> Response:
         """Report whether groups are accepted, how many wait and are scored, and the reward's name. Needs no key."""
@@ -154,10 +153,6 @@ class Routes:
         """Answer with the scores of a group."""
         from starlette.responses import JSONResponse
 
-        if self.api_key is not None:
-            sent = request.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(sent, f"Bearer {self.api_key}".encode()):
-                return refused(401, "unauthorized", "expected `Authorization: Bearer` with the server's key")
         limits = self.scoring.limits
         data = bytearray()
         async for piece in request.stream():
@@ -191,12 +186,13 @@ def refused(status: int, kind: str, message: str, headers: dict[str, str] | None
 
 
 def app(scoring: Scoring, name: str, api_key: str | None) -> Starlette:
-    """Make the app with POST /score and GET /health."""
+    """Make the app with POST /score and GET /health; with a key, /health alone is answered without it."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
     from starlette.routing import Route
 
-    routes = Routes(scoring, name, api_key)
+    routes = Routes(scoring, name)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -211,6 +207,7 @@ def app(scoring: Scoring, name: str, api_key: str | None) -> Starlette:
 
     return Starlette(
         routes=[Route("/score", routes.score, methods=["POST"]), Route("/health", routes.health)],
+        middleware=[] if api_key is None else [Middleware(Guard, key=api_key)],
         exception_handlers={HTTPException: no_such},
         lifespan=lifespan,
     )
