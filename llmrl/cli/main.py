@@ -212,6 +212,9 @@ def serve_reward(
     timeout_s: Annotated[float, typer.Option(help="Of an item; then its grader is killed.")] = 5.0,
     batch: Annotated[int, typer.Option(min=1, help="Groups scored at a time.")] = 32,
     max_waiting: Annotated[int, typer.Option(min=1, help="Groups that wait; further ones get a 503.")] = 256,
+    max_texts: Annotated[int, typer.Option(min=1, help="Answers of a request; more get a 413.")] = 4096,
+    max_text_mb: Annotated[int, typer.Option(min=1, help="MiB of their texts together.")] = 64,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="MiB of a request.")] = 256,
     request_timeout_s: Annotated[float, typer.Option(min=0.001, help="Of a group, waiting and scoring.")] = 600.0,
     grace_s: Annotated[float, typer.Option(min=0, help="For what is being scored at ctrl-C.")] = 30.0,
 ) -> None:
@@ -220,7 +223,15 @@ def serve_reward(
     from llmrl.serve.reward import serve
     from llmrl.serve.scoring import ServerLimits
 
-    limits = ServerLimits(batch=batch, max_waiting=max_waiting, request_timeout_s=request_timeout_s, grace_s=grace_s)
+    limits = ServerLimits(
+        batch=batch,
+        max_waiting=max_waiting,
+        max_texts=max_texts,
+        max_text_mb=max_text_mb,
+        max_body_mb=max_body_mb,
+        request_timeout_s=request_timeout_s,
+        grace_s=grace_s,
+    )
     key = read_key(api_key, api_key_file)
     code = serve(reward, host=host, port=port, api_key=key, workers=workers, timeout_s=timeout_s, limits=limits)
     raise typer.Exit(code)

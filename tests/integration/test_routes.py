@@ -31,7 +31,13 @@ def paths(routes: Sequence[Any], prefix: str = "") -> Iterator[str]:
 
 
 def request(path: str, method: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> dict[str, Any]:
-    scope: dict[str, Any] = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+    }
     scope |= {"path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": list(headers)}
     return scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000), "state": {}}
 
