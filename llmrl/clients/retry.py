@@ -11,6 +11,8 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llmrl.clients.bearer import header
+
 if TYPE_CHECKING:
     import httpx
 
@@ -188,10 +190,9 @@ def client(url: str, api_key: str | None, concurrency: int) -> httpx.AsyncClient
     """Open connections to `url`; use as an async context manager, in one event loop. The caller sets time limits."""
     import httpx
 
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     limits = httpx.Limits(max_connections=concurrency)
     verify = _certificates() if url.startswith("https:") else False
-    return httpx.AsyncClient(headers=headers, timeout=None, limits=limits, verify=verify)
+    return httpx.AsyncClient(headers=header(api_key), timeout=None, limits=limits, verify=verify)
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from llmrl.aio import wait
 from llmrl.chat import Chat, load_stop_token_ids, load_tokenizer
+from llmrl.clients.bearer import header
 from llmrl.errors import CheckpointError, DataError, EngineError
 from llmrl.plugins import build
 from llmrl.protocols import Engine
@@ -147,7 +148,7 @@ class ServerJudge:
         if self.client is None:
             key = os.environ.get("OPENAI_API_KEY")
             self.client = httpx.AsyncClient(
-                headers={"Authorization": f"Bearer {key}"} if key else {},
+                headers=header(key),
                 timeout=httpx.Timeout(self.timeout_s, pool=None),  # hundreds may wait for a connection, and should
                 limits=httpx.Limits(max_connections=self.concurrency),
             )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmrl.clients.bearer import header
 from llmrl.errors import EngineError
 from llmrl.evaluation.generators import Played, refused
 from llmrl.types import Completion, Finish, Problem, Sampling, Trajectory, Turn
@@ -44,10 +45,9 @@ class RemoteGenerator:
         """
         import httpx
 
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         limits = httpx.Limits(max_connections=self.concurrency)
         self._client = httpx.AsyncClient(
-            headers=headers, timeout=httpx.Timeout(self.timeout_s, connect=10), limits=limits
+            headers=header(self.api_key), timeout=httpx.Timeout(self.timeout_s, connect=10), limits=limits
         )
         self.url = self.url.rstrip("/")
         try:

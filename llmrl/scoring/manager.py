@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from llmrl.clients.retry import together
 from llmrl.errors import LlmrlError, RewardError
 from llmrl.protocols import Reward, Verifier
 from llmrl.scoring.process_pool import CallOutcome, Pool
 from llmrl.scoring.trl_functions import FunctionReward, Timed, TrainerState, name_of, parameters_of, unscored
 from llmrl.scoring.verdicts import mark_truncated
 from llmrl.types import Problem, Score, Trajectory, Verdict
+
+_AHEAD = 4  # items of a group per worker that are handed to the pool at a time
 
 
 class GradingPool(Pool):
@@ -69,7 +72,16 @@ class VerifierReward(Timed):
     pool: GradingPool = field(kw_only=True)
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        return list(await asyncio.gather(*(self._one(trajectory) for trajectory in group)))
+        """The scores; few items at a time are on their way to the workers, so that a large group fills no memory."""
+        scores: list[Score | None] = [None] * len(group)
+        items = iter(enumerate(group))
+
+        async def take() -> None:
+            for i, trajectory in items:
+                scores[i] = await self._one(trajectory)
+
+        await together(take() for _ in range(min(len(group), _AHEAD * self.pool.workers)))
+        return cast(list[Score], scores)
 
     async def _one(self, trajectory: Trajectory) -> Score:
         score, seconds = await self.pool.timed(self.verifier, trajectory.problem, trajectory.text)

@@ -23,6 +23,7 @@ from llmrl.scoring.pool_worker import KEPT
 
 START_S = 120.0  # for a process to start and to import what a function needs; not part of an item's time
 RECYCLE = 5000  # items a worker takes before a fresh one replaces it: symbolic algebra caches grow
+_LOOK_S = 0.1  # between two looks at whether somebody still awaits an item
 CLOSED = "the grading pool is closed: nothing more can be graded with it"
 
 
@@ -36,13 +37,25 @@ class CallOutcome:
     seconds: float = 0.0  # from handing the item to a ready worker to its end
 
 
+class _Outcome(Future[CallOutcome]):
+    """A future whose `cancel` also ends the call where it runs: its worker is killed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped = False
+
+    def cancel(self) -> bool:
+        self.dropped = True
+        return super().cancel()
+
+
 @dataclass(slots=True)
 class _Job:
     target: bytes  # the pickled function
     name: str
     args: bytes
     limit_s: float
-    future: Future[CallOutcome]
+    future: _Outcome
 
 
 class Pool:
@@ -74,7 +87,7 @@ class Pool:
             thread.start()
 
     def submit(self, target: Callable[..., Any], *args: Any, timeout_s: float | None = None) -> Future[CallOutcome]:
-        """Queue `target(*args)` for a worker.
+        """Queue `target(*args)` for a worker; cancelling the future drops it, and kills the worker that runs it.
 
         Raises:
             RewardError: `target` or `args` cannot be pickled, or the pool is closed; and, from the future, `target`
@@ -83,7 +96,7 @@ class Pool:
         if self._state.closed:
             raise RewardError(CLOSED)
         name = getattr(target, "__qualname__", type(target).__qualname__)
-        job = _Job(_dumps(target, name), name, _dumps(args, name), timeout_s or self.timeout_s, Future())
+        job = _Job(_dumps(target, name), name, _dumps(args, name), timeout_s or self.timeout_s, _Outcome())
         self._jobs.put(job)
         return job.future
 
@@ -197,10 +210,12 @@ class _Worker:
         self.items += 1
         start = time.monotonic()
         self._tell(("call", job.target, job.args, job.limit_s))
-        answer = self._answer(job.limit_s)
+        answer = self._answer(job.limit_s, job.future)
         seconds = time.monotonic() - start
         if answer is not None:
             return CallOutcome(answer[0], answer[1], answer[2], seconds)
+        if job.future.dropped:
+            return CallOutcome("died", None, "nobody awaits it any more; it was killed", seconds)
         if self.process.poll() is None and seconds >= job.limit_s:
             return CallOutcome("timeout", None, f"took longer than {job.limit_s:g} s and was killed", seconds)
         return CallOutcome("died", None, f"the grading process ended{self._how()}", seconds)
@@ -228,11 +243,13 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a dead worker shows as no answer
             self.connection.send_bytes(pickle.dumps(message))
 
-    def _answer(self, limit_s: float) -> tuple[Any, Any, str] | None:
-        """Receive the worker's reply; None where it is dead, or took longer than `limit_s`."""
+    def _answer(self, limit_s: float, awaited: _Outcome | None = None) -> tuple[Any, Any, str] | None:
+        """Receive the worker's reply; None where it is dead, took longer than `limit_s`, or nobody awaits it any more."""
+        end = time.monotonic() + limit_s
         try:
-            if not self.connection.poll(limit_s):
-                return None
+            while not self.connection.poll(max(0.0, min(_LOOK_S, end - time.monotonic()))):
+                if time.monotonic() >= end or (awaited is not None and awaited.dropped):
+                    return None
             answer: tuple[Any, Any, str] = pickle.loads(self.connection.recv_bytes())
             return answer
         except (EOFError, ConnectionResetError):

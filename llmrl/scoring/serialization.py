@@ -6,17 +6,20 @@ import json
 import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, TypeVar
 
-from llmrl.errors import DataError
+from llmrl.errors import DataError, LlmrlError
 from llmrl.plugins import did_you_mean
+from llmrl.scoring import piecewise_json
 from llmrl.trajectories import by_field, compact, to_tree
 from llmrl.types import Completion, Problem, Ragged, Score, Trajectory, Turn
 
 T = TypeVar("T")
 REQUEST = ("problem", "texts", "trajectories", "trainer_state")
+_UNREAD = {"id": "", "messages": []}  # in place of the problem of the request, which is read once
+_ADVICE = "send fewer at a time, or start the server with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +52,31 @@ def request_to_json(group: Sequence[Trajectory], place: Place) -> bytes:
         ) from None
 
 
-def request_from_json(data: bytes) -> tuple[list[Trajectory], Place]:
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Bounds of a request to a reward server; None is no bound."""
+
+    texts: int | None = None  # answers
+    text_mb: int | None = None  # MiB of their texts together
+
+
+class TooLargeError(LlmrlError):
+    """A request above the limits; the message ends with the option that would let it in."""
+
+
+def request_from_json(data: bytes, limits: RequestLimits | None = None) -> tuple[list[Trajectory], Place]:
     """Decode a group and its run's progress.
 
     `texts` alone make trajectories of one turn without tokens; `trajectories` are whole, each with a `problem` of its
     own or the request's.
 
     Raises:
+        TooLargeError: it is above the limits.
         DataError: it is no such request; names the place in it.
     """
+    limits = limits or RequestLimits()
     try:
-        body = json.loads(data, parse_constant=_no_constant)
+        body = piecewise_json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON: {error}") from None
     _known(body, REQUEST, "the request")
@@ -70,7 +87,19 @@ def request_from_json(data: bytes) -> tuple[list[Trajectory], Place]:
     name = "texts" if "texts" in body else "trajectories"
     if not isinstance(body[name], list):
         raise DataError(f"{name}: found {type(body[name]).__name__}; expected a list")
-    return [_one(entry, problem, i, f"{name}[{i}]") for i, entry in enumerate(body[name])], place
+    count = len(body[name])
+    if limits.texts is not None and count > limits.texts:
+        raise TooLargeError(
+            f"{count} texts; expected at most {limits.texts} in a request: {_ADVICE} --max-texts {count}"
+        )
+    group = [_one(entry, problem, i, f"{name}[{i}]") for i, entry in enumerate(body[name])]
+    size = sum(len(turn.text.encode()) for one in group for turn in one.turns) / 2**20
+    if limits.text_mb is not None and size > limits.text_mb:
+        raise TooLargeError(
+            f"texts of {size:.1f} MiB; expected at most {limits.text_mb} MiB in a request: {_ADVICE} "
+            f"--max-text-mb {math.ceil(size)}"
+        )
+    return group, place
 
 
 def scores_to_json(scores: Iterable[Score]) -> list[dict[str, Any]]:
@@ -106,19 +135,24 @@ def _trajectory(episode: Trajectory, with_problem: bool) -> dict[str, Any]:
 
 def _one(entry: Any, problem: Problem | None, number: int, where: str) -> Trajectory:
     if isinstance(entry, str) and where.startswith("texts"):
-        completion = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
-        turn = by_field(Turn(prompt_ids=[], completion=completion, text=entry))
-        entry = {"turns": [turn | {"completion": by_field(completion)}], "status": "done"}
-        entry["episode"] = number
-    _known(entry, [field.name for field in fields(Trajectory) if field.name != "score"], where)
-    if "problem" not in entry:
         if problem is None:
             raise DataError(f"{where}: no problem, and the request has none either")
-        entry = {**entry, "problem": by_field(problem)}
+        if not entry.isascii() and any("\ud800" <= c <= "\udfff" for c in entry):
+            raise DataError(f"{where}: half of a surrogate pair; expected characters, such as UTF-8 has")
+        completion = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
+        turn = Turn(prompt_ids=[], completion=completion, text=entry)
+        return compact(Trajectory(problem=problem, turns=[turn], status="done", episode=number))
+    _known(entry, [field.name for field in fields(Trajectory) if field.name != "score"], where)
+    shared = "problem" not in entry
+    if shared and problem is None:
+        raise DataError(f"{where}: no problem, and the request has none either")
     try:
-        return compact(_read(Trajectory, entry, where))
+        made = compact(_read(Trajectory, {"problem": _UNREAD, **entry}, where))
     except OverflowError as error:
         raise DataError(f"{where}: a token id or version is no 32-bit integer: {error}") from None
+    return (
+        replace(made, problem=problem) if shared and problem is not None else made
+    )  # one object, however many answers
 
 
 def _read(cls: type[T], value: Any, where: str) -> T:
@@ -170,7 +204,3 @@ def _not_finite(score: Score) -> str | None:
     numbers = [("value", score.value), *((f"parts.{name}", part) for name, part in score.parts.items())]
     numbers += [(name, number) for name, column in columns.items() for number in column or ()]
     return next((f"{name} {n}" for name, n in numbers if n is not None and not math.isfinite(n)), None)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrl.clients.bearer import open_to_all, reaches_others, read_key
 from llmrl.errors import EngineError, RecipeError
 from llmrl.plugins import build
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.serve.scoring import Scoring, ServerLimits, app
+
+KEY_VARIABLE = "LLMRL_REWARD_API_KEY"
 
 
 def serve(
@@ -41,7 +44,7 @@ def serve(
     """
     import uvicorn
 
-    limits = limits or ServerLimits()
+    limits, api_key = limits or ServerLimits(), read_key(api_key)
     named = reward_of(spec)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listening(host, port) as sock, GradingPool(workers, timeout_s) as pool:
@@ -54,6 +57,8 @@ def serve(
             timeout_graceful_shutdown=round(limits.grace_s),
         )
         at, number = sock.getsockname()[:2]
+        if api_key is None and reaches_others(at):
+            print(open_to_all(f"{at}:{number}", KEY_VARIABLE), file=sys.stderr)
         _greet(str(named["name"]), at, number, api_key)
         try:
             uvicorn.Server(config).run(sockets=[sock])
@@ -106,7 +111,7 @@ def listening(host: str, port: int) -> socket.socket:
 def _greet(name: str, host: str, port: int, api_key: str | None) -> None:
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-    key = " -H 'Authorization: Bearer '$LLMRL_REWARD_API_KEY" if api_key else ""
+    key = f" -H 'Authorization: Bearer '${KEY_VARIABLE}" if api_key else ""
     print(
         f"llmrl: reward {name} is served at {url}; ctrl-C ends it. Try:\n"
         f"  curl {url}/score -H 'Content-Type: application/json'{key} \\\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import json
 import math
 import time
 import traceback
@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmrl import __version__
+from llmrl.clients.bearer import Guard
 from llmrl.errors import DataError, LlmrlError
 from llmrl.scoring import serialization
 from llmrl.scoring.manager import GroupScorer
+from llmrl.scoring.serialization import TooLargeError
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.types import Score, Trajectory
 
@@ -32,12 +34,14 @@ class ServerLimits:
     batch: int = 32  # groups scored at a time
     max_waiting: int = 256  # groups that wait; further ones are sent away
     request_timeout_s: float = 600.0  # of a group, waiting and scoring
-    max_body_mb: int = 256  # of a request
+    max_body_mb: int = 256  # of a request, in MiB
+    max_texts: int = 4096  # answers of a request
+    max_text_mb: int = 64  # of their texts together, in MiB
     grace_s: float = 30.0  # for groups being scored when the server is stopped
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.max_waiting < 1 or self.max_body_mb < 1:
-            raise ValueError("expected batch, max_waiting and max_body_mb at least 1")
+        if min(self.batch, self.max_waiting, self.max_body_mb, self.max_texts, self.max_text_mb) < 1:
+            raise ValueError("expected batch, max_waiting, max_body_mb, max_texts and max_text_mb at least 1")
         if not (0 < self.request_timeout_s < math.inf and 0 <= self.grace_s < math.inf):
             raise ValueError("expected request_timeout_s above 0 and grace_s at least 0, both finite")
 
@@ -139,7 +143,6 @@ class Routes:
 
     scoring: Scoring
     name: str  # of the reward
-    api_key: str | None
 
     async def health(self, request: Request) -> Response:
         """Report whether groups are accepted, how many wait and are scored, and the reward's name. Needs no key."""
@@ -151,27 +154,64 @@ class Routes:
         return JSONResponse(body)
 
     async def score(self, request: Request) -> Response:
-        """Answer with the scores of a group."""
-        from starlette.responses import JSONResponse
+        """Answer with the scores of a group; work for a client that has gone is dropped."""
+        from starlette.requests import ClientDisconnect
 
-        if self.api_key is not None:
-            sent = request.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(sent, f"Bearer {self.api_key}".encode()):
-                return refused(401, "unauthorized", "expected `Authorization: Bearer` with the server's key")
         limits = self.scoring.limits
-        data = bytearray()
-        async for piece in request.stream():
-            data += piece
-            if len(data) > limits.max_body_mb << 20:
-                return refused(413, "too_large", f"more than {limits.max_body_mb} MiB; expected one group a request")
         try:
-            group, place = serialization.request_from_json(bytes(data))
+            async with asyncio.timeout(limits.request_timeout_s):
+                data = await self._body(request)
+        except ClientDisconnect:
+            return refused(499, "gone", "the client has gone")  # which nobody reads
+        except TimeoutError:
+            return refused(408, "timeout", f"the request did not arrive within {limits.request_timeout_s:g} s")
+        except TooLargeError as error:
+            return refused(413, "too_large", str(error))
+        scored, gone = asyncio.create_task(self._scored(data)), asyncio.create_task(_gone(request))
+        try:
+            await asyncio.wait({scored, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return scored.result() if scored.done() else refused(499, "gone", "the client has gone")
+        finally:
+            scored.cancel()
+            gone.cancel()
+
+    async def _body(self, request: Request) -> bytes:
+        """Read the whole body. A larger one is read on, so that its client sees the answer, but not kept.
+
+        Raises:
+            TooLargeError: it is above the limit.
+        """
+        most, size, data = self.scoring.limits.max_body_mb << 20, 0, bytearray()
+        async for piece in request.stream():
+            size += len(piece)
+            if size <= most:
+                data += piece
+            elif size > 4 * most:
+                break
+        if size <= most:
+            return bytes(data)
+        found = f"{'above ' if size > 4 * most else ''}{size / 2**20:.1f} MiB"
+        raise TooLargeError(
+            f"a body of {found}; expected at most {most >> 20} MiB: send fewer texts at a time, or start the "
+            f"server with --max-body-mb {math.ceil(size / 2**20)}"
+        )
+
+    async def _scored(self, data: bytes) -> Response:
+        from starlette.responses import Response
+
+        limits = self.scoring.limits
+        bounds = serialization.RequestLimits(limits.max_texts, limits.max_text_mb)
+        try:
+            group, place = await asyncio.to_thread(serialization.request_from_json, data, bounds)
+        except TooLargeError as error:
+            return refused(413, "too_large", str(error))
         except DataError as error:
             return refused(400, "bad_request", str(error))
         try:
             async with asyncio.timeout(limits.request_timeout_s) as limit:
                 scores = await self.scoring.score(group, place) if group else []
-            return JSONResponse({"scores": serialization.scores_to_json(scores)})
+            reply = {"scores": serialization.scores_to_json(scores)}
+            return Response(await asyncio.to_thread(json.dumps, reply, allow_nan=False), media_type="application/json")
         except FullError as error:
             return refused(503, "full", str(error), {"Retry-After": str(error.after_s)})
         except LlmrlError as error:  # it would have stopped a run that has the reward in its own process
@@ -183,6 +223,12 @@ class Routes:
             return refused(500, "internal", f"{type(error).__name__}: {error}")
 
 
+async def _gone(request: Request) -> None:
+    """Wait until the client closes the connection; the body has been read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def refused(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> Response:
     """Make the response of an error, as JSON."""
     from starlette.responses import JSONResponse
@@ -191,12 +237,13 @@ def refused(status: int, kind: str, message: str, headers: dict[str, str] | None
 
 
 def app(scoring: Scoring, name: str, api_key: str | None) -> Starlette:
-    """Make the app with POST /score and GET /health."""
+    """Make the app with POST /score and GET /health; with a key, /health alone is answered without it."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
     from starlette.routing import Route
 
-    routes = Routes(scoring, name, api_key)
+    routes = Routes(scoring, name)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -211,6 +258,7 @@ def app(scoring: Scoring, name: str, api_key: str | None) -> Starlette:
 
     return Starlette(
         routes=[Route("/score", routes.score, methods=["POST"]), Route("/health", routes.health)],
+        middleware=[] if api_key is None else [Middleware(Guard, key=api_key)],
         exception_handlers={HTTPException: no_such},
         lifespan=lifespan,
     )

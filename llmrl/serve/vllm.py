@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from llmrl.clients.bearer import open_to_all, reaches_others, read_key
 from llmrl.engines.server import process as server_process
 from llmrl.engines.server.child_process import Child
 from llmrl.errors import CheckpointError, EngineError
@@ -36,7 +37,7 @@ def serve(
         checkpoint: a folder with model and tokenizer, or a hub name.
         lora: adapters as NAME=FOLDER; a request chooses one by `model: NAME`.
         host: where to listen; 0.0.0.0 is every network this machine is in: set an `api_key` then.
-        api_key: key that clients must send; None lets everyone in.
+        api_key: bearer token that clients must send to every route but /health; None lets everyone in.
         served_model_name: the model's name for clients; None is `checkpoint` itself.
         max_model_len: tokens of prompt and completion; None is the model's own limit.
         cpu_kvcache_space: GiB for keys and values, on a CPU.
@@ -50,16 +51,19 @@ def serve(
     check(checkpoint)
     arguments = _arguments(checkpoint, lora, served_model_name, dtype, max_model_len)
     _check_port(host, port)
-    env = server_process.environment(cpu_kvcache_space=cpu_kvcache_space)
-    if api_key:
-        env["VLLM_API_KEY"] = api_key  # an argument could be read in the list of processes
+    if api_key is None and reaches_others(host):
+        print(open_to_all(f"{host}:{port}", server_process.KEY_VARIABLE), file=sys.stderr)
+    env = server_process.environment(api_key=read_key(api_key), cpu_kvcache_space=cpu_kvcache_space)
     argv = server_process.command(checkpoint, host, port, *arguments, *server_args)
     child = Child(argv, env=env)
     try:
         reached = _EVERYWHERE.get(host, host)
         url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-        if not server_process.answers(server_process.ApiServer(url, child), time.monotonic() + start_timeout_s):
+        server = server_process.ApiServer(url, child)
+        if not server_process.answers(server, time.monotonic() + start_timeout_s):
             raise EngineError(_failure(child, checkpoint, start_timeout_s))
+        if api_key is not None:
+            server_process.check_guarded(server)
         _greet(url, served_model_name or checkpoint, api_key)
         child.wait()
         raise EngineError(_failure(child, checkpoint, start_timeout_s))
@@ -116,7 +120,7 @@ def _failure(child: Child, checkpoint: str, limit_s: float) -> str:
 
 
 def _greet(url: str, model: str, api_key: str | None) -> None:
-    key = f" -H 'Authorization: Bearer {api_key}'" if api_key else ""
+    key = f" -H 'Authorization: Bearer '${server_process.KEY_VARIABLE}" if api_key else ""
     print(
         f"llmrl: {model} is served at {url}/v1; ctrl-C ends it. Try:\n"
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"

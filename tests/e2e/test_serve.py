@@ -167,6 +167,17 @@ def test_without_the_key_nobody_gets_in(served: Served) -> None:
     with pytest.raises(openai.AuthenticationError):
         served.client.with_options(api_key="another").models.list()
     assert KEY not in " ".join(part for p in family(served) for part in p.cmdline() if "serve(" not in part)
+    described = httpx.get(f"{served.url}/openapi.json", headers={"Authorization": f"Bearer {KEY}"}, trust_env=False)
+    for path in {*described.json()["paths"], "/metrics/", "/docs", "/openapi.json", "/none"} - {"/health"}:
+        for method in ("GET", "POST"):
+            assert httpx.request(method, served.url + path, trust_env=False).status_code == 401, path
+    assert KEY not in served.log.read_text()
+
+
+def test_a_websocket_needs_the_key_too(served: Served) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    upgrade["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    assert httpx.get(f"{served.url}/v1/realtime", headers=upgrade, trust_env=False).status_code == 403
 
 
 def test_nobody_changes_its_weights(served: Served) -> None:

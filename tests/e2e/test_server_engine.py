@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import torch
@@ -75,6 +76,21 @@ def test_seeds_repeat_a_completion_on_any_server(engine: VllmClient) -> None:
     assert [c.token_ids for c in first] == [c.token_ids for c in second]
     assert first[0].token_ids == first[2].token_ids
     assert sample(engine, seed=12)[0].token_ids != first[0].token_ids
+
+
+def test_only_its_own_client_reaches_a_server(engine: VllmClient) -> None:
+    """By a random key, which no list of processes shows and the engine's process does not inherit."""
+    peer = engine._fleet._peers[0]
+    for method, route in [("POST", "/collective_rpc"), ("GET", "/v1/models"), ("POST", "/sleep"), ("GET", "/metrics")]:
+        assert httpx.request(method, peer.url + route, trust_env=False).status_code == 401
+    key = engine._options.api_key
+    assert key is not None
+    assert len(key) >= 32
+    watcher = psutil.Process(peer.own.child._process.pid)  # type: ignore[union-attr]
+    family = [watcher, *watcher.children(recursive=True)]
+    assert key not in " ".join(part for process in family for part in process.cmdline())
+    holders = [process for process in family if key in process.environ().values()]
+    assert len(holders) == 2, "the watcher and the server that it started"
 
 
 def test_both_servers_work(engine: VllmClient) -> None:
@@ -147,8 +163,13 @@ def engine_urls(engine: VllmClient) -> list[str]:
     return [peer.url for peer in engine._fleet._peers]
 
 
-def test_an_engine_of_urls_pushes_weights_too(engine: VllmClient, tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_an_engine_of_urls_pushes_weights_too(
+    engine: VllmClient, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    with pytest.raises(EngineError, match=r"HTTP 401.*api_key"):
+        start("ignored", urls=engine_urls(engine), api_key="another")
+    monkeypatch.setenv("LLMRL_API_KEY", str(engine._options.api_key))
     client = start("ignored", urls=engine_urls(engine), sync_dir=str(tmp_path))
     try:
         client.load(list(model.named_parameters()), 9)
@@ -173,7 +194,7 @@ def test_a_prompt_that_does_not_fit_is_refused(engine: VllmClient, prompt: list[
 
 
 def test_a_folder_that_is_not_there_is_named(engine: VllmClient, tiny_model_dir: Path) -> None:
-    client = start("ignored", urls=engine_urls(engine), sync_dir="/nowhere")
+    client = start("ignored", urls=engine_urls(engine), sync_dir="/nowhere", api_key=engine._options.api_key)
     try:
         with pytest.raises(EngineError, match=r"engine\.sync_dir: no .* GiB for the weights in /nowhere"):
             client.load(list(AutoModelForCausalLM.from_pretrained(tiny_model_dir).named_parameters()), 1)
@@ -230,7 +251,7 @@ def test_servers_die_with_a_killed_parent(tiny_model_dir: Path, tmp_path: Path) 
 
 
 def serves(process: psutil.Process) -> bool:
-    return process.status() != psutil.STATUS_ZOMBIE and any("_openai_server" in part for part in process.cmdline())
+    return process.status() != psutil.STATUS_ZOMBIE and any("vllm_app" in part for part in process.cmdline())
 
 
 def wait_for(found: Callable[[], Any], limit_s: float) -> Any:

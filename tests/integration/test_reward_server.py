@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import httpx
 import pytest
 from safetensors.torch import load_file
 
-from llmrl.engines.server.process import free_ports
 from llmrl.recipe import Recipe, parse
 from llmrl.train.loop import train
 from llmrl.train.run import Run
@@ -44,55 +42,7 @@ class Slow:
 """
 
 
-class Served:
-    """`llmrl serve-reward` in a process, which can be killed and started again at the same place."""
-
-    def __init__(self, folder: Path, spec: str, *arguments: str) -> None:
-        self.log = folder / "server.log"
-        (self.port,) = free_ports(1)
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.command = [sys.executable, "-m", "llmrl", "serve-reward", spec, "--port", str(self.port), *arguments]
-        self.env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "PYTHONUNBUFFERED": "1"}
-        self.start()
-
-    def start(self) -> None:
-        with self.log.open("a") as out:
-            self.process = subprocess.Popen(
-                self.command, stdout=out, stderr=subprocess.STDOUT, env=self.env, cwd=ROOT, start_new_session=True
-            )
-
-    def ready(self) -> dict[str, Any]:
-        """Wait until it answers; its report on its health."""
-        until = time.monotonic() + 120
-        while time.monotonic() < until and self.process.poll() is None:
-            try:
-                found: dict[str, Any] = httpx.get(f"{self.url}/health", timeout=5.0, trust_env=False).json()
-                return found
-            except httpx.TransportError:
-                time.sleep(0.05)
-        raise AssertionError(self.log.read_text()[-3000:])
-
-    def kill(self) -> None:
-        """As a machine that dies would."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
-
-
-Start = Callable[..., Served]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Start]:
-    started: list[Served] = []
-
-    def start(spec: str, *arguments: str) -> Served:
-        started.append(Served(tmp_path, spec, *arguments))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.kill()
+Start = Callable[..., Any]  # of the fixture `serve`
 
 
 def recipe(model: Path, out: Path, reward: Mapping[str, Any]) -> Recipe:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,14 @@ class Server(ServerOptions):
         """
         from llmrl.engines.server.client import VllmClient
 
+        key = self.api_key or (os.environ.get(server_process.KEY_VARIABLE) if self.urls else secrets.token_urlsafe(32))
+        options = replace(self, api_key=key)
         running: list[server_process.ApiServer] = []
         if not self.urls:
-            arguments = self._arguments(dtype, seed, max_model_len)
-            running = server_process.start(model, arguments, self._environments(), self._logs(), self.start_timeout_s)
+            arguments, envs = self._arguments(dtype, seed, max_model_len), options._environments()
+            running = server_process.start(model, arguments, envs, self._logs(), self.start_timeout_s)
         try:
-            return VllmClient(self, running, dtype=dtype, max_model_len=max_model_len, stop_token_ids=stop_token_ids)
+            return VllmClient(options, running, dtype=dtype, max_model_len=max_model_len, stop_token_ids=stop_token_ids)
         except BaseException:
             for server in running:
                 server.child.stop()
@@ -69,7 +72,10 @@ class Server(ServerOptions):
 
     def _environments(self) -> list[dict[str, str]]:
         base = server_process.environment(
-            cpu_kvcache_space=self.cpu_kvcache_space, omp_threads=self.omp_threads, beside_trainer=True
+            api_key=self.api_key,
+            cpu_kvcache_space=self.cpu_kvcache_space,
+            omp_threads=self.omp_threads,
+            beside_trainer=True,
         )
         seen = [{"CUDA_VISIBLE_DEVICES": d} for d in self.devices] or [{}] * self.servers
         return [base | own for own in seen]

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _POLL_S = 0.2
+_LOOK_S = 1.0  # between two looks at who holds which shared memory
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 class Child:
@@ -81,9 +83,13 @@ def _watch(parent: int, grace_s: float, argv: Sequence[str]) -> int:
     signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: signals.append(got))
+    before = _listed()
     program = subprocess.Popen(argv, start_new_session=True, preexec_fn=_end_with_watcher)
+    segments = _Segments(program.pid, before)
     while program.poll() is None and not signals and os.getppid() == parent:
+        segments.look()
         time.sleep(_POLL_S)
+    segments.look(now=True)
     if program.poll() is None:
         program.terminate()
         try:
@@ -93,7 +99,59 @@ def _watch(parent: int, grace_s: float, argv: Sequence[str]) -> int:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(program.pid, signal.SIGKILL)
     code = program.wait()
+    segments.remove()
     return 128 - code if code < 0 else code
+
+
+class _Segments:
+    """The shared memory of a process group, whose files stay when their owner is killed.
+
+    Python has a process that would remove them, but it belongs to the group and is killed with it. Hence: files that
+    came after the program began, and that a process of its group has mapped.
+    """
+
+    def __init__(self, group: int, before: set[str]) -> None:
+        self._group = group
+        self._before = before  # files of others
+        self._listed: set[str] = set()
+        self._known: set[str] = set()  # listed twice: between two looks a new file has been mapped
+        self._ours: set[str] = set()
+        self._next = 0.0  # when to look again, by the monotonic clock
+
+    def look(self, *, now: bool = False) -> None:
+        """Note which files the group has mapped; at most once in `_LOOK_S`, and only where there are new ones."""
+        listed = _listed() - self._before
+        if not now and (time.monotonic() < self._next or listed <= self._known):
+            return
+        self._next = time.monotonic() + _LOOK_S
+        for process in _members(self._group):
+            with contextlib.suppress(OSError):  # it has ended
+                paths = {line.rpartition(" ")[2] for line in (process / "maps").read_text().splitlines()}
+                self._ours |= {name for name in listed if str(_SHARED_MEMORY / name) in paths}
+        self._known, self._listed = listed & self._listed, listed
+
+    def remove(self) -> None:
+        for name in self._ours:
+            with contextlib.suppress(OSError):
+                (_SHARED_MEMORY / name).unlink()
+
+
+def _listed() -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(_SHARED_MEMORY) if entry.is_file(follow_symlinks=False)}
+    except OSError:
+        return set()
+
+
+def _members(group: int) -> list[Path]:
+    """The folders in /proc of the processes of a group."""
+    members = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            fields = (process / "stat").read_text().rpartition(")")[2].split()  # state, parent, group, ...
+            if int(fields[2]) == group:
+                members.append(process)
+    return members
 
 
 def _end_with_watcher() -> None:

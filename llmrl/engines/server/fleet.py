@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from llmrl.clients.bearer import header
 from llmrl.engines.server.process import ApiServer
 from llmrl.errors import EngineError, SyncError
 
@@ -58,14 +59,13 @@ class Fleet:
         Raises:
             EngineError: one does not answer, or refuses us.
         """
-        key = self._options.api_key
         self._open = asyncio.Event()  # closed while weights change
         self._open.set()
         self._ended = asyncio.Condition()
         self._client = httpx.AsyncClient(
             timeout=self._options.timeout_s,
             limits=httpx.Limits(max_connections=None, keepalive_expiry=_KEEPALIVE_S),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=header(self._options.api_key),
             trust_env=bool(self._options.urls),  # a proxy has no business on loopback
         )
         for peer in self._peers:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from llmrl.clients.bearer import read_key
+from llmrl.engines.server.process import names_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +15,8 @@ class ServerOptions:
 
     servers: int = 1  # started here, one after another on free loopback ports, and stopped whatever happens
     urls: Sequence[str] = ()  # servers that run already, such as http://node7:8000; then none is started
-    api_key: str | None = None  # of those
+    # Demanded by every server. None: a random one for servers started here, and for urls that of $LLMRL_API_KEY.
+    api_key: str | None = field(default=None, repr=False)
     served_model_name: str | None = None  # there; None: the first that they name
     sync_dir: str | None = None  # folder for weights on their way; None: /dev/shm where it has room
     timeout_s: float = 600.0  # of one completion, retries included, and of one change of weights
@@ -36,6 +40,10 @@ class ServerOptions:
             raise ValueError(f"devices: {len(self.devices)} entries for {self.servers} servers")
         if self.timeout_s <= 0 or self.start_timeout_s <= 0 or self.retries < 0:
             raise ValueError("timeout_s and start_timeout_s must be above 0, retries at least 0")
+        if names_key(self.server_args):
+            raise ValueError("server_args: found --api-key, which others can read there; set api_key instead")
+        if self.api_key is not None:
+            read_key(self.api_key, where="api_key")
 
     @property
     def concurrent(self) -> bool:

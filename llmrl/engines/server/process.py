@@ -14,6 +14,7 @@ from pathlib import Path
 from llmrl.engines.server.child_process import Child
 from llmrl.errors import EngineError
 
+KEY_VARIABLE = "LLMRL_API_KEY"  # hands a server its key: an argument could be read in the list of processes
 _PORT_TRIES = 3
 # What a launcher of distributed training sets for us would make the server join our process group.
 _OURS = (
@@ -35,16 +36,21 @@ def command(model: str, host: str, port: int, *arguments: str) -> list[str]:
 
 
 def environment(
-    *, cpu_kvcache_space: int, omp_threads: int | None = None, beside_trainer: bool = False
+    *, api_key: str | None, cpu_kvcache_space: int, omp_threads: int | None = None, beside_trainer: bool = False
 ) -> dict[str, str]:
     """Environment of a server: ours, with its own settings.
 
     Args:
+        api_key: demanded by every route but /health; None lets everyone in.
         cpu_kvcache_space: GiB for keys and values, on a CPU.
         omp_threads: of a server on a CPU; None leaves OMP_NUM_THREADS as it is.
         beside_trainer: open the routes that change weights, and bind no threads to cores.
     """
     env = {k: v for k, v in os.environ.items() if k not in _OURS and not k.startswith("TORCHELASTIC_")}
+    for name in (KEY_VARIABLE, "VLLM_API_KEY"):  # ours for other servers
+        env.pop(name, None)
+    if api_key is not None:
+        env[KEY_VARIABLE] = api_key
     env.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # the colocated engine switches it off; a server needs it
     package_root = str(Path(__file__).parents[3])  # the server and its worker extension are imported there
     env["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [env.get("PYTHONPATH")])])
@@ -59,6 +65,11 @@ def environment(
         env["VLLM_SERVER_DEV_MODE"] = "1"
         env.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # two servers would bind to the same cores
     return env
+
+
+def names_key(arguments: Sequence[str]) -> bool:
+    """Tell whether arguments of vLLM's server, in any spelling that it takes, hold a key."""
+    return any(argument.replace("_", "-").startswith("--api-k") for argument in arguments)
 
 
 def free_ports(number: int) -> list[int]:
@@ -114,6 +125,8 @@ def _until_ready(
     """Wait until the server answers; on another port if somebody took the first one while it loaded."""
     for _ in range(_PORT_TRIES):
         if answers(server, until):
+            if KEY_VARIABLE in env:
+                check_guarded(server)
             return server
         log, code = server.child.log, server.child.poll()
         if code is None or log is None or "address already in use" not in server.child.tail(100).lower():
@@ -139,3 +152,22 @@ def answers(server: ApiServer, until: float) -> bool:
             pass  # it is still loading
         time.sleep(0.25)
     return False
+
+
+def check_guarded(server: ApiServer) -> None:
+    """Prove that the server, which answers, demands its key.
+
+    Raises:
+        EngineError: it answers a request without the key, and was stopped.
+    """
+    import httpx
+
+    try:
+        status = str(httpx.get(f"{server.url}/version", timeout=30.0, trust_env=False).status_code)
+    except httpx.HTTPError as error:
+        status = f"{type(error).__name__} {error}"
+    if status != "401":
+        server.child.stop()
+        raise EngineError(
+            f"{server.url}/version without the key: found {status}; expected 401. It was stopped; is it vLLM 0.31?"
+        )

@@ -173,3 +173,26 @@ def test_a_number_that_is_not_finite_never_arrives(score: Score, words: str) -> 
 def test_what_are_no_scores_is_named(reply: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         serialization.scores_from_json(reply, 1)
+
+
+def test_answers_of_one_request_share_its_problem() -> None:
+    """A problem of a megabyte costs a megabyte, however many answers come with it."""
+    problem = {"id": "1", "messages": []}
+    for entries in ({"texts": ["a", "b"]}, {"trajectories": [{"turns": [], "status": "done"}] * 2}):
+        group, _ = serialization.request_from_json(json.dumps({"problem": problem} | entries).encode())
+        assert group[0].problem is group[1].problem
+        assert group[0].problem == Problem(id="1", messages=[])
+
+
+def test_a_request_above_its_limits_is_refused() -> None:
+    body = json.dumps({"problem": {"id": "1", "messages": []}, "texts": ["a" * 2**20] * 3}).encode()
+    assert len(serialization.request_from_json(body, serialization.RequestLimits(texts=3, text_mb=3))[0]) == 3
+    with pytest.raises(serialization.TooLargeError, match=r"3 texts; expected at most 2 .*--max-texts 3"):
+        serialization.request_from_json(body, serialization.RequestLimits(texts=2))
+    with pytest.raises(serialization.TooLargeError, match=r"texts of 3.0 MiB; expected at most 2 .*--max-text-mb 3"):
+        serialization.request_from_json(body, serialization.RequestLimits(text_mb=2))
+
+
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(DataError, match=r"texts\[0\]: half of a surrogate pair"):
+        serialization.request_from_json(b'{"problem": {"id": "1", "messages": []}, "texts": ["\\ud800"]}')
