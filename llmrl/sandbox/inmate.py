@@ -19,7 +19,7 @@ from typing import IO, Any, Literal, cast
 from llmrl.sandbox import namespaces, seccomp
 from llmrl.sandbox.cleanup import MARK, folder_for, full_of_files, kill_all_of, kill_left, overfull, sealed, slot, sweep
 from llmrl.sandbox.fence import fence_version
-from llmrl.sandbox.isolation import Level, Limits, Place, command
+from llmrl.sandbox.isolation import Cell, Level, Limits, command
 from llmrl.sandbox.warden import Warden
 
 Stopped = Literal["timeout", "memory", "output", "files", "stopped"]
@@ -67,7 +67,7 @@ class Inmate:
     """A running program."""
 
     process: subprocess.Popen[bytes]
-    place: Place
+    place: Cell
     limits: Limits
     mark: str
     start: float
@@ -156,7 +156,7 @@ def started(level: Level, limits: Limits, program: Program, packages: tuple[str,
         stdin = stack.enter_context(sealed(program.stdin))
         folder = folder_for(uid) if level in ("subprocess", "uid") else "/"
         info, told = os.pipe() if level == "bubblewrap" else (None, None)
-        place, mark = Place(level=level, uid=uid, folder=folder, info=told), secrets.token_hex(16)
+        place, mark = Cell(level=level, uid=uid, folder=folder, info=told), secrets.token_hex(16)
         passed = [end for end in (program.channel.fileno() if program.channel else None, told) if end is not None]
         start = time.monotonic()
         try:

@@ -42,7 +42,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Cell:
     """Level, user and folder of a program.
 
     Attributes:
@@ -67,7 +67,7 @@ class Place:
         return [self.folder] if self.shared else namespaces.rooms(self.level)
 
 
-def command(place: Place, limits: Limits, argv: Sequence[str], packages: tuple[str, ...] = ()) -> list[str]:
+def command(place: Cell, limits: Limits, argv: Sequence[str], packages: tuple[str, ...] = ()) -> list[str]:
     """Build the command line that runs `argv` behind the walls of a level.
 
     Args:
@@ -90,7 +90,7 @@ def command(place: Place, limits: Limits, argv: Sequence[str], packages: tuple[s
     return [*_walls(place, limits, interpreter), *_become(place.uid), *_bounded(limits), *inner]
 
 
-def _walls(place: Place, limits: Limits, interpreter: Interpreter) -> list[str]:
+def _walls(place: Cell, limits: Limits, interpreter: Interpreter) -> list[str]:
     """Words before the program: those of its level, and a mark by which the kernel ends it first if memory runs out."""
     first_to_go = [tool("choom"), "-n", "1000", "--"]
     if place.level == "bubblewrap":

@@ -19,7 +19,7 @@ END = object()
 CHANGED = {"list", "dict", "set", "bytearray", "deque", "ndarray"}  # kinds of arguments that a call may change
 
 
-class Server:
+class SolutionServer:
     """State of the solution's side: its scope, and its objects by number."""
 
     def __init__(self, channel: Channel) -> None:
@@ -147,4 +147,4 @@ def _raised(error: BaseException) -> dict[str, Any]:
 if __name__ == "__main__":
     quiet().close()
     with contextlib.suppress(Gone):
-        Server(channel()).serve()
+        SolutionServer(channel()).serve()

@@ -244,7 +244,7 @@ class _Worker:
             self.connection.send_bytes(pickle.dumps(message))
 
     def _answer(self, limit_s: float, awaited: _Outcome | None = None) -> tuple[Any, Any, str] | None:
-        """Receive the worker's reply; None where it is dead, took longer than `limit_s`, or nobody awaits it any more."""
+        """Receive the worker's reply; None where it is dead, took longer than `limit_s`, or nobody awaits it."""
         end = time.monotonic() + limit_s
         try:
             while not self.connection.poll(max(0.0, min(_LOOK_S, end - time.monotonic()))):

@@ -44,7 +44,7 @@ def post(server: Any, body: dict[str, Any] | bytes) -> httpx.Response:
 
 
 def health(server: Any, client: httpx.Client) -> tuple[float, dict[str, Any]]:
-    """How long the answer took, in seconds, and what it was."""
+    """Seconds that the answer took, and the answer."""
     start = time.monotonic()
     said: dict[str, Any] = client.get(f"{server.url}/health").json()
     return time.monotonic() - start, said
@@ -85,7 +85,7 @@ def send(server: Any, texts: list[str]) -> socket.socket:
 
 
 def status(connection: socket.socket) -> int:
-    """That of the reply, once it is whole."""
+    """Status of the reply, once it is whole."""
     with connection, connection.makefile("rb") as reply:
         return int(reply.read().split(b" ", 2)[1])
 
@@ -132,7 +132,7 @@ def test_health_answers_while_20_000_texts_wait(tmp_path: Path, serve: Start) ->
 
 
 def test_the_work_of_clients_that_vanished_is_dropped(tmp_path: Path, serve: Start) -> None:
-    """Of 200 clients 100 vanish: what they had queued never begins, and what runs for them is ended."""
+    """Half of 200 clients vanish: what they had queued never begins, and what runs for them is ended."""
     spec, log = sleeper(tmp_path)
     server = serve(spec, "--workers", "2", "--timeout-s", "300", "--max-waiting", "1000")
     server.ready()

@@ -74,7 +74,7 @@ def refuses(application: Any, known: set[str]) -> None:
 
 
 def test_no_route_of_vllm_answers_without_the_key(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All routes at once: of every task, of development mode, and of what is mounted."""
+    """Every route at once: of every task, of development mode, and of what is mounted."""
     monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
     from vllm.config import ModelConfig
     from vllm.entrypoints.launchers.api_server.entry import build_app

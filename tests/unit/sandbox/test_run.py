@@ -20,7 +20,7 @@ from llmrl.sandbox.cleanup import slot, sweep
 from llmrl.sandbox.fence import fence_version
 from llmrl.sandbox.inmate import Outcome, Program
 from llmrl.sandbox.interpreter import ours
-from llmrl.sandbox.isolation import LEVELS, Level, Limits, Place, command
+from llmrl.sandbox.isolation import LEVELS, Cell, Level, Limits, command
 from llmrl.sandbox.run import Sandbox, available
 from llmrl.sandbox.tools import tool
 
@@ -153,7 +153,7 @@ def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path: None if name == "bwrap" else f"/usr/bin/{name}")
     tool.cache_clear()
     with pytest.raises(SandboxError, match="bwrap is not installed; expected the system package bubblewrap"):
-        command(Place(level="bubblewrap"), ROOMY, ["true"])
+        command(Cell(level="bubblewrap"), ROOMY, ["true"])
     tool.cache_clear()
 
 
