@@ -7,6 +7,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
@@ -61,3 +63,10 @@ def test_the_build_is_the_build() -> None:
     said, real = tomllib.loads(blocks("toml")[0]), tomllib.loads(text("pyproject.toml"))
     assert said["build-system"] == real["build-system"]
     assert said["tool"]["setuptools"] == real["tool"]["setuptools"]
+
+
+def test_the_trip_of_one_token_is_the_trip(capsys: pytest.CaptureFixture[str]) -> None:
+    source = next(block for block in blocks("python") if "def answered(" in block)
+    exec(compile(source, "docs/architecture.md", "exec"), {"__name__": "trip"})
+    promised = [line.partition("  # ")[2] for line in source.splitlines() if line.startswith("print(")]
+    assert capsys.readouterr().out.splitlines() == promised
