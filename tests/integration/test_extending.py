@@ -1,12 +1,14 @@
-"""The algorithm that docs/extending.md shows is one: its very text is verified, and a model learns by it."""
+"""Plug-ins of docs/extending.md, as printed: the algorithm is verified, a model learns by it, and by the others."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from llmrl import recipe
 from llmrl.checks.verify.run import exit_code, resolve, verify
@@ -17,12 +19,17 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
+def printed(language: str) -> list[str]:
+    """Blocks of the page, in their order."""
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return blocks
+
+
 @pytest.fixture
 def reinforce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's file, where Python finds it."""
-    (text,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     path = tmp_path / "reinforce.py"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(printed("python")[0], encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "reinforce", raising=False)
     return path
@@ -57,3 +64,34 @@ def test_a_recipe_builds_it_and_a_model_learns_by_it(reinforce: Path, tiny_model
     with Run(made, name="mine") as run:
         train(run)
     assert (tmp_path / "mine" / "final" / "config.json").is_file()
+
+
+def test_the_task_of_the_page_trains_and_is_evaluated(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Write the reward, dataset, environment and benchmark as printed, and train with the keys that the page gives."""
+    names = re.findall(r"^`(\w+)\.py`, ", PAGE, re.MULTILINE)
+    assert names == ["doubling", "second_chance", "doubling_benchmark"]
+    for name, text in zip(["doubled", *names], printed("python")[1:], strict=True):
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    keys = yaml.safe_load(printed("yaml")[1])
+    rollout = {"num_generations": 2, "prompts_per_step": 2, "max_completion_length": 4, "max_reply_length": 32}
+    made = recipe.parse(
+        {
+            **keys,
+            "model": {"policy": str(tiny_model_dir)},
+            "algorithm": {"name": "grpo"},
+            "engine": {"name": "hf", "device": "cpu"},
+            "rollout": {**keys["rollout"], **rollout, "max_error_share": 0.0},
+            "train": {"max_steps": 1, "output_dir": str(tmp_path), "report_to": "none"},
+        }
+    )
+    with Run(made, name="mine") as run:
+        train(run)
+    episodes = [json.loads(line) for line in (tmp_path / "mine" / "rollouts.jsonl").read_text().splitlines()]
+    assert len(episodes) == 4
+    assert {episode["verdict"] for episode in episodes} <= {"correct", "wrong", "unparsable", "truncated"}
+    (results,) = (tmp_path / "mine" / "eval").rglob("results.json")
+    assert "doubling_benchmark" in results.read_text(encoding="utf-8")
