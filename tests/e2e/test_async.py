@@ -97,14 +97,17 @@ def test_requests_go_on_with_new_weights_and_each_token_knows_its_own(engine: Vl
         engine.load(list(models[0].named_parameters()), first + 3)
 
 
-def test_a_run_plays_ahead_on_a_server(engine: VllmClient, tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_a_run_plays_ahead_on_a_server(
+    engine: VllmClient, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run pushes weights in flight, proves each push, and resumes with what was being played."""
+    monkeypatch.setenv("LLMRL_API_KEY", str(engine._options.api_key))  # the server is another run's, with its own key
     (url,) = [peer.url for peer in engine._fleet._peers]
     (tmp_path / "run.yaml").write_text(RECIPE.format(model=tiny_model_dir, url=url, out=tmp_path))
     for overrides, resume in ((["train.max_steps=2"], False), ([], True)):
         with Run(read(tmp_path / "run.yaml", overrides), resume=resume) as run:
             train(run)
-    saved = json.loads((tmp_path / "run" / "checkpoints" / "step-000002" / "run.json").read_text())["source"]
+    saved = json.loads((tmp_path / "run" / "checkpoints" / "step-000002" / "run.json").read_text())["parts"]["source"]
     assert saved["sampler"] == {"position": 8}
     assert [name.partition("/")[0] for name in saved["scheduler"]["drawn"]] == ["4", "5", "6", "7"]
     assert [group[0]["group"] for group in saved["scheduler"]["pending"]] == saved["scheduler"]["drawn"]
