@@ -19,6 +19,7 @@ from llmrl.sandbox.tools import tool
 KILL_S = 3.0
 UIDS = range(61000, 61128)  # one for each program that runs at once; systemd and Debian give these to nobody
 OPEN_TO_ALL = ("/tmp", "/var/tmp", "/dev/shm")
+LOCKS = Path("/tmp/llmrl-sandbox")  # whatever TMPDIR says, which may differ between jobs that share these users
 MARK = "LLMRL_SANDBOX"  # in the environment of each program: by it level subprocess finds those that left their group
 
 
@@ -29,24 +30,36 @@ def slot() -> Iterator[int]:
     Raises:
         SandboxError: all are in use, or the folder of locks is not ours.
     """
-    folder = Path(tempfile.gettempdir(), "llmrl-sandbox")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if folder.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise SandboxError(f"{folder}: expected a folder of ours that nobody else may write to; remove it")
+    LOCKS.mkdir(mode=0o700, exist_ok=True)
+    status = LOCKS.lstat()
+    if LOCKS.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise SandboxError(f"{LOCKS}: expected a folder of ours that nobody else may write to; remove it")
     for uid in UIDS:
-        lock = os.open(folder / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            if locked(lock):
-                if os.pread(lock, 1, 0):  # its last holder was killed before its programs were
-                    kill_all_of(uid)
-                os.pwrite(lock, b"1", 0)
+        with claimed(uid) as ours:
+            if ours:
                 yield uid
-                os.ftruncate(lock, 0)
                 return
-        finally:
-            os.close(lock)
     raise SandboxError(f"{len(UIDS)} programs run in sandboxes already; expected fewer at once")
+
+
+@contextlib.contextmanager
+def claimed(uid: int) -> Iterator[bool]:
+    """Lock a user id if nobody else holds it, and end the processes of a holder that was killed.
+
+    The lock's file holds a mark while the user is in use, which only a killed holder leaves behind.
+    """
+    lock = os.open(LOCKS / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if not locked(lock):
+            yield False
+            return
+        if os.pread(lock, 1, 0):
+            kill_all_of(uid)
+        os.pwrite(lock, b"1", 0)
+        yield True
+        os.ftruncate(lock, 0)
+    finally:
+        os.close(lock)
 
 
 def locked(lock: int) -> bool:

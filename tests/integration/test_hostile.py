@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,7 @@ from llmrl.checks.attacks.hostile_files import FILES
 from llmrl.checks.attacks.hostile_host import attempt
 from llmrl.checks.attacks.hostile_kernel import KERNEL
 from llmrl.rewards.code import Code
-from llmrl.sandbox.cleanup import living, locked
+from llmrl.sandbox.cleanup import LOCKS, living, locked
 from llmrl.sandbox.fence import fence_version
 from llmrl.sandbox.isolation import Level
 from llmrl.sandbox.landlock import SIGNALS
@@ -48,12 +46,12 @@ def test_an_attack_gains_nothing(level: Level, name: str, monkeypatch: pytest.Mo
 
 def leftovers() -> list[int]:
     """Users with living processes that belong to no program that runs now; only root has those users to give."""
-    given = Path(tempfile.gettempdir(), "llmrl-sandbox").glob("[0-9]*") if os.geteuid() == 0 else ()
+    given = LOCKS.glob("[0-9]*") if os.geteuid() == 0 else ()
     return [uid for uid in (int(path.name) for path in given) if free(uid) and living(uid)]
 
 
 def free(uid: int) -> bool:
-    lock = os.open(Path(tempfile.gettempdir(), "llmrl-sandbox", str(uid)), os.O_RDWR)
+    lock = os.open(LOCKS / str(uid), os.O_RDWR)
     try:
         return locked(lock)
     finally:

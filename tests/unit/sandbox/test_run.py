@@ -142,7 +142,7 @@ def test_programs_that_run_at_once_are_different_users() -> None:
 
 
 def test_a_folder_of_locks_that_is_not_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("llmrl.sandbox.cleanup.LOCKS", tmp_path / "llmrl-sandbox")
     (tmp_path / "llmrl-sandbox").mkdir(mode=0o777)
     (tmp_path / "llmrl-sandbox").chmod(0o777)
     with pytest.raises(SandboxError, match="expected a folder of ours"), slot():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrl.sandbox.cleanup import overfull, slot
+from llmrl.sandbox.cleanup import LOCKS, overfull, slot
 from llmrl.sandbox.isolation import LEVELS, Level, Limits
 from llmrl.sandbox.run import Sandbox, available
 from llmrl.sandbox.warden import Warden
@@ -159,7 +159,26 @@ def test_overfull_folders(tmp_path: Path) -> None:
 def test_a_user_whose_holder_was_killed_is_cleared_before_the_next() -> None:
     with slot() as uid:
         sleeper = subprocess.Popen(["sleep", "300"], user=uid, group=uid)
-    (Path("/tmp/llmrl-sandbox") / str(uid)).write_text("1")  # as it is left behind
+    (LOCKS / str(uid)).write_text("1")  # as it is left behind
     with slot() as again:
         assert again == uid
         assert sleeper.wait(timeout=10) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_warden_leaves_the_next_holder_of_a_user_alone(tmp_path: Path) -> None:
+    with slot() as uid:  # as taken right after the guarded grader was killed
+        sleeper = subprocess.Popen(["sleep", "300"], user=uid, group=uid)
+        try:
+            ended = subprocess.Popen(["true"], start_new_session=True)
+            ended.wait()
+            warden = Warden()
+            warden.guard(ended.pid, uid, "no mark", str(tmp_path / "missing"))
+            assert warden.process is not None
+            assert warden.process.stdin is not None
+            warden.process.stdin.close()
+            assert warden.process.wait(timeout=60) == 0
+            assert sleeper.poll() is None
+        finally:
+            sleeper.kill()
+            sleeper.wait()
