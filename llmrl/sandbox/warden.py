@@ -6,6 +6,7 @@ folder with many files takes longer to remove than a grader has. So both are the
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import IO, Any, cast
 
 from llmrl.sandbox.cleanup import claimed, kill_left, remove
 
+LEAVE_S = 1.0  # to see it end; it may still remove folders after that
 START = "import sys; sys.path[:0] = {path!r}; from llmrl.sandbox.warden import main; main()"
 
 
@@ -36,6 +38,17 @@ class Warden:
         """Have the folder of a group that has ended removed soon."""
         self._tell({"release": group})
 
+    def leave(self) -> None:
+        """Close the warden's input, at which it ends; also happens when the interpreter exits."""
+        if self.owner != os.getpid():
+            return
+        with self.lock:
+            if self.process is not None:
+                cast("IO[bytes]", self.process.stdin).close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(timeout=LEAVE_S)
+                self.process = None
+
     def _tell(self, message: Any) -> None:
         line = json.dumps(message).encode() + b"\n"
         with self.lock:
@@ -51,7 +64,9 @@ class Warden:
         return cast("IO[bytes]", cast("subprocess.Popen[bytes]", self.process).stdin).fileno()
 
     def _start(self) -> None:
-        if self.process is not None:
+        if self.process is None:
+            atexit.register(self.leave)
+        else:
             cast("IO[bytes]", self.process.stdin).close()
             self.process.poll()
         words = [sys.executable, "-c", START.format(path=[entry or os.getcwd() for entry in sys.path])]
