@@ -29,16 +29,17 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
+
+import numpy as np
 
 HERE = Path(__file__).resolve().parents[1]
 SHAPES = {"one turn": 1, "four turns in two rows": 4}
 SIBLINGS, PROMPT, BUDGET = 8, 256, 16384
 MODELS = ("old_logprobs", "ref_logprobs", "values", "next_values")
 LIMIT_S = 3600.0  # of one process
-STEP = ("gather", "to_samples", "assign", "credit of GRPO", "credit of PPO", "collate")
-BESIDE = ("metrics of PPO", "checkpoint", "restore")
+STEP = ("gather", "to_samples", "assign", "credit of GRPO", "credit of PPO", "metrics of PPO", "release", "collate")
+BESIDE = ("checkpoint", "restore")
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Tree:
     to_samples: Callable[[Any], Sequence[Any]]
     balance: Callable[..., Any]
     column: Callable[[Any], Any]  # a column of a model, from the tensor that the model gives
-    ids: Callable[[Sequence[int]], Any]  # columns of a completion, as an engine gives them
-    floats: Callable[[Sequence[float]], Any]
+    numbers: Callable[[str, Any], Any]  # a column of a completion, as an engine gives it
+    released: Callable[[Sequence[Any]], Sequence[Any]]  # the samples without what only credit reads
     keeps_batches: bool  # all micro-batches are made before the first is used
     save: Callable[[Path, Any], None]
     load: Callable[[Path, Any], Any]
@@ -84,12 +85,19 @@ def discover() -> Tree:
         to_samples=find("llmrl.rollout.samples:to_samples", "llmrl.rollout.worker:to_samples", "llmrl.rollout:rows"),
         balance=find("llmrl.batch:balance_across_ranks", "llmrl.batch:deal"),
         column=(lambda tensor: tensor.numpy()) if numpy_samples else (lambda tensor: tensor.tolist()),
-        ids=(lambda ids: array("i", ids)) if as_arrays else list,
-        floats=(lambda numbers: array("f", numbers)) if as_arrays else list,
+        numbers=as_array if as_arrays else lambda _code, numbers: np.asarray(numbers).tolist(),
+        released=(lambda kept: [one.on_device() for one in kept]) if as_arrays else list,
         keeps_batches=not numpy_samples,
         save=save_arrays if as_arrays else save_lists,
         load=load_arrays if as_arrays else load_lists,
     )
+
+
+def as_array(code: str, numbers: Any) -> array[Any]:
+    """The standard library's array, without Python numbers, whose remains would count as held."""
+    made: array[Any] = array(code)
+    made.frombytes(np.asarray(numbers, np.dtype(code)).tobytes())
+    return made
 
 
 def save_arrays(folder: Path, groups: Any) -> None:
@@ -166,11 +174,11 @@ def episodes(tree: Tree, count: int, tokens: int, turns: int) -> list[list[Any]]
     """Groups of made-up trajectories, each `tokens` long in all; of several turns the second half rewrites history."""
     from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
-    random, said = Random(0), tokens // turns - PROMPT
+    random, said = np.random.default_rng(0), tokens // turns - PROMPT
     groups = []
     for number in range(count // SIBLINGS):
         problem = Problem(id=str(number), messages=[{"role": "user", "content": "x" * 4 * PROMPT}])
-        shared = tree.ids(random.choices(range(1000, 150_000), k=PROMPT))
+        shared = tree.numbers("i", random.integers(1000, 150_000, PROMPT))
         group = []
         for episode in range(SIBLINGS):
             played: list[Any] = []
@@ -178,15 +186,12 @@ def episodes(tree: Tree, count: int, tokens: int, turns: int) -> list[list[Any]]
                 prompt = shared
                 if turn % 2:  # goes on from the turn before it
                     last = played[-1]
-                    prompt = tree.ids([*last.prompt_ids, *last.completion.token_ids, *shared])
+                    prompt = tree.numbers("i", np.concatenate([last.prompt_ids, last.completion.token_ids, shared]))
                 elif turn:
-                    prompt = tree.ids([7, *shared[1:]])
-                completion = Completion(
-                    token_ids=tree.ids(random.choices(range(1000, 150_000), k=said)),
-                    logprobs=tree.floats([-random.random() for _ in range(said)]),
-                    finish="stop",
-                    version=0,
-                )
+                    prompt = tree.numbers("i", np.concatenate([[7], shared[1:]]))
+                ids, logprobs = random.integers(1000, 150_000, said), -random.random(said)
+                columns = {"token_ids": tree.numbers("i", ids), "logprobs": tree.numbers("f", logprobs)}
+                completion = Completion(**columns, finish="stop", version=0)
                 played.append(Turn(prompt_ids=prompt, completion=completion, text="word" * said))
             score = Score(float(episode % 2), "correct" if episode % 2 else "wrong", {"numeric": float(episode % 2)})
             facts = {"problem": problem, "status": "done", "group": str(number), "episode": episode}
@@ -197,8 +202,10 @@ def episodes(tree: Tree, count: int, tokens: int, turns: int) -> list[list[Any]]
 
 def exchanged(mine: list[Any]) -> tuple[Any, int]:
     """The groups as other ranks get them, and how many bytes those are; what played them forgets them."""
-    data = pickle.dumps(mine.pop())
-    return pickle.loads(data), len(data)
+    pack = find("llmrl.train.exchange:pack") or (lambda items: (pickle.dumps(items),))
+    unpack = find("llmrl.train.exchange:unpack") or (lambda packed: pickle.loads(packed[0]))
+    packed = pack(mine.pop())
+    return unpack(packed), sum(len(part) for part in packed)
 
 
 def flat(tree: Tree, groups: Any) -> list[Any]:
@@ -265,6 +272,7 @@ def step(meter: Meter, tree: Tree, groups: Any, grpo: Any, ppo: Any) -> dict[str
     meter("credit of GRPO", grpo.credit, samples)
     samples = meter("credit of PPO", ppo.credit, samples)
     meter("metrics of PPO", ppo.metrics, samples)
+    samples = meter("release", tree.released, samples)
     made = meter("collate", batches, tree, samples)
     return {"tokens": sum(len(sample.token_ids) for sample in samples), "micro_batches": made}
 
@@ -290,12 +298,11 @@ def of_tree(root: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Processor, versions and load."""
-    import numpy
     import torch
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    versions = {"python": platform.python_version(), "numpy": numpy.__version__, "torch": torch.__version__}
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
     return {"cpu": model, "cores": os.cpu_count(), "load_average": os.getloadavg(), "versions": versions}
 
 
@@ -309,7 +316,7 @@ def table(found: Mapping[str, Any]) -> str:
             for tree, cost in costs.items():
                 seconds = f"{cost[phase]['processor_s']:.2f} | {cost[phase]['wall_s']:.2f}"
                 peak = "-" if cost[phase]["peak"] is None else f"{cost[phase]['peak']:.0f}"
-                lines.append(f"| {shape} | {phase} | {tree} | {seconds} | {peak} | {cost[phase]['held']:.0f} |")
+                lines.append(f"| {shape} | {phase} | {tree} | {seconds} | {peak} | {cost[phase]['held']:.1f} |")
         for tree, cost in costs.items():
             sums = " | ".join(f"{sum(cost[phase][clock] for phase in STEP):.2f}" for clock in ("processor_s", "wall_s"))
             lines.append(f"| {shape} | from gather to collate | {tree} | {sums} | | |")

@@ -32,7 +32,7 @@ class Declared:
     about: str
     dtype: str = "float"  # "float" is float32, or float64 in a sample of that precision
     field: str = ""  # the field of `Forward` that fills it, for columns of a model
-    on_device: bool = True  # False: only credit reads it, so a batch goes without
+    on_device: bool = True  # False: only credit reads it; it is dropped behind credit, and a batch goes without
     like: str = ""  # the column that it equals where nobody fills it
     padding: int = 0  # the entry of padding in a batch
 
@@ -87,10 +87,13 @@ class TokenColumns(Columns, Generic[A]):
         A, Declared("policy", "entropy of the policy before the step, in nats", field="entropy", on_device=False)
     ]
     ref_logprobs: Annotated[A, Declared("reference", "log-probability by the reference model", field="logprobs")]
-    values: Annotated[A, Declared("critic", "number of the state before the token", field="values")]
-    next_values: Annotated[A, Declared("critic", "number of the state after the token", field="next_values")]
+    values: Annotated[A, Declared("critic", "number of the state before the token", field="values", on_device=False)]
+    next_values: Annotated[
+        A, Declared("critic", "number of the state after the token", field="next_values", on_device=False)
+    ]
     advantages: Annotated[A, Declared("credit", "how much better than expected the token was")]
     returns: Annotated[A, Declared("credit", "target of the critic")]
+    old_values: Annotated[A, Declared("credit", "the critic's `values` again, for a loss that clips around them")]
     weights: Annotated[A, Declared("credit", "how much the token's term counts in the objective of the step")]
     value_weights: Annotated[A, Declared("credit", "the same for the critic's terms", like="weights")]
     nll_weights: Annotated[A, Declared("credit", "how much the token's own likelihood counts in a loss that imitates")]

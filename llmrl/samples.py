@@ -80,6 +80,10 @@ class Sample(TokenColumns[Array]):
         kept = {name: self._of_actions(name, column, mask) for name, column in columns.items()}
         return replace(self, columns={**self.columns, **kept})
 
+    def on_device(self) -> Sample:
+        """The sample without the columns that only credit reads."""
+        return replace(self, columns={name: self.columns[name] for name in self.columns if COLUMNS[name].on_device})
+
     def as_dict(self) -> dict[str, Any]:
         """Facts and columns as JSON has them."""
         facts = {

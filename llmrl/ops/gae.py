@@ -8,8 +8,10 @@ accumulators are carried across them unchanged, and what stands at them never ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import sqrt
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -109,7 +111,7 @@ def whiten(
     *,
     shift_mean: bool = True,
     bessel: bool = False,
-) -> list[Array]:
+) -> Iterator[Array]:
     """Columns of a whole step with variance 1 over all their action tokens together.
 
     Args:
@@ -118,36 +120,54 @@ def whiten(
         shift_mean: whether the mean becomes 0, as advantages want it, or stays, as rewards do.
         bessel: divide by the count less one in the variance.
     Returns:
-        Columns in the same order; 0.0 at tokens not chosen, whatever stood there. EPSILON is added to the variance.
+        Columns in the same order, each made when it is asked for; 0.0 at tokens not chosen, whatever stood there.
+        EPSILON is added to the variance.
     """
     pairs = list(zip(columns, masks, strict=True))
-    mean, variance = moments(*(_of_actions(column, mask) for column, mask in pairs))
+    mean, variance = _moments(lambda: (_of_actions(column, mask) for column, mask in pairs))
     if bessel:
         count = sum(int(np.count_nonzero(mask)) for mask in masks)
         variance *= count / max(1, count - 1)
     scale, kept = 1.0 / sqrt(variance + EPSILON), 0.0 if shift_mean else mean
-    return [spread((_of_actions(column, mask) - mean) * scale + kept, mask) for column, mask in pairs]
+    return (spread((_of_actions(column, mask) - mean) * scale + kept, mask) for column, mask in pairs)
 
 
-def explained_variance(targets: ArrayLike, values: ArrayLike) -> float | None:
-    """`1 - Var(targets - values) / Var(targets)`: 1 for a perfect critic, 0 for a constant, below 0 for a harmful one.
+def explained_variance(targets: RunningMoments, errors: RunningMoments) -> float | None:
+    """`1 - Var(errors) / Var(targets)`: 1 for a perfect critic, 0 for a constant, below 0 for a harmful one.
 
-    None where the targets do not vary, so that nothing can be explained.
+    `errors` are targets less values. None where the targets do not vary, so that nothing can be explained.
     """
-    _, variance = moments(targets)
-    if variance <= NO_VARIANCE:
-        return None
-    _, left = moments(np.subtract(targets, values))
-    return 1.0 - left / variance
+    return None if targets.variance <= NO_VARIANCE else 1.0 - errors.variance / targets.variance
 
 
-def moments(*columns: ArrayLike) -> tuple[float, float]:
-    """Mean and biased variance of all numbers of the columns, in two passes; 0.0 and 0.0 of nothing."""
-    parts = [np.asarray(column) for column in columns]
-    if not (count := sum(map(len, parts))):
+@dataclass(slots=True)
+class RunningMoments:
+    """Mean and biased variance of numbers that come in parts, none of which is kept; 0.0 and 0.0 of nothing."""
+
+    count: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def add(self, part: ArrayLike) -> Self:
+        """Take in one part (Chan, Golub and LeVeque 1983, eq. 1.5)."""
+        added = len(numbers := np.asarray(part))
+        if added:
+            mean, variance = _moments(lambda: [numbers])
+            count, distance = self.count + added, mean - self.mean
+            between = distance * distance * self.count * added / count
+            self.variance = (self.variance * self.count + variance * added + between) / count
+            self.mean += distance * added / count
+            self.count = count
+        return self
+
+
+def _moments(parts: Callable[[], Iterable[Array]]) -> tuple[float, float]:
+    """Mean and biased variance of all numbers of the parts, which are asked for twice; 0.0 and 0.0 of nothing."""
+    sums = [(len(part), float(part.sum(dtype=np.float64))) for part in parts()]
+    if not (count := sum(size for size, _ in sums)):
         return 0.0, 0.0
-    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / count
-    squares = (np.square(np.subtract(part, mean, dtype=np.float64)).sum() for part in parts)
+    mean = sum(total for _, total in sums) / count
+    squares = (np.square(np.subtract(part, mean, dtype=np.float64)).sum() for part in parts())
     return mean, sum(map(float, squares)) / count
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from llmrl.ops.credit import Episode
-from llmrl.ops.gae import fold, moments
+from llmrl.ops.gae import RunningMoments, fold
 from llmrl.samples import Array, Sample
 
 
@@ -65,15 +65,20 @@ def episode_sequence(episode: Episode, *, bootstrap: bool = False, missing_eos_p
     return EpisodeSequence(rows, mask, rewards, float(last))
 
 
-def value_profile(tracks: Iterable[EpisodeSequence]) -> dict[str, float]:
+class ValueProfile:
     """Mean value of all actions, and of the first, middle and last tenth of each episode's, at least one each."""
-    parts: dict[str, list[Array]] = {"mean": [], "first": [], "middle": [], "last": []}
-    for track in tracks:
-        known = track.values[track.mask]
-        tenth = max(1, len(known) // 10)
-        middle = (len(known) - tenth) // 2
-        parts["mean"].append(known)
-        parts["first"].append(known[:tenth])
-        parts["middle"].append(known[middle : middle + tenth])
-        parts["last"].append(known[-tenth:])
-    return {f"values/{name}": moments(*columns)[0] for name, columns in parts.items()}
+
+    def __init__(self) -> None:
+        self._parts = {name: RunningMoments() for name in ("mean", "first", "middle", "last")}
+
+    def add(self, values: Array) -> None:
+        """Take in the values of an episode's actions."""
+        tenth = max(1, len(values) // 10)
+        middle = (len(values) - tenth) // 2
+        tenths = {"first": values[:tenth], "middle": values[middle : middle + tenth], "last": values[-tenth:]}
+        for name, part in {"mean": values, **tenths}.items():
+            self._parts[name].add(part)
+
+    def metrics(self) -> dict[str, float]:
+        """`values/mean`, `values/first`, ...; 0.0 without an episode."""
+        return {f"values/{name}": part.mean for name, part in self._parts.items()}

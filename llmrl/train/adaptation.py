@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from llmrl.plugins import options_of
-from llmrl.protocols import Adaptive, Algorithm, Update
+from llmrl.protocols import Adaptive, Algorithm, Measured, Update
+from llmrl.samples import Sample
 from llmrl.train.parts import FinishedStep
 
 
@@ -21,8 +22,15 @@ class Adaptation:
 
     def __init__(self, algorithm: Algorithm, collect_only_steps: int) -> None:
         self.algorithm = algorithm
+        self.metrics: Mapping[str, float] = {}  # of the last step as a whole
         self._began = algorithm
         self._collect_only_steps = collect_only_steps
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Samples with the algorithm's credit, without the columns that nothing reads behind it; fills `metrics`."""
+        credited = self.algorithm.credit(samples)
+        self.metrics = self.algorithm.metrics(credited) if isinstance(self.algorithm, Measured) else {}
+        return [sample.on_device() for sample in credited]
 
     def updates(self, step: int) -> Sequence[Update]:
         """Updates of a loop step: none while it only collects."""

@@ -19,7 +19,7 @@ def train(run: Run) -> None:
             run.engine.sleep()  # until the sync, its memory is the trainer's
         with run.clock("logprobs"):
             samples = run.learners.annotate(samples, run.algorithm.needs())  # what the models think of it
-        samples = run.algorithm.credit(samples)  # who deserves what
+        samples = run.adaptation.credit(samples)  # who deserves what
         updates = []
         with run.clock("train"):
             for update in run.adaptation.updates(step):  # who learns, from which loss

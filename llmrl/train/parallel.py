@@ -14,6 +14,7 @@ from torch import nn
 
 from llmrl.errors import LlmrlError, RecipeError
 from llmrl.recipe import TrainOptions
+from llmrl.train.exchange import pack, unpack
 
 T = TypeVar("T")
 Gather = Callable[[list[Any]], list[Any]]
@@ -75,9 +76,13 @@ def gather(items: list[T], world: int) -> list[T]:
     """Gather the items of all ranks, in the order of the ranks, on every rank."""
     if world == 1:
         return items
-    shares: list[list[T]] = [[] for _ in range(world)]
-    torch.distributed.all_gather_object(shares, items)
-    return [item for share in shares for item in share]
+    shares: list[Any] = [None] * world
+    torch.distributed.all_gather_object(shares, pack(items))
+    shares.reverse()
+    gathered: list[T] = []
+    while shares:  # a share that is read is given up
+        gathered += unpack(shares.pop())
+    return gathered
 
 
 def concerted(work: Callable[[], T], gather: Gather) -> T:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from llmrl.ops.mismatch import step_metrics
-from llmrl.protocols import Measured, Source
+from llmrl.protocols import Source
 from llmrl.recipe import Recipe
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.manifest import manifest
@@ -71,13 +71,12 @@ class Recorder:
             samples: all of the step's, with their credit.
             updates: of the step, in order.
         """
-        groups, algorithm = self.source.played, self.adaptation.algorithm
+        groups = self.source.played
         metrics = rollout_metrics(groups) | fit_metrics(updates) | self.sync.metrics
         metrics |= self.source.metrics
         metrics |= latency_metrics(self.worker.reward.latencies()) | step_metrics(samples, version=step)
         metrics |= self.normaliser.metrics()
-        if isinstance(algorithm, Measured):
-            metrics |= algorithm.metrics(samples)
+        metrics |= self.adaptation.metrics
         turns = [turn for group in groups for episode in group for turn in episode.turns]
         tokens = sum(len(turn.prompt_ids) + len(turn.completion.token_ids) for turn in turns)
         seconds = self.clock.step_seconds

@@ -12,11 +12,11 @@ import numpy as np
 from llmrl.algorithms.ppo.options import PPOOptions
 from llmrl.errors import RecipeError
 from llmrl.ops.credit import average, by_group, divergence_as_k1
-from llmrl.ops.gae import adapted_kl, adaptive_lambda, explained_variance, gae, moments, returns, whiten
+from llmrl.ops.gae import RunningMoments, adapted_kl, adaptive_lambda, explained_variance, gae, returns, whiten
 from llmrl.ops.kl import k2, k3
 from llmrl.ops.losses import clip_metrics, clipped_squares, clipped_surrogate, entropy_metric, old_logprobs
 from llmrl.ops.mismatch import require_scaled
-from llmrl.ops.tracks import EpisodeSequence, episode_sequence, value_profile
+from llmrl.ops.tracks import EpisodeSequence, ValueProfile, episode_sequence
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.samples import Array, Sample
 
@@ -60,15 +60,12 @@ class PPO(PPOOptions):
         tracks, advantages = [], []
         for track in self._tracks(samples):
             own, targets = self._advantages_and_returns(track)
-            tracks.append(replace(track, rows=track.assign(returns=targets), rewards={}))
+            clipped_around = {} if self.cliprange_value is None else {"old_values": track.values}
+            tracks.append(replace(track, rows=track.assign(returns=targets, **clipped_around), rewards={}))
             advantages.append(own)
-        if self.whiten_advantages:
-            advantages = whiten(advantages, [track.mask for track in tracks])
+        final = whiten(advantages, [track.mask for track in tracks]) if self.whiten_advantages else advantages
         rows = [
-            row
-            for track, own in zip(tracks, advantages, strict=True)
-            for row in track.assign(advantages=own)
-            if row.actions
+            row for track, own in zip(tracks, final, strict=True) for row in track.assign(advantages=own) if row.actions
         ]
         return self._imitating(average(rows, "token"))
 
@@ -123,31 +120,31 @@ class PPO(PPOOptions):
                     f"algorithm.cliprange_value {self.cliprange_value}: it bounds a squared error, and the critic has "
                     "another loss; expected critic.head: {name: scalar}, or no cliprange_value"
                 )
-            terms = clipped_squares(new.values, batch.values, batch.returns, self.cliprange_value)
+            terms = clipped_squares(new.values, batch.old_values, batch.returns, self.cliprange_value)
             metrics["clip_ratio"] = (terms > squares).to(terms.dtype)
         return Loss(terms, metrics)
 
     def metrics(self, rows: Sequence[Sample]) -> dict[str, float]:
         """Metrics of a whole step: the critic's fit, the advantages before whitening, the divergence."""
-        tracks: list[EpisodeSequence] = []
-        advantages: list[Array] = []
-        targets: list[Array] = []
-        values: list[Array] = []
+        known, profile = self.kl_coef and rows and "old_logprobs" in rows[0].columns, ValueProfile()
+        advantages, targets, errors, divergence = RunningMoments(), RunningMoments(), RunningMoments(), RunningMoments()
         for track in self._tracks(rows):
-            for column, actions in zip(self._advantages_and_returns(track), (advantages, targets), strict=True):
-                actions.append(column[track.mask])
-            values.append(track.values[track.mask])
-            tracks.append(replace(track, rewards={}))
-        if not tracks:
+            own, aims = (column[track.mask] for column in self._advantages_and_returns(track))
+            values = track.values[track.mask]
+            advantages.add(own)
+            targets.add(aims)
+            errors.add(aims - values)
+            profile.add(values)
+            if known:
+                divergence.add([sum(float(divergence_as_k1(row).sum()) for row in track.rows)])
+        if not targets.count:
             return {}
-        mean, variance = moments(*advantages)
-        numbers = {"advantages/mean": mean, "advantages/std": sqrt(variance), "returns/mean": moments(*targets)[0]}
-        numbers |= value_profile(tracks)
-        explained = explained_variance(np.concatenate(targets), np.concatenate(values))
+        numbers = {"advantages/mean": advantages.mean, "advantages/std": sqrt(advantages.variance)}
+        numbers |= {"returns/mean": targets.mean} | profile.metrics()
+        explained = explained_variance(targets, errors)
         numbers |= {} if explained is None else {"explained_variance": explained}
-        if self.kl_coef and "old_logprobs" in rows[0].columns:
-            summed = [sum(float(divergence_as_k1(row).sum()) for row in track.rows) for track in tracks]
-            numbers |= {"objective/kl": moments(summed)[0], "objective/episodes": float(len(tracks))}
+        if known:
+            numbers |= {"objective/kl": divergence.mean, "objective/episodes": float(divergence.count)}
             numbers["kl_coef"] = self.kl_coef
         return numbers
 

@@ -166,7 +166,7 @@ def test_returns_and_whitening_are_those_of_verl(verl: SimpleNamespace, table: l
         sums = [returns(e, m, gamma=0.9) for e, m in zip(earned, masks, strict=True)]
         mine = torch.from_numpy(np.stack(sums))
         worst[0] = max(worst[0], float((mine - theirs).abs().max()))
-        white = torch.from_numpy(np.stack(whiten(earned, masks, bessel=True)))
+        white = torch.from_numpy(np.stack(list(whiten(earned, masks, bessel=True))))
         peer = torch_functional.masked_whiten(step.new, step.mask.double()) * step.mask
         worst[1] = max(worst[1], float((white - peer).abs().max()))
     table.append(("returns, gamma .9", "verl `reinforce_plus_plus` estimator", worst[0], None))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from math import nan
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,19 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrl.ops.gae import (
+    RunningMoments,
     adapted_kl,
     adaptive_lambda,
     discounted,
     explained_variance,
     fold,
     gae,
-    moments,
     returns,
     spread,
     whiten,
 )
+from llmrl.samples import Array
 
 ALL = [True, True, True]
+
+
+def white(*args: Any, **options: Any) -> list[Array]:
+    return list(whiten(*args, **options))
+
+
+def explained(targets: list[float], values: list[float]) -> float | None:
+    return explained_variance(RunningMoments().add(targets), RunningMoments().add(np.subtract(targets, values)))
 
 
 def close(want: list[float]) -> object:
@@ -144,7 +154,7 @@ def test_what_stands_at_observed_tokens_never_matters(mask: list[bool], seed: in
     clean, dirty = two(0.0), two(nan)
     assert gae(*clean, mask, gamma=0.9, lam=0.8).tolist() == gae(*dirty, mask, gamma=0.9, lam=0.8).tolist()
     assert returns(clean[0], mask, gamma=0.9).tolist() == returns(dirty[0], mask, gamma=0.9).tolist()
-    assert whiten([clean[0]], [mask])[0].tolist() == whiten([dirty[0]], [mask])[0].tolist()
+    assert white([clean[0]], [mask])[0].tolist() == white([dirty[0]], [mask])[0].tolist()
 
 
 def test_what_an_observation_earned_goes_to_the_action_before_it() -> None:
@@ -164,42 +174,52 @@ def test_lambda_follows_the_length(actions: int, lam: float) -> None:
 def test_whitening_over_all_action_tokens_of_a_step() -> None:
     # 1, 2, 3, 4, 5: mean 3, variance 2 (2.5 with Bessel's correction); 99 is not an action.
     columns, masks = [[1.0, 2.0, 3.0], [4.0, 5.0, 99.0]], [ALL, [True, True, False]]
-    first, second = whiten(columns, masks)
+    first, second = white(columns, masks)
     assert first == pytest.approx([-1.414213558837561, -0.7071067794187805, 0.0], abs=1e-12)
     assert second == pytest.approx([0.7071067794187805, 1.414213558837561, 0.0], abs=1e-12)
-    unbiased = whiten(columns, masks, bessel=True)
+    unbiased = white(columns, masks, bessel=True)
     assert unbiased[0] == pytest.approx([-1.2649110615375296, -0.6324555307687648, 0.0], abs=1e-12)
-    kept = whiten(columns, masks, shift_mean=False)
-    assert [kept[i][j] - whiten(columns, masks)[i][j] for i, j in ((0, 0), (0, 2), (1, 1))] == pytest.approx([3.0] * 3)
+    kept = white(columns, masks, shift_mean=False)
+    assert [kept[i][j] - white(columns, masks)[i][j] for i, j in ((0, 0), (0, 2), (1, 1))] == pytest.approx([3.0] * 3)
     assert kept[1][2] == 0.0
 
 
 def test_whitening_of_equal_numbers_and_of_nothing() -> None:
-    assert whiten([[0.7, 0.7]], [[True, True]])[0].tolist() == [0.0, 0.0]
-    assert whiten([[0.7]], [[True]], bessel=True)[0].tolist() == [0.0]
-    assert whiten([[5.0]], [[False]])[0].tolist() == [0.0]
-    assert whiten([], []) == []
+    assert white([[0.7, 0.7]], [[True, True]])[0].tolist() == [0.0, 0.0]
+    assert white([[0.7]], [[True]], bessel=True)[0].tolist() == [0.0]
+    assert white([[5.0]], [[False]])[0].tolist() == [0.0]
+    assert white([], []) == []
 
 
 def test_explained_variance_worked_by_hand() -> None:
     # Errors .2, -.3, .4, -.1: mean .05, variance .0725; of the returns .25.
-    assert explained_variance([1, 0, 1, 0], [0.8, 0.3, 0.6, 0.1]) == pytest.approx(0.71)
-    assert explained_variance([1, 0], [1, 0]) == 1.0
-    assert explained_variance([1, 0], [5, 5]) == 0.0
-    worse = explained_variance([1, 0], [-1, 2])
+    assert explained([1, 0, 1, 0], [0.8, 0.3, 0.6, 0.1]) == pytest.approx(0.71)
+    assert explained([1, 0], [1, 0]) == 1.0
+    assert explained([1, 0], [5, 5]) == 0.0
+    worse = explained([1, 0], [-1, 2])
     assert worse is not None
     assert worse < 0
 
 
 def test_nothing_to_explain_is_not_a_number_near_zero() -> None:
-    assert explained_variance([1.0, 1.0], [0.2, 0.9]) is None
-    assert explained_variance([1.0, 0.9999999999999999], [0.2, 0.9]) is None
-    assert explained_variance([], []) is None
+    assert explained([1.0, 1.0], [0.2, 0.9]) is None
+    assert explained([1.0, 0.9999999999999999], [0.2, 0.9]) is None
+    assert explained([], []) is None
 
 
 def test_moments_of_large_numbers_are_exact() -> None:
-    assert list(moments([1e9 + 1, 1e9 + 2, 1e9 + 3])) == [1e9 + 2, pytest.approx(2 / 3)]
-    assert moments([]) == (0.0, 0.0)
+    seen = RunningMoments().add([1e9 + 1, 1e9 + 2, 1e9 + 3])
+    assert [seen.count, seen.mean, seen.variance] == [3, 1e9 + 2, pytest.approx(2 / 3)]
+    assert RunningMoments().add([]) == RunningMoments(0, 0.0, 0.0)
+
+
+def test_moments_do_not_depend_on_how_the_numbers_come_in() -> None:
+    # 1, 2, 3, 4, 5, 9: mean 4, squares about it 9 + 4 + 1 + 0 + 1 + 25 = 40.
+    for parts in ([[1, 2, 3, 4, 5, 9]], [[1], [], [2, 3], [4, 5, 9]], [[9, 5, 4], [3, 2, 1]]):
+        seen = RunningMoments()
+        for part in parts:
+            seen.add(part)
+        assert [seen.count, seen.mean, seen.variance] == pytest.approx([6, 4.0, 40 / 6])
 
 
 def test_the_coefficient_follows_the_divergence() -> None:

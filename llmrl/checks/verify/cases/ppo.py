@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 
 from llmrl.algorithms.ppo import PPO
 from llmrl.batch import collate
 from llmrl.checks.verify.cases.rows import actions_of, row
 from llmrl.ops import gae as critic_ops
-from llmrl.ops.gae import adapted_kl, adaptive_lambda, gae, moments, returns, whiten
+from llmrl.ops.gae import RunningMoments, adapted_kl, adaptive_lambda, gae, returns, whiten
 from llmrl.ops.losses import clipped_squares
 from llmrl.protocols import Forward
 from llmrl.samples import Array
@@ -73,14 +74,14 @@ def adaptive_kl(given: Given) -> dict[str, Any]:
 
 def masked_whiten(given: Given) -> dict[str, Any]:
     masks = [list(map(bool, mask)) for mask in given["mask"]]
-    mean, variance = moments(
-        [x for xs, on in zip(given["x"], masks, strict=True) for x, o in zip(xs, on, strict=True) if o]
-    )
+    seen = RunningMoments()
+    for xs, on in zip(given["x"], masks, strict=True):
+        seen.add([x for x, chosen in zip(xs, on, strict=True) if chosen])
     count = sum(map(sum, masks))
     return {
-        "mean": mean,
-        "var_biased": variance,
-        "var_unbiased": variance * count / (count - 1),
+        "mean": seen.mean,
+        "var_biased": seen.variance,
+        "var_unbiased": seen.variance * count / (count - 1),
         "whitened_biased": [column.tolist() for column in whiten(given["x"], masks)],
         "whitened_unbiased": [column.tolist() for column in whiten(given["x"], masks, bessel=True)],
     }
@@ -132,7 +133,8 @@ def vapo_positive_nll(given: Given, dtype: str) -> dict[str, Any]:
 
 
 def explained_variance(given: Given) -> dict[str, Any]:
-    return {"ev": critic_ops.explained_variance(given["returns"], given["values"])}
+    errors = np.subtract(given["returns"], given["values"])
+    return {"ev": critic_ops.explained_variance(RunningMoments().add(given["returns"]), RunningMoments().add(errors))}
 
 
 def multi_gamma_returns(given: Given) -> dict[str, Any]:

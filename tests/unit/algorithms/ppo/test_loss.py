@@ -92,7 +92,7 @@ def test_right_answers_are_also_imitated() -> None:
 
 
 def targets(old: list[float], returns: list[float]) -> Batch:
-    base = row(values=tuple(old)).assign(returns=[0.0, *returns], weights=1 / len(old))
+    base = row(values=tuple(old)).assign(returns=[0.0, *returns], old_values=[0.0, *old], weights=1 / len(old))
     return collate([base], pack=False)
 
 
