@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmrl.types import Problem, Score
@@ -53,6 +54,59 @@ PATTERNS: Mapping[str, str] = {
 }
 """One regular expression per behaviour, frozen with the sentences in `tests/unit/rewards/behaviour_sentences.jsonl`:
 counts by different expressions cannot be compared."""
+NEEDED: Mapping[str, Sequence[str]] = {
+    "verification": [
+        "check",
+        "verif",
+        "confirm",
+        "target",
+        "goal",
+        "too ",
+        "slightly ",
+        "a bit ",
+        "short of",
+        "shy of",
+        "not ",
+        "n't ",
+        "≠",
+        "!=",
+    ],
+    "backtracking": [
+        "again",
+        "other",
+        "different",
+        "a new",
+        "fresh",
+        "something",
+        "over",
+        "anew",
+        "scratch",
+        "back",
+        "scrap",
+        "abandon",
+        "undo",
+        "discard",
+        "drop",
+        "dead end",
+        "no luck",
+        "alternatively",
+        "instead",
+    ],
+    "subgoal": ["sub", "stepping", "intermediate", "half", "for ", "if i ", "if we ", "first", "break", "split"],
+    "backward_chaining": [
+        "back",
+        "reverse",
+        "target",
+        "goal",
+        "the end",
+        "what we want",
+        "need",
+        "have to",
+        "the last",
+        "come from",
+    ],
+}
+"""Words of which a sentence with the behaviour holds one: looked for first, because the expressions are slow."""
 COMPILED = {name: re.compile(pattern, re.IGNORECASE | re.VERBOSE) for name, pattern in PATTERNS.items()}
 
 
@@ -77,11 +131,13 @@ class Behaviours:
 
 def counts(text: str) -> dict[str, float]:
     """Count the sentences of the text that show each behaviour, by name."""
-    sentences = SENTENCE.split(text)
-    return {
-        name: float(sum(pattern.search(sentence) is not None for sentence in sentences))
-        for name, pattern in COMPILED.items()
-    }
+    found = dict.fromkeys(COMPILED, 0.0)
+    for sentence, times in Counter(SENTENCE.split(text)).items():
+        plain = sentence.lower()
+        for name, pattern in COMPILED.items():
+            if any(word in plain for word in NEEDED[name]) and pattern.search(sentence):
+                found[name] += times
+    return found
 
 
 plugin = Behaviours

@@ -36,6 +36,7 @@ ANOTHER = re.compile(
 )
 CUT = re.compile(rf"{REASON}|[.;—\n](?!\w)", re.IGNORECASE)
 PICKS = re.compile(r"\b(?:choose|pick|select|go\s+with)[ ]+(\S[^\n]*)", re.IGNORECASE)
+MOST_READ = 10_000  # characters of an answer that names a choice, with its reasons
 BOTH = re.compile(r"\b(?:both|either|neither|not|all|none|any)\b", re.IGNORECASE)
 
 
@@ -91,16 +92,24 @@ class Choice:
         if answer is None and (picks := PICKS.findall(said)):
             answer = picks[-1]
         if answer is not None:
+            if len(answer) > MOST_READ:
+                return set(), _long(answer)
             whole, last = self._letters(answer, options), self._letters(innermost(answer), options)
             return whole if len(whole[0]) > 1 or not last[0] else last
         lines = said.strip().splitlines()
-        read = [self._letters(line, options, LINE) for line in dict.fromkeys(lines[:1] + lines[-1:])]
-        return set().union(*(found for found, _ in read)), ""
+        found: set[str] = set()
+        for line in lines[:1] + lines[-1:]:
+            letters, _ = self._letters(line[:MOST_READ], options, LINE)
+            if letters and len(line) > MOST_READ:
+                return set(), _long(line)
+            found |= letters
+        return found, ""
 
     def _letters(self, answer: str, options: Mapping[str, str], ends: re.Pattern[str] = ENDS) -> tuple[set[str], str]:
         """Letters that a marked answer or a line names, and the reason where there are none."""
         plain, allowed = unwrapped(answer).strip(" \t\n$*_`\"'{}"), set(options or self.letters)
-        same = {letter for letter, option in options.items() if alike(plain) and alike(option) == alike(plain)}
+        whole = alike(plain)
+        same = {letter for letter, option in options.items() if whole and alike(option) == whole}
         if same and plain not in allowed:
             return same, ""
         match = LETTER.fullmatch(plain)
@@ -117,6 +126,10 @@ class Choice:
         if not (match["bracketed"] or beside or others or (ends.match(rest) and not article)):
             return set(), ""
         return {letter} | beside | others, ""
+
+
+def _long(answer: str) -> str:
+    return f"a choice of {len(answer)} characters; expected at most {MOST_READ}"
 
 
 def _options(info: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from llmrl.answers.delimited import fenced
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.errors import RewardError
 from llmrl.sandbox import solution_channel, solution_judge, solution_server, solution_values
@@ -24,7 +25,6 @@ from llmrl.sandbox.solution_tests import Functions, Programs, read
 from llmrl.scoring.manager import GradingPool, GroupScorer, VerifierReward
 from llmrl.types import Problem, Score
 
-FENCED = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 MOST = 100_000  # bytes of a solution
 ROOM_S = 0.5  # of the grader's own, before the pool's limit
 RUN = """import sys
@@ -93,16 +93,16 @@ class Code:
     def __call__(self, problem: Problem, text: str) -> Score:
         tests = read(problem.info)
         answer = after_thoughts(text)
-        blocks = FENCED.findall(answer)
-        source = blocks[-1] if blocks else answer
-        if not source.strip() or (not blocks and "```" in answer):
+        block = fenced(answer)
+        source = answer if block is None else block
+        if not source.strip() or (block is None and "```" in answer):
             return Score(self._worst(), "unparsable", reason="no code in the answer, or its block is not closed")
         source = tests.complete(source) if isinstance(tests, Functions) else source
         if len(source.encode(errors="replace")) > MOST or "\0" in source:
             return Score(self._worst(), "unparsable", reason=f"more than {MOST} bytes of code, or none of Python's")
         source = source.encode(errors="replace").decode()
         score = self._functions(tests, source) if isinstance(tests, Functions) else self._programs(tests, source)
-        bare = not blocks and BROKEN.match(score.reason)
+        bare = block is None and BROKEN.match(score.reason)
         return replace(score, verdict="unparsable") if bare else score
 
     def _functions(self, tests: Functions, source: str) -> Score:

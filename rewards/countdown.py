@@ -9,10 +9,10 @@ from fractions import Fraction
 from typing import Literal
 
 from llmrl.answers.arithmetic import SIGNS, evaluate, misused
+from llmrl.answers.delimited import tagged
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score, Verdict
 
-TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 CLAIM = re.compile(r"-?\d{1,18}(?:\.\d{1,18}|\s*/\s*\d{1,18})?", re.ASCII)
 
 
@@ -39,9 +39,10 @@ class CountdownVerifier:
             raise ValueError(f"the problem has no nums and target, only {', '.join(problem.info) or 'no columns'}")
         target = Fraction(str(problem.info["target"]))
         text = after_thoughts(text)
-        tagged = TAGGED.findall(text)
-        lines = tagged[-1:] or ([] if self.tags_required else text.strip().splitlines()[-1:])
-        consolation = self.format_score if tagged else 0.0
+        inside = tagged(text, any_case=False)
+        untagged = [] if self.tags_required else text.strip().splitlines()[-1:]
+        lines = untagged if inside is None else [inside]
+        consolation = 0.0 if inside is None else self.format_score
         if not lines:
             return Score(0.0, "unparsable", reason="no answer tags" if text.strip() else "an empty answer")
         written, equals, claim = lines[0].translate(SIGNS).strip().partition("=")

@@ -10,6 +10,7 @@ from itertools import groupby
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
+SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+(?:\s|$)")
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 ENDINGS = ("", "s", "es", "ed", "d", "ing", "ly", "er", "est")
 
@@ -37,7 +38,8 @@ class Coverage:
         said = [word.lower() for word in WORD.findall(text)]
         if not said:
             return Score(0.0, "unparsable", reason="no words")
-        missing = [word for word in wanted if not forms(word) & set(said)]
+        used = set(said)
+        missing = [word for word in wanted if not forms(word) & used]
         share = 1.0 - len(missing) / len(wanted)
         wrong = self._form(text, len(said)) or (self.one_sentence and listed(said, wanted))
         if wrong:
@@ -50,7 +52,7 @@ class Coverage:
         """Describe the fault in the form of the answer; empty if there is none."""
         if self.max_words and words > self.max_words:
             return f"{words} words; expected at most {self.max_words}"
-        sentences = len([part for part in re.split(r"[.!?]+(?:\s|$)", text.strip()) if WORD.search(part)])
+        sentences = len([part for part in SENTENCE_END.split(text.strip()) if WORD.search(part)])
         return f"{sentences} sentences; expected one" if self.one_sentence and sentences != 1 else ""
 
 

@@ -12,12 +12,11 @@ from llmrl.answers.marked import innermost, marked
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
-MARKUP = re.compile(r"(\*\*|\*|`|\$)(?=\S)(.+)(?<=\S)\1", re.DOTALL)
 WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}  # of full width, as ASCII
 SAME = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "−": "-", "–": "-", "—": "-"})
 PUNCTUATION = re.compile(
-    r"""[.,:](?!\d) | [;?…"«»()\[\]{}。、] | (?<=[^\W\d_]{2})! | (?<![\w)])' | (?<=[^\W\d_]{2})'(?!\w)
-        | (?<!\d)-(?!\s*[\d.])""",
+    r"""[.,:](?!\d) | [;?…"«»()\[\]{}。、] | !(?<=[^\W\d_]{2}!) | '(?<![\w)]') | '(?<=[^\W\d_]{2}')(?!\w)
+        | -(?<!\d-)(?!\s*[\d.])""",  # each begins with its sign, so that other signs are passed over at once
     re.VERBOSE,
 )
 ARTICLES = re.compile(r"\b(?:the|a|an)\b", re.IGNORECASE)
@@ -65,9 +64,7 @@ class Exact:
 
     def plain(self, text: str) -> str:
         """Normalise a text."""
-        text = unicodedata.normalize("NFC", text).translate(WIDE).translate(SAME).strip()
-        while inside := MARKUP.fullmatch(text):
-            text = inside[2]
+        text = unmarked(unicodedata.normalize("NFC", text).translate(WIDE).translate(SAME).strip())
         if self.ignore_case:
             text = text.casefold()
         if self.ignore_punctuation:
@@ -75,6 +72,19 @@ class Exact:
         if self.ignore_articles:
             text = ARTICLES.sub(" ", text)
         return " ".join(text.split())
+
+
+def unmarked(text: str) -> str:
+    """Remove pairs of `**`, `*`, a backtick or `$` around a text that touches them, from the outside in."""
+    first, last = 0, len(text) - 1
+    while last - first >= 2 and text[first] == text[last] and text[first] in "*`$":
+        size = 1
+        if last - first >= 4 and text[first] == text[first + 1] == text[last - 1] == "*":
+            size = 1 if text[first + 2].isspace() or text[last - 2].isspace() else 2
+        elif text[first + 1].isspace() or text[last - 1].isspace():
+            break
+        first, last = first + size, last - size
+    return text[first : last + 1]
 
 
 plugin = Exact

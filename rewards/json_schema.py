@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from llmrl.answers.delimited import fenced, tagged
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
-TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-FENCED = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 COLUMN = "schema"
 
 
@@ -45,8 +43,10 @@ class JsonSchema:
     def __call__(self, problem: Problem, text: str) -> Score:
         validator = _validator(self._schema(problem), self.formats)
         answer = after_thoughts(text)
-        answer = (TAGGED.findall(answer) or [answer])[-1]
-        answer = (FENCED.findall(answer) or [answer])[-1].strip()
+        for inside in (tagged, fenced):
+            found = inside(answer)
+            answer = answer if found is None else found
+        answer = answer.strip()
         try:
             value = loads(answer)
         except ValueError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from llmrl.answers.delimited import without_unclosed
 from llmrl.types import Problem, Score
 
 SCRIPTS = {
@@ -66,7 +67,11 @@ class LanguageConsistency:
 
 def letters(text: str) -> Counter[str]:
     """Count the letters of each script in a text, formulas and code left out."""
-    return Counter(script for char in NO_LANGUAGE.sub(" ", text) if (script := _script(char)))
+    counts: Counter[str] = Counter()
+    for char, count in Counter(NO_LANGUAGE.sub(" ", without_unclosed(text))).items():
+        if script := _script(char):
+            counts[script] += count
+    return counts
 
 
 @lru_cache(maxsize=65536)

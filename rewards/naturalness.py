@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log2
+from typing import Any
 
 from llmrl.types import Problem, Score
 
@@ -41,25 +42,25 @@ class Naturalness:
 def measures(text: str, stretch: int = 50) -> dict[str, float | None]:
     """Measures of a text, by name; None where it has too few words."""
     words = [word.lower() for word in WORD.findall(text)]
-    pairs = list(pairwise(words))
+    singles, pairs = Counter(words), Counter(pairwise(words))
     return {
-        "distinct_1": _distinct(words),
+        "distinct_1": _distinct(singles),
         "distinct_2": _distinct(pairs),
-        "entropy_1": _entropy(words),
+        "entropy_1": _entropy(singles),
         "entropy_2": _entropy(pairs),
         "msttr": _segmental(words, stretch),
         "words": float(len(words)),
-        "vocabulary": float(len(set(words))),
+        "vocabulary": float(len(singles)),
     }
 
 
-def _distinct(items: Sequence[object]) -> float | None:
-    return len(set(items)) / len(items) if items else None
+def _distinct(counts: Counter[Any]) -> float | None:
+    return len(counts) / counts.total() if counts else None
 
 
-def _entropy(items: Sequence[object]) -> float | None:
-    counts = Counter(items).values()
-    return -sum(n / len(items) * log2(n / len(items)) for n in counts) + 0.0 if items else None
+def _entropy(counts: Counter[Any]) -> float | None:
+    total = counts.total()
+    return -sum(n / total * log2(n / total) for n in counts.values()) + 0.0 if counts else None
 
 
 def _segmental(words: Sequence[str], stretch: int) -> float | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from llmrl.answers.extract import ANSWER_TAG, last_box
+from llmrl.answers.delimited import tagged
+from llmrl.answers.extract import last_box
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
@@ -15,7 +16,7 @@ NUMBER = re.compile(
     r"""(?P<sign>(?<![\w.)}\]])[-−+–])?(?:\\?[$€£¥]\s?(?P<inner>-)?)?(?<!\^)(?<!\^\{)
         (?P<digits>\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?P<decimals>\.\d+)?
         (?:[eE](?P<exponent>[-+]?\d{1,3})(?![\w.]))?
-        (?:\s?/\s?(?P<under>\d+)(?![\d.,/]*\d))?""",
+        (?:\s?/\s?(?P<under>\d+)(?![.,/]*\d))?""",
     re.VERBOSE,
 )
 FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?[\d,.]+)\s*\}\s*\{\s*([\d,.]+)\s*\}")
@@ -23,8 +24,8 @@ MARKED = re.compile(r"####\s*(.+)")
 INVISIBLE = re.compile("[\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")  # narrow blanks, which do not end a number
 MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2043\u207b\ufe58\ufe63\uff0d", "-"))  # signs that look like a minus
-OPENING = re.compile(r"(?:\\(?:boxed|text|mathrm|mathbf)\s*\{|\\[(\[]|[\s$*({\[])*$")
-JOINED = re.compile(r"\d[ \t.%$)}\]]*(?:[,;/|(]|\b(?:or|and|to)\b)[ \t]*(?:or|and|maybe|perhaps|possibly)?[ \t]*$")
+OPENING = re.compile(r"(?<![\s$*({\[])(?:\\(?:boxed|text|mathrm|mathbf)\s*\{|\\[(\[]|[\s$*({\[])*$")
+JOINED = re.compile(r"\d[ \t.%$)}\]]*(?:[,;/|(]|\b(?:or|and|to)\b)(?:[ \t]*(?:or|and|maybe|perhaps|possibly))?$")
 OPERAND = re.compile(r"[\d)}\]][ \t$]*(?:[-+*/×÷·^]|\\(?:times|cdot|div|pm)\b)[ \t]*$|(?:\\?sqrt|√)[ \t]*[({]*$")
 APPLIED = re.compile(
     r"\s*(?:[}$)]\s*)*(?:\^|\*\*[ \t]*\d|![^\w=]*$|[²³¹⁰⁴-⁹]|[-+*×÷][ \t]*\d)|[OОοΟЗз\u0336](?![^\W\d_])"
@@ -32,28 +33,51 @@ APPLIED = re.compile(
 DENIED = re.compile(r"\b(?:not|never|isn't|unless|except|than)(?:\s+(?:it|is|be|that|equal|to))*[\s:]*$", re.IGNORECASE)
 BOUND = re.compile(r"(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)\b)[ \t]*$")
 TAG = re.compile(r"<[^<>]*>[ \t]*$")
+BREAK = re.compile(r"[^\d,./eE+\-−–$€£¥\\\s]|,(?!\d{3})|(?<![/$€£¥])\s(?!/)|(?<=[^\W_eE])[-+−–]")  # within no number
+WINDOW = 20_000  # characters before the last digit in which the last number begins
+MOST_DIGITS = 3000  # characters of a number; with an exponent still below the 4300 digits that Python writes
+MOST_NUMBERS = 10_000  # in a marked answer
 
 
-@lru_cache(maxsize=4096)
 def last_number(text: str) -> Fraction | None:
-    """Find the last number in a text, exactly; None where there is none.
+    """Find the last number in a text, exactly; None where there is none, or one of more than `MOST_DIGITS`.
 
     Reads signs, thousands separators, decimals, `3/4`, `\\frac{3}{4}`, `1e-3` and currency signs; a percent sign is
     ignored. Where a line starts with `####`, that line alone is read.
     """
     marked = MARKED.findall(text)
-    found = list(NUMBER.finditer(_plain(marked[-1] if marked else text)))
-    return _value(found[-1]) if found else None
+    number = _last(_plain(marked[-1] if marked else text))
+    return _value(number) if number else None
+
+
+def _last(text: str) -> re.Match[str] | None:
+    """Find the last number, by reading the end of the text alone."""
+    digit = re.search(r"\d", text[::-1])
+    if digit is None:
+        return None
+    end = len(text) - digit.start()
+    begin = max(0, end - WINDOW)
+    if begin and (cut := BREAK.search(text, begin, end - WINDOW // 2)):
+        begin = cut.start()
+    last = None
+    for last in NUMBER.finditer(text, begin, end + 2):  # noqa: B007
+        pass
+    return last
 
 
 def _plain(text: str) -> str:
     """Normalise a text's notation: remove signs without a width, and write every minus as `-`."""
-    text = THOUSANDS.sub("", INVISIBLE.sub("", text)).translate(MINUS)
+    if not text.isascii():  # a pass over a long text is slow
+        text = THOUSANDS.sub("", INVISIBLE.sub("", text)).translate(MINUS)
+    if "\\" not in text and "{,}" not in text:
+        return text
     text = FRACTION.sub(lambda match: f"{match[1]}/{match[2]}", text)
     return re.sub(r"\\!|\{,\}", lambda match: "," if match[0] == "{,}" else "", text)
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
+    if len(match[0]) > MOST_DIGITS:
+        return None
     digits = match["digits"].replace(",", "") or "0"
     value = Fraction(digits + (match["decimals"] or "")) * Fraction(10) ** int(match["exponent"] or 0)
     if match["under"]:
@@ -62,6 +86,9 @@ def _value(match: re.Match[str]) -> Fraction | None:
         value /= int(match["under"])
     negative = match["sign"] in ("-", "−", "–") or match["inner"] is not None
     return -value if negative else value
+
+
+_reference = lru_cache(maxsize=4096)(last_number)
 
 
 @dataclass(frozen=True)
@@ -79,13 +106,13 @@ class Numeric:
     tolerance: float = 0.0  # how far apart the two may be
 
     def __call__(self, problem: Problem, text: str) -> Score:
-        expected = last_number(problem.answer)
+        expected = _reference(problem.answer)
         if expected is None:
             raise ValueError(f"the reference {problem.answer!r} holds no number")
         answer, marked = _answer(after_thoughts(text))
         read = last_number(answer)
         if read is None:
-            return Score(0.0, "unparsable", reason="no number in the answer")
+            return Score(0.0, "unparsable", reason=_unread(answer))
         if why := not_alone(answer, marked):
             return Score(0.0, "wrong", reason=f"read {_show(read)}, {why}", answer=_show(read))
         right = abs(read - expected) <= Fraction(self.tolerance)
@@ -97,22 +124,28 @@ class Numeric:
         )
 
 
+def _unread(answer: str) -> str:
+    longest = max(map(len, re.findall(r"[\d.,/]+", answer)), default=0)
+    return f"a number of {longest} characters" if longest > MOST_DIGITS else "no number in the answer"
+
+
 def _answer(text: str) -> tuple[str, bool]:
     """Text to read, and whether it was marked as the answer."""
-    tagged = ANSWER_TAG.findall(text)
-    answer = tagged[-1] if tagged else text
+    inside = tagged(text)
+    answer = text if inside is None else inside
     if (boxed := last_box(answer)) is not None:
         return boxed, True
     lines = MARKED.findall(answer)
-    return (lines[-1], True) if lines else (answer, bool(tagged))
+    return (lines[-1], True) if lines else (answer, inside is not None)
 
 
 def not_alone(answer: str, marked: bool) -> str:
     """Reason why the last number of a text is not its answer; "" where it is."""
     text = _plain(answer)
-    found = list(NUMBER.finditer(text))
-    before, after = OPENING.sub("", text[: found[-1].start()]), text[found[-1].end() :]
-    if marked and not before.rstrip().endswith("=") and len({_value(number) for number in found}) > 1:
+    number = _last(text)
+    assert number is not None
+    before, after = OPENING.sub("", text[: number.start()]), text[number.end() :]
+    if marked and not before.rstrip().endswith("=") and _several(text, number):
         return "one of several numbers"
     if JOINED.search(before):
         return "one of several numbers"
@@ -123,10 +156,26 @@ def not_alone(answer: str, marked: bool) -> str:
     return ""
 
 
+def _several(text: str, last: re.Match[str]) -> bool:
+    """Tell whether the numbers of a text have several values, or are too many to be one answer."""
+    value, alike = _value(last), {last[0]}
+    for count, number in enumerate(NUMBER.finditer(text)):
+        if number[0] not in alike:
+            if _value(number) != value:
+                return True
+            alike.add(number[0])
+        if count >= MOST_NUMBERS:
+            return True
+    return False
+
+
 def _show(value: Fraction) -> str:
     if value.denominator == 1:
         return str(value.numerator)
-    return str(float(value)) if Fraction(str(float(value))) == value else str(value)
+    try:
+        return str(float(value)) if Fraction(str(float(value))) == value else str(value)
+    except OverflowError:
+        return str(value)
 
 
 plugin = Numeric

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,11 +20,12 @@ TIMES = re.compile(r"(?<=[\d)])[ \t]*[xX][ \t]+(?=[\d(.])")
 GOES_ON = re.compile(r"[ \t]*(?:[+*/×·÷]|[-−](?!\d))")  # an operator that needs the text before the run
 PHRASE = re.compile(r"(?:(?:%|\b(?:of|by|times|x|plus|minus|over|per))\s*|\d:)$", re.IGNORECASE)  # so does a word
 NUMBER = re.compile(r"[-+]?[\d.,]+")
-TWO = re.compile(r"([-+]?[\d.,]+) (?!\d{3}(?!\d))[\d.,]+")  # 4 15, of: 4 15 minute blocks
+TWO = re.compile(r"([-+]?(?<![\d.,])[\d.,]+) (?!\d{3}(?!\d))[\d.,]+")  # 4 15, of: 4 15 minute blocks
 LETTER = re.compile(r"[b-zB-HJ-Z](?![a-zA-Z])")  # alone, a variable: 7 y, not 7 a day
 CALCULATES = re.compile(r"[\d)](?:[ \t]*[-+*/]|\()")
-DECIMAL = re.compile(r"(\d*)\.(\d+)")
+DECIMAL = re.compile(r"(?<!\d)(\d*)\.(\d+)")
 MIXED = re.compile(r"(?<![\d/.])(\d+) (?:and )?(\d+/\d+)(?![\d.])")
+NEAR = 80  # characters around a run that may belong to it
 LEAST_ROUNDED = 2  # digits behind the point
 
 
@@ -42,27 +44,36 @@ class StepsRule:
         ends: list[int] = []
         scores: list[float] = []
         lines = step_ends(text, "line", least_words=1)
+        judged: dict[str, float | None] = {}  # by line: a policy that loops writes the same one again and again
         for end, line in zip(lines, steps(text, lines), strict=True):
-            if found := calculations(line):
+            if line not in judged:
+                found = calculations(line)
+                judged[line] = float(all(holds(sides) for sides in dict.fromkeys(found))) if found else None
+            if (score := judged[line]) is not None:
                 ends.append(end)
-                scores.append(float(all(map(holds, found))))
+                scores.append(score)
         if ends:
             ends[-1] = len(text)
         return Score(0.0, steps=scores, step_ends=ends, reason=f"{sum(scores):g} of {len(scores)} calculations hold")
 
 
-def calculations(line: str) -> list[list[str]]:
+def calculations(line: str) -> list[tuple[str, ...]]:
     """Find the equations of whole and decimal numbers in a line, each as its sides; at least one side calculates.
 
     A side that touches a letter (`2x + 3`), or may continue in words (`20% of 50`), is incomplete and left out: the
-    rest of the equation must hold all the same.
+    rest of the equation must hold all the same. An equation that stands there again is listed once.
     """
     line = BEFORE.sub("", BOLD.sub("", CURRENCY.sub("", line)))
     line = MIXED.sub(r"(\1+\2)", TIMES.sub(" * ", line))
-    found = []
+    found, seen = [], set()
     for run in RUN.finditer(line):
-        before, after = line[: run.start()], line[run.end() :]
-        sides = [side.strip(" \t,").translate(SIGNS) for side in run[0].split("=")]
+        if "=" not in run[0]:
+            continue
+        before, after = line[max(0, run.start() - NEAR) : run.start()], line[run.end() : run.end() + NEAR]
+        if (before, run[0], after) in seen:  # a line that loops holds the same equation again and again
+            continue
+        seen.add((before, run[0], after))
+        sides = [side.strip(" \t,") for side in run[0].translate(SIGNS).split("=")]
         open_more = run[0].count("(") - run[0].count(")")
         if open_more > 0:  # a bracket around more than the equation
             sides[0] = sides[0].removeprefix("(")
@@ -74,15 +85,15 @@ def calculations(line: str) -> list[list[str]]:
         if _goes_on(run[0], after):
             sides[-1] = ""
         sides = sides[sides[0] == "" : len(sides) - (sides[-1] == "")]
-        if len(sides) > 1 and any(CALCULATES.search(side) for side in sides):
-            found.append(sides)
+        if len(sides) > 1 and any(map(CALCULATES.search, dict.fromkeys(sides))):
+            found.append(tuple(sides))
     return found
 
 
-def holds(sides: list[str]) -> bool:
+def holds(sides: Sequence[str]) -> bool:
     """Tell whether all sides have the same value, a rounded one up to its rounding; False where a side has none."""
     try:
-        values = [(evaluate(_plain(side))[0], _rounded(side)) for side in sides]
+        values = [(evaluate(_plain(side))[0], _rounded(side)) for side in dict.fromkeys(sides)]
     except (ValueError, ZeroDivisionError):
         return False
     known = [value for value, slack in values if not slack] or [values[0][0]]

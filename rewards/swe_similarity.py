@@ -11,7 +11,8 @@ from typing import Any
 from llmrl.types import Problem, Score
 
 TAGS = ("<think>", "</think>", "<solution>", "</solution>")
-EDIT = re.compile(r"```.*?\n### (.*)\n<<<<<<< SEARCH\n([\s\S]*?)\n=======\n([\s\S]*?)\n>>>>>>> REPLACE\n```")
+HEAD = re.compile(r"\n### (.*)\n<<<<<<< SEARCH\n")
+MIDDLE, TAIL = "\n=======\n", "\n>>>>>>> REPLACE\n```"
 Files = Mapping[str, str]
 
 
@@ -47,7 +48,7 @@ class SweSimilarity:
         if long := [path for path, diff in oracle.items() if len(diff) > self.max_characters]:
             raise ValueError(f"the reference's diff of {long[0]} is longer than {self.max_characters} characters")
         try:
-            found = changes(files, edited(files, text))
+            found = changes(files, edited(files, text), self.max_characters)
         except FormError as error:
             return Score(-1.0, parts={"applied": 0.0, f"failed_{error.kind}": 1.0}, reason=str(error))
         shares = alike(found, oracle, self.max_characters)
@@ -74,7 +75,7 @@ def edited(files: Files, text: str) -> dict[str, str]:
         raise FormError("tags", "the thought is empty")
     if text.index("<solution>") < text.index("</think>"):
         raise FormError("tags", "the solution stands in the thoughts, or before them")
-    blocks = EDIT.findall(_between(text, "<solution>", "</solution>"))
+    blocks = blocks_of(_between(text, "<solution>", "</solution>"))
     if not blocks:
         raise FormError("no_edit", "no search/replace block in the solution")
     changed: dict[str, str] = {}
@@ -88,10 +89,37 @@ def edited(files: Files, text: str) -> dict[str, str]:
     return {path: now[1:] for path, now in changed.items()}
 
 
-def changes(files: Files, changed: Files) -> dict[str, str]:
-    """Unified diff of each file that changed, without its two lines of names."""
+def blocks_of(solution: str) -> list[tuple[str, str, str]]:
+    """Find the search/replace blocks: path, lines to search and lines in their place.
+
+    As the expression ```` ```.*?\\n### (.*)\\n<<<<<<< SEARCH\\n(.*?)\\n=======\\n(.*?)\\n>>>>>>> REPLACE\\n``` ````, in
+    which only the lazy groups run over lines; but in one pass, also where a block never ends.
+    """
+    blocks, at = [], 0
+    while head := HEAD.search(solution, at):
+        fence = solution.rfind("```", max(at, solution.rfind("\n", at, head.start()) + 1), head.start())
+        if fence < 0:
+            at = head.start() + 1
+            continue
+        middle = solution.find(MIDDLE, head.end())
+        tail = solution.find(TAIL, middle + len(MIDDLE)) if middle >= 0 else -1
+        if tail < 0:
+            break
+        blocks.append((head[1], solution[head.end() : middle], solution[middle + len(MIDDLE) : tail]))
+        at = tail + len(TAIL)
+    return blocks
+
+
+def changes(files: Files, changed: Files, most: int | None = None) -> dict[str, str]:
+    """Unified diff of each file that changed, without its two lines of names.
+
+    A file that grew by more than `most` characters stands for its diff, which is longer than that, too.
+    """
     diffs = {}
     for path, now in changed.items():
+        if most is not None and len(now) > len(files.get(path, "")) + most:
+            diffs[path] = now
+            continue
         lines = difflib.unified_diff(files.get(path, "").splitlines(), now.splitlines(), lineterm="", n=3)
         if diff := "\n".join(list(lines)[2:]):
             diffs[path] = diff

@@ -31,7 +31,10 @@ FEWEST = 2  # small words that a Latin text must have to be decided
 
 def language(text: str) -> str | None:
     """Code of the language, such as `en`; None where it is not clear. All Cyrillic is `ru`, all Arabic script `ar`."""
-    scripts = Counter(unicodedata.name(letter, "?").partition(" ")[0] for letter in text if letter.isalpha())
+    scripts: Counter[str] = Counter()
+    for letter, times in Counter(text).items():
+        if letter.isalpha():
+            scripts[unicodedata.name(letter, "?").partition(" ")[0]] += times
     letters = sum(scripts.values())
     if not letters:
         return None
@@ -44,8 +47,8 @@ def language(text: str) -> str | None:
 
 
 def _latin(text: str) -> str | None:
-    words = [word.lower() for word in WORD.findall(text)]
-    seen = Counter({name: sum(word in small for word in words) for name, small in SMALL.items()})
+    words = Counter(word.lower() for word in WORD.findall(text))
+    seen = Counter({name: sum(words[word] for word in small) for name, small in SMALL.items()})
     (name, most), (_, second) = seen.most_common(2)
-    known = sum(any(word in small for small in SMALL.values()) for word in words)
+    known = sum(words[word] for word in frozenset().union(*SMALL.values()))
     return name if most >= FEWEST and most > second and most >= SHARE * known else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-STATED = re.compile(r"(?:####|answer\s*(?:is|:|=))\s*\**\s*([^\n]+)", re.IGNORECASE)
+from llmrl.answers.delimited import tagged
+
+STATED = re.compile(r"(?:####|answer\s*(?:is|:|=))\s*+\**\s*([^\n]+)", re.IGNORECASE)
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
@@ -15,11 +16,11 @@ def final_answer(text: str) -> str | None:
     The first kind that occurs is taken. Votes only group completions: the reward decides which group is right. Answers
     that are equal but written differently (`0.5`, `1/2`) are separate votes.
     """
-    for last in (_boxed(text), *(matches[-1:] for matches in (TAGGED.findall(text), STATED.findall(text)))):
-        if last:
-            return normal(last[0])
-    numbers = NUMBER.findall(text)
-    return normal(numbers[-1]) if numbers else None
+    for marked in (_boxed(text), tagged(text)):
+        if marked is not None:
+            return normal(marked)
+    found = STATED.findall(text) or NUMBER.findall(text)
+    return normal(found[-1]) if found else None
 
 
 def normal(answer: str) -> str:
@@ -31,13 +32,13 @@ def normal(answer: str) -> str:
     return re.sub(r"[\s$]", "", answer).strip("*").removesuffix(".").strip("*").lower()
 
 
-def _boxed(text: str) -> list[str]:
-    """The content of the last box, braces matched."""
+def _boxed(text: str) -> str | None:
+    """The content of the last box, braces matched; None where there is none that closes."""
     start = text.rfind("\\boxed{")
     depth = 0
     for end in range(start + len("\\boxed"), len(text) if start >= 0 else 0):
         if text[end] in "{}" and text[end - 1] != "\\":
             depth += 1 if text[end] == "{" else -1
             if depth == 0:
-                return [text[start + len("\\boxed{") : end]]
-    return []
+                return text[start + len("\\boxed{") : end]
+    return None

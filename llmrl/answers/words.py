@@ -8,6 +8,7 @@ from dataclasses import dataclass
 WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|texttt|emph|textsf)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
+MOST_UNWRAPPED = 4000  # characters; each pass takes away one command of those inside each other
 LONE = re.compile(r"(?i:option|choice)\s*([A-Ja-j])|([A-J])")
 SAME = {
     "no solution": r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|values?|roots?)|none"
@@ -46,8 +47,8 @@ def plain(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    """Remove \\text{...} and similar commands around words."""
-    while (shorter := WRAPPED.sub(r" \1 ", text)) != text:
+    """Remove \\text{...} and similar commands around words; a text too long to be an answer keeps them."""
+    while len(text) <= MOST_UNWRAPPED and (shorter := WRAPPED.sub(r" \1 ", text)) != text:
         text = shorter
     return re.sub(r"\s+", " ", text).strip()
 

@@ -15,6 +15,7 @@ _STATUS = "PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS"
 _TEST = r"(\S+::[^\s\[]+(?:\[.*?\])?)"  # a path and names, and values in brackets
 _BEHIND = re.compile(rf"{_TEST} ({_STATUS})(?: .*)?")  # as pytest -v writes while it runs
 _BEFORE = re.compile(rf"({_STATUS}) {_TEST}(?: - .*)?")  # and as it sums up in the end
+_LONGEST = 4096  # characters of a line that tells of a test
 _START, _END = ">>>>> Start Test Output", ">>>>> End Test Output"
 
 
@@ -52,6 +53,8 @@ def statuses_of(log: str) -> dict[str, Status]:
         log = log.partition(_START)[2].partition(_END)[0]
     found: dict[str, Status] = {}
     for line in log.splitlines():
+        if len(line) > _LONGEST:  # of no test: a program's own output
+            continue
         if match := _BEFORE.fullmatch(line):
             found[match[2]] = match[1]  # type: ignore[assignment]
         elif match := _BEHIND.fullmatch(line):
