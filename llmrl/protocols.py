@@ -119,11 +119,16 @@ class Fitted(Protocol):
 class Source(Protocol):
     """Produces the samples of a step. Its state is all that a resumed run needs to go on exactly."""
 
-    played: Sequence[Sequence[Trajectory]]  # the last step's groups of episodes, for the log
+    played: Sequence[Sequence[Trajectory]]  # the last step's groups of episodes, for the log; none of stored data
     metrics: Mapping[str, float]  # of the source in that step, for the log
+    data: Mapping[str, Any]  # what it reads: counts and hashes, for the manifest
 
     def next(self, step: int) -> list[Sample]:
         """Return a step's samples, those of all ranks, the same on every rank."""
+        ...
+
+    def timings(self) -> Mapping[str, float]:
+        """Metrics of the seconds that its phases have taken since the last call, such as `time/generate`."""
         ...
 
     def state(self) -> Mapping[str, Any]: ...
@@ -137,9 +142,16 @@ class Source(Protocol):
 
 @runtime_checkable
 class SourceFactory(Protocol):
-    """The plug-in behind a `Source`. By `overlaps` it tells that episodes are generated while the trainer learns."""
+    """The plug-in behind a `Source`. By `overlaps` it tells that episodes are generated while the trainer learns.
 
-    def start(self, *parts: Any, **options: Any) -> Source: ...
+    A source that `plays` generates episodes: a run starts an engine and graders for it, and needs `data` and `reward`.
+    """
+
+    plays: bool
+
+    def start(self, context: Any) -> Source:
+        """The source, at its beginning; `context` is a `llmrl.rollout.context.SourceContext`."""
+        ...
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ from llmrl.columns import COLUMNS
 from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.scheduler import Groups
+from llmrl.rollout.context import Groups, SourceContext
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.samples import Sample, support
 from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn
@@ -129,6 +129,22 @@ def scripted_worker(
         stop_token_ids=[chat.tokenizer.eos_token_id],
     )
     return RolloutWorker(engine=engine, chat=chat, env=env or SingleTurn(), reward=reward, options=options, seed=0)
+
+
+def source_context(
+    player: Any,
+    problems: Sequence[Problem],
+    options: RolloutOptions,
+    *,
+    seed: int = 0,
+    rank: tuple[int, int] = (0, 1),
+    gather: Gather = lambda groups: groups,
+) -> SourceContext:
+    """A context whose chat is the worker's, where it has one."""
+    chat = getattr(player, "chat", None) or Chat(None)
+    return SourceContext(
+        chat=chat, options=options, seed=seed, rank=rank, gather=gather, problems=problems, worker=player
+    )
 
 
 def on_ranks(ranks: int, run: Callable[[tuple[int, int], Gather], T]) -> list[T]:

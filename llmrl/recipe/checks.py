@@ -21,6 +21,19 @@ def check(recipe: Sections) -> None:
             raise RecipeError(complaint)
 
 
+def playing(recipe: Sections) -> str | None:
+    """Require problems and a reward where the source generates answers, and no gold reward where it does not."""
+    name = name_of("source", recipe.source)
+    if not recipe.source.plays:
+        if recipe.audit.reward is None:
+            return None
+        return f"audit.reward: source {name} generates no episodes to score; leave it out"
+    missing = next((section for section in ("data", "reward") if getattr(recipe, section) is None), None)
+    if missing is None:
+        return None
+    return f"{missing}: missing; it has no default where answers are generated and scored, as source {name} does"
+
+
 def overlapping_engine(recipe: Sections) -> str | None:
     """Require an engine that generates during training, where the source does."""
     if not _option(recipe.source, "overlaps") or _option(recipe.engine, "concurrent"):
@@ -47,6 +60,8 @@ def overlapping_correction(recipe: Sections) -> str | None:
 
 def group_size(recipe: Sections) -> str | None:
     """An episode that is compared with its siblings needs some."""
+    if not recipe.source.plays:  # groups are as they were stored
+        return None
     played, least = recipe.rollout.num_generations, _option(recipe.algorithm, "least_generations") or 1
     if played < least:
         return (
@@ -187,6 +202,7 @@ def _off(section: Any, name: str) -> str:
 
 
 CHECKS: Sequence[Callable[[Sections], str | None]] = (
+    playing,
     overlapping_engine,
     overlapping_correction,
     group_size,

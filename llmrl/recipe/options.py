@@ -187,8 +187,8 @@ class Sections:
     """The sections of a recipe by name, and what follows from several of them."""
 
     model: ModelOptions
-    data: Dataset = field(metadata=holds("data"))
-    reward: RewardPlugin = field(metadata=holds("reward"))
+    data: Dataset | None = field(default=None, metadata=holds("data"))  # only a source that plays needs it,
+    reward: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # and this
     algorithm: Algorithm = field(metadata=holds("algorithm"))
     engine: EngineFactory = field(default_factory=partial(build, "engine", "vllm"), metadata=holds("engine"))
     source: SourceFactory = field(default_factory=partial(build, "source", "online"), metadata=holds("source"))
@@ -203,6 +203,11 @@ class Sections:
     def collect_only_steps(self) -> int:
         """Steps, from the first, in which nothing learns: `train.warmup_rollouts` in whole steps."""
         return -(-self.train.warmup_rollouts // self.rollout.episodes_per_step)
+
+    @property
+    def evaluates(self) -> bool:
+        """True if benchmarks are asked at some time in the run."""
+        return bool(self.eval.benchmarks) and (self.eval.every > 0 or self.eval.on_start)
 
     @property
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:

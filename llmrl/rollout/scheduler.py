@@ -16,33 +16,20 @@ scheduler that took whatever had ended would favour short answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
 from llmrl import aio
-from llmrl.recipe import RolloutOptions
+from llmrl.rollout.context import Groups, SourceContext
 from llmrl.rollout.sampler import Draw, Played, Sampler
-from llmrl.rollout.worker import RolloutWorker, check_errors
+from llmrl.rollout.worker import check_errors
 from llmrl.trajectories import from_tree, to_tree
-from llmrl.types import Problem, Trajectory
+from llmrl.types import Trajectory
 
-Groups = list[list[Trajectory]]
 CLOSE_S = 30.0
 """Seconds for environments to close when a run is stopped."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceContext:
-    """Context of a source: rollout worker, problems, options, seed, ranks, and the exchange between them."""
-
-    player: RolloutWorker
-    problems: Sequence[Problem]
-    options: RolloutOptions
-    seed: int
-    rank: tuple[int, int]  # which, of how many
-    gather: Callable[[Groups], Groups]  # the groups of all ranks
 
 
 @dataclass(slots=True)
@@ -72,7 +59,8 @@ class Scheduler:
         self, sampler: Sampler, context: SourceContext, *, max_staleness: int = 0, max_inflight_tasks: int | None = None
     ) -> None:
         self._sampler = sampler
-        self._player, self._options, self._gather = context.player, context.options, context.gather
+        self.player = context.player
+        self._options, self._gather = context.options, context.gather
         self._rank, self._ranks = context.rank
         self._bound = max_staleness
         self._most = inf if max_inflight_tasks is None else max_inflight_tasks
@@ -158,7 +146,7 @@ class Scheduler:
             slot.task = asyncio.ensure_future(self._run(slot.draw))
 
     async def _run(self, draw: Draw) -> list[Trajectory]:
-        player = self._player
+        player = self.player
         if draw.max_completion_length is not None:
             options = replace(player.options, max_completion_length=draw.max_completion_length)
             player = replace(player, options=options)

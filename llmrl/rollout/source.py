@@ -24,6 +24,7 @@ class RolloutSource:
         *,
         prompts_per_step: int,
         max_refills: int,
+        data: Mapping[str, Any],
     ) -> None:
         self.sampler = sampler
         self.scheduler = scheduler
@@ -32,6 +33,7 @@ class RolloutSource:
         self._max_refills = max_refills
         self.played: Sequence[Sequence[Trajectory]] = []  # the last step's, those that a filter refused included
         self.metrics: Mapping[str, float] = {}
+        self.data = data
         self.refills = 0
 
     def next(self, step: int) -> list[Sample]:
@@ -52,6 +54,9 @@ class RolloutSource:
             metrics |= rule.metrics(self.played, step)
         self.metrics = metrics
         return [sample for each in kept for sample in _samples(each)]
+
+    def timings(self) -> Mapping[str, float]:
+        return self.scheduler.player.timings()
 
     def state(self) -> Mapping[str, Any]:
         return {"scheduler": self.scheduler.state(), "sampler": self.sampler.state()}

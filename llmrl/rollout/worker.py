@@ -16,7 +16,7 @@ from llmrl.errors import DataError, LlmrlError, RewardError
 from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.step_rewards import placed
-from llmrl.scoring.manager import GroupScorer
+from llmrl.scoring.manager import GroupScorer, latency_metrics
 from llmrl.scoring.verdicts import mark_truncated
 from llmrl.trajectories import share_prompts
 from llmrl.types import Message, Observation, Problem, Sampling, Score, Status, Trajectory, Turn
@@ -70,6 +70,11 @@ class RolloutWorker:
     options: RolloutOptions
     seed: int
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False)
+
+    def timings(self) -> dict[str, float]:
+        """Seconds of generating and of waiting for scores since the last call, and of scoring an item, for the log."""
+        seconds = {f"time/{phase}": taken for phase, taken in self.stopwatch.read().items()}
+        return seconds | latency_metrics(self.reward.latencies())
 
     async def run_episode(
         self, problem: Problem, group: str, episode: int, prefix_ids: Sequence[int] = ()

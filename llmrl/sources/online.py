@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llmrl.errors import DataError
-from llmrl.recipe import RolloutOptions
+from llmrl.rollout.context import SourceContext
 from llmrl.rollout.filters import DynamicSampling, Filter
 from llmrl.rollout.sampler import FreshSampler, Sampler
-from llmrl.rollout.scheduler import Groups, Scheduler, SourceContext
+from llmrl.rollout.scheduler import Scheduler
 from llmrl.rollout.source import RolloutSource
-from llmrl.rollout.worker import RolloutWorker
-from llmrl.types import Problem
+from llmrl.run_folder.manifest import data_hash
 
 
 @dataclass(frozen=True)
 class Online:
     """With `dynamic_sampling`, groups that are all right or all wrong are replaced (DAPO, arXiv 2503.14476)."""
 
+    plays: ClassVar[bool] = True
     dynamic_sampling: bool = False
     max_refills: int = 10  # times that missing groups are generated again; then the step goes on with what there is
 
-    def start(
-        self,
-        player: RolloutWorker,
-        problems: Sequence[Problem],
-        options: RolloutOptions,
-        *,
-        seed: int,
-        rank: tuple[int, int],
-        gather: Callable[[Groups], Groups],
-    ) -> RolloutSource:
-        """Compose the source, at the beginning of the data, on one of the ranks: (which, of how many).
+    def start(self, context: SourceContext) -> RolloutSource:
+        """Compose the source, at the beginning of the data, on one of the ranks.
 
         Raises:
             DataError: there are no problems, or an option cannot be met.
         """
-        if not problems:
+        if not context.problems:
             raise DataError("the dataset has no problems; expected at least one")
-        context = SourceContext(player=player, problems=problems, options=options, seed=seed, rank=rank, gather=gather)
         sampler = self.sampler(context)
         return RolloutSource(
             sampler,
             self.scheduler(sampler, context),
             self.filters(),
-            prompts_per_step=options.prompts_per_step,
+            prompts_per_step=context.options.prompts_per_step,
             max_refills=self.max_refills,
+            data={"problems": len(context.problems), "sha256": data_hash(context.problems)},
         )
 
     def sampler(self, context: SourceContext) -> Sampler:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from llmrl.chat import Chat
 from llmrl.errors import DataError
+from llmrl.rollout.context import SourceContext
 from llmrl.rollout.filters import Filter
 from llmrl.rollout.restarts import RestartSampler, Snapshot, snapshots
 from llmrl.rollout.sampler import FreshSampler, Sampler
-from llmrl.rollout.scheduler import SourceContext
 from llmrl.run_folder.reader import episodes
 from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
@@ -52,7 +52,7 @@ class Restarts(Asynchronous):
         Raises:
             DataError: `rollouts` cannot be used.
         """
-        room, chat = context.options.max_completion_length, context.player.chat
+        room, chat = context.options.max_completion_length, context.chat
         problems = {problem.id: problem for problem in context.problems}
         path = self.rollouts
         return RestartSampler(

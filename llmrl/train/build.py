@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.protocols import Engine, Source
 from llmrl.recipe import Recipe
+from llmrl.rollout.context import SourceContext
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
@@ -44,7 +45,6 @@ class Parts:
     clock: Clock
     learners: Learners
     adaptation: Adaptation
-    engine: Engine
     source: Source
     sync: WeightSync
     normaliser: RewardNormaliser
@@ -71,21 +71,25 @@ def build(
     clock = Clock()
     adaptation = Adaptation(recipe.algorithm, recipe.collect_only_steps)
     learners = Learners(recipe, place.accelerator, recipe.algorithm.needs())
-    play = _play(recipe, place, learners, started)
-    sync = WeightSync(learners.policy, play.engine, recipe.compute_dtype)
+    engine = _engine(recipe, place, learners, started)
+    pool = _graders(recipe, started)
+    source = _source(recipe, place, engine, pool, started)
     normaliser = RewardNormaliser(recipe.train.normalize_rewards)
-    gold_reward = GoldReward(recipe.audit, play.pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
+    gold_reward = GoldReward(recipe.audit, pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
     folder = place.logs.folder / "eval"
-    evaluation = Evaluation(
-        recipe, play.engine, place.chat, play.pool, folder, rank=place.rank, clock=clock, on_sample=on_sample
+    evaluation = Evaluation(recipe, engine, place.chat, pool, folder, rank=place.rank, clock=clock, on_sample=on_sample)
+    sync = WeightSync(
+        learners.policy,
+        engine,
+        recipe.compute_dtype,
+        due=lambda version: recipe.source.plays or evaluation.due(version),
     )
     recorder = Recorder(
         recipe=recipe,
         accelerator=place.accelerator,
         logs=place.logs,
         clock=clock,
-        worker=play.worker,
-        source=play.source,
+        source=source,
         sync=sync,
         normaliser=normaliser,
         adaptation=adaptation,
@@ -99,16 +103,15 @@ def build(
         clock=clock,
         learners=learners,
         adaptation=adaptation,
-        engine=play.engine,
-        source=play.source,
+        source=source,
         sync=sync,
         normaliser=normaliser,
         guard=UpdateGuard(place.logs, recipe.train.max_nonfinite_updates),
         evaluation=evaluation,
         recorder=recorder,
     )
-    _restore(parts, place, gold_reward, play.pool.trainer_state)
-    recorder.open(parts.first_step, place.problems, started)
+    _restore(parts, place, gold_reward, pool.trainer_state)
+    recorder.open(parts.first_step, started)
     return parts
 
 
@@ -157,7 +160,7 @@ class _Place:
 def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
     """Read the data and open the folder; nothing runs yet."""
     train, model = recipe.train, recipe.model
-    problems = list(recipe.data.problems())
+    problems = list(recipe.data.problems()) if recipe.data is not None else []
     tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
     folder = Path(train.output_dir) / (train.run_name or name)
     processes = accelerator(train, str(folder))
@@ -172,42 +175,57 @@ def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
     )
 
 
-@dataclass(frozen=True)
-class _Play:
-    """The running parts that generate and score episodes."""
-
-    engine: Engine
-    pool: GradingPool
-    worker: RolloutWorker
-    source: Source
+def _graders(recipe: Recipe, started: ExitStack) -> GradingPool:
+    """The processes in which rewards run; they start with the first item to score."""
+    pool = GradingPool(recipe.rollout.reward_workers, recipe.rollout.reward_timeout_s)
+    started.callback(pool.close)
+    pool.trainer_state.max_steps = recipe.train.max_steps
+    return pool
 
 
-def _play(recipe: Recipe, place: _Place, learners: Learners, started: ExitStack) -> _Play:
-    """Start the engine, the graders, and the source that makes samples with them."""
-    options, seed = recipe.rollout, recipe.train.seed
+def _engine(recipe: Recipe, place: _Place, learners: Learners, started: ExitStack) -> Engine | None:
+    """Start the engine; none where nothing is generated: the source does not play, and nothing is evaluated."""
+    if not (recipe.source.plays or recipe.evaluates):
+        return None
     engine = recipe.engine.start(
         recipe.model.policy,
         dtype=recipe.compute_dtype,
-        seed=seed,
-        max_model_len=max(options.max_length, PROBE + 1),
+        seed=recipe.train.seed,
+        max_model_len=max(recipe.rollout.max_length, PROBE + 1),
         stop_token_ids=place.chat.stop_token_ids(*learners.policy.stop_configs()),
     )
     started.callback(engine.close)
-    pool = GradingPool(options.reward_workers, options.reward_timeout_s)
-    started.callback(pool.close)
-    pool.trainer_state.max_steps = recipe.train.max_steps
-    reward = as_group_reward(recipe.reward, pool)
-    worker = RolloutWorker(engine=engine, chat=place.chat, env=recipe.env, reward=reward, options=options, seed=seed)
+    return engine
+
+
+def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingPool, started: ExitStack) -> Source:
+    """Start the source, with a worker where it plays."""
+    options, seed = recipe.rollout, recipe.train.seed
+    worker = None
+    if recipe.source.plays:
+        assert engine is not None
+        worker = RolloutWorker(
+            engine=engine,
+            chat=place.chat,
+            env=recipe.env,
+            reward=as_group_reward(recipe.reward, pool),
+            options=options,
+            seed=seed,
+        )
     source = recipe.source.start(
-        worker,
-        place.problems,
-        options,
-        seed=seed,
-        rank=place.rank,
-        gather=lambda groups: gather(groups, place.rank[1]),
+        SourceContext(
+            chat=place.chat,
+            options=options,
+            seed=seed,
+            rank=place.rank,
+            gather=lambda groups: gather(groups, place.rank[1]),
+            folder=place.logs.folder,
+            problems=place.problems,
+            worker=worker,
+        )
     )
     started.callback(source.close)
-    return _Play(engine, pool, worker, source)
+    return source
 
 
 @dataclass

@@ -38,6 +38,7 @@ class Evaluation:
     weights are those of the highest average in the first benchmark.
 
     Args:
+        engine: that answers; None where nothing is ever evaluated.
         folder: where answers go.
         rank: of this process, and how many there are.
         clock: times evaluations as `eval`.
@@ -47,7 +48,7 @@ class Evaluation:
     def __init__(
         self,
         recipe: Recipe,
-        engine: Engine,
+        engine: Engine | None,
         chat: Chat,
         pool: GradingPool,
         folder: Path,
@@ -66,8 +67,10 @@ class Evaluation:
         self._on_sample = on_sample
         self._best: tuple[float, int] | None = None  # average, after so many steps
         self._plan = Plan(samples=options.samples, limit=options.limit, seed=recipe.train.seed)
-        self._player = EngineGenerator(engine, chat, {"recipe": recipe.as_dict()}, recipe.rollout.max_prompt_length)
         self._rewards: dict[str, GroupScorer] = {}
+        if engine is None:
+            return
+        self._player = EngineGenerator(engine, chat, {"recipe": recipe.as_dict()}, recipe.rollout.max_prompt_length)
         for name in options.benchmarks:
             benchmark: Benchmark = build("benchmark", name, "eval.benchmarks")
             self._rewards[name] = as_group_reward(build("reward", benchmark.reward, f"benchmark {name}: reward"), pool)
@@ -79,7 +82,7 @@ class Evaluation:
 
     def at_start(self) -> None:
         """Evaluate before the first step, where `eval.on_start` asks for it. Collective."""
-        if self._on_start and self._rewards:
+        if self.due(0):
             self.remembered(0)
 
     def after_step(self, finished: FinishedStep) -> None:
@@ -96,7 +99,9 @@ class Evaluation:
         self._best = tuple(state["best"]) if state["best"] else None
 
     def due(self, done: int) -> bool:
-        """True if an evaluation is due after `done` steps."""
+        """True if an evaluation is due after `done` steps; before the first of them where `eval.on_start` says so."""
+        if not done:
+            return self._on_start and bool(self._rewards)
         return bool(self._every) and (done % self._every == 0 or done == self._last)
 
     def remembered(self, done: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ def train(run: Run) -> None:
         run.clock.begin()
         with run.clock("rollout"):
             samples = run.normaliser(run.source.next(step))  # what happened
-            run.engine.sleep()  # until the sync, its memory is the trainer's
+            run.sync.sleep()  # until then, the engine's memory is the trainer's
         with run.clock("logprobs"):
             samples = run.learners.annotate(samples, run.algorithm.needs())  # what the models think of it
         samples = run.adaptation.credit(samples)  # who deserves what

@@ -69,6 +69,6 @@ class Clock:
         """Seconds since the step began."""
         return time.perf_counter() - self._began
 
-    def metrics(self, more: Mapping[str, float]) -> dict[str, float]:
-        """`time/<phase>` of the phases that have ended, and of others, timed elsewhere."""
-        return {f"time/{phase}": seconds for phase, seconds in (self._seconds | dict(more)).items()}
+    def metrics(self) -> dict[str, float]:
+        """`time/<phase>` of the phases that have ended."""
+        return {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}

@@ -12,11 +12,9 @@ import yaml
 from llmrl.ops.mismatch import step_metrics
 from llmrl.protocols import Source
 from llmrl.recipe import Recipe
-from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.manifest import manifest
 from llmrl.run_folder.writer import Logs
 from llmrl.samples import Sample
-from llmrl.scoring.manager import latency_metrics
 from llmrl.train.adaptation import Adaptation
 from llmrl.train.learner import OptimStep
 from llmrl.train.metrics import fit_metrics, rollout_metrics
@@ -24,7 +22,7 @@ from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.parallel import zero_stage
 from llmrl.train.parts import Clock, FinishedStep
 from llmrl.train.weight_sync import WeightSync
-from llmrl.types import Problem, Trajectory
+from llmrl.types import Trajectory
 
 OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], None]
 """Called on the main process with a step, its metrics and its groups of episodes."""
@@ -38,7 +36,6 @@ class Recorder:
     accelerator: Any
     logs: Logs
     clock: Clock
-    worker: RolloutWorker
     source: Source
     sync: WeightSync
     normaliser: RewardNormaliser
@@ -46,13 +43,13 @@ class Recorder:
     on_step: OnStep | None
     _manifest: dict[str, Any] = field(default_factory=dict, init=False)
 
-    def open(self, first_step: int, problems: Sequence[Problem], started: ExitStack) -> None:
+    def open(self, first_step: int, started: ExitStack) -> None:
         """Begin the run's files and trackers, from its first step on; `started` closes the trackers."""
         recipe = self.recipe
         self.logs.forget_from(first_step)
         self.logs.text("recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
         processes, stage = self.accelerator.num_processes, zero_stage(self.accelerator)
-        self._manifest = manifest(recipe, problems, processes, stage)
+        self._manifest = manifest(recipe, self.source.data, processes, stage)
         self.status("running", start=first_step)
         if recipe.train.report_to != "none":
             self.accelerator.init_trackers("llmrl")
@@ -72,22 +69,21 @@ class Recorder:
             updates: of the step, in order.
         """
         groups = self.source.played
-        metrics = rollout_metrics(groups) | fit_metrics(updates) | self.sync.metrics
+        turns = [turn for group in groups for episode in group for turn in episode.turns]
+        metrics = {"num_tokens": float(sum(len(turn.prompt_ids) + len(turn.completion.token_ids) for turn in turns))}
+        metrics |= rollout_metrics(groups) | fit_metrics(updates) | self.sync.metrics
         metrics |= self.source.metrics
-        metrics |= latency_metrics(self.worker.reward.latencies()) | step_metrics(samples, version=step)
+        metrics |= step_metrics(samples, version=step)
         metrics |= self.normaliser.metrics()
         metrics |= self.adaptation.metrics
-        turns = [turn for group in groups for episode in group for turn in episode.turns]
-        tokens = sum(len(turn.prompt_ids) + len(turn.completion.token_ids) for turn in turns)
         seconds = self.clock.step_seconds
-        metrics |= {"num_tokens": float(tokens), "step_time": seconds}
-        metrics["perf/tokens_per_sec"] = tokens / max(1e-9, seconds)
+        metrics |= {"step_time": seconds, "perf/tokens_per_sec": metrics["num_tokens"] / max(1e-9, seconds)}
         return FinishedStep(step=step, samples=samples, groups=groups, metrics=metrics)
 
     def after_step(self, finished: FinishedStep) -> None:
         """Write the step, with everything that the parts before have added to it."""
         step, groups = finished.step, finished.groups
-        finished.metrics |= self.clock.metrics(self.worker.stopwatch.read())
+        finished.metrics |= {**self.clock.metrics(), **self.source.timings()}
         self.logs.rollouts(step, groups, finished.samples, finished.audited)
         self.logs.metrics(step, finished.metrics)
         self.accelerator.log(finished.metrics, step=step)

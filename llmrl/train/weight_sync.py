@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -27,24 +27,38 @@ PROBE = 64  # tokens
 
 
 class WeightSync:
-    """Keeps an engine at the policy's weights.
+    """Keeps an engine at the policy's weights whenever it generates next, and asleep while it does not.
 
     Args:
         policy: whose weights they are.
-        engine: that samples from them.
+        engine: that samples from them; None where nothing is generated in the run.
         dtype: in which both compute, which decides how far their log-probabilities may differ.
+        due: tells if somebody generates with a version of the weights; others are not sent.
     """
 
-    def __init__(self, policy: Learner, engine: Engine, dtype: str) -> None:
+    def __init__(
+        self, policy: Learner, engine: Engine | None, dtype: str, due: Callable[[int], bool] = lambda _: True
+    ) -> None:
         self._policy = policy
         self._engine = engine
         self._dtype = dtype
-        self.metrics: dict[str, float] = {}  # of the last time
+        self._due = due
+        self._awake = True
+        self.metrics: dict[str, float] = {}  # of the last step; none where nothing was sent
 
     def __call__(self, version: int) -> None:
-        """Wake the engine, load the policy's weights into it, and prove it; see `send`. Collective."""
-        self._engine.wake()
-        self.metrics = send(self._policy, self._engine, version, self._dtype)
+        """Wake the engine, load the policy's weights into it, and prove it, where it is due; see `send`. Collective."""
+        self.metrics = {}
+        if self._engine is not None and self._due(version):
+            self._engine.wake()
+            self._awake = True
+            self.metrics = send(self._policy, self._engine, version, self._dtype)
+
+    def sleep(self) -> None:
+        """Give the engine's memory to the trainer, until the next time."""
+        if self._engine is not None and self._awake:
+            self._engine.sleep()
+            self._awake = False
 
 
 def named_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:

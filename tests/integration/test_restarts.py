@@ -63,6 +63,7 @@ def told(made: Recipe, folder: Path) -> str:
     """Rollouts of another run, with lines to begin after."""
     nothing = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
     turn = Turn(prompt_ids=[], completion=nothing, text="3+4\nis\n7")
+    assert made.data is not None
     problems = islice(made.data.problems(), 6)
     groups = [
         [Trajectory(problem=one, turns=[turn], status="done", score=Score(i % 2), group=f"{i}/{one.id}", episode=i)]

@@ -235,6 +235,8 @@ def _of_recipe(
     recipe: Recipe, options: Mapping[str, Any], data: str | None, limit: int, pool: GradingPool
 ) -> AttackReport:
     """Attack the reward of a recipe, on its own problems."""
+    if recipe.reward is None or (recipe.data is None and data is None):
+        raise RecipeError("the recipe has no reward and data to attack: its source generates no answers")
     spec = {**plugins.spec_of("reward", recipe.reward), **options}
     given = data or plugins.spec_of("data", recipe.data)
     return audit(spec["name"], plugins.build("reward", spec, "reward"), rows(given, limit), pool)

@@ -32,7 +32,7 @@ def test_a_manifest_says_what_a_run_was(tmp_path: Path) -> None:
             "train": {"seed": 7},
         }
     )
-    made = manifest(recipe, [problem(0)], processes=2, stage=3)
+    made = manifest(recipe, {"problems": 1, "sha256": data_hash([problem(0)])}, processes=2, stage=3)
     assert (made["seed"], made["processes"], made["zero_stage"]) == (7, 2, 3)
     assert made["model"]["files"] == {"config.json": hashlib.sha256(b"{}").hexdigest()}
     assert made["data"] == {"problems": 1, "sha256": data_hash([problem(0)])}

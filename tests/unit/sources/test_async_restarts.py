@@ -25,7 +25,7 @@ from llmrl.sources.restarts import Restarts
 from llmrl.tiny import make_tokenizer
 from llmrl.train import state_file
 from llmrl.types import Problem, Sampling, Score, Trajectory
-from tests.builders import SUMS, Gather, Grader, on_ranks, scripted_worker
+from tests.builders import SUMS, Gather, Grader, on_ranks, scripted_worker, source_context
 
 OPTIONS = RolloutOptions(prompts_per_step=4, num_generations=2, max_completion_length=24)
 TOKENIZER = make_tokenizer()
@@ -63,7 +63,7 @@ def start(
 ) -> tuple[RolloutSource, ScriptedEngine]:
     player = scripted_worker(CHAT, lines, EVEN, OPTIONS, concurrent=True)
     plays = cast(RolloutWorker, Plays(player, last))
-    source = settings.start(plays, SUMS, OPTIONS, seed=0, rank=rank, gather=gather)
+    source = settings.start(source_context(plays, SUMS, OPTIONS, rank=rank, gather=gather))
     return source, cast(ScriptedEngine, player.engine)
 
 

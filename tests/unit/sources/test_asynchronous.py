@@ -17,7 +17,8 @@ from llmrl.chat import Chat
 from llmrl.engines.scripted import ScriptedEngine
 from llmrl.errors import EngineError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.scheduler import Groups, capacity
+from llmrl.rollout.context import Groups
+from llmrl.rollout.scheduler import capacity
 from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.sources.asynchronous import Asynchronous
@@ -25,7 +26,7 @@ from llmrl.sources.online import Online
 from llmrl.tiny import make_tokenizer
 from llmrl.train import state_file
 from llmrl.types import Problem, Sampling, Score, Trajectory
-from tests.builders import SUMS, Gather, Grader, episode, on_ranks, scripted_worker, turn
+from tests.builders import SUMS, Gather, Grader, episode, on_ranks, scripted_worker, source_context, turn
 
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
 TOKENIZER = make_tokenizer()
@@ -73,7 +74,7 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
 ) -> Any:
-    return settings.start(cast(RolloutWorker, player), SUMS, OPTIONS, seed=0, rank=rank, gather=gather)
+    return settings.start(source_context(player, SUMS, OPTIONS, rank=rank, gather=gather))
 
 
 def steps(source: RolloutSource, count: int, plays: Plays) -> list[Any]:

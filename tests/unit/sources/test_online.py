@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from llmrl import aio
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.scheduler import Groups
+from llmrl.rollout.context import Groups
 from llmrl.rollout.source import RolloutSource
-from llmrl.rollout.worker import RolloutWorker
 from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
 from llmrl.types import Problem, Score, Trajectory
-from tests.builders import Gather, episode, on_ranks, turn
+from tests.builders import Gather, episode, on_ranks, source_context, turn
 
 PROBLEMS = [Problem(id=f"p{i}", messages=[{"role": "user", "content": str(i)}]) for i in range(5)]
 OPTIONS = RolloutOptions(prompts_per_step=3, num_generations=2)
@@ -50,8 +49,8 @@ def start(
         plays.rounds.append([])
         return gather(groups)
 
-    player = cast(RolloutWorker, plays)
-    return (settings or Online()).start(player, PROBLEMS, OPTIONS, seed=seed, rank=rank, gather=exchange)
+    context = source_context(plays, PROBLEMS, OPTIONS, seed=seed, rank=rank, gather=exchange)
+    return (settings or Online()).start(context)
 
 
 def names(rows: Sequence[Any]) -> list[str]:
@@ -173,4 +172,4 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened(settings: Online) 
 @pytest.mark.parametrize("settings", [Online(), Asynchronous()])
 def test_no_problems_is_an_error(settings: Online) -> None:
     with pytest.raises(DataError, match="no problems; expected at least one"):
-        settings.start(cast(RolloutWorker, Plays()), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)
+        settings.start(source_context(Plays(), [], OPTIONS))

@@ -13,16 +13,16 @@ from llmrl.chat import Chat
 from llmrl.engines.scripted import ScriptedEngine
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
+from llmrl.rollout.context import Groups
 from llmrl.rollout.restarts import RestartSampler, Snapshot, restart_metrics
 from llmrl.rollout.samples import to_samples
-from llmrl.rollout.scheduler import Groups
 from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.writer import Logs
 from llmrl.sources.restarts import Restarts, read
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Completion, Sampling, Score, Trajectory, Turn
-from tests.builders import SUMS, Gather, Grader, on_ranks, scripted_worker
+from tests.builders import SUMS, Gather, Grader, on_ranks, scripted_worker, source_context
 
 OPTIONS = RolloutOptions(prompts_per_step=4, num_generations=2, max_completion_length=24)
 TOKENIZER = make_tokenizer()
@@ -46,7 +46,7 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Callable[[Groups], Groups] = lambda groups: groups,
 ) -> RolloutSource:
-    return (settings or Restarts()).start(player, SUMS, player.options, seed=0, rank=rank, gather=gather)
+    return (settings or Restarts()).start(source_context(player, SUMS, player.options, rank=rank, gather=gather))
 
 
 def sampler(source: RolloutSource) -> RestartSampler:
@@ -316,7 +316,7 @@ def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="max_continuation_length must be at least 1"):
         Restarts(max_continuation_length=0)
     with pytest.raises(DataError, match="no problems"):
-        Restarts().start(speaker(), [], OPTIONS, seed=0, rank=(0, 1), gather=lambda groups: groups)
+        Restarts().start(source_context(speaker(), [], OPTIONS))
 
 
 def test_metrics_tell_where_success_came_from() -> None:
