@@ -76,6 +76,21 @@ class Chat:
             added = added[1:]  # the policy has closed its turn itself
         return [*previous_ids, *added]
 
+    def turn_end(self) -> int:
+        """The token that ends the policy's turn: the special one that the template puts there, else end-of-sequence.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        if self.tokenizer.chat_template is not None:
+            past = self.messages([{"role": "user", "content": "question"}])
+            before = self._render(past, ()) + "reply"
+            whole = self._render([*past, {"role": "assistant", "content": "reply"}], ())
+            behind = self._encode(whole[len(before) :], {}) if whole.startswith(before) else []
+            if behind and behind[0] in self.tokenizer.all_special_ids:
+                return behind[0]
+        return self.stop_token_ids()[0]
+
     def text(self, token_ids: Sequence[int]) -> str:
         """Decode tokens to text, without special tokens."""
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

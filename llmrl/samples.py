@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llmrl.columns import COLUMNS, TokenColumns
-from llmrl.types import Ragged, Semantics, Status
+from llmrl.types import Ragged, Role, Semantics, Status
 
 Array = NDArray[Any]
 
@@ -39,6 +39,8 @@ class Sample(TokenColumns[Array]):
     truncated: bool = False  # a token limit ended it
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
+    role: Role | None = None  # in a pair: its group has one chosen and one rejected sample
+    numbers: Mapping[str, float] = field(default_factory=dict)  # of the sample, by name: see `Batch.numbers`
     support_ids: Array | None = None  # ids among which each token was sampled, token by token; see `support_counts`
     dtype: type[np.floating[Any]] = np.float32  # of its columns that are no integers; checks take float64
     columns: Mapping[str, Any]  # arrays; without axes where one number stands for every action token

@@ -14,6 +14,7 @@ Message = Mapping[str, Any]
 Verdict = Literal["correct", "wrong", "unparsable", "truncated", "timeout", "error"]
 Status = Literal["done", "max_turns", "max_tokens", "error"]
 Finish = Literal["stop", "length", "abort"]
+Role = Literal["chosen", "rejected"]
 Semantics = Literal["scaled", "raw", "renormalised"]
 
 
@@ -87,7 +88,7 @@ class Completion:
     """Tokens that an engine sampled for one prompt. Engines give the columns as arrays: 4 bytes a number, not 40."""
 
     token_ids: Sequence[int]  # with the end-of-sequence token, which is an action, if one was sampled
-    logprobs: Sequence[float]  # natural log-probability of each token
+    logprobs: Sequence[float]  # natural log-probability of each token; () where nobody recorded them, as in stored data
     finish: Finish  # stop: the model ended it; length: a limit did; abort: the engine did
     version: int  # of the weights that sampled it; of the first token's where `versions` says more
     versions: Sequence[int] | None = None  # of each token, where weights changed in its midst

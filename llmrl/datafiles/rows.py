@@ -12,11 +12,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from llmrl.errors import DataError
+from llmrl.errors import DataError, LlmrlError
 from llmrl.types import Problem
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+
+
+class LeftOutError(LlmrlError):
+    """A row that is no mistake and of no use, such as one with an empty answer: it is counted by its reason."""
+
+
+Bad = Callable[[DataError], None]
+"""Called with the error of a line that is broken, to go on behind it; it may raise it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +126,10 @@ def known_rows(origin: Origin) -> Iterator[Row]:
         ) from error
 
 
-def file_rows(path: Path) -> Iterator[Row]:
+def file_rows(path: Path, bad: Bad | None = None) -> Iterator[Row]:
     """Rows of a .jsonl, .json or .parquet file, the first two also gzipped (.gz).
+
+    A broken line is an error; with `bad` it is handed over, and the rows behind it follow.
 
     Raises:
         DataError: no such file, an unknown ending, or a line that is no JSON object.
@@ -130,7 +140,7 @@ def file_rows(path: Path) -> Iterator[Row]:
     if kind == "parquet":
         return _parquet(path)
     if kind in ("jsonl", "json", "ndjson"):
-        return _json(path)
+        return _json(path, bad)
     raise DataError(f"{path}: unknown ending; expected .jsonl, .json, either with .gz, or .parquet")
 
 
@@ -150,7 +160,7 @@ def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
     return (Row(values, f"{name} {split} row {index}", index) for index, values in enumerate(table))
 
 
-def _json(path: Path) -> Iterator[Row]:
+def _json(path: Path, bad: Bad | None) -> Iterator[Row]:
     """Objects of a file with one a line, or with one list of them."""
     with open(path, "rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as data:
         file = io.TextIOWrapper(data, encoding="utf-8")  # type: ignore[arg-type]
@@ -161,7 +171,14 @@ def _json(path: Path) -> Iterator[Row]:
                     yield from _list(path, line + file.read())
                     return
                 if line.strip():
-                    yield Row(_object(line, f"{path}:{number}"), f"{path}:{number}", index)
+                    try:
+                        values = _object(line, f"{path}:{number}")
+                    except DataError as error:
+                        if bad is None:
+                            raise
+                        bad(error)
+                        continue
+                    yield Row(values, f"{path}:{number}", index)
                     index += 1
         except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
             raise DataError(f"{path}: not readable after row {index}: {error}; expected UTF-8 text") from error

@@ -55,15 +55,16 @@ def _columns(turns: Sequence[Turn], first: int, last: int) -> dict[str, Array]:
     token_ids: list[Array] = []
     turn_ids: list[Array] = []
     logprobs: list[Array] = []
-    seen = 0
+    seen, recorded = 0, True
     for number in range(first, last):
         completion = turns[number].completion
         observed, sampled = _ids(turns[number].prompt_ids)[seen:], _ids(completion.token_ids)
+        recorded &= len(completion.logprobs) == len(sampled)
         token_ids += [observed, sampled]
         turn_ids += [np.full(len(observed), -1), np.full(len(sampled), number)]
-        logprobs += [np.zeros(len(observed), np.float32), np.asarray(completion.logprobs)]
+        logprobs += [np.zeros(len(observed), np.float32), np.asarray(completion.logprobs, np.float32)]
         seen += len(observed) + len(sampled)
-    parts = {"token_ids": token_ids, "turn_ids": turn_ids, "sampled_logprobs": logprobs}
+    parts = {"token_ids": token_ids, "turn_ids": turn_ids} | ({"sampled_logprobs": logprobs} if recorded else {})
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 

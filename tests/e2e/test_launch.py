@@ -31,8 +31,15 @@ critic: {head: {name: hl_gauss}, zero_init: false, learning_rate: 1e-3}""",
     "oreal": """
 algorithm: {name: oreal, critic_only_steps: 1, beta: 0.1}
 critic: {zero_init: false, learning_rate: 1e-3}""",
+    "bc": """
+algorithm: {name: bc, weights: reward}
+source: {name: offline, path: ROWS}""",
 }
+ROWS = [{"prompt": f"{i}+1=", "completion": "x" * (i % 5) + str(i), "reward": i % 3} for i in range(17)]
 LAUNCHES = [
+    ("bc", "zero2"),
+    pytest.param("bc", "zero3", marks=pytest.mark.slow),
+    pytest.param("bc", "ddp", marks=pytest.mark.slow),
     ("grpo", "ddp"),
     pytest.param("grpo", "zero2", marks=pytest.mark.slow),
     ("grpo", "zero3"),
@@ -48,8 +55,10 @@ Made = tuple[dict[str, Tensor], list[dict[str, float]]]
 
 
 def run(start: Callable[..., Any], folder: Path, model: Path, method: str, launch: str | None) -> Made:
-    recipe = folder / "run.yaml"
-    recipe.write_text(RECIPE.format(model=model, out=folder / (launch or "alone"), method=METHODS[method]))
+    recipe, stored = folder / "run.yaml", folder / "rows.jsonl"
+    stored.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    method = METHODS[method].replace("ROWS", str(stored))
+    recipe.write_text(RECIPE.format(model=model, out=folder / (launch or "alone"), method=method))
     start("train", str(recipe), "--quiet", launch=launch).wait()
     made = folder / (launch or "alone") / "run"
     lines = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]

@@ -41,11 +41,16 @@ engine: {name: hf}""",
 algorithm: {name: grpo, minibatches: 2}
 source: {name: restarts, share: 0.6, decay_steps: 20, max_staleness: 1}
 engine: {name: hf}""",
+    "offline": """
+algorithm: {name: bc, weights: filtered, minibatches: 2}
+source: {name: offline, path: ROWS, shuffle_window: 7, max_bad_rows: 1}""",
 }
 MOVING = ", sync_ref_model: true, ref_model_mixup_alpha: 0.1, ref_model_sync_steps: 1"
 CASES = [
     pytest.param("grpo", None, id="one process"),
     pytest.param("ppo", "zero2", id="PPO, two processes, ZeRO 2"),
+    pytest.param("offline", None, id="stored answers, one process"),
+    pytest.param("offline", "zero2", id="stored answers, two processes, ZeRO 2"),
     pytest.param("ppo", None, marks=pytest.mark.slow, id="PPO, one process"),
     pytest.param("ppo", "zero3", marks=pytest.mark.slow, id="PPO, two processes, ZeRO 3"),
     pytest.param("oreal", "zero2", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 2"),
@@ -67,11 +72,17 @@ def steps(folder: Path) -> list[dict[str, float]]:
 def test_killed_and_resumed_equals_uninterrupted(
     method: str, launch: str | None, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
 ) -> None:
-    recipe = tmp_path / "run.yaml"
+    recipe, stored = tmp_path / "run.yaml", tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"{i}+1=", "completion": str(i + 1), "reward": i % 3} for i in range(17)]
+    stored.write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
 
     def write(out: Path) -> None:
         moving = MOVING if method == "ppo" else ""
-        recipe.write_text(RECIPE.format(model=tiny_model_dir, moving=moving, method=METHODS[method], out=out))
+        recipe.write_text(
+            RECIPE.format(
+                model=tiny_model_dir, moving=moving, method=METHODS[method].replace("ROWS", str(stored)), out=out
+            )
+        )
 
     write(tmp_path / "whole")
     llmrl("train", str(recipe), "--quiet", launch=launch).wait()

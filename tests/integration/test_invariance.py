@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from llmrl.algorithms.bc import BC
 from llmrl.algorithms.grpo import GRPO
 from llmrl.batch import collate
 from llmrl.ops.logprobs import pieces
@@ -26,12 +27,13 @@ from tests.builders import changed, sample
 TOLERANCE = 1e-6
 """Of the norm of a gradient's error against the norm of the gradient: what float32 sums in another order leave."""
 
-ALGORITHMS = {
+ALGORITHMS: dict[str, GRPO | BC] = {
     "dapo": GRPO(),
     "grpo with KL": GRPO(loss_type="grpo", beta=0.1),
     "dr_grpo": GRPO(loss_type="dr_grpo", max_completion_length=64, scale_rewards="none"),
     "top entropy": GRPO(top_entropy_quantile=0.3, beta=0.1),
     "gspo, reused": GRPO(importance_sampling_level="sequence", num_iterations=2),
+    "weighted cloning": BC(weights="reward"),
 }
 
 
@@ -76,7 +78,7 @@ def step(groups: int = 4, episodes: int = 4, longest: int = 40) -> list[Sample]:
     return rows
 
 
-def credited(found: Learners, algorithm: GRPO, rows: Sequence[Sample]) -> list[Sample]:
+def credited(found: Learners, algorithm: GRPO | BC, rows: Sequence[Sample]) -> list[Sample]:
     """The rows with all columns. The old policy and the engine's differ from the new one, as after some updates."""
     noise = Random(2)
     annotated = found.annotate(rows, {"old_logprobs", "ref_logprobs", "old_entropy"})
@@ -104,7 +106,7 @@ def gradients(found: Learners, rows: Sequence[Sample], update: Update, seed: int
     return caught
 
 
-def gradient(found: Learners, rows: Sequence[Sample], algorithm: GRPO) -> dict[str, Tensor]:
+def gradient(found: Learners, rows: Sequence[Sample], algorithm: GRPO | BC) -> dict[str, Tensor]:
     """The gradient of a single pass over all the rows."""
     (only,) = gradients(found, rows, Update("policy", algorithm.loss))
     return only
@@ -119,7 +121,9 @@ def error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=list(ALGORITHMS))
-def test_neither_the_budget_nor_packing_changes_the_gradient(models: Callable[..., Learners], algorithm: GRPO) -> None:
+def test_neither_the_budget_nor_packing_changes_the_gradient(
+    models: Callable[..., Learners], algorithm: GRPO | BC
+) -> None:
     reference = models(packing=False)
     rows = credited(reference, algorithm, step())
     whole = gradient(reference, rows, algorithm)

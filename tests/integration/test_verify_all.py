@@ -22,4 +22,4 @@ def test_everything_that_ships_is_right(tmp_path: Path) -> None:
         check=False,
     )
     assert found.returncode == 0, found.stdout + found.stderr
-    assert len([check for check in json.loads(out.read_text())["checks"] if check["part"] == "cases"]) == 82
+    assert len([check for check in json.loads(out.read_text())["checks"] if check["part"] == "cases"]) == 83

@@ -42,6 +42,7 @@ LAYERS = {
     "llmrl.data": 3,
     "llmrl.eval": 3,
     "llmrl.rollout": 4,
+    "llmrl.offline": 4,
     "llmrl.sources": 5,
     "llmrl.search": 5,
     "llmrl.evaluation": 5,

@@ -45,6 +45,8 @@ class Form:
     rewards: tuple[float, float] = (0.0, 1.0)  # of a wrong and a right answer in the toy
     rates: Mapping[str, float] = field(default_factory=dict)
     """Step sizes of plain gradient descent on the toy's tables, by model; Adam for a model that is not named."""
+    imitates: Callable[[float], float] | None = None
+    """Weight of an answer by its reward, for a form that imitates stored answers, not those of the toy."""
     target: float = 0.95  # success in the toy's last ten updates, of every seed
 
 

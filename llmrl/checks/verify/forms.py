@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from llmrl import plugins
 from llmrl.checks.verify.form import Form, Oracle
 from llmrl.checks.verify.oracles.exploration import oreal, t1
 from llmrl.checks.verify.oracles.group import grpo
+from llmrl.checks.verify.oracles.imitation import bc
 from llmrl.checks.verify.oracles.ppo import nlpo, ppo
 from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
 
@@ -78,7 +80,27 @@ def forms() -> list[Form]:
         _oreal("oreal", 8.0),
         _oreal("oreal_paper", 6.0, variant="paper"),
         _oreal("oreal_no_rm", 6.0, token_weights="none"),
+        _imitation("bc_none", _alike),
+        _imitation("bc_reward", _reward, weights="reward"),
+        _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
     ]
+
+
+def _imitation(name: str, weight: Callable[[float], float], **options: Any) -> Form:
+    algorithm = plugins.build("algorithm", {"name": "bc", **options}, name)
+    return Form(name=name, algorithm=algorithm, oracle=bc, imitates=weight)
+
+
+def _alike(_reward: float) -> float:
+    return 1.0
+
+
+def _reward(reward: float) -> float:
+    return reward
+
+
+def _good(reward: float) -> float:
+    return float(reward > 0.25)
 
 
 def _group(

@@ -45,6 +45,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "oreal": _OREAL,
     "t1": ("t1",),
     "nlpo": ("nlpo",),
+    "imitation": ("bc_none", "bc_reward", "bc_filtered"),
     "rewards": (),
     "habits": (),
     "restarts": (),

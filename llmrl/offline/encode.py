@@ -1,0 +1,147 @@
+"""Stored answers as samples: their texts become tokens, as the policy would have read and written them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from llmrl.chat import Chat
+from llmrl.datafiles.rows import LeftOutError, Row
+from llmrl.errors import DataError
+from llmrl.offline.example import ASSISTANT, Example
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout.samples import to_samples
+from llmrl.run_folder.records import EpisodeRecord
+from llmrl.samples import Sample
+from llmrl.types import Completion, Finish, Message, Problem, Trajectory, Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A message of the policy, and what came behind it."""
+
+    text: str
+    finish: Finish = "stop"
+    reply: Sequence[Message] = ()
+    reward: float = 0.0
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes samples of stored answers, within the limits of the recipe's `rollout`."""
+
+    chat: Chat
+    options: RolloutOptions
+    end: int = field(init=False, compare=False)  # token that ends the policy's turn
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "end", self.chat.turn_end())
+
+    def samples(self, examples: Sequence[Example], group: str) -> list[Sample]:
+        """Samples of the answers of one row: they are a group, its episodes in their order.
+
+        Raises:
+            LeftOutError: one of them is longer than allowed.
+            DataError: the chat template refuses a conversation.
+        """
+        return [
+            replace(sample, role=example.role, numbers=example.numbers)
+            for episode, example in enumerate(examples)
+            for sample in self._fit(self._trajectory(example, group, episode))
+        ]
+
+    def episodes(self, rows: Sequence[Row], group: str) -> list[Sample]:
+        """Samples of a group of a run's `rollouts.jsonl`: of its tokens, where it logged them and they are the chat's.
+
+        Raises:
+            LeftOutError: no episode has a score, or one is longer than allowed.
+            DataError: a row is no record of an episode.
+        """
+        made = []
+        for row in rows:
+            try:
+                record = EpisodeRecord.from_json(row.values)
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                raise DataError(f"{row.where}: no record of an episode: {type(error).__name__}: {error}") from None
+            made += self._fit(replace(self.in_tokens(record), group=group))
+        if not made:
+            raise LeftOutError("not scored")
+        return made
+
+    def in_tokens(self, record: EpisodeRecord) -> Trajectory:
+        """A record's trajectory: as it was sampled, or its texts in this tokenizer's tokens."""
+        played = record.trajectory
+        kept = record.has_tokens and all(
+            turn.text.endswith(self.chat.text(turn.completion.token_ids)) for turn in played.turns
+        )
+        if kept:
+            return played
+        written = [
+            _Written(text=turn.text, finish=turn.completion.finish, reply=turn.reply, reward=turn.reward)
+            for turn in played.turns
+        ]
+        prompt = self.chat.prompt_ids(played.problem.messages if played.shown is None else played.shown, played.tools)
+        score = None if played.score is None else replace(played.score, token_rewards=None)
+        return replace(played, turns=self._turns(prompt, written, played.tools), score=score)
+
+    def _trajectory(self, example: Example, group: str, episode: int) -> Trajectory:
+        asked = list(example.messages[: example.start])
+        prompt = self.chat.prompt_ids(asked) + self._ids(example.prefix)
+        return Trajectory(
+            problem=Problem(id=group, messages=asked),
+            turns=self._turns(prompt, _written(example)),
+            status="done",
+            score=example.score,
+            group=group,
+            episode=episode,
+            shown=asked,
+        )
+
+    def _turns(self, prompt: list[int], written: Sequence[_Written], tools: Any = ()) -> list[Turn]:
+        """Turns of a conversation, each prompt going on from the turn before."""
+        turns: list[Turn] = []
+        for message in written:
+            if turns:
+                before = turns[-1]
+                prompt = self.chat.extend_ids([*before.prompt_ids, *before.completion.token_ids], before.reply, tools)
+            ids = self._ids(message.text) + ([self.end] if message.finish == "stop" else [])
+            completion = Completion(token_ids=array("i", ids), logprobs=(), finish=message.finish, version=0)
+            turns.append(
+                Turn(
+                    prompt_ids=array("i", prompt),
+                    completion=completion,
+                    text=message.text,
+                    reply=message.reply,
+                    reward=message.reward,
+                )
+            )
+        return turns
+
+    def _fit(self, trajectory: Trajectory) -> list[Sample]:
+        """Samples of an episode that is within the limits."""
+        for turn in trajectory.turns[:1]:
+            if len(turn.prompt_ids) > self.options.max_prompt_length:
+                raise LeftOutError("prompt longer than rollout.max_prompt_length")
+        for turn in trajectory.turns:
+            if len(turn.completion.token_ids) > self.options.max_completion_length:
+                raise LeftOutError("answer longer than rollout.max_completion_length")
+        return to_samples(trajectory)
+
+    def _ids(self, text: str) -> list[int]:
+        """Tokens of a text, none of which is a special one, whatever it spells."""
+        if not text:
+            return []
+        return list(self.chat.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def _written(example: Example) -> list[_Written]:
+    """The policy's messages, each with the messages that answer it."""
+    written: list[_Written] = []
+    for message in example.messages[example.start :]:
+        if message["role"] == ASSISTANT:
+            written.append(_Written(text=message["content"], reward=float(message.get("reward", 0.0))))
+        else:
+            written[-1] = replace(written[-1], reply=[*written[-1].reply, message])
+    return written
