@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 from typing import TypeVar
@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from llmrl.columns import COLUMNS, TokenColumns
+from llmrl.errors import ColumnError
 from llmrl.samples import Array, Sample
 
 T = TypeVar("T")
+CHOSEN, REJECTED = 1, -1
+"""Roles of samples in a batch; 0 is none."""
+ROLES: Mapping[str | None, int] = {"chosen": CHOSEN, "rejected": REJECTED, None: 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +35,24 @@ class Batch(TokenColumns[Tensor]):
     position_ids: Tensor  # (B, T) int64; from 0 in every sample
     sample_ids: Tensor  # (B, T) int64, from 0; -1 for padding
     group_ids: Tensor  # (samples,) int64, from 0: samples of one group have one number
+    roles: Tensor  # (samples,) int64: CHOSEN, REJECTED or 0
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)  # (samples,) those that every sample has; see `number`
     samples: int  # how many there are
     support_ids: Tensor | None = None  # (K,) int64: ids that every token was sampled among, row by row
+
+    def number(self, name: str) -> Tensor:
+        """(samples,) a number of each sample: stored beside the data (a margin), or set by credit (`with_numbers`).
+
+        Raises:
+            ColumnError: not every sample has it.
+        """
+        if name not in self.numbers:
+            raise ColumnError(
+                f"the loss reads the number {name} of each sample, which not every sample has; known: "
+                f"{', '.join(self.numbers) or 'none'}. A column of the data gives it, or credit() sets it: "
+                f"sample.with_numbers({name}=...)"
+            )
+        return self.numbers[name]
 
     @property
     def action_mask(self) -> Tensor:
@@ -98,9 +118,17 @@ def collate(
         position_ids=grid.position_ids(),
         sample_ids=grid.sample_ids(),
         group_ids=torch.tensor([numbers[sample.group] for sample in samples], device=device),
+        roles=torch.tensor([ROLES[sample.role] for sample in samples], device=device),
+        numbers=_numbers(samples, dtype, device),
         samples=len(samples),
         support_ids=_support_ids(samples, device),
     )
+
+
+def _numbers(samples: Sequence[Sample], dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
+    """(samples,) of each number that all of them have."""
+    names = [name for name in samples[0].numbers if all(name in sample.numbers for sample in samples)]
+    return {name: torch.tensor([s.numbers[name] for s in samples], dtype=dtype, device=device) for name in names}
 
 
 def _support_ids(samples: Sequence[Sample], device: torch.device | str) -> Tensor | None:

@@ -40,7 +40,9 @@ class Sample(TokenColumns[Array]):
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
     role: Role | None = None  # in a pair: its group has one chosen and one rejected sample
-    numbers: Mapping[str, float] = field(default_factory=dict)  # of the sample, by name: see `Batch.numbers`
+    numbers: Mapping[str, float] = field(
+        default_factory=dict
+    )  # of the sample, by name: stored beside it, or set by credit
     support_ids: Array | None = None  # ids among which each token was sampled, token by token; see `support_counts`
     dtype: type[np.floating[Any]] = np.float32  # of its columns that are no integers; checks take float64
     columns: Mapping[str, Any]  # arrays; without axes where one number stands for every action token
@@ -85,6 +87,10 @@ class Sample(TokenColumns[Array]):
     def on_device(self) -> Sample:
         """The sample without the columns that only credit reads."""
         return replace(self, columns={name: self.columns[name] for name in self.columns if COLUMNS[name].on_device})
+
+    def with_numbers(self, **numbers: float) -> Sample:
+        """A copy with numbers of the sample set, which a loss reads by `Batch.number`."""
+        return replace(self, numbers={**self.numbers, **numbers})
 
     def as_dict(self) -> dict[str, Any]:
         """Facts and columns as JSON has them."""

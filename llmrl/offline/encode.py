@@ -29,7 +29,7 @@ class _Written:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class AnswerEncoder:
     """Makes samples of stored answers, within the limits of the recipe's `rollout`."""
 
     chat: Chat

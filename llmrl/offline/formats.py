@@ -119,7 +119,7 @@ def verl(row: Row) -> list[Example]:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class RowFormat:
     """A layout of columns."""
 
     read: Callable[[Row], list[Example]]
@@ -131,18 +131,18 @@ class Format:
 
 
 PROMPT, ANSWER = "|".join(PROMPTS), "|".join(ANSWERS)
-FORMATS: Mapping[str, Format] = {
-    "prm800k": Format(prm800k, ("question", "label", "labeler")),
-    "segment_pair": Format(pairs.segments, ("seg1", "seg2", "label")),
-    "step_pair": Format(pairs.step_pair, ("prefix", "chosen", "rejected")),
-    "preference": Format(pairs.preference, ("chosen", "rejected")),
-    "ranked": Format(ranked, (PROMPT, "responses", "rewards")),
-    "stepwise": Format(stepwise, (PROMPT, "completions|steps", "labels")),
-    "program": Format(program, ("prompt", "program", "outcome")),
-    "unpaired": Format(unpaired, (PROMPT, ANSWER, "label")),
-    "verl": Format(verl, ("data_source", "extra_info")),
-    "completion": Format(completion, (PROMPT, ANSWER)),
-    "messages": Format(messages, ("messages",)),
+FORMATS: Mapping[str, RowFormat] = {
+    "prm800k": RowFormat(prm800k, ("question", "label", "labeler")),
+    "segment_pair": RowFormat(pairs.segments, ("seg1", "seg2", "label")),
+    "step_pair": RowFormat(pairs.step_pair, ("prefix", "chosen", "rejected")),
+    "preference": RowFormat(pairs.preference, ("chosen", "rejected")),
+    "ranked": RowFormat(ranked, (PROMPT, "responses", "rewards")),
+    "stepwise": RowFormat(stepwise, (PROMPT, "completions|steps", "labels")),
+    "program": RowFormat(program, ("prompt", "program", "outcome")),
+    "unpaired": RowFormat(unpaired, (PROMPT, ANSWER, "label")),
+    "verl": RowFormat(verl, ("data_source", "extra_info")),
+    "completion": RowFormat(completion, (PROMPT, ANSWER)),
+    "messages": RowFormat(messages, ("messages",)),
 }
 """Every format but `rollouts`; of those that fit a row, the first is meant."""
 EPISODE = ("step", "problem", "group", "episode", "turns")

@@ -126,6 +126,11 @@ def sequence_sum(numbers: Tensor, batch: Batch) -> Tensor:
 
     Sums by `sample_ids`, so packed and padded rows agree.
     """
+    return sample_sums(numbers, batch)[batch.sample_ids.clamp(min=0)]
+
+
+def sample_sums(numbers: Tensor, batch: Batch) -> Tensor:
+    """(samples,) sums of (B, T) `numbers` over the action tokens of each sample; carries the gradient."""
     owner = batch.sample_ids.clamp(min=0).flatten()
     ours = torch.where(batch.action_mask, numbers, torch.zeros_like(numbers)).flatten()
-    return numbers.new_zeros(batch.samples).index_add(0, owner, ours)[owner].view_as(numbers)
+    return numbers.new_zeros(batch.samples).index_add(0, owner, ours)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from llmrl.datafiles.order import Index, Order, Stream, Unit, Windows
 from llmrl.datafiles.rows import Row, file_rows, hub_rows
 from llmrl.errors import DataError
-from llmrl.offline.encode import Encoder
+from llmrl.offline.encode import AnswerEncoder
 from llmrl.offline.formats import ROLLOUTS, format_of, reader
 from llmrl.offline.source import BadRows, OfflineSource, Read
 from llmrl.rollout.context import SourceContext
@@ -98,7 +98,7 @@ def _group(row: Row) -> object:
 
 def _read(format: str, context: SourceContext) -> Read:
     """The function that makes samples of a unit of a format."""
-    encoder = Encoder(context.chat, context.options)
+    encoder = AnswerEncoder(context.chat, context.options)
     if format == ROLLOUTS:
         return encoder.episodes
     examples = reader(format)

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from llmrl.checks.verify.form import Check, Form
 from llmrl.checks.verify.objective import LATE, Layout, annotated, batches, objective, said_of, said_of_row
-from llmrl.checks.verify.random_rows import Play, random_play
+from llmrl.checks.verify.random_rows import Play, play_for
 from llmrl.protocols import Update
 from llmrl.samples import Sample
 
@@ -55,7 +55,7 @@ class _Constants(TorchFunctionMode):
 
 def differences(form: Form) -> list[Check]:
     """A check for each model that learns, of every entry of its gradient."""
-    play = random_play(seed=5, groups=3, size=3, dense=form.dense, kept=form.top_p is not None)
+    play = play_for(form, seed=5, groups=3, size=3)
     rows = form.algorithm.credit(annotated(form.algorithm, play.rows))
     checks = []
     for update in form.algorithm.updates(LATE):

@@ -40,13 +40,14 @@ class Form:
     oracle: Oracle | None = None
     baseline: bool = False  # rewards that are equal within a group give no gradient at all
     dense: bool = False  # the random steps have rewards of single tokens, too
+    pairs: bool = False  # the random steps are pairs: groups of a chosen and a rejected answer, with a number `margin`
     top_p: float | None = None  # of the sampler; rows then have `support_ids`
+    only_ratios: bool = True  # log-probabilities count only against those of another policy
     only_credit: bool = True  # where all advantages are 0 and the policy is the reference, nothing is learned
     rewards: tuple[float, float] = (0.0, 1.0)  # of a wrong and a right answer in the toy
     rates: Mapping[str, float] = field(default_factory=dict)
     """Step sizes of plain gradient descent on the toy's tables, by model; Adam for a model that is not named."""
-    imitates: Callable[[float], float] | None = None
-    """Weight of an answer by its reward, for a form that imitates stored answers, not those of the toy."""
+    learns: Callable[[Form], list[Check]] | None = None  # another problem with a known optimum, in place of the toy
     target: float = 0.95  # success in the toy's last ten updates, of every seed
 
 

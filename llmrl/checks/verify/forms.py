@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from llmrl import plugins
 from llmrl.checks.verify.form import Form, Oracle
+from llmrl.checks.verify.imitation import imitation
 from llmrl.checks.verify.oracles.exploration import oreal, t1
 from llmrl.checks.verify.oracles.group import grpo
 from llmrl.checks.verify.oracles.imitation import bc
@@ -88,7 +90,7 @@ def forms() -> list[Form]:
 
 def _imitation(name: str, weight: Callable[[float], float], **options: Any) -> Form:
     algorithm = plugins.build("algorithm", {"name": "bc", **options}, name)
-    return Form(name=name, algorithm=algorithm, oracle=bc, imitates=weight)
+    return Form(name=name, algorithm=algorithm, oracle=bc, learns=partial(imitation, weight=weight))
 
 
 def _alike(_reward: float) -> float:

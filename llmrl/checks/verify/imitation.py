@@ -23,13 +23,12 @@ TOLERANCE = 1e-3
 """Of a probability."""
 
 
-def imitation(form: Form, seeds: Sequence[int] = SEEDS) -> list[Check]:
-    """Check, for each seed, every probability of the learned policy against the weighted frequencies."""
+def imitation(form: Form, weight: Callable[[float], float], seeds: Sequence[int] = SEEDS) -> list[Check]:
+    """Check, for each seed, every probability of the learned policy against frequencies weighted by reward."""
     checks = []
-    assert form.imitates is not None
     for seed in seeds:
         rows = _rows(seed)
-        gap = float((_learned(form, rows) - _frequencies(rows, form.imitates)).abs().max())
+        gap = float((_learned(form, rows) - _frequencies(rows, weight)).abs().max())
         expected = f"each of {PROMPTS * LENGTH * SYMBOLS} probabilities within {TOLERANCE:g} of its weighted frequency"
         checks.append(
             Check(form.name, "learning", f"seed {seed}", gap <= TOLERANCE, expected, f"largest gap {gap:.1e}")

@@ -24,7 +24,7 @@ from llmrl.checks.verify.objective import (
     said_of,
     taught,
 )
-from llmrl.checks.verify.random_rows import CHANNELS, Play, fill, random_play
+from llmrl.checks.verify.random_rows import CHANNELS, Play, fill, play_for
 from llmrl.protocols import Algorithm
 from llmrl.samples import Array, Sample
 
@@ -50,7 +50,7 @@ def invariances(form: Form) -> list[Check]:
     """Check each property over several random steps."""
     worst: dict[str, float] = {}
     for seed in SEEDS:
-        play = random_play(seed, dense=form.dense, kept=form.top_p is not None)
+        play = play_for(form, seed)
         step = _Step(form.algorithm, play, annotated(form.algorithm, play.rows), _constants(said_of(play)))
         for name, gap in _gaps(form, step):
             worst[name] = max(worst.get(name, 0.0), gap)
@@ -78,7 +78,8 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
     yield "the order of rows cannot matter", distance(plain, step.learn(order))
     judged = [row for row in step.rows if row.reward == row.reward]
     yield "a reward of NaN is as good as no row", distance(plain, step.learn(judged))
-    yield "only ratios matter", distance(_slopes(plain), _slopes(_shifted(step)))
+    if form.only_ratios:
+        yield "only ratios matter", distance(_slopes(plain), _slopes(_shifted(step)))
     yield "the first pass has ratio 1", _clipped_at_first(step)
     if form.only_credit:
         yield "no advantage, no gradient", _without_credit(step)
@@ -93,7 +94,7 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
 
 def _value(form: Form) -> Iterator[Check]:
     """An algorithm is a value, and its credit a function."""
-    rows = annotated(form.algorithm, random_play(0, dense=form.dense, kept=form.top_p is not None).rows)
+    rows = annotated(form.algorithm, play_for(form, 0).rows)
     before = pickle.dumps(rows)
     twice = [form.algorithm.credit(rows) for _ in range(2)]
     same = pickle.loads(pickle.dumps(form.algorithm)) == form.algorithm

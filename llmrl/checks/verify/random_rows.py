@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llmrl.checks.verify.form import Form
 from llmrl.columns import filled_by
 from llmrl.samples import Array, Sample, support
+from llmrl.types import Role
 
 SYMBOLS = 5
 MODELS = tuple(filled_by("policy", "reference", "critic"))
@@ -27,6 +29,21 @@ class Play:
     rows: list[Sample]
     logits: list[Tensor]  # (T, SYMBOLS) float64, of the distribution that token t is chosen from
     states: list[Tensor]  # (T + 1,) float64, the critic's number of the state before token t, and after the last
+
+
+def play_for(form: Form, seed: int, groups: int = 4, size: int = 4) -> Play:
+    """A random play of the kind that a form learns from."""
+    if not form.pairs:
+        return random_play(seed, groups, size, dense=form.dense, kept=form.top_p is not None)
+    play = random_play(seed, 2 * groups, 2, kept=form.top_p is not None)
+    return replace(play, rows=[_in_pair(row, seed) for row in play.rows])
+
+
+def _in_pair(row: Sample, seed: int) -> Sample:
+    """The first of a group is chosen, the second rejected."""
+    margin = Random(f"{seed}/{row.group}").random()
+    role: Role = "rejected" if row.episode else "chosen"
+    return replace(row, reward=1.0 - row.episode, role=role, numbers={"margin": margin})
 
 
 def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = False, kept: bool = False) -> Play:

@@ -83,14 +83,14 @@ def verify(
 
 def _look_at(form: Form) -> list[Check]:
     """Run every check of a form."""
-    from llmrl.checks.verify import differences, imitation, invariances, toy
+    from llmrl.checks.verify import differences, invariances, toy
     from llmrl.checks.verify.oracles import compare as oracle
 
     looks: Mapping[Part, Callable[[Form], list[Check]]] = {
         "oracle": oracle.oracle,
         "differences": differences.differences,
         "invariances": invariances.invariances,
-        "learning": toy.learning if form.imitates is None else imitation.imitation,
+        "learning": form.learns or toy.learning,
     }
     with _one_thread():
         return [check for part, look in looks.items() for check in _looked(form, part, look)]

@@ -11,7 +11,7 @@ import pytest
 from llmrl.chat import Chat
 from llmrl.datafiles.rows import LeftOutError, Row
 from llmrl.errors import ColumnError, DataError
-from llmrl.offline.encode import Encoder
+from llmrl.offline.encode import AnswerEncoder
 from llmrl.offline.formats import format_of, reader
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.samples import to_samples
@@ -23,16 +23,16 @@ from tests.builders import episode, turn
 
 TOKENIZER = make_tokenizer()
 CHAT = Chat(TOKENIZER)
-ENCODER = Encoder(CHAT, RolloutOptions(max_completion_length=24, max_prompt_length=64))
+ENCODER = AnswerEncoder(CHAT, RolloutOptions(max_completion_length=24, max_prompt_length=64))
 
 
-def samples(values: dict[str, Any], encoder: Encoder = ENCODER) -> list[Sample]:
+def samples(values: dict[str, Any], encoder: AnswerEncoder = ENCODER) -> list[Sample]:
     row = Row(values, "rows.jsonl:1", 0)
     return encoder.samples(reader(format_of(row))(row), "0/0")
 
 
 def text(sample: Sample, chosen: bool) -> str:
-    """What the policy chose, or what it was given, special tokens shown."""
+    """Text that the policy chose, or that it was given, special tokens shown."""
     ids = sample.token_ids[sample.action_mask == chosen]
     return str(TOKENIZER.decode(ids.tolist(), skip_special_tokens=False))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmrl.checks.verify.form import Check, Form, OracleAnswer
 from llmrl.checks.verify.objective import Learned, annotated, learned, said_of
-from llmrl.checks.verify.random_rows import random_play
+from llmrl.checks.verify.random_rows import play_for
 
 TOLERANCE = 1e-10
 SEEDS = tuple(range(8))
@@ -16,7 +16,7 @@ def oracle(form: Form) -> list[Check]:
         return []
     gaps: dict[tuple[str, str], float] = {}
     for seed in SEEDS:
-        play = random_play(seed, dense=form.dense, kept=form.top_p is not None)
+        play = play_for(form, seed)
         rows = annotated(form.algorithm, play.rows)
         said = [{name: column.detach() for name, column in one.items()} for one in said_of(play)]
         found = learned(form.algorithm, rows, said)
