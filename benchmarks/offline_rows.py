@@ -1,4 +1,4 @@
-"""Count the stored rows that become samples in a second, and their memory: python benchmarks/offline_rows.py --rows 100000
+"""Count stored rows that become samples in a second, and their memory: python benchmarks/offline_rows.py --rows 100000
 
 Prints a line for each count of rows and each order: seconds until the first step, rows a second, and the growth of the
 process's memory (resident, its peak) over the whole epoch.

@@ -149,6 +149,10 @@ class SourceFactory(Protocol):
 
     plays: bool
 
+    def fills(self) -> frozenset[Column]:
+        """Columns of models that its samples have already: no model of the run computes them."""
+        ...
+
     def start(self, context: Any) -> Source:
         """The source, at its beginning; `context` is a `llmrl.rollout.context.SourceContext`."""
         ...

@@ -81,6 +81,22 @@ def label_steps(
     write(model, specs["data"], specs["reward"], out, options, engine=specs["engine"], limit=limit)
 
 
+@app.command("columns", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def store_columns(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="A recipe whose source is offline.")],
+    out: Annotated[Path, typer.Option(help="A folder; give it as source.columns to the run.")],
+) -> None:
+    """Compute once what a frozen model thinks of stored rows (ref_logprobs), and keep it beside them.
+
+    Overrides of the recipe follow, section.key=value. Runs under `accelerate launch`, too.
+    """
+    from llmrl.recipe import read
+    from llmrl.train.stored_columns import write_columns
+
+    print(f"{write_columns(read(recipe, context.args), out)} rows: {out}")
+
+
 @app.command("heron")
 def heron_data(
     answers: Annotated[Path, typer.Argument(help="Prompts with several answers each, as `llmrl eval` writes them.")],

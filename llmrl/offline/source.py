@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from llmrl.datafiles.order import Stream, Unit
 from llmrl.datafiles.rows import LeftOutError
 from llmrl.errors import DataError
+from llmrl.offline.stored_columns import ColumnStore
 from llmrl.samples import Sample
 from llmrl.types import Trajectory
 
@@ -54,6 +55,7 @@ class OfflineSource:
         self.data = data
         self.left_out: Counter[str] = Counter()  # rows of the first epoch, by reason
         self.metrics: Mapping[str, float] = {}
+        self.columns: ColumnStore | None = None  # kept beside the rows
 
     def next(self, step: int) -> list[Sample]:
         """Return the samples of the next rows; rows of no use are passed over.
@@ -75,6 +77,21 @@ class OfflineSource:
         samples = [sample for of_row in taken for sample in of_row]
         self.metrics = self._described(samples)
         return samples
+
+    def epoch(self) -> Iterator[tuple[int, list[Sample]]]:
+        """The rows of the epoch that the source stands in, to its end: number of each and its samples."""
+        began = self._stream.epoch
+        while True:
+            epoch, unit = self._stream.next()
+            if epoch != began:
+                return
+            if samples := self._samples(epoch, unit):
+                yield unit[0].index, samples
+
+    @property
+    def rows_id(self) -> str:
+        """Hash of the rows, or the name of the dataset."""
+        return str(self.data.get("sha256") or self.data["dataset_name"])
 
     def timings(self) -> Mapping[str, float]:
         return {}
@@ -109,13 +126,15 @@ class OfflineSource:
     def _samples(self, epoch: int, unit: Unit) -> list[Sample]:
         """Samples of a unit; none of one that is broken or of no use."""
         try:
-            return self._read(unit, f"{epoch}/{unit[0].index}")
+            samples = self._read(unit, f"{epoch}/{unit[0].index}")
         except LeftOutError as reason:
             if epoch == 0:
                 self.left_out[str(reason)] += 1
         except DataError as error:
             placed = any(str(error).startswith(row.where) for row in unit)
             self._bad(error if placed else DataError(f"{unit[0].where}: {error}"))
+        else:
+            return samples if self.columns is None else self.columns.attach(unit[0].index, samples)
         return []
 
     def _described(self, samples: Sequence[Sample]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from llmrl.errors import DataError
 from llmrl.offline.encode import AnswerEncoder
 from llmrl.offline.formats import ROLLOUTS, format_of, reader
 from llmrl.offline.source import BadRows, OfflineSource, Read
+from llmrl.offline.stored_columns import ColumnStore, stored
 from llmrl.rollout.context import SourceContext
 from llmrl.run_folder.records import ROLLOUTS as ROLLOUTS_FILE
 from llmrl.samples import Sample
@@ -32,6 +33,7 @@ class Offline:
     shuffle: Literal["window", "index", "none"] = "window"
     shuffle_window: int = 4096  # rows in memory at a time
     max_bad_rows: int = 0  # broken rows that are left out before the run stops
+    columns: str | None = None  # a folder that `llmrl data columns` wrote: these are not computed again
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.dataset_name is None):
@@ -54,10 +56,15 @@ class Offline:
             raise DataError(f"{self.path or self.dataset_name}: no rows; expected at least one")
         name = format_of(first) if self.format == "auto" else self.format
         stream = Stream(self._order(rows, name, context), str(self.path or self.dataset_name))
-        data = self._data(name, context.seed)
-        return OfflineSource(
-            stream, _read(name, context), bad, rows_per_step=context.options.prompts_per_step, data=data
-        )
+        data, read = self._data(name, context.seed), _read(name, context)
+        source = OfflineSource(stream, read, bad, rows_per_step=context.options.prompts_per_step, data=data)
+        if self.columns is not None:
+            source.columns = ColumnStore(Path(self.columns), source.rows_id, context.fingerprints)
+        return source
+
+    def fills(self) -> frozenset[str]:
+        """Columns that are stored beside the rows."""
+        return frozenset() if self.columns is None else stored(Path(self.columns))
 
     @property
     def file(self) -> Path | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from llmrl.errors import DataError
+from llmrl.protocols import Column
 from llmrl.rollout.context import SourceContext
 from llmrl.rollout.filters import DynamicSampling, Filter
 from llmrl.rollout.sampler import FreshSampler, Sampler
@@ -39,6 +40,10 @@ class Online:
             max_refills=self.max_refills,
             data={"problems": len(context.problems), "sha256": data_hash(context.problems)},
         )
+
+    def fills(self) -> frozenset[Column]:
+        """Nothing: its answers are new to every model."""
+        return frozenset()
 
     def sampler(self, context: SourceContext) -> Sampler:
         """Draw every problem from its prompt."""

@@ -30,6 +30,7 @@ from llmrl.train.parallel import accelerator, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
+from llmrl.train.stored_columns import fingerprints
 from llmrl.train.weight_sync import PROBE, WeightSync
 from llmrl.types import Problem
 
@@ -70,7 +71,7 @@ def build(
     set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
     clock = Clock()
     adaptation = Adaptation(recipe.algorithm, recipe.collect_only_steps)
-    learners = Learners(recipe, place.accelerator, recipe.algorithm.needs())
+    learners = Learners(recipe, place.accelerator, recipe.algorithm.needs() - recipe.source.fills())
     engine = _engine(recipe, place, learners, started)
     pool = _graders(recipe, started)
     source = _source(recipe, place, engine, pool, started)
@@ -222,6 +223,7 @@ def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingP
             folder=place.logs.folder,
             problems=place.problems,
             worker=worker,
+            fingerprints=fingerprints(recipe) if recipe.source.fills() else {},
         )
     )
     started.callback(source.close)

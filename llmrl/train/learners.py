@@ -57,8 +57,12 @@ class Learners:
         return self._named[name]
 
     def annotate(self, rows: Sequence[Sample], needs: Iterable[Column]) -> list[Sample]:
-        """The rows with the columns that the algorithm asked for, one forward pass of each model that fills any."""
-        rows, needs = list(rows), frozenset(needs)
+        """The rows with the columns that the algorithm asked for, one forward pass of each model that fills any.
+
+        Columns that all rows have already, as stored ones, are not computed again.
+        """
+        rows = list(rows)
+        needs = {name for name in needs if not all(name in row.columns for row in rows)}
         if "old_kept_logprobs" in needs:
             _require_support(rows)
         for filler in MODELS if rows else ():

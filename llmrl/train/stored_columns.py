@@ -1,0 +1,77 @@
+"""Compute columns of stored rows once, by the models of a recipe, and keep them beside the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from llmrl.chat import Chat, load_tokenizer
+from llmrl.columns import filled_by
+from llmrl.errors import RecipeError
+from llmrl.offline.source import OfflineSource
+from llmrl.offline.stored_columns import ColumnCard, write
+from llmrl.recipe import Recipe
+from llmrl.rollout.context import SourceContext
+from llmrl.run_folder.fingerprint import fingerprint
+from llmrl.samples import Sample
+from llmrl.sources.offline import Offline
+from llmrl.train.learners import Learners
+from llmrl.train.parallel import accelerator
+
+ROWS = 256
+"""Rows that are annotated at a time."""
+
+
+def fingerprints(recipe: Recipe) -> dict[str, str]:
+    """Fingerprints of the models of a run whose columns can be stored, by filler: the reference's.
+
+    A reference that moves has none that a stored column could have.
+    """
+    model = recipe.model
+    name = fingerprint(model.policy, model.model_revision)
+    state = f"{name} at temperature {recipe.rollout.temperature:g} in {recipe.compute_dtype}"
+    return {"reference": f"{state}, moving" if model.sync_ref_model else state}
+
+
+def write_columns(recipe: Recipe, out: Path) -> int:
+    """Write the columns of frozen models that the recipe's algorithm needs; returns the number of rows. Collective.
+
+    Raises:
+        RecipeError: the source is not `offline`, or the algorithm needs no such column.
+        DataError: the rows cannot be read, or the folder cannot be written.
+    """
+    if not isinstance(recipe.source, Offline):
+        raise RecipeError("llmrl data columns: the recipe's source plays; expected source.name=offline")
+    needs = recipe.algorithm.needs() & filled_by("reference").keys()
+    if not needs or recipe.model.sync_ref_model:
+        raise RecipeError(
+            "llmrl data columns: nothing to write: the algorithm as it is set here needs no column of a model that "
+            "stands still"
+        )
+    processes = accelerator(recipe.train)
+    learners = Learners(recipe, processes, needs)
+    tokenizer = load_tokenizer(recipe.model.policy, recipe.model.model_revision, recipe.model.trust_remote_code)
+    chat = Chat(tokenizer, recipe.model.system_prompt, recipe.model.chat_template_kwargs)
+    in_order = replace(recipe.source, shuffle="none", columns=None)
+    source = in_order.start(SourceContext(chat=chat, options=recipe.rollout, seed=recipe.train.seed, folder=out))
+    made = [
+        ColumnCard(column=name, fingerprint=fingerprints(recipe)["reference"], rows=source.rows_id)
+        for name in sorted(needs)
+    ]
+    rows = _annotated(source, learners, sorted(needs))
+    if processes.is_main_process:
+        return write(out, made, rows)
+    return sum(1 for _ in rows)
+
+
+def _annotated(
+    source: OfflineSource, learners: Learners, needs: Sequence[str]
+) -> Iterator[tuple[int, Sequence[Sample]]]:
+    """Rows of an epoch with the columns, some at a time."""
+    rows = source.epoch()
+    while some := list(islice(rows, ROWS)):
+        filled = iter(learners.annotate([sample for _, samples in some for sample in samples], needs))
+        for number, samples in some:
+            yield number, [next(filled) for _ in samples]
