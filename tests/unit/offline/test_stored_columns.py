@@ -23,8 +23,8 @@ def samples(number: int, filled: bool = True) -> list[Sample]:
     made = []
     for side, actions in enumerate((2, 3 + number % 2)):
         ids = [number, side, *[5] * (actions - 1)]
-        columns = {"ref_logprobs": generator.normal(size=actions + 1).astype(np.float32)} if filled else {}
-        made.append(row(str(number), side, actions=actions, **columns).with_columns(token_ids=ids))
+        numbers = generator.normal(size=actions + 1).astype(np.float32) if filled else None
+        made.append(row(str(number), side, actions=actions).with_columns(token_ids=ids, ref_logprobs=numbers))
     return made
 
 
