@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrl.datafiles.rows import Row, file_rows
+from llmrl.datafiles.rows import Row
 from llmrl.errors import DataError
 
 Unit = list[Row]
@@ -60,16 +60,14 @@ class Index:
         DataError: another kind of file.
     """
 
-    def __init__(
-        self, path: Path, seed: int, folder: Path, key: Key | None, rows: Callable[[], Iterator[Row]] | None = None
-    ) -> None:
+    def __init__(self, path: Path, seed: int, folder: Path, key: Key | None, rows: Callable[[], Iterator[Row]]) -> None:
         if path.suffix not in (".jsonl", ".ndjson"):
             raise DataError(f"source.shuffle index: {path} is no .jsonl; expected one, or source.shuffle=window")
         self._path, self._seed, self._key = path, seed, key
         folder.mkdir(parents=True, exist_ok=True)
         lines = _line_starts(path)
         with tempfile.TemporaryFile(dir=folder, suffix=".index") as file:  # lives on as long as it is mapped
-            for unit in together(rows() if rows is not None else file_rows(path), key):
+            for unit in together(rows(), key):
                 number = int(unit[0].where.rpartition(":")[2])
                 offset = next(start for line, start in lines if line == number)
                 file.write(np.array([offset, number, unit[0].index], np.int64).tobytes())

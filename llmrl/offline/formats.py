@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmrl.datafiles.rows import Row
+from llmrl.datafiles.rows import LeftOutError, Row
 from llmrl.errors import DataError
 from llmrl.offline import pairs
 from llmrl.offline.example import (
@@ -25,8 +25,8 @@ from llmrl.reward_models.stepwise import FINISHED, IGNORED, trajectory
 from llmrl.types import Score
 
 PROMPTS = ("prompt", "question", "problem", "instruction", "input")
-ANSWERS = ("completion", "response", "output", "answer")
-REWARDS = ("reward", "score")
+ANSWERS = ("completion", "response", "output", "answer", "solution")
+REWARDS = ("reward", "score", "is_correct", "correct")
 PROGRAM_REWARDS = {"all_pass": 1.0, "test_failure": -0.3, "runtime_error": -0.6, "compile_error": -1.0}
 ROLLOUTS = "rollouts"
 """The format of a run's own `rollouts.jsonl`, whose rows are episodes with their tokens."""
@@ -35,7 +35,8 @@ ROLLOUTS = "rollouts"
 def completion(row: Row) -> list[Example]:
     """Read a prompt, its answer, and its reward where it has one: the spec's `scored`, TRL's, OpenRLHF's."""
     reward = reward_of(row, *REWARDS)
-    score = DEMONSTRATION if reward is None else Score(reward)
+    right = row.values.get("is_correct", row.values.get("correct"))
+    score = DEMONSTRATION if reward is None else judged(reward, right if isinstance(right, bool) else None)
     prompt, answer = _column(row, PROMPTS), _column(row, ANSWERS)
     numbers = numbers_of(row, *PROMPTS, *ANSWERS, *REWARDS)
     return [answered(row.values[prompt], row.values[answer], row, score=score, numbers=numbers)]
@@ -94,8 +95,10 @@ def prm800k(row: Row) -> list[Example]:
     question, label = row.values.get("question"), row.values.get("label")
     if not isinstance(question, Mapping) or not isinstance(label, Mapping):
         raise DataError(f"{row.where}: no `question` and `label`; expected a row of PRM800K")
+    if row.values.get("is_quality_control_question") or row.values.get("is_initial_screening_question"):
+        raise LeftOutError("quality control or screening")
     if label.get("finish_reason") not in FINISHED:
-        return []
+        raise LeftOutError(f"finished by {label.get('finish_reason')}")
     made = trajectory(label["steps"], "positive", row.where)
     return [_in_steps(str(question["problem"]), made.steps, made.labels, row)]
 

@@ -98,8 +98,13 @@ def _said(side: Any) -> Any:
     if not isinstance(side, str) or not SPEAKER.match(side):
         return side
     parts = SPEAKER.split(side)[1:]
-    pairs = zip(parts[::2], parts[1::2], strict=True)
-    return [{"role": SPEAKERS[speaker], "content": text.strip()} for speaker, text in pairs]
+    said: list[Message] = []
+    for speaker, text in zip(parts[::2], parts[1::2], strict=True):
+        role, content = SPEAKERS[speaker], text.strip()
+        if said and said[-1]["role"] == role:  # some transcripts name a speaker twice
+            content = f"{said.pop()['content']}\n\n{content}"
+        said.append({"role": role, "content": content})
+    return said
 
 
 def _implicit(chosen: Any, rejected: Any, row: Row) -> tuple[Any, Any, Any]:

@@ -39,6 +39,11 @@ class BadRows:
             ) from None
 
 
+def rows_id(data: Mapping[str, Any]) -> str:
+    """Hash of the rows that `Source.data` describes, or the name of their dataset."""
+    return str(data.get("sha256") or data["dataset_name"])
+
+
 class OfflineSource:
     """Gives `rows_per_step` rows' samples a step, epoch after epoch; all ranks read the same rows.
 
@@ -48,14 +53,20 @@ class OfflineSource:
     played: Sequence[Sequence[Trajectory]] = ()
 
     def __init__(
-        self, stream: Stream, read: Read, bad: BadRows, *, rows_per_step: int, data: Mapping[str, Any]
+        self,
+        stream: Stream,
+        read: Read,
+        bad: BadRows,
+        *,
+        rows_per_step: int,
+        data: Mapping[str, Any],
+        columns: ColumnStore | None = None,
     ) -> None:
-        self._stream, self._read, self._bad = stream, read, bad
+        self._stream, self._read, self._bad, self._columns = stream, read, bad, columns
         self._rows_per_step = rows_per_step
         self.data = data
         self.left_out: Counter[str] = Counter()  # rows of the first epoch, by reason
         self.metrics: Mapping[str, float] = {}
-        self.columns: ColumnStore | None = None  # kept beside the rows
 
     def next(self, step: int) -> list[Sample]:
         """Return the samples of the next rows; rows of no use are passed over.
@@ -87,11 +98,6 @@ class OfflineSource:
                 return
             if samples := self._samples(epoch, unit):
                 yield unit[0].index, samples
-
-    @property
-    def rows_id(self) -> str:
-        """Hash of the rows, or the name of the dataset."""
-        return str(self.data.get("sha256") or self.data["dataset_name"])
 
     def timings(self) -> Mapping[str, float]:
         return {}
@@ -134,7 +140,7 @@ class OfflineSource:
             placed = any(str(error).startswith(row.where) for row in unit)
             self._bad(error if placed else DataError(f"{unit[0].where}: {error}"))
         else:
-            return samples if self.columns is None else self.columns.attach(unit[0].index, samples)
+            return samples if self._columns is None else self._columns.attach(unit[0].index, samples)
         return []
 
     def _described(self, samples: Sequence[Sample]) -> dict[str, float]:

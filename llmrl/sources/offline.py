@@ -13,7 +13,7 @@ from llmrl.datafiles.rows import Row, file_rows, hub_rows
 from llmrl.errors import DataError
 from llmrl.offline.encode import AnswerEncoder
 from llmrl.offline.formats import ROLLOUTS, format_of, reader
-from llmrl.offline.source import BadRows, OfflineSource, Read
+from llmrl.offline.source import BadRows, OfflineSource, Read, rows_id
 from llmrl.offline.stored_columns import ColumnStore, stored
 from llmrl.rollout.context import SourceContext
 from llmrl.run_folder.records import ROLLOUTS as ROLLOUTS_FILE
@@ -56,11 +56,11 @@ class Offline:
             raise DataError(f"{self.path or self.dataset_name}: no rows; expected at least one")
         name = format_of(first) if self.format == "auto" else self.format
         stream = Stream(self._order(rows, name, context), str(self.path or self.dataset_name))
-        data, read = self._data(name, context.seed), _read(name, context)
-        source = OfflineSource(stream, read, bad, rows_per_step=context.options.prompts_per_step, data=data)
+        data, columns = self._data(name, context.seed), None
         if self.columns is not None:
-            source.columns = ColumnStore(Path(self.columns), source.rows_id, context.fingerprints)
-        return source
+            columns = ColumnStore(Path(self.columns), rows_id(data), context.fingerprints)
+        per_step = context.options.prompts_per_step
+        return OfflineSource(stream, _read(name, context), bad, rows_per_step=per_step, data=data, columns=columns)
 
     def fills(self) -> frozenset[str]:
         """Columns that are stored beside the rows."""

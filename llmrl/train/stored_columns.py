@@ -10,7 +10,7 @@ from pathlib import Path
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.columns import filled_by
 from llmrl.errors import RecipeError
-from llmrl.offline.source import OfflineSource
+from llmrl.offline.source import OfflineSource, rows_id
 from llmrl.offline.stored_columns import ColumnCard, write
 from llmrl.recipe import Recipe
 from llmrl.rollout.context import SourceContext
@@ -57,7 +57,7 @@ def write_columns(recipe: Recipe, out: Path) -> int:
     in_order = replace(recipe.source, shuffle="none", columns=None)
     source = in_order.start(SourceContext(chat=chat, options=recipe.rollout, seed=recipe.train.seed, folder=out))
     made = [
-        ColumnCard(column=name, fingerprint=fingerprints(recipe)["reference"], rows=source.rows_id)
+        ColumnCard(column=name, fingerprint=fingerprints(recipe)["reference"], rows=rows_id(source.data))
         for name in sorted(needs)
     ]
     rows = _annotated(source, learners, sorted(needs))

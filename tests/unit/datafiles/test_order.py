@@ -34,7 +34,7 @@ def order(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Order]
 
     def make() -> Order:
         if request.param == "index":
-            return Index(path, 7, tmp_path, group)
+            return Index(path, 7, tmp_path, group, lambda: file_rows(path))
         return Windows(lambda: file_rows(path), 7, 3 if request.param == "window" else 100, group)
 
     return make
@@ -88,7 +88,7 @@ def test_an_index_names_lines_and_passes_over_broken_ones(tmp_path: Path) -> Non
     ]
     assert [line.partition(": ")[0] for line in told] == [f"{path}:3", f"{path}:5"]
     with pytest.raises(DataError, match=r"is no .jsonl; expected one, or source.shuffle=window"):
-        Index(tmp_path / "rows.parquet", 0, tmp_path, None)
+        Index(tmp_path / "rows.parquet", 0, tmp_path, None, lambda: iter(()))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 64, 1000, 4097])

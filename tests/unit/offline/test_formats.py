@@ -33,6 +33,7 @@ ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str, float, str | None]]]]
     ("completion", {"prompt": [USER], "completion": [SAID]}, [("2+2?", "4", 1.0, None)]),
     ("completion", {"input": "2+2?", "output": "4", "gts": "4", "score": 0.0}, [("2+2?", "4", 0.0, None)]),
     ("completion", {"question": "2+2?", "answer": "4"}, [("2+2?", "4", 1.0, None)]),
+    ("completion", {"problem": "2+2?", "solution": "5", "is_correct": False}, [("2+2?", "5", 0.0, None)]),
     ("verl", {"data_source": "d", "prompt": [USER], "extra_info": {"answer": "4"}}, [("2+2?", "4", 1.0, None)]),
     ("messages", {"messages": [USER, SAID, USER, OTHER]}, [("2+2?", "4|5", 1.0, None)]),
     ("messages", {"messages": [USER, SAID | {"reward": 0.25}]}, [("2+2?", "4", 0.0, None)]),
@@ -44,6 +45,8 @@ ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str, float, str | None]]]]
         ("The sky is", " blue.", 1.0, "chosen"), ("The sky is", " green.", 0.0, "rejected")]),
     ("preference", {"chosen": HH + "4", "rejected": HH + "five"}, [
         ("2+2?", "4", 1.0, "chosen"), ("2+2?", "five", 0.0, "rejected")]),
+    ("preference", {"chosen": HH + "4\n\nAssistant: yes", "rejected": HH + "5"}, [
+        ("2+2?", "4\n\nyes", 1.0, "chosen"), ("2+2?", "5", 0.0, "rejected")]),
     ("step_pair", {"prefix": [USER, SAID], "chosen": "=4", "rejected": "=5", "q_chosen": 0.5, "q_rejected": -0.5}, [
         ("2+2?", "=4", 0.5, "chosen"), ("2+2?", "=5", -0.5, "rejected")]),
     ("segment_pair", {**TURNS, "label": 1}, [("a", "z", 1.0, "chosen"), ("a", "x|y", 0.0, "rejected")]),
@@ -115,6 +118,8 @@ def test_steps_end_where_their_text_does() -> None:
         ("preference", {"prompt": "q", "chosen": "a  b", "rejected": "a b\n"}, "chosen equals rejected"),
         ("preference", {"chosen": "one", "rejected": "two"}, "no shared prompt"),
         ("messages", {"messages": [USER]}, "empty response"),
+        ("prm800k", {**PRM, "label": {"finish_reason": "give_up", "steps": []}}, "finished by give_up"),
+        ("prm800k", {**PRM, "is_quality_control_question": True}, "quality control or screening"),
     ],
 )
 def test_rows_of_no_use_are_left_out_by_reason(name: str, values: dict[str, Any], reason: str) -> None:
