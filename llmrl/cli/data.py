@@ -94,7 +94,8 @@ def store_columns(
     from llmrl.recipe import read
     from llmrl.train.stored_columns import write_columns
 
-    print(f"{write_columns(read(recipe, context.args), out)} rows: {out}")
+    if rows := write_columns(read(recipe, context.args), out):
+        print(f"{rows} rows: {out}")
 
 
 @app.command("heron")

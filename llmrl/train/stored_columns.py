@@ -36,7 +36,10 @@ def fingerprints(recipe: Recipe) -> dict[str, str]:
 
 
 def write_columns(recipe: Recipe, out: Path) -> int:
-    """Write the columns of frozen models that the recipe's algorithm needs; returns the number of rows. Collective.
+    """Write the columns of frozen models that the recipe's algorithm needs. Collective.
+
+    Returns:
+        The number of rows in the main process, which writes them; 0 in the others.
 
     Raises:
         RecipeError: the source is not `offline`, or the algorithm needs no such column.
@@ -63,7 +66,9 @@ def write_columns(recipe: Recipe, out: Path) -> int:
     rows = _annotated(source, learners, sorted(needs))
     if processes.is_main_process:
         return write(out, made, rows)
-    return sum(1 for _ in rows)
+    for _ in rows:  # passes of sharded models are collective
+        pass
+    return 0
 
 
 def _annotated(

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 MAPPED = ("rewards", "data", "eval", "recipes")
 HOMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
 # Options for plug-ins whose defaults are refused: something must be chosen.
-CHOSEN: dict[tuple[str, str], dict[str, Any]] = {("data", "jsonl"): {"path": "rows.jsonl"}}
+CHOSEN: dict[tuple[str, str], dict[str, Any]] = {
+    ("data", "jsonl"): {"path": "rows.jsonl"},
+    ("source", "offline"): {"path": "rows.jsonl"},
+}
 PLUGINS = [(kind, name) for kind in get_args(Kind) for name in names(kind)]
 
 
