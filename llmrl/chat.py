@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.errors import CheckpointError, DataError
+from llmrl.run_folder.checksums import require_intact
 from llmrl.types import Message
 
 PAST_REPLY = "<think>\nreasoning\n</think>\n\nreply"  # templates like to remove reasoning from past turns
@@ -149,8 +150,11 @@ class Chat:
 def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
     """The tokenizer of a model folder or a hub name.
 
+    It is the first that is read of a model, so a folder that a run has exported is compared with its checksums here,
+    weights included.
+
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or a file of the folder is damaged.
     """
     from transformers import AutoTokenizer
 
@@ -162,6 +166,7 @@ def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_
                 f"{model}: no tokenizer in this folder; expected tokenizer.json, found "
                 f"{', '.join(held[:8]) or 'nothing'}. Save one with `tokenizer.save_pretrained({str(model)!r})`"
             )
+        require_intact(folder)
     try:
         return AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:

@@ -34,7 +34,7 @@ class RewardError(LlmrlError, RuntimeError):
 
 
 class TrainingError(LlmrlError, ArithmeticError):
-    """Training cannot go on: losses or gradients that are not finite."""
+    """Training cannot go on: losses, gradients or weights that are not finite."""
 
 
 class SandboxError(LlmrlError, RuntimeError):

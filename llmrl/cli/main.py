@@ -54,6 +54,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; `llmrl recipes` lists those that ship.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, such as train.seed=1")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    resume_from: Annotated[
+        Path | None, typer.Option(help="Go on from this checkpoint of the run: step-000050, or its path.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it resolved, and stop.")] = False,
 ) -> None:
@@ -70,9 +73,10 @@ def train(
     from llmrl.train.loop import train as take_steps
     from llmrl.train.run import Run
 
+    chosen = resume_from or resume
     with (
         Progress(made.train.max_steps, quiet=quiet) as progress,
-        Run(made, resume=resume, name=recipe.stem, on_step=progress.step, on_sample=progress.sample) as run,
+        Run(made, resume=chosen, name=recipe.stem, on_step=progress.step, on_sample=progress.sample) as run,
     ):
         take_steps(run)
     if run.accelerator.is_main_process:

@@ -16,6 +16,7 @@ import numpy as np
 
 from llmrl.errors import CheckpointError
 from llmrl.run_folder import reader
+from llmrl.run_folder.checksums import flush
 from llmrl.run_folder.curves import draw_run
 from llmrl.run_folder.records import METRICS, ROLLOUTS, EpisodeRecord, StepRecord, step_of
 from llmrl.samples import Array, Sample
@@ -69,6 +70,20 @@ class Logs:
             path = self.folder / name
             if self._writes and path.exists():
                 os.truncate(path, _length_before(path, step))
+
+    def flush(self) -> None:
+        """Put both logs onto the disk, out of its cache.
+
+        Raises:
+            CheckpointError: the disk refuses.
+        """
+        for path in (self.folder / METRICS, self.folder / ROLLOUTS) if self._writes else ():
+            try:
+                flush(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _no_room(path, error) from error
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add a line to metrics.jsonl."""
@@ -138,9 +153,11 @@ class Logs:
             with path.open("ab") as file:
                 file.writelines(lines)
         except OSError as error:
-            raise CheckpointError(
-                f"{path}: cannot be written: {error.strerror}; make room, then start again with --resume"
-            ) from error
+            raise _no_room(path, error) from error
+
+
+def _no_room(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{path}: cannot be written: {error.strerror}; make room, then start again with --resume")
 
 
 def _line(content: Mapping[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.errors import CheckpointError
+from llmrl.run_folder.checksums import require_intact
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -16,7 +17,7 @@ def check(checkpoint: str) -> None:
     """Refuse a folder without a model and its tokenizer; a possible name on the hub passes.
 
     Raises:
-        CheckpointError: no such folder, or one without configuration, weights or tokenizer.
+        CheckpointError: no such folder, one without configuration, weights or tokenizer, or a file of it is damaged.
     """
     folder = Path(checkpoint)
     if not folder.exists():
@@ -40,6 +41,7 @@ def check(checkpoint: str) -> None:
     if not _read(folder / "config.json").get("model_type"):
         raise CheckpointError(f"{checkpoint}/config.json: no model_type; expected the configuration of a model")
     _check_weights(folder)
+    require_intact(folder)
     if not any((folder / name).exists() for name in _TOKENIZERS):
         raise CheckpointError(
             f"{checkpoint}: no tokenizer; expected one of {', '.join(_TOKENIZERS)}: copy the tokenizer files of the "

@@ -56,13 +56,13 @@ class Parts:
 
 
 def build(
-    recipe: Recipe, started: ExitStack, *, resume: bool, name: str, on_step: OnStep | None, on_sample: OnSample
+    recipe: Recipe, started: ExitStack, *, resume: bool | Path, name: str, on_step: OnStep | None, on_sample: OnSample
 ) -> Parts:
     """The parts of a run, its engine and graders running; restored where it goes on from a checkpoint.
 
     Args:
         started: gets what closes everything that is started, for its owner to close, also where building fails.
-        resume: go on in a folder that holds this run.
+        resume: go on in a folder that holds this run, from its newest checkpoint or from one that is named.
         name: of the folder, where the recipe has no `train.run_name`.
         on_step, on_sample: see every step, and every answer of an evaluation.
     """
@@ -122,7 +122,7 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
         "evaluation": parts.evaluation,
         "gold_reward": gold_reward,
     }
-    saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train)
+    saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train, parts.logs)
     parts.after_step = (
         parts.learners,  # the reference follows the policy
         parts.adaptation,  # the algorithm adapts, to what was measured
@@ -154,7 +154,7 @@ class _Place:
         return self.accelerator.process_index, self.accelerator.num_processes
 
 
-def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
+def _place(recipe: Recipe, name: str, resume: bool | Path) -> _Place:
     """Read the data and open the folder; nothing runs yet."""
     train, model = recipe.train, recipe.model
     problems = list(recipe.data.problems())
@@ -162,13 +162,14 @@ def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
     folder = Path(train.output_dir) / (train.run_name or name)
     processes = accelerator(train, str(folder))
     checkpoints = Checkpoints(folder / "checkpoints", processes, train.save_total_limit)
+    chosen = checkpoints.latest() if isinstance(resume, bool) else checkpoints.named(resume)
     return _Place(
         accelerator=processes,
         chat=Chat(tokenizer, model.system_prompt, model.chat_template_kwargs),
         problems=problems,
         logs=Logs(folder, processes.is_main_process, recipe.rollout.log_completions, recipe.rollout.log_tokens_mb),
         checkpoints=checkpoints,
-        resumed=open_run_folder(folder, recipe, checkpoints.latest(), resume),
+        resumed=open_run_folder(folder, recipe, chosen, bool(resume)),
     )
 
 

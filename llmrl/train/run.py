@@ -16,13 +16,20 @@ from llmrl.train.recorder import OnStep
 
 
 class Run(Parts):
-    """The parts of one run. A context manager: engines, worker processes and trackers are stopped whatever happens."""
+    """The parts of one run. A context manager: engines, worker processes and trackers are stopped whatever happens.
+
+    Args:
+        recipe: of the run.
+        resume: True goes on from the newest checkpoint in its folder, a path from that one.
+        name: of its folder, where the recipe has no `train.run_name`.
+        on_step, on_sample: see every step, and every answer of an evaluation.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
         *,
-        resume: bool = False,
+        resume: bool | Path = False,
         name: str = "run",
         on_step: OnStep | None = None,
         on_sample: OnSample = unseen,

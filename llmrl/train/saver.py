@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmrl.errors import TrainingError
 from llmrl.recipe import TrainOptions
+from llmrl.run_folder.writer import Logs
 from llmrl.train.checkpoints import Checkpoints
 from llmrl.train.evaluation import Evaluation
 from llmrl.train.parts import FinishedStep, Stateful
@@ -20,12 +21,19 @@ class Saver:
         parts: whose states a checkpoint keeps, by name.
         evaluation: knows which checkpoint is kept besides the newest.
         options: `save_steps` and `max_steps`.
+        logs: are on the disk before a checkpoint is: a resumed run keeps their lines up to its step.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, parts: Mapping[str, Stateful], evaluation: Evaluation, options: TrainOptions
+        self,
+        checkpoints: Checkpoints,
+        parts: Mapping[str, Stateful],
+        evaluation: Evaluation,
+        options: TrainOptions,
+        logs: Logs,
     ) -> None:
         self._checkpoints = checkpoints
+        self._logs = logs
         self._parts = parts
         self._evaluation = evaluation
         self._every = options.save_steps
@@ -41,6 +49,7 @@ class Saver:
         due = (self._every and finished.done % self._every == 0) or finished.done == self._last
         if not (due or finished.save or finished.alarm):
             return
+        self._logs.flush()
         states = {name: part.state() for name, part in self._parts.items()}
         saved = self._checkpoints.save(finished.done, states, best=self._evaluation.best_step)
         if finished.alarm:

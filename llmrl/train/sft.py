@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmrl.chat import load_tokenizer
 from llmrl.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ def sft(
         DataError: no rows, or rows without prompt or completion.
         CheckpointError: the model cannot be read.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     _check(rows)
+    tokenizer = load_tokenizer(model)
     try:
         policy = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
-        tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{model}: not a model that can be fine-tuned: {error}") from error
     if tokenizer.pad_token is None:
