@@ -156,7 +156,18 @@ class Chat:
         return [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
 
     def _encode(self, text: str, hidden: Mapping[str, str], whole: bool = False) -> list[int]:
-        """Encode a text; placeholders become the ordinary tokens of the text they stand for."""
+        """Encode a text; placeholders become the ordinary tokens of the text they stand for.
+
+        Raises:
+            DataError: it holds half a character, which a tokenizer cannot read.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"a prompt holds half a character, the lone surrogate \\u{ord(text[error.start]):04x}, behind "
+                f"{text[max(0, error.start - 30) : error.start]!r}; remove it from the data or the template"
+            ) from None
         if whole:
             return list(self.tokenizer(text, split_special_tokens=True)["input_ids"])
         ids: list[int] = []

@@ -15,6 +15,7 @@ from llmrl.datagen.ledger import Ledger, put
 from llmrl.errors import DataError
 from llmrl.ops.heron import Level, cyclic_share, decisions, deviations
 from llmrl.plugins import construct
+from llmrl.recipe import yaml_text
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.ranked_factors import Factor, Panel, check, described, levels, lifted
 from llmrl.types import Completion, Problem, Trajectory, Turn
@@ -55,11 +56,9 @@ def factors_of(path: Path) -> list[Factor]:
         DataError: no such file, or no such list.
         RecipeError: an unknown key, reward or option.
     """
-    import yaml
-
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entries = yaml_text.parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError) as error:  # a RecipeError is one
         raise DataError(f"{path}: no factors can be read: {error}") from error
     if isinstance(entries, Mapping):
         reward = entries.get("reward")

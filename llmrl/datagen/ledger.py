@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 from llmrl.run_folder.jsonl import Journal, unwritable
 
@@ -51,9 +52,9 @@ class Ledger(Journal):
 
     def _line(self, line: bytes, number: int) -> Line:
         try:
-            parsed = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{self.path}:{number}: not JSON ({error}); delete the file to begin again") from None
+            parsed = json_text.parse(line, f"{self.path}:{number}")
+        except DataError as error:
+            raise DataError(f"{error}; delete the file to begin again") from None
         if not isinstance(parsed, dict) or (number > 1 and "id" not in parsed):
             raise DataError(f"{self.path}:{number}: no line of this command; choose another out")
         return parsed

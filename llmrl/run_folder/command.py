@@ -26,6 +26,13 @@ def beginning_anew(run_name: str) -> str:
     return f"train.run_name={run_name}" if plain is None else shlex.join([*plain, f"train.run_name={run_name}"])
 
 
+def writing_recipe(path: Path) -> str:
+    """The command of this process, writing its recipe into a file."""
+    plain = _without_resume(_typed())
+    words = "llmrl train RECIPE" if plain is None else shlex.join(plain)
+    return f"{words} --dry-run > {shlex.quote(str(path))}"
+
+
 def _typed() -> Sequence[str] | None:
     """The words that were typed, behind a launcher too; None for a program that is not `llmrl`."""
     program = Path(sys.argv[0])

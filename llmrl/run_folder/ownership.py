@@ -8,6 +8,7 @@ from typing import Any
 
 from llmrl.errors import CheckpointError, RecipeError
 from llmrl.recipe import Recipe, read
+from llmrl.run_folder.command import writing_recipe
 from llmrl.run_folder.records import METRICS
 
 FREE = ("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to", "max_nonfinite_updates")
@@ -29,13 +30,28 @@ def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: b
         raise CheckpointError(
             f"{folder} already holds a run; add --resume to go on with it, or choose another train.run_name"
         )
-    changed = sorted(_changes(read(before).as_dict(), recipe.as_dict()))
+    changed = sorted(_changes(_recipe_of(before), recipe.as_dict()))
     if changed:
         raise RecipeError(
             f"{before}: cannot resume with another recipe; changed: {', '.join(changed)}. Choose another "
             "train.run_name to start anew"
         )
     return latest
+
+
+def _recipe_of(path: Path) -> dict[str, Any]:
+    """The recipe that a run has kept, as plain values.
+
+    Raises:
+        RecipeError: it is damaged, or this version does not know it.
+    """
+    try:
+        return read(path).as_dict()
+    except RecipeError as error:
+        raise RecipeError(
+            f"{error}. It is the run's copy of its recipe. If yours is unchanged, write the copy anew: "
+            f"{writing_recipe(path)}"
+        ) from None
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

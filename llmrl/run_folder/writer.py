@@ -65,7 +65,11 @@ class Logs:
             _replace(self.folder / name, content)
 
     def forget_from(self, step: int) -> None:
-        """Drop the lines of `step` and later, and one that a kill cut off: a resumed run writes them again."""
+        """Drop the lines of `step` and later, and one that a kill cut off: a resumed run writes them again.
+
+        Raises:
+            CheckpointError: a line before them is damaged.
+        """
         for name in (METRICS, ROLLOUTS):
             path = self.folder / name
             if self._writes and path.exists():
@@ -165,14 +169,28 @@ def _line(content: Mapping[str, Any]) -> bytes:
 
 
 def _length_before(path: Path, step: int) -> int:
-    """Bytes of the whole lines of the steps before `step`, which stand first."""
+    """Bytes of the whole lines of the steps before `step`, which stand first.
+
+    Raises:
+        CheckpointError: a line among them is none that a run writes. A last line without an end was cut off by a kill.
+    """
     length = 0
-    with path.open("rb") as file:
-        for line in file:
-            found = step_of(line)
-            if not line.endswith(b"\n") or found is None or found >= step:
-                break
-            length += len(line)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                found = step_of(line)
+                if not line.endswith(b"\n") or (found is not None and found >= step):
+                    break
+                if found is None or not line.endswith(b"}\n") or not line.isascii() or b"\0" in line:
+                    raise CheckpointError(
+                        f"{path}:{number}: damaged: {line[:40]!r} begins no line that a run writes, or its bytes have "
+                        f"changed. To go on without the line: sed -i {number}d {path}"
+                    )
+                length += len(line)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}; move it away to go on without it") from error
     return length
 
 
