@@ -30,7 +30,7 @@ reward: {{name: numeric}}
 algorithm: {{name: grpo}}
 engine: {{name: hf}}
 rollout: {{num_generations: 2, prompts_per_step: 2, max_completion_length: 4, max_prompt_length: 32, reward_workers: 1}}
-train: {{max_steps: 4, learning_rate: 1e-3, weight_decay: 0.1, save_steps: 1, save_total_limit: 3,
+train: {{max_steps: 4, learning_rate: 1e-3, save_steps: 1, save_total_limit: 3,
          output_dir: {folder}/runs, report_to: none}}
 """
 ZERO2 = ["accelerate", "launch", "--config_file", str(ROOT / "recipes" / "accelerate" / "zero2.yaml")]
@@ -120,7 +120,7 @@ KINDS = [
     Kind("JSON emptied", "run.json", empty),
     Kind("weights missing", "model.safetensors", Path.unlink),
     Kind("a folder in place of the weights", "model.safetensors", directory),
-    Kind("weights of another step", "model.safetensors", older),
+    Kind("state of another step", "run.json", older),
     Kind("an empty file added", "run.json", added, named="custom_checkpoint_0.pkl"),
     Kind("checksums damaged", "checksums.json", digit),
     Kind("checksums missing", "checksums.json", Path.unlink),
