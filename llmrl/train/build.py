@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.protocols import Engine, Source
 from llmrl.recipe import Recipe
 from llmrl.rollout.worker import RolloutWorker
+from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
 from llmrl.scoring.manager import GradingPool, as_group_reward
@@ -25,7 +27,7 @@ from llmrl.train.gold_reward import GoldReward
 from llmrl.train.guards import UpdateGuard
 from llmrl.train.learners import Learners
 from llmrl.train.normaliser import RewardNormaliser
-from llmrl.train.parallel import accelerator, gather
+from llmrl.train.parallel import accelerator, concerted, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
@@ -66,7 +68,7 @@ def build(
         name: of the folder, where the recipe has no `train.run_name`.
         on_step, on_sample: see every step, and every answer of an evaluation.
     """
-    place = _place(recipe, name, resume)
+    place = _place(recipe, name, resume, started)
     set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
     clock = Clock()
     adaptation = Adaptation(recipe.algorithm, recipe.collect_only_steps)
@@ -154,21 +156,28 @@ class _Place:
         return self.accelerator.process_index, self.accelerator.num_processes
 
 
-def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
-    """Read the data and open the folder; nothing runs yet."""
+def _place(recipe: Recipe, name: str, resume: bool, started: ExitStack) -> _Place:
+    """Read the data, and open the folder, which is this run's until `started` closes; nothing runs yet."""
     train, model = recipe.train, recipe.model
     problems = list(recipe.data.problems())
     tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
     folder = Path(train.output_dir) / (train.run_name or name)
     processes = accelerator(train, str(folder))
+    main, join = processes.is_main_process, partial(gather, world=processes.num_processes)
     checkpoints = Checkpoints(folder / "checkpoints", processes, train.save_total_limit)
+
+    def opened() -> list[Path | None]:
+        started.enter_context(FolderLock(folder, "choose another train.run_name"))
+        return [open_run_folder(folder, recipe, checkpoints.latest(), resume)]
+
+    (resumed,) = join(concerted(lambda: opened() if main else [], join))
     return _Place(
         accelerator=processes,
         chat=Chat(tokenizer, model.system_prompt, model.chat_template_kwargs),
         problems=problems,
-        logs=Logs(folder, processes.is_main_process, recipe.rollout.log_completions, recipe.rollout.log_tokens_mb),
+        logs=Logs(folder, main, recipe.rollout.log_completions, recipe.rollout.log_tokens_mb),
         checkpoints=checkpoints,
-        resumed=open_run_folder(folder, recipe, checkpoints.latest(), resume),
+        resumed=resumed,
     )
 
 
