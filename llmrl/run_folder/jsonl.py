@@ -97,6 +97,11 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
     return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
+def plain(values: Mapping[str, Any]) -> Any:
+    """Values as they are read again from a line of them."""
+    return json.loads(_encoded(values))
+
+
 def unwritable(path: Path, error: OSError) -> LlmrlError:
     """Make the error for a file that cannot be written."""
     return LlmrlError(f"{path}: cannot be written: {error.strerror or error}; choose another output or make room")

@@ -126,8 +126,8 @@ def _warn_of_network(folder: Path) -> None:
         return
     if kind.startswith(NETWORK):
         log.warning(
-            f"{folder}: on a network file system ({kind}), where the lock may not keep other machines out: be sure that "
-            "no other one writes there"
+            f"{folder}: on a network file system ({kind}), where the lock may not keep other machines out: be sure "
+            "that no other one writes there"
         )
 
 

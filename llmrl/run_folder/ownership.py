@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,11 @@ TRACES = (METRICS, ROLLOUTS, "checkpoints", "final")
 """Files and folders in which a run has kept work, where they are not empty."""
 
 
+def traces(folder: Path, names: Iterable[str] = TRACES) -> list[str]:
+    """Name the files and folders in which work was kept: those that are there and not empty."""
+    return [name for name in names if (path := folder / name).exists() and not _empty(path)]
+
+
 def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: bool) -> Path | None:
     """Return the checkpoint to resume from; None for a folder that is free, or whose run may begin again.
 
@@ -33,10 +38,10 @@ def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: b
             ended and left no checkpoint.
         RecipeError: the run there has another recipe, or one that this version does not know.
     """
-    traces = _traces(folder)
-    if not traces:
+    kept = traces(folder)
+    if not kept:
         return None
-    begun = f"{folder}: already holds a run ({', '.join(traces)})"
+    begun = f"{folder}: already holds a run ({', '.join(kept)})"
     before = folder / RECIPE
     if lost := _lost(before):
         raise CheckpointError(
@@ -52,16 +57,11 @@ def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: b
             f"{before}: cannot resume with another recipe; changed: {', '.join(changed)}. Choose another "
             "train.run_name to start anew"
         )
-    if latest is None and "final" in traces:
+    if latest is None and "final" in kept:
         raise CheckpointError(
             f"{begun}, which has ended and left no checkpoint to go on from; choose another train.run_name"
         )
     return latest
-
-
-def _traces(folder: Path) -> list[str]:
-    """Names of what a run has left in the folder."""
-    return [name for name in TRACES if (path := folder / name).exists() and not _empty(path)]
 
 
 def _empty(path: Path) -> bool:

@@ -79,7 +79,15 @@ def build(
     gold_reward = GoldReward(recipe.audit, play.pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
     folder = place.logs.folder / "eval"
     evaluation = Evaluation(
-        recipe, play.engine, place.chat, play.pool, folder, rank=place.rank, clock=clock, on_sample=on_sample
+        recipe,
+        play.engine,
+        place.chat,
+        play.pool,
+        folder,
+        fingerprint=sync.fingerprint,
+        rank=place.rank,
+        clock=clock,
+        on_sample=on_sample,
     )
     recorder = Recorder(
         recipe=recipe,
