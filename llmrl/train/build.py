@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.protocols import Engine, Source
+from llmrl.ranks import concerted
 from llmrl.recipe import Recipe
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.lock import FolderLock
@@ -27,10 +28,11 @@ from llmrl.train.gold_reward import GoldReward
 from llmrl.train.guards import UpdateGuard
 from llmrl.train.learners import Learners
 from llmrl.train.normaliser import RewardNormaliser
-from llmrl.train.parallel import accelerator, concerted, gather
+from llmrl.train.parallel import accelerator, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
+from llmrl.train.stopping import Stopping
 from llmrl.train.weight_sync import PROBE, WeightSync
 from llmrl.types import Problem
 
@@ -53,12 +55,21 @@ class Parts:
     guard: UpdateGuard
     evaluation: Evaluation
     recorder: Recorder
+    stopping: Stopping
+    saver: Saver
     first_step: int = 0  # where a resumed run goes on
     after_step: Sequence[ActsAfterStep] = ()  # in this order
 
 
 def build(
-    recipe: Recipe, started: ExitStack, *, resume: bool, name: str, on_step: OnStep | None, on_sample: OnSample
+    recipe: Recipe,
+    started: ExitStack,
+    *,
+    resume: bool,
+    name: str,
+    stopping: Stopping,
+    on_step: OnStep | None,
+    on_sample: OnSample,
 ) -> Parts:
     """The parts of a run, its engine and graders running; restored where it goes on from a checkpoint.
 
@@ -66,13 +77,14 @@ def build(
         started: gets what closes everything that is started, for its owner to close, also where building fails.
         resume: go on in a folder that holds this run.
         name: of the folder, where the recipe has no `train.run_name`.
+        stopping: signals that may ask the run to end.
         on_step, on_sample: see every step, and every answer of an evaluation.
     """
     place = _place(recipe, name, resume, started)
     set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
     clock = Clock()
     adaptation = Adaptation(recipe.algorithm, recipe.collect_only_steps)
-    learners = Learners(recipe, place.accelerator, recipe.algorithm.needs())
+    learners = Learners(recipe, place.accelerator, recipe.algorithm.needs(), stopping)
     play = _play(recipe, place, learners, started)
     sync = WeightSync(learners.policy, play.engine, recipe.compute_dtype)
     normaliser = RewardNormaliser(recipe.train.normalize_rewards)
@@ -101,6 +113,15 @@ def build(
         adaptation=adaptation,
         on_step=on_step,
     )
+    guard = UpdateGuard(place.logs, recipe.train.max_nonfinite_updates)
+    states: dict[str, Stateful] = {
+        "source": play.source,
+        "algorithm": adaptation,
+        "rewards": normaliser,
+        "updates": guard,
+        "evaluation": evaluation,
+        "gold_reward": gold_reward,
+    }
     parts = Parts(
         recipe=recipe,
         accelerator=place.accelerator,
@@ -113,9 +134,11 @@ def build(
         source=play.source,
         sync=sync,
         normaliser=normaliser,
-        guard=UpdateGuard(place.logs, recipe.train.max_nonfinite_updates),
+        guard=guard,
         evaluation=evaluation,
         recorder=recorder,
+        stopping=stopping,
+        saver=Saver(place.checkpoints, states, evaluation, recipe.train, stopping),
     )
     _restore(parts, place, gold_reward, play.pool.trainer_state)
     recorder.open(parts.first_step, place.problems, started)
@@ -123,16 +146,7 @@ def build(
 
 
 def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: TrainerState) -> None:
-    """Name the parts that have a state and those that end a step; go on from the checkpoint where there is one."""
-    states: dict[str, Stateful] = {
-        "source": parts.source,
-        "algorithm": parts.adaptation,
-        "rewards": parts.normaliser,
-        "updates": parts.guard,
-        "evaluation": parts.evaluation,
-        "gold_reward": gold_reward,
-    }
-    saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train)
+    """Name the parts that end a step; go on from the checkpoint where there is one."""
     parts.after_step = (
         parts.learners,  # the reference follows the policy
         parts.adaptation,  # the algorithm adapts, to what was measured
@@ -140,10 +154,10 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
         parts.evaluation,
         gold_reward,
         parts.recorder,  # the step is logged, with all that was measured up to here
-        saver,  # last: a checkpoint holds what the others have become
+        parts.saver,  # last: a checkpoint holds what the others have become
     )
     if place.resumed is not None:
-        parts.first_step = saver.restore(place.resumed)
+        parts.first_step = parts.saver.restore(place.resumed)
     progress.global_step = parts.first_step
 
 

@@ -19,10 +19,10 @@ from llmrl.evaluation.records import read_json
 from llmrl.evaluation.summary import Record, flat
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Engine
+from llmrl.ranks import Gather, concerted
 from llmrl.recipe import Recipe
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.train import parallel
-from llmrl.train.parallel import Gather, concerted
 from llmrl.train.parts import Clock, FinishedStep
 from llmrl.types import Problem
 

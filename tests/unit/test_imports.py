@@ -22,6 +22,7 @@ LAYERS = {
     "llmrl.samples": 1,
     "llmrl.protocols": 1,
     "llmrl.plugins": 1,
+    "llmrl.ranks": 1,
     "llmrl.recipe": 1,
     "llmrl.trajectories": 1,
     "llmrl.ops": 2,
