@@ -22,8 +22,8 @@ from math import inf
 from typing import Any
 
 from llmrl import aio
-from llmrl.ranks import concerted
 from llmrl.recipe import RolloutOptions
+from llmrl.rollout.concerted import concerted
 from llmrl.rollout.sampler import Draw, Played, Sampler
 from llmrl.rollout.worker import RolloutWorker, check_errors
 from llmrl.trajectories import from_tree, to_tree

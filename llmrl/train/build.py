@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from accelerate.utils import set_seed
 
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.protocols import Engine, Source
-from llmrl.ranks import concerted
 from llmrl.recipe import Recipe
+from llmrl.rollout.concerted import concerted
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import open_run_folder
@@ -56,7 +56,7 @@ class Parts:
     evaluation: Evaluation
     recorder: Recorder
     stopping: Stopping
-    saver: Saver
+    saver: Saver = field(init=False)
     first_step: int = 0  # where a resumed run goes on
     after_step: Sequence[ActsAfterStep] = ()  # in this order
 
@@ -89,18 +89,6 @@ def build(
     sync = WeightSync(learners.policy, play.engine, recipe.compute_dtype)
     normaliser = RewardNormaliser(recipe.train.normalize_rewards)
     gold_reward = GoldReward(recipe.audit, play.pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
-    folder = place.logs.folder / "eval"
-    evaluation = Evaluation(
-        recipe,
-        play.engine,
-        place.chat,
-        play.pool,
-        folder,
-        fingerprint=sync.fingerprint,
-        rank=place.rank,
-        clock=clock,
-        on_sample=on_sample,
-    )
     recorder = Recorder(
         recipe=recipe,
         accelerator=place.accelerator,
@@ -113,15 +101,6 @@ def build(
         adaptation=adaptation,
         on_step=on_step,
     )
-    guard = UpdateGuard(place.logs, recipe.train.max_nonfinite_updates)
-    states: dict[str, Stateful] = {
-        "source": play.source,
-        "algorithm": adaptation,
-        "rewards": normaliser,
-        "updates": guard,
-        "evaluation": evaluation,
-        "gold_reward": gold_reward,
-    }
     parts = Parts(
         recipe=recipe,
         accelerator=place.accelerator,
@@ -134,19 +113,44 @@ def build(
         source=play.source,
         sync=sync,
         normaliser=normaliser,
-        guard=guard,
-        evaluation=evaluation,
+        guard=UpdateGuard(place.logs, recipe.train.max_nonfinite_updates),
+        evaluation=_evaluation(recipe, place, play, sync, clock, on_sample),
         recorder=recorder,
         stopping=stopping,
-        saver=Saver(place.checkpoints, states, evaluation, recipe.train, stopping),
     )
     _restore(parts, place, gold_reward, play.pool.trainer_state)
     recorder.open(parts.first_step, place.problems, started)
     return parts
 
 
+def _evaluation(
+    recipe: Recipe, place: _Place, play: _Play, sync: WeightSync, clock: Clock, on_sample: OnSample
+) -> Evaluation:
+    """Make what evaluates the policy by the engine that samples from it."""
+    return Evaluation(
+        recipe,
+        play.engine,
+        place.chat,
+        play.pool,
+        place.logs.folder / "eval",
+        fingerprint=sync.fingerprint,
+        rank=place.rank,
+        clock=clock,
+        on_sample=on_sample,
+    )
+
+
 def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: TrainerState) -> None:
-    """Name the parts that end a step; go on from the checkpoint where there is one."""
+    """Name the parts that have a state and those that end a step; go on from the checkpoint where there is one."""
+    states: dict[str, Stateful] = {
+        "source": parts.source,
+        "algorithm": parts.adaptation,
+        "rewards": parts.normaliser,
+        "updates": parts.guard,
+        "evaluation": parts.evaluation,
+        "gold_reward": gold_reward,
+    }
+    parts.saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train, parts.stopping)
     parts.after_step = (
         parts.learners,  # the reference follows the policy
         parts.adaptation,  # the algorithm adapts, to what was measured

@@ -19,8 +19,8 @@ from llmrl.evaluation.records import read_json
 from llmrl.evaluation.summary import Record, flat
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Engine
-from llmrl.ranks import Gather, concerted
 from llmrl.recipe import Recipe
+from llmrl.rollout.concerted import Gather, concerted
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.train import parallel
 from llmrl.train.parts import Clock, FinishedStep
@@ -134,7 +134,7 @@ class Evaluation:
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides the answers of given weights, beside the benchmark, its sampling and the seed."""
+    """Settings of a recipe that decide the answers of given weights, beside benchmark, sampling and seed."""
     sections, rollout = recipe.as_dict(), recipe.rollout
     return {
         **{name: sections[name] for name in ("model", "engine")},

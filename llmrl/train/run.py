@@ -41,7 +41,7 @@ class Run(Parts):
                 on_step=on_step,
                 on_sample=on_sample,
             )
-            super().__init__(**vars(parts))
+            vars(self).update(vars(parts))
             self._started = started.pop_all()
         self.step = self.first_step  # the one at hand
         self.stopping.grace_s = recipe.train.stop_grace_s

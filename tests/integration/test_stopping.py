@@ -72,7 +72,8 @@ def kill(number: int = signal.SIGTERM) -> None:
 
 def before(part: Any, name: str, when: Callable[[], bool], act: Callable[[], None]) -> None:
     """Act before a part's method works, the first time that it is due."""
-    method, acted = getattr(part, name), []
+    method = getattr(part, name)
+    acted: list[bool] = []
 
     def acting(*args: Any, **kwargs: Any) -> Any:
         if when() and not acted:

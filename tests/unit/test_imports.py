@@ -22,7 +22,6 @@ LAYERS = {
     "llmrl.samples": 1,
     "llmrl.protocols": 1,
     "llmrl.plugins": 1,
-    "llmrl.ranks": 1,
     "llmrl.recipe": 1,
     "llmrl.trajectories": 1,
     "llmrl.ops": 2,

@@ -18,7 +18,7 @@ from llmrl.errors import EngineError, LlmrlError
 from llmrl.evaluation.evaluate import BenchmarkRun, Plan, evaluate
 from llmrl.evaluation.generators import Played
 from llmrl.protocols import Benchmark
-from llmrl.ranks import concerted
+from llmrl.rollout.concerted import concerted
 from llmrl.train import evaluation
 from llmrl.train.evaluation import play_dealt
 from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
