@@ -28,3 +28,21 @@ def concerted(work: Callable[[], T], gather: Gather) -> T:
     if errors:
         raise errors[0]
     return part
+
+
+def gathered(work: Callable[[], list[T]], gather: Gather) -> list[T]:
+    """Gather the lists of all processes' work, which must succeed on all, in one exchange. Collective.
+
+    Raises:
+        LlmrlError, Stopped: as `concerted`.
+    """
+    own: list[Any]
+    try:
+        own = work()
+    except (LlmrlError, Stopped) as error:
+        own = [error]
+    items = gather(own)
+    for item in items:
+        if isinstance(item, BaseException):
+            raise item
+    return items

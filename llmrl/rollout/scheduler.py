@@ -23,7 +23,7 @@ from typing import Any
 
 from llmrl import aio
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.concerted import concerted
+from llmrl.rollout.concerted import gathered
 from llmrl.rollout.sampler import Draw, Played, Sampler
 from llmrl.rollout.worker import RolloutWorker, check_errors
 from llmrl.trajectories import from_tree, to_tree
@@ -93,9 +93,9 @@ class Scheduler:
             LlmrlError, Stopped: the first that any process met.
         """
         self._draw(step, count)
-        mine = concerted(lambda: aio.wait(self._ended(step, count)), self._gather)
+        groups = gathered(lambda: aio.wait(self._ended(step, count)), self._gather)
         turn, self._queue = self._queue[:count], self._queue[count:]
-        played = self._together(mine)
+        played = {group[0].group: group for group in groups}
         check_errors([trajectory for group in played.values() for trajectory in group], self._options.max_error_share)
         return [(slot.draw, played[slot.draw.name]) for slot in turn]
 
