@@ -60,6 +60,24 @@ class Ledger(Journal):
         return parsed
 
 
+def beside(out: Path, ending: str) -> Path:
+    """A file of the same name with another ending: `pairs.measured.jsonl` beside `pairs.jsonl`."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.{ending}")
+
+
+def require_own(out: Path, ledger: Path) -> None:
+    """Check that a file which is there was made by the command that keeps this ledger beside it.
+
+    Raises:
+        DataError: it was not, and would be replaced.
+    """
+    if out.exists() and not ledger.exists():
+        raise DataError(
+            f"{out}: is there already, and {ledger.name}, which this command keeps beside its rows, is not; nothing "
+            "was changed. Choose another out, or remove the file"
+        )
+
+
 def put(path: Path, lines: Iterable[Line]) -> None:
     """Write all lines, or leave the file as it is.
 

@@ -64,11 +64,18 @@ def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
         config: what decides the completions; `asked` in it (how many problems and samples) may change.
         begun: whether there are completions already.
     Raises:
-        LlmrlError: the completions were made under other settings; names each with both values.
+        LlmrlError: the completions were made under other settings, and each is named with both values; or the file
+            is not an evaluation's.
     """
     path = out / "config.json"
     config = json.loads(json.dumps(config, default=str))
     stored = read_json(path)
+    foreign = sorted(key for key, value in stored.items() if not (isinstance(value, dict) and "player" in value))
+    if foreign:
+        raise LlmrlError(
+            f"{path}: holds {', '.join(foreign[:3])}, which no evaluation writes (a model's folder?); nothing was "
+            "changed. Choose another output"
+        )
     if begun:
         old = stored.get(name)
         if not isinstance(old, dict):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from random import Random
@@ -24,6 +27,8 @@ from llmrl.types import Score, Trajectory
 
 NOBODY: Mapping[tuple[str, int], Score] = MappingProxyType({})
 """Scores of an audit that there is none of."""
+ERRORS = "errors.log"
+"""Tracebacks, of which the terminal gets the message alone."""
 MB = 1_000_000
 log = logging.getLogger(__name__)
 
@@ -63,6 +68,12 @@ class Logs:
         """Write a text file, whole or not at all."""
         if self._writes:
             _replace(self.folder / name, content)
+
+    def error(self, rank: int, error: BaseException) -> None:
+        """Add the traceback of an error to errors.log, from any process."""
+        lines = traceback.format_exception(error)
+        with suppress(OSError), (self.folder / ERRORS).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {rank}\n{''.join(lines)}\n")
 
     def forget_from(self, step: int) -> None:
         """Drop the lines of `step` and later, and one that a kill cut off: a resumed run writes them again.

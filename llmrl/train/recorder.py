@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from llmrl.errors import Stopped
 from llmrl.ops.mismatch import step_metrics
 from llmrl.protocols import Source
 from llmrl.recipe import Recipe
@@ -62,6 +63,16 @@ class Recorder:
     def status(self, status: str, **more: int) -> None:
         """Write manifest.json anew: running, finished, or stopped and why."""
         self.logs.write("manifest.json", self._manifest | {"status": status, **more})
+
+    def stopped(self, error: BaseException) -> None:
+        """Write down what ended the run, and where it came from: manifest.json, and errors.log for a traceback."""
+        if isinstance(error, Stopped):
+            self.status(f"stopped: {error}", steps=error.steps)
+        elif isinstance(error, KeyboardInterrupt):
+            self.status("stopped: SIGINT")
+        else:
+            self.status(f"stopped: {type(error).__name__}: {error}")
+            self.logs.error(self.accelerator.process_index, error)
 
     def measured(self, step: int, samples: Sequence[Sample], updates: Sequence[OptimStep]) -> FinishedStep:
         """The step in numbers.

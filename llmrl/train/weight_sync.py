@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,11 @@ class WeightSync:
         """Wake the engine, load the policy's weights into it, and prove it; see `send`. Collective."""
         self._engine.wake()
         self.metrics = send(self._policy, self._engine, version, self._dtype)
+
+    def fingerprint(self) -> str:
+        """Hash of the log-probabilities that the policy gives the probe, which changes with its weights. Collective."""
+        scores = score(self._policy, probe(self._policy.vocabulary))
+        return hashlib.sha256(array("d", scores).tobytes()).hexdigest()[:16]
 
 
 def named_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:

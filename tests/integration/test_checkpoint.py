@@ -267,7 +267,7 @@ def test_a_folder_in_use_is_resumed_or_refused(tiny_model_dir: Path, tmp_path: P
     assert names(folder) == ["step-000001", "step-000002"]
 
     with pytest.raises(
-        CheckpointError, match=r"one already holds a run; add --resume .* choose another train.run_name"
+        CheckpointError, match=r"one: already holds a run \(.*\); add --resume .* choose another train.run_name"
     ):
         Run(made, name="one")
 
