@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -14,19 +15,64 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 _runner: asyncio.Runner | None = None
 _thread: threading.Thread | None = None
+_waiting: list[asyncio.Task[Any]] = []  # the task that somebody waits for, if any
+_interruption: BaseException | None = None  # ends the wait of now, or else the next one
 
 
 def wait(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine and return its result. Not to be called from inside a running loop."""
-    runner = _the_runner()
-    if _thread is None:
-        return runner.run(coroutine)
-    future = asyncio.run_coroutine_threadsafe(coroutine, runner.get_loop())
+    """Run a coroutine and return its result. Not to be called from inside a running loop.
+
+    Raises:
+        BaseException: that of `interrupt`, where it was called meanwhile.
+    """
+    runner, task = _the_runner(), _interruptible(coroutine)
     try:
-        return future.result()
-    except BaseException:  # an interrupt ends what was waited for, too
-        future.cancel()
-        raise
+        if _thread is None:
+            return runner.run(task)
+        future = asyncio.run_coroutine_threadsafe(task, runner.get_loop())
+        try:
+            return future.result()
+        except BaseException:  # an interrupt ends what was waited for, too
+            future.cancel()
+            raise
+    except (asyncio.CancelledError, concurrent.futures.CancelledError):
+        error = uninterrupted()
+        if error is None:
+            raise
+        raise error from None
+
+
+def waiting() -> bool:
+    """Tell whether somebody waits."""
+    return bool(_waiting)
+
+
+def interrupt(error: BaseException) -> None:
+    """Cancel what is waited for, or what will be next, and raise `error` there. For handlers of signals."""
+    global _interruption
+    _interruption = error
+    for task in tuple(_waiting):
+        _the_runner().get_loop().call_soon_threadsafe(task.cancel)
+
+
+def uninterrupted() -> BaseException | None:
+    """Take back an interruption that no wait has met; returns it."""
+    global _interruption
+    error, _interruption = _interruption, None
+    return error
+
+
+async def _interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    _waiting.append(task)
+    try:
+        if _interruption is not None:
+            coroutine.close()
+            raise asyncio.CancelledError
+        return await coroutine
+    finally:
+        _waiting.remove(task)
 
 
 def background() -> None:

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.errors import CheckpointError, DataError
+from llmrl.run_folder.checksums import require_intact
+from llmrl.sandbox import rendering
+from llmrl.sandbox.rendering import TemplateRefusal, rendered
 from llmrl.types import Message
 
 PAST_REPLY = "<think>\nreasoning\n</think>\n\nreply"  # templates like to remove reasoning from past turns
+CHECKED_TOGETHER = 256  # conversations in one call of the process that renders
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Chat:
         adds by itself. Text inside a message never becomes a special token, whatever it spells.
 
         Raises:
-            DataError: no messages, or the template refuses them.
+            DataError: no messages, or the template refuses them, or takes more memory, time or text than is allowed.
             CheckpointError: no chat template, and more than one user message.
         """
         conversation = self.messages(messages)
@@ -116,21 +120,39 @@ class Chat:
             raise CheckpointError("no end-of-sequence token in tokenizer, config or generation config; set eos_token")
         return sorted(stops)
 
-    def _render(self, conversation: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
-        from jinja2.exceptions import TemplateError
+    def check(self, conversations: Sequence[Sequence[Message]], *, add_generation_prompt: bool = False) -> None:
+        """Render conversations within the limits of `llmrl.sandbox.rendering`, for those who render them again without.
 
+        Raises:
+            DataError: the template refuses one, or takes more than is allowed.
+        """
+        if self.tokenizer.chat_template is not None:
+            for start in range(0, len(conversations), CHECKED_TOGETHER):
+                together = conversations[start : start + CHECKED_TOGETHER]
+                self._rendered(together, (), add_generation_prompt=add_generation_prompt)
+
+    def _render(self, conversation: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+        return self._rendered([conversation], tools, add_generation_prompt=True)[0]
+
+    def _rendered(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        tools: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+    ) -> Sequence[str]:
+        plain = [[dict(message) for message in conversation] for conversation in conversations]
+        schemas = [dict(tool) for tool in tools] or None
+        options = {**self.chat_template_kwargs, "add_generation_prompt": add_generation_prompt}
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                [dict(message) for message in conversation],
-                tools=[dict(tool) for tool in tools] or None,
-                tokenize=False,
-                add_generation_prompt=True,
-                **self.chat_template_kwargs,
-            )
-        except TemplateError as error:
-            roles = ", ".join(str(message.get("role")) for message in conversation)
-            raise DataError(f"the chat template refuses messages of the roles {roles}: {error}") from error
-        return text
+            if _has_own_rendering(self.tokenizer):
+                return [self.tokenizer.apply_chat_template(c, tools=schemas, tokenize=False, **options) for c in plain]
+            template = self.tokenizer.get_chat_template(options.pop("chat_template", None), schemas)
+            special = {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()}
+            return rendered("the chat template", _apply, template, plain, schemas, special | options)
+        except TemplateRefusal as refusal:
+            roles = ", ".join(str(message.get("role")) for message in plain[0])
+            raise DataError(f"the chat template refuses messages of the roles {roles}: {refusal}") from None
 
     def _hide_special(self, conversation: Sequence[Message]) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Replace text that spells a special token by a placeholder character; also return each placeholder's text."""
@@ -149,7 +171,18 @@ class Chat:
         return [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
 
     def _encode(self, text: str, hidden: Mapping[str, str], whole: bool = False) -> list[int]:
-        """Encode a text; placeholders become the ordinary tokens of the text they stand for."""
+        """Encode a text; placeholders become the ordinary tokens of the text they stand for.
+
+        Raises:
+            DataError: it holds half a character, which a tokenizer cannot read.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"a prompt holds half a character, the lone surrogate \\u{ord(text[error.start]):04x}, behind "
+                f"{text[max(0, error.start - 30) : error.start]!r}; remove it from the data or the template"
+            ) from None
         if whole:
             return list(self.tokenizer(text, split_special_tokens=True)["input_ids"])
         ids: list[int] = []
@@ -161,12 +194,35 @@ class Chat:
         return ids
 
 
+def _apply(
+    template: str, conversations: list[list[dict[str, Any]]], tools: Any, options: Mapping[str, Any]
+) -> Sequence[str]:
+    """Apply a chat template as `apply_chat_template` does; it runs in the process of `llmrl.sandbox.rendering`."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    texts: Sequence[str] = render_jinja_template(
+        conversations=conversations, tools=tools, chat_template=template, **options
+    )[0]
+    return texts
+
+
+def _has_own_rendering(tokenizer: Any) -> bool:
+    """True for tokenizers that render without a template: code of their authors, such as Mistral's."""
+    from transformers import PreTrainedTokenizerBase
+
+    return type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template
+
+
 def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
     """The tokenizer of a model folder or a hub name.
 
+    It is the first that is read of a model, so a folder that a run has exported is compared with its checksums here,
+    weights included.
+
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or a file of the folder is damaged.
     """
+    rendering.start()  # meanwhile
     from transformers import AutoTokenizer
 
     folder = Path(model)
@@ -177,6 +233,7 @@ def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_
                 f"{model}: no tokenizer in this folder; expected tokenizer.json, found "
                 f"{', '.join(held[:8]) or 'nothing'}. Save one with `tokenizer.save_pretrained({str(model)!r})`"
             )
+        require_intact(folder)
     try:
         return AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:

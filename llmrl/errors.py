@@ -1,5 +1,7 @@
 """Errors for users. Each names the place, what was found, what was expected, and what to do next."""
 
+import signal
+
 
 class LlmrlError(Exception):
     """Parent of every error that llmrl raises. The command line prints its message without a traceback."""
@@ -34,8 +36,24 @@ class RewardError(LlmrlError, RuntimeError):
 
 
 class TrainingError(LlmrlError, ArithmeticError):
-    """Training cannot go on: losses or gradients that are not finite."""
+    """Training cannot go on: losses, gradients or weights that are not finite."""
 
 
 class SandboxError(LlmrlError, RuntimeError):
     """Untrusted code cannot be run as safely as was asked for; nothing was run."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks a run to end. It is no error: `except Exception` lets it pass.
+
+    Args:
+        number: of the signal, such as 15 for SIGTERM.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        self.steps = 0  # that the run's newest checkpoint holds, once the run has ended
+
+    def __str__(self) -> str:
+        return signal.Signals(self.number).name

@@ -63,9 +63,8 @@ def label_steps(
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
 ) -> None:
     """Label the steps of solutions by how often completions behind them come to the right answer (Math-Shepherd)."""
-    import yaml
-
     from llmrl.datagen.step_labels import Labelling, write
+    from llmrl.recipe import yaml_text
     from llmrl.types import Sampling
 
     options = Labelling(
@@ -77,7 +76,10 @@ def label_steps(
         sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
         seed=seed,
     )
-    specs = {name: yaml.safe_load(text) for name, text in (("data", data), ("reward", reward), ("engine", engine))}
+    specs = {
+        name: yaml_text.parse(text, f"--{name}")
+        for name, text in (("data", data), ("reward", reward), ("engine", engine))
+    }
     write(model, specs["data"], specs["reward"], out, options, engine=specs["engine"], limit=limit)
 
 

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 from llmrl import plugins, tiny
 from llmrl.errors import CheckpointError, TrainingError
 from llmrl.recipe import Recipe, read
-from llmrl.run_folder import reader
+from llmrl.run_folder import lock, reader
+from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.records import ROLLOUTS
 from llmrl.types import Problem, is_correct
 
@@ -51,12 +52,17 @@ def run(
         `before` and `after`, each with `accuracy`, `low` and `high` (95 % bootstrap interval over 500 problems);
         `seconds` by phase; `sft_steps`, `seed`, and three `samples`.
     Raises:
-        CheckpointError: `out` is a folder that no demo has made.
+        CheckpointError: `out` is a folder that no demo has made, or in which one is at work.
         TrainingError: fine-tuning did not reach the target.
         EngineError: vLLM does not start.
     """
     _hush()
-    out = _claim(Path(out))
+    with ExitStack() as stack:
+        return _run(seed, quiet, _claim(Path(out), stack), target, overrides)
+
+
+def _run(seed: int, quiet: bool, out: Path, target: float, overrides: Sequence[str]) -> dict[str, Any]:
+    """Run the phases of the demo in a folder that is its own."""
     seconds: dict[str, float] = {}
     with _phase("1/4 a tokenizer and a random model", "build", seconds):
         base = tiny.make(out / "random", vocab="arithmetic", seed=seed)
@@ -181,14 +187,21 @@ def _overrides(out: Path, seed: int) -> list[str]:
     ]
 
 
-def _claim(out: Path) -> Path:
-    """Make the output folder, or empty one that an earlier demo has made."""
-    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+def _claim(out: Path, stack: ExitStack) -> Path:
+    """Lock the output folder until the stack closes, and empty it where an earlier demo has made it.
+
+    Raises:
+        CheckpointError: no demo has made what is there, or one, or a run, is at work there.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).exists():
         raise CheckpointError(f"{out}: holds files that no demo has made; choose another folder with --out")
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / MARKER).touch()
+    instead = "choose another folder with --out"
+    stack.enter_context(FolderLock(out, instead, MARKER))
+    with FolderLock(out, instead):  # a run may go on in the folder of a demo
+        for path in out.iterdir():
+            if path.name in (MARKER, lock.FILE):
+                continue
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return out
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError, LlmrlError
 from llmrl.types import Problem
 
@@ -163,7 +164,7 @@ def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
 def _json(path: Path, bad: Bad | None) -> Iterator[Row]:
     """Objects of a file with one a line, or with one list of them."""
     with open(path, "rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as data:
-        file = io.TextIOWrapper(data, encoding="utf-8")  # type: ignore[arg-type]
+        file = io.TextIOWrapper(data, encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
         index = 0
         try:
             for number, line in enumerate(file, start=1):
@@ -180,7 +181,7 @@ def _json(path: Path, bad: Bad | None) -> Iterator[Row]:
                         continue
                     yield Row(values, f"{path}:{number}", index)
                     index += 1
-        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(f"{path}: not readable after row {index}: {error}; expected UTF-8 text") from error
     if index == 0:
         raise DataError(f"{path}: holds no rows; expected one JSON object a line")
@@ -188,22 +189,18 @@ def _json(path: Path, bad: Bad | None) -> Iterator[Row]:
 
 def _object(line: str, where: str) -> Mapping[str, Any]:
     try:
-        values = json.loads(line.rstrip())
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not JSON: {error.msg} at column {error.colno}; found {line.strip()[:60]!r}; mend or remove "
-            "the line"
-        ) from None
+        values = json_text.parse(line.rstrip(), where)
+        json_text.require_characters(values, line, where)
+    except DataError as error:
+        raise DataError(f"{error}; mend or remove the line") from None
     if not isinstance(values, dict):
         raise DataError(f"{where}: expected a JSON object, found {type(values).__name__}")
     return values
 
 
 def _list(path: Path, text: str) -> Iterator[Row]:
-    try:
-        items = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
+    items = json_text.parse(text, str(path))
+    json_text.require_characters(items, text, str(path))
     for index, values in enumerate(items):
         if not isinstance(values, dict):
             raise DataError(f"{path}: item {index}: expected a JSON object, found {type(values).__name__}")
@@ -214,12 +211,15 @@ def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
 
+    index = 0
     try:
         batches = pyarrow.parquet.ParquetFile(path).iter_batches()
-        index = 0
         for batch in batches:
             for values in batch.to_pylist():
+                json_text.require_shallow(values, f"{path}: row {index}")
                 yield Row(values, f"{path}: row {index}", index)
                 index += 1
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: not a parquet file: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: a row after row {index} holds text that is not UTF-8: {error}") from error
+    except (pyarrow.ArrowException, OSError, RecursionError) as error:
+        raise DataError(f"{path}: not a parquet file that can be read: {error}; copy it again") from error

@@ -11,10 +11,11 @@ from typing import Any
 
 from llmrl.aio import wait
 from llmrl.datagen.answered import Answered, Refused, read
-from llmrl.datagen.ledger import Ledger, put
+from llmrl.datagen.ledger import Ledger, beside, put, require_own
 from llmrl.errors import DataError
 from llmrl.ops.heron import Level, cyclic_share, decisions, deviations
 from llmrl.plugins import construct
+from llmrl.recipe import yaml_text
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.ranked_factors import Factor, Panel, check, described, levels, lifted
 from llmrl.types import Completion, Problem, Trajectory, Turn
@@ -55,11 +56,9 @@ def factors_of(path: Path) -> list[Factor]:
         DataError: no such file, or no such list.
         RecipeError: an unknown key, reward or option.
     """
-    import yaml
-
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entries = yaml_text.parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError) as error:  # a RecipeError is one
         raise DataError(f"{path}: no factors can be read: {error}") from error
     if isinstance(entries, Mapping):
         reward = entries.get("reward")
@@ -84,12 +83,13 @@ def write(
         factors: the most important first.
         workers, timeout_s: processes that judge, and their limit for an answer.
     Raises:
-        DataError: the files cannot be read, or no pair is decided.
+        DataError: the files cannot be read, `out` is another file of yours, or no pair is decided.
         LlmrlError: something cannot be written.
     """
     refused = Refused()
     given = read(answers, refused)
     settings = {"answers": str(answers), "factors": described(factors)}
+    require_own(out, beside(out, "measured.jsonl"))
     with Ledger(beside(out, "measured.jsonl"), settings) as ledger, GradingPool(workers, timeout_s) as pool:
         wait(_measure(given, lifted(factors, pool), ledger))
         measured = {one.problem.id: _known(one, ledger.lines[one.problem.id], refused) for one in given}
@@ -113,11 +113,6 @@ def write(
         constant=[one.name for one, deviation in zip(factors, frozen.values(), strict=True) if deviation == 0],
         refused=refused,
     )
-
-
-def beside(out: Path, ending: str) -> Path:
-    """A file of the same name with another ending: `pairs.measured.jsonl` beside `pairs.jsonl`."""
-    return out.with_name(f"{out.name.removesuffix('.jsonl')}.{ending}")
 
 
 async def _measure(given: Sequence[Answered], panel: Panel, ledger: Ledger) -> None:

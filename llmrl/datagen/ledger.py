@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 from llmrl.run_folder.jsonl import Journal, unwritable
 
@@ -51,12 +52,30 @@ class Ledger(Journal):
 
     def _line(self, line: bytes, number: int) -> Line:
         try:
-            parsed = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{self.path}:{number}: not JSON ({error}); delete the file to begin again") from None
+            parsed = json_text.parse(line, f"{self.path}:{number}")
+        except DataError as error:
+            raise DataError(f"{error}; delete the file to begin again") from None
         if not isinstance(parsed, dict) or (number > 1 and "id" not in parsed):
             raise DataError(f"{self.path}:{number}: no line of this command; choose another out")
         return parsed
+
+
+def beside(out: Path, ending: str) -> Path:
+    """A file of the same name with another ending: `pairs.measured.jsonl` beside `pairs.jsonl`."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.{ending}")
+
+
+def require_own(out: Path, ledger: Path) -> None:
+    """Check that a file which is there was made by the command that keeps this ledger beside it.
+
+    Raises:
+        DataError: it was not, and would be replaced.
+    """
+    if out.exists() and not ledger.exists():
+        raise DataError(
+            f"{out}: is there already, and {ledger.name}, which this command keeps beside its rows, is not; nothing "
+            "was changed. Choose another out, or remove the file"
+        )
 
 
 def put(path: Path, lines: Iterable[Line]) -> None:

@@ -14,9 +14,8 @@ from typing import Any, Literal
 from llmrl.aio import wait
 from llmrl.answers.language import language
 from llmrl.datagen.answered import Answered, Refused, read
-from llmrl.datagen.heron import beside
 from llmrl.datagen.judge import PairJudge, both_orders
-from llmrl.datagen.ledger import Ledger, put
+from llmrl.datagen.ledger import Ledger, beside, put, require_own
 from llmrl.errors import DataError
 from llmrl.ops.salmon import Gaps, combined, consistent, dominant, how_many, variances
 from llmrl.reward_models.principles import Principle
@@ -98,7 +97,7 @@ def write(
         making: how rows are made; it may change between calls.
         min_chars: shorter answers are left out.
     Raises:
-        DataError: the files cannot be read, or no row comes of them.
+        DataError: the files cannot be read, `out` is another file of yours, or no row comes of them.
         LlmrlError: something cannot be written, or the judge fails as a whole; what was judged stays.
     """
     making, refused = making or Making(), Refused()
@@ -108,6 +107,7 @@ def write(
         "judge": judged_by,
         "principles": {one.name: one.text for one in principles},
     }
+    require_own(out, beside(out, "judged.jsonl"))
     with Ledger(beside(out, "judged.jsonl"), settings) as ledger:
         wait(_judge(pairs, principles, judge, ledger, refused))
         judged = [

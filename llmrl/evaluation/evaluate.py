@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.answers.voting import final_answer, normal
-from llmrl.errors import RewardError
+from llmrl.errors import LlmrlError, RewardError
 from llmrl.evaluation.generators import Generator, Played
 from llmrl.evaluation.records import Key, Records, claim, read_json, write_json
 from llmrl.evaluation.summary import Record, summarise
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Reward
+from llmrl.run_folder.jsonl import plain
 from llmrl.scoring.verdicts import mark_truncated
 from llmrl.types import Problem, Sampling, Score
 
@@ -99,13 +100,30 @@ class BenchmarkRun:
         """Open the records of this benchmark in a folder that several may share; one process at a time.
 
         Raises:
-            LlmrlError: they cannot be written, or were begun with other settings.
+            LlmrlError: they cannot be written, or were begun with other settings, or are of other problems.
         """
         file, sampling = file_name(self.name), self.plan.sampling(self.benchmark)
         with Records(out / f"{file}.jsonl") as records:
             config = _config(self.benchmark, sampling, self.player, self.plan, self.samples)
             claim(out, file, config, begun=bool(records.rows))
+            self._require_same_problems(records)
             yield records
+
+    def _require_same_problems(self, records: Records) -> None:
+        """Check that the problems still read as they did when they were answered.
+
+        Raises:
+            LlmrlError: one does not.
+        """
+        for problem in self.problems:
+            for sample in range(self.samples):
+                record = records.rows.get((problem.id, sample))
+                asked = {"prompt": [dict(message) for message in problem.messages], "answer": problem.answer}
+                if record is not None and plain(asked) != {name: record.get(name) for name in asked}:
+                    raise LlmrlError(
+                        f"{records.path}: {problem.id} has another prompt or answer now than when it was answered: the "
+                        "data has changed. Choose another output, or remove the file to begin anew"
+                    )
 
     def keeper(self, records: Records, on_sample: OnSample | None = None) -> Callable[[Record], None]:
         """Make the function that writes a record and reports progress to `on_sample`: records so far, and in all."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError, LlmrlError
 from llmrl.run_folder.jsonl import Journal, unwritable
 
@@ -45,7 +46,7 @@ class Records(Journal):
     def _read(self, lines: Iterator[tuple[int, bytes]]) -> None:
         for number, line in lines:
             try:
-                record = json.loads(line)
+                record = json_text.parse(line, "the line")
                 self.rows[record["problem"], record["sample"]] = record
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
@@ -63,11 +64,18 @@ def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
         config: what decides the completions; `asked` in it (how many problems and samples) may change.
         begun: whether there are completions already.
     Raises:
-        LlmrlError: the completions were made under other settings; names each with both values.
+        LlmrlError: the completions were made under other settings, and each is named with both values; or the file
+            is not an evaluation's.
     """
     path = out / "config.json"
     config = json.loads(json.dumps(config, default=str))
     stored = read_json(path)
+    foreign = sorted(key for key, value in stored.items() if not (isinstance(value, dict) and "player" in value))
+    if foreign:
+        raise LlmrlError(
+            f"{path}: holds {', '.join(foreign[:3])}, which no evaluation writes (a model's folder?); nothing was "
+            "changed. Choose another output"
+        )
     if begun:
         old = stored.get(name)
         if not isinstance(old, dict):
@@ -91,9 +99,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}; remove it or choose another output") from None
+        stored = json_text.parse(path.read_bytes(), str(path))
+    except (OSError, DataError) as error:
+        raise DataError(f"{error}; remove it or choose another output") from None
     if not isinstance(stored, dict):
         raise DataError(f"{path}: expected an object, found {type(stored).__name__}; choose another output")
     return stored

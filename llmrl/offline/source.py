@@ -126,6 +126,14 @@ class OfflineSource:
         self._stream.restore(state)
         self.left_out, self._bad.places = Counter(state["left_out"]), set(state["bad"])
 
+    def mark(self) -> None:
+        """Remember where it stands, for `rewind`."""
+        self._marked = self.state()
+
+    def rewind(self) -> None:
+        """Go back to where it was marked: the step since then is dropped."""
+        self.restore(self._marked)
+
     def close(self) -> None:
         """Nothing runs."""
 

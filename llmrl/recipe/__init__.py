@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from llmrl.errors import RecipeError
 from llmrl.plugins import build_held, construct, options_of
 from llmrl.protocols import Fitted
-from llmrl.recipe import checks
+from llmrl.recipe import checks, yaml_text
 from llmrl.recipe.options import (
     PLUGINS,
     AuditOptions,
@@ -86,18 +86,13 @@ def tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         RecipeError: no such file, not YAML, or not sections.
     """
-    import yaml
-
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}; `llmrl recipes` lists those that ship") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text: {error}; expected YAML") from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from None
+    values = yaml_text.parse(text, str(path))
     if not isinstance(values, dict):
         found = "nothing" if values is None else type(values).__name__
         raise RecipeError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
@@ -119,8 +114,6 @@ def parse(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
 
 def _override(values: dict[str, Any], override: str) -> None:
     """Set one `section.key=value`; the value is read as YAML."""
-    import yaml
-
     path, equals, value = override.partition("=")
     if not equals:
         raise RecipeError(f"override {override!r}: expected section.key=value, such as train.learning_rate=2e-6")
@@ -131,7 +124,4 @@ def _override(values: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise RecipeError(f"override {override!r}: {parent} holds {child!r}; expected a section with keys")
         node = child
-    try:
-        node[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"override {override!r}: its value is not YAML: {error}") from None
+    node[last] = yaml_text.parse(value, f"override {override!r:.80}")

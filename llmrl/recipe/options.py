@@ -138,6 +138,7 @@ class TrainOptions:
     save_steps: int = 50  # 0: only at the end
     save_total_limit: int = 2  # the best by eval is kept besides
     max_nonfinite_updates: int = 3  # in a row, skipped and reported, before the run stops
+    stop_grace_s: float = 120.0  # from SIGTERM or SIGHUP to the end of the process at the latest, saved or not
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: str = "tensorboard"  # tensorboard, wandb, mlflow, trackio, none
@@ -151,6 +152,8 @@ class TrainOptions:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
         if self.tokens_per_device is not None and self.tokens_per_device < 1:
             raise ValueError(f"tokens_per_device {self.tokens_per_device}: expected at least 1")
+        if not self.stop_grace_s > 0:
+            raise ValueError(f"stop_grace_s {self.stop_grace_s}: expected above 0")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm {self.max_grad_norm}: expected above 0; .inf clips nothing")
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from llmrl.datafiles import json_text
 from llmrl.errors import CheckpointError, RecipeError
 from llmrl.plugins import construct
 
@@ -149,7 +150,7 @@ def check_template(card: Card, tokenizer: Any, where: str | Path) -> None:
 
 def _parsed(path: Path) -> Card:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json_text.parse(path.read_bytes(), str(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}; copy the folder again") from error
     if not isinstance(values, dict):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from llmrl.chat import Chat
 from llmrl.errors import CheckpointError, DataError
 from llmrl.reward_models.card import CHAT
 from llmrl.reward_models.rows import AnswerRow
+from llmrl.sandbox.rendering import TemplateRefusal, rendered
 
 RESPONSE, BEGIN, END = "\ue002", "\ue000", "\ue001"  # private characters, which no text of people holds
 MARKS = str.maketrans("", "", RESPONSE + BEGIN + END)
@@ -106,29 +107,16 @@ class Encoder:
         return self._joined(pieces[:middle]), self._joined(pieces[middle + 1 :])
 
     def _rendered(self, answer: AnswerRow) -> str:
-        from jinja2.exceptions import TemplateError
 
         prompt = answer.prompt
         text = prompt if isinstance(prompt, str) else "\n".join(str(message.get("content")) for message in prompt)
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         values: Mapping[str, Any] = {**answer.variables, "prompt": text, "messages": messages, "response": RESPONSE}
         try:
-            rendered: str = self._jinja.render(values)
-        except TemplateError as error:
+            return rendered("the reward model's template", _render, self.template, values)[0]
+        except TemplateRefusal as refusal:
             known = ", ".join(sorted(values))
-            raise DataError(f"the reward model's template: {error}; the answer has {known}") from error
-        return rendered
-
-    @cached_property
-    def _jinja(self) -> Any:
-        from jinja2 import StrictUndefined, TemplateSyntaxError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_marked, keep_trailing_newline=True)
-        try:
-            return made.from_string(self.template)
-        except TemplateSyntaxError as error:
-            raise DataError(f"the reward model's template: line {error.lineno}: {error.message}") from error
+            raise DataError(f"the reward model's template: {refusal}; the answer has {known}") from None
 
     def _joined(self, pieces: Sequence[str]) -> list[int]:
         """Encode the template's own text with its special tokens, and variables without any."""
@@ -164,6 +152,21 @@ class Encoder:
         if not ids:
             raise CheckpointError(f"the separator {self.separator!r} is no token of this tokenizer; choose another")
         return ids
+
+
+def _render(template: str, values: Mapping[str, Any]) -> list[str]:
+    """The text of a template, with marks; it runs in the process of `llmrl.sandbox.rendering`."""
+    rendered: str = _compiled(template).render(values)
+    return [rendered]
+
+
+@lru_cache(maxsize=8)
+def _compiled(template: str) -> Any:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_marked, keep_trailing_newline=True)
+    return made.from_string(template)
 
 
 def _marked(value: Any) -> str:

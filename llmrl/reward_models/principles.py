@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 
 BOOST = 128.0
@@ -48,8 +48,8 @@ def read(path: str | Path | None = None) -> list[Principle]:
     """
     path = Path(str(files("llmrl.data") / "tiny" / "principles.jsonl") if path is None else path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
         raise DataError(f"{path}: no principles can be read: {error}; expected one JSON object a line") from error
     found: dict[str, Principle] = {}
     for number, line in enumerate(lines, start=1):
@@ -66,10 +66,8 @@ def read(path: str | Path | None = None) -> list[Principle]:
 
 
 def _principle(line: str, where: str) -> Principle:
-    try:
-        values: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+    values: Any = json_text.parse(line, where)
+    json_text.require_characters(values, line, where)
     if not isinstance(values, dict):
         raise DataError(f"{where}: found {type(values).__name__}; expected an object with name, text and opposite")
     words = {}

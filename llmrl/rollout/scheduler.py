@@ -22,6 +22,7 @@ from math import inf
 from typing import Any
 
 from llmrl import aio
+from llmrl.rollout.concerted import gathered
 from llmrl.rollout.context import Groups, SourceContext
 from llmrl.rollout.sampler import Draw, Played, Sampler
 from llmrl.rollout.worker import check_errors
@@ -65,6 +66,7 @@ class Scheduler:
         self._bound = max_staleness
         self._most = inf if max_inflight_tasks is None else max_inflight_tasks
         self._queue: list[_Slot] = []
+        self._marked: list[_Slot] = []
         if self._bound:
             aio.background()
 
@@ -76,13 +78,26 @@ class Scheduler:
             count: how many groups the step still wants, at most `prompts_per_step`.
         Raises:
             RewardError: too many episodes could not be scored.
+            LlmrlError, Stopped: the first that any process met.
         """
         self._draw(step, count)
-        mine = aio.wait(self._ended(step, count))
+        groups = gathered(lambda: aio.wait(self._ended(step, count)), self._gather)
         turn, self._queue = self._queue[:count], self._queue[count:]
-        played = self._together(mine)
+        played = {group[0].group: group for group in groups}
         check_errors([trajectory for group in played.values() for trajectory in group], self._options.max_error_share)
         return [(slot.draw, played[slot.draw.name]) for slot in turn]
+
+    def mark(self) -> None:
+        """Remember the queue as it is, for `rewind`."""
+        self._marked = list(self._queue)
+
+    def rewind(self) -> None:
+        """Go back to the queue at the last `mark`: what was drawn since is dropped, what was played before stays."""
+        kept = self._marked
+        self._queue = [slot for slot in self._queue if not any(slot is other for other in kept)]
+        if any(slot.task is not None for slot in self._queue):
+            aio.wait(self._cancelled())
+        self._queue = kept
 
     def state(self) -> Mapping[str, Any]:
         """Wait for all running tasks; return the names of the queue, and the episodes that no step has used."""

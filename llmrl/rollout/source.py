@@ -35,6 +35,7 @@ class RolloutSource:
         self.metrics: Mapping[str, float] = {}
         self.data = data
         self.refills = 0
+        self._marked: Mapping[str, Any] = {}  # the sampler's state before a step
 
     def next(self, step: int) -> list[Sample]:
         """Generate a step's groups; return the samples of all ranks."""
@@ -64,6 +65,16 @@ class RolloutSource:
     def restore(self, state: Mapping[str, Any]) -> None:
         self.sampler.restore(state["sampler"])
         self.scheduler.restore(state["scheduler"])
+
+    def mark(self) -> None:
+        """Remember what there is before a step, for `rewind`."""
+        self._marked = self.sampler.state()
+        self.scheduler.mark()
+
+    def rewind(self) -> None:
+        """Go back to the last `mark`, also from the midst of a step: `next` will give it again."""
+        self.sampler.restore(self._marked)
+        self.scheduler.rewind()
 
     def close(self) -> None:
         """Cancel running episodes; safe to call twice."""

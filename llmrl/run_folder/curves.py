@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 from llmrl.ops.aggregate import interquartile_mean, interval, mean
 from llmrl.run_folder import reader
@@ -68,7 +69,7 @@ def read(source: Path, metric: str) -> list[Curve]:
     if source.is_dir():
         return [_of_run(source, metric)]
     try:
-        kept = json.loads(source.read_text(encoding="utf-8"))
+        kept = json_text.parse(source.read_bytes(), str(source))
         if kept["metric"] != metric:
             raise DataError(f"{source}: holds {kept['metric']!r}, asked for {metric!r}; give --metric {kept['metric']}")
         return [
@@ -155,7 +156,7 @@ def _before(folder: Path, metric: str) -> list[tuple[int, float]]:
     if not path.exists() or parts[0] != "eval" or len(parts) != 3:
         return []
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json_text.parse(path.read_bytes(), str(path))
         return [(0, float(results[parts[1]]["metrics"][parts[2]]["value"]))]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no {metric!r} in it ({type(error).__name__}: {error}); remove the folder") from None

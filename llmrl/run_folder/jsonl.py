@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self
 
 from llmrl.errors import LlmrlError
+from llmrl.run_folder.lock import lock, unlock
 
 
 class Journal:
@@ -33,19 +33,23 @@ class Journal:
         except OSError as error:
             raise unwritable(self.path, error) from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file.fileno(), self.path)
             self._read(self._whole())
         except BlockingIOError:
-            self._file.close()
+            self._close()
             raise LlmrlError(
                 f"{self.path}: another {self.writer} is writing it; wait for it, or choose another output"
             ) from None
         except BaseException:
-            self._file.close()
+            self._close()
             raise
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        unlock(self._file.fileno())
         self._file.close()
 
     def write(self, line: Mapping[str, Any]) -> None:
@@ -91,6 +95,11 @@ class Journal:
 
 def _encoded(line: Mapping[str, Any]) -> bytes:
     return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def plain(values: Mapping[str, Any]) -> Any:
+    """Values as they are read again from a line of them."""
+    return json.loads(_encoded(values))
 
 
 def unwritable(path: Path, error: OSError) -> LlmrlError:

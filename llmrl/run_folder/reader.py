@@ -11,11 +11,11 @@ writes it again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 from llmrl.run_folder.records import METRICS, ROLLOUTS, EpisodeRecord, StepRecord
 
@@ -49,7 +49,9 @@ def _records(path: Path, name: str, from_json: Callable[[Mapping[str, Any]], T])
     try:
         for number, line in _whole_lines(file):
             try:
-                yield from_json(json.loads(line))
+                yield from_json(json_text.parse(line, f"{file}:{number}"))
+            except DataError as error:
+                raise _unreadable(f"{error}; to drop the line: sed -i {number}d {file}", name) from None
             except KeyError as error:
                 raise _unreadable(f"{file}:{number}: no {error} in it", name) from None
             except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -73,8 +75,8 @@ def _whole_lines(file: Path) -> Iterator[tuple[int, bytes]]:
 def _cut_off(line: bytes) -> bool:
     """True for the beginning of a JSON object."""
     try:
-        json.loads(line)
-    except ValueError:
+        json_text.parse(line, "")
+    except DataError:
         return line.startswith(b"{")
     return False
 

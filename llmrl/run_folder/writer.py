@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from random import Random
@@ -16,6 +19,7 @@ import numpy as np
 
 from llmrl.errors import CheckpointError
 from llmrl.run_folder import reader
+from llmrl.run_folder.checksums import flush
 from llmrl.run_folder.curves import draw_run
 from llmrl.run_folder.records import METRICS, ROLLOUTS, EpisodeRecord, StepRecord, step_of
 from llmrl.samples import Array, Sample
@@ -23,6 +27,8 @@ from llmrl.types import Score, Trajectory
 
 NOBODY: Mapping[tuple[str, int], Score] = MappingProxyType({})
 """Scores of an audit that there is none of."""
+ERRORS = "errors.log"
+"""Tracebacks, of which the terminal gets the message alone."""
 MB = 1_000_000
 log = logging.getLogger(__name__)
 
@@ -63,12 +69,36 @@ class Logs:
         if self._writes:
             _replace(self.folder / name, content)
 
+    def error(self, rank: int, error: BaseException) -> None:
+        """Add the traceback of an error to errors.log, from any process."""
+        lines = traceback.format_exception(error)
+        with suppress(OSError), (self.folder / ERRORS).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {rank}\n{''.join(lines)}\n")
+
     def forget_from(self, step: int) -> None:
-        """Drop the lines of `step` and later, and one that a kill cut off: a resumed run writes them again."""
+        """Drop the lines of `step` and later, and one that a kill cut off: a resumed run writes them again.
+
+        Raises:
+            CheckpointError: a line before them is damaged.
+        """
         for name in (METRICS, ROLLOUTS):
             path = self.folder / name
             if self._writes and path.exists():
                 os.truncate(path, _length_before(path, step))
+
+    def flush(self) -> None:
+        """Put both logs onto the disk, out of its cache.
+
+        Raises:
+            CheckpointError: the disk refuses.
+        """
+        for path in (self.folder / METRICS, self.folder / ROLLOUTS) if self._writes else ():
+            try:
+                flush(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _no_room(path, error) from error
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add a line to metrics.jsonl."""
@@ -138,9 +168,11 @@ class Logs:
             with path.open("ab") as file:
                 file.writelines(lines)
         except OSError as error:
-            raise CheckpointError(
-                f"{path}: cannot be written: {error.strerror}; make room, then start again with --resume"
-            ) from error
+            raise _no_room(path, error) from error
+
+
+def _no_room(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{path}: cannot be written: {error.strerror}; make room, then start again with --resume")
 
 
 def _line(content: Mapping[str, Any]) -> bytes:
@@ -148,14 +180,28 @@ def _line(content: Mapping[str, Any]) -> bytes:
 
 
 def _length_before(path: Path, step: int) -> int:
-    """Bytes of the whole lines of the steps before `step`, which stand first."""
+    """Bytes of the whole lines of the steps before `step`, which stand first.
+
+    Raises:
+        CheckpointError: a line among them is none that a run writes. A last line without an end was cut off by a kill.
+    """
     length = 0
-    with path.open("rb") as file:
-        for line in file:
-            found = step_of(line)
-            if not line.endswith(b"\n") or found is None or found >= step:
-                break
-            length += len(line)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                found = step_of(line)
+                if not line.endswith(b"\n") or (found is not None and found >= step):
+                    break
+                if found is None or not line.endswith(b"}\n") or not line.isascii() or b"\0" in line:
+                    raise CheckpointError(
+                        f"{path}:{number}: damaged: {line[:40]!r} begins no line that a run writes, or its bytes have "
+                        f"changed. To go on without the line: sed -i {number}d {path}"
+                    )
+                length += len(line)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}; move it away to go on without it") from error
     return length
 
 

@@ -16,7 +16,8 @@ def serve(fd: int, memory_mb: int) -> None:
     """The worker's main function: answer on the connection `fd` until the other end is closed."""
     import resource
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the parent, which then closes this one
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # for the parent, which then closes this one
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
     connection = Connection(fd)
     functions: dict[bytes, Callable[..., Any]] = {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.errors import CheckpointError
+from llmrl.run_folder.checksums import require_intact
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -16,7 +17,7 @@ def check(checkpoint: str) -> None:
     """Refuse a folder without a model and its tokenizer; a possible name on the hub passes.
 
     Raises:
-        CheckpointError: no such folder, or one without configuration, weights or tokenizer.
+        CheckpointError: no such folder, one without configuration, weights or tokenizer, or a file of it is damaged.
     """
     folder = Path(checkpoint)
     if not folder.exists():
@@ -40,6 +41,7 @@ def check(checkpoint: str) -> None:
     if not _read(folder / "config.json").get("model_type"):
         raise CheckpointError(f"{checkpoint}/config.json: no model_type; expected the configuration of a model")
     _check_weights(folder)
+    require_intact(folder)
     if not any((folder / name).exists() for name in _TOKENIZERS):
         raise CheckpointError(
             f"{checkpoint}: no tokenizer; expected one of {', '.join(_TOKENIZERS)}: copy the tokenizer files of the "
@@ -79,7 +81,7 @@ def _check_weights(folder: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json_text.parse(path.read_bytes(), str(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):

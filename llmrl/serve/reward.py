@@ -12,6 +12,7 @@ from typing import Any
 from llmrl.clients.bearer import open_to_all, reaches_others, read_key
 from llmrl.errors import EngineError, RecipeError
 from llmrl.plugins import build
+from llmrl.recipe import yaml_text
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.serve.scoring import Scoring, ServerLimits, app
 
@@ -73,18 +74,16 @@ def reward_of(spec: str) -> Mapping[str, Any]:
     Raises:
         RecipeError: the file cannot be read or has no such section, or the text is no reward's name.
     """
-    import yaml
-
     named: Any
     try:
         if spec.endswith((".yaml", ".yml")):
-            tree = yaml.safe_load(Path(spec).read_text(encoding="utf-8"))
+            tree = yaml_text.parse(Path(spec).read_text(encoding="utf-8"), spec)
             named = tree.get("reward") if isinstance(tree, dict) else None
         else:
-            named = yaml.safe_load(spec) if spec.lstrip().startswith("{") else {"name": spec}
+            named = yaml_text.parse(spec, "reward") if spec.lstrip().startswith("{") else {"name": spec}
     except OSError as error:
         raise RecipeError(f"{spec}: cannot be read: {error.strerror}; `llmrl recipes` lists those that ship") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise RecipeError(f"{spec}: not YAML: {error}") from None
     if not isinstance(named, dict) or not isinstance(named.get("name"), str):
         raise RecipeError(f"{spec}: found {named!r}; expected a reward's name, {{name: ...}}, or a file with `reward:`")

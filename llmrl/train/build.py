@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from accelerate.utils import set_seed
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.protocols import Engine, Source
 from llmrl.recipe import Recipe
+from llmrl.rollout.concerted import concerted
 from llmrl.rollout.context import SourceContext
 from llmrl.rollout.worker import RolloutWorker
+from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
 from llmrl.scoring.manager import GradingPool, as_group_reward
@@ -30,8 +33,9 @@ from llmrl.train.parallel import accelerator, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
+from llmrl.train.stopping import Stopping
 from llmrl.train.stored_columns import fingerprints
-from llmrl.train.weight_sync import PROBE, WeightSync
+from llmrl.train.weight_sync import PROBE, WeightSync, probed
 from llmrl.types import Problem
 
 
@@ -52,50 +56,44 @@ class Parts:
     guard: UpdateGuard
     evaluation: Evaluation
     recorder: Recorder
+    stopping: Stopping
+    saver: Saver = field(init=False)
     first_step: int = 0  # where a resumed run goes on
     after_step: Sequence[ActsAfterStep] = ()  # in this order
 
 
 def build(
-    recipe: Recipe, started: ExitStack, *, resume: bool, name: str, on_step: OnStep | None, on_sample: OnSample
+    recipe: Recipe,
+    started: ExitStack,
+    *,
+    resume: bool | Path,
+    name: str,
+    stopping: Stopping,
+    on_step: OnStep | None,
+    on_sample: OnSample,
 ) -> Parts:
     """The parts of a run, its engine and graders running; restored where it goes on from a checkpoint.
 
     Args:
         started: gets what closes everything that is started, for its owner to close, also where building fails.
-        resume: go on in a folder that holds this run.
+        resume: go on in a folder that holds this run, from its newest checkpoint or from one that is named.
         name: of the folder, where the recipe has no `train.run_name`.
+        stopping: signals that may ask the run to end.
         on_step, on_sample: see every step, and every answer of an evaluation.
     """
-    place = _place(recipe, name, resume)
+    place = _place(recipe, name, resume, started)
     set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
     clock = Clock()
     adaptation = Adaptation(recipe.algorithm, recipe.collect_only_steps)
-    learners = Learners(recipe, place.accelerator, recipe.algorithm.needs() - recipe.source.fills())
+    needs = recipe.algorithm.needs() - recipe.source.fills()
+    learners = Learners(recipe, place.accelerator, needs, stopping)
     engine = _engine(recipe, place, learners, started)
     pool = _graders(recipe, started)
     source = _source(recipe, place, engine, pool, started)
     normaliser = RewardNormaliser(recipe.train.normalize_rewards)
     gold_reward = GoldReward(recipe.audit, pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
-    folder = place.logs.folder / "eval"
-    evaluation = Evaluation(recipe, engine, place.chat, pool, folder, rank=place.rank, clock=clock, on_sample=on_sample)
-    sync = WeightSync(
-        learners.policy,
-        engine,
-        recipe.compute_dtype,
-        due=lambda version: recipe.source.plays or evaluation.due(version),
-    )
-    recorder = Recorder(
-        recipe=recipe,
-        accelerator=place.accelerator,
-        logs=place.logs,
-        clock=clock,
-        source=source,
-        sync=sync,
-        normaliser=normaliser,
-        adaptation=adaptation,
-        on_step=on_step,
-    )
+    evaluation = _evaluation(recipe, place, engine, pool, learners, clock, on_sample)
+    sync = WeightSync(learners.policy, engine, recipe.compute_dtype, partial(_generates, recipe, evaluation))
     parts = Parts(
         recipe=recipe,
         accelerator=place.accelerator,
@@ -109,10 +107,11 @@ def build(
         normaliser=normaliser,
         guard=UpdateGuard(place.logs, recipe.train.max_nonfinite_updates),
         evaluation=evaluation,
-        recorder=recorder,
+        recorder=Recorder(recipe, place.accelerator, place.logs, clock, source, sync, normaliser, adaptation, on_step),
+        stopping=stopping,
     )
     _restore(parts, place, gold_reward, pool.trainer_state)
-    recorder.open(parts.first_step, started)
+    parts.recorder.open(parts.first_step, started)
     return parts
 
 
@@ -126,7 +125,7 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
         "evaluation": parts.evaluation,
         "gold_reward": gold_reward,
     }
-    saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train)
+    parts.saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train, parts.logs, parts.stopping)
     parts.after_step = (
         parts.learners,  # the reference follows the policy
         parts.adaptation,  # the algorithm adapts, to what was measured
@@ -134,10 +133,10 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
         parts.evaluation,
         gold_reward,
         parts.recorder,  # the step is logged, with all that was measured up to here
-        saver,  # last: a checkpoint holds what the others have become
+        parts.saver,  # last: a checkpoint holds what the others have become
     )
     if place.resumed is not None:
-        parts.first_step = saver.restore(place.resumed)
+        parts.first_step = parts.saver.restore(place.resumed)
     progress.global_step = parts.first_step
 
 
@@ -158,21 +157,29 @@ class _Place:
         return self.accelerator.process_index, self.accelerator.num_processes
 
 
-def _place(recipe: Recipe, name: str, resume: bool) -> _Place:
-    """Read the data and open the folder; nothing runs yet."""
+def _place(recipe: Recipe, name: str, resume: bool | Path, started: ExitStack) -> _Place:
+    """Read the data, and open the folder, which is this run's until `started` closes; nothing runs yet."""
     train, model = recipe.train, recipe.model
     problems = list(recipe.data.problems()) if recipe.data is not None else []
     tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
     folder = Path(train.output_dir) / (train.run_name or name)
     processes = accelerator(train, str(folder))
+    main, join = processes.is_main_process, partial(gather, world=processes.num_processes)
     checkpoints = Checkpoints(folder / "checkpoints", processes, train.save_total_limit)
+
+    def opened() -> list[Path | None]:
+        started.enter_context(FolderLock(folder, "choose another train.run_name"))
+        chosen = checkpoints.latest() if isinstance(resume, bool) else checkpoints.named(resume)
+        return [open_run_folder(folder, recipe, chosen, bool(resume))]
+
+    (resumed,) = join(concerted(lambda: opened() if main else [], join))
     return _Place(
         accelerator=processes,
         chat=Chat(tokenizer, model.system_prompt, model.chat_template_kwargs),
         problems=problems,
-        logs=Logs(folder, processes.is_main_process, recipe.rollout.log_completions, recipe.rollout.log_tokens_mb),
+        logs=Logs(folder, main, recipe.rollout.log_completions, recipe.rollout.log_tokens_mb),
         checkpoints=checkpoints,
-        resumed=open_run_folder(folder, recipe, checkpoints.latest(), resume),
+        resumed=resumed,
     )
 
 
@@ -228,6 +235,34 @@ def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingP
     )
     started.callback(source.close)
     return source
+
+
+def _evaluation(
+    recipe: Recipe,
+    place: _Place,
+    engine: Engine | None,
+    pool: GradingPool,
+    learners: Learners,
+    clock: Clock,
+    on_sample: OnSample,
+) -> Evaluation:
+    """Make what evaluates the policy by the run's engine."""
+    return Evaluation(
+        recipe,
+        engine,
+        place.chat,
+        pool,
+        place.logs.folder / "eval",
+        fingerprint=partial(probed, learners.policy),
+        rank=place.rank,
+        clock=clock,
+        on_sample=on_sample,
+    )
+
+
+def _generates(recipe: Recipe, evaluation: Evaluation, version: int) -> bool:
+    """True if the source or an evaluation generates with this version of the weights."""
+    return recipe.source.plays or evaluation.due(version)
 
 
 @dataclass

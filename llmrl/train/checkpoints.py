@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +11,26 @@ from typing import Any
 from safetensors import SafetensorError
 
 from llmrl.errors import CheckpointError
+from llmrl.run_folder import checksums
+from llmrl.run_folder.command import beginning_anew, resuming
 from llmrl.train import state_file
 from llmrl.train.learner import Learner
 from llmrl.train.network import plain_model
+from llmrl.train.parallel import gather
 from llmrl.train.weight_sync import adapter_weights, named_weights
 
-VERSION = 2
+VERSION = 3
 """The layout of a checkpoint's state; llmrl 0.1.0 wrote none."""
 _FAILED = (OSError, RuntimeError, SafetensorError)
 """What a failed write raises: Python's, torch's and safetensors' own."""
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run: `step-000050/` is complete, `*.partial` is not and is removed."""
+    """The folder `checkpoints/` of a run.
+
+    `step-000050/` is complete. `*.partial` is not, and `*.replaced` belongs to steps that are taken again: the next
+    save removes them.
+    """
 
     def __init__(self, folder: Path, accelerator: Any, keep: int) -> None:
         self._folder = folder
@@ -33,8 +39,20 @@ class Checkpoints:
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint."""
-        folders = sorted(self._folder.glob("step-??????"))
-        return folders[-1] if folders else None
+        return next(iter(self._newest_first()), None)
+
+    def named(self, name: str | Path) -> Path:
+        """The checkpoint of this run that a path, or its last part, names.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        known = [path.name for path in self._newest_first()]
+        chosen = Path(name)
+        elsewhere = len(chosen.parts) > 1 and chosen.resolve().parent != self._folder.resolve()
+        if chosen.name not in known or elsewhere:
+            raise CheckpointError(f"{name}: no checkpoint of {self._folder}; there: {', '.join(known) or 'none'}")
+        return self._folder / chosen.name
 
     def save(self, step: int, parts: Mapping[str, Mapping[str, Any]], *, best: int | None = None) -> Path:
         """Write the run after `step` steps: models, optimisers and random states of all ranks, and states of parts.
@@ -57,15 +75,17 @@ class Checkpoints:
                 partial.mkdir(parents=True)
             self._accelerator.wait_for_everyone()
             self._accelerator.save_state(str(partial))
-            self._accelerator.wait_for_everyone()
             if main:
                 processes = self._accelerator.num_processes
                 state = {"version": VERSION, "step": step, "processes": processes, "parts": parts}
                 state_file.write(partial, state)
-                _sync(partial)
-                shutil.rmtree(done, ignore_errors=True)
+            self._accelerator.wait_for_everyone()
+            sums = self._flushed(partial)
+            if main:
+                checksums.write(partial, sums)
+                _remove(done)
                 partial.rename(done)
-                _sync_folder(self._folder)
+                checksums.flush(self._folder)
                 self._prune(best)
         except _FAILED as error:
             raise CheckpointError(
@@ -78,11 +98,16 @@ class Checkpoints:
     def restore(self, checkpoint: Path) -> tuple[int, dict[str, Any]]:
         """Put models, optimisers and random states back as they were; steps that were taken, and states of parts.
 
+        Checkpoints of later steps are set aside. Collective.
+
         Raises:
-            CheckpointError: files are missing or do not fit this version, this recipe or this number of processes.
+            CheckpointError: files are damaged, or do not fit this version, this recipe or this number of processes.
         """
         from accelerate.utils import load
 
+        if not (checkpoint / checksums.FILE).exists():
+            _check_version(checkpoint)  # older ones have none
+        self._require_intact(checkpoint)
         try:
             _check_version(checkpoint)
             state = state_file.read(checkpoint)
@@ -98,18 +123,64 @@ class Checkpoints:
             raise
         except Exception as error:  # torch, pickle, zipfile, json and safetensors each have errors of their own
             raise CheckpointError(
-                f"{checkpoint}: cannot be resumed from: {type(error).__name__}: {_first_line(error)}; remove this "
-                "folder to go on from the checkpoint before it, or from the beginning if there is none"
+                f"{checkpoint}: cannot be resumed from: {type(error).__name__}: {_first_line(error)}; its files are "
+                "as they were written, so look at the versions of the packages (manifest.json). --resume-from goes on "
+                "from an older checkpoint"
             ) from error
+        self._set_aside(checkpoint)
         return int(state["step"]), state["parts"]
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self._folder.glob("step-" + 6 * "[0-9]"), reverse=True)
+
+    @property
+    def _rank(self) -> tuple[int, int]:
+        return self._accelerator.process_index, self._accelerator.num_processes
+
+    def _flushed(self, folder: Path) -> dict[str, checksums.Sum]:
+        """Put the files of all processes onto the disk, and measure them; each process its share. Collective."""
+        rank, world = self._rank
+        names = gather([] if rank else checksums.names(folder), world)
+        return dict(gather(list(checksums.flushed(folder, names[rank::world]).items()), world))
+
+    def _damage(self, checkpoint: Path) -> list[str]:
+        """Describe how its files differ from what was written, each process its share. Collective."""
+        return gather(checksums.damage(checkpoint, self._rank), self._rank[1])
+
+    def _require_intact(self, checkpoint: Path) -> None:
+        """Compare every file with what was written. Collective.
+
+        Raises:
+            CheckpointError: one differs; names it, the newest checkpoint without damage, and what to type.
+        """
+        damage = self._damage(checkpoint)
+        if not damage:
+            return
+        found = "; ".join(damage[:3]) + (f"; and {len(damage) - 3} more" if len(damage) > 3 else "")
+        good = next((each for each in self._newest_first() if each != checkpoint and not self._damage(each)), None)
+        if good is None:
+            name = f"{self._folder.parent.name}-anew"
+            advice = f"There is no other without damage. To begin anew: {beginning_anew(name)}"
+        else:
+            advice = f"The newest without damage is {good.name}. To go on from it: {resuming(good)}"
+        raise CheckpointError(f"{checkpoint}: damaged: {found}. Nothing was loaded. {advice}")
+
+    def _set_aside(self, checkpoint: Path) -> None:
+        """Rename checkpoints of later steps, which are taken again; the next save removes them."""
+        if self._accelerator.is_main_process:
+            for later in self._newest_first():
+                if later.name > checkpoint.name:
+                    _remove(later.with_suffix(".replaced"))
+                    later.rename(later.with_suffix(".replaced"))
+        self._accelerator.wait_for_everyone()
 
     def _prune(self, best: int | None) -> None:
         """Keep the newest few, and the best by eval."""
-        for old in sorted(self._folder.glob("step-??????"))[: -self._keep]:
+        for old in self._newest_first()[self._keep :]:
             if best is None or old.name != f"step-{best:06d}":
-                shutil.rmtree(old)
-        for left in self._folder.glob("*.partial"):
-            shutil.rmtree(left, ignore_errors=True)
+                _remove(old)
+        for left in (*self._folder.glob("*.partial"), *self._folder.glob("*.replaced")):
+            _remove(left)
 
 
 def export(model: Learner, tokenizer: Any, folder: Path) -> None:
@@ -132,8 +203,8 @@ def export(model: Learner, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(partial)
         if adapters:
             network.save_pretrained(partial / "adapter", state_dict=adapters)  # type: ignore[operator]
-        _sync(partial)
-        shutil.rmtree(folder, ignore_errors=True)
+        checksums.write(partial, checksums.flushed(partial, checksums.names(partial)))
+        _remove(folder)
         partial.rename(folder)
     except _FAILED as error:
         raise CheckpointError(
@@ -150,7 +221,10 @@ def _check_version(checkpoint: Path) -> None:
     Raises:
         CheckpointError: it is one.
     """
-    version = json.loads((checkpoint / state_file.JSON).read_text(encoding="utf-8")).get("version")
+    try:
+        version = json.loads((checkpoint / state_file.JSON).read_text(encoding="utf-8")).get("version")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return  # damage, which is told with its way out
     if version != VERSION:
         writer = "llmrl 0.1.0" if version is None else f"another llmrl (layout {version})"
         raise CheckpointError(
@@ -159,21 +233,12 @@ def _check_version(checkpoint: Path) -> None:
         )
 
 
-def _sync(folder: Path) -> None:
-    """Every file below the folder is on the disk, not in its cache."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _remove(path: Path) -> None:
+    """Remove a folder or, in its place, a file."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _with_room(error: Exception, path: Path) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,14 @@ from llmrl.aio import wait
 from llmrl.chat import Chat
 from llmrl.evaluation.evaluate import BenchmarkRun, Plan
 from llmrl.evaluation.generators import EngineGenerator
+from llmrl.evaluation.records import read_json
 from llmrl.evaluation.summary import Record, flat
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Engine
 from llmrl.recipe import Recipe
+from llmrl.rollout.concerted import Gather, concerted
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.train import parallel
-from llmrl.train.parallel import Gather, concerted
 from llmrl.train.parts import Clock, FinishedStep
 from llmrl.types import Problem
 
@@ -40,6 +44,7 @@ class Evaluation:
     Args:
         engine: that answers; None where nothing is ever evaluated.
         folder: where answers go.
+        fingerprint: tells the policy's weights from others, at the time of the call; collective.
         rank: of this process, and how many there are.
         clock: times evaluations as `eval`.
         on_sample: sees every answer, in the main process.
@@ -53,6 +58,7 @@ class Evaluation:
         pool: GradingPool,
         folder: Path,
         *,
+        fingerprint: Callable[[], str],
         rank: tuple[int, int] = (0, 1),
         clock: Clock | None = None,
         on_sample: OnSample = unseen,
@@ -67,10 +73,11 @@ class Evaluation:
         self._on_sample = on_sample
         self._best: tuple[float, int] | None = None  # average, after so many steps
         self._plan = Plan(samples=options.samples, limit=options.limit, seed=recipe.train.seed)
+        self._fingerprint = fingerprint
         self._rewards: dict[str, GroupScorer] = {}
         if engine is None:
             return
-        self._player = EngineGenerator(engine, chat, {"recipe": recipe.as_dict()}, recipe.rollout.max_prompt_length)
+        self._player = EngineGenerator(engine, chat, settings_of(recipe), recipe.rollout.max_prompt_length)
         for name in options.benchmarks:
             benchmark: Benchmark = build("benchmark", name, "eval.benchmarks")
             self._rewards[name] = as_group_reward(build("reward", benchmark.reward, f"benchmark {name}: reward"), pool)
@@ -115,17 +122,45 @@ class Evaluation:
     def __call__(self, done: int, on_sample: OnSample = unseen) -> dict[str, float]:
         """Answer all benchmarks; `eval/<benchmark>/<measure>`, the same on every process. Collective.
 
-        Every answer is kept in `eval/step-<done>/`; what is there already is not asked again.
+        Every answer is kept in `eval/step-<done>/`; what is there already, by the same weights, is not asked again.
 
         Raises:
             LlmrlError: the first that any process met, raised by all.
         """
         metrics: dict[str, float] = {}
         out, join = self._folder / f"step-{done:06d}", partial(parallel.gather, world=self._rank[1])
+        player = replace(self._player, settings={**self._player.settings, "weights": self._fingerprint()})
+        if done:
+            concerted(lambda: forget_replaced(out, player.settings) if self._rank[0] == 0 else None, join)
         for name, reward in self._rewards.items():
-            run = BenchmarkRun.of(name, self._player, reward, self._plan)
+            run = BenchmarkRun.of(name, player, reward, self._plan)
             metrics |= flat(name, play_dealt(run, out, self._rank, join, partial(on_sample, name)))
         return metrics
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Settings of a recipe that decide the answers of given weights, beside benchmark, sampling and seed."""
+    sections, rollout = recipe.as_dict(), recipe.rollout
+    return {
+        **{name: sections[name] for name in ("model", "engine")},
+        "dtype": recipe.compute_dtype,
+        "max_prompt_length": rollout.max_prompt_length,
+        "max_length": rollout.max_length,
+        "reward_timeout_s": rollout.reward_timeout_s,
+    }
+
+
+def forget_replaced(out: Path, settings: Mapping[str, Any]) -> None:
+    """Remove answers of weights that are no more: a resumed run took their step again, and came to others.
+
+    Args:
+        out: the folder of an evaluation after that step.
+        settings: of the player; where more than the `weights` differ, nothing is removed.
+    """
+    now = json.loads(json.dumps(settings, default=str))
+    players = [config.get("player") for config in read_json(out / "config.json").values() if isinstance(config, dict)]
+    if any(isinstance(old, dict) and old != now and {**old, "weights": now["weights"]} == now for old in players):
+        shutil.rmtree(out)
 
 
 def play_dealt(

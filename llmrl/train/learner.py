@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -49,8 +49,14 @@ class OptimStep:
     slots: int  # computed ones, padding included
 
 
+def _go_on() -> None:
+    """Go on with the next micro-batch."""
+
+
 class Learner(ABC):
     """Base of policy and critic. A subclass defines the forward pass and the weights of the terms."""
+
+    check: Callable[[], None] = staticmethod(_go_on)  # called before each micro-batch, on every rank; may raise
 
     def __init__(self, net: network.Network, accelerator: Any, options: TrainOptions) -> None:
         self._hold(net, accelerator, options)
@@ -136,6 +142,7 @@ class Learner(ABC):
         lengths, actions = [len(row.token_ids) for row in rows], [row.actions for row in rows]
         shares = balance_across_ranks(lengths, together, ranks, self._budget, self.pack)
         for i, indices in enumerate(shares[rank]):
+            self.check()
             most = max(sum(actions[j] for j in shard[i]) for shard in shares)
             chunks = pieces(most, self.vocabulary, self.options.logits_chunk_mb)
             share = [rows[j] for j in indices] or [_blank(min(rows, key=lambda row: len(row.token_ids)))]

@@ -17,6 +17,7 @@ from llmrl.train import critic, network
 from llmrl.train.learner import Learner, OptimStep
 from llmrl.train.parts import FinishedStep
 from llmrl.train.policy import Policy, Reference
+from llmrl.train.stopping import Stopping
 
 
 def learning_rate(options: TrainOptions, step: int) -> float:
@@ -35,7 +36,9 @@ MODELS: tuple[Filler, ...] = ("policy", "reference", "critic")
 class Learners:
     """The policy, its reference and a critic where they are needed, by name."""
 
-    def __init__(self, recipe: Recipe, accelerator: Any, needs: Iterable[Column]) -> None:
+    def __init__(
+        self, recipe: Recipe, accelerator: Any, needs: Iterable[Column], stopping: Stopping | None = None
+    ) -> None:
         needs = frozenset(needs)
         _require_known(needs)
         policy = network.load(recipe.model, checkpointing=recipe.train.gradient_checkpointing)
@@ -47,6 +50,10 @@ class Learners:
         self._named: dict[str, Learner] = {"policy": self.policy}
         if needs & filled_by("critic").keys():
             self._named["critic"] = critic.load(recipe, accelerator)
+        self._stopping = stopping or Stopping()
+        for learner in (*self._named.values(), self.reference):
+            if learner is not None:
+                learner.check = self._stopping.check
 
     def __getitem__(self, name: str) -> Learner:
         if name not in self._named:
@@ -94,7 +101,9 @@ class Learners:
             rows, epochs=update.epochs, parts=update.minibatches, keep_groups=update.keep_groups, seed=seed
         )
         for part in parts:
-            yield part, self[update.model].fit(part, update, scale=len(rows) / len(part), rate=rate)
+            fitted = self[update.model].fit(part, update, scale=len(rows) / len(part), rate=rate)
+            self._stopping.commit()
+            yield part, fitted
 
     def learning_rate(self, step: int, model: str) -> float:
         """The rate of a model in a loop step; each has its own peak, and all have one schedule."""

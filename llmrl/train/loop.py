@@ -10,11 +10,12 @@ def train(run: Run) -> None:
 
     Raises:
         LlmrlError: a child that says what to do next; the last complete checkpoint stays in force.
+        Stopped: a signal asked for it.
     """
     run.start()
     for step in range(run.first_step, run.recipe.train.max_steps):
-        run.clock.begin()
-        with run.clock("rollout"):
+        run.begin(step)
+        with run.clock("rollout"), run.stopping.interrupting():
             samples = run.normaliser(run.source.next(step))  # what happened
             run.sync.sleep()  # until then, the engine's memory is the trainer's
         with run.clock("logprobs"):

@@ -15,7 +15,7 @@ class RewardNormaliser:
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
-        self.moments = Moments()
+        self.moments = self._marked = Moments()
 
     def __call__(self, samples: list[Sample]) -> list[Sample]:
         """The samples of a step, of all ranks, with standardised rewards; their episodes count from now on."""
@@ -23,6 +23,14 @@ class RewardNormaliser:
             return samples
         samples, self.moments = standardised(samples, self.moments)
         return samples
+
+    def mark(self) -> None:
+        """Remember the moments before a step, for `rewind`."""
+        self._marked = self.moments
+
+    def rewind(self) -> None:
+        """Forget the episodes since the last `mark`."""
+        self.moments = self._marked
 
     def metrics(self) -> dict[str, float]:
         """Mean and deviation that the last step was standardised by."""

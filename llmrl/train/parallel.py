@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,13 +12,11 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from llmrl.errors import LlmrlError, RecipeError
+from llmrl.errors import RecipeError
 from llmrl.recipe import TrainOptions
 from llmrl.train.exchange import pack, unpack
 
 T = TypeVar("T")
-Gather = Callable[[list[Any]], list[Any]]
-"""Joins lists of all processes, in the order of the processes, on each of them."""
 PATIENCE = timedelta(hours=6)
 
 
@@ -85,21 +83,13 @@ def gather(items: list[T], world: int) -> list[T]:
     return gathered
 
 
-def concerted(work: Callable[[], T], gather: Gather) -> T:
-    """Do this process's part of some work, of which all must succeed. Collective.
-
-    Raises:
-        LlmrlError: the first that any process met, by their order; raised by all, so that none waits for another.
-    """
-    own: list[LlmrlError] = []
-    try:
-        part = work()
-    except LlmrlError as error:
-        own.append(error)
-    errors = gather(own)
-    if errors:
-        raise errors[0]
-    return part
+def largest(number: int, accelerator: Any) -> int:
+    """The largest of the numbers of all ranks, on every rank. Collective."""
+    if accelerator.num_processes == 1:
+        return number
+    held = torch.tensor([number], device=accelerator.device)
+    torch.distributed.all_reduce(held, op=torch.distributed.ReduceOp.MAX)
+    return int(held.item())
 
 
 def gathered_parameters(

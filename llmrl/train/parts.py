@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from llmrl.samples import Sample
 from llmrl.types import Score, Trajectory
@@ -43,6 +43,19 @@ class Stateful(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
+        ...
+
+
+@runtime_checkable
+class Rewinds(Protocol):
+    """A part that a step changes before its first update, and that can take it back."""
+
+    def mark(self) -> None:
+        """Remember the state before a step."""
+        ...
+
+    def rewind(self) -> None:
+        """Go back to the last mark."""
         ...
 
 

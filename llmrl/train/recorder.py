@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from llmrl.errors import Stopped
 from llmrl.ops.mismatch import step_metrics
 from llmrl.protocols import Source
 from llmrl.recipe import Recipe
@@ -28,7 +29,7 @@ OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], No
 """Called on the main process with a step, its metrics and its groups of episodes."""
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Recorder:
     """Puts steps into numbers, and writes them: metrics.jsonl, rollouts.jsonl, recipe, manifest, trackers."""
 
@@ -59,6 +60,16 @@ class Recorder:
     def status(self, status: str, **more: int) -> None:
         """Write manifest.json anew: running, finished, or stopped and why."""
         self.logs.write("manifest.json", self._manifest | {"status": status, **more})
+
+    def stopped(self, error: BaseException) -> None:
+        """Write down what ended the run, and where it came from: manifest.json, and errors.log for a traceback."""
+        if isinstance(error, Stopped):
+            self.status(f"stopped: {error}", steps=error.steps)
+        elif isinstance(error, KeyboardInterrupt):
+            self.status("stopped: SIGINT")
+        else:
+            self.status(f"stopped: {type(error).__name__}: {error}")
+            self.logs.error(self.accelerator.process_index, error)
 
     def measured(self, step: int, samples: Sequence[Sample], updates: Sequence[OptimStep]) -> FinishedStep:
         """The step in numbers.

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError, DataError
+from llmrl.run_folder.checksums import require_intact
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
@@ -43,17 +45,19 @@ def sft(
         seed: of the order of the rows and of every other random draw.
         progress: called after every step; may end the training.
     Raises:
-        DataError: no rows, or rows without prompt or completion.
+        DataError: no rows, rows without prompt or completion, or a chat template that refuses one or has no end.
         CheckpointError: the model cannot be read.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     _check(rows)
+    require_intact(model)
     try:
         policy = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
-        tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{model}: not a model that can be fine-tuned: {error}") from error
+    tokenizer = load_tokenizer(model)
+    _check_rendering(Chat(tokenizer), rows)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     arguments = {
@@ -82,6 +86,13 @@ def _check(rows: Sequence[Mapping[str, Any]]) -> None:
                 raise DataError(
                     f"row {index}: `{column}` is missing or empty; expected prompt and completion; found {columns}"
                 )
+
+
+def _check_rendering(chat: Chat, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Render conversations as TRL will, which sets no limits."""
+    talks = [row for row in rows if not isinstance(row["prompt"], str) and not isinstance(row["completion"], str)]
+    chat.check([row["prompt"] for row in talks], add_generation_prompt=True)
+    chat.check([[*row["prompt"], *row["completion"]] for row in talks])
 
 
 def _train(

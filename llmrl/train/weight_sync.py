@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -11,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.aio import wait
-from llmrl.errors import SyncError
+from llmrl.errors import SyncError, TrainingError
 from llmrl.protocols import Engine
 from llmrl.train.network import plain_model
-from llmrl.train.parallel import gathered_parameters
+from llmrl.train.parallel import gather, gathered_parameters
 
 if TYPE_CHECKING:
     from llmrl.train.learner import Learner
@@ -59,6 +62,12 @@ class WeightSync:
         if self._engine is not None and self._awake:
             self._engine.sleep()
             self._awake = False
+
+
+def probed(policy: Learner) -> str:
+    """Hash of the log-probabilities that the policy gives the probe, which changes with its weights. Collective."""
+    scores = score(policy, probe(policy.vocabulary))
+    return hashlib.sha256(array("d", scores).tobytes()).hexdigest()[:16]
 
 
 def named_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
@@ -114,10 +123,13 @@ def prove(model: Learner, engine: Engine, version: int, dtype: str) -> float:
     """Measure the mean gap, in nats, between the engine's and the trainer's log-probabilities of a fixed probe.
 
     Raises:
+        TrainingError: the trainer's own are not finite, so that no engine could have them; names the weights.
         SyncError: the gap is above the bound for `dtype`; names the layers after which the two differ most.
     """
     token_ids = probe(model.vocabulary)
     ours = score(model, token_ids)
+    if not all(gather([all(map(math.isfinite, ours))], model.accelerator.num_processes)):
+        raise _not_finite(model, version, dtype)
     theirs = wait(engine.score(token_ids))
     gaps = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
     gap = sum(gaps) / len(gaps)
@@ -166,6 +178,22 @@ def layer_norms(model: Learner, token_ids: Sequence[int]) -> list[list[float]]:
     for handle in hooks:
         handle.remove()
     return norms
+
+
+def _not_finite(model: Learner, version: int, dtype: str) -> TrainingError:
+    """Make the error for a policy that scores nothing. Collective."""
+    weights = [(name, bool(weight.isfinite().all())) for name, weight in named_weights(model)]
+    broken = [name for name, finite in weights if not finite]
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        found = f"{len(broken)} of its {len(weights)} weights hold NaN or infinity: {', '.join(broken[:3])}{more}"
+    else:
+        found = f"its weights are finite, so its activations overflow in {dtype}; try float32"
+    return TrainingError(
+        f"the policy of version {version} gives a probe log-probabilities that are not finite: {found}. The weight "
+        "sync is not at fault. If the run has just begun, mend the folder in model.policy; else go on from an older "
+        "checkpoint with --resume-from"
+    )
 
 
 def _where(model: Learner, engine: Engine, token_ids: Sequence[int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from llmrl.errors import CheckpointError, DataError, RecipeError
+from llmrl.chat import load_tokenizer
+from llmrl.errors import CheckpointError, DataError, RecipeError, TrainingError
 from llmrl.plugins import build
 from llmrl.recipe import Recipe, parse
+from llmrl.run_folder import checksums
 from llmrl.train import state_file
 from llmrl.train.checkpoints import Checkpoints, export
 from llmrl.train.learner import Learner
@@ -115,7 +119,7 @@ def kill(*_):
 if sys.argv[3] == "rename":
     Path.rename = kill
 else:
-    module._sync = kill
+    module.checksums.flushed = kill
 folder.save(2, state)
 """
 
@@ -146,16 +150,63 @@ def test_a_kill_during_a_save_leaves_the_last_one_in_force(
 
 
 @pytest.mark.parametrize("broken", ["model.safetensors", "optimizer.bin", "random_states_0.pkl", *FILES])
-@pytest.mark.parametrize("how", ["cut", "gone"])
-def test_a_broken_checkpoint_says_what_to_do(saved: Saved, broken: str, how: str) -> None:
-    checkpoints = saved[0](2)
-    path = checkpoints.save(1, STATE)
+@pytest.mark.parametrize("how", ["cut", "gone", "flipped"])
+def test_a_broken_checkpoint_is_named_with_the_way_on(saved: Saved, broken: str, how: str) -> None:
+    keep, policy = saved
+    good, path = keep(2).save(1, STATE), keep(2).save(2, STATE)
+    content = bytearray((path / broken).read_bytes())
     if how == "gone":
         (path / broken).unlink()
+    elif how == "cut":
+        (path / broken).write_bytes(content[:40])
     else:
-        (path / broken).write_bytes((path / broken).read_bytes()[:40])
-    with pytest.raises(CheckpointError, match=r"step-000001: cannot be resumed from: .*; remove this folder to go on"):
+        content[len(content) // 2] ^= 1
+        (path / broken).write_bytes(content)
+    with torch.no_grad():
+        for parameter in policy.net.parameters():
+            parameter.fill_(0.5)
+    found = {"gone": "missing", "cut": "has 40 bytes, ", "flipped": "its bytes have changed since it was written"}
+    with pytest.raises(CheckpointError) as refused:
+        keep(2).restore(path)
+    message = str(refused.value)
+    assert message.startswith(f"{path}: damaged: {broken}: {found[how]}"), message
+    assert "Nothing was loaded. The newest without damage is step-000001. To go on from it: Run(" in message
+    assert f"resume=Path('{good}')" in message
+    assert all((parameter == 0.5).all() for parameter in policy.net.parameters()), "nothing was loaded indeed"
+    assert keep(2).restore(good) == (1, STATE)
+    assert names(good.parents[1]) == ["step-000001", "step-000002.replaced"]
+    keep(2).save(2, STATE)
+    assert names(good.parents[1]) == ["step-000001", "step-000002"]
+
+
+def test_where_every_checkpoint_is_damaged(saved: Saved, tmp_path: Path) -> None:
+    checkpoints = saved[0](2)
+    for step in (1, 2):
+        (checkpoints.save(step, STATE) / "optimizer.bin").unlink()
+    anew = f"no other without damage. To begin anew: train.run_name={tmp_path.name}-anew"
+    with pytest.raises(CheckpointError, match=anew):
+        checkpoints.restore(tmp_path / "checkpoints" / "step-000002")
+
+
+def test_files_that_torch_reads_but_that_are_wrong(saved: Saved) -> None:
+    """They load without an error, so that only checksums tell."""
+    checkpoints = saved[0](2)
+    path, other = checkpoints.save(1, STATE), checkpoints.save(2, {**STATE, "updates": {"in_a_row": 1}})
+    (path / "run.json").write_bytes((other / "run.json").read_bytes())
+    (path / "custom_checkpoint_0.pkl").touch()
+    with pytest.raises(
+        CheckpointError, match=r"damaged: run.json: its bytes .*; custom_checkpoint_0.pkl: was not written by the run"
+    ):
         checkpoints.restore(path)
+
+
+def test_a_checkpoint_is_chosen_by_name(saved: Saved, tmp_path: Path) -> None:
+    checkpoints = saved[0](2)
+    path = checkpoints.save(1, STATE)
+    assert checkpoints.named("step-000001") == checkpoints.named(path) == path
+    for name in ("step-000002", tmp_path / "other" / "step-000001"):
+        with pytest.raises(CheckpointError, match=rf"{name}: no checkpoint of .*/checkpoints; there: step-000001"):
+            checkpoints.named(name)
 
 
 def changed(checkpoint: Path, **values: Any) -> None:
@@ -163,6 +214,7 @@ def changed(checkpoint: Path, **values: Any) -> None:
     file = checkpoint / "run.json"
     state = json.loads(file.read_text()) | values
     file.write_text(json.dumps({key: value for key, value in state.items() if value is not None}))
+    checksums.write(checkpoint, checksums.flushed(checkpoint, checksums.names(checkpoint)))
 
 
 @pytest.mark.parametrize(
@@ -173,11 +225,13 @@ def test_a_checkpoint_of_another_version_is_refused(saved: Saved, version: int |
     checkpoints = saved[0](2)
     path = checkpoints.save(1, STATE)
     changed(path, version=version)
+    if version in (None, 1):
+        (path / checksums.FILE).unlink()
     if version is None:
         (path / "run.safetensors").unlink()  # 0.1.0 had none
     with pytest.raises(
         CheckpointError,
-        match=rf"step-000001: written by {writer}.*reads layout 2; resume it with .* or choose another train.run_name",
+        match=rf"step-000001: written by {writer}.*reads layout 3; resume it with .* or choose another train.run_name",
     ):
         checkpoints.restore(path)
 
@@ -213,7 +267,7 @@ def test_a_folder_in_use_is_resumed_or_refused(tiny_model_dir: Path, tmp_path: P
     assert names(folder) == ["step-000001", "step-000002"]
 
     with pytest.raises(
-        CheckpointError, match=r"one already holds a run; add --resume .* choose another train.run_name"
+        CheckpointError, match=r"one: already holds a run \(.*\); add --resume .* choose another train.run_name"
     ):
         Run(made, name="one")
 
@@ -233,6 +287,58 @@ def test_a_folder_in_use_is_resumed_or_refused(tiny_model_dir: Path, tmp_path: P
     lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == [0, 1, 2]
     assert names(folder) == ["step-000002", "step-000003"]
+
+
+def test_going_on_from_an_older_checkpoint(tiny_model_dir: Path, tmp_path: Path) -> None:
+    made = recipe(tiny_model_dir, tmp_path, max_steps=3, save_total_limit=3)
+    with Run(made, name="one") as run:
+        train(run)
+    folder = tmp_path / "one"
+    whole = load_file(folder / "final" / "model.safetensors")
+    with Run(made, resume=folder / "checkpoints" / "step-000001", name="one") as run:
+        assert run.first_step == 1
+        assert names(folder) == ["step-000001", "step-000002.replaced", "step-000003.replaced"]
+        train(run)
+    lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [0, 1, 2]
+    assert names(folder) == ["step-000001", "step-000002", "step-000003"]
+    again = load_file(folder / "final" / "model.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_an_exported_model_that_was_damaged(tiny_model_dir: Path, tmp_path: Path) -> None:
+    made = recipe(tiny_model_dir, tmp_path, max_steps=1)
+    with Run(made, name="one") as run:
+        train(run)
+    final = tmp_path / "one" / "final"
+    (final / "README.md").write_text("mine")
+    load_tokenizer(final)
+    weights = bytearray((final / "model.safetensors").read_bytes())
+    weights[-100] ^= 16
+    (final / "model.safetensors").write_bytes(weights)
+    with pytest.raises(
+        CheckpointError, match=r"final: damaged: model.safetensors: its bytes have changed.*rm .*final/checksums.json"
+    ):
+        Run(recipe(final, tmp_path), name="two")
+    with Run(made, resume=True, name="one") as run:
+        train(run)
+    load_tokenizer(final)
+
+
+def test_weights_that_are_not_finite_are_blamed_and_not_the_sync(tiny_model_dir: Path, tmp_path: Path) -> None:
+    model = tmp_path / "nan"
+    shutil.copytree(tiny_model_dir, model)
+    weights = load_file(model / "model.safetensors")
+    broken = next(name for name in weights if "layers.1.mlp" in name)
+    weights[broken].view(-1)[3] = float("nan")
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    with (
+        pytest.raises(
+            TrainingError, match=rf"1 of its \d+ weights hold NaN or infinity: {broken}. The weight sync is not"
+        ),
+        Run(recipe(model, tmp_path), name="one") as run,
+    ):
+        train(run)
 
 
 def test_a_run_that_never_saved_begins_again(tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -275,3 +275,10 @@ def test_a_report_of_each_kind_of_row(outcome: Path, tiny_model_dir: Path, tmp_p
     assert answers["brier"] < 0.25
     with pytest.raises(DataError, match="did you mean 'outcome'"):
         run(str(verifier), str(data), "outcomes")
+
+
+def test_a_folder_that_holds_a_model_is_never_trained_over(outcome: Path, tiny_model_dir: Path) -> None:
+    before = (outcome / "model.safetensors").read_bytes()
+    with pytest.raises(CheckpointError, match=r"already holds a model or a run \(metrics.jsonl, .*json.*\)"):
+        trained("outcome", tiny_model_dir, outcome.parents[1])
+    assert (outcome / "model.safetensors").read_bytes() == before

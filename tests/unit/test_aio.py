@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from llmrl.aio import background, foreground, wait
+from llmrl.aio import background, foreground, interrupt, uninterrupted, wait, waiting
 
 
 async def loop() -> asyncio.AbstractEventLoop:
@@ -100,3 +100,41 @@ def test_an_interrupted_wait_ends_what_it_waited_for(monkeypatch: pytest.MonkeyP
         assert ended.wait(10)
     finally:
         foreground()
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_an_interruption_ends_the_wait_and_is_raised_there(in_background: bool) -> None:
+    async def forever() -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.append(True)
+
+    def interrupting() -> None:
+        while not waiting():
+            time.sleep(0.001)
+        interrupt(KeyError("asked to"))
+
+    ended: list[bool] = []
+    if in_background:
+        background()
+    try:
+        thread = threading.Thread(target=interrupting)
+        thread.start()
+        with pytest.raises(KeyError, match="asked to"):
+            wait(forever())
+        thread.join()
+        assert wait(loop()) is not None, "the next wait is its own"
+        assert ended == [True]
+    finally:
+        foreground()
+
+
+def test_an_interruption_that_comes_early_meets_the_next_wait_unless_it_is_taken_back() -> None:
+    interrupt(KeyError("asked to"))
+    with pytest.raises(KeyError, match="asked to"):
+        wait(asyncio.sleep(600))
+    interrupt(KeyError("asked to"))
+    assert isinstance(uninterrupted(), KeyError)
+    assert wait(loop()) is not None
+    assert uninterrupted() is None

@@ -75,7 +75,7 @@ def test_overrides_make_what_is_nested(mine: Path) -> None:
         ("train.seed", r"override 'train.seed': expected section.key=value, such as "),
         ("train.seed.low=1", r"mine.yaml: train.seed: .*valid integer.*found \{'low': 1\}"),
         ("train.learning_rate.low=1", r"override 'train.learning_rate.low=1': learning_rate holds '1e-6'; expected a"),
-        ("train.run_name=[", r"override 'train.run_name=\[': its value is not YAML"),
+        ("train.run_name=[", r"override 'train.run_name=\[': not YAML: expected the node content"),
         (
             "train.learning_rat=1",
             r"mine.yaml: train.learning_rat: unknown key; did you mean 'learning_rate'\?; known: ",

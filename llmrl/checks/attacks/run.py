@@ -14,7 +14,7 @@ from llmrl.checks.attacks.attempts import Attempt, Outcome, attempts, honest
 from llmrl.checks.attacks.problems import Known
 from llmrl.checks.attacks.setups import PROBLEMS, rows, setup
 from llmrl.errors import RecipeError
-from llmrl.recipe import Recipe, RolloutOptions, read
+from llmrl.recipe import Recipe, RolloutOptions, read, yaml_text
 from llmrl.scoring.manager import GradingPool, as_group_reward
 
 if TYPE_CHECKING:
@@ -248,15 +248,10 @@ def _options(given: Sequence[str]) -> dict[str, Any]:
     Raises:
         RecipeError: no equals sign, or no YAML behind it.
     """
-    import yaml
-
     options = {}
     for option in given:
         key, equals, value = option.partition("=")
         if not equals:
             raise RecipeError(f"--option {option!r}: expected key=value, such as tolerance=0.01")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--option {option!r}: its value is not YAML: {error}") from None
+        options[key] = yaml_text.parse(value, f"--option {option!r:.80}")
     return options

@@ -25,6 +25,8 @@ from llmrl.reward_models.preferences import balanced
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair
 from llmrl.reward_models.training_rows import answers_of, read
+from llmrl.run_folder.lock import FolderLock
+from llmrl.run_folder.ownership import TRACES, traces
 from llmrl.train.network import plain_model
 from llmrl.train.reward_model.trainers import PairRow, TokenRow, label_trainer, pair_trainer, weights
 from llmrl.train.weight_sync import full_weights
@@ -42,13 +44,24 @@ def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) ->
         say: receives lines about the progress, of the first process alone.
     Raises:
         DataError: rows cannot be read, or none can be learned from.
-        CheckpointError: the model does not load, or the folder cannot be written.
+        CheckpointError: the model does not load, or the folder cannot be written, is in use, or holds a model already.
         TrainingError: the loss is no longer finite.
     """
     hush()
-    if int(os.environ.get("RANK", "0")):
-        say = _silent
     folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
+    if int(os.environ.get("RANK", "0")):
+        return _train(recipe, folder, _silent)
+    with FolderLock(folder, "choose another train.run_name"):
+        if kept := traces(folder, (*TRACES, cards.FILE, "config.json", "model.safetensors")):
+            raise CheckpointError(
+                f"{folder}: already holds a model or a run ({', '.join(kept)}); choose another train.run_name, or "
+                "remove the folder"
+            )
+        return _train(recipe, folder, say)
+
+
+def _train(recipe: RewardRecipe, folder: Path, say: Say) -> Path:
+    """Train in a folder that is free; returns it."""
     tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.model.model_revision)
     encoder = Encoder(Chat(tokenizer), recipe.input.template, recipe.input.separator, recipe.input.max_length)
     rows, test, rejected = rows_of(recipe)

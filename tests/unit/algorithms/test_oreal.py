@@ -85,10 +85,9 @@ def test_the_worked_case() -> None:
 @pytest.mark.parametrize("pack", [False, True])
 def test_the_reward_model_of_the_worked_case(pack: bool) -> None:
     # Mean logits 3.2/3 and -.5: both on the right side. BCE (log(1 + exp(-3.2/3)) + log(1 + exp(-.5)))/2.
-    credited = Oreal().credit(worked())
-    batch = double(credited, pack)
-    logits = batch.values.clone()
-    assert logits is not None
+    credited = [row.with_columns(old_values=row.values) for row in Oreal().credit(worked())]
+    batch = double(credited, pack)  # which has no column of what credit alone reads
+    logits = batch.old_values.clone()
     loss = Oreal().reward_model_loss(Forward(values=logits), batch)
     expected = (log(1 + exp(-3.2 / 3)) + log(1 + exp(-0.5))) / 2
     assert expected == pytest.approx(0.38492082224305146, abs=1e-12)

@@ -123,7 +123,7 @@ def test_a_bad_row_is_named(tmp_path: Path, row: Any, message: str) -> None:
             gzip.compress(b'{"prompt": "1"}\n' * 999, mtime=0)[:30],
             r"cut\.jsonl\.gz: not readable after row",
         ),
-        ("latin.jsonl", b'{"prompt": "\xe9"}\n', r"latin\.jsonl: not readable after row 0"),
+        ("latin.jsonl", b'{"prompt": "\xe9"}\n', r"latin\.jsonl:1: not UTF-8 text: byte 0xe9 at column 13"),
         ("list.json", b'[\n{"prompt": "1"},\n{"prompt" "2"}]', r"list\.json:3: not JSON"),
         ("items.json", b"[1]", r"items\.json: item 0: expected a JSON object, found int"),
         ("fake.parquet", b"no parquet at all", r"fake\.parquet: not a parquet file"),

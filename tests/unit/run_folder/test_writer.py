@@ -168,3 +168,20 @@ def test_a_folder_that_cannot_be_made_or_written(tmp_path: Path) -> None:
     (tmp_path / "run" / "recipe.yaml").mkdir()
     with pytest.raises(CheckpointError, match=r"recipe.yaml: cannot be written: .*; choose another train.output_dir"):
         logs.text("recipe.yaml", "a: 1")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "rollouts.jsonl"])
+@pytest.mark.parametrize(
+    "line", [b"\0" * 40, b'{"step": 0, "a"', b'{"step": 0, "a": "\xff"}', b"7", b'{"step": 0, "\0": 1}']
+)
+def test_a_damaged_line_is_named_and_nothing_is_dropped(tmp_path: Path, name: str, line: bytes) -> None:
+    logs, path = Logs(tmp_path, writes=True, share=1.0), tmp_path / name
+    whole = b'{"step":0,"a":1}\n' + line + b'\n{"step":1,"a":1}\n'
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match=rf"{name}:2: damaged: .* To go on without the line: sed -i 2d {path}"):
+        logs.forget_from(2)
+    assert path.read_bytes() == whole
+    path.write_bytes(b'{"step":0,"a":1}\n{"step":1,"a":1}\n' + line)  # cut off by a kill: that is no damage
+    logs.forget_from(1)
+    assert path.read_bytes() == b'{"step":0,"a":1}\n'
+    logs.flush()

@@ -289,7 +289,7 @@ def old_line(**changes: Any) -> str:
     [
         (
             "not json",
-            r"source\.rollouts: .*mine\.jsonl:1: JSONDecodeError.*expected what .* its rollouts\.jsonl",
+            r"source\.rollouts: .*mine\.jsonl:1: not JSON: .*expected what .* its rollouts\.jsonl",
         ),
         ('{"a": 1}', r"mine\.jsonl:1: no '\w+' in it; expected"),
         (

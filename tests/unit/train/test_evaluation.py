@@ -18,9 +18,9 @@ from llmrl.errors import EngineError, LlmrlError
 from llmrl.evaluation.evaluate import BenchmarkRun, Plan, evaluate
 from llmrl.evaluation.generators import Played
 from llmrl.protocols import Benchmark
+from llmrl.rollout.concerted import concerted, gathered
 from llmrl.train import evaluation
 from llmrl.train.evaluation import play_dealt
-from llmrl.train.parallel import concerted
 from llmrl.types import Completion, Problem, Sampling, Score, Trajectory, Turn
 
 MINE = Benchmark(
@@ -176,3 +176,14 @@ def test_concerted_raises_the_first_error_of_all() -> None:
         concerted(lambda: 3, lambda errors: [EngineError("another's"), *errors])
     with pytest.raises(EngineError, match="another's"):
         concerted(lambda: fail("mine"), lambda errors: [EngineError("another's"), *errors])
+
+
+def test_gathered_raises_the_first_error_of_all_in_one_exchange() -> None:
+    def fail(message: str) -> list[int]:
+        raise EngineError(message)
+
+    assert gathered(lambda: [3], lambda items: [1, *items]) == [1, 3]
+    with pytest.raises(EngineError, match="mine"):
+        gathered(lambda: fail("mine"), lambda items: [1, *items])
+    with pytest.raises(EngineError, match="another's"):
+        gathered(lambda: [3], lambda items: [*items, EngineError("another's")])

@@ -165,10 +165,16 @@ class Written:
 
     def __init__(self) -> None:
         self.saved: list[tuple[int, Mapping[str, Any], int | None]] = []
+        self.flushed = 0
 
     def save(self, step: int, states: Mapping[str, Any], *, best: int | None) -> Path:
+        assert self.flushed == len(self.saved) + 1, "the logs are on the disk before a checkpoint is"
         self.saved.append((step, states, best))
         return Path(f"step-{step}")
+
+    def flush(self) -> None:
+        """In place of the logs."""
+        self.flushed += 1
 
     def restore(self, checkpoint: Path) -> tuple[int, Mapping[str, Any]]:
         return self.saved[-1][:2]
@@ -180,7 +186,9 @@ def saver() -> Callable[..., tuple[Saver, Written, RewardNormaliser]]:
         written, normaliser = Written(), RewardNormaliser(enabled=True)
         evaluation = cast(Evaluation, SimpleNamespace(best_step=best))
         train = TrainOptions(**{"max_steps": 7, "save_steps": 3} | options)
-        return Saver(cast(Checkpoints, written), {"rewards": normaliser}, evaluation, train), written, normaliser
+        parts = {"rewards": normaliser}
+        saver = Saver(cast(Checkpoints, written), parts, evaluation, train, cast(Logs, written))
+        return saver, written, normaliser
 
     return make
 

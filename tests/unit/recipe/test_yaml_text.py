@@ -1,0 +1,47 @@
+"""YAML that may be anything: one message, and nothing that blows up."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import yaml
+
+from llmrl.errors import RecipeError
+from llmrl.recipe import yaml_text
+
+LAUGH = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+LAUGH += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
+MERGE = "m0: &m0 {k: 1}\n" + "".join(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}]}}\n" for i in range(1, 40))
+FAULTS = {
+    "broken": ("a: [", r"not YAML: expected the node content, but found '<stream end>' at line 1, column 5"),
+    "nul": ("a: \0", r"not YAML: unacceptable character #x0000"),
+    "deep": ("a: " + "[" * 1000, "lists and mappings are nested deeper than 50 levels"),
+    "deep mappings": (
+        "".join(" " * i + "a:\n" for i in range(60)),
+        "line 51: lists and mappings are nested deeper than 50 levels",
+    ),
+    "digits": ("\na: " + "7" * 10_000, "line 2: a number of more than 1000 digits"),
+    "base 60": ("a: " + "1:" * 5000 + "1", "line 1: a number of more than 1000 digits"),
+    "laughs": (LAUGH, "line 5: anchors repeat more than 100,000 values"),
+    "merges": (MERGE, "line 1: anchors repeat more than 100,000 values"),
+    "cycle": ("a: &a [*a]", "line 1: an anchor that holds itself"),
+    "half a character": ('a: "\\ud800"', r"line 1: half a character, the lone surrogate \\ud800"),
+    "no date": ("a: 2001-99-99", "not YAML: month must be in 1..12"),
+    "tag": ("a: !!python/object:os.system x", "not YAML: could not determine a constructor"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults(name: str) -> None:
+    text, message = FAULTS[name]
+    began = time.process_time()
+    with pytest.raises(RecipeError, match=f"^mine.yaml: {message}") as refused:
+        yaml_text.parse(text, "mine.yaml")
+    assert "\n" not in str(refused.value)
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("text", ["", "7", "a: &x {b: 1}\nc: {<<: *x, d: [*x, *x]}", "{a: 1e-6, b: 2001-01-01}", "- é"])
+def test_the_rest_is_what_yaml_reads(text: str) -> None:
+    assert yaml_text.parse(text, "mine.yaml") == yaml.safe_load(text)
