@@ -10,6 +10,7 @@ from typing import Any
 from llmrl import plugins
 from llmrl.checks.verify.form import Form, Oracle
 from llmrl.checks.verify.imitation import imitation
+from llmrl.checks.verify.oracles.a_lol import a_lol
 from llmrl.checks.verify.oracles.exploration import oreal, t1
 from llmrl.checks.verify.oracles.group import grpo
 from llmrl.checks.verify.oracles.imitation import bc
@@ -82,10 +83,30 @@ def forms() -> list[Form]:
         _oreal("oreal", 8.0),
         _oreal("oreal_paper", 6.0, variant="paper"),
         _oreal("oreal_no_rm", 6.0, token_weights="none"),
+        _a_lol("a_lol", 6.0),
+        _a_lol("a_lol_ref_free", 6.0, variant="a_lol_ref_free", priority="good_random", minibatches=2),
+        _a_lol("a_lol_seq", 40.0, variant="a_lol_seq", baseline="critic", priority="none"),
+        _a_lol("a_lol_kl", 12.0, variant="a_lol_kl", priority="none", beta=0.01),
+        _a_lol("r_lol", 4.0, variant="r_lol", priority="all_priority"),
+        _a_lol("gold", 4.0, variant="gold"),
         _imitation("bc_none", _alike),
         _imitation("bc_reward", _reward, weights="reward"),
         _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
     ]
+
+
+def _a_lol(name: str, rate: float, **options: Any) -> Form:
+    """The baseline is the group's unless another is given: random rows have no stored value."""
+    algorithm = plugins.build("algorithm", {"name": "a_lol", "baseline": "group", **options}, name)
+    return Form(
+        name=name,
+        algorithm=algorithm,
+        oracle=a_lol,
+        baseline=algorithm.least_generations > 1,
+        only_credit=algorithm.variant != "a_lol_kl",
+        only_ratios=algorithm.variant != "gold",
+        rates={"policy": rate, "critic": 8.0},
+    )
 
 
 def _imitation(name: str, weight: Callable[[float], float], **options: Any) -> Form:

@@ -43,6 +43,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "mismatch": (*_GROUP, *_PLUS, *_CRITIC, "t1"),
     "critics": _CRITIC,
     "oreal": _OREAL,
+    "a_lol": ("a_lol", "a_lol_ref_free", "a_lol_seq", "a_lol_kl", "r_lol", "gold"),
     "t1": ("t1",),
     "nlpo": ("nlpo",),
     "imitation": ("bc_none", "bc_reward", "bc_filtered"),

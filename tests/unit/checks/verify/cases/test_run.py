@@ -10,9 +10,9 @@ from llmrl.checks.verify.cases.run import SUBJECTS, close, subject
 EVERY = [(name, case["case"]) for name in SUBJECTS for case in subject(name)]
 
 
-def test_there_are_83_with_as_many_names() -> None:
-    assert len(EVERY) == 83
-    assert len({case for _, case in EVERY}) == 83
+def test_they_are_as_many_as_their_names() -> None:
+    assert len(EVERY) == 85
+    assert len({case for _, case in EVERY}) == 85
 
 
 @pytest.mark.parametrize(
