@@ -19,7 +19,7 @@ from llmrl.samples import Array, Sample
 T = TypeVar("T")
 CHOSEN, REJECTED = 1, -1
 """Roles of samples in a batch; 0 is none."""
-ROLES: Mapping[str | None, int] = {"chosen": CHOSEN, "rejected": REJECTED, None: 0}
+ROLES: Mapping[str | None, int] = {"chosen": CHOSEN, "rejected": REJECTED, "mismatched": 0, None: 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,11 +46,13 @@ class Forward(Columns):
 class Loss:
     """The result of a loss function: (B, T) terms to minimise, never averaged, and (B, T) quantities worth logging.
 
-    A metric is averaged over the action tokens of the update with the same weights for every rank and micro-batch.
+    `metrics` are averaged over the tokens that learn, each alike; `means` as the terms are, by their weights, for what
+    belongs to an answer or a pair. Neither depends on ranks and micro-batches.
     """
 
     terms: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    means: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,15 @@ class Adaptive(Protocol):
 
     def adapted(self, step: int, metrics: Mapping[str, float]) -> Algorithm:
         """The algorithm for the next step, from a step's metrics; checkpoints keep its options."""
+        ...
+
+
+@runtime_checkable
+class Compares(Protocol):
+    """An algorithm that asks the models about more rows than the step's, such as answers to other problems."""
+
+    def compared(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Rows to annotate with the step's samples; `credit` gets both, and gives back the step's alone."""
         ...
 
 

@@ -39,7 +39,7 @@ class Sample(TokenColumns[Array]):
     truncated: bool = False  # a token limit ended it
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
-    role: Role | None = None  # in a pair: its group has one chosen and one rejected sample
+    role: Role | None = None  # as the data say; mismatched: an answer behind another problem, never learned from
     numbers: Mapping[str, float] = field(
         default_factory=dict
     )  # of the sample, by name: stored beside it, or set by credit

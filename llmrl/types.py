@@ -14,7 +14,7 @@ Message = Mapping[str, Any]
 Verdict = Literal["correct", "wrong", "unparsable", "truncated", "timeout", "error"]
 Status = Literal["done", "max_turns", "max_tokens", "error"]
 Finish = Literal["stop", "length", "abort"]
-Role = Literal["chosen", "rejected"]
+Role = Literal["chosen", "rejected", "mismatched"]
 Semantics = Literal["scaled", "raw", "renormalised"]
 
 

@@ -1,89 +1,73 @@
-"""Losses over pairs and whole answers: numbers of samples in a batch, and the token at which such a term counts."""
+"""Pairs of answers: which they are, their weights, and sums over the two sides of each in a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from math import isnan
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from llmrl.batch import CHOSEN, REJECTED, Batch
-from llmrl.ops.credit import by_group
+from llmrl.batch import Batch
+from llmrl.ops.credit import NO_SIGNAL, Episode, by_group, total
 from llmrl.samples import Sample
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """The pairs of a batch, for a loss that compares the two answers of each (`Update.keep_groups`).
+def pairs_of(samples: Sequence[Sample]) -> list[tuple[Episode, Episode]]:
+    """The best and the worst episode of each group by reward, the first of equal ones.
 
-    pairs = Pairs.of(batch)
-    gap = pairs.gap(sample_sums(new.logprobs, batch) - batch.number("ref_logprob"))  # (P,)
-    return Loss(pairs.on_tokens(-logsigmoid(beta * gap), new.logprobs))
+    A group whose rewards are equal is no pair; episodes that nobody could judge (reward NaN) are in none.
     """
-
-    chosen: Tensor  # (P,) numbers of samples
-    rejected: Tensor  # (P,)
-    batch: Batch
-
-    @classmethod
-    def of(cls, batch: Batch) -> Pairs:
-        """Every group of the batch with a chosen and a rejected sample; P may be 0 on a rank without work."""
-        chosen, rejected = ((batch.roles == role).nonzero()[:, 0] for role in (CHOSEN, REJECTED))
-        same = batch.group_ids[chosen][:, None] == batch.group_ids[rejected][None]
-        which = same.nonzero()
-        return cls(chosen[which[:, 0]], rejected[which[:, 1]], batch)
-
-    def gap(self, numbers: Tensor) -> Tensor:
-        """(P,) the chosen sample's number less the rejected one's, of (samples,) numbers."""
-        return numbers[self.chosen] - numbers[self.rejected]
-
-    def of_chosen(self, numbers: Tensor) -> Tensor:
-        """(P,) of (samples,) numbers that both samples of a pair have, such as a margin."""
-        return numbers[self.chosen]
-
-    def on_tokens(self, terms: Tensor, like: Tensor) -> Tensor:
-        """(B, T): each pair's term at the tokens of its chosen sample, 0 elsewhere.
-
-        Args:
-            terms: (P,) to minimise, or to log.
-            like: (B, T) what the model gave; without a pair the result hangs on it still, as collective passes need.
-        """
-        of_samples = torch.zeros(self.batch.samples, dtype=like.dtype, device=like.device)
-        return on_tokens(of_samples.index_put((self.chosen,), terms.to(like.dtype)), self.batch) + 0.0 * like
-
-
-def on_tokens(numbers: Tensor, batch: Batch) -> Tensor:
-    """(B, T): every token gets the number of its sample, of (samples,) numbers; 0 at padding."""
-    spread = numbers[batch.sample_ids.clamp(min=0)]
-    return torch.where(batch.sample_ids >= 0, spread, torch.zeros_like(spread))
-
-
-def complete_pairs(rows: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    """(chosen, rejected) of each group that has one of each; others teach nothing about a preference."""
     pairs = []
-    for group in by_group(rows):
-        sides = {sample.role: sample for episode in group for sample in episode}
-        if "chosen" in sides and "rejected" in sides:
-            pairs.append((sides["chosen"], sides["rejected"]))
+    for group in by_group(samples):
+        judged = [episode for episode in group if not isnan(total(episode)) and any(row.actions for row in episode)]
+        judged.sort(key=lambda episode: episode[0].episode)
+        if judged:
+            chosen, rejected = max(judged, key=total), min(judged, key=total)
+            if total(chosen) - total(rejected) >= NO_SIGNAL:
+                pairs.append((chosen, rejected))
     return pairs
 
 
-def weigh_pairs(pairs: Sequence[tuple[Sample, Sample]]) -> list[Sample]:
-    """The samples of the pairs, weighed so that each pair's term, at its chosen sample, counts 1/P."""
-    share = 1.0 / max(1, len(pairs))
-    return [sample for chosen, rejected in pairs for sample in (once(chosen, share), once(rejected, 0.0))]
+def weigh_pairs(pairs: Sequence[tuple[Episode, Episode]]) -> list[Sample]:
+    """The samples of the pairs: `advantages` 1 and -1, and `weights` of which each pair's tokens share 1 over P."""
+    rows = []
+    for chosen, rejected in pairs:
+        weight = 1.0 / (len(pairs) * sum(row.actions for row in (*chosen, *rejected)))
+        for side, sign in ((chosen, 1.0), (rejected, -1.0)):
+            rows += [row.assign(advantages=sign, weights=weight) for row in side if row.actions]
+    return rows
 
 
-def once(row: Sample, weight: float) -> Sample:
-    """The sample with `weight` at its first action token and 0 elsewhere: a term of the whole answer counts once."""
-    weights = np.zeros(len(row.token_ids))
-    weights[np.flatnonzero(row.action_mask)[:1]] = weight
-    return row.assign(weights=weights)
+def side_sums(numbers: Tensor, batch: Batch) -> Tensor:
+    """(P, 2): sums of (B, T) `numbers` over the action tokens of the chosen and the rejected side of each pair.
+
+    It carries the gradient. P is the number of samples, at least that of pairs: the rows behind the last pair are 0. A
+    side may take several samples; its sums do not depend on how they are packed. The loss must keep groups together
+    (`Update.keep_groups`), and credit comes from `weigh_pairs`.
+    """
+    place = 2 * _pair(batch) + (batch.advantages < 0).long()
+    ours = torch.where(batch.action_mask, numbers, torch.zeros_like(numbers))
+    return numbers.new_zeros(2 * batch.samples).index_add(0, place.flatten(), ours.flatten()).view(-1, 2)
 
 
-def total_logprob(row: Sample, column: str) -> float:
-    """Log-probability of the whole answer: the sum of a column (`ref_logprobs`, say) over its action tokens."""
-    numbers = getattr(row, column)[row.action_mask]
-    return float(numbers.sum(dtype=np.float64))
+def side_means(numbers: Tensor, batch: Batch) -> Tensor:
+    """(P, 2): means of (B, T) `numbers` over the action tokens of each side; 0 of a side without any."""
+    return side_sums(numbers, batch) / side_sums(torch.ones_like(numbers), batch).clamp(min=1)
+
+
+def over_tokens(numbers: Tensor, batch: Batch) -> Tensor:
+    """(B, T): every token gets its pair's entry of (P,) `numbers`."""
+    return numbers[_pair(batch)]
+
+
+def log_odds(logprobs: Tensor) -> Tensor:
+    """`log(p / (1 - p))` of log-probabilities below 0, without the cancellation near 0."""
+    near = torch.log(-torch.expm1(logprobs.clamp(max=-1e-7)))
+    far = torch.log1p(-torch.exp(logprobs.clamp(max=-1e-7)))
+    return logprobs - torch.where(logprobs > -0.6931, near, far)
+
+
+def _pair(batch: Batch) -> Tensor:
+    """(B, T): the number of each token's pair; that of the first sample for padding."""
+    return batch.group_ids[batch.sample_ids.clamp(min=0)]

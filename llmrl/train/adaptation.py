@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from llmrl.plugins import options_of
-from llmrl.protocols import Adaptive, Algorithm, Measured, Update
+from llmrl.protocols import Adaptive, Algorithm, Compares, Measured, Update
 from llmrl.samples import Sample
 from llmrl.train.parts import FinishedStep
 
@@ -25,6 +25,10 @@ class Adaptation:
         self.metrics: Mapping[str, float] = {}  # of the last step as a whole
         self._began = algorithm
         self._collect_only_steps = collect_only_steps
+
+    def asked(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The step's samples, and those that the algorithm compares them with: all that models are asked about."""
+        return [*samples, *(self.algorithm.compared(samples) if isinstance(self.algorithm, Compares) else ())]
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
         """Samples with the algorithm's credit, without the columns that nothing reads behind it; fills `metrics`."""

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from llmrl.batch import Batch, balance_across_ranks, collate, inseparable
 from llmrl.columns import filled_by
 from llmrl.ops.logprobs import pieces
-from llmrl.protocols import Forward, Update
+from llmrl.protocols import Forward, Loss, Update
 from llmrl.recipe import TrainOptions
 from llmrl.samples import Array, Sample
 from llmrl.train import network
 from llmrl.train.parallel import gather, zero_stage
 
-_LEARNED = "tokens that learned"
+_Sum = tuple[str, str]
+"""Name of a sum's divisor, "" where it is no mean, and its own."""
+_LEARNED, _WEIGHT = "tokens that learned", "weight of the tokens"
 # On a CPU what is between two matrix products then stays in its caches, and rows of unlike lengths meet less padding:
 # benchmarks/cpu.py micro-batch
 _TOKENS_ON_CPU, _TOKENS = 2048, 16384
@@ -116,7 +118,7 @@ class Learner(ABC):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.module.train()
-        totals: dict[str, Tensor] = {}
+        totals: dict[_Sum, Tensor] = {}
         tokens = slots = 0
         for work in self._micro_batches(rows, inseparable(rows, update.keep_groups)):
             batch = work.batch
@@ -128,7 +130,7 @@ class Learner(ABC):
                 total = total * (total.detach() * 0.0 + 1.0)
                 # Accelerate and DeepSpeed average over ranks; weights have averaged already
                 self._backward(total * self.accelerator.num_processes, work.last)
-            _add(totals, total, loss.metrics, weights)
+            _add(totals, total, loss, weights)
             tokens += sum(len(rows[j].token_ids) for j in work.indices)
             slots += batch.token_ids.numel() if work.indices else 0
         norm, applied = self._step()
@@ -168,17 +170,16 @@ class Learner(ABC):
         self.optimizer.zero_grad()
         return norm, math.isfinite(norm)
 
-    def _mean(self, totals: Mapping[str, Tensor], tokens: int, slots: int) -> dict[str, float]:
-        """Sums over all ranks; metrics divided by the number of tokens that learned."""
+    def _mean(self, totals: Mapping[_Sum, Tensor], tokens: int, slots: int) -> dict[str, float]:
+        """Sums over all ranks, each divided by what it is a mean over."""
         names = sorted(totals)
         numbers = torch.stack([totals[name] for name in names]).double().cpu()
         numbers = torch.cat([numbers, torch.tensor([tokens, slots], dtype=torch.float64)])
         if self.accelerator.num_processes > 1:
             numbers = self.accelerator.reduce(numbers.to(self.accelerator.device), reduction="sum").cpu()
-        summed = dict(zip([*names, "tokens", "slots"], numbers.tolist(), strict=True))
-        learned = summed.pop(_LEARNED)
-        plain = ("loss", "tokens", "slots")
-        return {name: value if name in plain else value / max(learned, 1.0) for name, value in summed.items()}
+        summed = dict(zip([*names, ("", "tokens"), ("", "slots")], numbers.tolist(), strict=True))
+        divisors = {"": 1.0} | {over: summed.pop(("", over)) or 1.0 for over in (_LEARNED, _WEIGHT)}
+        return {name: value / divisors[over] for (over, name), value in summed.items()}
 
 
 def _blank(row: Sample) -> Sample:
@@ -187,9 +188,11 @@ def _blank(row: Sample) -> Sample:
     return nothing.assign(**dict.fromkeys(filled_by("credit").keys() & row.columns.keys(), 0.0))
 
 
-def _add(totals: dict[str, Tensor], total: Tensor, metrics: Mapping[str, Tensor], weights: Tensor) -> None:
+def _add(totals: dict[_Sum, Tensor], total: Tensor, loss: Loss, weights: Tensor) -> None:
+    """Add a micro-batch to the sums of its update."""
     learns = weights > 0
-    sums = {"loss": total.detach(), _LEARNED: learns.sum()}
-    sums |= {name: (value.detach() * learns).sum() for name, value in metrics.items()}
+    sums = {("", "loss"): total.detach(), ("", _LEARNED): learns.sum(), ("", _WEIGHT): weights.sum()}
+    sums |= {(_LEARNED, name): (value.detach() * learns).sum() for name, value in loss.metrics.items()}
+    sums |= {(_WEIGHT, name): (value.detach() * weights).sum() for name, value in loss.means.items()}
     for name, value in sums.items():
         totals[name] = totals.get(name, torch.zeros((), dtype=torch.float64, device=value.device)) + value

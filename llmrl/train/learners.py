@@ -47,6 +47,7 @@ class Learners:
             frozen = network.TokenScorer(network.load(recipe.model, trained=False))
         self.policy = Policy(network.TokenScorer(policy), accelerator, recipe.train, recipe.rollout.temperature)
         self.reference = Reference(frozen, self.policy, recipe.model) if frozen is not None else None
+        self._adapts = recipe.model.use_peft
         self._named: dict[str, Learner] = {"policy": self.policy}
         if needs & filled_by("critic").keys():
             self._named["critic"] = critic.load(recipe, accelerator)
@@ -88,6 +89,11 @@ class Learners:
             return self[filler].read(rows, fields)
         if self.reference is not None:
             return self.reference.read(rows, fields)
+        if not self._adapts:
+            raise RecipeError(
+                "algorithm: it asks the reference about answers that have no stored column, and no reference is "
+                "loaded, as source.columns has its columns of the stored answers; expected source.columns: null"
+            )
         with self.policy.without_adapters():
             return self.policy.read(rows, fields)
 

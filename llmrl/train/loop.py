@@ -19,6 +19,7 @@ def train(run: Run) -> None:
             samples = run.normaliser(run.source.next(step))  # what happened
             run.sync.sleep()  # until then, the engine's memory is the trainer's
         with run.clock("logprobs"):
+            samples = run.adaptation.asked(samples)
             samples = run.learners.annotate(samples, run.algorithm.needs())  # what the models think of it
         samples = run.adaptation.credit(samples)  # who deserves what
         updates = []

@@ -72,11 +72,11 @@ def test_the_task_of_the_page_trains_and_is_evaluated(
     """Write the reward, dataset, environment and benchmark as printed, and train with the keys that the page gives."""
     names = re.findall(r"^`(\w+)\.py`, ", PAGE, re.MULTILINE)
     assert names == ["doubling", "second_chance", "doubling_benchmark"]
-    for name, text in zip(["doubled", *names], printed("python")[1:], strict=True):
+    for name, text in zip(["doubled", *names], printed("python")[2:], strict=True):
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    keys = yaml.safe_load(printed("yaml")[1])
+    keys = yaml.safe_load(printed("yaml")[2])
     rollout = {"num_generations": 2, "prompts_per_step": 2, "max_completion_length": 4, "max_reply_length": 32}
     made = recipe.parse(
         {

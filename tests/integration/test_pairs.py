@@ -102,3 +102,27 @@ def test_what_has_no_column_to_store_says_so(tiny_model_dir: Path, tmp_path: Pat
     made = replace(recipe(tiny_model_dir, tmp_path, "x"), algorithm={"name": "bc"})  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match=r"llmrl data columns: nothing to write"):
         write_columns(made, tmp_path / "columns")
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {"name": "kto", "beta": 0.5},
+        {"name": "preference", "loss_type": "orpo", "beta": 0.5},
+        {"name": "preference", "beta": 0.5, "minibatches": 2},
+        {"name": "a_lol", "baseline": "critic", "priority": "none"},
+    ],
+    ids=lambda algorithm: str(algorithm["name"]),
+)
+def test_stored_answers_teach_every_algorithm_in_any_micro_batches(
+    algorithm: dict[str, Any], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    finals = []
+    for name, tokens in (("whole", None), ("apart", 1)):
+        made = recipe(tiny_model_dir, tmp_path, name, tokens_per_device=tokens).as_dict()
+        lines, weights, _ = trained(parse({**made, "algorithm": algorithm}))
+        finals.append((lines, weights))
+    (lines, weights), (others, apart) = finals
+    assert all(line["grad_norm"] > 0 for line in lines)
+    assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in others], rel=1e-3, abs=1e-5)
+    assert max(float((weights[name] - apart[name]).abs().max()) for name in weights) < 1e-3

@@ -101,7 +101,7 @@ def arm(run: Run, moment: str, act: Callable[[], None]) -> None:
     elif moment == "after the first update":
         before(run, "guard", due, act)
     elif moment == "sync":
-        before(run, "sync", due, act)
+        before(run.sync._engine, "load", due, act)
     else:
         before(run.logs, "metrics", due, act)
 

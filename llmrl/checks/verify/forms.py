@@ -14,7 +14,9 @@ from llmrl.checks.verify.oracles.a_lol import a_lol
 from llmrl.checks.verify.oracles.exploration import oreal, t1
 from llmrl.checks.verify.oracles.group import grpo
 from llmrl.checks.verify.oracles.imitation import bc
+from llmrl.checks.verify.oracles.kto import kto
 from llmrl.checks.verify.oracles.ppo import nlpo, ppo
+from llmrl.checks.verify.oracles.preference import preference
 from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
 
 DR_GRPO: dict[str, Any] = {"loss_type": "dr_grpo", "max_completion_length": 4, "scale_rewards": "none"}
@@ -80,6 +82,17 @@ def forms() -> list[Form]:
         _critic("vapo", 10.0, only_credit=False, **VAPO),
         _critic("ppo_channels", 20.0, **CHANNELS),
         replace(_critic("nlpo", 20.0, "nlpo", num_ppo_epochs=2, minibatches=1), oracle=nlpo, top_p=0.99),
+        _kto("kto", 20.0, pairs=True, undesirable_weight=1.5, minibatches=2),
+        _kto("kto_without_point", 40.0, loss_type="apo_zero_unpaired", beta=0.5),
+        _preference("dpo", 4.0),
+        _preference("cdpo", 4.0, label_smoothing=0.1, num_iterations=2, minibatches=2),
+        _preference("robust_dpo", 4.0, loss_type="robust", label_smoothing=0.2),
+        _preference("hinge", 4.0, loss_type="hinge", advantage_margin=0.3, nll_coef=0.1),
+        _preference("ipo", 4.0, loss_type="ipo", beta=0.2),
+        _preference("simpo", 4.0, loss_type="simpo", beta=2.0),
+        _preference("orpo", 4.0, loss_type="orpo", beta=1.0),
+        _preference("cpl", 12.0, loss_type="cpl", gamma=0.9, label_smoothing=0.1),
+        _preference("cpl_kl", 8.0, loss_type="cpl", reference_free=False, conservatism=0.75),
         _oreal("oreal", 8.0),
         _oreal("oreal_paper", 6.0, variant="paper"),
         _oreal("oreal_no_rm", 6.0, token_weights="none"),
@@ -149,6 +162,25 @@ def _critic(name: str, rate: float, plugin: str = "ppo", only_credit: bool = Tru
         dense=True,
         only_credit=only_credit,
         rates={"policy": rate, "critic": 8.0},
+    )
+
+
+def _kto(name: str, rate: float, pairs: bool = False, **options: Any) -> Form:
+    """Steps of pairs have a reference point, which stands in for that of mismatched answers."""
+    algorithm = plugins.build("algorithm", {"name": "kto", **options}, name)
+    return Form(name=name, algorithm=algorithm, oracle=kto, pairs=pairs, rates={"policy": rate})
+
+
+def _preference(name: str, rate: float, **options: Any) -> Form:
+    algorithm = plugins.build("algorithm", {"name": "preference", **options}, name)
+    return Form(
+        name=name,
+        algorithm=algorithm,
+        oracle=preference,
+        baseline=True,
+        only_credit=False,
+        only_ratios=bool(algorithm.needs()),
+        rates={"policy": rate},
     )
 
 

@@ -43,7 +43,7 @@ def _in_pair(row: Sample, seed: int) -> Sample:
     """The first of a group is chosen, the second rejected."""
     margin = Random(f"{seed}/{row.group}").random()
     role: Role = "rejected" if row.episode else "chosen"
-    return replace(row, reward=1.0 - row.episode, role=role, numbers={"margin": margin})
+    return replace(row, reward=1.0 - row.episode, role=role, numbers={"margin": margin, "reference_point": 0.3})
 
 
 def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = False, kept: bool = False) -> Play:

@@ -131,6 +131,7 @@ def _play(tables: Tables, secret: Tensor, form: Form, step: int, generator: torc
             support_ids=None if form.top_p is None else sets[int(prompts[i])][0],
             version=step,
             correct=bool(right[i]),
+            numbers={"reference_point": 0.3},
             parts={"correct": float(right[i]), "explore": len(set(answers[i].tolist())) / LENGTH},
         )
         for i in range(len(prompts))
@@ -176,4 +177,7 @@ def _fit(
 
 def _means(loss: Loss, batch: Batch) -> dict[str, float]:
     counted = batch.weights > 0
-    return {name: float(numbers[counted].mean()) for name, numbers in loss.metrics.items() if counted.any()}
+    if not counted.any():
+        return {}
+    means = {name: float((numbers * batch.weights).sum() / batch.weights.sum()) for name, numbers in loss.means.items()}
+    return {name: float(numbers[counted].mean()) for name, numbers in loss.metrics.items()} | means

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
+from math import exp, expm1, log
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from llmrl.checks.verify.differences import differences
 from llmrl.checks.verify.form import Form
 from llmrl.checks.verify.invariances import invariances
 from llmrl.errors import ColumnError
-from llmrl.ops.losses import sample_sums
-from llmrl.ops.pairs import Pairs, complete_pairs, once, weigh_pairs
+from llmrl.ops.pairs import log_odds, over_tokens, pairs_of, side_means, side_sums, weigh_pairs
 from llmrl.protocols import Forward
 from llmrl.samples import Sample
 from tests.builders import row
@@ -38,8 +37,9 @@ def dpo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def answer(group: str, role: Any, reference: Sequence[float], **facts: Any) -> Sample:
+    columns = {"ref_logprobs": [0.0, *reference]}
     return row(
-        group, int(role == "rejected"), actions=len(reference), ref_logprobs=[0.0, *reference], role=role, **facts
+        group, int(role == "rejected"), float(role == "chosen"), actions=len(reference), role=role, **columns, **facts
     )
 
 
@@ -76,32 +76,46 @@ def test_the_loss_of_two_pairs_is_the_one_worked_by_hand(dpo: Any) -> None:
 
 
 def test_a_pair_without_a_partner_teaches_nothing(dpo: Any) -> None:
-    assert [[one.role for one in pair] for pair in complete_pairs(PAIRS[:3])] == [["chosen", "rejected"]]
+    assert [[side[0].role for side in pair] for pair in pairs_of(PAIRS[:3])] == [["chosen", "rejected"]]
     assert value(dpo, dpo.credit(PAIRS[:3])) == pytest.approx(log(1 + exp(-0.09)), abs=1e-9)
-    lone = collate([row.assign(weights=0.0) for row in PAIRS[:1]], pack=False)
-    pairs = Pairs.of(lone)
+    lone = collate([row.assign(weights=0.0, advantages=1.0) for row in PAIRS[:1]], pack=False)
     logprobs = torch.zeros(lone.token_ids.shape, requires_grad=True)
-    terms = pairs.on_tokens(pairs.gap(sample_sums(logprobs, lone)), logprobs)
-    terms.sum().backward()  # type: ignore[no-untyped-call]
+    terms = dpo.loss(Forward(logprobs=logprobs), lone).terms * lone.weights
+    terms.sum().backward()
     assert not terms.any()
     assert logprobs.grad is not None
+
+
+def test_sums_and_means_of_sides() -> None:
+    batch = collate(weigh_pairs(pairs_of(PAIRS)), pack=True)
+    numbers = torch.arange(batch.token_ids.numel(), dtype=torch.float32)[None]
+    # Tokens 1, 2 | 4, 5, 6 | 8 | 10, 11 are the actions; 0, 3, 7, 9 the prompts.
+    assert side_sums(numbers, batch).tolist() == [[3.0, 15.0], [8.0, 21.0], [0.0, 0.0], [0.0, 0.0]]
+    assert side_means(numbers, batch)[:2].tolist() == [[1.5, 5.0], [8.0, 10.5]]
+    assert over_tokens(torch.tensor([0.25, 0.5, 9.0, 9.0]), batch).tolist() == [[0.25] * 7 + [0.5] * 5]
+
+
+def test_odds_near_both_ends() -> None:
+    assert log_odds(torch.tensor([-1e-4, -0.5, -30.0], dtype=torch.float64)).tolist() == pytest.approx(
+        [-1e-4 - log(-expm1(-1e-4)), -0.5 - log(1 - exp(-0.5)), -30.0], abs=1e-12
+    )
 
 
 def test_a_batch_has_roles_and_numbers() -> None:
     margins = [one.with_numbers(margin=float(i // 2)) for i, one in enumerate(PAIRS)]
     batch = collate([*margins[:3], margins[3].with_numbers(other=1.0)], pack=True)
     assert batch.roles.tolist() == [CHOSEN, REJECTED, CHOSEN, REJECTED]
-    assert Pairs.of(batch).of_chosen(batch.number("margin")).tolist() == [0.0, 1.0]
+    assert batch.number("margin").tolist() == [0.0, 0.0, 1.0, 1.0]
     with pytest.raises(
         ColumnError, match=r"the number other of each sample, which not every sample has; known: margin"
     ):
         batch.number("other")
 
 
-def test_a_term_of_an_answer_counts_once() -> None:
-    weighed = once(PAIRS[1], 0.5)
-    assert weighed.weights.tolist() == [0.0, 0.5, 0.0, 0.0]
-    assert [one.weights.sum() for one in weigh_pairs(complete_pairs(PAIRS))] == [0.5, 0.0, 0.5, 0.0]
+def test_a_pair_weighs_one_over_their_number() -> None:
+    rows = weigh_pairs(pairs_of(PAIRS))
+    assert [float(one.weights.sum()) for one in rows] == pytest.approx([0.2, 0.3, 1 / 6, 1 / 3]), "by tokens"
+    assert [float(one.advantages.max() + one.advantages.min()) for one in rows] == [1.0, -1.0, 1.0, -1.0]
 
 
 def test_verify_takes_pairs(dpo: Any) -> None:

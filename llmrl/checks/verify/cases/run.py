@@ -37,6 +37,7 @@ _GROUP = (
 _PLUS = ("reinforce_pp", "reinforce_pp_baseline")
 _CRITIC = ("ppo", "vc_ppo", "vapo", "ppo_channels", "nlpo")
 _OREAL = ("oreal", "oreal_paper", "oreal_no_rm")
+_PREFERENCE = ("dpo", "cdpo", "robust_dpo", "hinge", "ipo", "simpo", "orpo", "cpl", "cpl_kl")
 SUBJECTS: Mapping[str, Sequence[str]] = {
     "ppo": (*_CRITIC, *_PLUS),
     "group": (*_GROUP, *_PLUS, *_OREAL, "t1", *_CRITIC),
@@ -44,6 +45,8 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "critics": _CRITIC,
     "oreal": _OREAL,
     "a_lol": ("a_lol", "a_lol_ref_free", "a_lol_seq", "a_lol_kl", "r_lol", "gold"),
+    "preference": _PREFERENCE,
+    "kto": ("kto", "kto_without_point"),
     "t1": ("t1",),
     "nlpo": ("nlpo",),
     "imitation": ("bc_none", "bc_reward", "bc_filtered"),
