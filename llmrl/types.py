@@ -43,6 +43,11 @@ class Sampling:
     min_p: float = 0.0
     max_tokens: int = 1024  # of the completion
     seed: int | None = None  # the same seed, weights and prompt give the same completion
+    stop: tuple[str, ...] = ()  # strings that end a completion; their tokens are kept whole
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ValueError(f"stop {self.stop!r}: expected a tuple of strings, none of them empty")
 
     @property
     def semantics(self) -> Semantics:
@@ -91,6 +96,7 @@ class Completion:
     logprobs: Sequence[float]  # natural log-probability of each token; () where nobody recorded them, as in stored data
     finish: Finish  # stop: the model ended it; length: a limit did; abort: the engine did
     version: int  # of the weights that sampled it; of the first token's where `versions` says more
+    stopped_by: str | None = None  # the string of `Sampling.stop` that ended it
     versions: Sequence[int] | None = None  # of each token, where weights changed in its midst
     semantics: Semantics = "scaled"
     """The distribution that `logprobs` describe. `scaled`: the whole softmax at the sampling temperature, which is what

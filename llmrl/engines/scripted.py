@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmrl.errors import EngineError
+from llmrl.ops.stop_strings import StopStrings
 from llmrl.types import Completion, Sampling
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ScriptedEngine:
     closed: bool = False
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
-        """Return the next reply, cut at `max_tokens` and at the model's length.
+        """Return the next reply, cut at a stop string, at `max_tokens` and at the model's length.
 
         Raises:
             EngineError: it sleeps or is closed, or the prompt leaves no room for a token.
@@ -75,12 +76,15 @@ class ScriptedEngine:
         if room < 1:
             raise EngineError(f"prompt of {len(prompt_ids)} tokens: no room below max_model_len={self.max_model_len}")
         ids = self._reply_ids(list(prompt_ids), sampling)
-        finish: Any = "stop" if len(ids) <= room and ids[-1:] and ids[-1] in self.stop_token_ids else "length"
+        match = StopStrings(self.tokenizer.decode, sampling.stop)(ids[:room]) if sampling.stop else None
+        length, stopped_by = match or (room, None)
+        ended = stopped_by is not None or (len(ids) <= room and ids[-1:] and ids[-1] in self.stop_token_ids)
         return Completion(
-            token_ids=array("i", ids[:room]),
-            logprobs=array("f", [self.options.logprob]) * len(ids[:room]),
-            finish=finish,
+            token_ids=array("i", ids[:length]),
+            logprobs=array("f", [self.options.logprob]) * len(ids[:length]),
+            finish="stop" if ended else "length",
             version=self.version,
+            stopped_by=stopped_by,
             semantics=sampling.semantics,
         )
 

@@ -122,6 +122,8 @@ class RemoteGenerator:
         extras = {  # vLLM's; other servers refuse unknown options, so only those that differ from the default are sent
             "top_k": sampling.top_k if sampling.top_k > 0 else None,
             "min_p": sampling.min_p if sampling.min_p > 0 else None,
+            "stop": list(sampling.stop) or None,
+            "include_stop_str_in_output": bool(sampling.stop) or None,
             "chat_template_kwargs": dict(self.chat_template_kwargs) or None,
         }
         return body | {key: value for key, value in extras.items() if value is not None}

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from llmrl import aio
+from llmrl.chat import load_tokenizer
 from llmrl.engines.hf import Hf, HfEngine
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
@@ -268,3 +269,19 @@ def test_kept_ids_know_top_p_alone(folder: Path) -> None:
     engine.close()
     with pytest.raises(ValueError, match="return_kept_ids: true"):
         Hf(mask_update_steps=5)
+
+
+def test_a_stop_string_ends_its_row_alone(engine: HfEngine, folder: Path) -> None:
+    """Rows of a batch end at the first string each, with the tokens that they have without one."""
+    decode = load_tokenizer(folder).decode
+    whole = sample(engine, max_tokens=24)
+    stop = next(piece for token in list(whole[0].token_ids)[2:] if (piece := decode([token])).isascii())
+    cut = sample(engine, max_tokens=24, stop=(stop,))
+    assert cut[0].stopped_by == stop
+    for before, after in zip(whole, cut, strict=True):
+        ids = list(before.token_ids)
+        ends = [n for n in range(len(ids) + 1) if stop in decode(ids[:n])]
+        length = ends[0] if ends else len(ids)
+        assert list(after.token_ids) == ids[:length]
+        assert list(after.logprobs) == pytest.approx(list(before.logprobs)[:length], abs=1e-5)
+        assert (after.finish, after.stopped_by) == (("stop", stop) if ends else ("length", None))

@@ -76,3 +76,9 @@ def test_an_episode_earned_its_score_and_the_rewards_of_its_turns() -> None:
     assert one.earned == 1.75, "without the rewards of single tokens"
     assert replace(one, score=None).earned is None
     assert replace(one, score=Score(None, "timeout")).earned is None, "whatever its turns earned"
+
+
+def test_stop_strings_are_a_tuple_of_strings_that_are_not_empty() -> None:
+    for stop in ("ab", ("",)):
+        with pytest.raises(ValueError, match="expected a tuple of strings"):
+            Sampling(stop=stop)  # type: ignore[arg-type]

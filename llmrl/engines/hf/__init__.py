@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from llmrl import aio
-from llmrl.engines.hf.sampler import Keeper, TokenSampler
+from llmrl.chat import load_tokenizer
+from llmrl.engines.hf.sampler import Keeper, TokenSampler, ending
 from llmrl.errors import EngineError, SyncError
+from llmrl.ops.stop_strings import StopStrings
 from llmrl.types import Completion, Ragged, Sampling
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class Hf:
             raise EngineError(f"engine hf: {model} did not load: {error}") from error
         # generate() fills whatever a request leaves open from here: a repetition penalty would change the distribution
         network.generation_config = GenerationConfig()
-        return HfEngine(network.to(device).eval(), self, seed, max_model_len, stop_token_ids)
+        return HfEngine(network.to(device).eval(), self, seed, max_model_len, stop_token_ids, model)
 
 
 class _Request(NamedTuple):
@@ -84,18 +86,26 @@ class HfEngine:
     """
 
     def __init__(
-        self, network: PreTrainedModel, options: Hf, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
+        self,
+        network: PreTrainedModel,
+        options: Hf,
+        seed: int,
+        max_model_len: int,
+        stop_token_ids: Sequence[int],
+        folder: str,
     ) -> None:
         self._network: Any = network
         self._options = options
         self._seed = seed
         self._max_model_len = max_model_len
         self._stop = list(stop_token_ids)
+        self._folder = folder  # where the tokenizer lies, which only stop strings need
         self._waiting: list[_Request] = []
         self._pump: asyncio.Task[None] | None = None
         self._busy = threading.Lock()  # a batch runs in a thread; weights change between batches only
         self._mask: Any = copy.deepcopy(network) if options.mask_update_steps is not None else None
         self._loaded = False
+        self._tokenizer: Any = None
         self.version = 0
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
@@ -219,10 +229,12 @@ class HfEngine:
             attended = torch.tensor(mask, device=device)
             keeper = self._keeper(batch[0].sampling, attended)
             sampler = TokenSampler([r.sampling for r in batch], device, keeper)
+            strings = self._strings(batch[0].sampling.stop)
             self._network.generate(
                 input_ids=torch.tensor(rows, device=device),
                 attention_mask=attended,
                 logits_processor=[sampler],
+                stopping_criteria=None if strings is None else ending(strings, width),
                 generation_config=GenerationConfig(
                     do_sample=False,  # the sampler draws; the highest of its scores is the draw
                     max_new_tokens=batch[0].sampling.max_tokens,
@@ -232,7 +244,14 @@ class HfEngine:
             )
             columns = [sampler.rows(i) for i in range(len(batch))]
             kept = [None if keeper is None else keeper.kept(i) for i in range(len(batch))]
-            return [self._completion(r.sampling, *c, k) for r, c, k in zip(batch, columns, kept, strict=True)]
+            return [self._completion(r.sampling, strings, *c, k) for r, c, k in zip(batch, columns, kept, strict=True)]
+
+    def _strings(self, stop: Sequence[str]) -> StopStrings | None:
+        if not stop:
+            return None
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self._folder)
+        return StopStrings(self._tokenizer.decode, stop)
 
     def _keeper(self, sampling: Sampling, attended: Tensor) -> Keeper | None:
         """Make the processor that applies top-p and records the kept ids, where that is asked for."""
@@ -243,16 +262,24 @@ class HfEngine:
         return Keeper(sampling, self._options.min_tokens_to_keep, self._stop, self._mask, attended)
 
     def _completion(
-        self, sampling: Sampling, ids: list[int], logprobs: list[float], kept: list[array[int]] | None
+        self,
+        sampling: Sampling,
+        strings: StopStrings | None,
+        ids: list[int],
+        logprobs: list[float],
+        kept: list[array[int]] | None,
     ) -> Completion:
-        """Make a completion of a row up to its first stop token; the draws behind it belong to a finished row."""
-        ends = [i for i, token in enumerate(ids) if token in self._stop]
-        length = ends[0] + 1 if ends else len(ids)
+        """Make a completion of a row up to its first stop; the draws behind it belong to a finished row."""
+        length = next((i + 1 for i, token in enumerate(ids) if token in self._stop), len(ids))
+        ended = ids[length - 1] in self._stop
+        match = None if strings is None else strings(ids[: length - ended])
+        length, stopped_by = match or (length, None)
         return Completion(
             token_ids=array("i", ids[:length]),
             logprobs=array("f", logprobs[:length]),  # which are float32, as Transformers gives the scores
             support_ids=None if kept is None else Ragged.of(kept[:length]),
-            finish="stop" if ends else "length",
+            finish="stop" if ended or stopped_by else "length",
+            stopped_by=stopped_by,
             version=self.version,
             semantics=sampling.semantics,
         )

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmrl.ops.stop_strings import StopStrings
 from llmrl.types import Sampling
 
 if TYPE_CHECKING:
@@ -104,3 +105,20 @@ class TokenSampler:
     def rows(self, index: int) -> tuple[list[int], list[float]]:
         """Tokens drawn for one request, with their log-probabilities."""
         return [int(t[index]) for t in self._tokens], [float(p[index]) for p in self._logprobs]
+
+
+def ending(strings: StopStrings, width: int) -> Any:
+    """Stopping criterion that ends each row at its first stop string.
+
+    Args:
+        width: tokens of the padded prompts, which are not searched.
+    """
+    from torch import tensor
+    from transformers import StoppingCriteriaList
+
+    def ended(input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """(B,) True where the newest token completes a string; rows that ended before are not looked at."""
+        rows = input_ids[:, width:].tolist()
+        return tensor([strings(row, len(row) - 1) is not None for row in rows], device=input_ids.device)
+
+    return StoppingCriteriaList([ended])

@@ -74,6 +74,7 @@ class VllmClient:
             "seed": sampling.seed,
             "logprobs": 0,
             "stop_token_ids": self._stop,
+            **_stopping(sampling.stop),
             "ignore_eos": True,  # the stop set is ours: all of the model's end tokens, not the one in its config
         }
         return _completion(await self._ask(body), sampling)
@@ -167,6 +168,13 @@ def _scoring(token_ids: Sequence[int]) -> dict[str, Any]:
     return {"prompt": list(token_ids), "max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0}
 
 
+def _stopping(stop: Sequence[str]) -> dict[str, Any]:
+    """Options of a request that ends at these strings, special tokens among them; their tokens are kept."""
+    if not stop:
+        return {}
+    return {"stop": list(stop), "include_stop_str_in_output": True, "skip_special_tokens": False}
+
+
 def _completion(pieces: Sequence[Piece], sampling: Sampling) -> Completion:
     """Join the server's choices to one completion; several where weights changed in its midst."""
     ids, logprobs, versions = array("i"), array("f"), array("i")
@@ -178,12 +186,13 @@ def _completion(pieces: Sequence[Piece], sampling: Sampling) -> Completion:
         ids.extend(tokens)
         logprobs.extend(given)
         versions += array("i", [version]) * len(tokens)
-    finish = pieces[-1][0]["finish_reason"]
+    finish, reason = pieces[-1][0]["finish_reason"], pieces[-1][0].get("stop_reason")
     return Completion(
         token_ids=ids,
         logprobs=logprobs,
         finish=finish if finish in ("stop", "length") else "abort",
         version=versions[0] if versions else pieces[-1][1],
         versions=versions if len(set(versions)) > 1 else None,
+        stopped_by=reason if isinstance(reason, str) else None,
         semantics=sampling.semantics,
     )

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrl.aio import wait
+from llmrl.chat import load_tokenizer
 from llmrl.errors import EngineError
+from llmrl.ops.stop_strings import StopStrings
 from llmrl.types import Completion, Ragged, Sampling
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class Vllm:
         except Exception as error:
             raise EngineError(f"engine vllm: {model} did not load: {type(error).__name__}: {error}") from error
         least = self.min_tokens_to_keep if self.return_kept_ids else None
-        engine = Colocated(llm, stop_token_ids, max_model_len, bool(options.get("enable_sleep_mode")), least)
+        engine = Colocated(llm, model, stop_token_ids, max_model_len, bool(options.get("enable_sleep_mode")), least)
         if self.mask_update_steps is not None:
             from llmrl.engines.vllm.mask_policy import load
 
@@ -108,9 +110,18 @@ class Colocated:
     """A running `vllm.LLM`. Requests of many coroutines are batched: between two steps everyone who can ask, asks."""
 
     def __init__(
-        self, llm: Any, stop_token_ids: Sequence[int], max_model_len: int, sleeps: bool, least: int | None = None
+        self,
+        llm: Any,
+        folder: str,
+        stop_token_ids: Sequence[int],
+        max_model_len: int,
+        sleeps: bool,
+        least: int | None = None,
     ) -> None:
         self._llm = llm
+        self._folder = folder  # where the tokenizer lies, which only stop strings need
+        self._tokenizer: Any = None
+        self._strings: dict[str, StopStrings] = {}  # of the requests that have any
         self._stop = list(stop_token_ids)
         self._max_model_len = max_model_len
         self._sleeps = sleeps
@@ -152,16 +163,28 @@ class Colocated:
             detokenize=False,
             extra_args=nucleus,
         )
-        output = (await self._ask(prompt_ids, params)).outputs[0]
+        strings = self._stop_strings(sampling.stop)
+        output = (await self._ask(prompt_ids, params, strings)).outputs[0]
         ids = array("i", output.token_ids)
+        match = None if strings is None else strings(ids, len(ids) - 1)
+        stopped_by = None if match is None or output.finish_reason == "stop" else match[1]
+        finish: Any = "stop" if stopped_by else output.finish_reason
         return Completion(
             token_ids=ids,
             support_ids=Ragged.of(_kept(nucleus, ids)) if nucleus else None,
             logprobs=array("f", (entry[token].logprob for token, entry in zip(ids, output.logprobs, strict=True))),
-            finish=output.finish_reason if output.finish_reason in ("stop", "length") else "abort",
+            finish=finish if finish in ("stop", "length") else "abort",
             version=self.version,
+            stopped_by=stopped_by,
             semantics=sampling.semantics,
         )
+
+    def _stop_strings(self, stop: Sequence[str]) -> StopStrings | None:
+        if not stop:
+            return None
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self._folder)
+        return StopStrings(self._tokenizer.decode, stop)
 
     def _nucleus(self, sampling: Sampling) -> dict[str, Any] | None:
         """Arguments that ask llmrl's own top-p for the kept ids, where they are wanted and some are left out."""
@@ -218,11 +241,13 @@ class Colocated:
             policies.pop(str(id(self)), None)
             self._mask = None
 
-    async def _ask(self, prompt_ids: Sequence[int], params: Any) -> Any:
+    async def _ask(self, prompt_ids: Sequence[int], params: Any, strings: StopStrings | None = None) -> Any:
         self._requests += 1
         request = str(self._requests)
         future = asyncio.get_running_loop().create_future()
         self._waiting[request] = future
+        if strings is not None:
+            self._strings[request] = strings
         self._llm.llm_engine.add_request(request, {"prompt_token_ids": list(prompt_ids)}, params)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.ensure_future(self._run())
@@ -232,6 +257,8 @@ class Colocated:
             self._waiting.pop(request, None)
             self._llm.llm_engine.abort_request([request])
             raise
+        finally:
+            self._strings.pop(request, None)
 
     async def _run(self) -> None:
         """Step the engine while anyone waits."""
@@ -240,7 +267,8 @@ class Colocated:
             while engine.has_unfinished_requests():
                 await asyncio.sleep(0)
                 for output in engine.step():
-                    future = self._waiting.pop(output.request_id, None) if output.finished else None
+                    ended = output.finished or self._cut(output)
+                    future = self._waiting.pop(output.request_id, None) if ended else None
                     if future is not None and not future.done():
                         future.set_result(output)
         except Exception as error:
@@ -248,6 +276,15 @@ class Colocated:
                 if not future.done():
                     future.set_exception(EngineError(f"engine vllm: {type(error).__name__}: {error}"))
             self._waiting.clear()
+
+    def _cut(self, output: Any) -> bool:
+        """End a request whose newest token completes a stop string: vLLM has no tokenizer here to find it by."""
+        strings = self._strings.get(output.request_id)
+        ids = output.outputs[0].token_ids
+        if strings is None or strings(ids, len(ids) - 1) is None:
+            return False
+        self._llm.llm_engine.abort_request([output.request_id])
+        return True
 
 
 def _kept(nucleus: dict[str, Any], ids: Sequence[int]) -> list[array[int]]:

@@ -100,3 +100,14 @@ def test_a_stand_in_for_a_server_never_sleeps() -> None:
     running = engine(replies=("a",), concurrent=True)
     running.sleep()
     assert list(ask(running).token_ids) == [ord("a"), END]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "finish", "stopped_by"),
+    [(9, "ab;", "stop", ";"), (3, "ab;", "stop", ";"), (2, "ab", "length", None)],
+)
+def test_a_stop_string_ends_a_reply_and_is_kept(limit: int, kept: str, finish: str, stopped_by: str | None) -> None:
+    completion = ask(engine(replies=["ab;cd;"]), max_tokens=limit, stop=(";",))
+    assert list(completion.token_ids) == [ord(letter) for letter in kept]
+    assert (completion.finish, completion.stopped_by, len(completion.logprobs)) == (finish, stopped_by, len(kept))
+    assert ask(engine(replies=["ab"]), stop=(";",)).stopped_by is None, "the model ended it"
