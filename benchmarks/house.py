@@ -19,7 +19,16 @@ from functools import cached_property
 from pathlib import Path
 
 SHIPPED = ("llmrl", "rewards", "data", "eval")
-PLUGINS = ("rewards", "data", "eval", "llmrl/algorithms", "llmrl/engines", "llmrl/envs", "llmrl/sources")
+PLUGINS = (
+    "rewards",
+    "data",
+    "eval",
+    "llmrl/algorithms",
+    "llmrl/engines",
+    "llmrl/envs",
+    "llmrl/sources",
+    "llmrl/search",
+)
 BESIDE = ("rewards", "data", "eval")  # installed as llmrl.rewards ...
 FIRST_WORDS = frozenset(
     ["what", "whether", "that", "those", "one", "of", "how", "all", "who", "whose", "which", "where", "why"]

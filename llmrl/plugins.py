@@ -16,7 +16,7 @@ from typing import Any, Literal, get_type_hints
 
 from llmrl.errors import RecipeError
 
-Kind = Literal["algorithm", "source", "engine", "env", "reward", "data", "benchmark"]
+Kind = Literal["algorithm", "source", "engine", "env", "reward", "data", "benchmark", "search"]
 PACKAGES: Mapping[Kind, str] = {
     "algorithm": "llmrl.algorithms",
     "source": "llmrl.sources",
@@ -25,6 +25,7 @@ PACKAGES: Mapping[Kind, str] = {
     "reward": "llmrl.rewards",
     "data": "llmrl.data",
     "benchmark": "llmrl.eval",
+    "search": "llmrl.search",
 }
 
 _HOLDS = "llmrl.plugins"

@@ -43,6 +43,7 @@ class Plan:
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
+    sampled: bool = False  # a greedy benchmark is sampled for a single completion, too: a search draws several for it
 
     def __post_init__(self) -> None:
         for name in ("samples", "limit", "max_tokens"):
@@ -53,7 +54,8 @@ class Plan:
     def sampling(self, benchmark: Benchmark) -> Sampling:
         """Sampling of each completion, but for its seed."""
         own = benchmark.sampling
-        if (self.samples or benchmark.samples) > 1 and own.temperature == 0 and self.temperature is None:
+        several = self.sampled or (self.samples or benchmark.samples) > 1
+        if several and own.temperature == 0 and self.temperature is None:
             own = replace(own, **SEVERAL)  # type: ignore[arg-type]
         given = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
         return replace(own, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -264,7 +266,7 @@ def _config(benchmark: Benchmark, sampling: Sampling, player: Generator, plan: P
         "player": dict(player.settings),
         "data": dict(benchmark.data),
         "reward": dict(benchmark.reward),
-        "sampling": asdict(sampling),
+        "sampling": {key: value for key, value in asdict(sampling).items() if key != "stop" or value},
         "seed": plan.seed,
         "asked": {"samples": samples, "limit": plan.limit},
     }

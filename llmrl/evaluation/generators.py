@@ -41,6 +41,7 @@ class EngineGenerator:
     chat: Chat
     settings: Mapping[str, Any] = field(default_factory=dict)
     max_prompt_tokens: int | None = None  # None: whatever the engine takes
+    max_model_len: int | None = None  # tokens of prompt and answer, where the engine has such a limit
 
     async def generate(self, problem: Problem, sampling: Sampling) -> Played:
         """Play an episode.

@@ -7,19 +7,22 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llmrl.aio import wait
 from llmrl.chat import Chat, load_stop_token_ids, load_tokenizer
-from llmrl.errors import CheckpointError
+from llmrl.errors import CheckpointError, RecipeError
 from llmrl.evaluation.evaluate import OnSample, Plan, evaluate, file_name
 from llmrl.evaluation.generators import EngineGenerator, Generator
 from llmrl.evaluation.remote import RemoteGenerator
+from llmrl.evaluation.search import SearchGenerator
 from llmrl.evaluation.summary import table
-from llmrl.plugins import build
+from llmrl.plugins import build, spec_of
 from llmrl.protocols import Benchmark
+from llmrl.reasoning.judge import AnswerJudge
+from llmrl.reasoning.searcher import Searcher, parse_search
 from llmrl.scoring.manager import GradingPool, as_group_reward
 
 __all__ = ["EvalSetup", "Plan", "evaluate", "run"]
@@ -42,6 +45,9 @@ class EvalSetup:
     reward_timeout_s: float = 5.0  # per completion
     served_model: str = ""  # by a server of several
     api_key: str | None = None  # for a server; None: OPENAI_API_KEY
+    search: Mapping[str, Any] | str | None = None  # a strategy of search at test time, such as best_of_n:8
+    judge: Mapping[str, Any] | str | None = None  # a reward that needs no reference answer, for the search
+    search_tokens: int | None = None  # that the search of a problem may generate
 
 
 def run(
@@ -67,6 +73,8 @@ def run(
         LlmrlError: see `evaluate`.
     """
     plan, setup = plan or Plan(), setup or EvalSetup()
+    if setup.search is not None:
+        plan = replace(plan, sampled=True)
     chosen: dict[str, Benchmark] = {name: build("benchmark", name) for name in benchmarks}
     results = wait(_run(model, chosen, Path(out), plan, setup, quiet))
     if not quiet:
@@ -87,10 +95,12 @@ async def _run(
             name: as_group_reward(build("reward", benchmark.reward, f"benchmark {name}: reward"), pool)
             for name, benchmark in chosen.items()
         }
-        if remote:
-            player: Generator = await stack.enter_async_context(_remote(model, setup))
+        longest = max(plan.sampling(benchmark).max_tokens for benchmark in chosen.values())
+        if setup.search is not None:
+            player: Generator = stack.enter_context(local_search(model, setup, plan.seed, longest, pool))
+        elif remote:
+            player = await stack.enter_async_context(_remote(model, setup))
         else:
-            longest = max(plan.sampling(benchmark).max_tokens for benchmark in chosen.values())
             player = stack.enter_context(local_player(model, setup, plan.seed, longest))
         results = {}
         for name, reward in rewards.items():
@@ -141,9 +151,37 @@ def local_player(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> It
         "chat_template_kwargs": dict(setup.chat_template_kwargs),
     }
     try:
-        yield EngineGenerator(engine, chat, settings, min(setup.max_prompt_tokens, length - 1))
+        yield EngineGenerator(engine, chat, settings, min(setup.max_prompt_tokens, length - 1), length)
     finally:
         engine.close()
+
+
+@contextmanager
+def local_search(
+    model: str, setup: EvalSetup, seed: int, max_tokens: int, pool: GradingPool
+) -> Iterator[SearchGenerator]:
+    """Start an engine, give a generator that searches with it, and stop it in the end.
+
+    Raises:
+        RecipeError: no such strategy or judge, no judge where one is needed, or a server, which gives no token ids.
+    """
+    if model.startswith(("http://", "https://")):
+        raise RecipeError(f"{model}: a search needs token ids, which a server's chat gives none of; give the folder")
+    spec = parse_search(setup.search) if isinstance(setup.search, str) else dict(setup.search or {})
+    strategy = build("search", spec, "search")
+    judge = None if setup.judge is None else as_group_reward(build("reward", setup.judge, "judge"), pool)
+    room = max_tokens * getattr(strategy, "contexts", 1)
+    with local_player(model, setup, seed, room) as player:
+        searcher = Searcher(
+            engine=player.engine,
+            chat=player.chat,
+            strategy=strategy,
+            judge=None if judge is None else AnswerJudge(judge),
+            budget=setup.search_tokens,
+            max_model_len=player.max_model_len,
+        )
+        settings = {"search": spec_of("search", strategy), "judge": setup.judge, "search_tokens": setup.search_tokens}
+        yield SearchGenerator(searcher, {**player.settings, **settings}, player.max_prompt_tokens)
 
 
 def _model_config(model: str) -> Any:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,22 @@ def test_what_is_not_there_is_named(tmp_path: Path, tiny_model_dir: Path) -> Non
         run(str(tiny_model_dir), ["gsm"], tmp_path, setup=HF, quiet=True)
     with pytest.raises(LlmrlError, match=r"is the server running\?"):
         run("http://127.0.0.1:9/v1", ["arithmetic"], tmp_path, setup=HF, quiet=True)
+
+
+def test_a_search_answers_and_its_tokens_are_counted(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Four answers for each problem, chosen by a reward that reads the text alone."""
+    judge = {"name": "length", "unit": "words"}
+    setup = replace(HF, search="best_of_n:4", judge=judge, search_tokens=24)
+    plan = Plan(limit=3, max_tokens=16)
+    (result,) = run(str(tiny_model_dir), ["gsm8k"], tmp_path, plan, setup, quiet=True).values()
+    assert result["problems"] == 3
+    assert 4 <= result["mean_tokens"] <= 24
+    config = json.loads((tmp_path / "config.json").read_text())["gsm8k"]
+    assert config["player"]["search"] == {"name": "best_of_n", "n": 4}
+    assert config["sampling"]["temperature"] == 0.6
+    with pytest.raises(LlmrlError, match="begun with other settings"):
+        run(str(tiny_model_dir), ["gsm8k"], tmp_path, plan, replace(setup, search="best_of_n:2"), quiet=True)
+    with pytest.raises(RecipeError, match="compares answers by a judge"):
+        run(str(tiny_model_dir), ["gsm8k"], tmp_path / "b", plan, replace(setup, judge=None), quiet=True)
+    with pytest.raises(RecipeError, match="needs token ids"):
+        run("http://127.0.0.1:9/v1", ["gsm8k"], tmp_path / "c", plan, setup, quiet=True)

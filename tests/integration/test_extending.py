@@ -12,8 +12,10 @@ import yaml
 
 from llmrl import recipe
 from llmrl.checks.verify.run import exit_code, resolve, verify
+from llmrl.evaluation.run import EvalSetup, Plan, run
 from llmrl.train.loop import train
 from llmrl.train.run import Run
+from tests.unit.search.worlds import search
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -61,8 +63,8 @@ def test_a_recipe_builds_it_and_a_model_learns_by_it(reinforce: Path, tiny_model
     ]
     made = recipe.read(ROOT / "recipes" / "arithmetic_grpo.yaml", overrides)
     assert type(made.algorithm).__module__ == "reinforce"
-    with Run(made, name="mine") as run:
-        train(run)
+    with Run(made, name="mine") as open_run:
+        train(open_run)
     assert (tmp_path / "mine" / "final" / "config.json").is_file()
 
 
@@ -72,7 +74,7 @@ def test_the_task_of_the_page_trains_and_is_evaluated(
     """Write the reward, dataset, environment and benchmark as printed, and train with the keys that the page gives."""
     names = re.findall(r"^`(\w+)\.py`, ", PAGE, re.MULTILINE)
     assert names == ["doubling", "second_chance", "doubling_benchmark"]
-    for name, text in zip(["doubled", *names], printed("python")[2:], strict=True):
+    for name, text in zip(["doubled", *names], printed("python")[2:6], strict=True):
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -88,10 +90,32 @@ def test_the_task_of_the_page_trains_and_is_evaluated(
             "train": {"max_steps": 1, "output_dir": str(tmp_path), "report_to": "none"},
         }
     )
-    with Run(made, name="mine") as run:
-        train(run)
+    with Run(made, name="mine") as open_run:
+        train(open_run)
     episodes = [json.loads(line) for line in (tmp_path / "mine" / "rollouts.jsonl").read_text().splitlines()]
     assert len(episodes) == 4
     assert {episode["verdict"] for episode in episodes} <= {"correct", "wrong", "unparsable", "truncated"}
     (results,) = (tmp_path / "mine" / "eval").rglob("results.json")
     assert "doubling_benchmark" in results.read_text(encoding="utf-8")
+
+
+def test_the_search_of_the_page_answers_a_benchmark(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "until_ahead.py").write_text(printed("python")[6], encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "until_ahead", raising=False)
+    setup = EvalSetup(engine={"name": "hf", "device": "cpu"}, search="until_ahead:UntilAhead:4")
+    (result,) = run(
+        str(tiny_model_dir), ["gsm8k"], tmp_path / "eval", Plan(limit=2, max_tokens=4), setup, quiet=True
+    ).values()
+    assert 8 <= result["mean_tokens"] <= 16, "two to four answers of four tokens"
+
+
+def test_the_search_of_the_page_stops_when_an_answer_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "until_ahead.py").write_text(printed("python")[6], encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "until_ahead", raising=False)
+    found = search({"name": "until_ahead:UntilAhead"}, ["1", "2", "2", "3", "2", "2"])
+    assert found.trajectory.text == "2"
+    assert len(list(found.tree.leaves())) == 6, "1 against 1, then 2 against 1, then 4 against 1"

@@ -184,6 +184,11 @@ def test_every_option_of_an_algorithm_is_explained(plugin: str) -> None:
     assert list(rows(f"docs/algorithms/{plugin}.md", "Options")) == list(defaults(plugins.find("algorithm", plugin)))
 
 
+@pytest.mark.parametrize("plugin", plugins.names("search"))
+def test_every_option_of_a_search_is_explained_with_its_default(plugin: str) -> None:
+    assert rows("docs/search.md", plugin) == defaults(plugins.find("search", plugin))
+
+
 def test_every_section_of_a_recipe_is_explained() -> None:
     page = text("docs/recipes.md")
     for field in fields(Recipe):
@@ -199,6 +204,7 @@ HOMES = {
     "reward": "docs/rewards.md",
     "data": "docs/data.md",
     "benchmark": "docs/eval.md",
+    "search": "docs/search.md",
 }
 
 

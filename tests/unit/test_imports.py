@@ -42,6 +42,7 @@ LAYERS = {
     "llmrl.data": 3,
     "llmrl.eval": 3,
     "llmrl.rollout": 4,
+    "llmrl.reasoning": 4,
     "llmrl.offline": 4,
     "llmrl.sources": 5,
     "llmrl.search": 5,
@@ -55,7 +56,7 @@ LAYERS = {
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
 }
-KINDS = [f"llmrl.{kind}" for kind in ("algorithms", "engines", "envs", "rewards", "data", "sources", "eval")]
+KINDS = [f"llmrl.{kind}" for kind in ("algorithms", "engines", "envs", "rewards", "data", "sources", "search", "eval")]
 LIGHT = {"llmrl.types", "llmrl.errors"}  # the standard library only
 TRAINERS = {"accelerate", "deepspeed", "peft", "trl"}  # llmrl.train alone
 WITHOUT_TORCH = [

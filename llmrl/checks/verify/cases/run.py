@@ -57,6 +57,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "verifiers": (),
     "heron": (),
     "salmon": (),
+    "search": (),
 }
 """The subjects, and the forms whose parts they are about."""
 

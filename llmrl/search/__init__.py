@@ -1,0 +1,1 @@
+"""Strategies of search at test time; the folder is the registry."""
