@@ -83,6 +83,57 @@ def label_steps(
     write(model, specs["data"], specs["reward"], out, options, engine=specs["engine"], limit=limit)
 
 
+@app.command("search")
+def search_data(
+    model: Annotated[str, typer.Argument(help="A folder or a hub name.")],
+    data: Annotated[str, typer.Option(help="A dataset: gsm8k, or {name: arithmetic, low: 10}.")],
+    search: Annotated[str, typer.Option(help="A search: plan_mcts:100, or {name: ..., option: ...}.")],
+    reward: Annotated[str, typer.Option(help="With verdicts, of whole answers: math_verify.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet, a line for each node.")],
+    judge: Annotated[str | None, typer.Option(help="Of beginnings: a value or process model.")] = None,
+    trees: Annotated[int, typer.Option(help="Of each problem.")] = 1,
+    search_tokens: Annotated[int | None, typer.Option(help="That a search may generate.")] = None,
+    temperature: Annotated[float, typer.Option(help="Of every step.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 1024,
+    engine: Annotated[str, typer.Option(help="vllm or hf, or a mapping with options.")] = "vllm",
+    limit: Annotated[int | None, typer.Option(help="The first problems only.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+) -> None:
+    """Search a dataset's answers with the reference at hand, and store the trees: docs/search.md."""
+    import yaml
+
+    from llmrl.datagen.search import TreeSearch, write_trees
+    from llmrl.types import Sampling
+
+    options = TreeSearch(
+        search=search,
+        reward=yaml.safe_load(reward),
+        judge=None if judge is None else yaml.safe_load(judge),
+        trees=trees,
+        tokens=search_tokens,
+        sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+        seed=seed,
+    )
+    counts = write_trees(model, yaml.safe_load(data), out, options, engine=yaml.safe_load(engine), limit=limit)
+    print(f"{', '.join(f'{count} {name}' for name, count in counts.items())}: {out}")
+
+
+@app.command("from-trees")
+def rows_of_trees(
+    trees: Annotated[Path, typer.Argument(help="A file that `llmrl data search` wrote.")],
+    rows: Annotated[str, typer.Option(help="sft, stepwise or preference.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
+) -> None:
+    """Make rows to learn from of stored trees: right answers, labels of steps, or preferences between steps."""
+    from llmrl.datagen.search import ROWS, write_rows
+    from llmrl.errors import DataError
+    from llmrl.plugins import did_you_mean
+
+    if rows not in ROWS:
+        raise DataError(f"--rows {rows}{did_you_mean(rows, ROWS)}; expected one of {', '.join(ROWS)}")
+    print(f"{write_rows(trees, rows, out)} rows: {out}")
+
+
 @app.command("columns", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def store_columns(
     context: typer.Context,

@@ -217,7 +217,7 @@ async def _write(
     with (
         GradingPool(setup.reward_workers, setup.reward_timeout_s) as pool,
         local_player(model, setup, options.seed, options.sampling.max_tokens) as player,
-        _opened(out) as file,
+        opened(out) as file,
     ):
         lifted, slots = as_group_reward(graded, pool), asyncio.Semaphore(32)
 
@@ -241,7 +241,12 @@ async def _write(
     return kept
 
 
-def _opened(path: Path) -> Any:
+def opened(path: Path) -> Any:
+    """Open a file that is not there yet, for writing.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return open(path, "x", encoding="utf-8")
