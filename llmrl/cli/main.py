@@ -12,12 +12,15 @@ from llmrl import __version__
 from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings, stopped_by_signals
 from llmrl.cli.recipes import app as recipes_app
+from llmrl.cli.serve import serve, serve_reward
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
+app.command("serve-reward")(serve_reward)
 
 
 def main() -> None:
@@ -104,52 +107,31 @@ def evaluate(
     system_prompt: Annotated[str | None, typer.Option(help="For conversations without one.")] = None,
     served_model: Annotated[str, typer.Option(help="Of a server that serves several.")] = "",
     api_key: Annotated[str | None, typer.Option(help="For a server; OPENAI_API_KEY by default.")] = None,
+    search: Annotated[str | None, typer.Option(help="A search: best_of_n:8, or {name: ..., option: ...}.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Its judge: a reward that needs no reference answer.")] = None,
+    search_tokens: Annotated[int | None, typer.Option(help="That it may generate for a problem.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where results go; a second call there goes on.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
 ) -> None:
     """Ask a model the problems of benchmarks; a call that was stopped goes on where it was."""
+    import yaml
+
     from llmrl.evaluation.run import EvalSetup, Plan, run
 
     plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     setup = EvalSetup(
-        engine=engine, dtype=dtype, system_prompt=system_prompt, served_model=served_model, api_key=api_key
+        engine=engine,
+        dtype=dtype,
+        system_prompt=system_prompt,
+        served_model=served_model,
+        api_key=api_key,
+        search=search,
+        judge=None if judge is None else yaml.safe_load(judge),
+        search_tokens=search_tokens,
     )
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")
     run(model, names, folder, plan, setup, quiet=quiet)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def serve(
-    context: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(help="A model folder or a hub name.")],
-    lora: Annotated[list[str] | None, typer.Option(help="An adapter, NAME=FOLDER; may be given again.")] = None,
-    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set a key then.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option()] = 8000,
-    api_key: Annotated[
-        str | None, typer.Option(envvar=["LLMRL_API_KEY", "VLLM_API_KEY"], help="What clients must send.")
-    ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds it.")] = None,
-    served_model_name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
-    dtype: Annotated[str, typer.Option()] = "auto",
-    max_model_len: Annotated[int | None, typer.Option(help="Tokens of prompt and completion.")] = None,
-) -> None:
-    """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
-    from llmrl.clients.bearer import read_key
-    from llmrl.serve.vllm import serve as run
-
-    code = run(
-        checkpoint,
-        lora=lora or (),
-        host=host,
-        port=port,
-        api_key=read_key(api_key, api_key_file),
-        served_model_name=served_model_name,
-        dtype=dtype,
-        max_model_len=max_model_len,
-        server_args=context.args,
-    )
-    raise typer.Exit(code)
 
 
 @app.command("reward-model")
@@ -207,42 +189,6 @@ def adopt_reward_model(
     options: Adoption = construct(Adoption, values, "adopt-rm")
     rows = [] if data is None else read(columns or COLUMNS[options.kind][0], data, limit).kept
     adopt(source, out, options, [answer for row in rows for answer in answers_of(row)])
-
-
-@app.command("serve-reward")
-def serve_reward(
-    reward: Annotated[str, typer.Argument(help="A name, {name: ..., option: ...}, or a recipe, for its `reward:`.")],
-    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set a key then.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 is a free one.")] = 8100,
-    api_key: Annotated[str | None, typer.Option(envvar="LLMRL_REWARD_API_KEY", help="What clients must send.")] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds it.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that grade.")] = 2,
-    timeout_s: Annotated[float, typer.Option(help="Of an item; then its grader is killed.")] = 5.0,
-    batch: Annotated[int, typer.Option(min=1, help="Groups scored at a time.")] = 32,
-    max_waiting: Annotated[int, typer.Option(min=1, help="Groups that wait; further ones get a 503.")] = 256,
-    max_texts: Annotated[int, typer.Option(min=1, help="Answers of a request; more get a 413.")] = 4096,
-    max_text_mb: Annotated[int, typer.Option(min=1, help="MiB of their texts together.")] = 64,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="MiB of a request.")] = 256,
-    request_timeout_s: Annotated[float, typer.Option(min=0.001, help="Of a group, waiting and scoring.")] = 600.0,
-    grace_s: Annotated[float, typer.Option(min=0, help="For what is being scored at ctrl-C.")] = 30.0,
-) -> None:
-    """Put a reward behind HTTP until ctrl-C; runs ask it by the reward `remote`."""
-    from llmrl.clients.bearer import read_key
-    from llmrl.serve.reward import serve
-    from llmrl.serve.scoring import ServerLimits
-
-    limits = ServerLimits(
-        batch=batch,
-        max_waiting=max_waiting,
-        max_texts=max_texts,
-        max_text_mb=max_text_mb,
-        max_body_mb=max_body_mb,
-        request_timeout_s=request_timeout_s,
-        grace_s=grace_s,
-    )
-    key = read_key(api_key, api_key_file)
-    code = serve(reward, host=host, port=port, api_key=key, workers=workers, timeout_s=timeout_s, limits=limits)
-    raise typer.Exit(code)
 
 
 @app.command("eval-rm")

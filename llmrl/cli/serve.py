@@ -1,0 +1,127 @@
+"""Commands that serve: a policy, a policy that searches, a reward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmrl.errors import RecipeError
+
+
+def serve(
+    context: typer.Context,
+    checkpoint: Annotated[str, typer.Argument(help="A model folder or a hub name.")],
+    lora: Annotated[list[str] | None, typer.Option(help="An adapter, NAME=FOLDER; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set a key then.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option()] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar=["LLMRL_API_KEY", "VLLM_API_KEY"], help="What clients must send.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds it.")] = None,
+    served_model_name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
+    dtype: Annotated[str, typer.Option()] = "auto",
+    max_model_len: Annotated[int | None, typer.Option(help="Tokens of prompt and completion.")] = None,
+    search: Annotated[str | None, typer.Option(help="Answer by a search, such as best_of_n:8: docs/serve.md.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Of the search: a reward that needs no reference answer.")] = None,
+    search_tokens: Annotated[int | None, typer.Option(help="That a search may generate.")] = None,
+    engine: Annotated[str, typer.Option(help="Of the search: vllm or hf.")] = "vllm",
+) -> None:
+    """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
+    from llmrl.clients.bearer import read_key
+    from llmrl.serve.vllm import serve as run
+
+    if search is not None:
+        if lora or context.args:
+            raise RecipeError(
+                f"--search with {', '.join(lora or context.args)}: expected neither --lora nor options of vLLM"
+            )
+        raise typer.Exit(
+            _serve_search(
+                checkpoint,
+                search,
+                judge,
+                search_tokens,
+                engine,
+                dtype,
+                max_model_len,
+                host=host,
+                port=port,
+                api_key=read_key(api_key, api_key_file),
+                name=served_model_name,
+            )
+        )
+    code = run(
+        checkpoint,
+        lora=lora or (),
+        host=host,
+        port=port,
+        api_key=read_key(api_key, api_key_file),
+        served_model_name=served_model_name,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        server_args=context.args,
+    )
+    raise typer.Exit(code)
+
+
+def _serve_search(
+    checkpoint: str,
+    search: str,
+    judge: str | None,
+    search_tokens: int | None,
+    engine: str,
+    dtype: str,
+    max_model_len: int | None,
+    **options: Any,
+) -> int:
+    import yaml
+
+    from llmrl.evaluation.run import EvalSetup
+    from llmrl.serve.search import serve as run
+
+    setup = EvalSetup(
+        engine=engine,
+        dtype=None if dtype == "auto" else dtype,
+        max_model_len=max_model_len,
+        search=search,
+        judge=None if judge is None else yaml.safe_load(judge),
+        search_tokens=search_tokens,
+    )
+    return run(checkpoint, setup, **options)
+
+
+def serve_reward(
+    reward: Annotated[str, typer.Argument(help="A name, {name: ..., option: ...}, or a recipe, for its `reward:`.")],
+    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set a key then.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 is a free one.")] = 8100,
+    api_key: Annotated[str | None, typer.Option(envvar="LLMRL_REWARD_API_KEY", help="What clients must send.")] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds it.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that grade.")] = 2,
+    timeout_s: Annotated[float, typer.Option(help="Of an item; then its grader is killed.")] = 5.0,
+    batch: Annotated[int, typer.Option(min=1, help="Groups scored at a time.")] = 32,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Groups that wait; further ones get a 503.")] = 256,
+    max_texts: Annotated[int, typer.Option(min=1, help="Answers of a request; more get a 413.")] = 4096,
+    max_text_mb: Annotated[int, typer.Option(min=1, help="MiB of their texts together.")] = 64,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="MiB of a request.")] = 256,
+    request_timeout_s: Annotated[float, typer.Option(min=0.001, help="Of a group, waiting and scoring.")] = 600.0,
+    grace_s: Annotated[float, typer.Option(min=0, help="For what is being scored at ctrl-C.")] = 30.0,
+) -> None:
+    """Put a reward behind HTTP until ctrl-C; runs ask it by the reward `remote`."""
+    from llmrl.clients.bearer import read_key
+    from llmrl.serve.reward import serve
+    from llmrl.serve.scoring import ServerLimits
+
+    limits = ServerLimits(
+        batch=batch,
+        max_waiting=max_waiting,
+        max_texts=max_texts,
+        max_text_mb=max_text_mb,
+        max_body_mb=max_body_mb,
+        request_timeout_s=request_timeout_s,
+        grace_s=grace_s,
+    )
+    key = read_key(api_key, api_key_file)
+    code = serve(reward, host=host, port=port, api_key=key, workers=workers, timeout_s=timeout_s, limits=limits)
+    raise typer.Exit(code)
