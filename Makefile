@@ -20,7 +20,7 @@ lint: .venv
 	$(BIN)/mypy
 
 unit: .venv
-	$(TESTS) tests/unit -q $(SIDE_BY_SIDE)
+	$(TESTS) tests/unit -q -m "not slow" $(SIDE_BY_SIDE)
 
 integration: .venv
 	$(TESTS) tests/integration -q -m "not slow and not gpu" $(SIDE_BY_SIDE)
