@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as llmrl.cli.main sets it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, in all processes that tests start, too
 
 
 @pytest.fixture(scope="session")

@@ -126,3 +126,28 @@ def test_stored_answers_teach_every_algorithm_in_any_micro_batches(
     assert all(line["grad_norm"] > 0 for line in lines)
     assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in others], rel=1e-3, abs=1e-5)
     assert max(float((weights[name] - apart[name]).abs().max()) for name in weights) < 1e-3
+
+
+def test_steps_of_a_tree_are_preferred_by_their_values(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Rows as `llmrl data from-trees --rows preference` writes them."""
+    made = recipe(tiny_model_dir, tmp_path, "steps").as_dict()
+    shared = {"kind": "plan", "depth": 2, "problem": "p", "prefix_ids": [1, 2]}
+    rows = [
+        {
+            **shared,
+            "prompt": [{"role": "user", "content": f"{i}+1="}],
+            "prefix": "Add. ",
+            "chosen": str(i + 1),
+            "rejected": "no",
+            "q_chosen": 0.5 + 0.02 * i,
+            "q_rejected": -0.5,
+            "margin": 1.0,
+        }
+        for i in range(12)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines, _, referred = trained(parse({**made, "algorithm": {"name": "step_apo"}}))
+    assert referred
+    # At the reference z is minus the gap of values, from 1.0 to 1.22: softplus(1.0) is 1.313, softplus(1.22) 1.479.
+    assert 1.313 < lines[0]["loss"] < 1.479
+    assert lines[-1]["loss"] < lines[0]["loss"]

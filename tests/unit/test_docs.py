@@ -34,7 +34,7 @@ OPTIONS = {
     "audit": AuditOptions,
 }
 PROGRAMS = ("llmrl", "make", "pytest", "python", "accelerate")
-PLANNED = ("step_apo", "archer", "webrl")  # the README says that they are not there
+PLANNED = ("archer", "webrl")  # the README says that they are not there
 
 
 def text(page: str) -> str:

@@ -87,6 +87,7 @@ def forms() -> list[Form]:
         _preference("dpo", 4.0),
         _preference("cdpo", 4.0, label_smoothing=0.1, num_iterations=2, minibatches=2),
         _preference("robust_dpo", 4.0, loss_type="robust", label_smoothing=0.2),
+        _preference("step_apo", 4.0, "step_apo"),
         _preference("hinge", 4.0, loss_type="hinge", advantage_margin=0.3, nll_coef=0.1),
         _preference("ipo", 4.0, loss_type="ipo", beta=0.2),
         _preference("simpo", 4.0, loss_type="simpo", beta=2.0),
@@ -171,8 +172,8 @@ def _kto(name: str, rate: float, pairs: bool = False, **options: Any) -> Form:
     return Form(name=name, algorithm=algorithm, oracle=kto, pairs=pairs, rates={"policy": rate})
 
 
-def _preference(name: str, rate: float, **options: Any) -> Form:
-    algorithm = plugins.build("algorithm", {"name": "preference", **options}, name)
+def _preference(name: str, rate: float, plugin: str = "preference", **options: Any) -> Form:
+    algorithm = plugins.build("algorithm", {"name": plugin, **options}, name)
     return Form(
         name=name,
         algorithm=algorithm,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from llmrl.algorithms.preference import Preference
+from llmrl.algorithms.step_apo import StepAPO
 from llmrl.batch import Batch, collate
 from llmrl.checks.verify.cases.rows import row
 from llmrl.protocols import Forward, Loss
@@ -37,7 +38,7 @@ def step_apo_loss(given: Given, dtype: str) -> dict[str, Any]:
     chosen, rejected = ([given["pol_w"]], [given["ref_w"]]), ([given["pol_l"]], [given["ref_l"]])
 
     def answer(alpha: float, scale: float = 1.0) -> dict[str, float]:
-        algorithm, values = Preference(beta=given["beta"], advantage_margin=alpha), (given["q_w"], given["q_l"])
+        algorithm, values = StepAPO(beta=given["beta"], advantage_margin=alpha), (given["q_w"], given["q_l"])
         rewards = (scale * values[0], scale * values[1])
         loss, batch, new = _judged(algorithm, [(chosen, rejected)], dtype, rewards)
         (loss.terms * batch.weights).sum().backward()  # type: ignore[no-untyped-call]

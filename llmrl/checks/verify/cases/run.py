@@ -37,7 +37,7 @@ _GROUP = (
 _PLUS = ("reinforce_pp", "reinforce_pp_baseline")
 _CRITIC = ("ppo", "vc_ppo", "vapo", "ppo_channels", "nlpo")
 _OREAL = ("oreal", "oreal_paper", "oreal_no_rm")
-_PREFERENCE = ("dpo", "cdpo", "robust_dpo", "hinge", "ipo", "simpo", "orpo", "cpl", "cpl_kl")
+_PREFERENCE = ("dpo", "cdpo", "robust_dpo", "hinge", "ipo", "simpo", "orpo", "cpl", "cpl_kl", "step_apo")
 SUBJECTS: Mapping[str, Sequence[str]] = {
     "ppo": (*_CRITIC, *_PLUS),
     "group": (*_GROUP, *_PLUS, *_OREAL, "t1", *_CRITIC),
