@@ -132,7 +132,7 @@ def test_rows_without_room_are_said(tiny_model_dir: Path, tmp_path: Path) -> Non
     _, said = trained("outcome", tiny_model_dir, tmp_path, input={"max_length": 18}, train={"max_steps": 1})
     assert any("rows are longer than 18 tokens: left out" in line for line in said)
     with pytest.raises(DataError, match="none of the 22 rows fits; the shortest has"):
-        trained("outcome", tiny_model_dir, tmp_path, input={"max_length": 4})
+        trained("outcome", tiny_model_dir, tmp_path / "short", input={"max_length": 4})
 
 
 def test_margins_are_demanded_of_rows_that_have_them(tiny_model_dir: Path, tmp_path: Path) -> None:
