@@ -27,6 +27,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {"outcome": PAIRS, "verifier": LABELLED,
 
 
 def recipe(kind: str, base: Path, folder: Path, **sections: Any) -> RewardRecipe:
+    folder.mkdir(exist_ok=True)
     data = folder / f"{kind}.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in ROWS[kind]))
     fit = {"max_steps": 12, "learning_rate": 1e-2, "per_device_train_batch_size": 8, "output_dir": str(folder / "out")}
