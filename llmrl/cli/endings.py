@@ -44,16 +44,20 @@ def endings() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
+def stopped_by_signals(advice: str = "go on with --resume", unsaved: str = "nothing to save yet") -> Iterator[None]:
     """Turn the end of a run by a signal into its exit code; inside of a command, for typer makes 130 of it.
 
     The process ends without Python's own farewell, whose waiting for threads nobody bounds.
+
+    Args:
+        advice: what to do next, where a checkpoint was saved.
+        unsaved: what to print where none was.
     """
     try:
         yield
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
-            kept = f"saved after {stopped.steps} steps; go on with --resume" if stopped.steps else "nothing to save yet"
+            kept = f"saved after {stopped.steps} steps; {advice}" if stopped.steps else unsaved
             print(f"llmrl: stopped by {stopped}: {kept}", file=sys.stderr)
         _leave(128 + stopped.number)
 

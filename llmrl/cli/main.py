@@ -11,6 +11,7 @@ import typer
 from llmrl import __version__
 from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings, stopped_by_signals
+from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.recipes import app as recipes_app
 from llmrl.cli.serve import serve, serve_reward
 
@@ -21,6 +22,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("serve-reward")(serve_reward)
+app.command("run-stage", hidden=True)(run_stage)
 
 
 def main() -> None:
@@ -60,12 +62,15 @@ def train(
     """Train by a recipe, alone or under `accelerate launch -m llmrl train ...`."""
     from llmrl import recipe as recipes
 
-    made = recipes.read(recipe, [*(overrides or ()), *context.args])
+    changes = [*(overrides or ()), *context.args]
+    if recipes.STAGES in (values := recipes.tree(recipe)):
+        return train_stages(values, recipe, changes, resume_from=resume_from, quiet=quiet, dry_run=dry_run)
+    made = recipes.read(recipe, changes)
     if dry_run:
         import yaml
 
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
-        return
+        return None
     from llmrl.run_folder.progress import Progress
     from llmrl.train.loop import train as take_steps
     from llmrl.train.run import Run
@@ -88,6 +93,7 @@ def train(
         take_steps(run)
     if run.accelerator.is_main_process:
         print(f"model: {run.folder / 'final'}\nnext: llmrl eval {run.folder / 'final'} --benchmarks gsm8k")
+    return None
 
 
 @app.command("eval")
@@ -196,7 +202,7 @@ def evaluate_reward_model(
     model: Annotated[str, typer.Argument(help="A folder that `llmrl reward-model` wrote.")],
     data: Annotated[str, typer.Option(help="A .jsonl, .json or .parquet file of rows that it has not learned from.")],
     columns: Annotated[
-        str | None, typer.Option(help="preference, outcome, stepwise, prm800k or first_error; by the model's kind.")
+        str | None, typer.Option(help="Such as preference, outcome or rollouts; by the model's kind.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A folder; `eval` in the model's own by default.")] = None,
     limit: Annotated[int | None, typer.Option(help="The first rows only.")] = None,

@@ -23,8 +23,12 @@ from llmrl.recipe.options import (
     TrainOptions,
 )
 
+STAGES = "stages"
+"""The key of a recipe that is a list of stages; see `llmrl.pipeline.stages`."""
+
 __all__ = [
     "PLUGINS",
+    "STAGES",
     "AuditOptions",
     "CriticOptions",
     "EvalOptions",
@@ -33,6 +37,7 @@ __all__ = [
     "RolloutOptions",
     "Spec",
     "TrainOptions",
+    "override",
     "parse",
     "read",
     "tree",
@@ -96,8 +101,8 @@ def tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(values, dict):
         found = "nothing" if values is None else type(values).__name__
         raise RecipeError(f"{path}: expected sections such as `model:` and `data:`, found {found}")
-    for override in overrides:
-        _override(values, override)
+    for text in overrides:
+        override(values, text)
     return values
 
 
@@ -112,16 +117,20 @@ def parse(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     return recipe
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value`; the value is read as YAML."""
-    path, equals, value = override.partition("=")
+def override(values: dict[str, Any], text: str) -> None:
+    """Set one `section.key=value`; the value is read as YAML.
+
+    Raises:
+        RecipeError: no equals sign, a parent that is no section, or no YAML.
+    """
+    path, equals, value = text.partition("=")
     if not equals:
-        raise RecipeError(f"override {override!r}: expected section.key=value, such as train.learning_rate=2e-6")
+        raise RecipeError(f"override {text!r}: expected section.key=value, such as train.learning_rate=2e-6")
     *parents, last = path.lstrip("-").split(".")
     node = values
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise RecipeError(f"override {override!r}: {parent} holds {child!r}; expected a section with keys")
+            raise RecipeError(f"override {text!r}: {parent} holds {child!r}; expected a section with keys")
         node = child
-    node[last] = yaml_text.parse(value, f"override {override!r:.80}")
+    node[last] = yaml_text.parse(value, f"override {text!r:.80}")

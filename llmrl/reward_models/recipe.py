@@ -12,11 +12,11 @@ from llmrl.plugins import construct
 from llmrl.recipe import tree
 from llmrl.reward_models.card import CHAT, Kind, Positions
 
-Columns = Literal["preference", "outcome", "stepwise", "prm800k", "first_error"]
+Columns = Literal["preference", "outcome", "stepwise", "prm800k", "first_error", "rollouts", "rollout_pairs"]
 COLUMNS: dict[Kind, tuple[Columns, ...]] = {
-    "outcome": ("preference",),
-    "verifier": ("outcome",),
-    "token": ("outcome",),
+    "outcome": ("preference", "rollout_pairs"),
+    "verifier": ("outcome", "rollouts"),
+    "token": ("outcome", "rollouts"),
     "process": ("stepwise", "prm800k", "first_error"),
 }
 """What each kind learns from; the first is the default."""
@@ -136,7 +136,7 @@ class RewardRecipe:
             raise ValueError(f"loss.positions and loss.average are for verifier, not for {self.kind}")
         if loss.average == "sequence" and loss.positions == "last_token":
             raise ValueError("loss.average sequence needs loss.positions all_tokens: there is one token to average")
-        if self.data.balance is not None and self.columns != "outcome":
+        if self.data.balance is not None and self.columns not in ("outcome", "rollouts"):
             raise ValueError(f"data.balance: {self.kind} models learn from rows that are not right or wrong as a whole")
 
     @property

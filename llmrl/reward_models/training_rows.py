@@ -8,7 +8,7 @@ from typing import Any
 
 from llmrl.errors import DataError
 from llmrl.plugins import did_you_mean
-from llmrl.reward_models import preferences, stepwise
+from llmrl.reward_models import episodes, preferences, stepwise
 from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair, Rows
 
 READERS: Mapping[str, Callable[..., Rows[Any]]] = {
@@ -17,6 +17,8 @@ READERS: Mapping[str, Callable[..., Rows[Any]]] = {
     "stepwise": stepwise.stepwise,
     "prm800k": stepwise.prm800k,
     "first_error": stepwise.first_error,
+    "rollouts": episodes.labelled,
+    "rollout_pairs": episodes.pairs,
 }
 
 

@@ -61,6 +61,15 @@ def write(folder: Path, sums: Mapping[str, Sum]) -> None:
     flush(folder)
 
 
+def sealed(folder: Path) -> list[str]:
+    """Names of the files of a folder that `write` has sealed; empty for one without checksums.
+
+    Raises:
+        CheckpointError: the checksums are damaged.
+    """
+    return sorted(_read(folder)) if (folder / FILE).exists() else []
+
+
 def damage(folder: Path, share: tuple[int, int] = (0, 1)) -> list[str]:
     """Describe how the files of a folder differ from what was written, a file a line; empty where none does.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrl.chat import Chat, load_tokenizer
-from llmrl.errors import CheckpointError, DataError
-from llmrl.run_folder.checksums import require_intact
+from llmrl.errors import CheckpointError, DataError, RecipeError
+from llmrl.run_folder import checksums
+from llmrl.train.launched import process_arguments, trained_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
@@ -32,13 +34,16 @@ def sft(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """Fine-tune a model on the tokens of completions, and write it as a Hugging Face folder.
+    """Fine-tune a model on the tokens of completions, and write it as a Hugging Face folder, with checksums.
+
+    Under `accelerate launch` every process calls it, and the first writes.
 
     Args:
         model: a folder or a hub name.
         rows: each with `prompt` and `completion`, both strings or both lists of messages, as TRL reads them.
         output_dir: where the model and its tokenizer are written.
         max_steps: optimiser steps, each on `batch_size` rows; the rows are seen again, in another order, when they end.
+        batch_size: over all processes, which share it evenly.
         learning_rate: of AdamW, constant after `warmup_steps`.
         max_length: longer rows are cut to so many tokens; None cuts nothing.
         bf16: autocast; the weights stay in float32.
@@ -47,11 +52,12 @@ def sft(
     Raises:
         DataError: no rows, rows without prompt or completion, or a chat template that refuses one or has no end.
         CheckpointError: the model cannot be read.
+        RecipeError: the processes cannot share `batch_size`.
     """
     from transformers import AutoModelForCausalLM
 
     _check(rows)
-    require_intact(model)
+    checksums.require_intact(model)
     try:
         policy = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
     except (OSError, ValueError) as error:
@@ -63,17 +69,31 @@ def sft(
     arguments = {
         "max_steps": max_steps,
         "learning_rate": learning_rate,
-        "per_device_train_batch_size": batch_size,
+        "per_device_train_batch_size": _share(batch_size),
         "warmup_steps": warmup_steps,
         "max_length": max_length,
         "bf16": bf16,
         "seed": seed,
     }
     output_dir = Path(output_dir)
-    _train(policy, tokenizer, rows, output_dir, arguments, progress)
-    policy.save_pretrained(output_dir)
-    tokenizer.save_pretrained(output_dir)
+    trainer = _train(policy, tokenizer, rows, output_dir, arguments, progress)
+    state = trained_weights(trainer)
+    if trainer.is_world_process_zero():
+        policy.save_pretrained(output_dir, state_dict=state)
+        tokenizer.save_pretrained(output_dir)
+        checksums.write(output_dir, checksums.flushed(output_dir, checksums.names(output_dir)))
+    trainer.accelerator.wait_for_everyone()
     return output_dir
+
+
+def _share(batch_size: int) -> int:
+    """Rows of a step for each process of the launch."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if batch_size % processes:
+        raise RecipeError(
+            f"batch_size {batch_size}: {processes} processes cannot share it; expected a multiple of {processes}"
+        )
+    return batch_size // processes
 
 
 def _check(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -102,8 +122,8 @@ def _train(
     output_dir: Path,
     arguments: Mapping[str, Any],
     progress: Progress | None,
-) -> None:
-    import torch
+) -> Any:
+    """Train; returns the trainer."""
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
@@ -118,8 +138,7 @@ def _train(
         logging_steps=1,
         report_to="none",
         disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
+        **process_arguments(),
         **arguments,
     )
     with _quiet():
@@ -133,6 +152,7 @@ def _train(
         )
         trainer.remove_callback(PrinterCallback)  # prints every log where no progress bar is wanted
         trainer.train()
+    return trainer
 
 
 def _follow(progress: Progress) -> TrainerCallback:

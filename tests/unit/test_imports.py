@@ -52,6 +52,7 @@ LAYERS = {
     "llmrl.datagen": 7,
     "llmrl.checks": 7,
     "llmrl.serve": 7,
+    "llmrl.pipeline": 7,
     "llmrl.tiny": 7,
     "llmrl.cli": 8,
     "llmrl.__main__": 8,

@@ -16,8 +16,7 @@ from llmrl.errors import EngineError
 
 KEY_VARIABLE = "LLMRL_API_KEY"  # hands a server its key: an argument could be read in the list of processes
 _PORT_TRIES = 3
-# What a launcher of distributed training sets for us would make the server join our process group.
-_OURS = (
+LAUNCHED = (
     "RANK",
     "LOCAL_RANK",
     "WORLD_SIZE",
@@ -27,6 +26,7 @@ _OURS = (
     "MASTER_ADDR",
     "MASTER_PORT",
 )
+"""Variables that a launcher of distributed training sets: with them a child would join our process group."""
 
 
 def command(model: str, host: str, port: int, *arguments: str) -> list[str]:
@@ -46,7 +46,7 @@ def environment(
         omp_threads: of a server on a CPU; None leaves OMP_NUM_THREADS as it is.
         beside_trainer: open the routes that change weights, and bind no threads to cores.
     """
-    env = {k: v for k, v in os.environ.items() if k not in _OURS and not k.startswith("TORCHELASTIC_")}
+    env = {k: v for k, v in os.environ.items() if k not in LAUNCHED and not k.startswith("TORCHELASTIC_")}
     for name in (KEY_VARIABLE, "VLLM_API_KEY"):  # ours for other servers
         env.pop(name, None)
     if api_key is not None:

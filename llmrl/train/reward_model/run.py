@@ -25,11 +25,13 @@ from llmrl.reward_models.preferences import balanced
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair
 from llmrl.reward_models.training_rows import answers_of, read
+from llmrl.run_folder import checksums, lock
 from llmrl.run_folder.lock import FolderLock
-from llmrl.run_folder.ownership import TRACES, traces
+from llmrl.run_folder.ownership import RECIPE, TRACES, traces
+from llmrl.run_folder.records import METRICS
+from llmrl.train.launched import trained_weights
 from llmrl.train.network import plain_model
 from llmrl.train.reward_model.trainers import PairRow, TokenRow, label_trainer, pair_trainer, weights
-from llmrl.train.weight_sync import full_weights
 
 R = TypeVar("R", PreferencePair, LabelledRow)
 Say = Callable[[str], None]
@@ -68,7 +70,7 @@ def _train(recipe: RewardRecipe, folder: Path, say: Say) -> Path:
     say(f"{len(rows)} rows to learn from, {len(test)} to test on; left out: {dict(rejected) or 'none'}")
     trainer = _trainer(recipe, rows, encoder, folder, say)
     trainer.train()
-    state = _weights(trainer)
+    state = trained_weights(trainer)
     if trainer.is_world_process_zero():
         _save(trainer, recipe, state, folder, tokenizer)
         answers = [answer for row in [*test, *rows][: recipe.train.calibration_rows] for answer in answers_of(row)]
@@ -82,6 +84,7 @@ def _train(recipe: RewardRecipe, folder: Path, say: Say) -> Path:
             positions=recipe.loss.positions,
             dtype=getattr(torch, recipe.model.dtype),
         )
+        _seal(folder)
         say(f"reward model: {folder}")
     trainer.accelerator.wait_for_everyone()
     return folder
@@ -139,14 +142,6 @@ def _trainer(recipe: RewardRecipe, rows: Sequence[Any], encoder: Encoder, folder
     return label_trainer(recipe, [TokenRow(encoded[i][0], rows[i].labels) for i in fitting], folder, say)
 
 
-def _weights(trainer: Any) -> dict[str, Any]:
-    """Gather every weight under its Hugging Face name, on the CPU of the first process; all processes take part."""
-    plugin = trainer.accelerator.state.deepspeed_plugin
-    sharded = plugin is not None and int(plugin.zero_stage) == 3
-    main = trainer.is_world_process_zero()
-    return {name: weight.cpu() for name, weight in full_weights(trainer.model, sharded) if main}
-
-
 def _save(trainer: Any, recipe: RewardRecipe, state: dict[str, Any], folder: Path, tokenizer: Any) -> None:
     """Write the folder without its card: weights, tokenizer, recipe, and the log.
 
@@ -161,13 +156,19 @@ def _save(trainer: Any, recipe: RewardRecipe, state: dict[str, Any], folder: Pat
         folder.mkdir(parents=True, exist_ok=True)
         network.save_pretrained(folder, state_dict=state)
         tokenizer.save_pretrained(folder)
-        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
+        (folder / RECIPE).write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
         lines = [json.dumps(line) for line in trainer.state.log_history]
-        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / METRICS).write_text("\n".join(lines) + "\n", encoding="utf-8")
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder}: the reward model was not written: {error}; make room and train again"
         ) from error
+
+
+def _seal(folder: Path) -> None:
+    """Write the checksums of the model, without the log of its training, which tells the time, and its recipe."""
+    names = [name for name in checksums.names(folder) if name not in (METRICS, RECIPE, lock.FILE)]
+    checksums.write(folder, checksums.flushed(folder, names))
 
 
 def describe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from llmrl.ops.reward_models import IGNORED, bradley_terry, labelled_bce, mean_l
 from llmrl.reward_models.encoding import Encoded
 from llmrl.reward_models.network import padded, pretrained
 from llmrl.reward_models.recipe import RewardRecipe
+from llmrl.train.launched import process_arguments
 from llmrl.train.network import lora
 
 if TYPE_CHECKING:
@@ -177,12 +177,7 @@ def collate(rows: Sequence[TokenRow], recipe: RewardRecipe, whole_answers: bool)
 
 def _arguments(recipe: RewardRecipe, folder: Path) -> dict[str, Any]:
     """Arguments of both trainers."""
-    fit, on_cpu = recipe.train, not torch.cuda.is_available()
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
-    if on_cpu and deepspeed:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
+    fit = recipe.train
     return {
         "output_dir": str(folder),
         "num_train_epochs": fit.num_train_epochs,
@@ -201,9 +196,7 @@ def _arguments(recipe: RewardRecipe, folder: Path) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": on_cpu and not deepspeed,
-        "ddp_backend": "gloo" if on_cpu and several else None,
-        "dataloader_pin_memory": not on_cpu,
+        **process_arguments(),
     }
 
 

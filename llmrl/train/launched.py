@@ -1,0 +1,33 @@
+"""Trainers of Transformers and TRL under a launch: their arguments for its processes, and their weights."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from llmrl.train.weight_sync import full_weights
+
+
+def process_arguments() -> dict[str, Any]:
+    """Those of `TrainingArguments` that follow from the machine and from how this process was launched."""
+    on_cpu = not torch.cuda.is_available()
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    if on_cpu and deepspeed:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
+    return {
+        "use_cpu": on_cpu and not deepspeed,
+        "ddp_backend": "gloo" if on_cpu and several else None,
+        "dataloader_pin_memory": not on_cpu,
+    }
+
+
+def trained_weights(trainer: Any) -> dict[str, Any]:
+    """Gather every weight under its Hugging Face name, on the CPU of the first process; all processes take part."""
+    plugin = trainer.accelerator.state.deepspeed_plugin
+    sharded = plugin is not None and int(plugin.zero_stage) == 3
+    main = trainer.is_world_process_zero()
+    return {name: weight.cpu() for name, weight in full_weights(trainer.model, sharded) if main}
