@@ -1,4 +1,4 @@
-"""What a stage can be: the recipe that it takes, the outputs that it leaves, and the work between them."""
+"""Kinds of stages: the recipe that each takes, the outputs that it leaves, and the work between them."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def _names_input(key: str, text: str) -> bool:
 
 
 def _changes(record: Mapping[str, Any], stage: Stage, inputs: Mapping[str, str]) -> Iterator[str]:
-    """What differs between the stage that a folder holds and the one that is wanted."""
+    """Differences between the stage that a folder holds and the one that is wanted."""
     if record.get("kind") != stage.kind:
         yield f"kind was {record.get('kind')}, is {stage.kind}"
     before, now = _leaves(record.get("recipe", {})), _leaves(stage.recipe)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from llmrl.engines.server.child_process import Child
 from llmrl.engines.server.process import LAUNCHED, free_ports
 from llmrl.errors import CheckpointError, Stopped
-from llmrl.evaluation.records import read_json
+from llmrl.evaluation.records import read_json, write_json
 from llmrl.pipeline.kinds import KINDS, clear_unfinished
 from llmrl.pipeline.plan import begin, finish, standing_of
 from llmrl.pipeline.stages import Pipeline, Stage
@@ -46,8 +46,8 @@ def run(pipeline: Pipeline, *, quiet: bool = False) -> None:
         join = held.enter_context(_ranks(world))
 
         def first(work: Callable[[], T]) -> T:
-            (result,) = join(concerted(lambda: [] if rank else [work()], join))
-            return result
+            done: list[T] = join(concerted(lambda: [] if rank else [work()], join))
+            return done[0]
 
         first(lambda: held.enter_context(FolderLock(pipeline.folder, "choose another run_name")) and None)
         for stage in pipeline.stages:
@@ -75,8 +75,6 @@ def run_stage(folder: Path, quiet: bool) -> None:
 
 def _prepared(pipeline: Pipeline, stage: Stage, world: int) -> int | None:
     """Make a stage's folder ready; the port at which its processes meet, or None where it is done."""
-    from llmrl.evaluation.records import write_json
-
     standing = standing_of(pipeline, stage)
     if standing.state == "done":
         print(f"stage {stage.name}: done", flush=True)

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PLACES = ("output_dir", "run_name")
 
 
-class Reference(NamedTuple):
+class OutputReference(NamedTuple):
     """An output of another stage, written `${stage.output}`."""
 
     stage: str
@@ -40,14 +40,14 @@ class Stage:
 
     @property
     def acts(self) -> Kind:
-        """What runs it."""
+        """Its kind, which reads its recipe and runs it."""
         return KINDS[self.kind]
 
     @property
-    def references(self) -> list[Reference]:
+    def references(self) -> list[OutputReference]:
         """Outputs that its recipe names, each once, in order."""
         written = (match for _, text in texts(self.recipe) for match in REFERENCE.findall(text))
-        return list(dict.fromkeys(Reference(*match.partition(".")[::2]) for match in written))
+        return list(dict.fromkeys(OutputReference(*match.partition(".")[::2]) for match in written))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Pipeline:
     def __getitem__(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
 
-    def output(self, reference: Reference) -> Path:
+    def output(self, reference: OutputReference) -> Path:
         """Place of a stage's output, which need not be there yet."""
         return self.folder / reference.stage / self[reference.stage].acts.outputs[reference.output]
 
@@ -68,7 +68,7 @@ class Pipeline:
         """A stage's recipe with the paths of the outputs in the place of references."""
 
         def path(match: re.Match[str]) -> str:
-            return str(self.output(Reference(*match[1].partition(".")[::2])))
+            return str(self.output(OutputReference(*match[1].partition(".")[::2])))
 
         resolved: dict[str, Any] = _mapped(stage.recipe, lambda text: REFERENCE.sub(path, text))
         return resolved
@@ -187,10 +187,11 @@ def _check_references(pipeline: Pipeline, stage: Stage, where: str) -> None:
                 raise RecipeError(f"{where}: {reference}: a cycle, {' <- '.join(circle)}; no stage may wait for itself")
             raise RecipeError(f"{where}: {reference}: stage {name} comes later; move it before {stage.name}")
         outputs = pipeline[name].acts.outputs
+        there = " or ".join(str(OutputReference(name, output)) for output in outputs)
         if reference.output not in outputs:
             raise RecipeError(
                 f"{where}: {reference}: a stage of kind {pipeline[name].kind} has no output {reference.output!r}"
-                f"{did_you_mean(reference.output, outputs)}; expected {' or '.join(f'${{{name}.{o}}}' for o in outputs)}"
+                f"{did_you_mean(reference.output, outputs)}; expected {there}"
             )
 
 

@@ -11,7 +11,7 @@ from llmrl.train.weight_sync import full_weights
 
 
 def process_arguments() -> dict[str, Any]:
-    """Those of `TrainingArguments` that follow from the machine and from how this process was launched."""
+    """Options of `TrainingArguments` that follow from the machine and from how this process was launched."""
     on_cpu = not torch.cuda.is_available()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"

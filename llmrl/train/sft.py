@@ -12,6 +12,7 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError, DataError, RecipeError
 from llmrl.run_folder import checksums
 from llmrl.train.launched import process_arguments, trained_weights
+from llmrl.train.network import plain_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
@@ -77,13 +78,18 @@ def sft(
     }
     output_dir = Path(output_dir)
     trainer = _train(policy, tokenizer, rows, output_dir, arguments, progress)
+    _export(trainer, tokenizer, output_dir)
+    return output_dir
+
+
+def _export(trainer: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the model, its tokenizer and their checksums. Collective."""
     state = trained_weights(trainer)
     if trainer.is_world_process_zero():
-        policy.save_pretrained(output_dir, state_dict=state)
-        tokenizer.save_pretrained(output_dir)
-        checksums.write(output_dir, checksums.flushed(output_dir, checksums.names(output_dir)))
+        plain_model(trainer.model).save_pretrained(folder, state_dict=state)
+        tokenizer.save_pretrained(folder)
+        checksums.write(folder, checksums.flushed(folder, checksums.names(folder)))
     trainer.accelerator.wait_for_everyone()
-    return output_dir
 
 
 def _share(batch_size: int) -> int:

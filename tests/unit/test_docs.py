@@ -17,6 +17,7 @@ import yaml
 
 from llmrl import plugins, recipe
 from llmrl.cli.main import app
+from llmrl.pipeline import stages
 from llmrl.recipe import AuditOptions, CriticOptions, EvalOptions, ModelOptions, Recipe, RolloutOptions, TrainOptions
 from llmrl.types import Problem
 
@@ -118,7 +119,11 @@ def test_a_command_is_one(page: str, words: tuple[str, ...]) -> None:
     if words[0] == "llmrl" and len(words) > 1:
         said = parse(words)
         if words[1] == "train" and len(words) > 2 and str(said.params["recipe"]).startswith("recipes/"):
-            recipe.read(ROOT / said.params["recipe"], [*(said.params["overrides"] or ()), *said.args])
+            path, overrides = ROOT / said.params["recipe"], [*(said.params["overrides"] or ()), *said.args]
+            if recipe.STAGES in (values := recipe.tree(path)):
+                stages.parse(values, str(path), path.stem, overrides)
+            else:
+                recipe.read(path, overrides)
         if words[1] == "demo":
             recipe.read(ROOT / "recipes" / "demo.yaml", said.params["overrides"] or ())
         if words[1] == "eval" and len(words) > 2:
@@ -143,6 +148,8 @@ def settings() -> Iterator[tuple[str, str, Any]]:
 def test_a_setting_is_one(page: str, section: str, value: Any) -> None:
     if section in OPTIONS:
         plugins.construct(OPTIONS[section], value, f"{page}: {section}")
+    elif section == recipe.STAGES:
+        stages.parse({section: value}, page, "shown")
     elif ":" not in value["name"] and value["name"] != "guessing":  # the reader's own
         assert section in recipe.PLUGINS
         plugins.build(section, value, f"{page}: {section}")  # type: ignore[arg-type]

@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
+from llmrl.pipeline import stages
 from llmrl.plugins import build, construct, spec_of
-from llmrl.recipe import parse, read
+from llmrl.recipe import STAGES, parse, read, tree
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.recipe import read as reward_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 LAUNCHES = sorted((FOLDER / "accelerate").glob("*.yaml"))
 REWARD_MODELS = sorted((FOLDER / "reward_models").glob("*.yaml"))  # recipes of another kind: `llmrl reward-model`
-RECIPES = sorted(set(FOLDER.rglob("*.yaml")) - set(LAUNCHES) - set(REWARD_MODELS))
+PIPELINES = [path for path in sorted((FOLDER / "tiny").glob("*.yaml")) if STAGES in tree(path)]
+RECIPES = sorted(set(FOLDER.rglob("*.yaml")) - set(LAUNCHES) - set(REWARD_MODELS) - set(PIPELINES))
 
 
 def parts(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -31,6 +33,13 @@ def test_there_are_recipes() -> None:
     assert RECIPES
     assert LAUNCHES
     assert REWARD_MODELS
+    assert PIPELINES
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda p: p.stem)
+def test_a_recipe_of_stages_builds(path: Path) -> None:
+    pipeline = stages.parse(tree(path), str(path), path.stem)
+    assert [stage.kind for stage in pipeline.stages] == ["sft", "collect", "train", "reward_model", "eval"]
 
 
 @pytest.mark.parametrize("path", REWARD_MODELS, ids=lambda p: p.stem)
