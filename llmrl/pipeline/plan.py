@@ -20,6 +20,9 @@ ASIDE = ".stale-"
 """Between a stage's name and a number, in the name of the folder that a stale stage is kept in."""
 _FREE = {f"train.{name}" for name in FREE} - {"train.max_steps"}  # they change nothing that a stage makes
 
+_OURS = (lock.FILE, "stage.partial")  # the latter of a kill while a record was written
+_NO_PATHS = ("name", "kind", "engine", "benchmarks", "output_dir", "run_name")
+
 State = Literal["done", "resumes", "missing", "stale", "waits"]
 
 
@@ -60,7 +63,7 @@ def standing_of(pipeline: Pipeline, stage: Stage) -> Standing:
     inputs = hashes(pipeline, stage)
     record = read_json(folder / RECORD)
     if not record:
-        if folder.exists() and (there := [path.name for path in folder.iterdir() if path.name != lock.FILE]):
+        if folder.exists() and (there := [path.name for path in folder.iterdir() if path.name not in _OURS]):
             raise CheckpointError(
                 f"{folder}: holds {', '.join(sorted(there)[:3])} and no {RECORD}: no stage of a pipeline has made it; "
                 "move it away, or choose another run_name"
@@ -155,7 +158,7 @@ def _file_digest(path: Path) -> str:
 
 def _names_input(key: str, text: str) -> bool:
     """True if a text of a recipe names a file or folder that is there; the name of a plug-in never does."""
-    if key.rpartition(".")[2] in ("name", "output_dir", "run_name") or text.strip("./") == "":
+    if key.rpartition(".")[2].partition("[")[0] in _NO_PATHS or text.strip("./") == "":
         return False
     try:
         return Path(text).exists()

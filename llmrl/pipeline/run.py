@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from llmrl.engines.server.child_process import Child
 from llmrl.engines.server.process import LAUNCHED, free_ports
-from llmrl.errors import CheckpointError, Stopped
+from llmrl.errors import CheckpointError, LlmrlError, Stopped
 from llmrl.evaluation.records import read_json, write_json
 from llmrl.pipeline.kinds import KINDS, clear_unfinished
 from llmrl.pipeline.plan import begin, finish, standing_of
@@ -29,6 +29,7 @@ from llmrl.run_folder.lock import FolderLock
 T = TypeVar("T")
 RESOLVED = "resolved.json"
 """The file in a stage's folder with its recipe, paths in the place of references: what its processes read."""
+_STOPS = (signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
 _GRACE_S = 10.0  # besides `train.stop_grace_s`
 
@@ -51,11 +52,13 @@ def run(pipeline: Pipeline, *, quiet: bool = False) -> None:
 
         first(lambda: held.enter_context(FolderLock(pipeline.folder, "choose another run_name")) and None)
         for stage in pipeline.stages:
-            port = first(partial(_prepared, pipeline, stage, world))
+            port = first(partial(_prepared, pipeline, stage))
             if port is None:
                 continue
-            if not (rank and stage.acts.alone):
-                _played(pipeline, stage, _environment(port, stage.acts.alone), quiet)
+            played = partial(_played, pipeline, stage, _environment(port, stage.acts.alone), quiet)
+            code = first(played) if stage.acts.alone else played()
+            if code:  # at once: the launcher ends the others, which may wait for ours
+                raise SystemExit(code)
             first(lambda: None)  # all have ended well
             first(partial(finish, pipeline, stage))
 
@@ -73,7 +76,7 @@ def run_stage(folder: Path, quiet: bool) -> None:
     kind.run(kind.read(resolved["recipe"], folder, f"stage {folder.name}"), folder, quiet)
 
 
-def _prepared(pipeline: Pipeline, stage: Stage, world: int) -> int | None:
+def _prepared(pipeline: Pipeline, stage: Stage) -> int | None:
     """Make a stage's folder ready; the port at which its processes meet, or None where it is done."""
     standing = standing_of(pipeline, stage)
     if standing.state == "done":
@@ -85,14 +88,14 @@ def _prepared(pipeline: Pipeline, stage: Stage, world: int) -> int | None:
         begin(pipeline, standing)
     clear_unfinished(stage.kind, folder)
     write_json(folder / RESOLVED, {"kind": stage.kind, "recipe": pipeline.resolved(stage)})
-    return free_ports(1)[0] if world > 1 else 0
+    return free_ports(1)[0]
 
 
-def _played(pipeline: Pipeline, stage: Stage, environment: Mapping[str, str], quiet: bool) -> None:
-    """Run a stage in a process, and wait for it.
+def _played(pipeline: Pipeline, stage: Stage, environment: Mapping[str, str], quiet: bool) -> int:
+    """Run a stage in a process, and wait for it; returns its exit code, which is not 0 where it has said why.
 
     Raises:
-        SystemExit: it failed; with its exit code.
+        LlmrlError: it was killed, and could say nothing.
     """
     folder = pipeline.folder / stage.name
     command = [sys.executable, "-m", "llmrl", "run-stage", str(folder), *(["--quiet"] if quiet else [])]
@@ -103,8 +106,12 @@ def _played(pipeline: Pipeline, stage: Stage, environment: Mapping[str, str], qu
             time.sleep(_POLL_S)
     finally:
         child.stop()
-    if code:
-        raise SystemExit(code)
+    if code > 128 and code - 128 not in (*_STOPS, signal.SIGINT):
+        raise LlmrlError(
+            f"{folder}: the process of stage {stage.name} was ended by signal {code - 128}, which for 9 is mostly the "
+            "system out of memory; the same command goes on"
+        )
+    return code
 
 
 def _environment(port: int, alone: bool) -> dict[str, str]:
@@ -112,8 +119,9 @@ def _environment(port: int, alone: bool) -> dict[str, str]:
     if alone:
         ours = (*LAUNCHED, "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_CPU")
         return {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("TORCHELASTIC_")}
-    meeting = {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"} if port else {}
-    return {**os.environ, **meeting}
+    if "MASTER_PORT" not in os.environ:
+        return dict(os.environ)
+    return {**os.environ, "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
 
 
 @contextmanager
@@ -136,11 +144,11 @@ def _raising_signals() -> Iterator[None]:
     """Turn the first SIGTERM or SIGHUP into `Stopped`; further ones change nothing."""
 
     def handle(number: int, _frame: object) -> None:
-        for each in (signal.SIGTERM, signal.SIGHUP):
+        for each in _STOPS:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in _STOPS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # by nohup
             signal.signal(number, handle)

@@ -97,8 +97,8 @@ def test_a_changed_byte_redoes_what_lies_behind_it(whole: tuple[Path, Path]) -> 
     when = {name: (folder / name / "stage.json").stat().st_mtime_ns for name in ("sft", "collect", "clone")}
     rollouts = folder / "collect" / "rollouts.jsonl"
     old = rollouts.read_bytes()
-    assert b'"reward": 0.0' in old
-    rollouts.write_bytes(old.replace(b'"reward": 0.0', b'"reward": 1.0', 1))
+    assert b'"reward":0.0' in old
+    rollouts.write_bytes(old.replace(b'"reward":0.0', b'"reward":1.0', 1))
     assert "${collect.rollouts} has changed" in Started(recipe, "--dry-run").wait()
     assert pipelines.made(folder).keys() == before.keys(), "a dry run changes nothing"
     Started(recipe).wait()
