@@ -25,7 +25,7 @@ def test_killed_at_ten_random_moments_it_makes_the_same(
     llmrl("train", str(recipe), "--quiet", launch="ddp").wait()
     seconds = time.monotonic() - began
     expected = pipelines.made(whole)
-    assert len(expected) == 5, "three models, the rollouts of two stages"
+    assert len(expected) == 6, "models of four stages, rollouts of two"
 
     monkeypatch.setenv(pipelines.MARK, mark)
     recipe, killed = pipelines.write(Path(mark), pipelines.FIVE, tiny_model_dir)
