@@ -34,7 +34,8 @@ def rollouts(tmp_path: Path) -> Path:
 
 def test_a_verdict_is_the_label(rollouts: Path) -> None:
     rows = read("rollouts", rollouts)
-    assert [(row.answer.response, row.labels) for row in rows.kept] == [("4", [1.0]), ("5", [0.0]), ("6", [0.0]), ("9", [0.0])]  # fmt: skip
+    labels = {row.answer.response: row.labels for row in rows.kept}
+    assert labels == {"4": [1.0], "5": [0.0], "6": [0.0], "9": [0.0]}
     assert rows.rejected == {"not judged right or wrong": 2, "empty response": 1, "not a single answer": 1}
     assert {row.problem for row in rows.kept} == {builders.QUESTION.id}
     assert rows.kept[0].answer.prompt == [dict(message) for message in builders.QUESTION.messages]
@@ -42,7 +43,7 @@ def test_a_verdict_is_the_label(rollouts: Path) -> None:
 
 
 def test_a_group_gives_its_best_and_its_worst(rollouts: Path) -> None:
-    """Of the group of the second step a single answer is left: an empty one and a conversation are none."""
+    """The group of the second step has a single usable answer: an empty one and a conversation are none."""
     rows = episodes.pairs(rollouts)
     (pair,) = rows.kept
     assert (pair.chosen.response, pair.rejected.response, pair.margin) == ("4", "6", 1.0)
