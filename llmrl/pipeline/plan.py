@@ -12,7 +12,8 @@ from llmrl.errors import CheckpointError
 from llmrl.evaluation.records import read_json, write_json
 from llmrl.pipeline.stages import Pipeline, Stage, texts
 from llmrl.run_folder import checksums, lock
-from llmrl.run_folder.ownership import FREE
+from llmrl.run_folder.ownership import FREE, RECIPE
+from llmrl.run_folder.records import METRICS
 
 RECORD = "stage.json"
 """The file in a stage's folder that says from what it was made."""
@@ -22,6 +23,9 @@ _FREE = {f"train.{name}" for name in FREE} - {"train.max_steps"}  # they change 
 
 _OURS = (lock.FILE, "stage.partial")  # the latter of a kill while a record was written
 _NO_PATHS = ("name", "kind", "engine", "benchmarks", "output_dir", "run_name")
+
+_LOGS = (lock.FILE, METRICS, RECIPE, "manifest.json", "errors.log", "eval")
+"""Files and folders in an input that tell of time and place, or of its use, and are not what is read."""
 
 State = Literal["done", "resumes", "missing", "stale", "waits"]
 
@@ -134,7 +138,9 @@ def hashes(pipeline: Pipeline, stage: Stage) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder: names and contents of its files, of those alone that its checksums name.
+    """SHA-256 of a file, or of a folder: names and contents of its files but for logs.
+
+    Of a folder with checksums those files count that they name.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -144,7 +150,7 @@ def digest(path: Path) -> str:
             return _file_digest(path)
         total = hashlib.sha256()
         for name in sorted(checksums.sealed(path) or checksums.names(path)):
-            if name != lock.FILE:
+            if Path(name).parts[0] not in _LOGS:
                 total.update(f"{name}\0{_file_digest(path / name)}\n".encode())
         return total.hexdigest()
     except OSError as error:

@@ -25,7 +25,6 @@ from llmrl.reward_models.preferences import balanced
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair
 from llmrl.reward_models.training_rows import answers_of, read
-from llmrl.run_folder import checksums, lock
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import RECIPE, TRACES, traces
 from llmrl.run_folder.records import METRICS
@@ -84,7 +83,6 @@ def _train(recipe: RewardRecipe, folder: Path, say: Say) -> Path:
             positions=recipe.loss.positions,
             dtype=getattr(torch, recipe.model.dtype),
         )
-        _seal(folder)
         say(f"reward model: {folder}")
     trainer.accelerator.wait_for_everyone()
     return folder
@@ -163,12 +161,6 @@ def _save(trainer: Any, recipe: RewardRecipe, state: dict[str, Any], folder: Pat
         raise CheckpointError(
             f"{folder}: the reward model was not written: {error}; make room and train again"
         ) from error
-
-
-def _seal(folder: Path) -> None:
-    """Write the checksums of the model, without the log of its training, which tells the time, and its recipe."""
-    names = [name for name in checksums.names(folder) if name not in (METRICS, RECIPE, lock.FILE)]
-    checksums.write(folder, checksums.flushed(folder, names))
 
 
 def describe(

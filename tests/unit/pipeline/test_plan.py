@@ -139,6 +139,17 @@ def test_an_end_without_outputs_is_refused(tmp_path: Path) -> None:
     assert not json.loads((pipeline.folder / "sft" / "stage.json").read_text())["finished"]
 
 
+def test_logs_beside_a_model_are_no_part_of_its_hash(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("weights")
+    before = digest(tmp_path)
+    (tmp_path / "eval").mkdir()
+    for name in ("metrics.jsonl", "recipe.yaml", "run.lock", "eval/results.json"):
+        (tmp_path / name).write_text("seconds")
+    assert digest(tmp_path) == before
+    (tmp_path / "config.json").write_text("{}")
+    assert digest(tmp_path) != before
+
+
 def test_the_hash_of_a_sealed_folder_is_that_of_its_model(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("weights")
     checksums.write(tmp_path, checksums.flushed(tmp_path, checksums.names(tmp_path)))
