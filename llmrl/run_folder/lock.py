@@ -32,11 +32,13 @@ class FolderLock:
         folder: made where it is missing.
         instead: what to type where somebody else has it, such as `choose another train.run_name`.
         name: of the file in it that is locked.
+        elsewhere: what to type where it cannot be made or written to; else `instead`.
     """
 
-    def __init__(self, folder: Path, instead: str, name: str = FILE) -> None:
+    def __init__(self, folder: Path, instead: str, name: str = FILE, *, elsewhere: str = "") -> None:
         self._path = folder / name
         self._instead = instead
+        self._elsewhere = elsewhere or instead
 
     def __enter__(self) -> Self:
         """Take the lock and write down who has it.
@@ -45,11 +47,13 @@ class FolderLock:
             CheckpointError: another process has it, which the message names; or the folder cannot be written to.
         """
         folder = self._path.parent
+        failed = "made"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            failed = "written to"
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise CheckpointError(f"{folder}: cannot be written to: {error.strerror}; {self._instead}") from error
+            raise CheckpointError(f"{folder}: cannot be {failed}: {error.strerror}; {self._elsewhere}") from error
         try:
             if lock(self._handle, self._path):
                 _warn_of_network(folder)

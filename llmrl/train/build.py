@@ -168,7 +168,9 @@ def _place(recipe: Recipe, name: str, resume: bool | Path, started: ExitStack) -
     checkpoints = Checkpoints(folder / "checkpoints", processes, train.save_total_limit)
 
     def opened() -> list[Path | None]:
-        started.enter_context(FolderLock(folder, "choose another train.run_name"))
+        started.enter_context(
+            FolderLock(folder, "choose another train.run_name", elsewhere="choose another train.output_dir")
+        )
         chosen = checkpoints.latest() if isinstance(resume, bool) else checkpoints.named(resume)
         return [open_run_folder(folder, recipe, chosen, bool(resume))]
 

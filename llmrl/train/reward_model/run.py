@@ -52,7 +52,7 @@ def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) ->
     folder = Path(recipe.train.output_dir) / (recipe.train.run_name or name)
     if int(os.environ.get("RANK", "0")):
         return _train(recipe, folder, _silent)
-    with FolderLock(folder, "choose another train.run_name"):
+    with FolderLock(folder, "choose another train.run_name", elsewhere="choose another train.output_dir"):
         if kept := traces(folder, (*TRACES, cards.FILE, "config.json", "model.safetensors")):
             raise CheckpointError(
                 f"{folder}: already holds a model or a run ({', '.join(kept)}); choose another train.run_name, or "
