@@ -29,14 +29,20 @@ class Warden:
         self.lock = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
         self.owner = 0  # a fork has a warden of its own
+        self._guarded: dict[int, Any] = {}  # what a warden that is started anew must be told
 
     def guard(self, group: int, uid: int | None, mark: str, folder: str) -> None:
         """Have this process group and this user's processes ended, and the folder removed, if this process dies."""
-        self._tell({"guard": group, "uid": uid, "mark": mark, "folder": folder})
+        message = {"guard": group, "uid": uid, "mark": mark, "folder": folder}
+        with self.lock:
+            self._tell(message)
+            self._guarded[group] = message
 
     def release(self, group: int) -> None:
         """Have the folder of a group that has ended removed soon."""
-        self._tell({"release": group})
+        with self.lock:
+            self._tell({"release": group})
+            self._guarded.pop(group, None)
 
     def leave(self) -> None:
         """Close the warden's input, at which it ends; also happens when the interpreter exits."""
@@ -50,15 +56,20 @@ class Warden:
                 self.process = None
 
     def _tell(self, message: Any) -> None:
-        line = json.dumps(message).encode() + b"\n"
-        with self.lock:
-            if self.process is None or self.owner != os.getpid():
-                self._start()
-            try:
-                os.write(self._pipe(), line)
-            except BrokenPipeError:  # somebody ended it
-                self._start()
-                os.write(self._pipe(), line)
+        """Send a message to the warden, and to a new one where somebody has ended it."""
+        if self.owner != os.getpid():
+            self._guarded = {}
+            self._start()
+        elif self.process is None or self.process.poll() is not None:  # its pipe may still be open in a dying child
+            self._start()
+        try:
+            self._send(message)
+        except BrokenPipeError:
+            self._start()
+            self._send(message)
+
+    def _send(self, message: Any) -> None:
+        os.write(self._pipe(), json.dumps(message).encode() + b"\n")
 
     def _pipe(self) -> int:
         return cast("IO[bytes]", cast("subprocess.Popen[bytes]", self.process).stdin).fileno()
@@ -75,6 +86,8 @@ class Warden:
             words, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True, cwd="/"
         )
         self.owner = os.getpid()
+        for message in self._guarded.values():
+            self._send(message)
 
 
 def main() -> None:
@@ -95,8 +108,8 @@ def main() -> None:
         message = json.loads(line)
         if "guard" in message:
             guarded[message["guard"]] = message
-        else:
-            removed(guarded.pop(message["release"])["folder"])
+        elif released := guarded.pop(message["release"], None):
+            removed(released["folder"])
         removers[:] = [thread for thread in removers if thread.is_alive()]
     for group, message in guarded.items():
         with contextlib.suppress(ProcessLookupError, PermissionError):

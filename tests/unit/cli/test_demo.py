@@ -23,5 +23,5 @@ def test_a_folder_in_use_is_left_alone(name: str, tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("mine")
-    with pytest.raises(CheckpointError, match=r"demo: cannot be written to: .*; choose another folder with --out"):
+    with pytest.raises(CheckpointError, match=r"demo: cannot be made: .*; choose another folder with --out"):
         run(out=tmp_path / "demo")

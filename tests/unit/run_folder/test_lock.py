@@ -134,7 +134,7 @@ def test_a_holder_that_has_not_written_its_name(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(CheckpointError, match=r"taken: cannot be written to: .*; go away"):
+    with pytest.raises(CheckpointError, match=r"taken: cannot be made: .*; go away"):
         FolderLock(tmp_path / "taken", "go away").__enter__()
 
 

@@ -176,3 +176,18 @@ def test_a_warden_leaves_the_next_holder_of_a_user_alone(tmp_path: Path) -> None
         finally:
             sleeper.kill()
             sleeper.wait()
+
+
+def test_a_new_warden_knows_what_the_killed_one_guarded(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    warden = Warden()
+    for number, folder in enumerate(folders):
+        (folder / "a").mkdir(parents=True)
+        warden.guard(number, None, "no mark", str(folder))
+    assert warden.process is not None
+    os.killpg(warden.process.pid, signal.SIGKILL)
+    warden.process.wait()
+    for number in (0, 1):
+        warden.release(number)
+    assert until(lambda: not any(folder.exists() for folder in folders))
+    warden.leave()
