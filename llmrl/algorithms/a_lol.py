@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llmrl.errors import RecipeError
-from llmrl.ops.credit import by_group, leave_one_out
+from llmrl.ops.credit import by_group, leave_one_out, refuse_single_answers
 from llmrl.ops.kl import log_ratio
 from llmrl.ops.losses import entropy_metric, sequence_sum
 from llmrl.protocols import Column, Forward, Loss, Update
@@ -71,8 +71,11 @@ class ALoL:
         target is the reward at the answer's first token.
 
         Raises:
-            RecipeError: an answer has no `value`, which `baseline: stored` reads.
+            RecipeError: an answer has no `value`, which `baseline: stored` reads; or no group has two answers, which
+                `baseline: group` compares.
         """
+        if self._baseline == "group":
+            refuse_single_answers(samples, "a_lol, baseline group")
         kept = [row for row in samples if not isnan(row.reward) and row.actions]
         gains = [row.reward - value for row, value in zip(kept, self._values(kept), strict=True)]
         shares = priorities(gains, self.priority)

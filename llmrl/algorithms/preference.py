@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.ops.credit import total
+from llmrl.ops.credit import refuse_single_answers, total
 from llmrl.ops.pairs import log_odds, over_tokens, pairs_of, side_means, side_sums, weigh_pairs
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.samples import Sample
@@ -87,7 +87,11 @@ class Preference:
 
         A pair's tokens share a weight of 1 over the number of pairs. Episodes that nobody could judge (reward NaN) are
         left out; a group whose rewards are equal is no pair.
+
+        Raises:
+            RecipeError: no group has two episodes.
         """
+        refuse_single_answers(samples, "preference")
         pairs = pairs_of(samples)
         gaps = {chosen[0].group: total(chosen) - total(rejected) for chosen, rejected in pairs}
         return [row.assign(returns=gaps[row.group]) for row in weigh_pairs(pairs)]

@@ -100,21 +100,21 @@ def search_data(
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
 ) -> None:
     """Search a dataset's answers with the reference at hand, and store the trees: docs/search.md."""
-    import yaml
-
     from llmrl.datagen.search import TreeSearch, write_trees
+    from llmrl.recipe import yaml_text
     from llmrl.types import Sampling
 
     options = TreeSearch(
         search=search,
-        reward=yaml.safe_load(reward),
-        judge=None if judge is None else yaml.safe_load(judge),
+        reward=yaml_text.parse(reward, "--reward"),
+        judge=None if judge is None else yaml_text.parse(judge, "--judge"),
         trees=trees,
         tokens=search_tokens,
         sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
         seed=seed,
     )
-    counts = write_trees(model, yaml.safe_load(data), out, options, engine=yaml.safe_load(engine), limit=limit)
+    problems, player = yaml_text.parse(data, "--data"), yaml_text.parse(engine, "--engine")
+    counts = write_trees(model, problems, out, options, engine=player, limit=limit)
     print(f"{', '.join(f'{count} {name}' for name, count in counts.items())}: {out}")
 
 

@@ -120,9 +120,8 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
 ) -> None:
     """Ask a model the problems of benchmarks; a call that was stopped goes on where it was."""
-    import yaml
-
     from llmrl.evaluation.run import EvalSetup, Plan, run
+    from llmrl.recipe import yaml_text
 
     plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     setup = EvalSetup(
@@ -132,7 +131,7 @@ def evaluate(
         served_model=served_model,
         api_key=api_key,
         search=search,
-        judge=None if judge is None else yaml.safe_load(judge),
+        judge=None if judge is None else yaml_text.parse(judge, "--judge"),
         search_tokens=search_tokens,
     )
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]

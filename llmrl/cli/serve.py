@@ -76,9 +76,8 @@ def _serve_search(
     max_model_len: int | None,
     **options: Any,
 ) -> int:
-    import yaml
-
     from llmrl.evaluation.run import EvalSetup
+    from llmrl.recipe import yaml_text
     from llmrl.serve.search import serve as run
 
     setup = EvalSetup(
@@ -86,7 +85,7 @@ def _serve_search(
         dtype=None if dtype == "auto" else dtype,
         max_model_len=max_model_len,
         search=search,
-        judge=None if judge is None else yaml.safe_load(judge),
+        judge=None if judge is None else yaml_text.parse(judge, "--judge"),
         search_tokens=search_tokens,
     )
     return run(checkpoint, setup, **options)

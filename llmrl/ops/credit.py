@@ -54,6 +54,20 @@ def refuse_dense(samples: Sequence[Sample], name: str) -> None:
             )
 
 
+def refuse_single_answers(samples: Sequence[Sample], name: str) -> None:
+    """Refuse a step in which no problem has two answers, for algorithms that compare them and would learn nothing.
+
+    Raises:
+        RecipeError: every group is a single episode.
+    """
+    groups = by_group(samples)
+    if groups and all(len(group) == 1 for group in groups):
+        raise RecipeError(
+            f"algorithm {name}: none of the step's {len(groups)} problems has two answers to compare; expected data "
+            "with groups (chosen and rejected, responses with rewards), or rollout.num_generations of at least 2"
+        )
+
+
 def center(groups: Sequence[Sequence[float]], scale: Scale = "group") -> list[list[float]]:
     """Advantages: each reward less the mean of its group, scaled.
 

@@ -9,7 +9,6 @@ A line has `tree_id`, `node_id`, `parent_ids`, `kind` (root, step, solution), `t
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -17,6 +16,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 from llmrl.reasoning.tree import SearchTree, TreeNode
 from llmrl.types import Completion, Problem
@@ -70,21 +70,20 @@ def read_trees(path: str | Path) -> Iterator[tuple[str, SearchTree]]:
     Raises:
         DataError: a line is no node, or its tree has no root before it; names file and line.
     """
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open("rb") as file:
         numbered = ((number, _line(path, number, line)) for number, line in enumerate(file, start=1))
         for tree_id, rows in groupby(numbered, key=lambda entry: str(entry[1]["tree_id"])):
             yield tree_id, _tree(path, rows)
 
 
-def _line(path: str | Path, number: int, line: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-        row["tree_id"], row["node_id"]
-    except (ValueError, KeyError, TypeError) as error:
+def _line(path: str | Path, number: int, line: bytes) -> Mapping[str, Any]:
+    row = json_text.parse(line, f"{path}:{number}")
+    if not (isinstance(row, dict) and {"tree_id", "node_id"} <= row.keys()):
         raise DataError(
-            f"{path}:{number}: no node of a tree ({error}); expected what `llmrl data search` writes"
-        ) from None
-    return dict(row)
+            f"{path}:{number}: no node of a tree: {str(row)[:60]!r}; expected `tree_id` and `node_id`, and what else "
+            "`llmrl data search` writes"
+        )
+    return row
 
 
 def _tree(path: str | Path, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> SearchTree:

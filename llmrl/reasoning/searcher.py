@@ -14,6 +14,7 @@ from llmrl.reasoning.judge import AnswerJudge, GoldJudge, blind
 from llmrl.reasoning.policy import SearchPolicy
 from llmrl.reasoning.strategy import Strategy
 from llmrl.reasoning.tree import SearchTree, TreeNode
+from llmrl.recipe import yaml_text
 from llmrl.types import Problem, Sampling, Trajectory
 
 
@@ -94,10 +95,8 @@ def parse_search(text: str) -> dict[str, Any]:
     Raises:
         RecipeError: there is no such strategy, or it takes no number.
     """
-    import yaml
-
     if text.lstrip().startswith("{"):
-        return dict(yaml.safe_load(text))
+        return dict(yaml_text.parse(text, "--search"))
     name, _, number = text.rpartition(":")
     if not name or not number.isdigit():
         return {"name": text}

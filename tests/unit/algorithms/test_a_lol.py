@@ -56,6 +56,11 @@ def test_the_group_is_a_baseline() -> None:
     assert credited.advantages.tolist() == [0.0, 1.0, 1.0], "the mean of the others is 0"
 
 
+def test_a_baseline_of_siblings_needs_siblings() -> None:
+    with pytest.raises(RecipeError, match="none of the step's 2 problems has two answers"):
+        ALoL(baseline="group").credit([row(group=name, reward=1.0) for name in ("a", "b")])
+
+
 def test_a_critic_learns_the_reward_at_the_first_token() -> None:
     rows = [
         row(group=g, reward=r, values=(9.0, v, 7.0), ref_logprobs=(0, -1, -1))

@@ -8,7 +8,7 @@ import torch
 
 from llmrl.algorithms.preference import LOSSES, Preference
 from llmrl.batch import Batch, collate
-from llmrl.errors import ColumnError
+from llmrl.errors import ColumnError, RecipeError
 from llmrl.protocols import Algorithm, Forward, Measured
 from llmrl.samples import Sample
 from tests.builders import row
@@ -67,6 +67,13 @@ def test_equal_rewards_are_no_pair() -> None:
     assert Preference().credit([row(episode=0, reward=nan), row(episode=1, reward=1.0)]) == []
     assert Preference().credit([]) == []
     assert Preference().metrics([]) == {"pairs": 0.0}
+
+
+def test_a_step_of_single_answers_stops_and_is_not_passed_over() -> None:
+    with pytest.raises(RecipeError, match="none of the step's 2 problems has two answers"):
+        Preference().credit([row(group="a", reward=1.0), row(group="b", reward=0.0)])
+    rows = [row(group="a", reward=1.0), *pair(group="b")]
+    assert {one.group for one in Preference().credit(rows)} == {"b"}, "where another problem has two, it is passed over"
 
 
 def test_pairs_weigh_the_same_however_long_they_are() -> None:

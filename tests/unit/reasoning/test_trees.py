@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmrl.errors import DataError
+from llmrl.errors import DataError, RecipeError
 from llmrl.plugins import build
 from llmrl.reasoning.export import preference_rows, sft_rows, stepwise_rows
 from llmrl.reasoning.judge import AnswerJudge
@@ -128,3 +128,16 @@ def test_majority_is_labelled_too() -> None:
     """Answers that the strategy asked nobody about have outcomes all the same."""
     found = generated({"name": "majority", "n": 3}, Letters(branch=3, depth=1, leaves={}), "b")
     assert [node.outcome for node in found.tree.leaves()] == ["wrong", "correct", "wrong"]
+
+
+@pytest.mark.parametrize("line", [b"{", b'{"tree_id": "a\xff"}', b"[" * 100_000, b"\0\0", b'{"tree_id": 1}', b"[1]"])
+def test_a_broken_line_of_a_file_of_trees_is_one_message(line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "trees.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(DataError, match=r"trees.jsonl:1"):
+        list(read_trees(tmp_path / "trees.jsonl"))
+
+
+def test_a_search_that_is_no_yaml_is_one_message() -> None:
+    for text in ("{name: best_of_n", "{" * 100_000):
+        with pytest.raises(RecipeError, match="--search"):
+            parse_search(text)
