@@ -14,6 +14,7 @@ included; text is 4 characters a token.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -57,6 +58,7 @@ class Tree:
     """The calls that are measured, and in what form a tree takes numbers."""
 
     to_samples: Callable[[Any], Sequence[Any]]
+    with_views: Callable[[Any, Sequence[Any]], Any]  # the episode with its columns in the memory of its samples
     balance: Callable[..., Any]
     column: Callable[[Any], Any]  # a column of a model, from the tensor that the model gives
     numbers: Callable[[str, Any], Any]  # a column of a completion, as an engine gives it
@@ -83,6 +85,7 @@ def discover() -> Tree:
     numpy_samples = find("llmrl.samples:Sample") is not None
     return Tree(
         to_samples=find("llmrl.rollout.samples:to_samples", "llmrl.rollout.worker:to_samples", "llmrl.rollout:rows"),
+        with_views=find("llmrl.rollout.samples:with_views") or (lambda episode, samples: episode),
         balance=find("llmrl.batch:balance_across_ranks", "llmrl.batch:deal"),
         column=(lambda tensor: tensor.numpy()) if numpy_samples else (lambda tensor: tensor.tolist()),
         numbers=as_array if as_arrays else lambda _code, numbers: np.asarray(numbers).tolist(),
@@ -107,7 +110,6 @@ def save_arrays(folder: Path, groups: Any) -> None:
 
 
 def load_arrays(folder: Path, groups: Any) -> Any:
-    """The same."""
     trees = find("llmrl.train.state_file:read")(folder)["source"]["pending"]
     from_tree = find("llmrl.trajectories:from_tree")
     return [[from_tree(one, group[0].problem) for one in trees[i]] for i, group in enumerate(groups)]
@@ -121,7 +123,6 @@ def save_lists(folder: Path, groups: Any) -> None:
 
 
 def load_lists(folder: Path, groups: Any) -> Any:
-    """The same."""
     trees = json.loads((folder / "run.json").read_text(encoding="utf-8"))["source"]["pending"]
     adapter = find("llmrl.sources.asynchronous:_TRAJECTORY")
     return [
@@ -163,11 +164,10 @@ def memory(name: str) -> int:
 
 def reset_peak() -> bool:
     """From here on VmHWM tells the peak; False where the system does not allow it."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def episodes(tree: Tree, count: int, tokens: int, turns: int) -> list[list[Any]]:
@@ -194,23 +194,24 @@ def episodes(tree: Tree, count: int, tokens: int, turns: int) -> list[list[Any]]
                 completion = Completion(**columns, finish="stop", version=0)
                 played.append(Turn(prompt_ids=prompt, completion=completion, text="word" * said))
             score = Score(float(episode % 2), "correct" if episode % 2 else "wrong", {"numeric": float(episode % 2)})
-            facts = {"problem": problem, "status": "done", "group": str(number), "episode": episode}
-            group.append(Trajectory(turns=played, score=score, **facts))  # type: ignore[arg-type]
+            place = {"group": str(number), "episode": episode}
+            group.append(Trajectory(problem=problem, turns=played, status="done", score=score, **place))  # type: ignore[arg-type]
         groups.append(group)
     return groups
 
 
 def exchanged(mine: list[Any]) -> tuple[Any, int]:
     """The groups as other ranks get them, and how many bytes those are; what played them forgets them."""
-    pack = find("llmrl.train.exchange:pack") or (lambda items: (pickle.dumps(items),))
+    packed = (find("llmrl.train.exchange:pack") or (lambda items: (pickle.dumps(items),)))(mine.pop())
     unpack = find("llmrl.train.exchange:unpack") or (lambda packed: pickle.loads(packed[0]))
-    packed = pack(mine.pop())
     return unpack(packed), sum(len(part) for part in packed)
 
 
-def flat(tree: Tree, groups: Any) -> list[Any]:
-    """The samples of all episodes."""
-    return [sample for group in groups for one in group for sample in tree.to_samples(one)]
+def flat(tree: Tree, groups: list[list[Any]]) -> list[Any]:
+    """The samples of all episodes, which share their memory where the tree can do that."""
+    made = [[tree.to_samples(episode) for episode in group] for group in groups]
+    groups[:] = [list(map(tree.with_views, group, parts)) for group, parts in zip(groups, made, strict=True)]
+    return [sample for parts in made for samples in parts for sample in samples]
 
 
 def annotated(tree: Tree, samples: Sequence[Any], columns: list[Mapping[str, Any]]) -> list[Any]:
@@ -253,11 +254,11 @@ def measure(shape: str, count: int, tokens: int) -> dict[str, Any]:
     step(Meter(1), tree, episodes(tree, SIBLINGS, 4096, 1), grpo, ppo)  # what is imported and allocated once
     meter = Meter(count * tokens)
     groups, size = meter("gather", exchanged, [episodes(tree, count, tokens, SHAPES[shape])])
-    sizes = step(meter, tree, groups, grpo, ppo)
     with tempfile.TemporaryDirectory() as folder:
         meter("checkpoint", synced, tree.save, Path(folder), groups)
         written = sum(path.stat().st_size for path in Path(folder).iterdir())
         same = meter("restore", tree.load, Path(folder), groups) == groups
+    sizes = step(meter, tree, groups, grpo, ppo)
     sizes |= {"pickled_bytes": size, "checkpoint_bytes": written, "restored_is_equal": same}
     return {**sizes, "costs": {name: asdict(cost) for name, cost in meter.costs.items()}}
 
@@ -308,8 +309,7 @@ def machine() -> dict[str, Any]:
 
 def table(found: Mapping[str, Any]) -> str:
     """Processor seconds, wall seconds, peak and held bytes a token, of every tree in turn."""
-    heads = ("shape", "phase", "tree", "processor s", "wall s", "peak B/token", "held B/token")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines = ["| shape | phase | tree | processor s | wall s | peak B/token | held B/token |", "|---" * 7 + "|"]
     for shape in SHAPES:
         costs = {name: tree["shapes"][shape]["costs"] for name, tree in found["trees"].items()}
         for phase in (*STEP, *BESIDE):

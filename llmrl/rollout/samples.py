@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,6 +49,26 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
             )
         )
     return made
+
+
+def with_views(trajectory: Trajectory, samples: Sequence[Sample]) -> Trajectory:
+    """The trajectory with its token columns as views of its samples' columns, which so take memory once.
+
+    In a sample of `to_samples` a turn's prompt is all that lies before its completion. Views compare as arrays do, but
+    do not pickle: `llmrl.trajectories.compact` copies them.
+    """
+    turns = list(trajectory.turns)
+    for sample in samples:
+        ids = sample.token_ids.data
+        logprobs = sample.sampled_logprobs.data if "sampled_logprobs" in sample.columns else None
+        for number in np.unique(sample.turn_ids[sample.action_mask]).tolist():
+            turn = turns[number]
+            begin = len(turn.prompt_ids)
+            span = slice(begin, begin + len(turn.completion.token_ids))
+            recorded = turn.completion.logprobs if logprobs is None else logprobs[span]
+            completion = replace(turn.completion, token_ids=ids[span], logprobs=recorded)
+            turns[number] = replace(turn, prompt_ids=ids[:begin], completion=completion)
+    return replace(trajectory, turns=turns)
 
 
 def _columns(turns: Sequence[Turn], first: int, last: int) -> dict[str, Array]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmrl.rollout.filters import Filter
-from llmrl.rollout.sampler import Played, Sampler
-from llmrl.rollout.samples import to_samples
+from llmrl.rollout.sampler import Draw, Played, Sampler
+from llmrl.rollout.samples import to_samples, with_views
 from llmrl.rollout.scheduler import Scheduler
 from llmrl.samples import Sample
 from llmrl.types import Trajectory
@@ -40,21 +40,28 @@ class RolloutSource:
     def next(self, step: int) -> list[Sample]:
         """Generate a step's groups; return the samples of all ranks."""
         played: list[Played] = []
-        kept: list[Played] = []
+        wanted: list[bool] = []
         self.refills = 0
         while True:
-            groups = self.scheduler.play(step, self._groups_per_step - len(kept))
-            played += groups
-            kept += [each for each in groups if all(rule.wanted(each[1], step) for rule in self._filters)]
-            if len(kept) == self._groups_per_step or self.refills == self._max_refills:
+            played += self.scheduler.play(step, self._groups_per_step - sum(wanted))
+            wanted += [all(rule.wanted(group, step) for rule in self._filters) for _, group in played[len(wanted) :]]
+            if sum(wanted) == self._groups_per_step or self.refills == self._max_refills:
                 break
             self.refills += 1
-        self.played = [group for _, group in played]
         metrics = self.sampler.observe(step, played)
+        groups = [group for _, group in played]
         for rule in self._filters:
-            metrics |= rule.metrics(self.played, step)
+            metrics |= rule.metrics(groups, step)
         self.metrics = metrics
-        return [sample for each in kept for sample in _samples(each)]
+        made = [
+            [_samples(draw, episode) if learned else [] for episode in group]
+            for (draw, group), learned in zip(played, wanted, strict=True)
+        ]
+        self.played = [
+            [with_views(episode, samples) for episode, samples in zip(group, parts, strict=True)]
+            for group, parts in zip(groups, made, strict=True)
+        ]
+        return [sample for parts in made for samples in parts for sample in samples]
 
     def timings(self) -> Mapping[str, float]:
         return self.scheduler.player.timings()
@@ -81,8 +88,7 @@ class RolloutSource:
         self.scheduler.close()
 
 
-def _samples(played: Played) -> list[Sample]:
-    """Samples of a group. Episodes that a draw's shorter limit cut off are left out: they are not wrong."""
-    draw, group = played
+def _samples(draw: Draw, episode: Trajectory) -> list[Sample]:
+    """Samples of an episode. One that a draw's shorter limit cut off has none: it is not wrong."""
     short = draw.max_completion_length is not None
-    return [sample for episode in group if not (short and episode.truncated) for sample in to_samples(episode)]
+    return [] if short and episode.truncated else to_samples(episode)

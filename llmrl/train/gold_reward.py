@@ -18,6 +18,7 @@ from llmrl.recipe import AuditOptions
 from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.train.parallel import gather
 from llmrl.train.parts import Clock, FinishedStep
+from llmrl.trajectories import compact
 from llmrl.types import Score, Trajectory
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class GoldReward:
         """Proxy and gold rewards of the episodes, and the number of episodes that were scored again."""
         if self._reward is None or not groups:
             return [], 0
-        given = wait(self._graded(groups))
+        given = wait(self._graded([[compact(episode) for episode in group] for group in groups]))
         self._reward.latencies()  # not the training reward's: read, so that they do not pile up
         pairs = []
         for episode, gold in given:

@@ -88,3 +88,18 @@ def test_the_table_shows_states_and_the_exit_code_tells() -> None:
     assert "1 ok, 1 warn, 0 fail" in text.getvalue()
     assert doctor.exit_code(findings) == 0
     assert doctor.exit_code([*findings, Finding("c", "fail", "broken", "mend it")]) == 1
+
+
+def test_a_process_that_a_signal_ended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = "traceback : Signal 9 (SIGKILL) received by PID 7"
+    _script(monkeypatch, f"echo '{report}'; echo ====; exit 1")
+    assert probes.vllm(30).detail == f"ended with code 1: {report}"
+
+
+def test_a_check_that_fails_beside_the_other_is_made_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = iter([Finding("d", "fail", "no memory", "buy some"), Finding("d", "ok", "2 processes")])
+    monkeypatch.setattr(probes, "vllm", lambda _: Finding("v", "ok", "agrees"))
+    monkeypatch.setattr(probes, "deepspeed", lambda _: next(results))
+    vllm, deepspeed = probes.findings(30)
+    assert vllm == Finding("v", "ok", "agrees")
+    assert deepspeed == Finding("d", "ok", "2 processes; beside the other check: no memory")
