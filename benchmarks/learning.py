@@ -1,4 +1,4 @@
-"""Train every recipe of recipes/tiny over several seeds, for real, and draw what they learned.
+"""Train the recipes of recipes/tiny that generate answers over several seeds, and draw what they learned.
 
     python benchmarks/learning.py --seeds 5 --out docs/results/learning
 
@@ -65,7 +65,7 @@ def train(method: str, seed: int, folder: Path, threads: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="*", help="names in recipes/tiny; all by default")
+    parser.add_argument("--methods", nargs="*", help="names in recipes/tiny; by default all that play")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="of each run; bits must not depend on a busy machine")
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, str(ROOT))
     from llmrl.run_folder.curves import draw
 
-    methods = options.methods or sorted(path.stem for path in (ROOT / "recipes" / "tiny").glob("*.yaml"))
+    recipes = sorted((ROOT / "recipes" / "tiny").glob("*.yaml"))
+    methods = options.methods or [path.stem for path in recipes if "\ndata: " in path.read_text(encoding="utf-8")]
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     for seed in range(options.seeds):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 from llmrl.ops.heron import Level, borda, cyclic_share, decisions
 from llmrl.scoring.manager import GradingPool
@@ -103,7 +103,7 @@ def deviations(path: Path) -> dict[str, float]:
         DataError: the file is no calibration.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json_text.parse(path.read_bytes(), str(path))
         return {str(name): float(entry["std"]) for name, entry in found["factors"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby, islice
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrl.datafiles import json_text
 from llmrl.datafiles.rows import Row
 from llmrl.errors import DataError
 
@@ -166,7 +166,7 @@ def _line_starts(path: Path) -> Iterator[tuple[int, int]]:
 def _object(text: bytes) -> Mapping[str, Any] | None:
     """The object of a line; None for an empty or a broken one, which was told when the index was made."""
     try:
-        values = json.loads(text)
-    except ValueError:
+        values = json_text.parse(text, "")
+    except DataError:
         return None
     return values if isinstance(values, dict) else None

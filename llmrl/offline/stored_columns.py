@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.columns import COLUMNS
+from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 from llmrl.samples import Array, Sample
 
@@ -47,7 +48,7 @@ class StoredColumn:
             DataError: its files are missing or damaged.
         """
         try:
-            card = ColumnCard(**json.loads(path.read_text(encoding="utf-8")))
+            card = ColumnCard(**json_text.parse(path.read_bytes(), str(path)))
             numbers = np.memmap(path.with_suffix(".f32"), np.float32, "r")
             index = np.memmap(path.with_suffix(".index"), np.int64, "r").reshape(-1, 4)
         except (OSError, ValueError, TypeError) as error:
