@@ -46,6 +46,29 @@ FIVE = (
     eval: {{model: "${{clone.final}}", benchmarks: [arithmetic], plan: {{limit: 4}}, setup: {{engine: hf}}}}
 """
 )
+SEARCHED = """
+output_dir: {out}
+run_name: pipeline
+stages:
+  - name: sft
+    sft: {{model: {model}, data: {rows}, max_steps: 40, learning_rate: 3e-3, batch_size: 8}}
+  - name: trees
+    search:
+      model: "${{sft.final}}"
+      data: {{name: arithmetic, high: 4}}
+      search: majority:6
+      reward: numeric
+      engine: {{name: hf}}
+      sampling: {{max_tokens: 4}}
+      limit: 12
+  - name: apo
+    train:
+      model: {{policy: "${{sft.final}}"}}
+      algorithm: {{name: step_apo}}
+      source: {{name: offline, path: "${{trees.preference}}"}}
+      rollout: {{prompts_per_step: 4, max_completion_length: 6, max_prompt_length: 32}}
+      train: {{max_steps: 2, report_to: none}}
+"""
 
 
 def write(folder: Path, text: str, model: Path) -> tuple[Path, Path]:

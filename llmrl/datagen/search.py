@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from llmrl.aio import wait
 from llmrl.clients.retry import together
@@ -59,7 +59,7 @@ def write_trees(
     engine: Mapping[str, Any] | str = "vllm",
     limit: int | None = None,
 ) -> dict[str, int]:
-    """Write the trees of a dataset's problems to a .jsonl file, a line for each node, each tree as soon as it is there.
+    """Write the trees of a dataset's problems to a .jsonl file, a line for each node, in the order of the problems.
 
     Returns:
         Counts: `trees`, `solved` (with a right answer), `nodes`, `answers`, `malformed`, `too_deep`, `duplicates` (of
@@ -97,20 +97,38 @@ async def _write(
             max_model_len=player.max_model_len,
             gold=as_group_reward(build("reward", options.reward, "--reward"), pool),
         )
-        slots = asyncio.Semaphore(IN_FLIGHT)
+        slots, lines = asyncio.Semaphore(IN_FLIGHT), _InOrder(file)
 
-        async def play(problem: Problem, number: int) -> None:
+        async def play(place: int, problem: Problem, number: int) -> None:
             async with slots:
                 sampling = replace(options.sampling, seed=seed_of(options.seed, problem.id, number))
-                _keep(file, await searcher.play(problem, sampling), f"{problem.id}/{number}", counts)
+                found = await searcher.play(problem, sampling)
+            rows = node_rows(found.tree, f"{problem.id}/{number}")
+            lines.write(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            _count(found, counts)
 
-        await together(play(problem, number) for problem in problems for number in range(options.trees))
+        wanted = ((problem, number) for problem in problems for number in range(options.trees))
+        await together(play(place, problem, number) for place, (problem, number) in enumerate(wanted))
     return dict(counts)
 
 
-def _keep(file: Any, found: Searched, tree_id: str, counts: Counter[str]) -> None:
-    file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in node_rows(found.tree, tree_id)))
-    file.flush()
+class _InOrder:
+    """Texts that come in any order, written to a file by their numbers: equal searches make equal files."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._next = 0
+        self._early: dict[int, str] = {}
+
+    def write(self, number: int, text: str) -> None:
+        self._early[number] = text
+        while self._next in self._early:
+            self._file.write(self._early.pop(self._next))
+            self._next += 1
+        self._file.flush()
+
+
+def _count(found: Searched, counts: Counter[str]) -> None:
     outcomes = Counter(node.outcome for node in found.tree.nodes)
     counts.update(
         trees=1,

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrl import recipe as recipes
+from llmrl.datagen.search import ROWS, TreeSearch, write_rows, write_trees
 from llmrl.errors import RecipeError
 from llmrl.evaluation.run import EvalSetup, Plan
 from llmrl.plugins import build, construct, find
+from llmrl.reasoning.searcher import build_strategy
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.run_folder.ownership import traces
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from llmrl.samples import Sample
 
 Sections = Mapping[str, Any]
+TREES = "trees.jsonl"
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,26 @@ class EvalRecipe:
             find("benchmark", name, "benchmarks")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchRecipe(TreeSearch):
+    """Every setting of a search over a dataset; see `llmrl data search`."""
+
+    model: str
+    data: Mapping[str, Any] | str
+    engine: Mapping[str, Any] | str = "vllm"
+    limit: int | None = None  # the first problems only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        build_strategy(self.search)
+        build("data", self.data, "data")
+        build("reward", self.reward, "reward")
+        if self.judge is not None:
+            build("reward", self.judge, "judge")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit {self.limit}: expected at least 1, or none for all problems")
+
+
 def placed(sections: Sections, output_dir: Path, run_name: str) -> dict[str, Any]:
     """Sections that write to a folder."""
     where = {"output_dir": str(output_dir), "run_name": run_name}
@@ -176,16 +199,32 @@ def _eval(recipe: EvalRecipe, folder: Path, quiet: bool) -> None:
     run(recipe.model, recipe.benchmarks, folder, recipe.plan, recipe.setup, quiet=quiet)
 
 
+def _read_search(sections: Sections, _folder: Path, where: str) -> SearchRecipe:
+    made: SearchRecipe = construct(SearchRecipe, sections, f"{where}:")
+    return made
+
+
+def _search(recipe: SearchRecipe, folder: Path, _quiet: bool) -> None:
+    trees = folder / TREES
+    write_trees(recipe.model, recipe.data, trees, recipe, engine=recipe.engine, limit=recipe.limit)
+    for kind in ROWS:
+        write_rows(trees, kind, folder / f"{kind}.jsonl")
+
+
 def clear_unfinished(kind: str, folder: Path) -> None:
-    """Remove what a kill left of a stage that begins again: trainers of TRL write their model at the very end."""
+    """Remove what a kill left of a stage that begins again: a search, or a trainer that writes its model at the end."""
     if kind in ("sft", "reward_model"):
         shutil.rmtree(folder / "final", ignore_errors=True)
+    if kind == "search":
+        for path in KINDS[kind].outputs.values():
+            (folder / path).unlink(missing_ok=True)
 
 
 KINDS: Mapping[str, Kind] = {
     "sft": Kind({"final": "final"}, _read_sft, _sft),
     "collect": Kind({"rollouts": "rollouts.jsonl"}, _read_collect, _train),
     "train": Kind({"final": "final", "rollouts": "rollouts.jsonl"}, _read_train, _train),
+    "search": Kind({"trees": TREES, **{kind: f"{kind}.jsonl" for kind in ROWS}}, _read_search, _search, alone=True),
     "reward_model": Kind({"final": "final"}, _read_reward_model, _reward_model),
     "eval": Kind({"results": "results.json"}, _read_eval, _eval, alone=True),
 }

@@ -117,3 +117,19 @@ def test_a_failure_ends_the_pipeline_and_the_rest_stays(tiny_model_dir: Path, tm
     assert f"{tmp_path / 'rows.jsonl'}:1" in text
     assert "Traceback" not in text
     assert not (folder / "collect").exists()
+
+
+def test_a_search_feeds_what_learns_from_its_pairs(tiny_model_dir: Path, tmp_path: Path) -> None:
+    recipe, folder = pipelines.write(tmp_path, pipelines.SEARCHED, tiny_model_dir)
+    first = Started(recipe)
+    first.wait_for(lambda: (folder / "trees" / "trees.jsonl").exists())
+    first.kill()
+    assert "stage trees: resumes" in Started(recipe).wait()
+    pairs = [json.loads(line) for line in (folder / "trees" / "preference.jsonl").read_text().splitlines()]
+    assert pairs
+    assert all(pair["q_chosen"] > pair["q_rejected"] for pair in pairs)
+    assert (folder / "trees" / "sft.jsonl").read_text()
+    assert (folder / "trees" / "stepwise.jsonl").read_text()
+    steps = [json.loads(line) for line in (folder / "apo" / "metrics.jsonl").read_text().splitlines()]
+    assert steps[0]["rewards/margins"] == 0.0, "the policy is its own reference before the first step"
+    assert steps[-1]["pairs"] > 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from llmrl.datagen.search import ROWS, TreeSearch, write_rows, write_trees
 from llmrl.errors import DataError, RewardError
+from llmrl.plugins import build
 from llmrl.reasoning.records import read_trees
 from llmrl.types import Sampling
 
@@ -32,7 +34,10 @@ def test_trees_and_rows_are_written(tiny_model_dir: Path, tmp_path: Path) -> Non
     assert {tree_id.rpartition("/")[2] for tree_id, _ in trees} == {"0"}
     again = tmp_path / "again.jsonl"
     write_trees(str(tiny_model_dir), data, again, options, engine=HF, limit=3)
-    assert sorted(again.read_text().splitlines()) == sorted(out.read_text().splitlines()), "by the seed, to the bit"
+    assert again.read_bytes() == out.read_bytes(), "by the seed, to the bit"
+    assert [tree.problem.id for _, tree in trees] == [
+        problem.id for problem in islice(build("data", data).problems(), 3)
+    ]
     for kind in ROWS:
         rows = tmp_path / f"{kind}.jsonl"
         assert write_rows(out, kind, rows) == len(rows.read_text().splitlines())

@@ -16,7 +16,7 @@ from llmrl.reward_models.recipe import read as reward_recipe
 FOLDER = Path(__file__).parents[2] / "recipes"
 LAUNCHES = sorted((FOLDER / "accelerate").glob("*.yaml"))
 REWARD_MODELS = sorted((FOLDER / "reward_models").glob("*.yaml"))  # recipes of another kind: `llmrl reward-model`
-PIPELINES = [path for path in sorted((FOLDER / "tiny").glob("*.yaml")) if STAGES in tree(path)]
+PIPELINES = [path for path in sorted({*FOLDER.rglob("*.yaml")} - {*LAUNCHES, *REWARD_MODELS}) if STAGES in tree(path)]
 RECIPES = sorted(set(FOLDER.rglob("*.yaml")) - set(LAUNCHES) - set(REWARD_MODELS) - set(PIPELINES))
 
 
@@ -39,7 +39,9 @@ def test_there_are_recipes() -> None:
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda p: p.stem)
 def test_a_recipe_of_stages_builds(path: Path) -> None:
     pipeline = stages.parse(tree(path), str(path), path.stem)
-    assert [stage.kind for stage in pipeline.stages] == ["sft", "collect", "train", "reward_model", "eval"]
+    kinds = {stage.kind for stage in pipeline.stages}
+    assert kinds >= {"sft", "train", "reward_model", "eval"}
+    assert kinds & {"collect", "search"}
 
 
 @pytest.mark.parametrize("path", REWARD_MODELS, ids=lambda p: p.stem)

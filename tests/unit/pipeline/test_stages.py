@@ -103,3 +103,21 @@ def test_sections_of_a_run_are_no_keys_of_a_pipeline() -> None:
         made(SFT, model={"policy": "m"})
     with pytest.raises(RecipeError, match=r"stages: expected a list"):
         parse({"stages": {}}, "p.yaml", "p")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"search": "plan_mtcs:4"}, "plan_mcts"),
+        ({"reward": "numerc"}, "numeric"),
+        ({"judge": "no_such"}, "no_such"),
+        ({"limit": 0}, "limit 0"),
+        ({"trees": 0}, "trees 0"),
+        ({"depth": 3}, "depth"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_anything_runs(change: dict[str, Any], message: str) -> None:
+    search = {"model": "base", "data": "arithmetic", "search": "plan_mcts:4", "reward": "numeric"}
+    assert made({"name": "trees", "search": search})["trees"].kind == "search"
+    with pytest.raises(RecipeError, match=message):
+        made({"name": "trees", "search": {**search, **change}})
