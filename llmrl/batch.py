@@ -17,9 +17,6 @@ from llmrl.errors import ColumnError
 from llmrl.samples import Array, Sample
 
 T = TypeVar("T")
-CHOSEN, REJECTED = 1, -1
-"""Roles of samples in a batch; 0 is none."""
-ROLES: Mapping[str | None, int] = {"chosen": CHOSEN, "rejected": REJECTED, "mismatched": 0, None: 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +32,6 @@ class Batch(TokenColumns[Tensor]):
     position_ids: Tensor  # (B, T) int64; from 0 in every sample
     sample_ids: Tensor  # (B, T) int64, from 0; -1 for padding
     group_ids: Tensor  # (samples,) int64, from 0: samples of one group have one number
-    roles: Tensor  # (samples,) int64: CHOSEN, REJECTED or 0
     numbers: Mapping[str, Tensor] = field(default_factory=dict)  # (samples,) those that every sample has; see `number`
     samples: int  # how many there are
     support_ids: Tensor | None = None  # (K,) int64: ids that every token was sampled among, row by row
@@ -118,7 +114,6 @@ def collate(
         position_ids=grid.position_ids(),
         sample_ids=grid.sample_ids(),
         group_ids=torch.tensor([numbers[sample.group] for sample in samples], device=device),
-        roles=torch.tensor([ROLES[sample.role] for sample in samples], device=device),
         numbers=_numbers(samples, dtype, device),
         samples=len(samples),
         support_ids=_support_ids(samples, device),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from llmrl.batch import CHOSEN, REJECTED, collate
+from llmrl.batch import collate
 from llmrl.checks.verify.differences import differences
 from llmrl.checks.verify.form import Form
 from llmrl.checks.verify.invariances import invariances
@@ -101,10 +101,9 @@ def test_odds_near_both_ends() -> None:
     )
 
 
-def test_a_batch_has_roles_and_numbers() -> None:
+def test_a_batch_has_the_numbers_that_every_sample_has() -> None:
     margins = [one.with_numbers(margin=float(i // 2)) for i, one in enumerate(PAIRS)]
     batch = collate([*margins[:3], margins[3].with_numbers(other=1.0)], pack=True)
-    assert batch.roles.tolist() == [CHOSEN, REJECTED, CHOSEN, REJECTED]
     assert batch.number("margin").tolist() == [0.0, 0.0, 1.0, 1.0]
     with pytest.raises(
         ColumnError, match=r"the number other of each sample, which not every sample has; known: margin"
