@@ -30,6 +30,10 @@ class TemplateRefusal(Exception):  # noqa: N818 (it is caught and told in other 
     """A template refused its values, or is none; the message says why."""
 
 
+class TemplateLimitError(DataError):
+    """A template took more memory or time than is allowed, or made a longer text."""
+
+
 def rendered(what: str, make: Make, *values: object) -> Sequence[str]:
     """Call `make` with plain values in the bounded process; the texts that it returns.
 
@@ -38,7 +42,7 @@ def rendered(what: str, make: Make, *values: object) -> Sequence[str]:
         make: raises what it likes; the process imports its module.
     Raises:
         TemplateRefusal: it raised.
-        DataError: it took more memory or time than is allowed, or made a longer text.
+        TemplateLimitError: it took more memory or time than is allowed, or made a longer text.
     """
     request = pickle.dumps((SECONDS, make, values))
     with _LOCK:
@@ -49,16 +53,18 @@ def rendered(what: str, make: Make, *values: object) -> Sequence[str]:
                 break
             code = process.end()
             if code == -signal.SIGPROF:
-                raise DataError(f"{what} takes more than {SECONDS} s: {_MEND}")
+                raise TemplateLimitError(f"{what} takes more than {SECONDS} s: {_MEND}")
         else:
             raise EngineError(f"the process that renders templates ended with code {code}; is memory left?")
     kind, *texts = answer
     if kind == "refused":
         raise TemplateRefusal(texts[0])
     if kind == "memory":
-        raise DataError(f"{what} takes more than {MEMORY_MB} MB of memory: {_MEND}")
+        raise TemplateLimitError(f"{what} takes more than {MEMORY_MB} MB of memory: {_MEND}")
     if kind == "length":
-        raise DataError(f"{what} makes a text of {int(texts[0]):,} characters, at most {LENGTH:,} are allowed: {_MEND}")
+        raise TemplateLimitError(
+            f"{what} makes a text of {int(texts[0]):,} characters, at most {LENGTH:,} are allowed: {_MEND}"
+        )
     return texts
 
 

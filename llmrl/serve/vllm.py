@@ -6,14 +6,19 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from llmrl.chat import Chat, load_tokenizer
 from llmrl.clients.bearer import open_to_all, reaches_others, read_key
 from llmrl.engines.server import process as server_process
 from llmrl.engines.server.child_process import Child
-from llmrl.errors import CheckpointError, EngineError
+from llmrl.errors import CheckpointError, DataError, EngineError
+from llmrl.sandbox.rendering import TemplateLimitError
 from llmrl.serve.checkpoint import check, lora_rank
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # values of vLLM's --max-lora-rank
+_QUESTION, _ANSWER = {"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}
+_CONVERSATIONS = ([_QUESTION], [_QUESTION, _ANSWER, _QUESTION])
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -45,10 +50,11 @@ def serve(
     Returns:
         The exit code: 0 after ctrl-C.
     Raises:
-        CheckpointError: the folder, or an adapter's, is incomplete or broken.
+        CheckpointError: the folder, or an adapter's, is incomplete or broken, or its chat template takes too much.
         EngineError: the port is taken, or the server ended by itself.
     """
     check(checkpoint)
+    _check_template(checkpoint)
     arguments = _arguments(checkpoint, lora, served_model_name, dtype, max_model_len)
     _check_port(host, port)
     if api_key is None and reaches_others(host):
@@ -98,6 +104,23 @@ def _arguments(
             )
         arguments += ["--enable-lora", "--max-lora-rank", str(allowed[0]), "--lora-modules", *lora]
     return arguments
+
+
+def _check_template(checkpoint: str) -> None:
+    """Render conversations of a folder's chat template within limits, for vLLM renders without any.
+
+    A template that refuses these conversations may take others: vLLM tells each client.
+    """
+    if not Path(checkpoint).is_dir():
+        return
+    chat = Chat(load_tokenizer(checkpoint))
+    for conversation in _CONVERSATIONS:
+        try:
+            chat.check([conversation], add_generation_prompt=True)
+        except TemplateLimitError as error:
+            raise CheckpointError(f"{checkpoint}: {error}") from None
+        except DataError:
+            continue
 
 
 def _check_port(host: str, port: int) -> None:

@@ -21,6 +21,7 @@ import psutil
 import pytest
 from openai import OpenAI
 
+from llmrl.chat import load_tokenizer
 from llmrl.engines.server.process import free_ports
 from llmrl.errors import CheckpointError, EngineError
 from llmrl.rewards.judge import Judge
@@ -217,6 +218,18 @@ def test_a_bad_folder_is_refused_before_vllm_starts(tiny_model_dir: Path, tmp_pa
         serve(str(tiny_model_dir), lora=[f"a={tmp_path}"])
     with pytest.raises(CheckpointError, match="expected NAME=FOLDER"):
         serve(str(tiny_model_dir), lora=["a"])
+
+
+def test_a_template_without_bounds_is_refused_before_vllm_starts(tiny_model_dir: Path, tmp_path: Path) -> None:
+    doubles = "{% for n in range(40) %}{% set ns.text = ns.text + ns.text %}{% endfor %}"
+    folder = shutil.copytree(tiny_model_dir, tmp_path / "doubles")
+    tokenizer = load_tokenizer(folder)
+    for condition in ("true", "messages | length > 2"):
+        bomb = f"{{% if {condition} %}}{{% set ns = namespace(text='ab') %}}{doubles}{{{{ ns.text }}}}{{% endif %}}"
+        tokenizer.chat_template = bomb
+        tokenizer.save_pretrained(folder)
+        with pytest.raises(CheckpointError, match=f"{folder}: the chat template takes more than 512 MB of memory"):
+            serve(str(folder), port=1)
 
 
 def test_a_missing_shard_and_an_adapter_alone_are_named(tiny_model_dir: Path, adapter: Path, tmp_path: Path) -> None:
