@@ -24,6 +24,7 @@ class _Written:
 
     text: str
     finish: Finish = "stop"
+    ends: bool = True  # by the token that ends a turn
     reply: Sequence[Message] = ()
     reward: float = 0.0
 
@@ -88,16 +89,28 @@ class AnswerEncoder:
 
     def _trajectory(self, example: Example, group: str, episode: int) -> Trajectory:
         asked = list(example.messages[: example.start])
-        prompt = self.chat.prompt_ids(asked) + self._ids(example.prefix)
+        prompt = self.chat.prompt_ids(asked)
         return Trajectory(
             problem=Problem(id=group, messages=asked),
-            turns=self._turns(prompt, _written(example)),
+            turns=self._sampled(example, prompt) or self._turns(prompt + self._ids(example.prefix), _written(example)),
             status="done",
             score=example.score,
             group=group,
             episode=episode,
             shown=asked,
         )
+
+    def _sampled(self, example: Example, prompt: list[int]) -> list[Turn]:
+        """The turn of the tokens that were stored; none where they are not what this chat writes for the texts."""
+        if example.sampled is None:
+            return []
+        before, ids = example.sampled
+        text = example.messages[-1]["content"]
+        begun = before[: len(prompt)] == prompt and self.chat.text(before[len(prompt) :]) == example.prefix
+        if not begun or self.chat.text(ids) != text:
+            return []
+        completion = Completion(token_ids=array("i", ids), logprobs=(), finish="stop", version=0)
+        return [Turn(prompt_ids=array("i", before), completion=completion, text=text)]
 
     def _turns(self, prompt: list[int], written: Sequence[_Written], tools: Any = ()) -> list[Turn]:
         """Turns of a conversation, each prompt going on from the turn before."""
@@ -106,7 +119,7 @@ class AnswerEncoder:
             if turns:
                 before = turns[-1]
                 prompt = self.chat.extend_ids([*before.prompt_ids, *before.completion.token_ids], before.reply, tools)
-            ids = self._ids(message.text) + ([self.end] if message.finish == "stop" else [])
+            ids = self._ids(message.text) + ([self.end] if message.finish == "stop" and message.ends else [])
             completion = Completion(token_ids=array("i", ids), logprobs=(), finish=message.finish, version=0)
             turns.append(
                 Turn(
@@ -144,4 +157,5 @@ def _written(example: Example) -> list[_Written]:
             written.append(_Written(text=message["content"], reward=float(message.get("reward", 0.0))))
         else:
             written[-1] = replace(written[-1], reply=[*written[-1].reply, message])
+    written[-1] = replace(written[-1], ends=example.ends)
     return written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmrl.datafiles.rows import LeftOutError, Row
@@ -43,6 +44,7 @@ def step_pair(row: Row) -> list[Example]:
     """Read two steps after one prefix: `prefix` holds the prompt and the steps they share, as text or as messages.
 
     Where a `prompt` stands beside it, or the last message of `prefix` is the assistant's, the answer begins with it.
+    Only a step whose `kind` is `solution` ends the answer: a token that ends it would teach to stop behind every step.
     """
     prefix, prompt = row.values.get("prefix"), row.values.get("prompt")
     begun = prefix if prompt is not None else ""
@@ -52,7 +54,11 @@ def step_pair(row: Row) -> list[Example]:
     if not isinstance(begun, str):
         raise DataError(f"{row.where}: `prefix` beside a `prompt` holds {begun!r:.60}; expected text")
     sides = _differ(*(row.values.get(side) for side in SIDES))
-    return [_side(side, asked, answer, row, begun) for side, answer in zip(SIDES, sides, strict=True)]
+    ends = row.values.get("kind") == "solution"
+    return [
+        replace(_side(side, asked, answer, row, begun), ends=ends, sampled=_sampled(side, row))
+        for side, answer in zip(SIDES, sides, strict=True)
+    ]
 
 
 def segments(row: Row) -> list[Example]:
@@ -76,6 +82,17 @@ def segments(row: Row) -> list[Example]:
         start = next(i for i, message in enumerate(said) if message["role"] == ASSISTANT)
         made.append(dialogue(said, start, row, score=score, role=side, numbers=numbers))
     return made
+
+
+def _sampled(side: Role, row: Row) -> tuple[list[int], list[int]] | None:
+    """Tokens of the prefix and of a side; None where the row does not have them."""
+    before, step = row.values.get("prefix_ids"), row.values.get(f"{side}_ids")
+    if before is None or step is None:
+        return None
+    for name, ids in (("prefix_ids", before), (f"{side}_ids", step)):
+        if not isinstance(ids, list) or not all(type(token) is int and 0 <= token < 1 << 31 for token in ids):
+            raise DataError(f"{row.where}: column {name!r} holds {ids!r:.60}; expected a list of token ids")
+    return before, step
 
 
 def _side(side: Role, prompt: Any, answer: Any, row: Row, prefix: str = "") -> Example:

@@ -79,9 +79,31 @@ def test_a_pair_is_a_group_of_two_roles() -> None:
 
 
 def test_a_prefix_is_given() -> None:
-    chosen, _ = samples({"prompt": "q", "prefix": "so ", "chosen": "good", "rejected": "bad"})
+    chosen, _ = samples({"prompt": "q", "prefix": "so ", "chosen": "good", "rejected": "bad", "kind": "solution"})
     assert text(chosen, False).endswith("<|assistant|>so ")
     assert text(chosen, True) == "good<|end|>"
+
+
+@pytest.mark.parametrize("facts", [{}, {"kind": "plan"}])
+def test_a_step_in_the_midst_of_an_answer_is_not_ended(facts: dict[str, Any]) -> None:
+    made = samples({"prompt": "q", "prefix": "so ", "chosen": "good\n", "rejected": "bad\n", **facts})
+    assert [text(one, True) for one in made] == ["good\n", "bad\n"]
+
+
+def test_the_tokens_of_a_search_are_learned_from_as_they_were_sampled() -> None:
+    row = {"prompt": "q", "prefix": "so ", "chosen": "12\n", "rejected": "13\n", "kind": "plan"}
+    plain, _ = samples(row)
+    before = plain.token_ids[~plain.action_mask].tolist()
+    step = [*plain.token_ids[plain.action_mask].tolist(), ENCODER.end]  # the policy sampled an end of its turn, too
+    ids = {"prefix_ids": before, "chosen_ids": step, "rejected_ids": step[:1]}
+    chosen, rejected = samples(row | ids)
+    assert chosen.token_ids.tolist() == before + step
+    assert chosen.turn_ids.tolist() == [-1] * len(before) + [0] * len(step)
+    assert text(rejected, True) == "13\n", "its tokens do not spell its text"
+    other, _ = samples(row | ids | {"prefix_ids": [7, *before]})
+    assert other.token_ids.tolist() == plain.token_ids.tolist(), "another chat's tokens"
+    with pytest.raises(DataError, match=r"column 'chosen_ids' holds \['a'\]; expected a list of token ids"):
+        samples(row | ids | {"chosen_ids": ["a"]})
 
 
 @pytest.mark.parametrize(
