@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llmrl.answers.spelling import folded
 from llmrl.types import Problem, Score
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -107,7 +108,7 @@ NEEDED: Mapping[str, Sequence[str]] = {
     ],
 }
 """Words of which a sentence with the behaviour holds one: looked for first, because the expressions are slow."""
-COMPILED = {name: re.compile(pattern, re.IGNORECASE | re.VERBOSE) for name, pattern in PATTERNS.items()}
+COMPILED = {name: re.compile(pattern, re.VERBOSE) for name, pattern in PATTERNS.items()}  # of a text in lower case
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def counts(text: str) -> dict[str, float]:
     """Count the sentences of the text that show each behaviour, by name."""
     found = dict.fromkeys(COMPILED, 0.0)
     for sentence, times in Counter(SENTENCE.split(text)).items():
-        plain = sentence.lower()
+        plain = folded(sentence)
         for name, pattern in COMPILED.items():
-            if any(word in plain for word in NEEDED[name]) and pattern.search(sentence):
+            if any(word in plain for word in NEEDED[name]) and pattern.search(plain):
                 found[name] += times
     return found
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from llmrl.answers.arithmetic import SIGNS, evaluate, misused
 from llmrl.answers.delimited import tagged
+from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score, Verdict
 
@@ -45,7 +46,7 @@ class CountdownVerifier:
         consolation = 0.0 if inside is None else self.format_score
         if not lines:
             return Score(0.0, "unparsable", reason="no answer tags" if text.strip() else "an empty answer")
-        written, equals, claim = lines[0].translate(SIGNS).strip().partition("=")
+        written, equals, claim = translated(lines[0], SIGNS).strip().partition("=")
         expression = written.strip()
         try:
             value, used = evaluate(expression)

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmrl.answers.marked import innermost, marked
+from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
-WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}  # of full width, as ASCII
-SAME = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "−": "-", "–": "-", "—": "-"})
+SAME = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # of full width, as ASCII
+SAME |= {"\u3000": " ", "’": "'", "‘": "'", "“": '"', "”": '"', "−": "-", "–": "-", "—": "-"}
 PUNCTUATION = re.compile(
     r"""[.,:](?!\d) | [;?…"«»()\[\]{}。、] | !(?<=[^\W\d_]{2}!) | '(?<![\w)]') | '(?<=[^\W\d_]{2}')(?!\w)
         | -(?<!\d-)(?!\s*[\d.])""",  # each begins with its sign, so that other signs are passed over at once
     re.VERBOSE,
 )
+RUN = re.compile(r"\*+|`+|\$+")
 ARTICLES = re.compile(r"\b(?:the|a|an)\b", re.IGNORECASE)
 
 
@@ -64,7 +66,7 @@ class Exact:
 
     def plain(self, text: str) -> str:
         """Normalise a text."""
-        text = unmarked(unicodedata.normalize("NFC", text).translate(WIDE).translate(SAME).strip())
+        text = unmarked(translated(unicodedata.normalize("NFC", text), SAME).strip())
         if self.ignore_case:
             text = text.casefold()
         if self.ignore_punctuation:
@@ -75,16 +77,30 @@ class Exact:
 
 
 def unmarked(text: str) -> str:
-    """Remove pairs of `**`, `*`, a backtick or `$` around a text that touches them, from the outside in."""
-    first, last = 0, len(text) - 1
+    """Remove pairs of `**`, `*`, a backtick or `$` around a text that touches them, from the outside in.
+
+    A run of one sign is removed in one step, but for its innermost pair.
+    """
+    first, last, turned = 0, len(text) - 1, text[::-1]
     while last - first >= 2 and text[first] == text[last] and text[first] in "*`$":
-        size = 1
-        if last - first >= 4 and text[first] == text[first + 1] == text[last - 1] == "*":
-            size = 1 if text[first + 2].isspace() or text[last - 2].isspace() else 2
+        inner = 0  # more of the same sign behind the first and before the last
+        if text[first] == text[first + 1] == text[last - 1]:
+            inner = min(_run(text, first), _run(turned, len(text) - 1 - last)) - 1
+        if text[first] == "*" and inner and last - first >= 4:
+            alone = text[first + 2].isspace() or text[last - 2].isspace()
+            size = 1 if alone else 2 * max(1, min(inner // 2, (last - first) // 4))
         elif text[first + 1].isspace() or text[last - 1].isspace():
             break
+        else:
+            size = max(1, min(inner, (last - first) // 2))
         first, last = first + size, last - size
     return text[first : last + 1]
+
+
+def _run(text: str, place: int) -> int:
+    """Length of the run of one of the signs that begins at a place."""
+    run = RUN.match(text, place)
+    return run.end() - place if run else 0
 
 
 plugin = Exact

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from llmrl.answers.arithmetic import SIGNS, evaluate, misused
 from llmrl.answers.marked import innermost, marked
+from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
@@ -63,7 +64,7 @@ def written(text: str) -> str:
         line = pattern.sub(sign, line)
     while (shorter := FRACTION.sub(r"((\1)/(\2))", line)) != line:
         line = shorter
-    sides = [side.strip(" \t*.,;:") for side in line.translate(SIGNS).split("=")]
+    sides = [side.strip(" \t*.,;:") for side in translated(line, SIGNS).split("=")]
     return next((side for side in sides if re.search(r"[\d)]\s*[-+*/]", side)), sides[0])
 
 

@@ -37,10 +37,9 @@ class MathVerify:
         answer = final_answer(text)
         if answer is None:
             return Score(0.0, "unparsable", reason="no answer found")
-        if len(answer) > MAX_CHARACTERS or depth(answer) > MAX_DEPTH:
-            return Score(
-                0.0, "unparsable", reason=f"an answer of {len(answer)} characters, {depth(answer)} brackets deep"
-            )
+        levels = depth(answer)
+        if len(answer) > MAX_CHARACTERS or levels > MAX_DEPTH:
+            return Score(0.0, "unparsable", reason=f"an answer of {len(answer)} characters, {levels} brackets deep")
         right = same_text(gold, answer) or _same(expected, answer)
         reason = f"read {answer[:200]!r}, expected {gold[:200]!r}"
         return Score(float(right), "correct" if right else "wrong", reason=reason, answer=answer)

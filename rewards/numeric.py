@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from llmrl.answers.delimited import tagged
 from llmrl.answers.extract import last_box
+from llmrl.answers.spelling import folded, translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
@@ -23,7 +24,7 @@ FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?[\d,.]+)\s*\}\s*\{\s*([\d,.]+)\s*\
 MARKED = re.compile(r"####\s*(.+)")
 INVISIBLE = re.compile("[\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")  # narrow blanks, which do not end a number
-MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2043\u207b\ufe58\ufe63\uff0d", "-"))  # signs that look like a minus
+MINUS = dict.fromkeys("\u2010\u2011\u2043\u207b\ufe58\ufe63\uff0d", "-")  # signs that look like a minus
 OPENING = re.compile(r"(?<![\s$*({\[])(?:\\(?:boxed|text|mathrm|mathbf)\s*\{|\\[(\[]|[\s$*({\[])*$")
 JOINED = re.compile(r"\d[ \t.%$)}\]]*(?:[,;/|(]|\b(?:or|and|to)\b)(?:[ \t]*(?:or|and|maybe|perhaps|possibly))?$")
 OPERAND = re.compile(r"[\d)}\]][ \t$]*(?:[-+*/×÷·^]|\\(?:times|cdot|div|pm)\b)[ \t]*$|(?:\\?sqrt|√)[ \t]*[({]*$")
@@ -31,6 +32,10 @@ APPLIED = re.compile(
     r"\s*(?:[}$)]\s*)*(?:\^|\*\*[ \t]*\d|![^\w=]*$|[²³¹⁰⁴-⁹]|[-+*×÷][ \t]*\d)|[OОοΟЗз\u0336](?![^\W\d_])"
 )
 DENIED = re.compile(r"\b(?:not|never|isn't|unless|except|than)(?:\s+(?:it|is|be|that|equal|to))*[\s:]*$", re.IGNORECASE)
+JOINING = (*",;/|(", "or", "and", "to", "maybe", "perhaps", "possibly")  # ends of what `JOINED` finds, but for blanks
+OPERATING = (*"-+*/×÷·^√({", "times", "cdot", "div", "pm", "sqrt")  # of `OPERAND`
+DENYING = ("not", "never", "isn't", "unless", "except", "than", "it", "is", "be", "that", "equal", "to")  # of `DENIED`
+LAST_WORD = re.compile(r"[\s:]*(\S{0,6})")  # of a text that is turned round
 BOUND = re.compile(r"(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)\b)[ \t]*$")
 TAG = re.compile(r"<[^<>]*>[ \t]*$")
 BREAK = re.compile(r"[^\d,./eE+\-−–$€£¥\\\s]|,(?!\d{3})|(?<![/$€£¥])\s(?!/)|(?<=[^\W_eE])[-+−–]")  # within no number
@@ -68,7 +73,7 @@ def _last(text: str) -> re.Match[str] | None:
 def _plain(text: str) -> str:
     """Normalise a text's notation: remove signs without a width, and write every minus as `-`."""
     if not text.isascii():  # a pass over a long text is slow
-        text = THOUSANDS.sub("", INVISIBLE.sub("", text)).translate(MINUS)
+        text = translated(THOUSANDS.sub("", INVISIBLE.sub("", text)), MINUS)
     if "\\" not in text and "{,}" not in text:
         return text
     text = FRACTION.sub(lambda match: f"{match[1]}/{match[2]}", text)
@@ -144,14 +149,19 @@ def not_alone(answer: str, marked: bool) -> str:
     text = _plain(answer)
     number = _last(text)
     assert number is not None
-    before, after = OPENING.sub("", text[: number.start()]), text[number.end() :]
+    before, after = text[: number.start()], text[number.end() :]
+    if before[-1:].isspace() or before.endswith(tuple("$*({[")):
+        before = OPENING.sub("", before)
     if marked and not before.rstrip().endswith("=") and _several(text, number):
         return "one of several numbers"
-    if JOINED.search(before):
+    end = before.rstrip()  # looked at first: each of the expressions reads all that is before, to find its end
+    if end.endswith(JOINING) and JOINED.search(before):
         return "one of several numbers"
-    if OPERAND.search(before) or APPLIED.match(after):
+    if (end.endswith(OPERATING) and OPERAND.search(before)) or APPLIED.match(after):
         return "a part of an expression"
-    if DENIED.search(before) or (BOUND.search(before) and not TAG.search(before)):
+    word = LAST_WORD.match(before[::-1])
+    denied = word is not None and folded(word[1][::-1]).endswith(DENYING) and DENIED.search(before)
+    if denied or (BOUND.search(before) and not TAG.search(before)):
         return "which the answer denies or only bounds"
     return ""
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from fractions import Fraction
 
-SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
+SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"}
 WRITTEN = re.compile(r"[\d\s()+*/-]*", re.ASCII)  # of an expression: whole numbers, four signs and brackets
 MAX_CHARACTERS = 200  # of an expression; a longer one is no answer to a game of a few numbers
 MAX_DEPTH = 32  # of brackets and signs inside each other

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TAGS = {
     any_case: tuple(re.compile(tag, re.IGNORECASE if any_case else 0) for tag in ("<answer>", "</answer>"))
@@ -22,8 +22,7 @@ _FORMULA = re.compile(
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Formula:
+class Formula(NamedTuple):
     """A formula between delimiters, at `start` to `end` of a text."""
 
     start: int
@@ -56,12 +55,13 @@ def fenced(text: str) -> str | None:
 
 def formulas(text: str) -> list[Formula]:
     """Find the formulas between `$$`, `$`, `\\[` and `\\(`, in order."""
-    matches = _FORMULA.finditer(without_unclosed(text))
-    return [
-        Formula(m.start(), m.end(), text[slice(*m.span(m.lastindex))].strip())
-        for m in matches
-        if m.lastindex is not None
-    ]
+    if "$" not in text and "\\" not in text:  # neither stands in most texts, which are passed over at once
+        return []
+    found = []
+    for formula in _FORMULA.finditer(without_unclosed(text)):
+        begin, end = formula.span(formula.lastindex or 0)
+        found.append(Formula(formula.start(), formula.end(), text[begin:end].strip()))
+    return found
 
 
 def without_unclosed(text: str) -> str:

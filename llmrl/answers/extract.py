@@ -11,9 +11,10 @@ from llmrl.answers.thoughts import after_thoughts
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=[{\s\w\\-])")
 CONTROL = re.compile(r"<\|[a-z_]+\|>.*", re.DOTALL)
 STATED = Statements(
-    r"(?: [^\S\n]*\#\#\#\# | [^\w\n]*A: )[\s:*]*",
+    r"####|a:|答案|answer|solution|result",
+    r"(?: [^\S\n]*\#\#\#\# | [^\w\n]*a: )[\s:*]*",
     r"""(?: 答案(?:是|为|：|:)+
-          | (?:final[ ]|correct[ ])?(?:answers?
+          | (?:answers?
               | (?:solutions?|results?)(?=[^.\n]{0,6}(?:is|are|[:：=])[\s:*]*[-$\\(\[{\d]))
             (?:[ ]to[ ][^.:\n]{1,60}?)?\**(?:[ ]is\b|\s?[:：=]|[ ]are\b)
             (?![ ](?:not|as|in|to|found|incorrect|wrong|correct)\b)

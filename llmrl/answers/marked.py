@@ -8,6 +8,7 @@ from llmrl.answers.stated import Statements
 from llmrl.answers.thoughts import after_thoughts
 
 STATED = Statements(
+    r"####|答案|ans|choice|option|solution",
     r"[^\S\n]*\#\#\#\#[ ]*",
     r"""(?:(?<![a-z])(?:answer|ans|choice|option|solution)\**
              (?:\s+(?:is|(?:must|should|would|will)\s+be)\b(?!\s+not\b)\s*+[:：]?|\s*[:：=])

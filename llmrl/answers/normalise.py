@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import accumulate
 
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
@@ -18,6 +19,8 @@ UNICODE = {
     "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "＝": "=", "％": "%", "⁄": "/", "∕": "/", "\u00a0": " ",
     "’": "'", "‘": "'", "“": '"', "”": '"', "。": ".",
 }  # fmt: skip
+NO_BRACKETS = re.compile(r"[^()\[\]{}]+")
+LEVELS = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 SAME = [  # several spellings in LaTeX of one thing
     (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
     (r"\\left(?![a-zA-Z])\s*\.?|\\right(?![a-zA-Z])\s*\.?|\\[bB]igg?[lrm]?(?![a-zA-Z])", ""),
@@ -117,11 +120,7 @@ def closing(text: str, start: int) -> int:
 
 def depth(text: str) -> int:
     """Greatest number of brackets within one another."""
-    open_, most = 0, 0
-    for sign in text:
-        open_ += (sign in "([{") - (sign in ")]}")
-        most = max(most, open_)
-    return most
+    return max(accumulate(map(LEVELS.__getitem__, NO_BRACKETS.sub("", text)), initial=0))
 
 
 def _arguments(text: str) -> str:

@@ -3,36 +3,72 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-FLAGS = re.VERBOSE | re.MULTILINE | re.IGNORECASE
+from llmrl.answers.spelling import folded
+
+FLAGS = re.VERBOSE | re.MULTILINE
 
 
 class Statements:
     """Reads the rest of a line behind words or signs that state an answer, without the blanks at its end.
 
     Nothing is read twice: a regular expression that searches the end of an answer and of each answer inside it takes
-    seconds for 40 KB of a repeated "Answer:".
+    seconds for 40 KB of a repeated "Answer:". The expressions are tried only where a stem stands: they would be slow
+    at every place of a long text.
 
     Args:
+        stems: alternatives, each of plain characters; one of them stands in every match of `signs`, and begins every
+            match of `words`.
         signs: an expression that must begin a line, with the blanks behind it; it reads no line end before it.
         words: an expression that may stand anywhere, with the blanks behind it.
+
+    All three are written in lower case, and ignore case.
     """
 
-    def __init__(self, signs: str, words: str) -> None:
-        self._any = re.compile(rf"(?:^(?:{signs})|(?:{words}))(?=\S)([^\n]*)", FLAGS)
-        self._here = re.compile(rf"(?:{signs}|{words})(?=\S)", FLAGS)
-        self._later = re.compile(rf"(?:{words})(?=\S)", FLAGS)
+    def __init__(self, stems: str, signs: str, words: str) -> None:
+        self._stem = re.compile(stems)
+        self._sign = re.compile(rf"(?:{signs})(?=\S)", FLAGS)
+        self._word = re.compile(rf"(?:{words})(?=\S)", FLAGS)
+        self._here = re.compile(rf"(?:(?:{signs}|{words})(?=\S))*+", FLAGS)
 
     def all(self, text: str) -> list[str]:
         """List the answers, in order; what stands behind a statement on its line belongs to it."""
-        return [statement.rstrip() for statement in self._any.findall(text)]
+        return [text[begin:end].rstrip() for begin, end in self._places(folded(text))]
 
     def innermost(self, answer: str) -> str:
         """Read the answer that an answer states again: `Final answer: the answer is 5` says 5."""
-        first = self._any.search(answer)
+        plain = folded(answer)
+        first = next(self._places(plain), None)
         if first is None:
             return answer
-        line, at = first[1].rstrip(), 0
-        while statement := self._here.match(line, at) or self._later.search(line, at):
-            at = statement.end()
+        line, at = answer[slice(*first)].rstrip(), 0
+        plain = plain[first[0] : first[0] + len(line)]
+        while (end := self._later(plain, at)) is not None:
+            at = end
         return line[at:]
+
+    def _later(self, plain: str, at: int) -> int | None:
+        """Find where statements end: those at the place and, where there are none, the first words behind it."""
+        if (here := self._here.match(plain, at)) and here.end() > at:
+            return here.end()
+        stems = self._stem.finditer(plain, at)
+        return next((words.end() for stem in stems if (words := self._word.match(plain, stem.start()))), None)
+
+    def _places(self, plain: str) -> Iterator[tuple[int, int]]:
+        """Yield where each answer begins and where its line ends."""
+        line: int | None = 0  # begin of the line whose signs have not been tried
+        at = tried = 0  # end of the last answer, and of what was searched for line ends
+        for stem in self._stem.finditer(plain):
+            start = stem.start()
+            if start < at:
+                continue
+            if (end := plain.rfind("\n", tried, start)) >= 0:
+                line = end + 1
+            tried = start
+            found = None if line is None else self._sign.match(plain, line)
+            line = None
+            if found := found or self._word.match(plain, start):
+                end = plain.find("\n", found.end())
+                at = tried = end if end >= 0 else len(plain)
+                yield found.end(), at

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from llmrl.answers.delimited import tagged
+from llmrl.answers.spelling import folded
 
-STATED = re.compile(r"(?:####|answer\s*(?:is|:|=))\s*+\**\s*([^\n]+)", re.IGNORECASE)
+STATED = re.compile(r"(?:####|answer\s*(?:is|:|=))\s*+\**\s*([^\n]+)")  # of a text in lower case
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
@@ -19,8 +20,13 @@ def final_answer(text: str) -> str | None:
     for marked in (_boxed(text), tagged(text)):
         if marked is not None:
             return normal(marked)
-    found = STATED.findall(text) or NUMBER.findall(text)
-    return normal(found[-1]) if found else None
+    last = None
+    for last in STATED.finditer(folded(text)):  # noqa: B007
+        pass
+    if last is not None:
+        return normal(text[slice(*last.span(1))])
+    numbers = NUMBER.findall(text)
+    return normal(numbers[-1]) if numbers else None
 
 
 def normal(answer: str) -> str:

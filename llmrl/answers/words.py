@@ -50,7 +50,7 @@ def unwrapped(text: str) -> str:
     """Remove \\text{...} and similar commands around words; a text too long to be an answer keeps them."""
     while len(text) <= MOST_UNWRAPPED and (shorter := WRAPPED.sub(r" \1 ", text)) != text:
         text = shorter
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(text.split())
 
 
 def choice(text: str) -> str | None:
