@@ -1,9 +1,9 @@
-"""Processor time of each reader of model text on a megabyte of a repeated fragment: `python -m benchmarks.growth --json OUT`.
+"""Time each reader of model text on a megabyte of a repeated fragment: `python -m benchmarks.growth --json OUT`.
 
 A policy that loops writes such texts. Every reader of tests/readers.py reads every fragment there, repeated up to
-`--size` characters, and so does a plain scan (`str.isspace` of each character). A pair above `--limit` seconds is read up
-to `AGAIN` times, since other work disturbs a core, and its least time counts. The reward `code` is measured up to its
-sandbox: no program is run.
+`--size` characters, and so does a plain scan (`str.isspace` of each character), in processor time. A pair above
+`--limit` seconds is read up to `AGAIN` times, since other work disturbs a core, and its least time counts. The reward
+`code` is measured up to its sandbox: no program is run.
 """
 
 from __future__ import annotations

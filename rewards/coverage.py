@@ -12,6 +12,7 @@ from llmrl.types import Problem, Score
 
 SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+(?:\s|$)")
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+LETTER = re.compile(r"[^\W\d_]")
 ENDINGS = ("", "s", "es", "ed", "d", "ing", "ly", "er", "est")
 
 
@@ -35,7 +36,9 @@ class Coverage:
         if not wanted:
             raise ValueError(f"the problem has no words, only {', '.join(problem.info) or 'no columns'}")
         text = after_thoughts(text)
-        said = [word.lower() for word in WORD.findall(text)]
+        written = WORD.findall(text)
+        lower = {word: word.lower() for word in set(written)}
+        said = [lower[word] for word in written]
         if not said:
             return Score(0.0, "unparsable", reason="no words")
         used = set(said)
@@ -52,7 +55,7 @@ class Coverage:
         """Describe the fault in the form of the answer; empty if there is none."""
         if self.max_words and words > self.max_words:
             return f"{words} words; expected at most {self.max_words}"
-        sentences = len([part for part in SENTENCE_END.split(text.strip()) if WORD.search(part)])
+        sentences = len([part for part in SENTENCE_END.split(text.strip()) if LETTER.search(part)])
         return f"{sentences} sentences; expected one" if self.one_sentence and sentences != 1 else ""
 
 

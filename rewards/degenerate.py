@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from llmrl.rewards.repetition import repeated
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted
 from llmrl.types import Score, Trajectory
@@ -96,13 +97,13 @@ class Sound:
 
 def repeated_share(token_ids: Sequence[int], n: int) -> float:
     """Share of runs of n tokens that equal an earlier one; 0.0 where there are fewer than n tokens."""
-    runs = [tuple(token_ids[i : i + n]) for i in range(len(token_ids) - n + 1)]
-    return 1.0 - len(set(runs)) / len(runs) if runs else 0.0
+    again = repeated(token_ids, n)
+    return 1.0 - again.count(False) / len(again) if again else 0.0
 
 
 def foreign_share(text: str, scripts: frozenset[str]) -> float:
     """Share of the characters but spaces that belong neither to mathematics nor to one of the scripts."""
-    counts = Counter(char for char in text if not char.isspace())
+    counts = Counter({char: count for char, count in Counter(text).items() if not char.isspace()})
     foreign = sum(count for char, count in counts.items() if not _common(char) and script(char) not in scripts)
     return foreign / counts.total() if counts else 0.0
 

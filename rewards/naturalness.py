@@ -14,6 +14,8 @@ from llmrl.types import Problem, Score
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
+BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
+
 
 @dataclass(frozen=True)
 class Naturalness:
@@ -41,10 +43,7 @@ class Naturalness:
 
 def measures(text: str, stretch: int = 50) -> dict[str, float | None]:
     """Measures of a text, by name; None where it has too few words."""
-    if text.isascii():  # the whole at once is faster; elsewhere a letter's lower case may depend on its neighbours
-        words = WORD.findall(text.lower())
-    else:
-        words = [word.lower() for word in WORD.findall(text)]
+    words = _words(text)
     singles, pairs = Counter(words), Counter(pairwise(words))
     return {
         "distinct_1": _distinct(singles),
@@ -55,6 +54,15 @@ def measures(text: str, stretch: int = 50) -> dict[str, float | None]:
         "words": float(len(words)),
         "vocabulary": float(len(singles)),
     }
+
+
+def _words(text: str) -> list[str]:
+    """List the words in lower case."""
+    if text.isascii() and "'" not in text:  # several times faster
+        return text.lower().translate(BLANKS).split()
+    written = WORD.findall(text)
+    lower = {word: word.lower() for word in set(written)}
+    return [lower[word] for word in written]
 
 
 def _distinct(counts: Counter[Any]) -> float | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from llmrl.types import Score, Trajectory
@@ -45,20 +47,27 @@ class Repetition:
         parts, reason = {"repeated": share}, f"{sum(again)} of {len(again)} runs of {self.window} tokens said before"
         if self.form == "sequence":
             return Score(share * self.cost, parts=parts, reason=reason)
-        rewards = [0.0] * len(token_ids)
-        for start in (i for i, said in enumerate(again) if said):
-            rewards[start : start + self.window] = [self.cost] * self.window
+        rewards, start = [0.0] * len(token_ids), 0
+        for said, runs in groupby(again):
+            end = start + sum(1 for _ in runs)
+            if said:
+                rewards[start : end + self.window - 1] = [self.cost] * (end - start + self.window - 1)
+            start = end
         return Score(0.0, parts=parts, token_rewards=rewards, reason=reason)
 
 
 def repeated(tokens: Sequence[Hashable], window: int) -> list[bool]:
     """Tell of each run of `window` tokens or words whether it occurred before; empty for less than a run."""
-    seen: set[tuple[Hashable, ...]] = set()
+    ids: dict[Hashable, int] = {}
+    known = [ids.setdefault(token, len(ids)) for token in tokens]
+    numbers = array("H" if len(ids) <= 2**16 else "I", known)
+    data, size = numbers.tobytes(), numbers.itemsize  # bytes are cut and hashed several times faster than tuples
+    seen: set[bytes] = set()
     again = []
-    for start in range(len(tokens) - window + 1):
-        run = tuple(tokens[start : start + window])
-        again.append(run in seen)
-        seen.add(run)
+    for start in range(0, size * (len(tokens) - window + 1), size):
+        before = len(seen)
+        seen.add(data[start : start + size * window])
+        again.append(len(seen) == before)
     return again
 
 

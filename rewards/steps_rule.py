@@ -63,6 +63,8 @@ def calculations(line: str) -> list[tuple[str, ...]]:
     A side that touches a letter (`2x + 3`), or may continue in words (`20% of 50`), is incomplete and left out: the
     rest of the equation must hold all the same. An equation that stands there again is listed once.
     """
+    if "=" not in line:
+        return []
     line = BEFORE.sub("", BOLD.sub("", CURRENCY.sub("", line)))
     line = MIXED.sub(r"(\1+\2)", TIMES.sub(" * ", line))
     found, seen = [], set()

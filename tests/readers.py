@@ -10,11 +10,13 @@ from typing import Any
 from llmrl import plugins
 from llmrl.answers import extract, language, marked, steps, voting, words
 from llmrl.ops import swe
+from llmrl.reasoning.layout import StepLayout
+from llmrl.reasoning.tree import TreeNode
 from llmrl.rewards import behaviour_judge, swe_similarity
 from llmrl.rewards.judge import prompt
 from llmrl.rewards.open_r1 import functions as open_r1
 from llmrl.types import Problem
-from tests.builders import episode
+from tests.builders import episode, turn
 
 FRAGMENTS = [
     *("```x\n", "```\n", "`", "Answer:", "Answer: 5\n", "The answer is 5. ", "the answer is ", "答案：", "#### "),
@@ -24,7 +26,7 @@ FRAGMENTS = [
     *("\\begin{matrix}", "{", "}", "[", "(", "((", ")", "{}", "**", "*", "1", "1,000,", "1.", "1/2 ", "1+", "1+1=2\n"),
     *("1 + 1 = 2, ", "-", "٣", "²", "𝟘", "e\u0301", "\ud800", "\ufffd", "\u200b", "中", " ", "\t", "\n", " \n", "\r\n"),
     *("\u00a0", "...", "!", "a", "a ", "a, ", "not ", "let me check ", "\n- ", "Step 1:", '{"a":', "[1,", '"', "'"),
-    *("http://", "|", "### f\n<<<<<<< SEARCH\n", "```x\n### f\n<<<<<<< SEARCH\na\n=======\n", "\n=======\n"),
+    *("http://", "|", "<step>", "### f\n<<<<<<< SEARCH\n", "```x\n### f\n<<<<<<< SEARCH\na\n=======\n", "\n=======\n"),
 ]
 WRAPPED = ["{}", "{} 5", "5 {}", "\\boxed{{{}}}", "<answer>{}</answer>", "The answer is {}", "```\n{}\n```"]
 NUMBERS = {"nums": [1, 2, 3, 4], "target": 24}
@@ -57,6 +59,11 @@ ELSEWHERE = {"openrlhf", "remote", "trl", "verifiers", "verl", "reward_model", "
 """Rewards that hand the text to somebody else's function, a server or a tokenizer, or count tokens alone."""
 
 
+def planned(text: str) -> None:
+    """Place a step of a plan that a policy wrote."""
+    StepLayout("tagged").place(TreeNode(1, None, "step", turn().completion, text), 3)
+
+
 def readers() -> dict[str, Callable[[str], Any]]:
     """Collect everything that reads a policy's or a judge's text, by name."""
     made: dict[str, Callable[[str], Any]] = {}
@@ -87,4 +94,5 @@ def readers() -> dict[str, Callable[[str], Any]]:
         "words": words.words,
         "choice of words": words.choice,
         "steps": steps.step_ends,
+        "plans": planned,
     }

@@ -47,7 +47,9 @@ def language(text: str) -> str | None:
 
 
 def _latin(text: str) -> str | None:
-    words = Counter(word.lower() for word in WORD.findall(text))
+    words: Counter[str] = Counter()
+    for word, times in Counter(WORD.findall(text)).items():
+        words[word.lower()] += times
     seen = Counter({name: sum(words[word] for word in small) for name, small in SMALL.items()})
     (name, most), (_, second) = seen.most_common(2)
     known = sum(words[word] for word in frozenset().union(*SMALL.values()))

@@ -11,6 +11,10 @@ STATED = re.compile(r"(?:####|answer\s*(?:is|:|=))\s*+\**\s*([^\n]+)")  # of a t
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
+DIGITS = re.compile(r"\d[-\d,./]*")  # of a text that is turned round: all that a number may be
+SIGNS = re.compile(r"[-,./]*")
+
+
 def final_answer(text: str) -> str | None:
     """Extract the answer that a vote counts: the last box, answer tag, stated answer or number; None without any.
 
@@ -25,8 +29,8 @@ def final_answer(text: str) -> str | None:
         pass
     if last is not None:
         return normal(text[slice(*last.span(1))])
-    numbers = NUMBER.findall(text)
-    return normal(numbers[-1]) if numbers else None
+    number = _last_number(text)
+    return None if number is None else normal(number)
 
 
 def normal(answer: str) -> str:
@@ -36,6 +40,17 @@ def normal(answer: str) -> str:
     answer = re.sub(r"\\text\{([^{}]*)\}", r"\1", answer)
     answer = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", answer)
     return re.sub(r"[\s$]", "", answer).strip("*").removesuffix(".").strip("*").lower()
+
+
+def _last_number(text: str) -> str | None:
+    """Find the last number, by reading the end of the text alone."""
+    turned = text[::-1]
+    digit = DIGITS.search(turned)
+    if digit is None:
+        return None
+    end = SIGNS.match(text, len(text) - digit.start())
+    numbers = NUMBER.findall(text, len(text) - digit.end(), end.end() if end else len(text))
+    return str(numbers[-1])
 
 
 def _boxed(text: str) -> str | None:

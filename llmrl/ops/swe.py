@@ -53,7 +53,7 @@ def statuses_of(log: str) -> dict[str, Status]:
         log = log.partition(_START)[2].partition(_END)[0]
     found: dict[str, Status] = {}
     for line in log.splitlines():
-        if len(line) > _LONGEST:  # of no test: a program's own output
+        if "::" not in line or len(line) > _LONGEST:  # of no test: a program's own output
             continue
         if match := _BEFORE.fullmatch(line):
             found[match[2]] = match[1]  # type: ignore[assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +9,6 @@ from llmrl.answers.voting import final_answer
 from llmrl.reasoning.tree import TreeNode
 
 Form = Literal["lines", "tagged"]
-STEP, SOLUTION = re.compile(r"<step>(.*?)</step>", re.DOTALL), re.compile(r"<solution>(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,20 @@ class StepLayout:
             node.kind = "solution" if node.terminal else "step"
             malformed = not node.text.strip()
         else:
-            steps, solution = STEP.findall(node.text), SOLUTION.search(node.text)
-            answered = solution is not None and final_answer(solution[1]) is not None
+            _, solution, rest = node.text.partition("<solution>")
+            answered = bool(solution) and final_answer(rest) is not None
             node.kind = "solution" if solution else "step"
-            malformed = len(steps) + answered != 1 or (solution is not None and not answered)
+            malformed = steps_in(node.text) + answered != 1 or (bool(solution) and not answered)
             node.terminal = node.terminal or answered
         if malformed:
             node.outcome, node.terminal = "malformed", True
         elif node.kind == "step" and node.depth > max_depth:
             node.outcome, node.terminal = "too_deep", True
+
+
+def steps_in(text: str) -> int:
+    """Count the matches of `<step>(.*?)</step>`, in one pass, also where steps begin and never end."""
+    count, at = 0, 0
+    while (begin := text.find("<step>", at)) >= 0 and (end := text.find("</step>", begin)) >= 0:
+        count, at = count + 1, end + len("</step>")
+    return count
