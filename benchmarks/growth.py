@@ -58,6 +58,8 @@ def main() -> None:
         for name, reader in read.items():
             took_s = round(least(reader, text, arguments.limit), 4)
             pairs.append({"reader": name, "fragment": fragment, "seconds": took_s, "scans": round(took_s / scan_s, 2)})
+        slowest = max(pairs[-len(read) :], key=lambda pair: pair["seconds"])
+        print(f"{fragment!r}: {slowest['reader']} takes {slowest['seconds']:.3f} s", flush=True)
     pairs.sort(key=lambda pair: -pair["seconds"])
     above = [pair for pair in pairs if pair["seconds"] > arguments.limit]
     for pair in [*above, *pairs[len(above) :][:10]]:
