@@ -31,11 +31,10 @@ OPERAND = re.compile(r"[\d)}\]][ \t$]*(?:[-+*/×÷·^]|\\(?:times|cdot|div|pm)\b
 APPLIED = re.compile(
     r"\s*(?:[}$)]\s*)*(?:\^|\*\*[ \t]*\d|![^\w=]*$|[²³¹⁰⁴-⁹]|[-+*×÷][ \t]*\d)|[OОοΟЗз\u0336](?![^\W\d_])"
 )
-DENIED = re.compile(r"\b(?:not|never|isn't|unless|except|than)(?:\s+(?:it|is|be|that|equal|to))*[\s:]*$", re.IGNORECASE)
+DENIED = re.compile(r"[\s:]*(?:(?:ti|si|eb|taht|lauqe|ot)\s+)*(?:ton|reven|t'nsi|sselnu|tpecxe|naht)\b")
+"""A denial at the end of a text in lower case that is turned round, `not`, `isn't equal to`: only its end is read."""
 JOINING = (*",;/|(", "or", "and", "to", "maybe", "perhaps", "possibly")  # ends of what `JOINED` finds, but for blanks
 OPERATING = (*"-+*/×÷·^√({", "times", "cdot", "div", "pm", "sqrt")  # of `OPERAND`
-DENYING = ("not", "never", "isn't", "unless", "except", "than", "it", "is", "be", "that", "equal", "to")  # of `DENIED`
-LAST_WORD = re.compile(r"[\s:]*(\S{0,6})")  # of a text that is turned round
 BOUND = re.compile(r"(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)\b)[ \t]*$")
 TAG = re.compile(r"<[^<>]*>[ \t]*$")
 BREAK = re.compile(r"[^\d,./eE+\-−–$€£¥\\\s]|,(?!\d{3})|(?<![/$€£¥])\s(?!/)|(?<=[^\W_eE])[-+−–]")  # within no number
@@ -159,9 +158,7 @@ def not_alone(answer: str, marked: bool) -> str:
         return "one of several numbers"
     if (end.endswith(OPERATING) and OPERAND.search(before)) or APPLIED.match(after):
         return "a part of an expression"
-    word = LAST_WORD.match(before[::-1])
-    denied = word is not None and folded(word[1][::-1]).endswith(DENYING) and DENIED.search(before)
-    if denied or (BOUND.search(before) and not TAG.search(before)):
+    if DENIED.match(folded(before)[::-1]) or (BOUND.search(before) and not TAG.search(before)):
         return "which the answer denies or only bounds"
     return ""
 

@@ -85,8 +85,9 @@ def final_answer(text: str, reference: bool = False) -> str | None:
         return None
     if (boxed := last_box(text)) is not None:
         return _undelimited(boxed) or None  # formulas inside a box may stand between dollars
-    if stated := [answer for answer in STATED.all(text) if re.search(r"\w|\\", answer)]:
-        return _stated(STATED.innermost(stated[-1])[:MOST_READ])  # "Final Answer: The final answer is 5"
+    stated = next((answer for answer in reversed(STATED.all(text)) if re.search(r"\w|\\", answer)), None)
+    if stated is not None:
+        return _stated(STATED.innermost(stated)[:MOST_READ])  # "Final Answer: The final answer is 5"
     if reference:
         return _undelimited(text)
     text = text[-MOST_READ:]

@@ -42,18 +42,18 @@ class Statements:
         first = next(self._places(plain), None)
         if first is None:
             return answer
-        line, at = answer[slice(*first)].rstrip(), 0
+        line = answer[slice(*first)].rstrip()
         plain = plain[first[0] : first[0] + len(line)]
-        while (end := self._later(plain, at)) is not None:
-            at = end
+        at = self._behind(plain, 0)
+        for stem in self._stem.finditer(plain):
+            if stem.start() >= at and (words := self._word.match(plain, stem.start())):
+                at = self._behind(plain, words.end())
         return line[at:]
 
-    def _later(self, plain: str, at: int) -> int | None:
-        """Find where statements end: those at the place and, where there are none, the first words behind it."""
-        if (here := self._here.match(plain, at)) and here.end() > at:
-            return here.end()
-        stems = self._stem.finditer(plain, at)
-        return next((words.end() for stem in stems if (words := self._word.match(plain, stem.start()))), None)
+    def _behind(self, plain: str, at: int) -> int:
+        """Find the end of the statements that follow one another from a place on."""
+        here = self._here.match(plain, at)
+        return here.end() if here else at
 
     def _places(self, plain: str) -> Iterator[tuple[int, int]]:
         """Yield where each answer begins and where its line ends."""
