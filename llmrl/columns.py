@@ -91,6 +91,13 @@ class TokenColumns(Columns, Generic[A]):
     next_values: Annotated[
         A, Declared("critic", "number of the state after the token", field="next_values", on_device=False)
     ]
+    action_values: Annotated[
+        A, Declared("critic", "number of the token in that state", field="action_values", on_device=False)
+    ]
+    rewards: Annotated[A, Declared("credit", "reward that the token earned, its episode's and its turn's included")]
+    discounts: Annotated[
+        A, Declared("credit", "how much the value of what follows counts in a token's own; 0 at the end of an episode")
+    ]
     advantages: Annotated[A, Declared("credit", "how much better than expected the token was")]
     returns: Annotated[A, Declared("credit", "target of the critic")]
     old_values: Annotated[A, Declared("credit", "the critic's `values` again, for a loss that clips around them")]

@@ -27,9 +27,14 @@ class Forward(Columns):
     entropy: Tensor  # in nats, of the distribution they were chosen from
     kept_logprobs: Tensor  # over `Batch.support_ids` alone, where the samples have them
     kept_entropy: Tensor
-    values: Tensor  # a critic's number for the state before the token; with gradient
+    values: Tensor  # a critic's number for the state before the token, by its first head of states; with gradient
     next_values: Tensor  # and for the state after it
-    value_loss: Callable[[Tensor], Tensor]  # (B, T) targets to (B, T) terms: the critic head's own loss
+    value_loss: Callable[[Tensor], Tensor]  # (B, T) targets to (B, T) terms: that head's own loss
+    action_values: Tensor  # the least number of the token by heads of the vocabulary, by their Polyak copies if any
+    heads: Mapping[str, Tensor]  # by head: the number of the state before the token, or of the token; with gradient
+    next_heads: Mapping[str, Tensor]  # by head of states: the number of the state after the token
+    head_logprobs: Mapping[str, Tensor]  # by head of the vocabulary: the token's log-softmax over all numbers
+    target_heads: Mapping[str, Tensor]  # `heads` of the Polyak copies; constants
 
     def __init__(self, **columns: Any) -> None:
         self.columns = {name: column for name, column in columns.items() if column is not None}
@@ -56,6 +61,19 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model of numbers that an algorithm asks for by name: a trunk without its vocabulary, under heads of its own.
+
+    Its updates weigh terms by `value_weights`; the model called `critic` fills the columns of critics.
+    """
+
+    trunk: str = "policy"  # policy: as the policy begins, or recipe.critic.model. reference: that, frozen. Or a folder
+    trains: bool = True
+    heads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name, as critic.head; none: `value`, that
+    target_tau: float | None = None  # share of its heads that their Polyak copies take after every optimiser step
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """Trains a model on a loss: `epochs` passes over the step's samples in `minibatches` optimiser steps each."""
 
@@ -65,6 +83,11 @@ class Update:
     minibatches: int = 1
     keep_groups: bool = False  # samples of a group stay in one micro-batch, for losses that compare them
     entropy_grad: bool = False  # whether the loss may send a gradient through `Forward.entropy`
+    rows: Callable[[Sample], bool] | None = None  # samples that it learns from; None: all
+
+    def chosen(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples that it learns from."""
+        return [sample for sample in samples if self.rows is None or self.rows(sample)]
 
 
 @runtime_checkable
@@ -84,6 +107,15 @@ class Algorithm(Protocol):
 
     def updates(self, step: int) -> Sequence[Update]:
         """The updates of this step, in order. A step may leave a model as it is: a warm-up does."""
+        ...
+
+
+@runtime_checkable
+class Modelled(Protocol):
+    """An algorithm that asks for other models than the policy, its reference and a critic with one head."""
+
+    def models(self) -> Mapping[str, ModelSpec]:
+        """Models by name; each is trained by the updates of that name."""
         ...
 
 

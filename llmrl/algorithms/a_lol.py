@@ -13,7 +13,7 @@ from llmrl.errors import RecipeError
 from llmrl.ops.credit import by_group, leave_one_out, refuse_single_answers
 from llmrl.ops.kl import log_ratio
 from llmrl.ops.losses import entropy_metric, sequence_sum
-from llmrl.protocols import Column, Forward, Loss, Update
+from llmrl.protocols import Column, Forward, Loss, ModelSpec, Update
 from llmrl.samples import Sample
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ class ALoL:
     """Learns from stored answers that beat what was expected (arXiv 2305.14718; docs/algorithms/a_lol.md)."""
 
     variant: Variant = "a_lol"
-    baseline: Literal["stored", "critic", "group"] = "stored"  # V: the number `value` of a row, or a model, or siblings
+    baseline: Literal["stored", "critic", "attention", "group"] = (
+        "stored"  # V: a row's number `value`, a model, siblings
+    )
+    max_reward: float = 1.0  # of attention: V lies between 0 and this, and so must rewards
     priority: Priority = "good_priority"  # how much answers count: by advantage, or alike
     epsilon: float = 0.9  # importance weights are cut to 1 - epsilon and 1 + epsilon; ppo_clip of the authors
     beta: float = 0.1  # of the variants with kl
@@ -46,6 +49,8 @@ class ALoL:
             raise ValueError(f"beta {self.beta}: expected at least 0")
         if not 0 <= self.gold_floor <= 1:
             raise ValueError(f"gold_floor {self.gold_floor}: expected from 0 to 1")
+        if not self.max_reward > 0:
+            raise ValueError(f"max_reward {self.max_reward}: expected above 0")
         if self.minibatches < 1:
             raise ValueError(f"minibatches {self.minibatches}: expected at least 1")
 
@@ -59,10 +64,24 @@ class ALoL:
         """`baseline`, or "none" for the variants that learn from rewards."""
         return "none" if self.variant in BY_REWARD else self.baseline
 
+    @property
+    def _learns_value(self) -> bool:
+        """True where V is a model that is trained in the run."""
+        return self._baseline in ("critic", "attention")
+
+    def models(self) -> Mapping[str, ModelSpec]:
+        """The model of V: a whole critic, or a head that attends to the prompt, on the frozen reference."""
+        if not self._learns_value:
+            return {}
+        if self._baseline == "critic":
+            return {"critic": ModelSpec()}
+        head = {"name": "attention", "high": self.max_reward}
+        return {"critic": ModelSpec(trunk="reference", heads={"value": head})}
+
     def needs(self) -> frozenset[Column]:
         """The reference, where the variant has a ratio or a divergence; the critic, where it is the baseline."""
         columns = {"ref_logprobs"} if self.variant in WITH_REFERENCE else set()
-        return frozenset(columns | ({"values"} if self._baseline == "critic" else set()))
+        return frozenset(columns | ({"values"} if self._learns_value else set()))
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
         """Each answer's advantage, not below 0, as `advantages`, and its weight by `priority`.
@@ -83,15 +102,15 @@ class ALoL:
         for row, gain, share in zip(kept, gains, shares, strict=True):
             worth = gain if self.variant in BY_REWARD else max(gain, 0.0)
             rows.append(row.assign(advantages=worth, weights=share).with_numbers(advantage=gain))
-        if self._baseline == "critic":
+        if self._learns_value:
             return [_at_first(row, 1.0 / len(rows)) for row in rows]
-        return [row for row in rows if float(row.weights.max()) > 0.0]
+        return [row for row in rows if _counts(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
         """The policy; before it the critic, where that is the baseline."""
-        policy = Update("policy", self.loss, minibatches=self.minibatches)
+        policy = Update("policy", self.loss, minibatches=self.minibatches, rows=_counts)
         critic = Update("critic", self.value_loss, minibatches=self.minibatches)
-        return [critic, policy] if self._baseline == "critic" else [policy]
+        return [critic, policy] if self._learns_value else [policy]
 
     def loss(self, new: Forward, batch: Batch) -> Loss:
         """Log-likelihood of each token times its answer's advantage and a constant importance weight."""
@@ -112,7 +131,7 @@ class ALoL:
         gains = [row.numbers["advantage"] for row in rows]
         if not gains:
             return {"a_lol/answers": 0.0}
-        learned = [row for row in rows if float(row.weights.max()) > 0.0]
+        learned = [row for row in rows if _counts(row)]
         positive = sum(gain > 0 for gain in gains) / len(gains)
         return {
             "a_lol/answers": float(len(learned)),
@@ -124,7 +143,7 @@ class ALoL:
         """V of each answer's problem."""
         if self._baseline == "none":
             return [0.0] * len(rows)
-        if self._baseline == "critic":
+        if self._learns_value:
             return [float(row.values[row.action_mask][0]) for row in rows]
         if self._baseline == "stored":
             return [_stored(row) for row in rows]
@@ -172,6 +191,11 @@ def priorities(gains: Sequence[float], priority: Priority) -> list[float]:
     return shares
 
 
+def _counts(row: Sample) -> bool:
+    """True if the policy learns from the answer."""
+    return float(row.weights.max()) > 0.0
+
+
 def _at_first(row: Sample, share: float) -> Sample:
     """The row with its reward as the critic's target, at the first token of the answer alone."""
     weights = np.zeros(len(row.token_ids))
@@ -183,7 +207,7 @@ def _stored(row: Sample) -> float:
     if "value" not in row.numbers:
         raise RecipeError(
             f"group {row.group}: it has no number `value`, which algorithm.baseline stored reads; give the data a "
-            "column `value`, the reference's expected reward, or set algorithm.baseline to critic or group"
+            "column `value`, the expected reward of the reference, or set algorithm.baseline to critic or group"
         )
     return row.numbers["value"]
 

@@ -110,6 +110,29 @@ class Bernoulli(_Ranged):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attention(_Ranged):
+    """A number from `low` to `high` of the prompt alone, whose states are pooled with learned weights, by half the
+    squared error.
+
+    Every token of an answer gets the same number: what is expected before anything is written.
+    Source: the value head of A-LoL (arXiv 2305.14718), with padding masked and without its dropout.
+    """
+
+    queries: int = 8  # ways of weighing the prompt's tokens; divides the width of the trunk
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def values(self, outputs: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * wide(outputs).squeeze(-1).sigmoid()
+
+    def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        aim = targets.detach().clamp(self.low, self.high)
+        return 0.5 * (self.values(outputs) - aim).square()
+
+
+@dataclass(frozen=True, kw_only=True)
 class HLGauss(_Ranged):
     """A histogram over the returns, learned by cross-entropy with a normal distribution around each target.
 
@@ -238,10 +261,38 @@ def cross_entropy(outputs: Tensor, probabilities: Tensor) -> Tensor:
     return -(probabilities.detach() * torch.log_softmax(wide(outputs), dim=-1)).sum(-1)
 
 
+def attention_pool(query: Tensor, keys: Tensor, values: Tensor, owner: Tensor, samples: int) -> Tensor:
+    """Means of each sample's values, weighted by the softmax of query times key over the sample's own tokens.
+
+    Args:
+        query: (Q, d), learned.
+        keys, values: (N, Q, d) of the tokens that count.
+        owner: (N,) int64, the sample of each token.
+        samples: how many there are.
+    Returns:
+        (samples, Q, d); 0.0 for a sample without a token.
+    """
+    scores = (keys * query).sum(-1) / query.shape[-1] ** 0.5
+    spread = owner[:, None].expand_as(scores)
+    empty = scores.new_full((samples, scores.shape[1]), -torch.inf)
+    highest = empty.scatter_reduce(0, spread, scores.detach(), "amax")
+    shares = (scores - highest[owner]).exp()
+    mass = torch.zeros_like(empty).index_add(0, owner, shares).clamp(min=torch.finfo(scores.dtype).tiny)
+    pooled = values.new_zeros(samples, *values.shape[1:]).index_add(0, owner, shares.unsqueeze(-1) * values)
+    return pooled / mass.unsqueeze(-1)
+
+
 def wide(numbers: Tensor) -> Tensor:
     """The same numbers in float32; in float64 where they are."""
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
-HEADS: dict[str, type] = {"scalar": Scalar, "bernoulli": Bernoulli, "hl_gauss": HLGauss, "two_hot": TwoHot, "c51": C51}
+HEADS: dict[str, type] = {
+    "scalar": Scalar,
+    "bernoulli": Bernoulli,
+    "hl_gauss": HLGauss,
+    "two_hot": TwoHot,
+    "c51": C51,
+    "attention": Attention,
+}
 """Heads by the name that a recipe uses; made with `llmrl.plugins.construct(HEADS[name], options, where)`."""

@@ -140,6 +140,27 @@ def kept_logprobs(
     return _in_pieces(score, ((states, wanted, own.ids, own.counts) for states, wanted, own in parts))
 
 
+def chosen_numbers(
+    hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tensor, chunks: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Number that a head of the vocabulary gives each target, and the target's log-softmax over all its numbers.
+
+    Arguments as for `token_logprobs`.
+
+    Returns:
+        (N,) numbers and (N,) log-probabilities, both with gradient, float32 (float64 where the numbers are).
+    """
+
+    def score(states: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
+        numbers = head(states)
+        wide = numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+        chosen = wide.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
+        return chosen, chosen - wide.logsumexp(-1)
+
+    numbers, logprobs = _in_pieces(score, zip(hidden.tensor_split(chunks), targets.tensor_split(chunks), strict=True))
+    return numbers, logprobs
+
+
 def _in_pieces(score: Callable[..., tuple[Tensor, ...]], parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Outputs of `score` for all parts; where there are several, each is computed again in the backward pass."""
     parts = list(parts)

@@ -134,3 +134,17 @@ def sample_sums(numbers: Tensor, batch: Batch) -> Tensor:
     owner = batch.sample_ids.clamp(min=0).flatten()
     ours = torch.where(batch.action_mask, numbers, torch.zeros_like(numbers)).flatten()
     return numbers.new_zeros(batch.samples).index_add(0, owner, ours)
+
+
+def following(numbers: Tensor, after: Tensor, batch: Batch) -> Tensor:
+    """(B, T) number of the state in which the next action is taken; carries the gradient.
+
+    Args:
+        numbers: (B, T) of the state before each token.
+        after: (B, T) of the state after each token, for the last action of a sample, which has no next one.
+    """
+    actions = batch.action_mask.flatten().nonzero().squeeze(-1)
+    owner = batch.sample_ids.flatten()[actions]
+    here = actions[:-1][owner[1:] == owner[:-1]]
+    there = actions[1:][owner[1:] == owner[:-1]]
+    return after.flatten().index_put((here,), numbers.flatten()[there]).view_as(after)

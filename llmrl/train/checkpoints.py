@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 from llmrl.errors import CheckpointError
 from llmrl.run_folder import checksums
 from llmrl.run_folder.command import beginning_anew, resuming
 from llmrl.train import state_file
+from llmrl.train.critic import SPECS, WEIGHTS, Critic
 from llmrl.train.learner import Learner
 from llmrl.train.network import plain_model
 from llmrl.train.parallel import gather
-from llmrl.train.weight_sync import adapter_weights, named_weights
+from llmrl.train.weight_sync import adapter_weights, full_weights, named_weights
 
 VERSION = 3
 """The layout of a checkpoint's state; llmrl 0.1.0 wrote none."""
@@ -183,8 +186,10 @@ class Checkpoints:
             _remove(left)
 
 
-def export(model: Learner, tokenizer: Any, folder: Path) -> None:
+def export(model: Learner, tokenizer: Any, folder: Path, others: Mapping[str, Critic] | None = None) -> None:
     """The policy as a plain Hugging Face folder, LoRA merged in (and beside it in `adapter/`). Collective.
+
+    Others that were trained lie in folders of their names, each with its heads: `critic.model` of a next run.
 
     Raises:
         CheckpointError: the disk is full or not writable.
@@ -192,6 +197,7 @@ def export(model: Learner, tokenizer: Any, folder: Path) -> None:
     main = model.accelerator.is_main_process
     state = {name: weight.cpu() for name, weight in named_weights(model) if main}
     adapters = {name: weight.cpu() for name, weight in adapter_weights(model) if main}
+    numbers = {name: _parts(other, main) for name, other in (others or {}).items()}
     if not main:
         model.accelerator.wait_for_everyone()
         return
@@ -203,6 +209,8 @@ def export(model: Learner, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(partial)
         if adapters:
             network.save_pretrained(partial / "adapter", state_dict=adapters)  # type: ignore[operator]
+        for name, other in (others or {}).items():
+            _write_numbers(other, *numbers[name], partial / name)
         checksums.write(partial, checksums.flushed(partial, checksums.names(partial)))
         _remove(folder)
         partial.rename(folder)
@@ -213,6 +221,19 @@ def export(model: Learner, tokenizer: Any, folder: Path) -> None:
         ) from error
     finally:
         model.accelerator.wait_for_everyone()
+
+
+def _parts(model: Critic, main: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights of its trunk and of its heads, in the main process. Collective."""
+    trunk, heads = (full_weights(part, model.sharded) for part in (model.net.model, model.net.heads))
+    return {k: v.cpu() for k, v in trunk if main}, {k: v.cpu() for k, v in heads if main}
+
+
+def _write_numbers(model: Critic, trunk: Mapping[str, Tensor], heads: Mapping[str, Tensor], folder: Path) -> None:
+    """Write the trunk as a Hugging Face folder, and beside it the heads and their specs."""
+    model.net.model.save_pretrained(folder, state_dict=dict(trunk))
+    save_file(dict(heads), folder / WEIGHTS)
+    (folder / SPECS).write_text(json.dumps(model.net.specs, indent=1) + "\n", encoding="utf-8")
 
 
 def _check_version(checkpoint: Path) -> None:

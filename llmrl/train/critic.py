@@ -1,62 +1,163 @@
-"""The critic: a second trained model that gives one number per token."""
+"""Models of numbers: the critic, or those that an algorithm asks for, under their heads."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from llmrl.batch import Batch
-from llmrl.errors import RecipeError
+from llmrl.errors import CheckpointError, RecipeError
 from llmrl.ops.heads import HEADS, Head
 from llmrl.plugins import construct, did_you_mean
-from llmrl.protocols import Forward
+from llmrl.protocols import Forward, ModelSpec
 from llmrl.recipe import Recipe, TrainOptions
 from llmrl.train import network
 from llmrl.train.learner import Learner
+from llmrl.train.parallel import frozen
+from llmrl.train.target_heads import TargetHeads
+from llmrl.train.value_network import Tokens, ValueNetwork, Vocabulary, layer
+
+WEIGHTS, SPECS = "heads.safetensors", "heads.json"
+"""Files of the heads, beside those of their trunk."""
+KINDS: Mapping[str, type] = HEADS | {"vocabulary": Vocabulary}
 
 
 class Critic(Learner):
-    """A trained model of numbers per token, whose meaning the algorithm defines: a value, a turn's value, a reward."""
+    """A model of numbers per token, whose meaning the algorithm defines: a value, an action's value, a reward."""
 
-    def __init__(self, net: network.ValueNetwork, head: Head, accelerator: Any, options: TrainOptions) -> None:
-        self.head = head
-        super().__init__(net, accelerator, options)
+    def __init__(
+        self,
+        net: ValueNetwork,
+        heads: Mapping[str, Head | Vocabulary],
+        accelerator: Any,
+        options: TrainOptions,
+        spec: ModelSpec = ModelSpec(),  # noqa: B008 (a value)
+    ) -> None:
+        self.heads = heads
+        tau = spec.target_tau if spec.trains else None
+        self.targets = None if tau is None else TargetHeads(net.heads, tau, accelerator)
+        self.trains = spec.trains
+        if spec.trains:
+            super().__init__(net, accelerator, options)
+        else:
+            self._hold(net, accelerator, options)
+            self.module = frozen(net, accelerator, bf16=options.bf16)
 
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
-        """Compute the numbers of the states before and after each token; `value_loss` is about those before."""
-        before, after = self.module(batch.token_ids, batch.position_ids)
+        """Compute the numbers of the states before and after each token, and those of the tokens."""
+        tokens = Tokens(batch.token_ids, batch.position_ids, batch.action_mask, batch.sample_ids, chunks)
+        outputs = self.module(tokens, self.targets is not None)
+        copies: Mapping[str, Tensor] = {}
+        if self.targets is not None:
+            (trunk,) = outputs.pop("states")
+            copies, _ = self._read(self.targets(trunk, tokens))
+        own, after = self._read(outputs)
+        states = [name for name in own if not isinstance(self.heads[name], Vocabulary)]
+        actions = {name: (copies or own)[name].detach() for name in own if name not in states}
+        first: dict[str, Any] = {}
+        if states:
+            head: Any = self.heads[states[0]]
+            first = {"values": own[states[0]], "next_values": after[states[0]]}
+            first["value_loss"] = partial(head.terms, outputs[states[0]][0])
+        if actions:
+            first["action_values"] = torch.stack(list(actions.values())).amin(0)
+        logprobs = {name: outputs[name][1] for name in actions}
         return Forward(
-            values=self.head.values(before),
-            next_values=self.head.values(after),
-            value_loss=partial(self.head.terms, before),
+            **first, heads=own, next_heads=after, head_logprobs=logprobs or None, target_heads=copies or None
         )
 
     def weights(self, batch: Batch) -> Tensor:
         """(B, T) weights for the critic, which are the policy's unless the algorithm sets `value_weights`."""
         return batch.value_weights
 
+    def stepped(self) -> None:
+        """Let the Polyak copies take their share of the heads."""
+        if self.targets is not None:
+            self.targets.follow(self.net.heads, self.sharded)
 
-def load(recipe: Recipe, accelerator: Any) -> Critic:
-    """Load the critic of a recipe: the policy's network, or `critic.model`, under a fresh head.
+    def _read(self, outputs: Mapping[str, tuple[Tensor, ...]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Numbers about each token by head, and those of the state after it."""
+        own, after = {}, {}
+        for name, head in self.heads.items():
+            first, second = outputs[name]
+            if isinstance(head, Vocabulary):
+                own[name] = first
+            else:
+                own[name], after[name] = head.values(first), head.values(second)
+        return own, after
+
+
+def load(recipe: Recipe, accelerator: Any, spec: ModelSpec = ModelSpec()) -> Critic:  # noqa: B008 (a value)
+    """Load a model of numbers: a trunk under fresh heads, or under those that an earlier run left beside it.
 
     Raises:
-        CheckpointError: no such model.
+        CheckpointError: no such model, or heads of another shape.
         RecipeError: no such head, or an option that it does not have.
     """
-    options = recipe.critic
-    body = replace(recipe.model, policy=options.model or recipe.model.policy, use_peft=False)
-    if options.model is not None:
-        body = replace(body, model_revision=None)
-    decoder = network.load_decoder(body, checkpointing=recipe.train.gradient_checkpointing)
-    kind = dict(options.head)
-    name = str(kind.pop("name", "scalar"))
-    if name not in HEADS:
+    options, checkpointing = recipe.critic, recipe.train.gradient_checkpointing
+    folder = options.model or recipe.model.policy if spec.trunk in ("policy", "reference") else spec.trunk
+    trunk = replace(recipe.model, policy=folder, use_peft=False)
+    if folder != recipe.model.policy:
+        trunk = replace(trunk, model_revision=None)
+    moves = spec.trains and spec.trunk != "reference"
+    decoder = network.load_decoder(trunk, trained=moves, checkpointing=checkpointing)
+    specs = dict(spec.heads) or {"value": options.head}
+    heads, layers = {}, {}
+    for name, given in specs.items():
+        width, heads[name] = head_of(given)
+        try:
+            layers[name] = layer(heads[name], decoder, width, options.zero_init)
+        except ValueError as error:
+            raise RecipeError(f"critic.head: {error}") from None
+    net = ValueNetwork(decoder, layers, {name: dict(given) for name, given in specs.items()})
+    _take_stored(net, Path(folder))
+    return Critic(net, heads, accelerator, replace(recipe.train, learning_rate=options.learning_rate), spec)
+
+
+def head_of(given: Mapping[str, Any]) -> tuple[int, Head | Vocabulary]:
+    """The width of a head's hidden layer, 0 without one, and the head.
+
+    Raises:
+        RecipeError: no such head, or an option that it does not have.
+    """
+    kind = dict(given)
+    name, width = str(kind.pop("name", "scalar")), kind.pop("width", 0)
+    if name not in KINDS:
         raise RecipeError(
             f"critic.head.name: unknown head {name!r}{did_you_mean(name, HEADS)}; known: {', '.join(HEADS)}"
         )
-    head = construct(HEADS[name], kind, "critic.head")
-    net = network.ValueNetwork(decoder, head.outputs, options.zero_init)
-    return Critic(net, head, accelerator, replace(recipe.train, learning_rate=options.learning_rate))
+    if not isinstance(width, int) or width < 0:
+        raise RecipeError(f"critic.head.width {width!r}: expected a whole number of widths of the trunk, or 0")
+    head: Head | Vocabulary = construct(KINDS[name], kind, "critic.head")
+    return width, head
+
+
+def _take_stored(net: ValueNetwork, folder: Path) -> None:
+    """Take the weights of heads that lie beside the trunk; others stay as they begin.
+
+    Raises:
+        CheckpointError: a head of that name has another shape.
+    """
+    if not (folder / WEIGHTS).is_file():
+        return
+    from safetensors.torch import load_file
+
+    stored, own = load_file(folder / WEIGHTS), net.heads.state_dict()
+    known = json.loads((folder / SPECS).read_text(encoding="utf-8"))
+    for name in sorted(net.heads.keys() & known.keys()):
+        wanted = {key: tuple(own[key].shape) for key in own if key.startswith(f"{name}.")}
+        there = {key: tuple(stored[key].shape) for key in stored if key.startswith(f"{name}.")}
+        if wanted != there:
+            raise CheckpointError(
+                f"{folder}: its head {name} was {known[name]}, and this run asks for {net.specs[name]}; expected the "
+                "same head, or critic.model without heads"
+            )
+        own |= {key: stored[key] for key in there}
+    net.heads.load_state_dict(own)

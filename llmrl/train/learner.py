@@ -70,7 +70,6 @@ class Learner(ABC):
             weight_decay=options.weight_decay,
         )
         self.module, self.optimizer = accelerator.prepare(net, optimizer)
-        self.sharded = zero_stage(accelerator) == 3
         self.deepspeed = self.module if zero_stage(accelerator) is not None else None  # DeepSpeed's
         if self.deepspeed is not None and hasattr(self.deepspeed.optimizer, "check_grad_overflow"):
             self.deepspeed.optimizer.check_grad_overflow = True  # ZeRO 1 and 2 would apply a NaN in float32
@@ -79,6 +78,7 @@ class Learner(ABC):
         """Keep what forward passes need, for a trained or a frozen model."""
         self.options = options
         self.accelerator = accelerator
+        self.sharded = zero_stage(accelerator) == 3
         self.pack = network.packs(net.model) if options.packing is None else options.packing
         self._budget = options.tokens_per_device or (_TOKENS_ON_CPU if accelerator.device.type == "cpu" else _TOKENS)
         self.vocabulary = int(network.plain_model(net.model).config.vocab_size)
@@ -95,6 +95,9 @@ class Learner(ABC):
     @abstractmethod
     def weights(self, batch: Batch) -> Tensor:
         """(B, T): how much each of its terms counts."""
+
+    def stepped(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Act on an optimiser step that has changed the network, on every rank."""
 
     def read(self, rows: Sequence[Sample], names: Sequence[str]) -> list[dict[str, Array]]:
         """Forward pass over the rows: of each the named fields of `Forward`, a number per token; on every rank."""
@@ -134,6 +137,8 @@ class Learner(ABC):
             tokens += sum(len(rows[j].token_ids) for j in work.indices)
             slots += batch.token_ids.numel() if work.indices else 0
         norm, applied = self._step()
+        if applied:
+            self.stepped()
         metrics = self._mean(totals, tokens, slots) | {"grad_norm": norm, "learning_rate": rate}
         tokens, slots = int(metrics.pop("tokens")), int(metrics.pop("slots"))
         return OptimStep(update.model, metrics, applied, tokens, slots)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmrl.batch import minibatches
 from llmrl.columns import Filler, filled_by
 from llmrl.errors import RecipeError
 from llmrl.plugins import did_you_mean
-from llmrl.protocols import Column, Update
+from llmrl.protocols import Column, Modelled, ModelSpec, Update
 from llmrl.recipe import Recipe, TrainOptions
 from llmrl.samples import Array, Sample
 from llmrl.train import critic, network
@@ -34,10 +34,24 @@ MODELS: tuple[Filler, ...] = ("policy", "reference", "critic")
 
 
 class Learners:
-    """The policy, its reference and a critic where they are needed, by name."""
+    """The policy, its reference, and the models of numbers that the algorithm asks for, by name.
+
+    Args:
+        recipe: of the run.
+        accelerator: its processes.
+        needs: columns that models shall fill; a critic is there for those of a critic.
+        stopping: signals that may ask the run to end.
+        only_needs: leave out models that fill none of these columns, for what never trains.
+    """
 
     def __init__(
-        self, recipe: Recipe, accelerator: Any, needs: Iterable[Column], stopping: Stopping | None = None
+        self,
+        recipe: Recipe,
+        accelerator: Any,
+        needs: Iterable[Column],
+        stopping: Stopping | None = None,
+        *,
+        only_needs: bool = False,
     ) -> None:
         needs = frozenset(needs)
         _require_known(needs)
@@ -49,8 +63,8 @@ class Learners:
         self.reference = Reference(frozen, self.policy, recipe.model) if frozen is not None else None
         self._adapts = recipe.model.use_peft
         self._named: dict[str, Learner] = {"policy": self.policy}
-        if needs & filled_by("critic").keys():
-            self._named["critic"] = critic.load(recipe, accelerator)
+        for name, spec in _models(recipe, needs, only_needs).items():
+            self._named[name] = critic.load(recipe, accelerator, spec)
         self._stopping = stopping or Stopping()
         for learner in (*self._named.values(), self.reference):
             if learner is not None:
@@ -60,7 +74,7 @@ class Learners:
         if name not in self._named:
             raise RecipeError(
                 f"algorithm: it trains the model {name!r}, which this run does not have; a critic is built for an "
-                "algorithm that needs() the column values or next_values"
+                "algorithm that needs() the column values or next_values, and others that its models() name"
             )
         return self._named[name]
 
@@ -101,6 +115,7 @@ class Learners:
         self, rows: Sequence[Sample], update: Update, *, seed: int, rate: float
     ) -> Iterator[tuple[list[Sample], OptimStep]]:
         """Make the optimiser steps of an update; yields the samples of each, and its result."""
+        rows = update.chosen(rows)
         if not rows:  # nothing of this step teaches
             return
         parts = minibatches(
@@ -110,6 +125,11 @@ class Learners:
             fitted = self[update.model].fit(part, update, scale=len(rows) / len(part), rate=rate)
             self._stopping.commit()
             yield part, fitted
+
+    @property
+    def exported(self) -> Mapping[str, critic.Critic]:
+        """Models that are trained besides the policy, by name."""
+        return {name: model for name, model in self._named.items() if isinstance(model, critic.Critic) and model.trains}
 
     def learning_rate(self, step: int, model: str) -> float:
         """The rate of a model in a loop step; each has its own peak, and all have one schedule."""
@@ -122,6 +142,14 @@ class Learners:
 
     def after_step(self, finished: FinishedStep) -> None:
         self.follow(finished.step)
+
+
+def _models(recipe: Recipe, needs: frozenset[Column], only_needs: bool) -> Mapping[str, ModelSpec]:
+    """Specs of the models of numbers: the algorithm's own, else a critic where it is asked for columns."""
+    asked = bool(needs & filled_by("critic").keys())
+    if isinstance(recipe.algorithm, Modelled) and (asked or not only_needs):
+        return recipe.algorithm.models()
+    return {"critic": ModelSpec()} if asked else {}
 
 
 def _require_known(needs: Iterable[Column]) -> None:

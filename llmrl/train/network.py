@@ -1,4 +1,4 @@
-"""Hugging Face models as networks of a policy, which scores the chosen tokens, and of a critic."""
+"""Hugging Face models, and the network of a policy, which scores the chosen tokens."""
 
 from __future__ import annotations
 
@@ -61,29 +61,6 @@ class TokenScorer(Network):
         return tuple(chosen.scatter(numbers) for numbers in outputs)
 
 
-class ValueNetwork(Network):
-    """A decoder under a linear head: `outputs` numbers of the state before each token and of the state after it."""
-
-    def __init__(self, model: PreTrainedModel, outputs: int, zero_init: bool) -> None:
-        super().__init__(model)
-        plain: Any = model
-        self.head = nn.Linear(plain.config.hidden_size, outputs, bias=False, dtype=plain.dtype)
-        if zero_init:
-            nn.init.zeros_(self.head.weight)
-        else:
-            nn.init.normal_(self.head.weight, std=plain.config.hidden_size**-0.5)
-
-    def forward(self, token_ids: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, K) float32 of the state before each token, and of the state after it.
-
-        The first token of a row has no state before it and gets 0.0; it is never an action.
-        """
-        plain: Any = self.model
-        states = plain(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
-        after = self.head(states).float()
-        return nn.functional.pad(after[:, :-1], (0, 0, 1, 0)), after
-
-
 def plain_model(model: nn.Module) -> Any:
     """The Hugging Face model below PEFT's, with its adapters in place."""
     below: Any = getattr(model, "get_base_model", None)
@@ -106,8 +83,8 @@ def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = F
     return model if trained else model.requires_grad_(False)
 
 
-def load_decoder(options: ModelOptions, *, checkpointing: bool = False) -> PreTrainedModel:
-    """Load the model without its vocabulary head, every weight trained: the body of a critic.
+def load_decoder(options: ModelOptions, *, trained: bool = True, checkpointing: bool = False) -> PreTrainedModel:
+    """Load the model without its vocabulary head, every weight trained, or frozen: the trunk of a critic.
 
     Raises:
         CheckpointError: no such model.
@@ -115,9 +92,9 @@ def load_decoder(options: ModelOptions, *, checkpointing: bool = False) -> PreTr
     from transformers import AutoModel
 
     model = _pretrained(AutoModel, options, "critic.model", "a language model")
-    if checkpointing:
+    if checkpointing and trained:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model
+    return model if trained else model.requires_grad_(False)
 
 
 def _pretrained(kind: Any, options: ModelOptions, key: str, expected: str) -> PreTrainedModel:

@@ -70,6 +70,21 @@ def zero_stage(accelerator: Any) -> int | None:
     return None if plugin is None else int(plugin.zero_stage)
 
 
+def frozen(net: nn.Module, accelerator: Any, *, bf16: bool) -> Any:
+    """Put a network that never learns where it computes: sharded under ZeRO-3, else whole on the device."""
+    net.eval()
+    if zero_stage(accelerator) != 3:
+        return net.to(accelerator.device)
+    import deepspeed
+
+    config = {
+        "train_micro_batch_size_per_gpu": 1,
+        "zero_optimization": {"stage": 3},
+        "bf16": {"enabled": bf16},
+    }
+    return deepspeed.initialize(model=net, config=config)[0]
+
+
 def gather(items: list[T], world: int) -> list[T]:
     """Gather the items of all ranks, in the order of the ranks, on every rank."""
     if world == 1:

@@ -15,7 +15,7 @@ from llmrl.recipe import ModelOptions, TrainOptions
 from llmrl.samples import Array, Sample
 from llmrl.train import network
 from llmrl.train.learner import Learner
-from llmrl.train.parallel import gathered_parameters
+from llmrl.train.parallel import frozen, gathered_parameters
 
 
 class Policy(Learner):
@@ -71,21 +71,9 @@ class Reference(Policy):
         self.temperature = like.temperature
         self._moves = options
         self._hold(net, like.accelerator, like.options)
-        net.eval()
         if options.sync_ref_model:
             net.float()
-        self.sharded = like.sharded
-        if like.sharded:
-            import deepspeed
-
-            config = {
-                "train_micro_batch_size_per_gpu": 1,
-                "zero_optimization": {"stage": 3},
-                "bf16": {"enabled": self.options.bf16 and not options.sync_ref_model},
-            }
-            self.module = deepspeed.initialize(model=net, config=config)[0]
-        else:
-            self.module = net.to(self.accelerator.device)
+        self.module = frozen(net, self.accelerator, bf16=self.options.bf16 and not options.sync_ref_model)
         if options.sync_ref_model:
             self.accelerator.register_for_checkpointing(self)
 

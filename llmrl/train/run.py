@@ -81,9 +81,9 @@ class Run(Parts):
         self.stopping.step_begins(self.accelerator, droppable=len(rewinding) == 2)
 
     def finish(self) -> None:
-        """Export the policy to `final/` and draw the curves."""
+        """Export all trained models to `final/` and draw the curves."""
         self.stopping.steps_end()
-        export(self.learners.policy, self.chat.tokenizer, self.folder / "final")
+        export(self.learners.policy, self.chat.tokenizer, self.folder / "final", self.learners.exported)
         self.logs.curves()
         self.recorder.status("finished", steps=self.recipe.train.max_steps)
 

@@ -54,7 +54,7 @@ def write_columns(recipe: Recipe, out: Path) -> int:
             "stands still"
         )
     processes = accelerator(recipe.train)
-    learners = Learners(recipe, processes, needs)
+    learners = Learners(recipe, processes, needs, only_needs=True)
     tokenizer = load_tokenizer(recipe.model.policy, recipe.model.model_revision, recipe.model.trust_remote_code)
     chat = Chat(tokenizer, recipe.model.system_prompt, recipe.model.chat_template_kwargs)
     in_order = replace(recipe.source, shuffle="none", columns=None)

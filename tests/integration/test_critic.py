@@ -81,7 +81,7 @@ def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Learners]
     for row in rows:
         with torch.no_grad():
             states = net.model(input_ids=torch.tensor([row.token_ids.tolist()])).last_hidden_state[0]
-        heads = (states @ net.head.weight.T).squeeze(-1).tolist()
+        heads = (states @ net.heads["value"].body.weight.T).squeeze(-1).tolist()
         for t, chosen in enumerate(row.action_mask):
             assert row.values[t] == pytest.approx(heads[t - 1] if chosen else 0.0, abs=1e-5)
             assert row.next_values[t] == pytest.approx(heads[t] if chosen else 0.0, abs=1e-5)

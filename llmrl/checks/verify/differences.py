@@ -68,7 +68,8 @@ def differences(form: Form) -> list[Check]:
 
 def _worst(update: Update, rows: Sequence[Sample], play: Play) -> tuple[float, int]:
     """The largest gap between gradient and difference; infinite where all are 0. And how many there were."""
-    tables = play.logits if update.model == "policy" else play.states
+    places = _tables(update, play)
+    tables = [table for _, table in places]
     for table in tables:
         table.requires_grad_()
     constants, said, parts = _Constants(), said_of(play), batches(update, rows, Layout())
@@ -77,7 +78,7 @@ def _worst(update: Update, rows: Sequence[Sample], play: Play) -> tuple[float, i
     gradients = torch.autograd.grad(value, tables, allow_unused=True)
     said = [{name: column.detach() for name, column in one.items()} for one in said]
     worst, most, size = 0.0, 0.0, 0
-    for row, (table, gradient) in enumerate(zip(tables, gradients, strict=True)):
+    for (row, table), gradient in zip(places, gradients, strict=True):
         table.requires_grad_(False)
         flat, known = table.view(-1), torch.zeros(table.numel()) if gradient is None else gradient.view(-1)
         for i in range(len(flat)):
@@ -93,3 +94,11 @@ def _worst(update: Update, rows: Sequence[Sample], play: Play) -> tuple[float, i
             slope = (ends[0] - ends[1]) / (2 * WIDTH)
             worst, most, size = max(worst, abs(slope - float(known[i]))), max(most, abs(slope)), size + 1
     return (worst if most > 0 else float("inf")), size
+
+
+def _tables(update: Update, play: Play) -> list[tuple[int, Tensor]]:
+    """Tables that the updated model is made of, each with the number of its row."""
+    tables = [[table] for table in (play.logits if update.model == "policy" else play.states)]
+    if update.model != "policy" and play.actions:
+        tables = [[*own, *numbers.values()] for own, numbers in zip(tables, play.actions, strict=True)]
+    return [(row, table) for row, own in enumerate(tables) for table in own]

@@ -13,11 +13,13 @@ from llmrl.checks.verify.imitation import imitation
 from llmrl.checks.verify.oracles.a_lol import a_lol
 from llmrl.checks.verify.oracles.exploration import oreal, t1
 from llmrl.checks.verify.oracles.group import grpo
+from llmrl.checks.verify.oracles.ilql import ilql
 from llmrl.checks.verify.oracles.imitation import bc
 from llmrl.checks.verify.oracles.kto import kto
 from llmrl.checks.verify.oracles.ppo import nlpo, ppo
 from llmrl.checks.verify.oracles.preference import preference
 from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
+from llmrl.checks.verify.stored_answers import stored_answers
 
 DR_GRPO: dict[str, Any] = {"loss_type": "dr_grpo", "max_completion_length": 4, "scale_rewards": "none"}
 DAPO: dict[str, Any] = {"epsilon_high": 0.28, "delta": 10.0, "num_iterations": 2, "mask_truncated_completions": True}
@@ -103,6 +105,11 @@ def forms() -> list[Form]:
         _a_lol("a_lol_kl", 12.0, variant="a_lol_kl", priority="none", beta=0.01),
         _a_lol("r_lol", 4.0, variant="r_lol", priority="all_priority"),
         _a_lol("gold", 4.0, variant="gold"),
+        _ilql("ilql"),
+        _ilql("ilql_awac", policy="awac", bootstrap_truncated=True, huber=0.3, cql_weight=0.1),
+        _ilql("xql", value_loss="gumbel", gumbel_clip=5.0, gumbel_beta=0.5, policy="awac", minibatches=2),
+        _ilql("fdvl_tv", value_loss="tv", lam=0.71, gamma=1.0),
+        _ilql("fdvl_chi2", value_loss="chi2", policy="awac", awac_beta=8.0, max_weight=2.0),
         _imitation("bc_none", _alike),
         _imitation("bc_reward", _reward, weights="reward"),
         _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
@@ -121,6 +128,11 @@ def _a_lol(name: str, rate: float, **options: Any) -> Form:
         only_ratios=algorithm.variant != "gold",
         rates={"policy": rate, "critic": 8.0},
     )
+
+
+def _ilql(name: str, **options: Any) -> Form:
+    algorithm = plugins.build("algorithm", {"name": "ilql", **options}, name)
+    return Form(name=name, algorithm=algorithm, oracle=ilql, dense=True, learns=stored_answers)
 
 
 def _imitation(name: str, weight: Callable[[float], float], **options: Any) -> Form:

@@ -54,7 +54,19 @@ def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
         inside = over_kept(play.logits[i], play.rows[i])
         among, spread = token_logprobs(inside, lambda hidden: hidden, tokens, entropy_grad=True)
         said |= {"kept_logprobs": among, "kept_entropy": spread}
-    return said
+    return said | (_said_by_heads(play, i, tokens) if play.actions else {})
+
+
+def _said_by_heads(play: Play, i: int, tokens: Tensor) -> dict[str, Tensor]:
+    """Outputs of heads by name for a row: `heads/q1` is an entry of `Forward.heads`."""
+    states, chosen = play.states[i], tokens[:, None]
+    said = {"heads/v": states[:-1], "next_heads/v": states[1:]}
+    for name, numbers in play.actions[i].items():
+        said[f"heads/{name}"] = numbers.gather(-1, chosen)[:, 0]
+        said[f"head_logprobs/{name}"] = torch.log_softmax(numbers, -1).gather(-1, chosen)[:, 0]
+    copies = {name: numbers.gather(-1, chosen)[:, 0] for name, numbers in play.copies[i].items()}
+    said |= {f"target_heads/{name}": numbers for name, numbers in copies.items()}
+    return said | {"action_values": torch.stack(list(copies.values())).amin(0)}
 
 
 def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
@@ -65,6 +77,7 @@ def annotated(algorithm: Algorithm, rows: Sequence[Sample]) -> list[Sample]:
 
 def batches(update: Update, rows: Sequence[Sample], layout: Layout) -> list[tuple[list[Sample], Batch]]:
     """The micro-batches of a layout, with the rows in each."""
+    rows = update.chosen(rows)
     together, made = inseparable(rows, update.keep_groups), []
     for part in split(together, min(layout.parts, len(together))):
         members = [rows[i] for unit in part for i in unit]
@@ -116,7 +129,7 @@ def taught(
     leaves = [{name: column.detach().clone().requires_grad_() for name, column in one.items()} for one in said]
     by_model: dict[str, Learned] = {}
     for update in algorithm.updates(step):
-        if not credited:
+        if not update.chosen(credited):
             by_model[update.model] = Learned(0.0, {})
             continue
         value = objective(update, batches(update, credited, layout), leaves, layout.junk)
@@ -154,7 +167,13 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
         return torch.where(batch.action_mask, grid, junk)
 
     values, kept = column("values"), "support_counts" in batch.columns
+    by_head: dict[str, dict[str, Tensor]] = {}
+    for name in said[rows[0].token_ids[0]]:
+        kind, _, head = name.partition("/")
+        if head:
+            by_head.setdefault(kind, {})[head] = column(name)
     return Forward(
+        action_values=column("action_values") if by_head else None,
         kept_logprobs=column("kept_logprobs") if kept else None,
         kept_entropy=column("kept_entropy") if kept else None,
         logprobs=column("logprobs"),
@@ -162,6 +181,7 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
         values=values,
         next_values=column("next_values"),
         value_loss=lambda targets: 0.5 * (values - targets).square(),
+        **by_head,
     )
 
 
@@ -185,7 +205,9 @@ def _with_junk(batch: Batch, junk: float) -> Batch:
     """The batch with another number in the unowned cells of every column, so that no two of them cancel."""
     filled = {
         name: torch.where(batch.action_mask, batch.get(name), junk / i)
-        for i, name in enumerate(("sampled_logprobs", *MODELS, "advantages", "returns"), start=2)
+        for i, name in enumerate(
+            ("sampled_logprobs", *MODELS, "advantages", "returns", "rewards", "discounts"), start=2
+        )
         if name in batch.columns
     }
     return batch.with_columns(**filled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from random import Random
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from llmrl.checks.verify.form import Form
 from llmrl.columns import filled_by
+from llmrl.protocols import Algorithm, Modelled
 from llmrl.samples import Array, Sample, support
 from llmrl.types import Role
 
@@ -29,14 +31,42 @@ class Play:
     rows: list[Sample]
     logits: list[Tensor]  # (T, SYMBOLS) float64, of the distribution that token t is chosen from
     states: list[Tensor]  # (T + 1,) float64, the critic's number of the state before token t, and after the last
+    actions: Sequence[Mapping[str, Tensor]] = ()  # by head of the vocabulary: (T, SYMBOLS) float64 of tokens in a state
+    copies: Sequence[Mapping[str, Tensor]] = ()  # the same of the Polyak copies, constants
 
 
 def play_for(form: Form, seed: int, groups: int = 4, size: int = 4) -> Play:
     """A random play of the kind that a form learns from."""
-    if not form.pairs:
-        return random_play(seed, groups, size, dense=form.dense, kept=form.top_p is not None)
-    play = random_play(seed, 2 * groups, 2, kept=form.top_p is not None)
-    return replace(play, rows=[_in_pair(row, seed) for row in play.rows])
+    if form.pairs:
+        play = random_play(seed, 2 * groups, 2, kept=form.top_p is not None)
+        return replace(play, rows=[_in_pair(row, seed) for row in play.rows])
+    play = random_play(seed, groups, size, dense=form.dense, kept=form.top_p is not None)
+    heads = vocabulary_heads(form.algorithm)
+    return _with_actions(play, heads, seed) if heads else play
+
+
+def vocabulary_heads(algorithm: Algorithm) -> list[str]:
+    """Names of the heads that give a number of every token."""
+    specs = algorithm.models().values() if isinstance(algorithm, Modelled) else ()
+    return [name for spec in specs for name, head in spec.heads.items() if head.get("name") == "vocabulary"]
+
+
+def _with_actions(play: Play, heads: Sequence[str], seed: int) -> Play:
+    """The play with numbers of tokens, and copies that lag behind them, as `action_values` did before the step."""
+    generator = torch.Generator().manual_seed(seed)
+    actions, copies, rows = [], [], []
+    for row in play.rows:
+        shape = len(row.token_ids), SYMBOLS
+        own = {name: torch.rand(shape, generator=generator, dtype=torch.float64) for name in heads}
+        lagging = {
+            name: own[name] + 0.2 * torch.randn(shape, generator=generator, dtype=torch.float64) for name in heads
+        }
+        tokens = torch.tensor([0, *row.token_ids[1:].tolist()])
+        least = torch.stack([numbers.gather(-1, tokens[:, None])[:, 0] for numbers in lagging.values()]).amin(0)
+        actions.append(own)
+        copies.append(lagging)
+        rows.append(row.assign(action_values=least.numpy()))
+    return replace(play, rows=rows, actions=actions, copies=copies)
 
 
 def _in_pair(row: Sample, seed: int) -> Sample:

@@ -161,6 +161,7 @@ def _fit(
 ) -> dict[str, float]:
     """Make the optimiser steps of an update; returns means of its metrics over the tokens of the last step."""
     metrics: dict[str, float] = {}
+    rows = update.chosen(rows)
     if not rows:
         return metrics
     parts = minibatches(rows, epochs=update.epochs, parts=update.minibatches, keep_groups=update.keep_groups, seed=step)

@@ -10,7 +10,9 @@ import torch
 from llmrl.algorithms.a_lol import ALoL, Variant, priorities
 from llmrl.batch import collate
 from llmrl.checks.verify.cases.rows import row
+from llmrl.ops.heads import Attention, attention_pool
 from llmrl.protocols import Forward
+from llmrl.train.value_network import AttentionLayer, Tokens
 
 Given = Mapping[str, Any]
 GRADIENTS: tuple[Variant, ...] = ("a_lol", "a_lol_ref_free", "a_lol_seq", "a_lol_kl", "gold")
@@ -35,6 +37,29 @@ def alol_sampling(given: Given) -> dict[str, Any]:
         "uniform_positive_probs": alike,
         "kept_fraction": sum(share > 0 for share in alike) / len(alike),
     }
+
+
+def alol_value_head(given: Given, dtype: str) -> dict[str, Any]:
+    """A query, and nothing before or behind the pooling but `w` and `b`."""
+    states = torch.tensor(given["hidden"], dtype=getattr(torch, dtype))
+    width, real = states.shape[1], torch.tensor(given["prompt_mask"]) > 0
+    padding = int((~real).sum())  # it stands before the prompt; here in a row of its own, whose sample is not asked
+    head = Attention(high=given["max_value"], queries=1)
+    last = torch.nn.Linear(width, 1)
+    layer = AttentionLayer(width, 1, last).to(states.dtype)
+    with torch.no_grad():
+        layer.query.copy_(states.new_tensor([given["query"]]))
+        for part in (layer.keys, layer.values, layer.mix):
+            part.weight.copy_(torch.eye(width))
+            part.bias.zero_()
+        last.weight.copy_(states.new_tensor([given["w"]]))
+        last.bias.fill_(given["b"])
+        owner = torch.tensor([[-1] * padding + [0] * int(real.sum())])
+        tokens = Tokens(owner, (real.cumsum(0) - 1)[None], torch.zeros_like(owner).bool(), owner, 1)
+        values = head.values(layer(states[None], tokens)[0])
+        read = states[real][:, None]
+        pooled = attention_pool(layer.query, read, read, owner[0, real], 1)
+    return {"pooled": pooled.flatten().tolist(), "value": float(values[0, -1])}
 
 
 def _learned(variant: Variant, given: Given, dtype: str) -> dict[str, Any]:

@@ -47,6 +47,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "a_lol": ("a_lol", "a_lol_ref_free", "a_lol_seq", "a_lol_kl", "r_lol", "gold"),
     "preference": _PREFERENCE,
     "kto": ("kto", "kto_without_point"),
+    "ilql": ("ilql", "ilql_awac", "xql", "fdvl_tv", "fdvl_chi2"),
     "t1": ("t1",),
     "nlpo": ("nlpo",),
     "imitation": ("bc_none", "bc_reward", "bc_filtered"),
