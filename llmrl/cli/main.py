@@ -108,7 +108,7 @@ def evaluate(
     temperature: Annotated[float | None, typer.Option(help="The benchmark's own by default.")] = None,
     top_p: Annotated[float | None, typer.Option(help="The benchmark's own by default.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Of a completion.")] = None,
-    engine: Annotated[str, typer.Option(help="vllm, server or hf.")] = "vllm",
+    engine: Annotated[str, typer.Option(help="vllm, server or hf, or {name: ..., option: ...}.")] = "vllm",
     dtype: Annotated[str | None, typer.Option(help="The checkpoint's own by default.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="For conversations without one.")] = None,
     served_model: Annotated[str, typer.Option(help="Of a server that serves several.")] = "",
@@ -125,7 +125,7 @@ def evaluate(
 
     plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     setup = EvalSetup(
-        engine=engine,
+        engine=yaml_text.parse(engine, "--engine"),
         dtype=dtype,
         system_prompt=system_prompt,
         served_model=served_model,

@@ -143,7 +143,7 @@ def local_player(model: str, setup: EvalSetup, seed: int, max_tokens: int) -> It
     settings = {
         "model": model,
         "fingerprint": fingerprint(Path(model)),
-        "engine": spec,
+        "engine": spec | ({"critic_fingerprint": fingerprint(Path(spec["critic"]))} if spec.get("critic") else {}),
         "dtype": dtype,
         "max_model_len": setup.max_model_len,
         "max_prompt_tokens": setup.max_prompt_tokens,

@@ -192,6 +192,17 @@ def kept_tokens(recipe: Sections) -> str | None:
     )
 
 
+def moved_decoding(recipe: Sections) -> str | None:
+    """Answers that train are the policy's own, of no critic's."""
+    if _option(recipe.engine, "critic") is None or not recipe.source.plays:
+        return None
+    return (
+        f"engine.critic with source {name_of('source', recipe.source)}: the answers that train would be of another "
+        "distribution than the policy; expected engine.critic=null, or a source that does not play, whose evaluations "
+        "it moves"
+    )
+
+
 def _option(plugin: Any, name: str) -> Any:
     """An option that not every plug-in of a kind has; None where it has none."""
     return getattr(plugin, name, None)
@@ -214,4 +225,5 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     stopping_audit,
     continuation,
     kept_tokens,
+    moved_decoding,
 )

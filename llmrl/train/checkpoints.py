@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
+from llmrl.critics.folder import write_heads
 from llmrl.errors import CheckpointError
 from llmrl.run_folder import checksums
 from llmrl.run_folder.command import beginning_anew, resuming
 from llmrl.train import state_file
-from llmrl.train.critic import SPECS, WEIGHTS, Critic
+from llmrl.train.critic import Critic
 from llmrl.train.learner import Learner
 from llmrl.train.network import plain_model
 from llmrl.train.parallel import gather
@@ -232,8 +232,7 @@ def _parts(model: Critic, main: bool) -> tuple[dict[str, Tensor], dict[str, Tens
 def _write_numbers(model: Critic, trunk: Mapping[str, Tensor], heads: Mapping[str, Tensor], folder: Path) -> None:
     """Write the trunk as a Hugging Face folder, and beside it the heads and their specs."""
     model.net.model.save_pretrained(folder, state_dict=dict(trunk))
-    save_file(dict(heads), folder / WEIGHTS)
-    (folder / SPECS).write_text(json.dumps(model.net.specs, indent=1) + "\n", encoding="utf-8")
+    write_heads(folder, model.net.specs, heads)
 
 
 def _check_version(checkpoint: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,20 +12,16 @@ import torch
 from torch import Tensor
 
 from llmrl.batch import Batch
-from llmrl.errors import CheckpointError, RecipeError
-from llmrl.ops.heads import HEADS, Head
-from llmrl.plugins import construct, did_you_mean
+from llmrl.critics.folder import take_heads
+from llmrl.critics.layers import Tokens, Vocabulary, head_of, layer
+from llmrl.errors import RecipeError
+from llmrl.ops.heads import Head
 from llmrl.protocols import Forward, ModelSpec
 from llmrl.recipe import Recipe, TrainOptions
 from llmrl.train import network
 from llmrl.train.learner import Learner
 from llmrl.train.parallel import frozen
 from llmrl.train.target_heads import TargetHeads
-from llmrl.train.value_network import Tokens, ValueNetwork, Vocabulary, layer
-
-WEIGHTS, SPECS = "heads.safetensors", "heads.json"
-"""Files of the heads, beside those of their trunk."""
-KINDS: Mapping[str, type] = HEADS | {"vocabulary": Vocabulary}
 
 
 class Critic(Learner):
@@ -34,7 +29,7 @@ class Critic(Learner):
 
     def __init__(
         self,
-        net: ValueNetwork,
+        net: network.ValueNetwork,
         heads: Mapping[str, Head | Vocabulary],
         accelerator: Any,
         options: TrainOptions,
@@ -116,48 +111,6 @@ def load(recipe: Recipe, accelerator: Any, spec: ModelSpec = ModelSpec()) -> Cri
             layers[name] = layer(heads[name], decoder, width, options.zero_init)
         except ValueError as error:
             raise RecipeError(f"critic.head: {error}") from None
-    net = ValueNetwork(decoder, layers, {name: dict(given) for name, given in specs.items()})
-    _take_stored(net, Path(folder))
+    net = network.ValueNetwork(decoder, layers, {name: dict(given) for name, given in specs.items()})
+    take_heads(net.heads, net.specs, Path(folder))
     return Critic(net, heads, accelerator, replace(recipe.train, learning_rate=options.learning_rate), spec)
-
-
-def head_of(given: Mapping[str, Any]) -> tuple[int, Head | Vocabulary]:
-    """The width of a head's hidden layer, 0 without one, and the head.
-
-    Raises:
-        RecipeError: no such head, or an option that it does not have.
-    """
-    kind = dict(given)
-    name, width = str(kind.pop("name", "scalar")), kind.pop("width", 0)
-    if name not in KINDS:
-        raise RecipeError(
-            f"critic.head.name: unknown head {name!r}{did_you_mean(name, HEADS)}; known: {', '.join(HEADS)}"
-        )
-    if not isinstance(width, int) or width < 0:
-        raise RecipeError(f"critic.head.width {width!r}: expected a whole number of widths of the trunk, or 0")
-    head: Head | Vocabulary = construct(KINDS[name], kind, "critic.head")
-    return width, head
-
-
-def _take_stored(net: ValueNetwork, folder: Path) -> None:
-    """Take the weights of heads that lie beside the trunk; others stay as they begin.
-
-    Raises:
-        CheckpointError: a head of that name has another shape.
-    """
-    if not (folder / WEIGHTS).is_file():
-        return
-    from safetensors.torch import load_file
-
-    stored, own = load_file(folder / WEIGHTS), net.heads.state_dict()
-    known = json.loads((folder / SPECS).read_text(encoding="utf-8"))
-    for name in sorted(net.heads.keys() & known.keys()):
-        wanted = {key: tuple(own[key].shape) for key in own if key.startswith(f"{name}.")}
-        there = {key: tuple(stored[key].shape) for key in stored if key.startswith(f"{name}.")}
-        if wanted != there:
-            raise CheckpointError(
-                f"{folder}: its head {name} was {known[name]}, and this run asks for {net.specs[name]}; expected the "
-                "same head, or critic.model without heads"
-            )
-        own |= {key: stored[key] for key in there}
-    net.heads.load_state_dict(own)

@@ -1,13 +1,16 @@
-"""Hugging Face models, and the network of a policy, which scores the chosen tokens."""
+"""Hugging Face models as networks of a policy, which scores the chosen tokens, and of models of numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from llmrl.critics.folder import Specs
+from llmrl.critics.layers import Tokens
 from llmrl.errors import CheckpointError
 from llmrl.ops.logprobs import kept_logprobs, predicting, token_logprobs
 from llmrl.recipe import ModelOptions
@@ -59,6 +62,24 @@ class TokenScorer(Network):
             kept = chosen.kept(support_ids, support_counts)
             outputs = kept_logprobs(*asked, kept, temperature, entropy_grad=entropy_grad, chunks=chunks)
         return tuple(chosen.scatter(numbers) for numbers in outputs)
+
+
+class ValueNetwork(Network):
+    """A decoder under heads. A trunk that is frozen gets no gradient, and costs no memory for one."""
+
+    def __init__(self, model: PreTrainedModel, layers: Mapping[str, nn.Module], specs: Specs) -> None:
+        super().__init__(model)
+        self.specs = specs  # of the heads, as `layers` were made from, for the export
+        self.heads = nn.ModuleDict(layers)
+        self._frozen = not any(parameter.requires_grad for parameter in model.parameters())
+
+    def forward(self, tokens: Tokens, with_states: bool) -> dict[str, tuple[Tensor, ...]]:
+        """Outputs of each head by name; with states also `states`, (B, T, H) and constant."""
+        plain: Any = self.model
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
+            states = plain(input_ids=tokens.ids, position_ids=tokens.position_ids, use_cache=False).last_hidden_state
+        outputs: dict[str, tuple[Tensor, ...]] = {name: head(states, tokens) for name, head in self.heads.items()}
+        return outputs | ({"states": (states.detach(),)} if with_states else {})
 
 
 def plain_model(model: nn.Module) -> Any:

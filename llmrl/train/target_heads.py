@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmrl.critics.layers import Tokens
 from llmrl.train.parallel import gathered_parameters
-from llmrl.train.value_network import Tokens
 
 
 class TargetHeads:

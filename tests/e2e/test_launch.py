@@ -34,12 +34,25 @@ critic: {zero_init: false, learning_rate: 1e-3}""",
     "bc": """
 algorithm: {name: bc, weights: reward}
 source: {name: offline, path: ROWS}""",
+    "ilql": """
+algorithm: {name: ilql, head_width: 1, policy: awac, value_loss: gumbel, target_tau: 0.3, minibatches: 2}
+critic: {zero_init: false, learning_rate: 1e-3}
+source: {name: offline, path: ROWS}""",
+    "a_lol": """
+algorithm: {name: a_lol, baseline: attention, max_reward: 2.0, priority: good_random}
+critic: {zero_init: false, learning_rate: 1e-3}
+source: {name: offline, path: ROWS}""",
 }
 ROWS = [{"prompt": f"{i}+1=", "completion": "x" * (i % 5) + str(i), "reward": i % 3} for i in range(17)]
 LAUNCHES = [
     ("bc", "zero2"),
     pytest.param("bc", "zero3", marks=pytest.mark.slow),
     pytest.param("bc", "ddp", marks=pytest.mark.slow),
+    ("ilql", "zero2"),
+    pytest.param("ilql", "ddp", marks=pytest.mark.slow),
+    pytest.param("ilql", "zero3", marks=pytest.mark.slow),
+    pytest.param("a_lol", "ddp", marks=pytest.mark.slow),
+    pytest.param("a_lol", "zero3", marks=pytest.mark.slow),
     ("grpo", "ddp"),
     pytest.param("grpo", "zero2", marks=pytest.mark.slow),
     ("grpo", "zero3"),
@@ -62,7 +75,14 @@ def run(start: Callable[..., Any], folder: Path, model: Path, method: str, launc
     start("train", str(recipe), "--quiet", launch=launch).wait()
     made = folder / (launch or "alone") / "run"
     lines = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
-    return load_file(made / "final" / "model.safetensors"), lines
+    weights = load_file(made / "final" / "model.safetensors")
+    return weights | trained_numbers(made / "final" / "critic"), lines
+
+
+def trained_numbers(folder: Path) -> dict[str, Tensor]:
+    """Weights of a critic's trunk and heads; none where there is no critic."""
+    files = sorted(folder.glob("*.safetensors"))
+    return {f"{file.stem}/{name}": weight for file in files for name, weight in load_file(file).items()}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +112,8 @@ def test_two_processes_learn_what_one_learns(
     start = load_file(tiny_model_dir / "model.safetensors")
     gaps = {name: float((weights[name] - expected[name]).abs().max()) for name in expected}
     # AdamW moves a weight by its learning rate even where the gradient is all rounding, so compare as a whole
-    moved = torch.cat([(expected[name] - start[name]).flatten() for name in expected])
+    assert weights.keys() == expected.keys()
+    moved = torch.cat([(expected[name] - start[name]).flatten() for name in start])
     differs = torch.cat([(weights[name] - expected[name]).flatten() for name in expected])
     share = float(differs.norm() / moved.norm())
     print(

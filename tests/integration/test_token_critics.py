@@ -176,8 +176,8 @@ def test_the_value_of_a_prompt_knows_neither_padding_nor_neighbours_nor_the_answ
     with torch.no_grad():
         critic.net.heads["value"].last.weight.mul_(5)
     rows = step()
-    alone = [critic.forward(collate([row], pack=False), 1).values for row in rows]
-    together, packed = (critic.forward(collate(rows, pack=pack), 1).values for pack in (False, True))
+    alone = [critic.forward(collate([row], pack=False), 1).values.detach() for row in rows]
+    together, packed = (critic.forward(collate(rows, pack=pack), 1).values.detach() for pack in (False, True))
     flat, start = packed.flatten(), 0
     for i, row in enumerate(rows):
         value, length = float(alone[i][0, 0]), len(row.token_ids)

@@ -30,6 +30,7 @@ LAYERS = {
     "llmrl.aio": 2,
     "llmrl.answers": 2,
     "llmrl.clients": 2,
+    "llmrl.critics": 2,
     "llmrl.datafiles": 2,
     "llmrl.sandbox": 2,
     "llmrl.scoring": 2,

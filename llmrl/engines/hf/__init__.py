@@ -7,13 +7,13 @@ import copy
 import threading
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from llmrl import aio
 from llmrl.chat import load_tokenizer
-from llmrl.engines.hf.sampler import Keeper, TokenSampler, ending
+from llmrl.engines.hf.sampler import Keeper, SecondModel, TokenSampler, ending
 from llmrl.errors import EngineError, SyncError
 from llmrl.ops.stop_strings import StopStrings
 from llmrl.types import Completion, Ragged, Sampling
@@ -37,6 +37,9 @@ class Hf:
     return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled
     min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
     mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
+    critic: str | None = None  # a folder final/critic, whose Q moves the logits (ILQL); never for answers that train
+    critic_beta: float = 4.0  # by how much: logits + critic_beta * (Q - V)
+    critic_top_k: int = 50  # among so many of the policy's likeliest tokens; 0: among all
 
     concurrent: ClassVar[bool] = True  # its copy of the weights is its own; trainer and engine share the processor
 
@@ -45,6 +48,8 @@ class Hf:
             raise ValueError("max_num_seqs, logits_chunk_mb and min_tokens_to_keep must be at least 1")
         if self.mask_update_steps is not None and (self.mask_update_steps < 1 or not self.return_kept_ids):
             raise ValueError("mask_update_steps: expected at least 1, and return_kept_ids: true")
+        if self.critic_top_k < 0:
+            raise ValueError(f"critic_top_k {self.critic_top_k}: expected at least 0")
 
     def start(
         self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
@@ -58,6 +63,8 @@ class Hf:
         from transformers import AutoModelForCausalLM, GenerationConfig
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+        from llmrl.critics import action_values
+
         unset_hf_deepspeed_config()  # under ZeRO-3 Transformers would shard this model too, which samples by itself
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
@@ -68,7 +75,8 @@ class Hf:
             raise EngineError(f"engine hf: {model} did not load: {error}") from error
         # generate() fills whatever a request leaves open from here: a repetition penalty would change the distribution
         network.generation_config = GenerationConfig()
-        return HfEngine(network.to(device).eval(), self, seed, max_model_len, stop_token_ids, model)
+        critic = None if self.critic is None else action_values.load(self.critic, dtype, device)
+        return HfEngine(network.to(device).eval(), self, seed, max_model_len, stop_token_ids, model, critic)
 
 
 class _Request(NamedTuple):
@@ -93,6 +101,7 @@ class HfEngine:
         max_model_len: int,
         stop_token_ids: Sequence[int],
         folder: str,
+        critic: Any = None,
     ) -> None:
         self._network: Any = network
         self._options = options
@@ -104,6 +113,7 @@ class HfEngine:
         self._pump: asyncio.Task[None] | None = None
         self._busy = threading.Lock()  # a batch runs in a thread; weights change between batches only
         self._mask: Any = copy.deepcopy(network) if options.mask_update_steps is not None else None
+        self._critic = critic
         self._loaded = False
         self._tokenizer: Any = None
         self.version = 0
@@ -228,7 +238,7 @@ class HfEngine:
             mask = [[0] * (width - len(r.prompt_ids)) + [1] * len(r.prompt_ids) for r in batch]
             attended = torch.tensor(mask, device=device)
             keeper = self._keeper(batch[0].sampling, attended)
-            sampler = TokenSampler([r.sampling for r in batch], device, keeper)
+            sampler = TokenSampler([r.sampling for r in batch], device, keeper, self._moved(attended))
             strings = self._strings(batch[0].sampling.stop)
             self._network.generate(
                 input_ids=torch.tensor(rows, device=device),
@@ -260,6 +270,15 @@ class HfEngine:
         if sampling.top_k > 0 or sampling.min_p > 0.0:
             raise EngineError("engine hf: return_kept_ids knows top_p alone; set rollout.top_k=0 and rollout.min_p=0")
         return Keeper(sampling, self._options.min_tokens_to_keep, self._stop, self._mask, attended)
+
+    def _moved(self, attended: Tensor) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """Make what moves the logits of a batch by the critic's numbers, where there is one."""
+        if self._critic is None:
+            return None
+        from llmrl.ops.perturbation import perturbed
+
+        critic, options = SecondModel(self._critic, attended), self._options
+        return lambda ids, logits: perturbed(logits, critic.logits(ids), options.critic_beta, options.critic_top_k)
 
     def _completion(
         self,

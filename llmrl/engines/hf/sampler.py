@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmrl.ops.stop_strings import StopStrings
@@ -11,6 +11,42 @@ from llmrl.types import Sampling
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
+
+
+class SecondModel:
+    """A model that reads the sequences of one batch beside the one that samples; its own cache grows with them.
+
+    Args:
+        network: a causal language model, or what has its face.
+        prompts: (B, T) 1 where a token stands, 0 where padding does.
+    """
+
+    def __init__(self, network: Any, prompts: Tensor) -> None:
+        self._network = network
+        self._attended = prompts
+        self._cache: Any = None
+
+    def logits(self, input_ids: Tensor) -> Tensor:
+        """(B, V) float32 of the token behind each sequence."""
+        import torch
+        from transformers import DynamicCache
+
+        if self._cache is None:
+            self._cache = DynamicCache(config=self._network.config)
+        else:
+            fresh = self._attended.new_ones(len(input_ids), 1)
+            self._attended = torch.cat([self._attended, fresh], dim=-1)
+        positions = (self._attended.cumsum(-1) - 1).clamp(min=0)
+        new = input_ids.shape[1] - self._cache.get_seq_length()
+        logits: Tensor = self._network(
+            input_ids=input_ids[:, -new:],
+            attention_mask=self._attended,
+            position_ids=positions[:, -new:],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits.float()
 
 
 class Keeper:
@@ -22,16 +58,14 @@ class Keeper:
         self._sampling = sampling
         self._least = least
         self._always = always
-        self._mask_policy = mask_policy  # a causal language model; None: the policy's own scores decide
-        self._attended = prompts  # (B, T) 1 where a token stands, 0 where padding does
-        self._cache: Any = None
+        self._mask = None if mask_policy is None else SecondModel(mask_policy, prompts)  # None: the scores decide
         self._kept: list[list[array[int]]] = []  # by step
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """(B, V) scores, -inf where a token is not kept; the scores have had the temperature already."""
         from llmrl.ops.nucleus import ids_of, nucleus
 
-        deciding = scores if self._mask_policy is None else self._masks(input_ids)
+        deciding = scores if self._mask is None else self._mask.logits(input_ids) / self._sampling.temperature
         kept = nucleus(deciding, self._sampling.top_p, least=self._least, always=self._always)
         self._kept.append(ids_of(kept))
         return scores.masked_fill(~kept, -float("inf"))
@@ -40,36 +74,22 @@ class Keeper:
         """Ids among which each token of one request was drawn."""
         return [step[index] for step in self._kept]
 
-    def _masks(self, input_ids: Tensor) -> Tensor:
-        """(B, V) logits of the mask policy, at the sampling temperature; its own cache grows with the sequences."""
-        import torch
-        from transformers import DynamicCache
-
-        if self._cache is None:
-            self._cache = DynamicCache(config=self._mask_policy.config)
-        else:
-            fresh = self._attended.new_ones(len(input_ids), 1)
-            self._attended = torch.cat([self._attended, fresh], dim=-1)
-        positions = (self._attended.cumsum(-1) - 1).clamp(min=0)
-        new = input_ids.shape[1] - self._cache.get_seq_length()
-        logits: Tensor = self._mask_policy(
-            input_ids=input_ids[:, -new:],
-            attention_mask=self._attended,
-            position_ids=positions[:, -new:],
-            past_key_values=self._cache,
-            use_cache=True,
-        ).logits[:, -1]
-        return logits.float() / self._sampling.temperature
-
 
 class TokenSampler:
     """Logits processor that draws: the largest of log-probability plus Gumbel noise is a sample of the softmax."""
 
-    def __init__(self, sampling: list[Sampling], device: Any, keeper: Keeper | None) -> None:
+    def __init__(
+        self,
+        sampling: list[Sampling],
+        device: Any,
+        keeper: Keeper | None,
+        moved: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
         import torch
         from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
         self._temperature = sampling[0].temperature
+        self._moved = moved  # logits by a critic, before the temperature
         self._warpers: list[Any] = []
         if sampling[0].top_k > 0:
             self._warpers.append(TopKLogitsWarper(sampling[0].top_k))
@@ -86,6 +106,8 @@ class TokenSampler:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         import torch
 
+        if self._moved is not None:
+            scores = self._moved(input_ids, scores)
         if self._temperature > 0:
             scores = scores / self._temperature
         for warper in self._warpers:

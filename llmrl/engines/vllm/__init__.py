@@ -38,6 +38,9 @@ class Vllm:
     return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled (NLPO)
     min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
     mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
+    critic: str | None = None  # a folder final/critic, whose Q moves the logits (ILQL); never for answers that train
+    critic_beta: float = 4.0  # by how much: logits + critic_beta * (Q - V)
+    critic_top_k: int = 50  # among so many of the policy's likeliest tokens; 0: among all
     engine_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)  # anything else that vllm.LLM takes
 
     concurrent: ClassVar[bool] = False  # it is stepped by the thread that trains, and sleeps meanwhile
@@ -45,6 +48,8 @@ class Vllm:
     def __post_init__(self) -> None:
         if self.mask_update_steps is not None and (self.mask_update_steps < 1 or not self.return_kept_ids):
             raise ValueError("mask_update_steps: expected at least 1, and return_kept_ids: true")
+        if self.critic_top_k < 0:
+            raise ValueError(f"critic_top_k {self.critic_top_k}: expected at least 0")
 
     def start(
         self, model: str, *, dtype: str, seed: int, max_model_len: int, stop_token_ids: Sequence[int]
@@ -87,10 +92,8 @@ class Vllm:
         else:
             options["gpu_memory_utilization"] = self.gpu_memory_utilization
             options["enable_sleep_mode"] = self.enable_sleep_mode
-        if self.return_kept_ids:
-            from llmrl.engines.vllm.nucleus import processor
-
-            options["logits_processors"] = [processor()]
+        if processors := self._processors():
+            options["logits_processors"] = processors
         try:
             llm = LLM(
                 model=model, dtype=dtype, seed=seed, max_model_len=max_model_len, **(options | self.engine_kwargs)
@@ -103,7 +106,20 @@ class Vllm:
             from llmrl.engines.vllm.mask_policy import load
 
             engine.follow(load(model, dtype, "cpu" if on_cpu else "cuda"), self.mask_update_steps)
+        if self.critic is not None:
+            from llmrl.critics import action_values
+            from llmrl.engines.vllm.mask_policy import MaskPolicy
+
+            network = action_values.load(self.critic, dtype, "cpu" if on_cpu else "cuda")
+            engine.listen(MaskPolicy(network), self.critic_beta, self.critic_top_k)
         return engine
+
+    def _processors(self) -> list[type]:
+        """Logits processors that these options need."""
+        from llmrl.engines.vllm import nucleus, perturbation
+
+        kept, moved = self.return_kept_ids, self.critic is not None
+        return [made() for made, asked in ((nucleus.processor, kept), (perturbation.processor, moved)) if asked]
 
 
 class Colocated:
@@ -129,16 +145,24 @@ class Colocated:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._mask: MaskPolicy | None = None
         self._mask_steps, self._loaded = 1, False
+        self._moved: tuple[float, int] | None = None  # by a critic: beta and top-k
         self._requests = self._named = 0
         self._pump: asyncio.Task[None] | None = None
         self.version = 0
 
     def follow(self, mask: MaskPolicy, steps: int) -> None:
         """Take top-p from `mask`, which gets the weights at the first load and every `steps` steps."""
-        from llmrl.engines.vllm.nucleus import policies
+        from llmrl.engines.vllm.mask_policy import policies
 
         self._mask, self._mask_steps = mask, steps
         policies[str(id(self))] = mask
+
+    def listen(self, critic: MaskPolicy, beta: float, top_k: int) -> None:
+        """Move the logits of all completions by the critic's numbers."""
+        from llmrl.engines.vllm.mask_policy import policies
+
+        policies[f"{id(self)}/critic"] = critic
+        self._moved = (beta, top_k)
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
         from vllm import SamplingParams
@@ -161,7 +185,7 @@ class Colocated:
             stop_token_ids=self._stop,
             ignore_eos=True,  # the stop set is ours: all of the model's end tokens, not the one in its config
             detokenize=False,
-            extra_args=nucleus,
+            extra_args=self._perturbation() | (nucleus or {}) or None,
         )
         strings = self._stop_strings(sampling.stop)
         output = (await self._ask(prompt_ids, params, strings)).outputs[0]
@@ -197,6 +221,15 @@ class Colocated:
         self._named += 1
         policy = None if self._mask is None else str(id(self))
         return {OPTION: [f"{id(self)}/{self._named}", sampling.top_p, self._least, self._stop, policy]}
+
+    def _perturbation(self) -> dict[str, Any]:
+        """Arguments that ask for logits moved by the critic, where there is one."""
+        if self._moved is None:
+            return {}
+        from llmrl.engines.vllm.perturbation import OPTION
+
+        self._named += 1
+        return {OPTION: [f"{id(self)}/{self._named}", f"{id(self)}/critic", *self._moved]}
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
         from vllm import SamplingParams
@@ -235,10 +268,11 @@ class Colocated:
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
-        if self._mask is not None:
-            from llmrl.engines.vllm.nucleus import policies
+        if self._mask is not None or self._moved is not None:
+            from llmrl.engines.vllm.mask_policy import policies
 
             policies.pop(str(id(self)), None)
+            policies.pop(f"{id(self)}/critic", None)
             self._mask = None
 
     async def _ask(self, prompt_ids: Sequence[int], params: Any, strings: StopStrings | None = None) -> Any:

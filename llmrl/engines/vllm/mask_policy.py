@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,32 @@ class MaskPolicy:
                 logits_to_keep=1,
             ).logits[:, -1]
         return dict(zip(cohort.names, logits.float(), strict=True))
+
+
+policies: dict[str, MaskPolicy] = {}
+"""Models beside the one that samples, by name: logits processors of vLLM know nothing but a request's arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A request of vLLM that a model in `policies` reads."""
+
+    name: str
+    policy: str
+    prompt: list[int]
+    said: list[int]  # vLLM's own list of the request's tokens, which grows
+
+
+def logits_by_row(requests: Mapping[int, Running]) -> dict[int, Tensor]:
+    """(V,) logits of each request's own second model, by its row of the batch; one pass of each model."""
+    asked: dict[str, dict[str, int]] = defaultdict(dict)  # by policy: the row of a request
+    for row, request in requests.items():
+        asked[request.policy][request.name] = row
+    found: dict[int, Tensor] = {}
+    for policy, rows in asked.items():
+        texts = {name: [*requests[row].prompt, *requests[row].said] for name, row in rows.items()}
+        found |= {rows[name]: logits for name, logits in policies[policy].logits(texts).items()}
+    return found
 
 
 def load(model: str, dtype: str, device: str) -> MaskPolicy:

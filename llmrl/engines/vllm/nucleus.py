@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from llmrl.engines.vllm.mask_policy import MaskPolicy
+from llmrl.engines.vllm.mask_policy import Running, logits_by_row
 from llmrl.ops.nucleus import ids_of, nucleus
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 OPTION = "llmrl_nucleus"  # in `SamplingParams.extra_args`: [name, top_p, least, ids that are always kept, whose top-p]
-policies: dict[str, MaskPolicy] = {}  # by name: whose probabilities may decide in place of the sampling policy's own
 _taken: dict[str, dict[int, array[int]]] = {}  # by name of the request, by position in its completion
 
 
@@ -68,16 +67,14 @@ class Nucleus:
 
     def _deciding(self, logits: Tensor) -> Tensor:
         """Logits whose top-p decides: those of each mask policy, or those that are sampled from."""
-        asked: dict[str, dict[str, int]] = defaultdict(dict)  # by policy: the row of a request
-        for row, request in self._requests.items():
-            if request.policy is not None:
-                asked[request.policy][request.name] = row
-        deciding = logits.clone() if asked else logits
-        for policy, named in asked.items():
-            requests = {name: self._requests[row] for name, row in named.items()}
-            found = policies[policy].logits({name: [*one.prompt, *one.said] for name, one in requests.items()})
-            for name, row in named.items():
-                deciding[row] = found[name] / requests[name].temperature
+        read = {
+            row: Running(request.name, request.policy, request.prompt, request.said)
+            for row, request in self._requests.items()
+            if request.policy is not None
+        }
+        deciding = logits.clone() if read else logits
+        for row, found in logits_by_row(read).items():
+            deciding[row] = found / self._requests[row].temperature
         return deciding
 
 

@@ -10,9 +10,9 @@ import torch
 from llmrl.algorithms.a_lol import ALoL, Variant, priorities
 from llmrl.batch import collate
 from llmrl.checks.verify.cases.rows import row
+from llmrl.critics.layers import AttentionLayer, Tokens
 from llmrl.ops.heads import Attention, attention_pool
 from llmrl.protocols import Forward
-from llmrl.train.value_network import AttentionLayer, Tokens
 
 Given = Mapping[str, Any]
 GRADIENTS: tuple[Variant, ...] = ("a_lol", "a_lol_ref_free", "a_lol_seq", "a_lol_kl", "gold")

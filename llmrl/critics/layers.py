@@ -1,4 +1,4 @@
-"""Networks of numbers: a decoder without its vocabulary, under heads that read its states."""
+"""Heads as layers: how each kind reads the states of a decoder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from llmrl.ops.heads import Attention, Head, attention_pool, wide
+from llmrl.errors import RecipeError
+from llmrl.ops.heads import HEADS, Attention, Head, attention_pool, wide
 from llmrl.ops.logprobs import chosen_numbers, predicting
-from llmrl.train.network import Network
+from llmrl.plugins import construct, did_you_mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """A number of every token that could follow a state: an action value. Learns by the algorithm's own loss."""
+
+
+KINDS: Mapping[str, type] = HEADS | {"vocabulary": Vocabulary}
+"""Heads by name, those of single states and of the vocabulary."""
 
 
 class Tokens(NamedTuple):
@@ -95,26 +100,6 @@ class AttentionLayer(nn.Module):
         return everywhere, everywhere
 
 
-class ValueNetwork(Network):
-    """A decoder under heads. A trunk that is frozen gets no gradient, and costs no memory for one."""
-
-    def __init__(
-        self, model: PreTrainedModel, layers: Mapping[str, nn.Module], specs: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        super().__init__(model)
-        self.specs = specs  # of the heads, as `layers` were made from, for the export
-        self.heads = nn.ModuleDict(layers)
-        self._frozen = not any(parameter.requires_grad for parameter in model.parameters())
-
-    def forward(self, tokens: Tokens, with_states: bool) -> dict[str, tuple[Tensor, ...]]:
-        """Outputs of each head by name; with states also `states`, (B, T, H) and constant."""
-        plain: Any = self.model
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
-            states = plain(input_ids=tokens.ids, position_ids=tokens.position_ids, use_cache=False).last_hidden_state
-        outputs: dict[str, tuple[Tensor, ...]] = {name: head(states, tokens) for name, head in self.heads.items()}
-        return outputs | ({"states": (states.detach(),)} if with_states else {})
-
-
 def layer(head: Head | Vocabulary, model: PreTrainedModel, width: int, zero_init: bool) -> nn.Module:
     """The layers of a head on a trunk.
 
@@ -134,6 +119,24 @@ def layer(head: Head | Vocabulary, model: PreTrainedModel, width: int, zero_init
         return AttentionLayer(hidden, head.queries, last)
     body = _body(hidden, outputs, width, dtype, zero_init)
     return VocabularyLayer(body) if isinstance(head, Vocabulary) else StateLayer(body)
+
+
+def head_of(given: Mapping[str, Any]) -> tuple[int, Head | Vocabulary]:
+    """The width of a head's hidden layer, 0 without one, and the head.
+
+    Raises:
+        RecipeError: no such head, or an option that it does not have.
+    """
+    kind = dict(given)
+    name, width = str(kind.pop("name", "scalar")), kind.pop("width", 0)
+    if name not in KINDS:
+        raise RecipeError(
+            f"critic.head.name: unknown head {name!r}{did_you_mean(name, HEADS)}; known: {', '.join(HEADS)}"
+        )
+    if not isinstance(width, int) or width < 0:
+        raise RecipeError(f"critic.head.width {width!r}: expected a whole number of widths of the trunk, or 0")
+    head: Head | Vocabulary = construct(KINDS[name], kind, "critic.head")
+    return width, head
 
 
 def _body(inputs: int, outputs: int, width: int, dtype: torch.dtype, zero_init: bool, bias: bool = False) -> nn.Module:
