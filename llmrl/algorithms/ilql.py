@@ -103,9 +103,7 @@ class ILQL:
 
     def critic_loss(self, new: Forward, batch: Batch) -> Loss:
         """Bellman errors of both Q, the implicit loss of V against the lesser Q, and the conservative term."""
-        values = new.heads["v"]
-        ahead = following(values, new.next_heads["v"], batch)
-        aim = (batch.rewards + batch.discounts * ahead).detach()
+        values, aim = new.heads["v"], self._aim(new, batch).detach()
         bellman = 0.5 * (new.heads["q1"] - aim).square() + 0.5 * (new.heads["q2"] - aim).square()
         if self.huber is not None:
             errors = [huber_loss(new.heads[name], aim, reduction="none", delta=self.huber) for name in ACTIONS]
@@ -125,6 +123,10 @@ class ILQL:
         total = sum(float(own.sum()) for own in weights)
         largest = max((float(own.max()) for own in weights), default=0.0)
         return {"ilql/answers": float(len(rows)), "ilql/largest_share": largest / total if total else 0.0}
+
+    def _aim(self, new: Forward, batch: Batch) -> Tensor:
+        """(B, T) reward of each action, and the discounted V of the state in which the next one is taken."""
+        return batch.rewards + batch.discounts * following(new.heads["v"], new.next_heads["v"], batch)
 
     def _implicit(self, gap: Tensor, batch: Batch) -> Tensor:
         """(B, T) loss of V by the gap of Q and V."""

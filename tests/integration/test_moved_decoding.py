@@ -45,7 +45,7 @@ def expected(folder: Path, critic: Path, text: list[int], top_k: int) -> Tensor:
     for name in ("q1", "q2"):
         first, bias, last = (heads[f"{name}.body.{part}"] for part in ("0.weight", "0.bias", "2.weight"))
         numbers.append((states @ first.T + bias).relu() @ last.T)
-    moved = logits + BETA * torch.minimum(*numbers)
+    moved: Tensor = logits + BETA * torch.minimum(*numbers)
     if not top_k:
         return moved
     least = logits.sort(-1).values[:, -top_k][:, None]

@@ -1,4 +1,4 @@
-"""Errors planted in five losses: which check catches which. docs/verify.md shows the table."""
+"""Errors planted in seven losses: which check catches which. docs/verify.md shows the table."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from llmrl.algorithms.grpo import GRPO
+from llmrl.algorithms.ilql import ILQL
 from llmrl.batch import Batch
 from llmrl.checks.verify import differences, invariances, toy
 from llmrl.checks.verify.forms import forms
 from llmrl.checks.verify.oracles import compare as oracle
 from llmrl.checks.verify.run import Check, Form
+from llmrl.checks.verify.stored_answers import stored_answers
 from llmrl.ops.kl import k1
 from llmrl.protocols import Forward, Loss
 
@@ -25,7 +28,7 @@ PARTS: dict[str, Callable[[Form], list[Check]]] = {
     "oracle": oracle.oracle,
     "differences": differences.differences,
     "invariances": invariances.invariances,
-    "learning": lambda form: toy.learning(form, seeds=(0,)),
+    "learning": lambda form: (toy.learning if form.learns is None else stored_answers)(form, seeds=(0,)),
 }
 
 
@@ -66,7 +69,21 @@ class MaskIgnored(GRPO):
         return super().loss(new, whole)
 
 
-ERRORS: list[tuple[str, type[GRPO], str, str]] = [
+@dataclass(frozen=True, kw_only=True)
+class TargetLearns(ILQL):
+    def critic_loss(self, new: Forward, batch: Batch) -> Loss:
+        right, aim = super().critic_loss(new, batch), self._aim(new, batch)
+        own = 0.5 * (new.heads["q1"].detach() - aim).square() + 0.5 * (new.heads["q2"].detach() - aim).square()
+        return replace(right, terms=right.terms + own - own.detach())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeforeTheReply(ILQL):
+    def _aim(self, new: Forward, batch: Batch) -> Tensor:
+        return batch.rewards + batch.discounts * new.next_heads["v"]
+
+
+ERRORS: list[tuple[str, type[Any], str, str]] = [
     ("the sign of the loss is wrong", WrongSign, "cispo", "oracle, learning"),
     ("means of micro-batches in place of a mean over the step", WrongDenominator, "dr_grpo", "oracle, invariances"),
     ("the ratio may fall as far as it likes", OneSide, "dapo", "oracle"),
@@ -77,13 +94,15 @@ ERRORS: list[tuple[str, type[GRPO], str, str]] = [
         "oracle, invariances",
     ),
     ("a sequence's ratio is over all tokens, not those of the policy", MaskIgnored, "gspo", "oracle, invariances"),
+    ("the target of Q learns with it", TargetLearns, "ilql", "oracle"),
+    ("V before the environment replied, in place of that behind it", BeforeTheReply, "ilql_awac", "oracle"),
 ]
 
 
 @pytest.mark.parametrize(("error", "cls", "name", "caught"), ERRORS, ids=[cls.__name__ for _, cls, _, _ in ERRORS])
-def test_an_error_turns_verify_red(error: str, cls: type[GRPO], name: str, caught: str) -> None:
+def test_an_error_turns_verify_red(error: str, cls: type[Any], name: str, caught: str) -> None:
     right = SHIPPED[name]
-    options = {f: getattr(right.algorithm, f) for f in GRPO.__dataclass_fields__}
+    options = {f: getattr(right.algorithm, f) for f in cls.__dataclass_fields__}
     wrong = replace(right, algorithm=cls(**options))
     red: dict[str, list[str]] = {}
     for part, look in PARTS.items():
