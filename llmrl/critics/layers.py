@@ -81,7 +81,7 @@ class AttentionLayer(nn.Module):
     def __init__(self, width: int, queries: int, last: nn.Module) -> None:
         super().__init__()
         self.query = nn.Parameter(torch.randn(queries, width // queries))
-        self.keys = nn.Linear(width, width)
+        self.keys = nn.Linear(width, width, bias=False)  # a bias would move all scores alike
         self.values = nn.Linear(width, width)
         self.mix = nn.Linear(width, width)
         self.last = last.float()

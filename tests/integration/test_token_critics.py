@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from llmrl.batch import collate
+from llmrl.batch import Batch, collate
 from llmrl.errors import CheckpointError
+from llmrl.protocols import Forward, Loss, ModelSpec, Update
 from llmrl.recipe import Recipe, parse
 from llmrl.samples import Sample
 from llmrl.train.learners import Learners
@@ -258,3 +259,70 @@ def test_q_and_v_learn_which_answers_are_right(tiny_model_dir: Path, tmp_path: P
         lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["critic/loss/q"] < 0.25 * lines[0]["critic/loss/q"]
     assert 0 < lines[-1]["critic/gap/positive"] < 1
+
+
+@pytest.mark.parametrize(("dtype", "checkpointing"), [("bfloat16", False), ("float32", True)])
+def test_heads_of_the_vocabulary_and_copies_are_float32(
+    tiny_model_dir: Path, tmp_path: Path, dtype: Any, checkpointing: bool
+) -> None:
+    own = recipe(tiny_model_dir, tmp_path, train={"gradient_checkpointing": checkpointing})
+    own = replace(own, model=replace(own.model, dtype=dtype))
+    learners = Learners(own, accelerator(own.train), own.algorithm.needs())
+    critic: Any = learners["critic"]
+    kinds = {weight.dtype for weight in critic.net.heads["q1"].parameters()}
+    assert kinds | {weight.dtype for weight in critic.targets.state_dict().values()} == {torch.float32}
+    algorithm = recipe_algorithm()
+    rows = algorithm.credit(learners.annotate(step(), algorithm.needs()))
+    ((_, fit),) = learners.fit(rows, algorithm.updates(0)[0], seed=0, rate=1e-3)
+    assert fit.applied
+    assert fit.metrics["loss"] > 0
+
+
+@dataclass(frozen=True)
+class Asks:
+    """Reads a critic that lies in a folder and never learns, and trains a second one."""
+
+    folder: str
+
+    def models(self) -> Mapping[str, ModelSpec]:
+        heads: dict[str, dict[str, Any]] = {"q1": {"name": "vocabulary", "width": 1}, "v": {"name": "scalar"}}
+        return {"critic": ModelSpec(trunk=self.folder, trains=False, heads=heads), "other": ModelSpec()}
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"values", "action_values"})
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        return [row.assign(weights=1.0, returns=row.values) for row in samples]
+
+    def updates(self, step: int) -> Sequence[Update]:
+        return [Update("other", self.loss, rows=lambda row: row.episode == 0), Update("policy", self.imitate)]
+
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        return Loss(new.value_loss(batch.returns))
+
+    def imitate(self, new: Forward, batch: Batch) -> Loss:
+        return Loss(-new.logprobs)
+
+
+def test_a_model_from_a_folder_is_read_and_another_learns_from_it(
+    tiny_model_dir: Path, critic_dir: Path, tmp_path: Path
+) -> None:
+    own: Any = replace(recipe(tiny_model_dir, tmp_path), algorithm=Asks(str(critic_dir)))
+    learners = Learners(own, accelerator(own.train), own.algorithm.needs())
+    assert list(learners.exported) == ["other"]
+    rows = learners.annotate(step(), own.algorithm.needs())
+    heads = load_file(critic_dir / "heads.safetensors")
+    wanted = states_of(learners, rows[0]) @ heads["v.body.weight"].T
+    acts = rows[0].action_mask.nonzero()[0]
+    assert rows[0].values[acts] == pytest.approx(wanted[acts - 1, 0].numpy(), abs=1e-5)
+    assert rows[0].action_values.any()
+    before = {name: weight.clone() for name, weight in learners["critic"].net.state_dict().items()}
+    credited = own.algorithm.credit([*rows[:3], *(replace(row, episode=1) for row in rows[3:])])
+    (update, _) = own.algorithm.updates(0)
+    losses = []
+    for _ in range(12):
+        ((part, fit),) = learners.fit(credited, update, seed=0, rate=3e-3)
+        assert len(part) == 3, "only the rows that the update asks for"
+        losses.append(fit.metrics["loss"])
+    assert losses[-1] < 0.5 * losses[0]
+    assert equal(before, learners["critic"].net.state_dict())

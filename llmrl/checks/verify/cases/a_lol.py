@@ -51,7 +51,8 @@ def alol_value_head(given: Given, dtype: str) -> dict[str, Any]:
         layer.query.copy_(states.new_tensor([given["query"]]))
         for part in (layer.keys, layer.values, layer.mix):
             part.weight.copy_(torch.eye(width))
-            part.bias.zero_()
+            if part.bias is not None:
+                part.bias.zero_()
         last.weight.copy_(states.new_tensor([given["w"]]))
         last.bias.fill_(given["b"])
         owner = torch.tensor([[-1] * padding + [0] * int(real.sum())])
