@@ -40,6 +40,9 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # a recipe of recipes/
     "orpo": ("dpo", {"algorithm.loss_type": "orpo"}),
     "cpl": ("dpo", {"algorithm.loss_type": "cpl"}),
     "kto": ("kto", {}),
+    "ilql": ("ilql", {}),
+    "xql": ("ilql", {"algorithm.value_loss": "gumbel"}),
+    "fdvl": ("ilql", {"algorithm.value_loss": "chi2"}),
 }
 CORRUPTED = ("sft", "filtered_bc", "a_lol", "a_lol_ref_free", "a_lol_kl", "dpo", "kto")
 COLLECT_STEPS = 40
