@@ -102,17 +102,19 @@ class Vllm:
             raise EngineError(f"engine vllm: {model} did not load: {type(error).__name__}: {error}") from error
         least = self.min_tokens_to_keep if self.return_kept_ids else None
         engine = Colocated(llm, model, stop_token_ids, max_model_len, bool(options.get("enable_sleep_mode")), least)
-        if self.mask_update_steps is not None:
-            from llmrl.engines.vllm.mask_policy import load
-
-            engine.follow(load(model, dtype, "cpu" if on_cpu else "cuda"), self.mask_update_steps)
-        if self.critic is not None:
-            from llmrl.critics import action_values
-            from llmrl.engines.vllm.mask_policy import MaskPolicy
-
-            network = action_values.load(self.critic, dtype, "cpu" if on_cpu else "cuda")
-            engine.listen(MaskPolicy(network), self.critic_beta, self.critic_top_k)
+        self._beside(engine, model, dtype, "cpu" if on_cpu else "cuda")
         return engine
+
+    def _beside(self, engine: Colocated, model: str, dtype: str, device: str) -> None:
+        """Load the models that read along: a mask policy, a critic."""
+        from llmrl.critics import action_values
+        from llmrl.engines.vllm.mask_policy import MaskPolicy, load
+
+        if self.mask_update_steps is not None:
+            engine.follow(load(model, dtype, device), self.mask_update_steps)
+        if self.critic is not None:
+            network = action_values.load(self.critic, dtype, device)
+            engine.listen(MaskPolicy(network), self.critic_beta, self.critic_top_k)
 
     def _processors(self) -> list[type]:
         """Logits processors that these options need."""
