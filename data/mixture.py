@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llmrl.data.by_pass_rate import pass_rates
 from llmrl.datafiles.canonical import canonical
+from llmrl.datafiles.pass_rates import pass_rates
 from llmrl.errors import DataError
 from llmrl.plugins import build, construct
 from llmrl.types import Problem

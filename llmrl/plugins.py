@@ -16,7 +16,7 @@ from typing import Any, Literal, get_type_hints
 
 from llmrl.errors import RecipeError
 
-Kind = Literal["algorithm", "source", "engine", "env", "reward", "data", "benchmark", "search"]
+Kind = Literal["algorithm", "source", "engine", "env", "reward", "data", "benchmark", "search", "curriculum"]
 PACKAGES: Mapping[Kind, str] = {
     "algorithm": "llmrl.algorithms",
     "source": "llmrl.sources",
@@ -26,6 +26,7 @@ PACKAGES: Mapping[Kind, str] = {
     "data": "llmrl.data",
     "benchmark": "llmrl.eval",
     "search": "llmrl.search",
+    "curriculum": "llmrl.curricula",
 }
 
 _HOLDS = "llmrl.plugins"

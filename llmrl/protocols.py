@@ -303,6 +303,37 @@ class Dataset(Protocol):
     def problems(self) -> Iterator[Problem]: ...
 
 
+class Curriculum(Protocol):
+    """Weighs the problems of a run by what came of them so far. It asks no clock and no chance: ranks must agree."""
+
+    def weights(self) -> Any:
+        """(problems,) array of numbers of at least 0: how likely each is to be drawn next, against the others."""
+        ...
+
+    def observe(self, outcomes: Sequence[tuple[int, float]]) -> dict[str, float]:
+        """Observe a step's problems, by number, each with its pass rate from 0 to 1; return metrics."""
+        ...
+
+    def state(self) -> Mapping[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class CurriculumFactory(Protocol):
+    """The plug-in behind a `Curriculum`."""
+
+    random_share: float  # of the draws, over all problems alike, so that none is forgotten
+
+    def start(self, problems: Sequence[Problem]) -> Curriculum:
+        """The curriculum, before anything was observed.
+
+        Raises:
+            DataError: the problems lack what it reads.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """A test, made of the same parts that training uses, so that numbers mean the same in both."""

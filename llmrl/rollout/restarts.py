@@ -10,7 +10,8 @@ from typing import Any
 
 from llmrl.chat import Chat
 from llmrl.ops.snapshots import draw as choose
-from llmrl.rollout.sampler import Draw, FreshSampler, Played
+from llmrl.rollout.outcomes import pass_rate
+from llmrl.rollout.sampler import Draw, Played, ProblemSampler
 from llmrl.types import Trajectory
 
 BUCKETS = 3
@@ -35,7 +36,7 @@ class RestartSampler:
 
     def __init__(
         self,
-        fresh: FreshSampler,
+        fresh: ProblemSampler,
         chat: Chat,
         *,
         share: Callable[[int], float],
@@ -47,7 +48,7 @@ class RestartSampler:
         """Begin with some snapshots, or none.
 
         Args:
-            fresh: the stream of problems; its seed is the seed of the restarts, too.
+            fresh: draws problems from their prompt; its seed is the seed of the restarts, too.
             chat: which finds where lines end.
             share: of a step's groups that are restarts, by step; never rising.
             max_completion_length: tokens of an answer, prefix included.
@@ -86,6 +87,7 @@ class RestartSampler:
         began = {draw.name: self.outstanding.pop(draw.name) for draw, _ in played if draw.prefix_ids}
         metrics = restart_metrics([group for _, group in played], began)
         metrics["restarts/snapshots"] = float(len(self.snapshots))
+        metrics |= self._fresh.observe(step, [each for each in played if not each[0].prefix_ids])
         if self._share(step + 1) > 0:
             self._revalue(played, began)
             fresh = (group for draw, group in played if not draw.prefix_ids)
@@ -148,20 +150,6 @@ def _cut(token_ids: Sequence[int], chat: Chat, room: int, random: Random) -> int
     """Choose a prefix length: the end of any line that leaves tokens to generate; 0 where there is none."""
     ends = [end for end in chat.line_ends(token_ids) if end < min(len(token_ids), room)]
     return random.choice(ends) if ends else 0
-
-
-def pass_rate(group: Sequence[Trajectory], short: bool = False) -> float | None:
-    """Share of right answers, or their mean reward where there are no verdicts.
-
-    With `short`, answers that were cut off do not count. None where none was judged.
-    """
-    counted = [episode for episode in group if not (short and episode.truncated)]
-    judged = [
-        (episode.score.correct, episode.earned)
-        for episode in counted
-        if episode.score is not None and episode.earned is not None
-    ]
-    return fmean(earned if correct is None else correct for correct, earned in judged) if judged else None
 
 
 def restart_metrics(groups: Sequence[Sequence[Trajectory]], began: Mapping[str, Snapshot]) -> dict[str, float]:

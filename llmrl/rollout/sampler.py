@@ -44,6 +44,13 @@ class Sampler(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
+class ProblemSampler(Sampler, Protocol):
+    """A sampler that draws problems from their prompt."""
+
+    problems: Sequence[Problem]
+    seed: int
+
+
 class FreshSampler:
     """Problems from their prompt: every problem once a pass, each pass in an order of its own.
 

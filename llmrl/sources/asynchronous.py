@@ -22,6 +22,7 @@ class Asynchronous(Online):
     max_inflight_tasks: int | None = None  # groups that a process plays at once; None: as many as staleness allows
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_staleness < 0 or (self.max_inflight_tasks is not None and self.max_inflight_tasks < 1):
             raise ValueError("max_staleness must be at least 0, max_inflight_tasks at least 1")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from llmrl.errors import DataError
-from llmrl.protocols import Column
+from llmrl.plugins import build_held, holds
+from llmrl.protocols import Column, CurriculumFactory
 from llmrl.rollout.context import SourceContext
+from llmrl.rollout.curriculum import CurriculumSampler
 from llmrl.rollout.filters import DynamicSampling, Filter
-from llmrl.rollout.sampler import FreshSampler, Sampler
+from llmrl.rollout.sampler import FreshSampler, ProblemSampler, Sampler
 from llmrl.rollout.scheduler import Scheduler
 from llmrl.rollout.source import RolloutSource
 from llmrl.run_folder.manifest import data_hash
@@ -22,6 +24,10 @@ class Online:
     plays: ClassVar[bool] = True
     dynamic_sampling: bool = False
     max_refills: int = 10  # times that missing groups are generated again; then the step goes on with what there is
+    curriculum: CurriculumFactory | None = field(default=None, metadata=holds("curriculum"))  # None: each once a pass
+
+    def __post_init__(self) -> None:
+        build_held(self)
 
     def start(self, context: SourceContext) -> RolloutSource:
         """Compose the source, at the beginning of the data, on one of the ranks.
@@ -46,8 +52,14 @@ class Online:
         return frozenset()
 
     def sampler(self, context: SourceContext) -> Sampler:
-        """Draw every problem from its prompt."""
-        return FreshSampler(context.problems, context.seed)
+        """Draw problems from their prompt."""
+        return self.problem_sampler(context)
+
+    def problem_sampler(self, context: SourceContext) -> ProblemSampler:
+        """Draw by the curriculum, or every problem once a pass."""
+        if self.curriculum is None:
+            return FreshSampler(context.problems, context.seed)
+        return CurriculumSampler(context.problems, context.seed, self.curriculum)
 
     def scheduler(self, sampler: Sampler, context: SourceContext) -> Scheduler:
         """Run a group in the step that learns from it."""

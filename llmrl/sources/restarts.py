@@ -12,7 +12,7 @@ from llmrl.errors import DataError
 from llmrl.rollout.context import SourceContext
 from llmrl.rollout.filters import Filter
 from llmrl.rollout.restarts import RestartSampler, Snapshot, snapshots
-from llmrl.rollout.sampler import FreshSampler, Sampler
+from llmrl.rollout.sampler import Sampler
 from llmrl.run_folder.reader import episodes
 from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
@@ -56,7 +56,7 @@ class Restarts(Asynchronous):
         problems = {problem.id: problem for problem in context.problems}
         path = self.rollouts
         return RestartSampler(
-            FreshSampler(context.problems, context.seed),
+            self.problem_sampler(context),
             chat,
             share=self.share_at,
             max_completion_length=room,

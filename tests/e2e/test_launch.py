@@ -31,6 +31,9 @@ critic: {head: {name: hl_gauss}, zero_init: false, learning_rate: 1e-3}""",
     "oreal": """
 algorithm: {name: oreal, critic_only_steps: 1, beta: 0.1}
 critic: {zero_init: false, learning_rate: 1e-3}""",
+    "curriculum": """
+algorithm: {name: grpo}
+source: {name: online, curriculum: {name: alp_gmm, fit_every: 4, max_components: 2}}""",
     "bc": """
 algorithm: {name: bc, weights: reward}
 source: {name: offline, path: ROWS}""",
@@ -54,6 +57,7 @@ LAUNCHES = [
     pytest.param("a_lol", "ddp", marks=pytest.mark.slow),
     pytest.param("a_lol", "zero3", marks=pytest.mark.slow),
     ("grpo", "ddp"),
+    pytest.param("curriculum", "ddp", marks=pytest.mark.slow),
     pytest.param("grpo", "zero2", marks=pytest.mark.slow),
     ("grpo", "zero3"),
     ("ppo", "zero3"),

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file
 
 from llmrl.plugins import build, spec_of
@@ -80,6 +81,22 @@ def test_a_run_with_restarts_resumes_exactly(tiny_model_dir: Path, tmp_path: Pat
     whole = run(made, "whole")
     assert [step["restarts/frac"] for step in steps(whole)] == [0.5] * 4
     assert all(step["restarts/prefix_length"] in (4.0, 7.0) for step in steps(whole)), "3+4 and is, with their ends"
+    run(replace(made, train=replace(made.train, max_steps=2)), "parts")
+    assert steps(run(made, "parts", resume=True)) == steps(whole)
+
+
+@pytest.mark.parametrize(
+    "curriculum",
+    [{"name": "alp_bins", "bins": 4}, {"name": "alp_gmm", "features": ["digits"], "fit_every": 3, "max_components": 2}],
+    ids=lambda spec: spec["name"],
+)
+def test_a_run_with_a_curriculum_resumes_exactly(
+    tiny_model_dir: Path, tmp_path: Path, curriculum: dict[str, Any]
+) -> None:
+    made = recipe(tiny_model_dir, tmp_path, {"name": "restarts", "curriculum": curriculum})
+    made = replace(made, data=build("data", {"name": "arithmetic", "high": 19}))
+    whole = run(made, "whole")
+    assert all({"curriculum/pass_rate", "curriculum/progress"} <= set(step) for step in steps(whole))
     run(replace(made, train=replace(made.train, max_steps=2)), "parts")
     assert steps(run(made, "parts", resume=True)) == steps(whole)
 

@@ -196,6 +196,11 @@ def test_every_option_of_a_search_is_explained_with_its_default(plugin: str) -> 
     assert rows("docs/search.md", plugin) == defaults(plugins.find("search", plugin))
 
 
+@pytest.mark.parametrize("plugin", plugins.names("curriculum"))
+def test_every_option_of_a_curriculum_is_explained_with_its_default(plugin: str) -> None:
+    assert rows("docs/curricula.md", plugin) == defaults(plugins.find("curriculum", plugin))
+
+
 def test_every_section_of_a_recipe_is_explained() -> None:
     page = text("docs/recipes.md")
     for field in fields(Recipe):
@@ -212,6 +217,7 @@ HOMES = {
     "data": "docs/data.md",
     "benchmark": "docs/eval.md",
     "search": "docs/search.md",
+    "curriculum": "docs/curricula.md",
 }
 
 

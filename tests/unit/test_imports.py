@@ -41,6 +41,7 @@ LAYERS = {
     "llmrl.envs": 3,
     "llmrl.rewards": 3,
     "llmrl.data": 3,
+    "llmrl.curricula": 3,
     "llmrl.eval": 3,
     "llmrl.rollout": 4,
     "llmrl.reasoning": 4,
@@ -58,7 +59,10 @@ LAYERS = {
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
 }
-KINDS = [f"llmrl.{kind}" for kind in ("algorithms", "engines", "envs", "rewards", "data", "sources", "search", "eval")]
+KINDS = [
+    f"llmrl.{kind}"
+    for kind in ("algorithms", "engines", "envs", "rewards", "data", "sources", "search", "eval", "curricula")
+]
 LIGHT = {"llmrl.types", "llmrl.errors"}  # the standard library only
 TRAINERS = {"accelerate", "deepspeed", "peft", "trl"}  # llmrl.train alone
 WITHOUT_TORCH = [

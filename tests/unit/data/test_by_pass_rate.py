@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from llmrl import plugins
-from llmrl.data.by_pass_rate import ByPassRate, pass_rates
+from llmrl.data.by_pass_rate import ByPassRate
+from llmrl.datafiles.pass_rates import pass_rates
 from llmrl.errors import DataError, RecipeError
 from llmrl.types import Problem
 

@@ -59,6 +59,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "heron": (),
     "salmon": (),
     "search": (),
+    "curriculum": (),
 }
 """The subjects, and the forms whose parts they are about."""
 

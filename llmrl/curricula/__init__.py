@@ -1,0 +1,1 @@
+"""Curricula: they choose the problems that a source plays next."""
