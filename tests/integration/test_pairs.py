@@ -111,6 +111,7 @@ def test_what_has_no_column_to_store_says_so(tiny_model_dir: Path, tmp_path: Pat
         {"name": "preference", "loss_type": "orpo", "beta": 0.5},
         {"name": "preference", "beta": 0.5, "minibatches": 2},
         {"name": "a_lol", "baseline": "critic", "priority": "none"},
+        {"name": "pro", "minibatches": 2},
     ],
     ids=lambda algorithm: str(algorithm["name"]),
 )

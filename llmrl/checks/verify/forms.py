@@ -18,6 +18,7 @@ from llmrl.checks.verify.oracles.imitation import bc
 from llmrl.checks.verify.oracles.kto import kto
 from llmrl.checks.verify.oracles.ppo import nlpo, ppo
 from llmrl.checks.verify.oracles.preference import preference
+from llmrl.checks.verify.oracles.pro import pro
 from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
 from llmrl.checks.verify.stored_answers import stored_answers
 
@@ -96,6 +97,8 @@ def forms() -> list[Form]:
         _preference("orpo", 4.0, loss_type="orpo", beta=1.0),
         _preference("cpl", 12.0, loss_type="cpl", gamma=0.9, label_smoothing=0.1),
         _preference("cpl_kl", 8.0, loss_type="cpl", reference_free=False, conservatism=0.75),
+        _pro("pro", 1.0),
+        _pro("pro_ranking", 4.0, nll_coef=0.0, num_iterations=2, minibatches=2),
         _oreal("oreal", 8.0),
         _oreal("oreal_paper", 6.0, variant="paper"),
         _oreal("oreal_no_rm", 6.0, token_weights="none"),
@@ -193,6 +196,19 @@ def _preference(name: str, rate: float, plugin: str = "preference", **options: A
         baseline=True,
         only_credit=False,
         only_ratios=bool(algorithm.needs()),
+        rates={"policy": rate},
+    )
+
+
+def _pro(name: str, rate: float, **options: Any) -> Form:
+    algorithm = plugins.build("algorithm", {"name": "pro", **options}, name)
+    return Form(
+        name=name,
+        algorithm=algorithm,
+        oracle=pro,
+        baseline=True,
+        only_credit=False,
+        only_ratios=False,
         rates={"policy": rate},
     )
 

@@ -46,6 +46,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "oreal": _OREAL,
     "a_lol": ("a_lol", "a_lol_ref_free", "a_lol_seq", "a_lol_kl", "r_lol", "gold"),
     "preference": _PREFERENCE,
+    "pro": ("pro", "pro_ranking"),
     "kto": ("kto", "kto_without_point"),
     "ilql": ("ilql", "ilql_awac", "xql", "fdvl_tv", "fdvl_chi2"),
     "t1": ("t1",),
