@@ -151,6 +151,27 @@ def store_columns(
         print(f"{rows} rows: {out}")
 
 
+@app.command("select", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def select_rows(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="A recipe whose source is offline, with the trained model.policy.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet; give it as source.replay.path.")],
+    keep: Annotated[int, typer.Option(help="Rows at most.")] = 1000,
+    per_problem: Annotated[int | None, typer.Option(help="Rows of one problem at most.")] = None,
+    min_reward: Annotated[float, typer.Option(help="Answers with a reward above it have succeeded.")] = 0.5,
+) -> None:
+    """Choose rows to rehearse while a later task is learned: right answers that the trained policy finds likeliest.
+
+    Overrides of the recipe follow, section.key=value. Runs under `accelerate launch`, too.
+    """
+    from llmrl.recipe import read
+    from llmrl.train.selection import write_selection
+
+    made = read(recipe, context.args)
+    if rows := write_selection(made, out, keep=keep, per_problem=per_problem, min_reward=min_reward):
+        print(f"{rows} rows: {out}")
+
+
 @app.command("heron")
 def heron_data(
     answers: Annotated[Path, typer.Argument(help="Prompts with several answers each, as `llmrl eval` writes them.")],

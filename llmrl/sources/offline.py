@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from llmrl.datafiles.order import Index, Order, Stream, Unit, Windows
+from llmrl.datafiles.order import Index, Order, Stream, Unit, Windows, together
 from llmrl.datafiles.rows import Row, file_rows, hub_rows
 from llmrl.errors import DataError
 from llmrl.offline.encode import AnswerEncoder
@@ -56,11 +56,25 @@ class Offline:
             raise DataError(f"{self.path or self.dataset_name}: no rows; expected at least one")
         name = format_of(first) if self.format == "auto" else self.format
         stream = Stream(self._order(rows, name, context), str(self.path or self.dataset_name))
-        data, columns = self._data(name, context.seed), None
+        read, facts = self.reading(name, rows, context)
+        data, columns = {**self._data(name, context.seed), **facts}, None
         if self.columns is not None:
             columns = ColumnStore(Path(self.columns), rows_id(data), context.fingerprints)
         per_step = context.options.prompts_per_step
-        return OfflineSource(stream, _read(name, context), bad, rows_per_step=per_step, data=data, columns=columns)
+        return OfflineSource(stream, read, bad, rows_per_step=per_step, data=data, columns=columns)
+
+    def reading(
+        self, format: str, rows: Callable[[], Iterator[Row]], context: SourceContext
+    ) -> tuple[Read, Mapping[str, Any]]:
+        """The function that makes samples of a unit of rows, and facts about the rows for the manifest."""
+        return _read(format, context), {}
+
+    def units(self) -> Iterator[Unit]:
+        """The rows in the order of the file, those of a group of episodes together."""
+        rows = self._rows(BadRows(self.max_bad_rows))
+        first = next(rows(), None)
+        named = self.format if self.format != "auto" or first is None else format_of(first)
+        return together(rows(), _group if named == ROLLOUTS else None)
 
     def fills(self) -> frozenset[str]:
         """Columns that are stored beside the rows."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.columns import filled_by
@@ -59,16 +60,36 @@ def write_columns(recipe: Recipe, out: Path) -> int:
     chat = Chat(tokenizer, recipe.model.system_prompt, recipe.model.chat_template_kwargs)
     in_order = replace(recipe.source, shuffle="none", columns=None)
     source = in_order.start(SourceContext(chat=chat, options=recipe.rollout, seed=recipe.train.seed, folder=out))
+    processes, source, rows = annotated_rows(recipe, out, needs)
     made = [
         ColumnCard(column=name, fingerprint=fingerprints(recipe)["reference"], rows=rows_id(source.data))
         for name in sorted(needs)
     ]
-    rows = _annotated(source, learners, sorted(needs))
     if processes.is_main_process:
         return write(out, made, rows)
     for _ in rows:  # passes of sharded models are collective
         pass
     return 0
+
+
+def annotated_rows(
+    recipe: Recipe, folder: Path, needs: Set[str]
+) -> tuple[Any, OfflineSource, Iterator[tuple[int, Sequence[Sample]]]]:
+    """The processes, the recipe's offline source in the order of its file, and its rows with columns of its models.
+
+    Rows come with the number of the first of each unit, from 0; the passes behind them are collective.
+    """
+    assert isinstance(recipe.source, Offline)
+    processes, model = accelerator(recipe.train), recipe.model
+    learners = Learners(recipe, processes, frozenset(needs))
+    chat = Chat(
+        load_tokenizer(model.policy, model.model_revision, model.trust_remote_code),
+        model.system_prompt,
+        model.chat_template_kwargs,
+    )
+    in_order = replace(recipe.source, shuffle="none", columns=None)
+    source = in_order.start(SourceContext(chat=chat, options=recipe.rollout, seed=recipe.train.seed, folder=folder))
+    return processes, source, _annotated(source, learners, sorted(needs))
 
 
 def _annotated(

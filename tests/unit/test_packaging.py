@@ -20,6 +20,7 @@ HOMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
 # Options for plug-ins whose defaults are refused: something must be chosen.
 CHOSEN: dict[tuple[str, str], dict[str, Any]] = {
     ("data", "jsonl"): {"path": "rows.jsonl"},
+    ("source", "returns"): {"path": "rows.jsonl"},
     ("source", "offline"): {"path": "rows.jsonl"},
 }
 PLUGINS = [(kind, name) for kind in get_args(Kind) for name in names(kind)]

@@ -61,6 +61,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "salmon": (),
     "search": (),
     "curriculum": (),
+    "returns": (),
 }
 """The subjects, and the forms whose parts they are about."""
 
