@@ -14,6 +14,7 @@ from llmrl.cli.endings import endings, stopped_by_signals
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.recipes import app as recipes_app
 from llmrl.cli.serve import serve, serve_reward
+from llmrl.cli.tune import tune
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
@@ -23,6 +24,7 @@ app.add_typer(recipes_app, name="recipes")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("serve-reward")(serve_reward)
 app.command("run-stage", hidden=True)(run_stage)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 
 
 def main() -> None:

@@ -55,6 +55,7 @@ LAYERS = {
     "llmrl.checks": 7,
     "llmrl.serve": 7,
     "llmrl.pipeline": 7,
+    "llmrl.tuning": 7,
     "llmrl.tiny": 7,
     "llmrl.cli": 8,
     "llmrl.__main__": 8,

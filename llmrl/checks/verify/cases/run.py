@@ -62,6 +62,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "search": (),
     "curriculum": (),
     "returns": (),
+    "tuning": (),
 }
 """The subjects, and the forms whose parts they are about."""
 
