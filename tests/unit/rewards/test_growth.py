@@ -15,6 +15,84 @@ from llmrl.types import Score
 from tests.readers import ELSEWHERE, FRAGMENTS, READ_BY_PARTS, VERIFIERS, WRAPPED, WRAPPERS, readers
 
 SCANS = 8.0  # plain scans of a megabyte, about 0.03 s each, that its reading may last; most last 1 to 4
+FRAGMENTS = [
+    *(
+        "```x\n",
+        "```\n",
+        "`",
+        "Answer:",
+        "Answer: 5\n",
+        "The answer is 5. ",
+        "the answer is ",
+        "答案：",
+        "#### ",
+        "#### 5\n",
+    ),
+    *("A: ", "A and ", "(A) ", "option B ", "I choose A. ", "<answer>", "</answer>", "<answer>1</answer>", "<think>\n"),
+    *("</think>", "<", "<x>", "<count>", "\\(", "\\)", "\\(x\\) ", "\\[", "\\]", "$", "$$", "$ ", "$x$ ", "\\$", "\\"),
+    *("\\boxed{", "\\boxed{5}, ", "\\boxed x", "\\frac{", "\\frac{1}{2}", "\\text{", "\\sqrt", "\\begin{matrix}"),
+    *("{", "}", "[", "(", "((", ")", "{}", "**", "*", "1", "1,000,", "1.", "1/2 ", "1+", "1+1=2\n", "1 + 1 = 2, ", "-"),
+    *("٣", "²", "𝟘", "e\u0301", "\ud800", "\ufffd", "\u200b", "中", " ", "\t", "\n", " \n", "\r\n", "\u00a0"),
+    *(
+        "...",
+        "!",
+        "a",
+        "a ",
+        "a, ",
+        "not ",
+        "let me check ",
+        "\n- ",
+        "Step 1:",
+        '{"a":',
+        "[1,",
+        '"',
+        "'",
+        "http://",
+        "|",
+    ),
+    *("### f\n<<<<<<< SEARCH\n", "```x\n### f\n<<<<<<< SEARCH\na\n=======\n", "\n=======\n"),
+]
+WRAPPED = ["{}", "{} 5", "5 {}", "\\boxed{{{}}}", "<answer>{}</answer>", "The answer is {}", "```\n{}\n```"]
+NUMBERS = {"nums": [1, 2, 3, 4], "target": 24}
+OPTIONS = {"options": ["dog", "run", "ball"]}
+WORDS = {"words": ["dog", "run", "ball"]}
+TESTS = {"tests": ["assert f(1) == 1"], "entry_point": "f", "prompt": ""}
+VERIFIERS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # options, columns and reference of each
+    "behaviours": ({}, {}, ""),
+    "choice": ({}, OPTIONS, "A"),
+    "code": ({}, TESTS, ""),
+    "countdown": ({"tags_required": False}, NUMBERS, ""),
+    "coverage": ({"max_words": 0}, WORDS, ""),
+    "exact": ({}, {}, "5"),
+    "format": ({}, {}, ""),
+    "game24": ({}, NUMBERS, ""),
+    "json_schema": ({}, {"schema": {"type": "object"}}, ""),
+    "language_consistency": ({"language": "en"}, {}, ""),
+    "length": ({"unit": "words"}, {}, ""),
+    "math_verify": ({}, {}, "5"),
+    "naturalness": ({}, {}, ""),
+    "numeric": ({}, {}, "5"),
+    "regex": ({"pattern": r"\d+", "read": "marked"}, {}, ""),
+    "steps_rule": ({}, {}, ""),
+}
+READ_BY_PARTS = {"behaviour_judge", "degenerate", "judge", "open_r1", "process_model", "repetition", "swe_similarity"}
+"""Rewards of groups, whose readers of text stand in `readers`."""
+WRAPPERS = {"by_source", "clip_delta", "cosine_length", "heron", "length_scaled", "mix", "rlsp"}
+"""Rewards around others: they read no text, or by readers that are here."""
+ELSEWHERE = {
+    "openrlhf",
+    "remote",
+    "trl",
+    "verifiers",
+    "verl",
+    "reward_model",
+    "token_model",
+    "salmon",
+    "soft_overlong",
+    "reasoning_gym",
+}
+"""Rewards that hand the text to somebody else's function, a server or a tokenizer, or count tokens alone."""
+SCANS = 25.0  # plain scans of a megabyte that its reading may last
 SCANS_SHORT = 100.0  # of 10,000 characters, which no bound cuts; where time grew with the square, it was 500 to 5000
 FLOOR_S = 0.002  # below which time is noise
 
