@@ -27,9 +27,7 @@ class Example:
     start: int
     prefix: str = ""  # how that message begins: given, and not learned from
     ends: bool = True  # False: its last message is a step behind which the answer goes on, so no token ends it
-    sampled: tuple[Sequence[int], Sequence[int]] | None = (
-        None  # tokens before the step and of it, if stored
-    )
+    sampled: tuple[Sequence[int], Sequence[int]] | None = None  # tokens before the step and of it, if stored
     score: Score = DEMONSTRATION
     role: Role | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)  # stored beside it: margin, discount ...

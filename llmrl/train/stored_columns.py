@@ -54,12 +54,6 @@ def write_columns(recipe: Recipe, out: Path) -> int:
             "llmrl data columns: nothing to write: the algorithm as it is set here needs no column of a model that "
             "stands still"
         )
-    processes = accelerator(recipe.train)
-    learners = Learners(recipe, processes, needs, only_needs=True)
-    tokenizer = load_tokenizer(recipe.model.policy, recipe.model.model_revision, recipe.model.trust_remote_code)
-    chat = Chat(tokenizer, recipe.model.system_prompt, recipe.model.chat_template_kwargs)
-    in_order = replace(recipe.source, shuffle="none", columns=None)
-    source = in_order.start(SourceContext(chat=chat, options=recipe.rollout, seed=recipe.train.seed, folder=out))
     processes, source, rows = annotated_rows(recipe, out, needs)
     made = [
         ColumnCard(column=name, fingerprint=fingerprints(recipe)["reference"], rows=rows_id(source.data))
@@ -81,7 +75,7 @@ def annotated_rows(
     """
     assert isinstance(recipe.source, Offline)
     processes, model = accelerator(recipe.train), recipe.model
-    learners = Learners(recipe, processes, frozenset(needs))
+    learners = Learners(recipe, processes, frozenset(needs), only_needs=True)
     chat = Chat(
         load_tokenizer(model.policy, model.model_revision, model.trust_remote_code),
         model.system_prompt,
