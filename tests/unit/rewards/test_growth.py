@@ -14,7 +14,7 @@ from llmrl.rewards.code import Code
 from llmrl.types import Score
 from tests.readers import ELSEWHERE, FRAGMENTS, READ_BY_PARTS, VERIFIERS, WRAPPED, WRAPPERS, readers
 
-SCANS = 8.0  # plain scans of a megabyte, about 0.03 s each, that its reading may last; most last 1 to 4
+SCANS = 25.0  # plain scans of a megabyte that its reading may last
 SCANS_SHORT = 100.0  # of 10,000 characters, which no bound cuts; where time grew with the square, it was 500 to 5000
 FLOOR_S = 0.002  # below which time is noise
 
