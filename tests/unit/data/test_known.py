@@ -12,7 +12,8 @@ from llmrl import plugins
 from llmrl.errors import DataError
 from llmrl.types import Problem
 
-WITHOUT_ROWS = ("jsonl", "arithmetic", "countdown_generated", "constrained_text", "by_pass_rate", "mixture")
+MADE = ("arithmetic", "countdown_generated", "constrained_text", "reasoning_gym")
+WITHOUT_ROWS = ("jsonl", "by_pass_rate", "mixture", "perturbed", *MADE)
 
 
 def read(name: str, **options: Any) -> list[Problem]:
