@@ -94,11 +94,15 @@ class KTO:
         return Loss(terms, means={"rewards/mean": self.beta * ratio.detach()})
 
     def metrics(self, rows: Sequence[Sample]) -> Mapping[str, float]:
-        """Reference point, and rewards before the step's updates by kind of answer."""
+        """Reference point, balance of good and bad, and rewards before the step's updates by kind of answer."""
         metrics = {"kto/answers": float(len(rows))}
         if self.loss_type != "kto" or not rows:
             return metrics
         metrics["kto/reference_point"] = rows[0].numbers[POINT]
+        worths = [float(row.advantages[row.action_mask][0]) for row in rows]
+        bad = -fsum(worth for worth in worths if worth < 0)
+        if bad:
+            metrics["kto/balance"] = fsum(worth for worth in worths if worth > 0) / bad
         for name, good in (("chosen", True), ("rejected", False)):
             ratios = [self.beta * _log_ratio(row) for row in rows if (row.advantages.max() > 0) == good]
             if ratios:

@@ -133,6 +133,7 @@ SETUPS: Mapping[str, Setup] = {
     "mix": Setup(problems=values, options={"parts": {"math_verify": 1.0, "format": 0.1}}),
     "openrlhf": Setup(problems=numbers, needs="a `function` of your own"),
     "process_model": Setup(problems=values, needs="a trained model at `path`"),
+    "reasoning_gym": Setup(problems=numbers, needs="problems of the extra `reasoning-gym`"),
     "remote": Setup(problems=values, needs="a server of `llmrl serve-reward` at `url`"),
     "reward_model": Setup(problems=values, needs="a trained model at `path`"),
     "rlsp": Setup(problems=values),

@@ -57,6 +57,7 @@ def test_the_reference_point_is_of_the_whole_step_and_never_below_zero() -> None
     metrics = KTO().metrics([good, bad])
     assert metrics["kto/reference_point"] == pytest.approx(0.2)
     assert metrics["kto/answers"] == 2.0
+    assert metrics["kto/balance"] == pytest.approx(1 / 1.5)
 
 
 def test_without_mismatched_answers_it_stops_and_takes_no_zero() -> None:
