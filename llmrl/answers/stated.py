@@ -44,10 +44,12 @@ class Statements:
             return answer
         line = answer[slice(*first)].rstrip()
         plain = plain[first[0] : first[0] + len(line)]
-        at = self._behind(plain, 0)
-        for stem in self._stem.finditer(plain):
-            if stem.start() >= at and (words := self._word.match(plain, stem.start())):
+        at = tried = self._behind(plain, 0)
+        while stem := self._stem.search(plain, tried):
+            tried = stem.end()
+            if words := self._word.match(plain, stem.start()):
                 at = self._behind(plain, words.end())
+                tried = max(at, tried)
         return line[at:]
 
     def _behind(self, plain: str, at: int) -> int:
@@ -58,11 +60,9 @@ class Statements:
     def _places(self, plain: str) -> Iterator[tuple[int, int]]:
         """Yield where each answer begins and where its line ends."""
         line: int | None = 0  # begin of the line whose signs have not been tried
-        at = tried = 0  # end of the last answer, and of what was searched for line ends
-        for stem in self._stem.finditer(plain):
-            start = stem.start()
-            if start < at:
-                continue
+        at = tried = 0  # where the search for stems goes on, and that for line ends
+        while stem := self._stem.search(plain, at):
+            start, at = stem.span()
             if (end := plain.rfind("\n", tried, start)) >= 0:
                 line = end + 1
             tried = start

@@ -18,11 +18,14 @@ def step_ends(text: str, separator: Separator = "blank_line", least_words: int =
     Text without a word has no step.
     """
     cuts = [match.end() for match in CUTS[separator].finditer(text)]
+    if not cuts or cuts[-1] < len(text):
+        cuts.append(len(text))
     ends: list[int] = []
-    for end in [*(cut for cut in cuts if cut < len(text)), len(text)]:
-        begin = ends[-1] if ends else 0
-        if len(text[begin:end].split()) >= least_words:
+    begin = 0
+    for end in cuts:
+        if len(text[begin:end].split(None, least_words)) >= least_words:
             ends.append(end)
+            begin = end
     if not ends:
         return [len(text)] if text.strip() else []
     ends[-1] = len(text)
