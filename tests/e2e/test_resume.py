@@ -54,7 +54,7 @@ CASES = [
     pytest.param("grpo", None, id="one process"),
     pytest.param("ppo", "zero2", id="PPO, two processes, ZeRO 2"),
     pytest.param("offline", None, id="stored answers, one process"),
-    pytest.param("offline", "zero2", id="stored answers, two processes, ZeRO 2"),
+    pytest.param("offline", "zero2", marks=pytest.mark.slow, id="stored answers, two processes, ZeRO 2"),
     pytest.param("ilql", "zero2", id="token critics with copies, two processes, ZeRO 2"),
     pytest.param("ilql", "zero3", marks=pytest.mark.slow, id="token critics with copies, two processes, ZeRO 3"),
     pytest.param("ppo", None, marks=pytest.mark.slow, id="PPO, one process"),
