@@ -71,6 +71,12 @@ def test_completions_carry_the_models_logprobs(engine: VllmClient, tiny_model_di
     assert {c.finish for c in said} == {"stop", "length"}  # else the stop set was not tried
 
 
+def test_many_long_prompts_with_seeds_come_at_once(engine: VllmClient) -> None:
+    """More tokens than a step of the engine takes: a prompt cut in two would end a server on a CPU."""
+    prompts = [[65 + place % 26] * 240 for place in range(160)]
+    assert all(len(completion.token_ids) for completion in sample(engine, prompts, max_tokens=2))
+
+
 def test_seeds_repeat_a_completion_on_any_server(engine: VllmClient) -> None:
     first, second = sample(engine, PROMPTS * 8, seed=11), sample(engine, PROMPTS * 8, seed=11)
     assert [c.token_ids for c in first] == [c.token_ids for c in second]

@@ -68,6 +68,8 @@ class Server(ServerOptions):
             flags.append("--enforce-eager")
         if self.enable_sleep_mode:
             flags.append("--enable-sleep-mode")
+        if on_cpu:
+            flags += server_process.whole_prompts(max_model_len)
         return [*flags, *self.server_args]
 
     def _environments(self) -> list[dict[str, str]]:

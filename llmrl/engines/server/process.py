@@ -15,6 +15,7 @@ from llmrl.engines.server.child_process import Child
 from llmrl.errors import EngineError
 
 KEY_VARIABLE = "LLMRL_API_KEY"  # hands a server its key: an argument could be read in the list of processes
+CPU_BATCHED_TOKENS = 8192  # of a step on a CPU, or as many as a prompt may have
 _PORT_TRIES = 3
 LAUNCHED = (
     "RANK",
@@ -33,6 +34,16 @@ def command(model: str, host: str, port: int, *arguments: str) -> list[str]:
     """Command that starts vLLM's server on `model`; `vllm serve` misses its own package metadata in the CPU build."""
     server = [sys.executable, "-m", "llmrl.engines.server.vllm_app"]
     return [*server, "--model", model, "--host", host, "--port", str(port), *arguments]
+
+
+def whole_prompts(max_model_len: int | None) -> list[str]:
+    """Arguments of a server on a CPU, which takes prompts whole.
+
+    A prompt cut in two makes vLLM turn a seeded generator back, which CPU generators cannot ("does not use offset"):
+    the server ends.
+    """
+    batched = [] if max_model_len is None else ["--max-num-batched-tokens", str(max(max_model_len, CPU_BATCHED_TOKENS))]
+    return ["--no-enable-chunked-prefill", *batched]
 
 
 def environment(
