@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from llmrl.batch import Batch, collate
 from llmrl.chat import Chat
 from llmrl.columns import COLUMNS
 from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.envs.single_turn import SingleTurn
+from llmrl.protocols import Algorithm, Forward, Loss
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.context import Groups, SourceContext
 from llmrl.rollout.worker import RolloutWorker
@@ -93,6 +97,15 @@ def turn(
     given = [0.0] * len(ids) if logprobs is None else logprobs
     completion = Completion(token_ids=ids, logprobs=given, finish=finish, version=version, versions=versions)
     return Turn(prompt_ids=prompt, completion=completion, text=text, **facts)
+
+
+def told(algorithm: Algorithm, rows: list[Sample], *logprobs: list[float]) -> tuple[float, Batch, Loss, Tensor]:
+    """The objective for rows of these log-probabilities, with batch, loss and gradient, in the order of credit."""
+    batch = collate(algorithm.credit(rows), pack=True, dtype=torch.float64)
+    new = torch.tensor([[x for line in logprobs for x in (0.0, *line)]], dtype=torch.float64, requires_grad=True)
+    loss = algorithm.updates(0)[0].loss(Forward(logprobs=new), batch)
+    total = (loss.terms * batch.weights).sum()
+    return float(total.detach()), batch, loss, torch.autograd.grad(total, new)[0][0]
 
 
 def episode(*turns: Turn | str, problem: Problem = QUESTION, **facts: Any) -> Trajectory:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from llmrl.errors import CheckpointError
+from llmrl.datafiles import json_text
+from llmrl.errors import CheckpointError, DataError
+
+log = logging.getLogger(__name__)
 
 WEIGHTS, SPECS = "heads.safetensors", "heads.json"
 """Files of the heads."""
@@ -35,24 +39,32 @@ def head_specs(folder: Path) -> Specs:
     if not path.is_file():
         return {}
     try:
-        specs: Specs = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        specs = json_text.parse(path.read_bytes(), str(path))
+    except (OSError, DataError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}; expected the specs of a critic's heads") from None
+    if not isinstance(specs, dict) or not all(isinstance(spec, dict) for spec in specs.values()):
+        raise CheckpointError(f"{path}: found {specs!r:.60}; expected the specs of a critic's heads, by name")
     return specs
 
 
 def take_heads(heads: nn.ModuleDict, specs: Specs, folder: Path) -> None:
-    """Take the weights of heads that lie in a folder; those that do not stay as they are.
+    """Take the weights of heads that lie in a folder; those that do not stay as they are, which a warning says.
 
     Raises:
-        CheckpointError: a head of that name has another shape.
+        CheckpointError: a head of that name has another shape, or the weights cannot be read.
     """
     known = head_specs(folder)
     if not known:
         return
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    stored, own = load_file(folder / WEIGHTS), heads.state_dict()
+    try:
+        stored, own = load_file(folder / WEIGHTS), heads.state_dict()
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: cannot be read: {error}; copy the folder again") from None
+    if new := sorted(heads.keys() - known.keys()):
+        log.warning("%s has heads %s, and not %s, which begin anew", folder, ", ".join(sorted(known)), ", ".join(new))
     for name in sorted(heads.keys() & known.keys()):
         wanted = {key: tuple(own[key].shape) for key in own if key.startswith(f"{name}.")}
         there = {key: tuple(stored[key].shape) for key in stored if key.startswith(f"{name}.")}

@@ -76,6 +76,11 @@ class ReturnCounts:
         """
         if not self.returns:
             raise DataError(f"{where}: no answer has a reward; expected some, to make buckets of")
+        if len(set(self.returns)) == 1:
+            raise DataError(
+                f"{where}: every answer has the return {self.returns[0]:g}, so it tells nothing; expected answers with "
+                "different rewards (one that was stored without any has 1)"
+            )
         edges = edges_of(self.returns, quantiles)
         counts = Counter(bucket_of(value, edges) for value in self.returns)
         scarce = {bucket: count for bucket, count in sorted(counts.items()) if count < least}
@@ -89,9 +94,14 @@ class ReturnCounts:
 
 
 def return_of(example: Example) -> float:
-    """The reward of an example, and of its turns."""
-    turns = sum(float(message.get("reward", 0.0)) for message in example.messages[example.start :])
-    return float(example.score.value or 0.0) + turns
+    """The reward of an example, and of its turns, which is 0 where none is stored.
+
+    Raises:
+        LeftOutError: it was not scored.
+    """
+    if example.score.value is None:
+        raise LeftOutError("not scored")
+    return example.score.value + sum(float(message.get("reward", 0.0)) for message in example.messages[example.start :])
 
 
 def examples_of(row: Row, format: str) -> Iterator[Example]:

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from llmrl.algorithms.preference import LOSSES, Preference
-from llmrl.batch import Batch, collate
+from llmrl.batch import collate
 from llmrl.errors import ColumnError, RecipeError
 from llmrl.protocols import Algorithm, Forward, Measured
 from llmrl.samples import Sample
-from tests.builders import row
+from tests.builders import row, told
 
 REF = (0.0, -1.0, -1.0)
 
@@ -22,15 +22,6 @@ def pair(best: int = 2, worst: int = 2, **facts: Any) -> list[Sample]:
         row(episode=0, reward=0.0, actions=worst, ref_logprobs=[0.0] + [-1.0] * worst, **facts),
         row(episode=1, reward=1.0, actions=best, ref_logprobs=[0.0] + [-1.0] * best, **facts),
     ]
-
-
-def told(algorithm: Preference, rows: list[Sample], *logprobs: list[float]) -> tuple[float, Batch, Any, torch.Tensor]:
-    """The objective for rows of these log-probabilities, with batch, loss and gradient, in the order of credit."""
-    batch = collate(algorithm.credit(rows), pack=True, dtype=torch.float64)
-    new = torch.tensor([[x for line in logprobs for x in (0.0, *line)]], dtype=torch.float64, requires_grad=True)
-    loss = algorithm.loss(Forward(logprobs=new), batch)
-    total = (loss.terms * batch.weights).sum()
-    return float(total.detach()), batch, loss, torch.autograd.grad(total, new)[0][0]
 
 
 def test_it_is_an_algorithm_with_metrics() -> None:

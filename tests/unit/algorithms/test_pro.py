@@ -7,26 +7,16 @@ import pytest
 import torch
 
 from llmrl.algorithms.pro import PRO
-from llmrl.batch import Batch, collate
 from llmrl.errors import RecipeError
 from llmrl.ops.rankings import listwise
-from llmrl.protocols import Algorithm, Forward, Measured
+from llmrl.protocols import Algorithm, Measured
 from llmrl.samples import Sample
-from tests.builders import row
+from tests.builders import row, told
 
 
 def ranking(*answers: tuple[float, int], group: str = "g") -> list[Sample]:
     """Answers of a group, each with its reward and its number of tokens."""
     return [row(group=group, episode=i, reward=reward, actions=n) for i, (reward, n) in enumerate(answers)]
-
-
-def told(algorithm: PRO, rows: list[Sample], *logprobs: list[float]) -> tuple[float, Batch, Any, torch.Tensor]:
-    """The objective for rows of these log-probabilities, with batch, loss and gradient, in the order of credit."""
-    batch = collate(algorithm.credit(rows), pack=True, dtype=torch.float64)
-    new = torch.tensor([[x for line in logprobs for x in (0.0, *line)]], dtype=torch.float64, requires_grad=True)
-    loss = algorithm.loss(Forward(logprobs=new), batch)
-    total = (loss.terms * batch.weights).sum()
-    return float(total.detach()), batch, loss, torch.autograd.grad(total, new)[0][0]
 
 
 def test_it_is_an_algorithm_with_metrics() -> None:

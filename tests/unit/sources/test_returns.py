@@ -101,6 +101,13 @@ def test_a_bucket_with_few_answers_is_refused(tmp_path: Path) -> None:
         returns(path, min_rows=8)
 
 
+def test_returns_that_are_all_equal_are_refused(tmp_path: Path) -> None:
+    """Rows without a reward have 1 each: a policy would learn to pass over the bucket."""
+    path = write(tmp_path / "rows.jsonl", [{"prompt": f"{i}+1=", "completion": str(i + 1)} for i in range(40)])
+    with pytest.raises(DataError, match=r"rows.jsonl: every answer has the return 1, so it tells nothing"):
+        returns(path)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
