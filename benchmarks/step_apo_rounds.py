@@ -96,7 +96,7 @@ def table(rows: Sequence[Mapping[str, float]]) -> str:
     lines = ["| model | mean accuracy | seeds |", "|---|---|---|"]
     for name in MODELS:
         scores = [row[name] for row in rows]
-        low, high = interval([scores], mean) if len(scores) > 1 else (scores[0], scores[0])
+        low, high = interval([[score] for score in scores], mean) if len(scores) > 1 else (scores[0], scores[0])
         seeds = ", ".join(f"{score:.3f}" for score in scores)
         lines.append(f"| {name} | {fmean(scores):.3f} ({low:.3f} to {high:.3f}) | {seeds} |")
     return "\n".join(lines)
