@@ -11,8 +11,9 @@ from llmrl.answers.thoughts import after_thoughts
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=[{\s\w\\-])")
 CONTROL = re.compile(r"<\|[a-z_]+\|>.*", re.DOTALL)
 STATED = Statements(
-    r"####|a:|答案|answer|solution|result",
+    r"####|a:",
     r"(?: [^\S\n]*\#\#\#\# | [^\w\n]*a: )[\s:*]*",
+    "答案|answer|solution|result",
     r"""(?: 答案(?:是|为|：|:)+
           | (?:answers?
               | (?:solutions?|results?)(?=[^.\n]{0,6}(?:is|are|[:：=])[\s:*]*[-$\\(\[{\d]))

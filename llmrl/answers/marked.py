@@ -8,8 +8,9 @@ from llmrl.answers.stated import Statements
 from llmrl.answers.thoughts import after_thoughts
 
 STATED = Statements(
-    r"####|答案|ans|choice|option|solution",
+    r"####",
     r"[^\S\n]*\#\#\#\#[ ]*",
+    r"答案|(?:answer|ans|choice|option|solution)(?=\**(?:\s*[:：=]|\s+[imsw]))",
     r"""(?:(?<![a-z])(?:answer|ans|choice|option|solution)\**
              (?:\s+(?:is|(?:must|should|would|will)\s+be)\b(?!\s+not\b)\s*+[:：]?|\s*[:：=])
            | 答案(?:是|为|為|应为|應為|选|選|[:：])+)

@@ -18,16 +18,17 @@ class Statements:
     at every place of a long text.
 
     Args:
-        stems: alternatives, each of plain characters; one of them stands in every match of `signs`, and begins every
-            match of `words`.
+        sign_stems: alternatives of plain characters; the first of them in a line stands in a match of `signs` there.
         signs: an expression that must begin a line, with the blanks behind it; it reads no line end before it.
+        word_stems: alternatives of plain characters, each with a short look at what follows it, if need be; one of
+            them begins every match of `words`.
         words: an expression that may stand anywhere, with the blanks behind it.
 
-    All three are written in lower case, and ignore case.
+    All are written in lower case, and ignore case.
     """
 
-    def __init__(self, stems: str, signs: str, words: str) -> None:
-        self._stem = re.compile(stems)
+    def __init__(self, sign_stems: str, signs: str, word_stems: str, words: str) -> None:
+        self._stem = re.compile(rf"({sign_stems})|(?:{word_stems})")
         self._sign = re.compile(rf"(?:{signs})(?=\S)", FLAGS)
         self._word = re.compile(rf"(?:{words})(?=\S)", FLAGS)
         self._here = re.compile(rf"(?:(?:{signs}|{words})(?=\S))*+", FLAGS)
@@ -59,15 +60,14 @@ class Statements:
 
     def _places(self, plain: str) -> Iterator[tuple[int, int]]:
         """Yield where each answer begins and where its line ends."""
-        line: int | None = 0  # begin of the line whose signs have not been tried
         at = tried = 0  # where the search for stems goes on, and that for line ends
         while stem := self._stem.search(plain, at):
             start, at = stem.span()
-            if (end := plain.rfind("\n", tried, start)) >= 0:
-                line = end + 1
-            tried = start
-            found = None if line is None else self._sign.match(plain, line)
-            line = None
+            found = None
+            if stem.lastindex:  # of a sign
+                line = plain.rfind("\n", tried, start) + 1
+                found = self._sign.match(plain, line) if line or not tried else None
+                tried = start
             if found := found or self._word.match(plain, start):
                 end = plain.find("\n", found.end())
                 at = tried = end if end >= 0 else len(plain)
