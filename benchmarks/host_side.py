@@ -37,7 +37,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parents[1]
 SHAPES = {"one turn": 1, "four turns in two rows": 4}
 SIBLINGS, PROMPT, BUDGET = 8, 256, 16384
-MODELS = ("old_logprobs", "ref_logprobs", "values", "next_values")
+MODELS = {"old_logprobs": 1, "ref_logprobs": 1, "values": 1}  # columns, with the number of their axes
 LIMIT_S = 3600.0  # of one process
 STEP = ("gather", "to_samples", "assign", "credit of GRPO", "credit of PPO", "metrics of PPO", "release", "collate")
 BESIDE = ("checkpoint", "restore")
@@ -268,7 +268,9 @@ def step(meter: Meter, tree: Tree, groups: Any, grpo: Any, ppo: Any) -> dict[str
     import torch
 
     samples = meter("to_samples", flat, tree, groups)
-    filled = [{name: torch.rand(len(sample.token_ids)) - 1.0 for name in MODELS} for sample in samples]
+    names = dict(MODELS)  # where PPO bootstraps from one number, its critic fills that and no column
+    names |= {"last_values": 0} if "last_values" in (find("llmrl.columns:COLUMNS") or ()) else {"next_values": 1}
+    filled = [{name: torch.rand((len(sample.token_ids),) * axes) for name, axes in names.items()} for sample in samples]
     samples = meter("assign", annotated, tree, samples, filled)
     meter("credit of GRPO", grpo.credit, samples)
     samples = meter("credit of PPO", ppo.credit, samples)
@@ -339,11 +341,9 @@ def main() -> None:
     found: dict[str, Any] = {"machine": machine(), "episodes": options.episodes, "tokens": options.tokens, "trees": {}}
     if options.before:
         found["trees"]["before"] = of_tree(options.before.resolve(), options)
-    found["trees"]["after"] = of_tree(HERE, options)
-    found["machine"]["load_average_after"] = os.getloadavg()
+    found["trees"]["after"], found["machine"]["load_average_after"] = of_tree(HERE, options), os.getloadavg()
     options.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(table(found))
-    print(f"\n{options.json}")
+    print(table(found), options.json, sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Declared:
     on_device: bool = True  # False: only credit reads it; it is dropped behind credit, and a batch goes without
     like: str = ""  # the column that it equals where nobody fills it
     padding: int = 0  # the entry of padding in a batch
+    last: bool = False  # only that of the last action is kept, as one number for the row
 
 
 class Columns:
@@ -90,6 +91,17 @@ class TokenColumns(Columns, Generic[A]):
     values: Annotated[A, Declared("critic", "number of the state before the token", field="values", on_device=False)]
     next_values: Annotated[
         A, Declared("critic", "number of the state after the token", field="next_values", on_device=False)
+    ]
+    last_values: Annotated[
+        A,
+        Declared(
+            "critic",
+            "number of the state after the row's last action",
+            field="next_values",
+            on_device=False,
+            like="next_values",
+            last=True,
+        ),
     ]
     action_values: Annotated[
         A, Declared("critic", "number of the token in that state", field="action_values", on_device=False)

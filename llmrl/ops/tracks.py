@@ -61,7 +61,7 @@ def episode_sequence(episode: Episode, *, bootstrap: bool = False, missing_eos_p
     if any("token_rewards" in row.columns for row in rows):
         dense = [row.get("token_rewards", np.zeros(len(row.token_ids))) for row in rows]
         rewards["token_rewards"] = fold(np.concatenate(dense), mask)
-    last = np.concatenate([row.next_values for row in rows])[end] if bootstrap and truncated else 0.0
+    last = np.concatenate([row.last_values for row in rows])[end] if bootstrap and truncated else 0.0
     return EpisodeSequence(rows, mask, rewards, float(last))
 
 

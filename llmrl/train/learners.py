@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmrl.batch import minibatches
-from llmrl.columns import Filler, filled_by
+from llmrl.columns import Declared, Filler, filled_by
 from llmrl.errors import RecipeError
 from llmrl.plugins import did_you_mean
 from llmrl.protocols import Column, Modelled, ModelSpec, Update
@@ -88,11 +88,11 @@ class Learners:
         if "old_kept_logprobs" in needs:
             _require_support(rows)
         for filler in MODELS if rows else ():
-            fields = {name: column.field for name, column in filled_by(filler).items() if name in needs}
-            if fields:
-                read = self._read(filler, rows, list(fields.values()))
+            asked = {name: column for name, column in filled_by(filler).items() if name in needs}
+            if asked:
+                read = self._read(filler, rows, [column.field for column in asked.values()])
                 rows = [
-                    row.assign(**{name: numbers[field] for name, field in fields.items()})
+                    row.assign(**{name: _kept(column, numbers[column.field], row) for name, column in asked.items()})
                     for row, numbers in zip(rows, read, strict=True)
                 ]
         return rows
@@ -150,6 +150,13 @@ def _models(recipe: Recipe, needs: frozenset[Column], only_needs: bool) -> Mappi
     if isinstance(recipe.algorithm, Modelled) and (asked or not only_needs):
         return recipe.algorithm.models()
     return {"critic": ModelSpec()} if asked else {}
+
+
+def _kept(column: Declared, numbers: Array, row: Sample) -> float | Array:
+    """The numbers of a model that a column keeps: one for each token, or that of the row's last action."""
+    if not column.last:
+        return numbers
+    return float(numbers[row.action_mask][-1]) if row.actions else 0.0
 
 
 def _require_known(needs: Iterable[Column]) -> None:

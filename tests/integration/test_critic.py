@@ -20,7 +20,7 @@ from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
 from tests.builders import sample
 
-BOTH: frozenset[Column] = frozenset({"values", "next_values"})
+OF_STATES: frozenset[Column] = frozenset({"values", "next_values", "last_values"})
 
 
 def value_loss(new: Forward, batch: Batch) -> Loss:
@@ -29,7 +29,7 @@ def value_loss(new: Forward, batch: Batch) -> Loss:
 
 @pytest.fixture
 def build(tiny_model_dir: Path) -> Callable[..., Learners]:
-    def made(needs: frozenset[Column] = BOTH, **sections: dict[str, Any]) -> Learners:
+    def made(needs: frozenset[Column] = OF_STATES, **sections: dict[str, Any]) -> Learners:
         tree = {
             "model": {"policy": str(tiny_model_dir), **sections.pop("model", {})},
             "data": {"name": "arithmetic"},
@@ -76,7 +76,7 @@ def credited(rows: list[Sample]) -> list[Sample]:
 
 def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Learners]) -> None:
     models = build(critic={"zero_init": False})
-    rows = models.annotate(step(), BOTH)
+    rows = models.annotate(step(), OF_STATES)
     net = models["critic"].net
     for row in rows:
         with torch.no_grad():
@@ -85,6 +85,8 @@ def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Learners]
         for t, chosen in enumerate(row.action_mask):
             assert row.values[t] == pytest.approx(heads[t - 1] if chosen else 0.0, abs=1e-5)
             assert row.next_values[t] == pytest.approx(heads[t] if chosen else 0.0, abs=1e-5)
+        assert row.columns["last_values"].ndim == 0
+        assert row.columns["last_values"] == row.next_values[row.action_mask][-1]
 
 
 def test_a_new_critic_claims_nothing(build: Callable[..., Learners]) -> None:

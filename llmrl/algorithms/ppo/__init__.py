@@ -38,7 +38,7 @@ class PPO(PPOOptions):
         """The critic; the reference where kl_coef is not 0; the policy before the step where that differs, or pays."""
         columns: set[Column] = {"values"}
         if self.bootstrap_truncated:
-            columns.add("next_values")
+            columns.add("last_values")
         if self.kl_coef:
             columns.add("ref_logprobs")
         watched = self.kl_coef and (self.kl_in_reward or self.kl_target is not None)
@@ -61,7 +61,7 @@ class PPO(PPOOptions):
         for track in self._tracks(samples):
             own, targets = self._advantages_and_returns(track)
             clipped_around = {} if self.cliprange_value is None else {"old_values": track.values}
-            tracks.append(replace(track, rows=_slimmer(track.assign(returns=targets, **clipped_around)), rewards={}))
+            tracks.append(replace(track, rows=track.assign(returns=targets, **clipped_around), rewards={}))
             advantages.append(own)
         final = whiten(advantages, [track.mask for track in tracks]) if self.whiten_advantages else advantages
         rows = [
@@ -205,11 +205,6 @@ class PPO(PPOOptions):
             )
         right = sum(row.actions for row in rows if row.correct)
         return [row.assign(nll_weights=1.0 / right if row.correct else 0.0) for row in rows]
-
-
-def _slimmer(episode: Sequence[Sample]) -> list[Sample]:
-    """The rows without `next_values`, unless a limit cut the episode off: nothing else reads them behind credit."""
-    return [row if row.truncated else row.with_columns(next_values=None) for row in episode]
 
 
 def _imitation(batch: Batch) -> Tensor:

@@ -33,7 +33,7 @@ def test_it_is_an_algorithm() -> None:
             {"kl_in_reward": False, "kl_estimator": "k2", "minibatches": 1, "kl_target": 6.0},
             {"values", "ref_logprobs", "old_logprobs"},
         ),
-        ({**BARE, "bootstrap_truncated": True}, {"values", "next_values"}),
+        ({**BARE, "bootstrap_truncated": True}, {"values", "last_values"}),
     ],
 )
 def test_needs(options: dict[str, Any], needs: set[str]) -> None:
