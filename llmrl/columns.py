@@ -87,7 +87,28 @@ class TokenColumns(Columns, Generic[A]):
     old_entropy: Annotated[
         A, Declared("policy", "entropy of the policy before the step, in nats", field="entropy", on_device=False)
     ]
+    old_peak_logprobs: Annotated[
+        A,
+        Declared(
+            "policy",
+            "log-probability of the likeliest token, by the policy before the step",
+            field="peak_logprobs",
+            on_device=False,
+        ),
+    ]
+    old_other_logprobs: Annotated[
+        A,
+        Declared(
+            "policy",
+            "log-probability of the token `ref_peak_ids`, by the policy before the step",
+            field="other_logprobs",
+            on_device=False,
+        ),
+    ]
     ref_logprobs: Annotated[A, Declared("reference", "log-probability by the reference model", field="logprobs")]
+    ref_peak_ids: Annotated[
+        A, Declared("reference", "likeliest token by the reference model", "int32", field="peak_ids")
+    ]
     values: Annotated[A, Declared("critic", "number of the state before the token", field="values", on_device=False)]
     next_values: Annotated[
         A, Declared("critic", "number of the state after the token", field="next_values", on_device=False)

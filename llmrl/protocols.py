@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from llmrl.columns import Columns
 from llmrl.types import Completion, Message, Observation, Problem, Sampling, Score, Trajectory
@@ -27,6 +27,9 @@ class Forward(Columns):
     entropy: Tensor  # in nats, of the distribution they were chosen from
     kept_logprobs: Tensor  # over `Batch.support_ids` alone, where the samples have them
     kept_entropy: Tensor
+    peak_logprobs: Tensor  # of the likeliest tokens, whichever they are; with gradient; see `Update.peaks`
+    peak_ids: Tensor  # (B, T) int64, those tokens
+    other_logprobs: Tensor  # of the tokens `Batch.ref_peak_ids`, where the samples have them
     values: Tensor  # a critic's number for the state before the token, by its first head of states; with gradient
     next_values: Tensor  # and for the state after it
     value_loss: Callable[[Tensor], Tensor]  # (B, T) targets to (B, T) terms: that head's own loss
@@ -35,6 +38,7 @@ class Forward(Columns):
     next_heads: Mapping[str, Tensor]  # by head of states: the number of the state after the token
     head_logprobs: Mapping[str, Tensor]  # by head of the vocabulary: the token's log-softmax over all numbers
     target_heads: Mapping[str, Tensor]  # `heads` of the Polyak copies; constants
+    next_target_heads: Mapping[str, Tensor]  # `next_heads` of them; constants
 
     def __init__(self, **columns: Any) -> None:
         self.columns = {name: column for name, column in columns.items() if column is not None}
@@ -70,7 +74,8 @@ class ModelSpec:
     trunk: str = "policy"  # policy: as the policy begins, or recipe.critic.model. reference: that, frozen. Or a folder
     trains: bool = True
     heads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name, as critic.head; none: `value`, that
-    target_tau: float | None = None  # share of its heads that their Polyak copies take after every optimiser step
+    target_tau: float | None = None  # share of it that a Polyak copy takes after every optimiser step
+    target: Literal["heads", "model"] = "heads"  # what is copied: heads, which read the trunk as it is, or all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Update:
     minibatches: int = 1
     keep_groups: bool = False  # samples of a group stay in one micro-batch, for losses that compare them
     entropy_grad: bool = False  # whether the loss may send a gradient through `Forward.entropy`
+    peaks: bool = False  # the loss reads `Forward.peak_logprobs` or `other_logprobs`
     rows: Callable[[Sample], bool] | None = None  # samples that it learns from; None: all
 
     def chosen(self, samples: Sequence[Sample]) -> list[Sample]:

@@ -42,10 +42,7 @@ def critic_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     trunk = AutoModel.from_pretrained(tiny_model_dir)
     specs = {"v": {"name": "scalar"}} | {name: {"name": "vocabulary", "width": 1} for name in ("q1", "q2")}
     torch.manual_seed(3)
-    layers = {}
-    for name, spec in specs.items():
-        width, head = head_of(spec)
-        layers[name] = layer(head, trunk, width, zero_init=False)
+    layers = {name: layer(head_of(spec), trunk, zero_init=False) for name, spec in specs.items()}
     trunk.save_pretrained(folder)
     write_heads(folder, specs, torch.nn.ModuleDict(layers).state_dict())
     return folder

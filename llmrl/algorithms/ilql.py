@@ -41,7 +41,8 @@ class ILQL:
     gamma: float = 0.99  # discount of a token; 1.0 for long answers
     huber: float | None = None  # error of Q beyond which its loss is linear; XQL and f-DVL took 20
     cql_weight: float = 0.01  # of the cross-entropy of Q with the data's tokens, which keeps Q of others low
-    target_tau: float = 0.005  # share of the heads that the Polyak copy takes after every optimiser step
+    target_tau: float = 0.005  # share that the Polyak copy takes after every optimiser step
+    target: Literal["heads", "model"] = "heads"  # of what there is a copy: the heads, or the trunk too
     trunk: Literal["policy", "reference"] = "policy"  # reference: frozen, and only the heads learn
     head_width: int = 2  # of the heads' hidden layer, in widths of the trunk; 0: linear heads
     policy: Literal["bc", "awac"] = "bc"  # what the policy imitates: all tokens alike, or by exp(awac_beta * (Q - V))
@@ -70,7 +71,7 @@ class ILQL:
         """A critic with a number of each state, and two of each token that could follow it."""
         heads = {"v": {"name": "scalar", "width": self.head_width}}
         heads |= {name: {"name": "vocabulary", "width": self.head_width} for name in ACTIONS}
-        return {"critic": ModelSpec(trunk=self.trunk, heads=heads, target_tau=self.target_tau)}
+        return {"critic": ModelSpec(trunk=self.trunk, heads=heads, target_tau=self.target_tau, target=self.target)}
 
     def needs(self) -> frozenset[Column]:
         """Q and V before the step, where a weight of the whole step is made of them."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from llmrl.critics.folder import head_specs, take_heads
-from llmrl.critics.layers import Vocabulary, VocabularyLayer, head_of, layer
+from llmrl.critics.layers import VocabularyLayer, head_of, layer
 from llmrl.errors import EngineError
 
 
@@ -57,9 +57,7 @@ def load(folder: str, dtype: str, device: str | torch.device) -> ActionValues:
         raise EngineError(f"engine.critic: {folder} did not load: {error}") from error
     layers = {}
     for name, spec in specs.items():
-        width, head = head_of(spec)
-        assert isinstance(head, Vocabulary)
-        layers[name] = layer(head, trunk, width, zero_init=True)
+        layers[name] = layer(head_of(spec), trunk, zero_init=True)
     take_heads(nn.ModuleDict(layers), specs, Path(folder))
     heads = [head for head in layers.values() if isinstance(head, VocabularyLayer)]
     return ActionValues(trunk, heads).to(device).eval().requires_grad_(False)

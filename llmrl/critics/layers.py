@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.errors import RecipeError
-from llmrl.ops.heads import HEADS, Attention, Head, attention_pool, wide
+from llmrl.ops.heads import HEADS, Attention, Capped, Head, attention_pool, wide
 from llmrl.ops.logprobs import chosen_numbers, predicting
 from llmrl.plugins import construct, did_you_mean
 
@@ -40,15 +40,19 @@ class Tokens(NamedTuple):
 class StateLayer(nn.Module):
     """(B, T, K) float32 outputs for the state before each token, and for the state after it.
 
-    The first token of a row has no state before it and gets 0.0; it is never an action.
+    The first token of a row has no state before it and gets 0.0; it is never an action. With a `residual` the body
+    stands still, and the residual, which learns, is added to its outputs.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, residual: nn.Module | None = None) -> None:
         super().__init__()
-        self.body = body
+        self.body = body if residual is None else body.requires_grad_(False)
+        self.residual = residual
 
     def forward(self, states: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
         after = self.body(states).float()
+        if self.residual is not None:
+            after = after + self.residual(states).float()
         return nn.functional.pad(after[:, :-1], (0, 0, 1, 0)), after
 
 
@@ -100,15 +104,24 @@ class AttentionLayer(nn.Module):
         return everywhere, everywhere
 
 
-def layer(head: Head | Vocabulary, model: PreTrainedModel, width: int, zero_init: bool) -> nn.Module:
+class HeadSpec(NamedTuple):
+    """A head and the layers that it asks for."""
+
+    head: Head | Vocabulary
+    width: int  # of a hidden layer before the last, in widths of the trunk; 0: none
+    residual: bool  # beside a trained head, which stands still
+
+
+def layer(spec: HeadSpec, model: PreTrainedModel, zero_init: bool) -> nn.Module:
     """The layers of a head on a trunk.
 
     Args:
-        width: of a hidden layer before the last, in widths of the trunk; 0: none.
-        zero_init: the last layer begins at 0, so that a new head claims nothing; else at random.
+        zero_init: the last layer begins at 0, so that a new head claims nothing; else at random, as that of a capped
+            head always does, which has no slope there. A residual begins at 0.
     Raises:
         ValueError: an attention head whose `queries` do not divide the trunk's width.
     """
+    head, width, residual = spec
     config: Any = model.config
     outputs = int(config.vocab_size) if isinstance(head, Vocabulary) else head.outputs
     hidden, dtype = int(config.hidden_size), next(model.parameters()).dtype
@@ -117,26 +130,29 @@ def layer(head: Head | Vocabulary, model: PreTrainedModel, width: int, zero_init
             raise ValueError(f"queries {head.queries}: expected a divisor of the trunk's width, {hidden}")
         last = _body(hidden, outputs, width, torch.float32, zero_init, bias=True)
         return AttentionLayer(hidden, head.queries, last)
-    body = _body(hidden, outputs, width, dtype, zero_init)
-    return VocabularyLayer(body) if isinstance(head, Vocabulary) else StateLayer(body)
+    body = _body(hidden, outputs, width, dtype, zero_init and not isinstance(head, Capped))
+    if isinstance(head, Vocabulary):
+        return VocabularyLayer(body)
+    return StateLayer(body, _body(hidden, outputs, width, dtype, zero_init=True) if residual else None)
 
 
-def head_of(given: Mapping[str, Any]) -> tuple[int, Head | Vocabulary]:
-    """The width of a head's hidden layer, 0 without one, and the head.
+def head_of(given: Mapping[str, Any]) -> HeadSpec:
+    """The head of a spec, as `critic.head` has it.
 
     Raises:
         RecipeError: no such head, or an option that it does not have.
     """
     kind = dict(given)
-    name, width = str(kind.pop("name", "scalar")), kind.pop("width", 0)
+    name, width, residual = str(kind.pop("name", "scalar")), kind.pop("width", 0), kind.pop("residual", False)
     if name not in KINDS:
         raise RecipeError(
             f"critic.head.name: unknown head {name!r}{did_you_mean(name, HEADS)}; known: {', '.join(HEADS)}"
         )
     if not isinstance(width, int) or width < 0:
         raise RecipeError(f"critic.head.width {width!r}: expected a whole number of widths of the trunk, or 0")
-    head: Head | Vocabulary = construct(KINDS[name], kind, "critic.head")
-    return width, head
+    if residual is not False and (residual is not True or name in ("vocabulary", "attention")):
+        raise RecipeError(f"critic.head.residual {residual!r} of {name}: expected true or false, true of single states")
+    return HeadSpec(construct(KINDS[name], kind, "critic.head"), width, residual)
 
 
 def _body(inputs: int, outputs: int, width: int, dtype: torch.dtype, zero_init: bool, bias: bool = False) -> nn.Module:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from llmrl.ops.dueling import softabs
+
 
 class Head(Protocol):
     """The interface of every head in `HEADS`."""
@@ -62,6 +64,34 @@ class Scalar:
 
     def clipped_share(self, targets: Tensor) -> float:
         return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capped:
+    """A number of at most `high`, which is `high` less the smooth absolute value of the output, by half the squared
+    error.
+
+    For returns whose largest is known: no bootstrapped value climbs above it. At an output of 0 it has no slope.
+    Source: the value of B-Coder (arXiv 2310.03173).
+    """
+
+    high: float = 1.0  # the largest return
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def values(self, outputs: Tensor) -> Tensor:
+        return self.high - softabs(wide(outputs).squeeze(-1))
+
+    def terms(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return 0.5 * (self.values(outputs) - targets.detach()).square()
+
+    def outside(self, targets: Tensor) -> Tensor:
+        return (targets > self.high).to(targets.dtype)
+
+    def clipped_share(self, targets: Tensor) -> float:
+        return float(self.outside(targets).mean()) if targets.numel() else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +319,7 @@ def wide(numbers: Tensor) -> Tensor:
 
 HEADS: dict[str, type] = {
     "scalar": Scalar,
+    "capped": Capped,
     "bernoulli": Bernoulli,
     "hl_gauss": HLGauss,
     "two_hot": TwoHot,

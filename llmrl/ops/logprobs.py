@@ -140,6 +140,34 @@ def kept_logprobs(
     return _in_pieces(score, ((states, wanted, own.ids, own.counts) for states, wanted, own in parts))
 
 
+def peak_logprobs(
+    hidden: Tensor,
+    head: Callable[[Tensor], Tensor],
+    targets: Tensor,
+    others: Tensor,
+    temperature: float = 1.0,
+    *,
+    entropy_grad: bool = False,
+    chunks: int = 1,
+) -> tuple[Tensor, ...]:
+    """Outputs of `token_logprobs`, and the likeliest token of each distribution.
+
+    Arguments as there; `others` are (N,) int64 second ids.
+
+    Returns:
+        (N,) log-probabilities and entropies; then of the likeliest tokens the log-probabilities, with gradient, and
+        the ids, of equal ones an arbitrary one; then the log-probabilities of `others`, with gradient.
+    """
+
+    def score(states: Tensor, wanted: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+        chosen, entropy, everything = _score(head(states), wanted, temperature, entropy_grad)
+        peak, ids = everything.max(-1)
+        return chosen, entropy, peak, ids, everything.gather(-1, second.unsqueeze(-1)).squeeze(-1)
+
+    parts = (hidden.tensor_split(chunks), targets.tensor_split(chunks), others.tensor_split(chunks))
+    return _in_pieces(score, zip(*parts, strict=True))
+
+
 def chosen_numbers(
     hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tensor, chunks: int = 1
 ) -> tuple[Tensor, Tensor]:

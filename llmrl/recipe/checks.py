@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from llmrl.columns import filled_by
 from llmrl.errors import RecipeError
 from llmrl.plugins import find, name_of
 from llmrl.recipe.options import Sections
@@ -103,8 +104,8 @@ def collecting(recipe: Sections) -> str | None:
 
 
 def learning_policy(recipe: Sections) -> str | None:
-    """The policy learns in the last step, unless its warm-up may end early."""
-    if _option(recipe.algorithm, "warmup_explained_variance") is not None:
+    """The policy learns in the last step, unless its warm-up may end early, or the run is for values alone."""
+    if _option(recipe.algorithm, "warmup_explained_variance") is not None or _option(recipe.algorithm, "values_only"):
         return None
     last = recipe.train.max_steps - 1 - recipe.collect_only_steps
     trained = {update.model for update in recipe.algorithm.updates(last)}
@@ -125,7 +126,7 @@ def moving_reference(recipe: Sections) -> str | None:
     model, steps = recipe.model, recipe.train.max_steps
     if not model.sync_ref_model:
         return None
-    if "ref_logprobs" not in recipe.algorithm.needs():
+    if recipe.algorithm.needs().isdisjoint(filled_by("reference")):
         return (
             f"model.sync_ref_model: algorithm {name_of('algorithm', recipe.algorithm)} as it is set here has no "
             "reference; set model.sync_ref_model=false, or a weight of the divergence (algorithm.beta, kl_coef)"
@@ -203,6 +204,24 @@ def moved_decoding(recipe: Sections) -> str | None:
     )
 
 
+def searched_answers(recipe: Sections) -> str | None:
+    """Answers that a search has chosen are no samples of the policy, whose gradient they would bias."""
+    if recipe.rollout.search is None:
+        return None
+    if not recipe.source.plays:
+        return (
+            f"rollout.search with source {name_of('source', recipe.source)}, which generates nothing; expected "
+            "rollout.search: null"
+        )
+    if _option(recipe.algorithm, "importance_sampling_correction") is None:
+        return None
+    return (
+        f"rollout.search with algorithm {name_of('algorithm', recipe.algorithm)}: it learns by the ratio of policies, "
+        "and a chosen answer is a sample of none; expected an algorithm that imitates or compares, such as bc or "
+        "preference, or rollout.search: null"
+    )
+
+
 def _option(plugin: Any, name: str) -> Any:
     """An option that not every plug-in of a kind has; None where it has none."""
     return getattr(plugin, name, None)
@@ -226,4 +245,5 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     continuation,
     kept_tokens,
     moved_decoding,
+    searched_answers,
 )

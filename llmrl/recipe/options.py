@@ -80,8 +80,20 @@ class RolloutOptions:
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
     log_tokens_mb: float = 1000.0  # size of that file from which on episodes are written without their tokens
+    search: Any = field(default=None, metadata=holds("search"))  # a strategy that answers; None: plain sampling
+    judge: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # of the search; sees no reference
+    search_tokens: int | None = None  # that the search of an answer may generate
 
     def __post_init__(self) -> None:
+        build_held(self)
+        if self.search is None and (self.judge, self.search_tokens) != (None, None):
+            raise ValueError("judge and search_tokens are of a search; expected search: {name: best_of_n}, or neither")
+        if self.search is not None and self.judge is None and getattr(self.search, "judged", True):
+            raise ValueError(
+                "search: it compares answers by a judge; expected judge: a reward without reference answer"
+            )
+        if self.search_tokens is not None and self.search_tokens < 1:
+            raise ValueError(f"search_tokens {self.search_tokens}: expected at least 1")
         if self.num_generations < 1 or self.prompts_per_step < 1 or self.max_completion_length < 1:
             raise ValueError("num_generations, prompts_per_step and max_completion_length must be at least 1")
         if self.temperature <= 0:
@@ -111,7 +123,8 @@ class RolloutOptions:
     def max_length(self) -> int:
         """Tokens of a whole episode, prompt, completions and replies; one that needs more ends there."""
         replies = self.max_reply_length * (self.max_turns - 1)
-        return self.max_prompt_length + self.max_completion_length * self.max_turns + replies
+        answers = max(self.max_turns, getattr(self.search, "contexts", 1))  # in a context, those that a search revises
+        return self.max_prompt_length + self.max_completion_length * answers + replies
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,11 @@ from accelerate.utils import set_seed
 
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.protocols import Engine, Source
+from llmrl.reasoning.judge import AnswerJudge
 from llmrl.recipe import Recipe
 from llmrl.rollout.concerted import concerted
 from llmrl.rollout.context import SourceContext
+from llmrl.rollout.search_worker import SearchWorker
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import open_run_folder
@@ -214,14 +216,7 @@ def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingP
     worker = None
     if recipe.source.plays:
         assert engine is not None
-        worker = RolloutWorker(
-            engine=engine,
-            chat=place.chat,
-            env=recipe.env,
-            reward=as_group_reward(recipe.reward, pool),
-            options=options,
-            seed=seed,
-        )
+        worker = _worker(recipe, place, engine, pool)
     source = recipe.source.start(
         SourceContext(
             chat=place.chat,
@@ -237,6 +232,23 @@ def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingP
     )
     started.callback(source.close)
     return source
+
+
+def _worker(recipe: Recipe, place: _Place, engine: Engine, pool: GradingPool) -> RolloutWorker:
+    """Make what plays the recipe's problems: a search, where it asks for one."""
+    facts: dict[str, Any] = {
+        "engine": engine,
+        "chat": place.chat,
+        "env": recipe.env,
+        "reward": as_group_reward(recipe.reward, pool),
+        "options": recipe.rollout,
+        "seed": recipe.train.seed,
+    }
+    search, judge = recipe.rollout.search, recipe.rollout.judge
+    if search is None:
+        return RolloutWorker(**facts)
+    asked = None if judge is None else AnswerJudge(as_group_reward(judge, pool))
+    return SearchWorker(**facts, strategy=search, judge=asked, budget=recipe.rollout.search_tokens)
 
 
 def _evaluation(

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrl.batch import Batch
-from llmrl.critics.folder import take_heads
+from llmrl.critics.folder import head_specs, take_heads
 from llmrl.critics.layers import Tokens, Vocabulary, head_of, layer
 from llmrl.errors import RecipeError
 from llmrl.ops.heads import Head
@@ -21,7 +21,7 @@ from llmrl.recipe import Recipe, TrainOptions
 from llmrl.train import network
 from llmrl.train.learner import Learner
 from llmrl.train.parallel import frozen
-from llmrl.train.target_heads import TargetHeads
+from llmrl.train.targets import Targets, copy_of
 
 
 class Critic(Learner):
@@ -34,38 +34,42 @@ class Critic(Learner):
         accelerator: Any,
         options: TrainOptions,
         spec: ModelSpec = ModelSpec(),  # noqa: B008 (a value)
+        copied: nn.Module | None = None,
     ) -> None:
         self.heads = heads
-        tau = spec.target_tau if spec.trains else None
-        self.targets = None if tau is None else TargetHeads(net.heads, tau, accelerator)
         self.trains = spec.trains
+        self.targets = None if copied is None else Targets(copied, spec, accelerator)
         if spec.trains:
             super().__init__(net, accelerator, options)
         else:
             self._hold(net, accelerator, options)
             self.module = frozen(net, accelerator, bf16=options.bf16)
 
-    def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
+    def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False, peaks: bool = False) -> Forward:
         """Compute the numbers of the states before and after each token, and those of the tokens."""
         tokens = Tokens(batch.token_ids, batch.position_ids, batch.action_mask, batch.sample_ids, chunks)
-        outputs = self.module(tokens, self.targets is not None)
-        copies: Mapping[str, Tensor] = {}
-        if self.targets is not None:
-            (trunk,) = outputs.pop("states")
-            copies, _ = self._read(self.targets(trunk, tokens))
+        outputs = self.module(tokens, self.targets is not None and self.targets.of_heads)
+        (states,) = outputs.pop("states", (None,))
+        copies, copies_after = self._read(self.targets(states, tokens) if self.targets is not None else {})
         own, after = self._read(outputs)
-        states = [name for name in own if not isinstance(self.heads[name], Vocabulary)]
-        actions = {name: (copies or own)[name].detach() for name in own if name not in states}
+        of_states = [name for name in own if not isinstance(self.heads[name], Vocabulary)]
+        actions = {name: (copies or own)[name].detach() for name in own if name not in of_states}
         first: dict[str, Any] = {}
-        if states:
-            head: Any = self.heads[states[0]]
-            first = {"values": own[states[0]], "next_values": after[states[0]]}
-            first["value_loss"] = partial(head.terms, outputs[states[0]][0])
+        if of_states:
+            name = of_states[0]
+            head: Any = self.heads[name]
+            first = {"values": own[name], "next_values": after[name]}
+            first["value_loss"] = partial(head.terms, outputs[name][0])
         if actions:
             first["action_values"] = torch.stack(list(actions.values())).amin(0)
         logprobs = {name: outputs[name][1] for name in actions}
         return Forward(
-            **first, heads=own, next_heads=after, head_logprobs=logprobs or None, target_heads=copies or None
+            **first,
+            heads=own,
+            next_heads=after,
+            head_logprobs=logprobs or None,
+            target_heads=copies or None,
+            next_target_heads=copies_after or None,
         )
 
     def weights(self, batch: Batch) -> Tensor:
@@ -75,13 +79,13 @@ class Critic(Learner):
     def stepped(self) -> None:
         """Let the Polyak copies take their share of the heads."""
         if self.targets is not None:
-            self.targets.follow(self.net.heads, self.sharded)
+            self.targets.follow(self.net)
 
     def _read(self, outputs: Mapping[str, tuple[Tensor, ...]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Numbers about each token by head, and those of the state after it."""
         own, after = {}, {}
-        for name, head in self.heads.items():
-            first, second = outputs[name]
+        for name, (first, second) in outputs.items():
+            head = self.heads[name]
             if isinstance(head, Vocabulary):
                 own[name] = first
             else:
@@ -106,11 +110,18 @@ def load(recipe: Recipe, accelerator: Any, spec: ModelSpec = ModelSpec()) -> Cri
     specs = dict(spec.heads) or {"value": options.head}
     heads, layers = {}, {}
     for name, given in specs.items():
-        width, heads[name] = head_of(given)
+        wanted = head_of(given)
+        heads[name] = wanted.head
         try:
-            layers[name] = layer(heads[name], decoder, width, options.zero_init)
+            layers[name] = layer(wanted, decoder, options.zero_init)
         except ValueError as error:
             raise RecipeError(f"critic.head: {error}") from None
+        if wanted.residual and name not in head_specs(Path(folder)):
+            raise RecipeError(
+                f"critic.model {folder}: it has no head {name}, beside which the algorithm learns a residual; expected "
+                "final/critic of a run that trained that head, such as one with algorithm.stage=values"
+            )
     net = network.ValueNetwork(decoder, layers, {name: dict(given) for name, given in specs.items()})
     take_heads(net.heads, net.specs, Path(folder))
-    return Critic(net, heads, accelerator, replace(recipe.train, learning_rate=options.learning_rate), spec)
+    copied = copy_of(net, spec, lambda: network.load_decoder(trunk, trained=False))
+    return Critic(net, heads, accelerator, replace(recipe.train, learning_rate=options.learning_rate), spec, copied)

@@ -22,6 +22,8 @@ from llmrl.samples import Array, Sample
 from llmrl.train import network
 from llmrl.train.parallel import gather, zero_stage
 
+PEAKS = ("peak_logprobs", "peak_ids", "other_logprobs")
+"""Fields of `Forward` about the likeliest tokens, which are computed where they are asked for."""
 _Sum = tuple[str, str]
 """Name of a sum's divisor, "" where it is no mean, and its own."""
 _LEARNED, _WEIGHT = "tokens that learned", "weight of the tokens"
@@ -89,8 +91,11 @@ class Learner(ABC):
         return self.accelerator.unwrap_model(self.module)
 
     @abstractmethod
-    def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False) -> Forward:
-        """Run the network on a batch; `chunks` is the number of pieces in which logits of a vocabulary are computed."""
+    def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False, peaks: bool = False) -> Forward:
+        """Run the network on a batch; `chunks` is the number of pieces in which logits of a vocabulary are computed.
+
+        A policy gives `PEAKS` only with `peaks`.
+        """
 
     @abstractmethod
     def weights(self, batch: Batch) -> Tensor:
@@ -102,10 +107,11 @@ class Learner(ABC):
     def read(self, rows: Sequence[Sample], names: Sequence[str]) -> list[dict[str, Array]]:
         """Forward pass over the rows: of each the named fields of `Forward`, a number per token; on every rank."""
         mine: list[tuple[Sequence[int], dict[str, Array]]] = []
+        peaks = not set(PEAKS).isdisjoint(names)
         self.module.eval()  # LoRA may have dropout
         with torch.no_grad():
             for work in self._micro_batches(rows, [[i] for i in range(len(rows))]):
-                forward = self.forward(work.batch, work.chunks)
+                forward = self.forward(work.batch, work.chunks, peaks=peaks)
                 real = work.batch.sample_ids >= 0  # row by row, so that the rows stand behind one another
                 mine.append((work.indices, {name: getattr(forward, name)[real].cpu().numpy() for name in names}))
         columns: list[dict[str, Array]] = [{} for _ in rows]
@@ -126,7 +132,8 @@ class Learner(ABC):
         for work in self._micro_batches(rows, inseparable(rows, update.keep_groups)):
             batch = work.batch
             with nullcontext() if work.last or self.deepspeed is not None else self.accelerator.no_sync(self.module):
-                loss = update.loss(self.forward(batch, work.chunks, entropy_grad=update.entropy_grad), batch)
+                asked = {"entropy_grad": update.entropy_grad, "peaks": update.peaks}
+                loss = update.loss(self.forward(batch, work.chunks, **asked), batch)
                 weights = self.weights(batch)
                 total = (loss.terms * weights).sum() * scale
                 # A term that is not finite may still have a finite gradient, at weight 0 say: then make it show

@@ -29,8 +29,8 @@ def learning_rate(options: TrainOptions, step: int) -> float:
     return options.learning_rate * shape[options.lr_scheduler_type]
 
 
-MODELS: tuple[Filler, ...] = ("policy", "reference", "critic")
-"""Models that fill columns, in the order in which they are asked."""
+MODELS: tuple[Filler, ...] = ("reference", "policy", "critic")
+"""Models that fill columns, in the order in which they are asked: the policy is asked about `ref_peak_ids`."""
 
 
 class Learners:
@@ -57,7 +57,8 @@ class Learners:
         _require_known(needs)
         policy = network.load(recipe.model, checkpointing=recipe.train.gradient_checkpointing)
         frozen = None
-        if "ref_logprobs" in needs and not recipe.model.use_peft:  # LoRA's reference is the model below the adapters
+        refers = not needs.isdisjoint(filled_by("reference"))
+        if refers and not recipe.model.use_peft:  # LoRA's reference is the model below the adapters
             frozen = network.TokenScorer(network.load(recipe.model, trained=False))
         self.policy = Policy(network.TokenScorer(policy), accelerator, recipe.train, recipe.rollout.temperature)
         self.reference = Reference(frozen, self.policy, recipe.model) if frozen is not None else None

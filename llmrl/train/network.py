@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llmrl.critics.folder import Specs
 from llmrl.critics.layers import Tokens
 from llmrl.errors import CheckpointError
-from llmrl.ops.logprobs import kept_logprobs, predicting, token_logprobs
+from llmrl.ops.logprobs import kept_logprobs, peak_logprobs, predicting, token_logprobs
 from llmrl.recipe import ModelOptions
 
 if TYPE_CHECKING:
@@ -42,10 +42,12 @@ class TokenScorer(Network):
         entropy_grad: bool = False,
         support_ids: Tensor | None = None,
         support_counts: Tensor | None = None,
+        other_ids: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """(B, T) log-probabilities at `temperature` and entropies, float32; 0.0 where nothing was chosen.
 
-        With `support_ids` two more: log-probabilities and entropies over these ids alone.
+        With `other_ids` three more: log-probability and id of the likeliest token, and log-probability of these ids.
+        Else with `support_ids` two more: log-probabilities and entropies over these ids alone.
 
         `chunks` is the number of pieces in which the vocabulary logits are computed, the same on every rank; the
         entropies carry a gradient if `entropy_grad`.
@@ -56,7 +58,10 @@ class TokenScorer(Network):
         chosen = predicting(action_mask, sample_ids)  # perhaps nothing; every rank still runs each collective
         asked = (chosen.predicting(states), plain.get_output_embeddings(), chosen.tokens(token_ids))
         outputs: tuple[Tensor, ...]
-        if support_ids is None or support_counts is None:
+        if other_ids is not None:
+            others = chosen.tokens(other_ids)
+            outputs = peak_logprobs(*asked, others, temperature, entropy_grad=entropy_grad, chunks=chunks)
+        elif support_ids is None or support_counts is None:
             outputs = token_logprobs(*asked, temperature, entropy_grad=entropy_grad, chunks=chunks)
         else:
             kept = chosen.kept(support_ids, support_counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,14 @@ source: {name: offline, path: ROWS}""",
 algorithm: {name: ilql, head_width: 1, policy: awac, value_loss: gumbel, target_tau: 0.3, minibatches: 2}
 critic: {zero_init: false, learning_rate: 1e-3}
 source: {name: offline, path: ROWS}""",
+    "ilql, whole copies": """
+algorithm: {name: ilql, head_width: 1, policy: awac, target: model, target_tau: 0.3, minibatches: 2}
+critic: {zero_init: false, learning_rate: 1e-3}
+source: {name: offline, path: ROWS}""",
+    "bcoder": """
+algorithm: {name: bcoder, max_reward: 2.0, ground_truth: passed}
+critic: {learning_rate: 1e-3, model: CRITIC}
+source: {name: offline, path: ROWS}""",
     "a_lol": """
 algorithm: {name: a_lol, baseline: attention, max_reward: 2.0, priority: good_random}
 critic: {zero_init: false, learning_rate: 1e-3}
@@ -54,6 +62,11 @@ LAUNCHES = [
     ("ilql", "zero2"),
     pytest.param("ilql", "ddp", marks=pytest.mark.slow),
     pytest.param("ilql", "zero3", marks=pytest.mark.slow),
+    pytest.param("ilql, whole copies", "ddp", marks=pytest.mark.slow),
+    pytest.param("ilql, whole copies", "zero2", marks=pytest.mark.slow),
+    pytest.param("ilql, whole copies", "zero3", marks=pytest.mark.slow),
+    pytest.param("bcoder", "zero2", marks=pytest.mark.slow),
+    pytest.param("bcoder", "zero3", marks=pytest.mark.slow),
     pytest.param("a_lol", "ddp", marks=pytest.mark.slow),
     pytest.param("a_lol", "zero3", marks=pytest.mark.slow),
     ("grpo", "ddp"),
@@ -71,10 +84,12 @@ Made = tuple[dict[str, Tensor], list[dict[str, float]]]
 """The weights of a run, and the metrics of its steps."""
 
 
-def run(start: Callable[..., Any], folder: Path, model: Path, method: str, launch: str | None) -> Made:
+def run(start: Callable[..., Any], folder: Path, models: Sequence[Path], method: str, launch: str | None) -> Made:
+    """`models` are a policy and a critic with a head of states."""
+    model, critic = models
     recipe, stored = folder / "run.yaml", folder / "rows.jsonl"
     stored.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    method = METHODS[method].replace("ROWS", str(stored))
+    method = METHODS[method].replace("ROWS", str(stored)).replace("CRITIC", str(critic))
     recipe.write_text(RECIPE.format(model=model, out=folder / (launch or "alone"), method=method))
     start("train", str(recipe), "--quiet", launch=launch).wait()
     made = folder / (launch or "alone") / "run"
@@ -91,10 +106,14 @@ def trained_numbers(folder: Path) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def alone(
-    tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory, llmrl_module: Callable[..., Any]
+    tiny_model_dir: Path,
+    critic_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    llmrl_module: Callable[..., Any],
 ) -> Callable[[str], Made]:
     """Results of a method's run in a single process."""
-    return cache(lambda method: run(llmrl_module, tmp_path_factory.mktemp(method), tiny_model_dir, method, None))
+    models = tiny_model_dir, critic_dir
+    return cache(lambda method: run(llmrl_module, tmp_path_factory.mktemp("alone"), models, method, None))
 
 
 @pytest.mark.parametrize(("method", "launch"), LAUNCHES)
@@ -103,10 +122,11 @@ def test_two_processes_learn_what_one_learns(
     launch: str,
     alone: Callable[[str], Made],
     tiny_model_dir: Path,
+    critic_dir: Path,
     tmp_path: Path,
     llmrl: Callable[..., Any],
 ) -> None:
-    weights, lines = run(llmrl, tmp_path, tiny_model_dir, method, launch)
+    weights, lines = run(llmrl, tmp_path, (tiny_model_dir, critic_dir), method, launch)
     expected, expected_lines = alone(method)
     for line, other in zip(lines, expected_lines, strict=True):
         for name in ("reward", "completions/mean_length", "num_tokens"):

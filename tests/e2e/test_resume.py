@@ -48,6 +48,10 @@ source: {name: offline, path: ROWS, shuffle_window: 7, max_bad_rows: 1}""",
 algorithm: {name: ilql, head_width: 1, policy: awac, target_tau: 0.3, minibatches: 2}
 source: {name: offline, path: ROWS, shuffle_window: 7, max_bad_rows: 1}
 critic: {zero_init: false, learning_rate: 1e-3}""",
+    "ilql, whole copies": """
+algorithm: {name: ilql, head_width: 1, policy: awac, target: model, target_tau: 0.3, minibatches: 2}
+source: {name: offline, path: ROWS, shuffle_window: 7, max_bad_rows: 1}
+critic: {zero_init: false, learning_rate: 1e-3}""",
 }
 MOVING = ", sync_ref_model: true, ref_model_mixup_alpha: 0.1, ref_model_sync_steps: 1"
 CASES = [
@@ -57,6 +61,8 @@ CASES = [
     pytest.param("offline", "zero2", marks=pytest.mark.slow, id="stored answers, two processes, ZeRO 2"),
     pytest.param("ilql", "zero2", id="token critics with copies, two processes, ZeRO 2"),
     pytest.param("ilql", "zero3", marks=pytest.mark.slow, id="token critics with copies, two processes, ZeRO 3"),
+    pytest.param("ilql, whole copies", "zero2", marks=pytest.mark.slow, id="copies of whole critics, ZeRO 2"),
+    pytest.param("ilql, whole copies", "zero3", marks=pytest.mark.slow, id="copies of whole critics, ZeRO 3"),
     pytest.param("ppo", None, marks=pytest.mark.slow, id="PPO, one process"),
     pytest.param("ppo", "zero3", marks=pytest.mark.slow, id="PPO, two processes, ZeRO 3"),
     pytest.param("oreal", "zero2", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 2"),

@@ -208,9 +208,11 @@ def test_a_reference_that_moved_is_put_back_whole(build: Callable[..., Learners]
     assert models.reference is not None
     drift(models)
     models.follow(0)
-    state = models.reference.state_dict()
+    assert models.reference.copy is not None
+    state = models.reference.copy.state_dict()
     other = build(frozenset({"ref_logprobs"}), model={"sync_ref_model": True, "ref_model_sync_steps": 1})
     assert other.reference is not None
-    other.reference.load_state_dict(state)
+    assert other.reference.copy is not None
+    other.reference.copy.load_state_dict(state)
     for a, b in zip(models.reference.net.parameters(), other.reference.net.parameters(), strict=True):
         assert torch.equal(a, b)

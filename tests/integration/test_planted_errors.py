@@ -1,4 +1,4 @@
-"""Errors planted in seven losses: which check catches which. docs/verify.md shows the table."""
+"""Errors planted in ten losses: which check catches which. docs/verify.md shows the table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from llmrl.algorithms.bcoder import BCoder
 from llmrl.algorithms.grpo import GRPO
 from llmrl.algorithms.ilql import ILQL
 from llmrl.batch import Batch
@@ -18,7 +19,6 @@ from llmrl.checks.verify import differences, invariances, toy
 from llmrl.checks.verify.forms import forms
 from llmrl.checks.verify.oracles import compare as oracle
 from llmrl.checks.verify.run import Check, Form
-from llmrl.checks.verify.stored_answers import stored_answers
 from llmrl.ops.kl import k1
 from llmrl.protocols import Forward, Loss
 
@@ -28,7 +28,7 @@ PARTS: dict[str, Callable[[Form], list[Check]]] = {
     "oracle": oracle.oracle,
     "differences": differences.differences,
     "invariances": invariances.invariances,
-    "learning": lambda form: (toy.learning if form.learns is None else stored_answers)(form, seeds=(0,)),
+    "learning": lambda form: (form.learns or toy.learning)(form, seeds=(0,)),  # type: ignore[call-arg]
 }
 
 
@@ -83,6 +83,24 @@ class BeforeTheReply(ILQL):
         return batch.rewards + batch.discounts * new.next_heads["v"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChiSquareWithoutGate(ILQL):
+    def _implicit(self, gap: Tensor, batch: Batch) -> Tensor:
+        return self.lam * (gap + gap.square() / 4).clamp(min=0) - (1 - self.lam) * gap
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimalityBackup(BCoder):
+    def credit(self, samples: Sequence[Any]) -> list[Any]:
+        return super().credit([row.assign(old_other_logprobs=row.old_peak_logprobs) for row in samples])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeakWithoutGradient(BCoder):
+    def loss(self, new: Forward, batch: Batch) -> Loss:
+        return super().loss(new.with_columns(peak_logprobs=new.peak_logprobs.detach()), batch)
+
+
 ERRORS: list[tuple[str, type[Any], str, str]] = [
     ("the sign of the loss is wrong", WrongSign, "cispo", "oracle, learning"),
     ("means of micro-batches in place of a mean over the step", WrongDenominator, "dr_grpo", "oracle, invariances"),
@@ -96,6 +114,9 @@ ERRORS: list[tuple[str, type[Any], str, str]] = [
     ("a sequence's ratio is over all tokens, not those of the policy", MaskIgnored, "gspo", "oracle, invariances"),
     ("the target of Q learns with it", TargetLearns, "ilql", "oracle"),
     ("V before the environment replied, in place of that behind it", BeforeTheReply, "ilql_awac", "oracle"),
+    ("the surrogate of chi-square is cut at 0 and rises again below -4", ChiSquareWithoutGate, "fdvl_chi2", "oracle"),
+    ("the best Q is backed up, not that of the reference's token", OptimalityBackup, "bcoder", "oracle, learning"),
+    ("the likeliest token's logit is a constant", PeakWithoutGradient, "bcoder", "oracle, learning"),
 ]
 
 

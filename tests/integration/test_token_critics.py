@@ -108,16 +108,43 @@ def test_copies_take_their_share_after_every_optimiser_step(build: Built) -> Non
     algorithm: Any = recipe_algorithm(minibatches=2)
     rows = algorithm.credit(learners.annotate(step(), algorithm.needs()))
     update = algorithm.updates(0)[0]
-    expected = {name: weight.clone() for name, weight in critic.targets.state_dict().items()}
+    expected = {name: weight.clone() for name, weight in critic.targets.copy.state_dict().items()}
     steps = 0
     for _ in learners.fit(rows, update, seed=0, rate=1e-2):
         steps += 1
         for name, weight in critic.net.heads.state_dict().items():
             expected[name] = 0.75 * expected[name] + 0.25 * weight
-        for name, weight in critic.targets.state_dict().items():
+        for name, weight in critic.targets.copy.state_dict().items():
             assert torch.allclose(weight, expected[name], atol=1e-7), name
             assert not torch.equal(weight, critic.net.heads.state_dict()[name])
     assert steps == 2
+
+
+def test_a_copy_of_the_whole_model_reads_tokens_and_follows(build: Built) -> None:
+    """Its numbers are those of a network with the copy's weights, trunk and all: states of the old trunk."""
+    options = {"target": "model", "minibatches": 2}
+    learners = build(algorithm=ILQL | options, critic={"zero_init": False})
+    critic: Any = learners["critic"]
+    algorithm: Any = recipe_algorithm(**options)
+    start = {name: weight.clone() for name, weight in critic.net.state_dict().items()}
+    assert equal(critic.targets.copy.state_dict(), start)
+    rows = algorithm.credit(learners.annotate(step(), algorithm.needs()))
+    between = [start]
+    for _ in learners.fit(rows, algorithm.updates(0)[0], seed=0, rate=1e-2):
+        between.append({name: weight.clone() for name, weight in critic.net.state_dict().items()})
+    copied = critic.targets.copy.state_dict()
+    for name, first in start.items():
+        expected = 0.75 * (0.75 * first + 0.25 * between[1][name]) + 0.25 * between[2][name]
+        assert torch.allclose(copied[name], expected, atol=1e-7), name
+    batch = collate(step(1), pack=False)
+    found = critic.forward(batch, 1)
+    critic.net.load_state_dict(copied)
+    wanted = critic.forward(batch, 1)
+    for name in ("q1", "q2", "v"):
+        assert torch.allclose(found.target_heads[name], wanted.heads[name], atol=1e-6)
+        assert not found.target_heads[name].requires_grad
+    assert torch.allclose(found.next_target_heads["v"], wanted.next_heads["v"], atol=1e-6)
+    assert not torch.allclose(found.heads["q1"], wanted.heads["q1"], atol=1e-4)
 
 
 def recipe_algorithm(**options: Any) -> Any:
@@ -206,9 +233,10 @@ def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_resumed_run_equals_one_that_ran_through(tiny_model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["heads", "model"])
+def test_a_resumed_run_equals_one_that_ran_through(tiny_model_dir: Path, tmp_path: Path, target: str) -> None:
     """Copies are in the checkpoint: with others the targets, and so the heads, would differ."""
-    made = recipe(tiny_model_dir, tmp_path)
+    made = recipe(tiny_model_dir, tmp_path, ILQL | {"target": target})
     with Run(made, name="whole") as run:
         train(run)
     begun = replace(made, train=replace(made.train, run_name="parts"))
@@ -237,7 +265,7 @@ def test_what_was_trained_begins_the_next_run(tiny_model_dir: Path, tmp_path: Pa
     )
     with Run(following, name="second") as run:
         critic: Any = run.learners["critic"]
-        assert equal(critic.targets.state_dict(), critic.net.heads.state_dict())
+        assert equal(critic.targets.copy.state_dict(), critic.net.heads.state_dict())
         train(run)
     assert equal(known, weights(tmp_path / "second" / "final")), "at learning rate 0"
     with pytest.raises(CheckpointError, match=r"its head q1 was .*'width': 1.* asks for .*'width': 2"):
@@ -270,7 +298,7 @@ def test_heads_of_the_vocabulary_and_copies_are_float32(
     learners = Learners(own, accelerator(own.train), own.algorithm.needs())
     critic: Any = learners["critic"]
     kinds = {weight.dtype for weight in critic.net.heads["q1"].parameters()}
-    assert kinds | {weight.dtype for weight in critic.targets.state_dict().values()} == {torch.float32}
+    assert kinds | {weight.dtype for weight in critic.targets.copy.state_dict().values()} == {torch.float32}
     algorithm = recipe_algorithm()
     rows = algorithm.credit(learners.annotate(step(), algorithm.needs()))
     ((_, fit),) = learners.fit(rows, algorithm.updates(0)[0], seed=0, rate=1e-3)

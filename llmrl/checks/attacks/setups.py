@@ -142,6 +142,7 @@ SETUPS: Mapping[str, Setup] = {
     "swe_similarity": Setup(problems=edits),
     "token_model": Setup(problems=values, needs="a trained model at `path`"),
     "trl": Setup(problems=numbers, needs="a `function` of your own"),
+    "value_rank": Setup(problems=values, needs="a run of `bcoder` at `path`"),
     "verifiers": Setup(problems=numbers, needs="a `rubric` of your own"),
     "verl": Setup(problems=numbers, needs="a `function` of your own"),
 }

@@ -41,6 +41,7 @@ class Form:
     baseline: bool = False  # rewards that are equal within a group give no gradient at all
     dense: bool = False  # the random steps have rewards of single tokens, too
     pairs: bool = False  # the random steps are pairs: groups of a chosen and a rejected answer, with a number `margin`
+    truth: bool = False  # every third answer of the random steps is marked as ground truth
     top_p: float | None = None  # of the sampler; rows then have `support_ids`
     only_ratios: bool = True  # log-probabilities count only against those of another policy
     only_credit: bool = True  # where all advantages are 0 and the policy is the reference, nothing is learned

@@ -9,8 +9,10 @@ from typing import Any
 
 from llmrl import plugins
 from llmrl.checks.verify.form import Form, Oracle
+from llmrl.checks.verify.greedy_values import greedy_values
 from llmrl.checks.verify.imitation import imitation
 from llmrl.checks.verify.oracles.a_lol import a_lol
+from llmrl.checks.verify.oracles.bcoder import bcoder
 from llmrl.checks.verify.oracles.exploration import oreal, t1
 from llmrl.checks.verify.oracles.group import grpo
 from llmrl.checks.verify.oracles.ilql import ilql
@@ -113,6 +115,9 @@ def forms() -> list[Form]:
         _ilql("xql", value_loss="gumbel", gumbel_clip=5.0, gumbel_beta=0.5, policy="awac", minibatches=2),
         _ilql("fdvl_tv", value_loss="tv", lam=0.71, gamma=1.0),
         _ilql("fdvl_chi2", value_loss="chi2", policy="awac", awac_beta=8.0, max_weight=2.0),
+        _bcoder("bcoder"),
+        _bcoder("bcoder_values", stage="values", gamma=0.9, alpha=0.5, max_reward=1.5),
+        _bcoder("bcoder_passed", ground_truth="passed", alpha=0.5, gamma=0.9, nll_coef=0.1),
         _imitation("bc_none", _alike),
         _imitation("bc_reward", _reward, weights="reward"),
         _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
@@ -136,6 +141,20 @@ def _a_lol(name: str, rate: float, **options: Any) -> Form:
 def _ilql(name: str, **options: Any) -> Form:
     algorithm = plugins.build("algorithm", {"name": "ilql", **options}, name)
     return Form(name=name, algorithm=algorithm, oracle=ilql, dense=True, learns=stored_answers)
+
+
+def _bcoder(name: str, **options: Any) -> Form:
+    """V at large errors, and imitation of ground truth: neither a ratio nor an advantage of nothing stops learning."""
+    return Form(
+        name=name,
+        algorithm=plugins.build("algorithm", {"name": "bcoder", **options}, name),
+        oracle=bcoder,
+        dense=True,
+        truth=True,
+        only_ratios=False,
+        only_credit=False,
+        learns=greedy_values,
+    )
 
 
 def _imitation(name: str, weight: Callable[[float], float], **options: Any) -> Form:

@@ -50,6 +50,7 @@ def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
     tokens, states = torch.tensor([0, *play.rows[i].token_ids[1:].tolist()]), play.states[i]
     logprobs, entropy = token_logprobs(play.logits[i], lambda hidden: hidden, tokens, entropy_grad=True)
     said = {"logprobs": logprobs, "entropy": entropy, "values": states[:-1], "next_values": states[1:]}
+    said["peak_logprobs"] = torch.log_softmax(play.logits[i], -1).amax(-1)
     if play.rows[i].support_ids is not None:
         inside = over_kept(play.logits[i], play.rows[i])
         among, spread = token_logprobs(inside, lambda hidden: hidden, tokens, entropy_grad=True)
@@ -178,6 +179,7 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
         kept_entropy=column("kept_entropy") if kept else None,
         logprobs=column("logprobs"),
         entropy=column("entropy"),
+        peak_logprobs=column("peak_logprobs"),
         values=values,
         next_values=column("next_values"),
         value_loss=lambda targets: 0.5 * (values - targets).square(),

@@ -18,6 +18,9 @@ from llmrl.samples import Array, Sample, support
 from llmrl.types import Role
 
 SYMBOLS = 5
+WIDE = 7.0
+"""Largest V of a state beside actions whose Q is about 0 to 1: the surrogate of chi-square is known to go wrong where
+Q - V is below -4."""
 MODELS = tuple(filled_by("policy", "reference", "critic"))
 """Columns that models fill."""
 CHANNELS = ("correct", "explore")
@@ -41,6 +44,7 @@ def play_for(form: Form, seed: int, groups: int = 4, size: int = 4) -> Play:
         play = random_play(seed, 2 * groups, 2, kept=form.top_p is not None)
         return replace(play, rows=[_in_pair(row, seed) for row in play.rows])
     play = random_play(seed, groups, size, dense=form.dense, kept=form.top_p is not None)
+    play = with_ground_truth(play) if form.truth else play
     heads = vocabulary_heads(form.algorithm)
     return _with_actions(play, heads, seed) if heads else play
 
@@ -66,7 +70,8 @@ def _with_actions(play: Play, heads: Sequence[str], seed: int) -> Play:
         actions.append(own)
         copies.append(lagging)
         rows.append(row.assign(action_values=least.numpy()))
-    return replace(play, rows=rows, actions=actions, copies=copies)
+    states = [WIDE * numbers for numbers in play.states]  # gaps of Q and V on both sides of every bend of a loss
+    return replace(play, rows=rows, states=states, actions=actions, copies=copies)
 
 
 def _in_pair(row: Sample, seed: int) -> Sample:
@@ -151,6 +156,12 @@ def over_kept(logits: Tensor, row: Sample) -> Tensor:
     return logits.masked_fill(~allowed, float("-inf"))
 
 
+def with_ground_truth(play: Play) -> Play:
+    """The play with every third answer marked as ground truth."""
+    marked = [row.with_numbers(is_ground_truth=float(i % 3 == 0)) for i, row in enumerate(play.rows)]
+    return replace(play, rows=marked)
+
+
 def _annotated(row: Sample, random: Random, logits: Tensor, mind: Tensor) -> Sample:
     """The columns of the models before the step: near what the networks say now, not equal to it."""
 
@@ -169,6 +180,12 @@ def _annotated(row: Sample, random: Random, logits: Tensor, mind: Tensor) -> Sam
     row = row.with_columns(ref_logprobs=near(whole, 0.4), values=before[:-1], next_values=before[1:])
     flatter = torch.log_softmax(0.7 * logits, -1)
     row = row.with_columns(old_entropy=(-(flatter.exp() * flatter).sum(-1)).numpy())
+    likeliest = (logits + logits.roll(1, -1)).argmax(-1)  # by the reference
+    row = row.with_columns(
+        ref_peak_ids=likeliest.numpy(),
+        old_peak_logprobs=flatter.amax(-1).numpy(),
+        old_other_logprobs=flatter.gather(-1, likeliest[:, None])[:, 0].numpy(),
+    )
     return fill(row, 0.0)
 
 

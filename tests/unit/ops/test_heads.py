@@ -11,7 +11,7 @@ from llmrl.ops.heads import C51, HEADS, Bernoulli, Head, HLGauss, Scalar, TwoHot
 from llmrl.plugins import construct
 
 every = pytest.mark.parametrize("name", HEADS)
-ranged = pytest.mark.parametrize("name", [name for name in HEADS if name != "scalar"])
+ranged = pytest.mark.parametrize("name", [name for name in HEADS if name not in ("scalar", "capped")])
 
 
 def f64(numbers: Any) -> Tensor:
@@ -121,6 +121,15 @@ def test_a_scalar_is_half_the_squared_error() -> None:
     assert gradient.squeeze(-1).tolist() == pytest.approx([-0.1, -0.9, 0.3])
 
 
+def test_a_capped_head_says_nothing_above_its_bound() -> None:
+    """softabs(0.5) = (ln(1 + e^0.5) + ln(1 + e^-0.5)) / 2 - ln 2 = 0.0309298."""
+    head = make("capped", high=2.0)
+    assert head.values(f64([[0.0], [0.5], [-0.5], [40.0]])).tolist() == pytest.approx(
+        [2.0, 1.9690702, 1.9690702, 2.0 - 20 + 0.6931472]
+    )
+    assert head.outside(f64([2.0, 2.1])).tolist() == [0.0, 1.0]
+
+
 @every
 def test_a_head_is_a_value_with_shapes(name: str) -> None:
     head = make(name)
@@ -164,7 +173,8 @@ def test_bfloat16_outputs_are_computed_in_float32(name: str) -> None:
 def test_descent_finds_the_target(name: str) -> None:
     head = make(name)
     targets = f64([0.1, 0.5, 0.9])
-    outputs = torch.zeros(3, head.outputs, dtype=torch.float64, requires_grad=True)
+    start = float(name == "capped")  # which has no slope at 0
+    outputs = torch.full((3, head.outputs), start, dtype=torch.float64, requires_grad=True)
     for _ in range(600):
         (gradient,) = torch.autograd.grad(head.terms(outputs, targets).sum(), outputs)
         outputs = (outputs - 0.5 * gradient).detach().requires_grad_()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from llmrl.ops.logprobs import Kept, kept_logprobs, pieces, predicting, token_logprobs
+from llmrl.ops.logprobs import Kept, kept_logprobs, peak_logprobs, pieces, predicting, token_logprobs
 
 
 class Sizes(TorchDispatchMode):
@@ -49,6 +49,35 @@ def test_pieces_change_neither_the_numbers_nor_their_gradients(chunks: int | Non
     wanted = torch.autograd.grad((torch.stack(want) * mixture).sum(), inputs)
     for ours, theirs in zip(torch.autograd.grad((torch.stack(got) * mixture).sum(), inputs), wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunks", [1, 3, 20])
+def test_the_likeliest_token_and_a_second_one(chunks: int) -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(5, 7).double()
+    hidden = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
+    targets, others = torch.randint(7, (2, 11))
+    spread = torch.log_softmax(head(hidden) / 0.7, dim=-1)
+    want = [*plain(hidden, head, targets, 0.7), spread.amax(-1), spread[torch.arange(11), others]]
+    chosen, entropy, peak, ids, second = peak_logprobs(hidden, head, targets, others, 0.7, chunks=chunks)
+    got = [chosen, entropy, peak, second]
+    assert ids.tolist() == spread.argmax(-1).tolist()
+    for ours, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    for i in (0, 2, 3):
+        ours, theirs = (torch.autograd.grad(of[i].square().sum(), hidden, retain_graph=True)[0] for of in (got, want))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_peaks_are_computed_in_pieces_too() -> None:
+    rows, width, vocabulary = 512, 8, 4096
+    head = nn.Linear(width, vocabulary, bias=False)
+    hidden = torch.randn(rows, width, requires_grad=True)
+    targets, others = torch.randint(vocabulary, (2, rows))
+    with Sizes() as sizes:
+        outputs = peak_logprobs(hidden, head, targets, others, chunks=8)
+        (outputs[0] - outputs[2] + outputs[4]).sum().backward()
+    assert sizes.largest <= rows * vocabulary * 4 / 8
 
 
 def test_entropy_has_no_gradient_unless_asked() -> None:

@@ -49,6 +49,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "pro": ("pro", "pro_ranking"),
     "kto": ("kto", "kto_without_point"),
     "ilql": ("ilql", "ilql_awac", "xql", "fdvl_tv", "fdvl_chi2"),
+    "bcoder": ("bcoder", "bcoder_values", "bcoder_passed"),
     "t1": ("t1",),
     "nlpo": ("nlpo",),
     "imitation": ("bc_none", "bc_reward", "bc_filtered"),
