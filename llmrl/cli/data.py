@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from llmrl.cli.search_options import Judge, SearchTokens, spec
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 
 
@@ -90,9 +92,9 @@ def search_data(
     search: Annotated[str, typer.Option(help="A search: plan_mcts:100, or {name: ..., option: ...}.")],
     reward: Annotated[str, typer.Option(help="With verdicts, of whole answers: math_verify.")],
     out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet, a line for each node.")],
-    judge: Annotated[str | None, typer.Option(help="Of beginnings: a value or process model.")] = None,
+    judge: Judge = None,
     trees: Annotated[int, typer.Option(help="Of each problem.")] = 1,
-    search_tokens: Annotated[int | None, typer.Option(help="That a search may generate.")] = None,
+    search_tokens: SearchTokens = None,
     temperature: Annotated[float, typer.Option(help="Of every step.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 1024,
     engine: Annotated[str, typer.Option(help="vllm or hf, or a mapping with options.")] = "vllm",
@@ -107,7 +109,7 @@ def search_data(
     options = TreeSearch(
         search=search,
         reward=yaml_text.parse(reward, "--reward"),
-        judge=None if judge is None else yaml_text.parse(judge, "--judge"),
+        judge=spec(judge, "--judge"),
         trees=trees,
         tokens=search_tokens,
         sampling=Sampling(temperature=temperature, max_tokens=max_tokens),

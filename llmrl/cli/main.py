@@ -13,6 +13,7 @@ from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings, stopped_by_signals
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.recipes import app as recipes_app
+from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.tune import tune
 
@@ -115,25 +116,24 @@ def evaluate(
     system_prompt: Annotated[str | None, typer.Option(help="For conversations without one.")] = None,
     served_model: Annotated[str, typer.Option(help="Of a server that serves several.")] = "",
     api_key: Annotated[str | None, typer.Option(help="For a server; OPENAI_API_KEY by default.")] = None,
-    search: Annotated[str | None, typer.Option(help="A search: best_of_n:8, or {name: ..., option: ...}.")] = None,
-    judge: Annotated[str | None, typer.Option(help="Its judge: a reward that needs no reference answer.")] = None,
-    search_tokens: Annotated[int | None, typer.Option(help="That it may generate for a problem.")] = None,
+    search: SearchName = None,
+    judge: Judge = None,
+    search_tokens: SearchTokens = None,
     out: Annotated[Path | None, typer.Option(help="Where results go; a second call there goes on.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
 ) -> None:
     """Ask a model the problems of benchmarks; a call that was stopped goes on where it was."""
     from llmrl.evaluation.run import EvalSetup, Plan, run
-    from llmrl.recipe import yaml_text
 
     plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     setup = EvalSetup(
-        engine=yaml_text.parse(engine, "--engine"),
+        engine=spec(engine, "--engine"),
         dtype=dtype,
         system_prompt=system_prompt,
         served_model=served_model,
         api_key=api_key,
         search=search,
-        judge=None if judge is None else yaml_text.parse(judge, "--judge"),
+        judge=spec(judge, "--judge"),
         search_tokens=search_tokens,
     )
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.errors import RecipeError
 
 
@@ -23,19 +24,24 @@ def serve(
     served_model_name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
     dtype: Annotated[str, typer.Option()] = "auto",
     max_model_len: Annotated[int | None, typer.Option(help="Tokens of prompt and completion.")] = None,
-    search: Annotated[str | None, typer.Option(help="Answer by a search, such as best_of_n:8: docs/serve.md.")] = None,
-    judge: Annotated[str | None, typer.Option(help="Of the search: a reward that needs no reference answer.")] = None,
-    search_tokens: Annotated[int | None, typer.Option(help="That a search may generate.")] = None,
-    engine: Annotated[str, typer.Option(help="Of the search: vllm or hf.")] = "vllm",
+    critic: Annotated[str | None, typer.Option(help="A folder final/critic, whose Q moves the logits.")] = None,
+    critic_beta: Annotated[float, typer.Option(help="By how much: logits + beta (Q - V).")] = 4.0,
+    critic_top_k: Annotated[int, typer.Option(min=0, help="Among so many likeliest tokens; 0: all.")] = 50,
+    search: SearchName = None,
+    judge: Judge = None,
+    search_tokens: SearchTokens = None,
+    engine: Annotated[str, typer.Option(help="Of the search: vllm or hf, or {name: ..., option: ...}.")] = "vllm",
 ) -> None:
     """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
     from llmrl.clients.bearer import read_key
+    from llmrl.serve.vllm import Critic
     from llmrl.serve.vllm import serve as run
 
     if search is not None:
-        if lora or context.args:
+        if others := [*(lora or ()), *(["--critic"] if critic else ()), *context.args]:
             raise RecipeError(
-                f"--search with {', '.join(lora or context.args)}: expected neither --lora nor options of vLLM"
+                f"--search with {', '.join(others)}: expected none of --lora, --critic and options of vLLM; a "
+                "search takes its critic as an option of --engine"
             )
         raise typer.Exit(
             _serve_search(
@@ -61,6 +67,7 @@ def serve(
         served_model_name=served_model_name,
         dtype=dtype,
         max_model_len=max_model_len,
+        critic=None if critic is None else Critic(critic, critic_beta, critic_top_k),
         server_args=context.args,
     )
     raise typer.Exit(code)
@@ -77,15 +84,14 @@ def _serve_search(
     **options: Any,
 ) -> int:
     from llmrl.evaluation.run import EvalSetup
-    from llmrl.recipe import yaml_text
     from llmrl.serve.search import serve as run
 
     setup = EvalSetup(
-        engine=engine,
+        engine=spec(engine, "--engine"),
         dtype=None if dtype == "auto" else dtype,
         max_model_len=max_model_len,
         search=search,
-        judge=None if judge is None else yaml_text.parse(judge, "--judge"),
+        judge=spec(judge, "--judge"),
         search_tokens=search_tokens,
     )
     return run(checkpoint, setup, **options)

@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.clients.bearer import open_to_all, reaches_others, read_key
+from llmrl.critics.folder import head_specs
 from llmrl.engines.server import process as server_process
 from llmrl.engines.server.child_process import Child
+from llmrl.engines.vllm import perturbation
 from llmrl.errors import CheckpointError, DataError, EngineError
 from llmrl.sandbox.rendering import TemplateLimitError
 from llmrl.serve.checkpoint import check, lora_rank
@@ -20,6 +23,14 @@ _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # values of vLLM's --max-lora-r
 _QUESTION, _ANSWER = {"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}
 _CONVERSATIONS = ([_QUESTION], [_QUESTION, _ANSWER, _QUESTION])
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class Critic(NamedTuple):
+    """A critic that moves logits: they become logits + beta (Q - V)."""
+
+    folder: str  # final/critic of a run
+    beta: float = 4.0
+    top_k: int = 50  # likeliest tokens among which it chooses; 0: all
 
 
 def serve(
@@ -32,6 +43,7 @@ def serve(
     served_model_name: str | None = None,
     dtype: str = "auto",
     max_model_len: int | None = None,
+    critic: Critic | None = None,
     cpu_kvcache_space: int = 2,
     start_timeout_s: float = 1800.0,
     server_args: Sequence[str] = (),
@@ -45,6 +57,7 @@ def serve(
         api_key: bearer token that clients must send to every route but /health; None lets everyone in.
         served_model_name: the model's name for clients; None is `checkpoint` itself.
         max_model_len: tokens of prompt and completion; None is the model's own limit.
+        critic: what moves the logits of all answers.
         cpu_kvcache_space: GiB for keys and values, on a CPU.
         server_args: anything else that vLLM's server takes.
     Returns:
@@ -56,6 +69,9 @@ def serve(
     check(checkpoint)
     _check_template(checkpoint)
     arguments = _arguments(checkpoint, lora, served_model_name, dtype, max_model_len)
+    if critic is not None:
+        _check_critic(critic)
+        arguments += perturbation.arguments(*critic)
     _check_port(host, port)
     if api_key is None and reaches_others(host):
         print(open_to_all(f"{host}:{port}", server_process.KEY_VARIABLE), file=sys.stderr)
@@ -104,6 +120,19 @@ def _arguments(
             )
         arguments += ["--enable-lora", "--max-lora-rank", str(allowed[0]), "--lora-modules", *lora]
     return arguments
+
+
+def _check_critic(critic: Critic) -> None:
+    """Refuse a folder without heads of the vocabulary before vLLM loads.
+
+    Raises:
+        EngineError: it has none.
+    """
+    specs = head_specs(Path(critic.folder)).values()
+    if not any(spec.get("name") == "vocabulary" for spec in specs):
+        raise EngineError(
+            f"--critic {critic.folder}: it has no heads of the vocabulary; expected final/critic of a run with ilql"
+        )
 
 
 def _check_template(checkpoint: str) -> None:

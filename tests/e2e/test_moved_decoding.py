@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from llmrl.critics import action_values
+from llmrl.engines.server import Server
 from llmrl.engines.vllm import Vllm
 from llmrl.ops.perturbation import perturbed
 from llmrl.types import Completion, Sampling
@@ -30,8 +31,16 @@ def sample(engine: Any, temperature: float) -> list[Completion]:
     return asyncio.run(ask())
 
 
-def test_vllm_draws_from_the_moved_distribution(tiny_model_dir: Path, critic_dir: Path) -> None:
-    options = Vllm(critic=str(critic_dir), critic_beta=BETA, critic_top_k=TOP_K, max_num_seqs=4)
+ENGINES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "vllm": (Vllm, {"max_num_seqs": 4}),
+    "server": (Server, {"server_args": ["--max-num-seqs", "4"], "omp_threads": 1}),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_vllm_draws_from_the_moved_distribution(name: str, tiny_model_dir: Path, critic_dir: Path) -> None:
+    kind, more = ENGINES[name]
+    options = kind(critic=str(critic_dir), critic_beta=BETA, critic_top_k=TOP_K, **more)
     engine = options.start(str(tiny_model_dir), dtype="float32", seed=0, max_model_len=64, stop_token_ids=[1])
     policy = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     critic = action_values.load(str(critic_dir), "float32", "cpu")

@@ -50,6 +50,8 @@ class Server(ServerOptions):
     def _arguments(self, dtype: str, seed: int, max_model_len: int) -> list[str]:
         import torch
 
+        from llmrl.engines.vllm import perturbation
+
         on_cpu = not torch.cuda.is_available()
         given = {
             "--dtype": dtype,
@@ -70,6 +72,8 @@ class Server(ServerOptions):
             flags.append("--enable-sleep-mode")
         if on_cpu:
             flags += server_process.whole_prompts(max_model_len)
+        if self.critic is not None:
+            flags += perturbation.arguments(self.critic, self.critic_beta, self.critic_top_k)
         return [*flags, *self.server_args]
 
     def _environments(self) -> list[dict[str, str]]:

@@ -31,6 +31,9 @@ class ServerOptions:
     enable_sleep_mode: bool = False  # for servers that share the trainer's GPU
     cpu_kvcache_space: int = 1  # GiB, on a CPU
     omp_threads: int | None = None  # of each server, on a CPU
+    critic: str | None = None  # a folder final/critic, whose Q moves the logits (ILQL); of servers started here
+    critic_beta: float = 4.0  # by how much: logits + critic_beta * (Q - V)
+    critic_top_k: int = 50  # among so many of the policy's likeliest tokens; 0: among all
     server_args: Sequence[str] = ()  # anything else that vLLM's server takes
 
     def __post_init__(self) -> None:
@@ -40,6 +43,10 @@ class ServerOptions:
             raise ValueError(f"devices: {len(self.devices)} entries for {self.servers} servers")
         if self.timeout_s <= 0 or self.start_timeout_s <= 0 or self.retries < 0:
             raise ValueError("timeout_s and start_timeout_s must be above 0, retries at least 0")
+        if self.critic is not None and self.urls:
+            raise ValueError("critic: servers at urls run already; expected the critic among their own arguments")
+        if self.critic_top_k < 0:
+            raise ValueError(f"critic_top_k {self.critic_top_k}: expected at least 0")
         if names_key(self.server_args):
             raise ValueError("server_args: found --api-key, which others can read there; set api_key instead")
         if self.api_key is not None:
