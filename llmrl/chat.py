@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +95,35 @@ class Chat:
             if behind and behind[0] in self.tokenizer.all_special_ids:
                 return behind[0]
         return self.stop_token_ids()[0]
+
+    def written_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """Encode the last message, the assistant's, as the template writes it behind the prompt, tool calls included.
+
+        Returns:
+            Tokens up to the one that ends the turn.
+        Raises:
+            CheckpointError: no chat template.
+            DataError: the template refuses the conversation, or does not write the message behind its own prompt; or a
+                tool call spells a special token.
+        """
+        if self.tokenizer.chat_template is None:
+            raise CheckpointError("the tokenizer has no chat template, which tool calls need; set one and save it")
+        calls = messages[-1].get("tool_calls") or ()
+        called = json.dumps(calls, ensure_ascii=False)
+        if spelled := [token for token in self._special_tokens() if token in called]:
+            raise DataError(f"a tool call spells the special token {spelled[0]!r}, and would become it; remove it")
+        conversation, hidden = self._hide_special(self.messages(messages))
+        fed = self._render(conversation[:-1], tools)
+        whole = self._rendered([conversation], tools, add_generation_prompt=False)[0]
+        if not whole.startswith(fed):
+            raise DataError(
+                "the chat template does not write the assistant's message behind its own prompt, so its tokens are "
+                "unknown; expected a template that only appends"
+            )
+        if missing := [call["function"]["name"] for call in calls if call["function"]["name"] not in whole[len(fed) :]]:
+            raise DataError(f"the chat template writes no tool calls (of {missing[0]!r}); expected one that does")
+        ids, end = self._encode(whole[len(fed) :], hidden), self.turn_end()
+        return ids[: ids.index(end) + 1] if end in ids else ids
 
     def text(self, token_ids: Sequence[int]) -> str:
         """Decode tokens to text, without special tokens."""

@@ -23,6 +23,7 @@ class _Written:
     """A message of the policy, and what came behind it."""
 
     text: str
+    ids: Sequence[int] | None = None  # as the chat template writes it, where it calls tools; None: the text's
     finish: Finish = "stop"
     ends: bool = True  # by the token that ends a turn
     reply: Sequence[Message] = ()
@@ -50,7 +51,7 @@ class AnswerEncoder:
         return [
             replace(sample, role=example.role, numbers=example.numbers)
             for episode, example in enumerate(examples)
-            for sample in self._fit(self._trajectory(example, group, episode))
+            for sample in self.fit(self._trajectory(example, group, episode))
         ]
 
     def episodes(self, rows: Sequence[Row], group: str) -> list[Sample]:
@@ -66,7 +67,7 @@ class AnswerEncoder:
                 record = EpisodeRecord.from_json(row.values)
             except (KeyError, ValueError, TypeError, AttributeError) as error:
                 raise DataError(f"{row.where}: no record of an episode: {type(error).__name__}: {error}") from None
-            made += self._fit(replace(self.in_tokens(record), group=group))
+            made += self.fit(replace(self.in_tokens(record), group=group))
         if not made:
             raise LeftOutError("not scored")
         return made
@@ -89,10 +90,11 @@ class AnswerEncoder:
 
     def _trajectory(self, example: Example, group: str, episode: int) -> Trajectory:
         asked = list(example.messages[: example.start])
-        prompt = self.chat.prompt_ids(asked)
+        prompt = self.chat.prompt_ids(asked, example.tools)
+        turns = self._sampled(example, prompt)
         return Trajectory(
             problem=Problem(id=group, messages=asked),
-            turns=self._sampled(example, prompt) or self._turns(prompt + self._ids(example.prefix), _written(example)),
+            turns=turns or self._turns(prompt + self._ids(example.prefix), self._written(example), example.tools),
             status="done",
             score=example.score,
             group=group,
@@ -120,6 +122,7 @@ class AnswerEncoder:
                 before = turns[-1]
                 prompt = self.chat.extend_ids([*before.prompt_ids, *before.completion.token_ids], before.reply, tools)
             ids = self._ids(message.text) + ([self.end] if message.finish == "stop" and message.ends else [])
+            ids = ids if message.ids is None else list(message.ids)
             completion = Completion(token_ids=array("i", ids), logprobs=(), finish=message.finish, version=0)
             turns.append(
                 Turn(
@@ -132,8 +135,12 @@ class AnswerEncoder:
             )
         return turns
 
-    def _fit(self, trajectory: Trajectory) -> list[Sample]:
-        """Samples of an episode that is within the limits."""
+    def fit(self, trajectory: Trajectory) -> list[Sample]:
+        """Samples of an episode that is within the limits.
+
+        Raises:
+            LeftOutError: it is longer than allowed.
+        """
         for turn in trajectory.turns[:1]:
             if len(turn.prompt_ids) > self.options.max_prompt_length:
                 raise LeftOutError("prompt longer than rollout.max_prompt_length")
@@ -148,14 +155,17 @@ class AnswerEncoder:
             return []
         return list(self.chat.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
-
-def _written(example: Example) -> list[_Written]:
-    """The policy's messages, each with the messages that answer it."""
-    written: list[_Written] = []
-    for message in example.messages[example.start :]:
-        if message["role"] == ASSISTANT:
-            written.append(_Written(text=message["content"], reward=float(message.get("reward", 0.0))))
-        else:
-            written[-1] = replace(written[-1], reply=[*written[-1].reply, message])
-    written[-1] = replace(written[-1], ends=example.ends)
-    return written
+    def _written(self, example: Example) -> list[_Written]:
+        """The policy's messages, each with the messages that answer it."""
+        written: list[_Written] = []
+        for place, message in enumerate(example.messages[example.start :], start=example.start):
+            if message["role"] != ASSISTANT:
+                written[-1] = replace(written[-1], reply=[*written[-1].reply, message])
+                continue
+            text, ids = message["content"], None
+            if message.get("tool_calls"):
+                ids = self.chat.written_ids(example.messages[: place + 1], example.tools)
+                text = self.chat.text(ids)
+            written.append(_Written(text=text, ids=ids, reward=float(message.get("reward", 0.0))))
+        written[-1] = replace(written[-1], ends=example.ends)
+        return written

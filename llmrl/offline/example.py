@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmrl.datafiles import json_text
 from llmrl.datafiles.rows import LeftOutError, Row
 from llmrl.errors import DataError
 from llmrl.types import Message, Role, Score
@@ -25,6 +26,7 @@ class Example:
 
     messages: Sequence[Message]
     start: int
+    tools: Sequence[Mapping[str, Any]] = ()  # JSON schemas, for the chat template
     prefix: str = ""  # how that message begins: given, and not learned from
     ends: bool = True  # False: its last message is a step behind which the answer goes on, so no token ends it
     sampled: tuple[Sequence[int], Sequence[int]] | None = None  # tokens before the step and of it, if stored
@@ -47,11 +49,11 @@ def answered(prompt: Any, answer: Any, row: Row, **facts: Any) -> Example:
 
 
 def dialogue(messages: Sequence[Message], start: int, row: Row, **facts: Any) -> Example:
-    """An example of a conversation whose answer begins at `start`.
+    """An example of a conversation whose answer begins at `start`, with the row's `tools`.
 
     Raises:
         LeftOutError: the policy wrote nothing.
-        DataError: it wrote twice in a row, or called a tool, which is not read.
+        DataError: it wrote twice in a row, or `tools` are no JSON schemas.
     """
     if not start:
         raise DataError(f"{row.where}: the conversation begins with its answer; expected a prompt before it")
@@ -59,11 +61,9 @@ def dialogue(messages: Sequence[Message], start: int, row: Row, **facts: Any) ->
         if before["role"] == message["role"] == ASSISTANT:
             raise DataError(f"{row.where}: two messages of the assistant in a row; expected an answer between them")
     own = [message for message in messages[start:] if message["role"] == ASSISTANT]
-    if any(message.get("tool_calls") for message in own):
-        raise DataError(f"{row.where}: the assistant calls tools, whose calls are no text; expected text")
-    if not own or not all(message["content"].strip() for message in own):
+    if not own or not all(message["content"].strip() or message.get("tool_calls") for message in own):
         raise LeftOutError("empty response")
-    return Example(messages=messages, start=start, **facts)
+    return Example(messages=messages, start=start, tools=tools_of(row), **facts)
 
 
 def conversation(value: Any, role: str, row: Row) -> list[Message]:
@@ -76,15 +76,69 @@ def conversation(value: Any, role: str, row: Row) -> list[Message]:
     if isinstance(value, str):
         value = [{"role": role, "content": value}] if value.strip() else []
     if not isinstance(value, list) or not all(map(is_message, value)):
-        raise DataError(f"{row.where}: found {value!r:.60}; expected text, or a list of messages with role and content")
+        raise DataError(
+            f"{row.where}: found {value!r:.60}; expected text, or a list of messages with role and content, or with "
+            "tool_calls of functions with a name and arguments"
+        )
     if not value:
         raise LeftOutError("empty response" if role == ASSISTANT else "empty prompt")
-    return list(value)
+    return [_plain(message) for message in value]
 
 
 def is_message(value: Any) -> bool:
-    """True for an object with a role and a text."""
-    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("role", "content"))
+    """True for an object with a role and a text, or with well-formed tool calls in place of one."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
+        return False
+    calls = value.get("tool_calls")
+    if not calls:
+        return isinstance(value.get("content"), str)
+    named = isinstance(calls, list) and all(_function(call) is not None for call in calls)
+    return named and isinstance(value.get("content") or "", str)
+
+
+def tools_of(row: Row) -> Sequence[Mapping[str, Any]]:
+    """The row's column `tools`, a list of JSON schemas, or its text; none where it has none.
+
+    Raises:
+        DataError: something else.
+    """
+    tools = row.values.get("tools")
+    if isinstance(tools, str):
+        tools = json_text.parse(tools, f"{row.where}: column 'tools'")
+    if tools is None:
+        return ()
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise DataError(f"{row.where}: column 'tools' holds {tools!r:.60}; expected a list of JSON schemas")
+    return tools
+
+
+def _plain(message: Message) -> Message:
+    """The message with a text, and with the arguments of its tool calls as objects, which templates write."""
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    plain = []
+    for call in calls:
+        function = _function(call)
+        assert function is not None  # `is_message` has looked
+        given = function["arguments"]
+        arguments = json_text.parse(given, "arguments") if isinstance(given, str) else given
+        plain.append({**call, "type": "function", "function": {**function, "arguments": arguments}})
+    return {**message, "content": message.get("content") or "", "tool_calls": plain}
+
+
+def _function(call: Any) -> Mapping[str, Any] | None:
+    """The function of a tool call; None where it has no name, or arguments that are no object."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        return None
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json_text.parse(arguments, "arguments")
+        except DataError:
+            return None
+    return function if isinstance(arguments, Mapping) else None
 
 
 def numbers_of(row: Row, *read: str) -> dict[str, float]:

@@ -30,6 +30,8 @@ REWARDS = ("reward", "score", "is_correct", "correct")
 PROGRAM_REWARDS = {"all_pass": 1.0, "test_failure": -0.3, "runtime_error": -0.6, "compile_error": -1.0}
 ROLLOUTS = "rollouts"
 """The format of a run's own `rollouts.jsonl`, whose rows are episodes with their tokens."""
+TREE = "tree"
+"""The format of a search's trees, a row for each node with its tokens; a tree's rows stand together."""
 
 
 def completion(row: Row) -> list[Example]:
@@ -149,6 +151,7 @@ FORMATS: Mapping[str, RowFormat] = {
 }
 """Every format but `rollouts`; of those that fit a row, the first is meant."""
 EPISODE = ("step", "problem", "group", "episode", "turns")
+NODE = ("tree_id", "node_id", "parent_ids", "kind", "token_ids")
 
 
 def format_of(row: Row) -> str:
@@ -159,13 +162,15 @@ def format_of(row: Row) -> str:
     """
     if all(name in row.values for name in EPISODE):
         return ROLLOUTS
+    if all(name in row.values for name in NODE):
+        return TREE
     for name, layout in FORMATS.items():
         if layout.fits(row):
             return name
     layouts = "; ".join(f"{name}: {', '.join(layout.columns)}" for name, layout in FORMATS.items())
     raise DataError(
         f"{row.where}: no known format has the columns {', '.join(row.values) or 'none'}; expected those of {ROLLOUTS} "
-        f"(a run's rollouts.jsonl) or of {layouts}"
+        f"(a run's rollouts.jsonl), of {TREE} (what `llmrl data search` writes) or of {layouts}"
     )
 
 
@@ -173,10 +178,12 @@ def reader(name: str) -> Callable[[Row], list[Example]]:
     """The function that reads a row of a format.
 
     Raises:
-        DataError: no such format.
+        DataError: no such format, or one whose rows are not read one by one.
     """
+    if name == TREE:
+        raise DataError("source.format tree: its rows are nodes, which only source offline reads, a tree at a time")
     if name not in FORMATS:
-        known = ["auto", ROLLOUTS, *FORMATS]
+        known = ["auto", ROLLOUTS, TREE, *FORMATS]
         raise DataError(f"source.format {name!r}{did_you_mean(name, known)}; expected one of {', '.join(known)}")
     return FORMATS[name].read
 

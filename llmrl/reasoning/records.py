@@ -10,7 +10,7 @@ A line has `tree_id`, `node_id`, `parent_ids`, `kind` (root, step, solution), `t
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from math import isfinite
 from pathlib import Path
@@ -71,25 +71,30 @@ def read_trees(path: str | Path) -> Iterator[tuple[str, SearchTree]]:
         DataError: a line is no node, or its tree has no root before it; names file and line.
     """
     with Path(path).open("rb") as file:
-        numbered = ((number, _line(path, number, line)) for number, line in enumerate(file, start=1))
-        for tree_id, rows in groupby(numbered, key=lambda entry: str(entry[1]["tree_id"])):
-            yield tree_id, _tree(path, rows)
+        placed = ((f"{path}:{n}", _line(f"{path}:{n}", line)) for n, line in enumerate(file, start=1))
+        for tree_id, rows in groupby(placed, key=lambda entry: str(entry[1]["tree_id"])):
+            yield tree_id, tree_of(rows)
 
 
-def _line(path: str | Path, number: int, line: bytes) -> Mapping[str, Any]:
-    row = json_text.parse(line, f"{path}:{number}")
+def _line(where: str, line: bytes) -> Mapping[str, Any]:
+    row = json_text.parse(line, where)
     if not (isinstance(row, dict) and {"tree_id", "node_id"} <= row.keys()):
         raise DataError(
-            f"{path}:{number}: no node of a tree: {str(row)[:60]!r}; expected `tree_id` and `node_id`, and what else "
+            f"{where}: no node of a tree: {str(row)[:60]!r}; expected `tree_id` and `node_id`, and what else "
             "`llmrl data search` writes"
         )
     return row
 
 
-def _tree(path: str | Path, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> SearchTree:
+def tree_of(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> SearchTree:
+    """A tree of the lines of its nodes, each with its place, the root first.
+
+    Raises:
+        DataError: one is no node, or its parent is not there; names the place.
+    """
     tree: SearchTree | None = None
     nodes: dict[int, TreeNode] = {}
-    for number, row in rows:
+    for where, row in rows:
         try:
             if not row["parent_ids"]:
                 problem = Problem(id=row["problem"], messages=row["prompt"])
@@ -102,9 +107,7 @@ def _tree(path: str | Path, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Se
             if tree is None:
                 raise KeyError("a root")
         except (KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}:{number}: a node without {error}; expected what `llmrl data search` writes"
-            ) from None
+            raise DataError(f"{where}: a node without {error}; expected what `llmrl data search` writes") from None
         tree.nodes.append(node)
         if parent is not None:
             parent.children.append(node)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from llmrl.datafiles.order import Index, Order, Stream, Unit, Windows, together
+from llmrl.datafiles.order import Index, Key, Order, Stream, Unit, Windows, together
 from llmrl.datafiles.rows import Row, file_rows, hub_rows
 from llmrl.errors import DataError
 from llmrl.offline.encode import AnswerEncoder
-from llmrl.offline.formats import ROLLOUTS, format_of, reader
+from llmrl.offline.formats import ROLLOUTS, TREE, format_of, reader
 from llmrl.offline.source import BadRows, OfflineSource, Read, rows_id
 from llmrl.offline.stored_columns import ColumnStore, stored
+from llmrl.offline.trees import tree_samples
 from llmrl.rollout.context import SourceContext
 from llmrl.run_folder.records import ROLLOUTS as ROLLOUTS_FILE
 from llmrl.samples import Sample
@@ -74,7 +76,7 @@ class Offline:
         rows = self._rows(BadRows(self.max_bad_rows))
         first = next(rows(), None)
         named = self.format if self.format != "auto" or first is None else format_of(first)
-        return together(rows(), _group if named == ROLLOUTS else None)
+        return together(rows(), KEYS.get(named))
 
     def fills(self) -> frozenset[str]:
         """Columns that are stored beside the rows."""
@@ -96,7 +98,7 @@ class Offline:
         return lambda: hub_rows(str(self.dataset_name), self.dataset_config, self.split)
 
     def _order(self, rows: Callable[[], Iterator[Row]], format: str, context: SourceContext) -> Order:
-        key = _group if format == ROLLOUTS else None
+        key = KEYS.get(format)
         if self.shuffle == "index":
             assert self.file is not None
             return Index(self.file, context.seed, context.folder, key, rows)
@@ -117,11 +119,22 @@ def _group(row: Row) -> object:
     return row.values.get("step"), row.values.get("group")
 
 
+def _tree(row: Row) -> object:
+    """Tree of a node."""
+    return row.values.get("tree_id")
+
+
+KEYS: Mapping[str, Key] = {ROLLOUTS: _group, TREE: _tree}
+"""Names of the groups of formats whose rows stand together."""
+
+
 def _read(format: str, context: SourceContext) -> Read:
     """The function that makes samples of a unit of a format."""
     encoder = AnswerEncoder(context.chat, context.options)
     if format == ROLLOUTS:
         return encoder.episodes
+    if format == TREE:
+        return partial(tree_samples, encoder)
     examples = reader(format)
 
     def read(unit: Unit, group: str) -> list[Sample]:
