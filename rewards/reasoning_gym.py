@@ -43,8 +43,9 @@ class GymVerifier:
         verify = _verifier(str(problem.info["task"]), json.dumps(problem.info.get("config", {}), sort_keys=True))
         try:
             value = float(verify(answer, problem.info["entry"]))
-        except Exception as error:  # some raise on what they cannot read
-            return Score(0.0, "wrong", reason=f"the verifier raises {type(error).__name__}", answer=answer)
+        except Exception as error:  # a fault of the verifier, which says nothing about the answer
+            why = f"problem {problem.id}: the verifier of {problem.info['task']} raises {type(error).__name__}: {error}"
+            return Score(None, "error", reason=why[:500], answer=answer)
         right = value >= 1.0
         reason = f"the verifier of {problem.info['task']} gives {value:g}"
         return Score(

@@ -10,12 +10,22 @@ import time
 from pathlib import Path
 
 MARK = "LLMRL_TEST_MARK"
-THREE = """
-output_dir: {out}
+
+
+def _tuned(max_steps: int, learning_rate: float) -> str:
+    """The beginning of a pipeline: its place, and a stage of fine-tuning."""
+    return f"""
+output_dir: {{out}}
 run_name: pipeline
 stages:
   - name: sft
-    sft: {{model: {model}, data: {rows}, max_steps: 4, learning_rate: 1e-3, batch_size: 8}}
+    sft: {{{{model: {{model}}, data: {{rows}}, max_steps: {max_steps}, learning_rate: {learning_rate}, batch_size: 8}}}}
+"""
+
+
+THREE = (
+    _tuned(4, 1e-3)
+    + """
   - name: collect
     collect:
       model: {{policy: "${{sft.final}}"}}
@@ -32,6 +42,7 @@ stages:
       rollout: {{prompts_per_step: 4, max_completion_length: 6, max_prompt_length: 32}}
       train: {{max_steps: 6, learning_rate: 1e-3, report_to: none, save_steps: 1}}
 """
+)
 FIVE = (
     THREE
     + """
@@ -46,12 +57,9 @@ FIVE = (
     eval: {{model: "${{clone.final}}", benchmarks: [arithmetic], plan: {{limit: 4}}, setup: {{engine: hf}}}}
 """
 )
-SEARCHED = """
-output_dir: {out}
-run_name: pipeline
-stages:
-  - name: sft
-    sft: {{model: {model}, data: {rows}, max_steps: 40, learning_rate: 3e-3, batch_size: 8}}
+SEARCHED = (
+    _tuned(40, 3e-3)
+    + """
   - name: trees
     search:
       model: "${{sft.final}}"
@@ -69,6 +77,7 @@ stages:
       rollout: {{prompts_per_step: 4, max_completion_length: 6, max_prompt_length: 32}}
       train: {{max_steps: 2, report_to: none}}
 """
+)
 
 
 def write(folder: Path, text: str, model: Path) -> tuple[Path, Path]:

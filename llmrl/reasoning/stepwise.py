@@ -5,13 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import ClassVar
 
 from llmrl.errors import RewardError
 from llmrl.reasoning.judge import AnswerJudge
-from llmrl.reasoning.layout import StepLayout
+from llmrl.reasoning.layout import Form, StepLayout
 from llmrl.reasoning.mcts import best_answer, best_leaf
 from llmrl.reasoning.policy import SearchPolicy
 from llmrl.reasoning.tree import SearchTree, TreeNode
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSearch:
+    """Options of every tree search over steps."""
+
+    iterations: int = 32
+    children: int = 2  # of a node
+    max_depth: int = 32  # steps; deeper ones are failures
+    max_step_tokens: int | None = None  # None: the limit of the answer
+    layout: Form = "lines"  # tagged: <step> and <solution>
+    step_end: tuple[str, ...] = ("\n",)  # of lines
+    reward_range: tuple[float, float] = (0.0, 1.0)  # of the judge's values
+
+    judged: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if min(self.iterations, self.children, self.of_root, self.max_depth) < 1:
+            raise ValueError("iterations, children and max_depth: expected at least 1")
+        if not self.reward_range[0] < self.reward_range[1]:
+            raise ValueError(f"reward_range {self.reward_range}: expected low and high")
+
+    @property
+    def of_root(self) -> int:
+        """Children of the root."""
+        return self.children
 
 
 @dataclass(frozen=True)
@@ -21,20 +48,18 @@ class StepWorld:
     tree: SearchTree
     policy: SearchPolicy
     judge: AnswerJudge
-    layout: StepLayout
-    children: int
-    root_children: int
-    max_depth: int
-    max_step_tokens: int | None
-    reward_range: tuple[float, float]
+    options: StepSearch
 
     async def expand(self, node: TreeNode, iteration: int) -> list[TreeNode]:
         """Children of a node, of different texts; none where the budget is spent."""
-        n = self.children if node.parent is not None else self.root_children
-        made = await self.policy.grow(self.tree, [node], n, self.layout.stop, self.max_step_tokens, created=iteration)
+        options = self.options
+        layout, n = StepLayout(options.layout, options.step_end), options.children
+        if node.parent is None:
+            n = options.of_root
+        made = await self.policy.grow(self.tree, [node], n, layout.stop, options.max_step_tokens, created=iteration)
         first: dict[str, TreeNode] = {}
         for child in made:
-            self.layout.place(child, self.max_depth)
+            layout.place(child, options.max_depth)
             first.setdefault(child.text.strip(), child)
         kept = list(first.values())
         self.tree.prune([child for child in made if child not in kept])
@@ -46,7 +71,7 @@ class StepWorld:
         Raises:
             RewardError: a value outside the range.
         """
-        low, high = self.reward_range
+        low, high = self.options.reward_range
         asked = [node for node in nodes if node.parent is not None and node.outcome not in ("malformed", "too_deep")]
         numbers = dict(zip((node.id for node in asked), await self.judge.score(self.tree, asked), strict=True))
         for number in numbers.values():
@@ -62,13 +87,3 @@ class StepWorld:
         """The best whole answer; where there is none, the best beginning, ended by the policy."""
         best = best_answer(self.tree)
         return await self.policy.finish(self.tree, best_leaf(self.tree)) if best is None else best
-
-
-def check_range(reward_range: tuple[float, float]) -> None:
-    """Refuse a range that is none.
-
-    Raises:
-        ValueError: low is not below high.
-    """
-    if not reward_range[0] < reward_range[1]:
-        raise ValueError(f"reward_range {reward_range}: expected low and high")
