@@ -27,7 +27,7 @@ class Forward(Columns):
     entropy: Tensor  # in nats, of the distribution they were chosen from
     kept_logprobs: Tensor  # over `Batch.support_ids` alone, where the samples have them
     kept_entropy: Tensor
-    peak_logprobs: Tensor  # of the likeliest tokens, whichever they are; with gradient; see `Update.peaks`
+    peak_logprobs: Tensor  # of the likeliest tokens, whichever they are; see `Update.peaks`
     peak_ids: Tensor  # (B, T) int64, those tokens
     other_logprobs: Tensor  # of the tokens `Batch.ref_peak_ids`, where the samples have them
     values: Tensor  # a critic's number for the state before the token, by its first head of states; with gradient
@@ -37,8 +37,8 @@ class Forward(Columns):
     heads: Mapping[str, Tensor]  # by head: the number of the state before the token, or of the token; with gradient
     next_heads: Mapping[str, Tensor]  # by head of states: the number of the state after the token
     head_logprobs: Mapping[str, Tensor]  # by head of the vocabulary: the token's log-softmax over all numbers
-    target_heads: Mapping[str, Tensor]  # `heads` of the Polyak copies; constants
-    next_target_heads: Mapping[str, Tensor]  # `next_heads` of them; constants
+    target_heads: Mapping[str, Tensor]  # `heads` of the Polyak copies, and `next_heads` of them; constants
+    next_target_heads: Mapping[str, Tensor]
 
     def __init__(self, **columns: Any) -> None:
         self.columns = {name: column for name, column in columns.items() if column is not None}
@@ -74,8 +74,8 @@ class ModelSpec:
     trunk: str = "policy"  # policy: as the policy begins, or recipe.critic.model. reference: that, frozen. Or a folder
     trains: bool = True
     heads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name, as critic.head; none: `value`, that
-    target_tau: float | None = None  # share of it that a Polyak copy takes after every optimiser step
-    target: Literal["heads", "model"] = "heads"  # what is copied: heads, which read the trunk as it is, or all of it
+    target_tau: float | None = None  # share that a Polyak copy takes after every optimiser step
+    target: Literal["heads", "model"] = "heads"  # what is copied: heads, on the trunk as it is, or all
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +191,9 @@ class Source(Protocol):
 
 @runtime_checkable
 class SourceFactory(Protocol):
-    """The plug-in behind a `Source`. By `overlaps` it tells that episodes are generated while the trainer learns.
+    """The plug-in behind a `Source`. By `overlaps` it tells that episodes are generated while the trainer learns."""
 
-    A source that `plays` generates episodes: a run starts an engine and graders for it, and needs `data` and `reward`.
-    """
-
-    plays: bool
+    plays: bool  # it generates episodes: a run starts an engine and graders for it, and needs `data` and `reward`
 
     def fills(self) -> frozenset[Column]:
         """Columns of models that its samples have already: no model of the run computes them."""

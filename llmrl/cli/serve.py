@@ -34,7 +34,7 @@ def serve(
 ) -> None:
     """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
     from llmrl.clients.bearer import read_key
-    from llmrl.serve.vllm import Critic
+    from llmrl.serve.vllm import DecodingCritic
     from llmrl.serve.vllm import serve as run
 
     if search is not None:
@@ -67,7 +67,7 @@ def serve(
         served_model_name=served_model_name,
         dtype=dtype,
         max_model_len=max_model_len,
-        critic=None if critic is None else Critic(critic, critic_beta, critic_top_k),
+        critic=None if critic is None else DecodingCritic(critic, critic_beta, critic_top_k),
         server_args=context.args,
     )
     raise typer.Exit(code)

@@ -25,7 +25,7 @@ _CONVERSATIONS = ([_QUESTION], [_QUESTION, _ANSWER, _QUESTION])
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-class Critic(NamedTuple):
+class DecodingCritic(NamedTuple):
     """A critic that moves logits: they become logits + beta (Q - V)."""
 
     folder: str  # final/critic of a run
@@ -43,7 +43,7 @@ def serve(
     served_model_name: str | None = None,
     dtype: str = "auto",
     max_model_len: int | None = None,
-    critic: Critic | None = None,
+    critic: DecodingCritic | None = None,
     cpu_kvcache_space: int = 2,
     start_timeout_s: float = 1800.0,
     server_args: Sequence[str] = (),
@@ -68,10 +68,8 @@ def serve(
     """
     check(checkpoint)
     _check_template(checkpoint)
-    arguments = _arguments(checkpoint, lora, served_model_name, dtype, max_model_len)
-    if critic is not None:
-        _check_critic(critic)
-        arguments += perturbation.arguments(*critic)
+    moved = [] if critic is None else _moved(critic)
+    arguments = [*_arguments(checkpoint, lora, served_model_name, dtype, max_model_len), *moved]
     _check_port(host, port)
     if api_key is None and reaches_others(host):
         print(open_to_all(f"{host}:{port}", server_process.KEY_VARIABLE), file=sys.stderr)
@@ -122,8 +120,8 @@ def _arguments(
     return arguments
 
 
-def _check_critic(critic: Critic) -> None:
-    """Refuse a folder without heads of the vocabulary before vLLM loads.
+def _moved(critic: DecodingCritic) -> list[str]:
+    """Arguments of a server with the critic, which is looked at before vLLM loads.
 
     Raises:
         EngineError: it has none.
@@ -133,6 +131,7 @@ def _check_critic(critic: Critic) -> None:
         raise EngineError(
             f"--critic {critic.folder}: it has no heads of the vocabulary; expected final/critic of a run with ilql"
         )
+    return perturbation.arguments(*critic)
 
 
 def _check_template(checkpoint: str) -> None:

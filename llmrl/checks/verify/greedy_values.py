@@ -38,14 +38,14 @@ STATES: Sequence[State] = [
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class GreedyWorld:
     """Rewards of all answers, and the frozen policy."""
 
     rewards: Mapping[State, float]  # of a prompt and a whole answer, at most 1
     likeliest: Mapping[State, int]  # token of the frozen policy
 
     @classmethod
-    def of(cls, seed: int) -> World:
+    def of(cls, seed: int) -> GreedyWorld:
         generator = np.random.default_rng(seed)
         answers = product(range(PROMPTS), *[range(SYMBOLS)] * LENGTH)
         rewards = {answer: float(generator.uniform(-1.0, 1.0)) for answer in answers}
@@ -77,10 +77,10 @@ class World:
         ]
 
 
-class Tables:
+class DuelingTables:
     """Logits of a policy and outputs of a capped head, for each prefix."""
 
-    def __init__(self, world: World, high: float) -> None:
+    def __init__(self, world: GreedyWorld, high: float) -> None:
         self.head = Capped(high=high)
         self.logits = torch.zeros(len(STATES), SYMBOLS, dtype=torch.float64, requires_grad=True)
         self.outputs = torch.ones(len(STATES), 1, dtype=torch.float64, requires_grad=True)
@@ -118,7 +118,7 @@ def greedy_values(form: Form, seeds: Sequence[int] = SEEDS) -> list[Check]:
     algorithm: Any = replace(form.algorithm, advantage_coef=0.0, nll_coef=0.0)  # type: ignore[type-var]
     checks = []
     for seed in seeds:
-        world = World.of(seed)
+        world = GreedyWorld.of(seed)
         tables = learned(algorithm, world)
         for name, gap in _gaps(algorithm, world, tables).items():
             expected, found = f"each within {TOLERANCE:g} of the solved one", f"largest gap {gap:.1e}"
@@ -126,9 +126,9 @@ def greedy_values(form: Form, seeds: Sequence[int] = SEEDS) -> list[Check]:
     return checks
 
 
-def learned(algorithm: Any, world: World) -> Tables:
-    """Tables after training by the algorithm's own credit, updates and losses."""
-    rows, tables = world.rows(), Tables(world, algorithm.max_reward)
+def learned(algorithm: Any, world: GreedyWorld) -> DuelingTables:
+    """DuelingTables after training by the algorithm's own credit, updates and losses."""
+    rows, tables = world.rows(), DuelingTables(world, algorithm.max_reward)
     learner = torch.optim.Adam([tables.logits, tables.outputs], lr=0.1, betas=(0.8, 0.95))
     for step in range(STEPS):
         learner.param_groups[0]["lr"] = 0.1 * 0.001 ** max(0.0, 2 * step / STEPS - 1)  # falls in the second half
@@ -141,7 +141,7 @@ def learned(algorithm: Any, world: World) -> Tables:
     return tables
 
 
-def _gaps(algorithm: Any, world: World, tables: Tables) -> dict[str, float]:
+def _gaps(algorithm: Any, world: GreedyWorld, tables: DuelingTables) -> dict[str, float]:
     """Largest differences from the solution: of V where the policy is frozen, else of V, Q and the policy."""
     known = world.action_values(algorithm.gamma)
     exact = torch.tensor([[known[*state, i] for i in range(SYMBOLS)] for state in STATES], dtype=torch.float64)
@@ -157,7 +157,7 @@ def _gaps(algorithm: Any, world: World, tables: Tables) -> dict[str, float]:
     }
 
 
-def _means(algorithm: Any, world: World) -> Tensor:
+def _means(algorithm: Any, world: GreedyWorld) -> Tensor:
     """V of each state where all logits are 0: the mean over tokens of the reward, or of the discounted V."""
     values: dict[State, float] = {}
     for state in sorted(STATES, key=len, reverse=True):
