@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from llmrl.games.endgame import (
-    FIFTY,
+    QUIET,
     Board,
     Opponent,
     best_move,
@@ -88,10 +88,10 @@ class ChessEndgame(TextGame[Match]):
             return Move(after, self.shown(after), -1.0, end, legal=False)
         if is_mate(board):
             return Move(Match(board, tried), " ".join(board.fen("b")), 1.0, "won")
-        if is_stalemate(board) or board.halfmoves >= FIFTY:
+        if is_stalemate(board) or board.halfmoves >= QUIET:
             return Move(Match(board, tried), " ".join(board.fen("b")), 0.0, "lost")
         after = Match(defended(board, self.opponent, self.optimal_share, self.seed), tried)
-        drawn = after.board.man is None or after.board.halfmoves >= FIFTY
+        drawn = after.board.man is None or after.board.halfmoves >= QUIET
         return Move(after, self.shown(after), 0.0, "lost" if drawn else end)
 
     def actions(self, state: Match) -> Sequence[str]:

@@ -12,7 +12,7 @@ from typing import Literal
 from llmrl.games.tablebase import AROUND, OPEN, Piece, directions, tablebase
 
 Opponent = Literal["optimal", "random", "mixed"]
-FIFTY = 150
+QUIET = 150
 """Half-moves without a capture after which the game is a draw by itself: 75 moves of each side."""
 FEN = re.compile(r"([1-8KQRk/]{15,40}) w - - ([0-9]{1,3}) ([0-9]{1,3})", re.ASCII)
 NOTATION = re.compile(r"([KQR])([a-h]?[1-8]?)([a-h][1-8])[+#]?", re.ASCII)
@@ -118,7 +118,7 @@ def best_move(board: Board) -> str:
     """A move to the quickest mate."""
     base = tablebase(board.piece)
     won = {move: plies for move, after in white_moves(board).items() if (plies := int(base.black[after.place])) != OPEN}
-    return min(won or {next(iter(white_moves(board))): 0}, key=lambda move: won.get(move, 0))
+    return min(won, key=won.__getitem__)  # never empty: white wins every position of these endgames
 
 
 def read_move(text: str, board: Board) -> Board | None:

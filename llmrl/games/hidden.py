@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log2
 from typing import ClassVar
 
 from llmrl.games.game import Ending, Move, TextGame
-
-Answer = Callable[[str, str], str]
-"""Function from a question and an item to the answer that it gets where that item is hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +99,12 @@ def best_question(game: GuessingGame, remaining: tuple[str, ...]) -> str:
     return min(game.questions(), key=cost)
 
 
+@lru_cache(maxsize=1 << 16)
 def optimal_total(game: GuessingGame, items: frozenset[str]) -> float:
     """The greatest sum of returns over the items, each hidden once, with the scripted questions and no limit of turns.
 
     Exact, by recursion over sets of items that answers leave; its cost grows exponentially, so for a dozen items.
     """
-    return _optimal(game, items)
-
-
-@lru_cache(maxsize=1 << 16)
-def _optimal(game: GuessingGame, items: frozenset[str]) -> float:
     if not items:
         return 0.0
     best = float("-inf")
@@ -122,6 +115,6 @@ def _optimal(game: GuessingGame, items: frozenset[str]) -> float:
             parts.setdefault(game.answer(question, item), set()).add(item)
         if any(len(part) == len(items) for part in parts.values()):
             continue  # it tells nothing
-        left = sum(_optimal(game, frozenset(part)) for part in parts.values())
+        left = sum(optimal_total(game, frozenset(part)) for part in parts.values())
         best = max(best, left - (len(items) - len(named)))
     return best
