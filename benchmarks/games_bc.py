@@ -47,7 +47,7 @@ class Setting:
 
 
 SETTINGS = {
-    "maze": Setting({"name": "maze", "memory": False}, "all", "all", 25, 200),
+    "maze": Setting({"name": "maze", "memory": False}, "all", "all", 25, 400),
     "wordle, 60 words": Setting({"name": "wordle", "rule": "standard", "vocabulary": 60}, "train", "heldout", 60, 300),
     "twenty_questions": Setting({"name": "twenty_questions"}, "train", "heldout", 80, 300),
     "guess_city": Setting({"name": "guess_city"}, "train", "heldout", 100, 300),
