@@ -257,9 +257,7 @@ class Env(Protocol):
 
     async def step(self, message: Message) -> Observation: ...
 
-    async def close(self) -> None:
-        """Safe to call twice."""
-        ...
+    async def close(self) -> None: ...  # safe to call twice
 
 
 @runtime_checkable
@@ -344,6 +342,8 @@ class Benchmark:
     data: Mapping[str, Any]  # a dataset and its options
     reward: Mapping[str, Any]  # a reward and its options; `correct` is what counts
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+    env: Mapping[str, Any] = field(default_factory=lambda: {"name": "single_turn"})  # an environment and its options
+    max_turns: int = 1  # of an episode
     samples: int = 1  # completions per problem
     by: Sequence[str] = ()  # keys of `Problem.info` to break the result down by: subject, level
     about: str = ""  # source, size and measure
