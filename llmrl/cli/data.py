@@ -45,6 +45,32 @@ def prime_data(
     print(f"{count} rows: {out}")
 
 
+@app.command("play")
+def play_data(
+    env: Annotated[str, typer.Argument(help="A text game: maze, or {name: maze, layout: u}.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet; give it as source.path.")],
+    player: Annotated[str, typer.Option(help="oracle or random.")] = "oracle",
+    random_share: Annotated[float, typer.Option(help="Of the oracle's moves: drawn at random, 0 to 1.")] = 0.0,
+    episodes: Annotated[int, typer.Option(help="Over the starts, again and again.")] = 1000,
+    split: Annotated[str, typer.Option(help="Of the starts: train, heldout or all.")] = "train",
+    seed: Annotated[int, typer.Option(help="Of the order of starts, and of the player's draws.")] = 0,
+) -> None:
+    """Write episodes of a text game by a scripted player, to imitate or to learn a critic from: docs/games.md."""
+    from llmrl.datagen.demonstrations import Demonstrations, write
+    from llmrl.plugins import construct
+    from llmrl.recipe import yaml_text
+
+    options = {
+        "data": {"env": yaml_text.parse(env, "ENV"), "split": split, "seed": seed},
+        "player": player,
+        "random_share": random_share,
+        "episodes": episodes,
+        "seed": seed,
+    }
+    count, mean = write(construct(Demonstrations, options, "data play"), out)
+    print(f"{count} episodes, mean return {mean:g}: {out}")
+
+
 @app.command("step-labels")
 def label_steps(
     model: Annotated[str, typer.Argument(help="A folder or a hub name: it solves the problems, and completes steps.")],

@@ -1,72 +1,101 @@
-"""The command `llmrl play`: a person takes the policy's place in an environment."""
+"""Command `llmrl play`: a person, or a scripted player, plays an environment in the terminal."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from itertools import islice
-from typing import Annotated, Any
+from collections.abc import Iterator
+from itertools import count, islice
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrl.protocols import Env
-from llmrl.types import Observation
+from llmrl.errors import RecipeError
+
+if TYPE_CHECKING:
+    from llmrl.games.play import Choose
+    from llmrl.protocols import Env
+    from llmrl.types import Observation, Problem
+
+PLAYERS = ("person", "oracle", "random")
 
 
 def play(
-    env: Annotated[str, typer.Argument(help="An environment, or {name: ..., option: ...}.")],
-    data: Annotated[str | None, typer.Option(help="Its problems; by default the data of its name.")] = None,
-    problem: Annotated[int, typer.Option(help="Which of them, from 0.")] = 0,
+    env: Annotated[str, typer.Argument(help="An environment: maze, or {name: maze, layout: u}.")],
+    player: Annotated[str, typer.Option(help="person, oracle or random; the last two play text games.")] = "person",
+    episodes: Annotated[int, typer.Option(help="Over the problems, again and again.")] = 1,
+    data: Annotated[
+        str | None, typer.Option(help="Problems: a dataset, or {name: ..., option: ...}; a text game's own starts.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the order of starts, and of the player's draws.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Results alone.")] = False,
 ) -> None:
-    """Play an episode of an environment in the terminal; ctrl-D gives up."""
-    from llmrl.aio import wait
-    from llmrl.errors import DataError
-    from llmrl.plugins import build
+    """Play an environment in the terminal: texts are shown, and a line is an action; ctrl-D ends it."""
+    from llmrl import aio, plugins
+    from llmrl.games.game import TextGame
+    from llmrl.games.play import play as play_episode
+    from llmrl.games.play import scripted
     from llmrl.recipe import yaml_text
 
-    spec: Any = yaml_text.parse(env, "env")
-    problems = build("data", yaml_text.parse(data, "--data") if data else {"name": _name(spec)}, "--data").problems()
-    chosen = next(islice(problems, problem, None), None)
-    if chosen is None:
-        raise DataError(f"--problem {problem}: the data has fewer problems; expected a number from 0")
-    wait(by_hand(build("env", spec).make(chosen), input, print))
+    if player not in PLAYERS:
+        close = plugins.did_you_mean(player, PLAYERS)
+        raise RecipeError(f"--player {player}{close}; expected one of {', '.join(PLAYERS)}")
+    spec = yaml_text.parse(env, "ENV")
+    factory = plugins.build("env", spec, "ENV")
+    if data is None and not isinstance(factory, TextGame):
+        raise RecipeError(f"{env} is no text game with starts of its own; name its problems by --data")
+    problems = yaml_text.parse(data, "--data") if data else {"name": "games", "env": spec, "split": "all", "seed": seed}
+    returns = []
+    for number, problem in enumerate(islice(_again(problems), episodes)):
+        choose = _asked if player == "person" else scripted(player, f"{seed}/{number}")  # type: ignore[arg-type]
+        try:
+            episode = aio.wait(play_episode(factory.make(problem), _loud(choose, quiet), None if quiet else _show))
+        except EOFError:
+            print("\nended before the game did")
+            return
+        returns.append(episode.total)
+        ending = "cut off" if episode.last.cut else episode.last.verdict or "done"
+        numbers = " ".join(f"{name}={value:g}" for name, value in episode.last.metrics.items())
+        print(f"{problem.id}: return {episode.total:g} in {len(episode.turns)} moves, {ending} {numbers}".rstrip())
+    if len(returns) > 1:
+        print(f"{len(returns)} episodes: mean return {sum(returns) / len(returns):g}")
 
 
-async def by_hand(env: Env, ask: Callable[[str], str], show: Callable[[str], None]) -> float:
-    """Play until the environment or the end of the input ends the episode; return the sum of the rewards.
+def _again(spec: Any) -> Iterator[Problem]:
+    """The problems of a dataset, again and again.
 
-    Args:
-        env: the episode.
-        ask: gives an answer; EOFError gives up.
-        show: takes what the environment says.
+    Raises:
+        RecipeError: it has none.
     """
-    total = 0.0
-    try:
-        seen = await env.reset()
-        _show(seen, show)
-        while not seen.done:
-            try:
-                answer = await asyncio.to_thread(ask, "> ")
-            except EOFError:
-                show("given up")
-                break
-            seen = await env.step({"role": "assistant", "content": answer})
-            total += seen.reward
-            _show(seen, show)
-    finally:
-        await env.close()
-    show(f"return {total:g}")
-    return total
+    from llmrl import plugins
+
+    dataset = plugins.build("data", spec, "--data")
+    for _ in count():
+        empty = True
+        for problem in dataset.problems():
+            empty = False
+            yield problem
+        if empty:
+            raise RecipeError(f"--data {spec}: has no problems; choose another split")
 
 
-def _show(seen: Observation, show: Callable[[str], None]) -> None:
+def _show(seen: Observation) -> None:
     for message in seen.messages:
-        show(f"{message.get('role')}: {message.get('content')}")
+        role, content = message["role"], str(message.get("content", ""))
+        print(content.rstrip("\n") if role == "user" else f"{role}: {content}")
     if seen.reward:
-        show(f"reward {seen.reward:+g}")
-    if seen.done:
-        show(("cut off" if seen.cut else "done") + (f", {seen.verdict}" if seen.verdict else ""))
+        print(f"(reward {seen.reward:g})")
 
 
-def _name(spec: Any) -> Any:
-    return spec if isinstance(spec, str) else spec.get("name")
+def _asked(env: Env, seen: Observation) -> str:
+    return input("> ")
+
+
+def _loud(choose: Choose, quiet: bool) -> Choose:
+    """The player, whose actions are printed unless a person has just typed them."""
+
+    def told(env: Env, seen: Observation) -> str:
+        action = choose(env, seen)
+        if not quiet and choose is not _asked:
+            print(f"> {action}")
+        return action
+
+    return told

@@ -1,47 +1,75 @@
-"""`llmrl play`: a person in the policy's place."""
+"""`llmrl play` and `llmrl data play`, as they are typed."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from llmrl.aio import wait
 from llmrl.cli.main import app
-from llmrl.cli.play import by_hand
-from llmrl.errors import DataError
-from llmrl.types import Problem
-from tests.unit.rollout.hostile import Counting
+from llmrl.errors import RecipeError
 
-PROBLEM = Problem(id="p", messages=[{"role": "user", "content": "?"}])
+U = "{name: maze, layout: u, instructions: false}"
 
 
-def test_an_episode_is_shown_message_by_message() -> None:
-    shown: list[str] = []
-    env = Counting()
-    assert wait(by_hand(env.make(PROBLEM), lambda _: "a", shown.append)) == 2.0
-    go_on = ["user: go on", "reward +0.5"]
-    assert shown == ["user: ?", *go_on, *go_on, "reward +1", "done, correct", "return 2"]
-    assert env.open == 0
+def typed(*words: str, keys: str = "") -> Result:
+    return CliRunner().invoke(app, list(words), input=keys)
 
 
-def test_the_end_of_the_input_gives_up_and_closes() -> None:
-    shown: list[str] = []
-    env = Counting()
+def test_a_person_plays(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": "here", "prompt": "x", "answer": "y", "start": "2,3"}\n')
+    done = typed("play", U, "--data", f"{{name: jsonl, path: '{rows}'}}", keys="dance\nmove down\n")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [
+        "The goal is at position 3, 3. Your current position is at position 2, 3. There are walls to your right, to "
+        "your left.",
+        "> The goal is at position 3, 3. Your current position is at position 2, 3. There are walls to your right, to "
+        "your left.",
+        "(reward -4)",
+        "> Success",
+        "here: return -4 in 2 moves, correct return=-4 moves=2 illegal=1",
+    ]
 
-    def ask(_: str) -> str:
-        raise EOFError
 
-    assert wait(by_hand(env.make(PROBLEM), ask, shown.append)) == 0.0
-    assert shown[-2:] == ["given up", "return 0"]
-    assert env.open == 0
+def test_a_person_may_leave() -> None:
+    done = typed("play", "wordle", keys="crane\n")
+    assert done.exit_code == 0
+    assert done.stdout.endswith("ended before the game did\n")
 
 
-def test_the_command_names_environment_and_data() -> None:
-    def run(*arguments: str) -> Any:
-        return CliRunner().invoke(app, ["play", "single_turn", *arguments], input="7\n")
+def test_scripted_players_print_their_returns() -> None:
+    done = typed("play", U, "--player", "oracle", "--episodes", "7", "--quiet")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 8
+    # six starts, and the first again: optima of 0 to -5
+    assert sorted(line.split()[2] for line in lines[:6]) == ["-1", "-2", "-3", "-4", "-5", "0"]
+    assert lines[6] == lines[0]
+    assert lines[7].startswith("7 episodes: mean return -")
+    assert "> move" in typed("play", U, "--player", "random").stdout
 
-    assert "=" in run("--data", "arithmetic").output
-    with pytest.raises(DataError, match="--problem 1000000: the data has fewer problems"):
-        raise run("--data", "{name: jsonl, path: data/tiny/gsm8k.jsonl}", "--problem", "1000000").exception
+
+def test_demonstrations_are_written(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    done = typed("data", "play", U, "--split", "all", "--episodes", "6", "--out", str(out))
+    assert done.stdout == f"6 episodes, mean return -2.5: {out}\n"
+    assert len([json.loads(line) for line in out.read_text().splitlines()]) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("play", "maze", "--player", "orcale"), "did you mean 'oracle'"),
+        (("play", "single_turn"), "name its problems by --data"),
+        (("play", "nothing"), "unknown env 'nothing'"),
+        (("play", "maze", "--data", "{name: games, env: maze, split: none}"), "split"),
+        (("data", "play", "maze", "--out", "x.jsonl", "--player", "person"), "'random' or 'oracle'"),
+        (("data", "play", "single_turn", "--out", "x.jsonl"), "is no text game"),
+    ],
+)
+def test_refusals(words: tuple[str, ...], message: str) -> None:
+    done = typed(*words)
+    assert isinstance(done.exception, RecipeError)
+    assert message in str(done.exception)
