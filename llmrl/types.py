@@ -114,6 +114,10 @@ class Observation:
     tools: Sequence[Mapping[str, Any]] = ()  # JSON schemas, for the chat template
     reward: float = 0.0  # for the message it answers
     done: bool = False
+    whole: bool = False  # its messages are the whole next prompt, for the environment has rewritten the history
+    cut: bool = False  # with `done`: a limit of the environment ended the episode, not the task itself
+    verdict: Verdict | None = None  # with `done`: the environment's judgement of the episode, if it judges
+    metrics: Mapping[str, float] = field(default_factory=dict)  # with `done`: numbers of the episode, for the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
