@@ -37,10 +37,10 @@ PICTURED = {
 }
 
 
-def episodes(env: str, count: int, first: int = 0) -> Iterator[WebEpisode]:
+def episodes(env: str, count: int, first: int = 0, **options: Any) -> Iterator[WebEpisode]:
     """Episodes of the tasks that a scripted player solves, in turn."""
     key, names = ("task", EASY) if env == "miniwob" else ("kind", tuple(goals.KINDS))
-    factory = plugins.build("env", env)
+    factory = plugins.build("env", {"name": env, **options})
     for number in range(count):
         info = {key: names[number % len(names)], "seed": first + number}
         yield factory.make(Problem(id=str(number), messages=[], info=info))
@@ -117,9 +117,10 @@ async def speed(env: str, count: int, pages: int) -> dict[str, Any]:
 
 
 async def endurance(count: int, pages: int) -> dict[str, Any]:
-    """Memory over many episodes, by a random player on both environments."""
+    """Memory over many episodes of at most 8 steps, by a random player on both environments."""
     half = count // 2
-    made = [e for pair in zip(episodes("miniwob", half), episodes("shop", half), strict=True) for e in pair]
+    both = [episodes(env, half, max_steps=8) for env in ("miniwob", "shop")]
+    made = [episode for pair in zip(*both, strict=True) for episode in pair]
     memory: list[float] = []
 
     def watch(done: int) -> None:
@@ -151,9 +152,8 @@ async def pictures(folder: Path) -> None:
         await episode.close()
     episode = plugins.build("env", "shop").make(Problem(id="s", messages=[], info={"kind": "cheapest", "seed": 3}))
     await episode.reset()
-    await episode.step(
-        {"role": "assistant", "content": f"click({next(e.ref for e in await episode.look() if e.text == 'Search')})"}
-    )
+    button = next(e.ref for e in await episode.look() if (e.tag, e.text) == ("button", "Search"))
+    await episode.step({"role": "assistant", "content": f"click({button})"})
     (folder / "shop.png").write_bytes(await episode.picture(640, 420))
     await episode.close()
 
@@ -164,7 +164,7 @@ async def main(arguments: argparse.Namespace) -> None:
         return
     rows = []
     for env in ("miniwob", "shop"):
-        for pages in (1, 4, 16):
+        for pages in (1, 4, 16) if arguments.episodes else ():
             rows.append(await speed(env, arguments.episodes, pages))
             print(json.dumps(rows[-1]), flush=True)
     long = await endurance(arguments.long, 16) if arguments.long else None

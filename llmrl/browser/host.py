@@ -110,7 +110,7 @@ class Browser:
             return self._devtools
 
 
-class Host:
+class BrowserHost:
     """A browser, and the thread on whose event loop it is spoken to."""
 
     def __init__(self) -> None:
@@ -135,14 +135,14 @@ class Host:
                 self.browser.kill()
 
 
-_host: Host | None = None
+_host: BrowserHost | None = None
 _lock = threading.Lock()
 
 
-def host() -> Host:
+def host() -> BrowserHost:
     """The host of this process."""
     global _host
     with _lock:
         if _host is None or not _host.is_ours:
-            _host = Host()
+            _host = BrowserHost()
         return _host

@@ -23,7 +23,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FieldPlan:
     """Wishes in the order in which a person fills them, and the last action."""
 
     wishes: Sequence[Wish]

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from llmrl.browser.elements import Element
-from llmrl.browser.wishes import NoPlanError, Plan, Wish, chosen, click, filled, find, ticked
+from llmrl.browser.wishes import FieldPlan, NoPlanError, Wish, chosen, click, filled, find, ticked
 
-Planner = Callable[[str, Sequence[Element]], Plan]
+Planner = Callable[[str, Sequence[Element]], FieldPlan]
 
 
-def plan(task: str, goal: str, elements: Sequence[Element]) -> Plan:
+def plan(task: str, goal: str, elements: Sequence[Element]) -> FieldPlan:
     """The plan of a task in its present state.
 
     Raises:
@@ -57,85 +57,85 @@ WIDGETS = {"text": "input_text", "textarea": "textarea", "radio": "input_radio",
 BUTTONS = "button input_submit input_button"
 
 
-def _only(element: Element, *wishes: Wish) -> Plan:
-    return Plan(wishes, click(element))
+def _only(element: Element, *wishes: Wish) -> FieldPlan:
+    return FieldPlan(wishes, click(element))
 
 
-def _submit(elements: Sequence[Element], *wishes: Wish, text: str = "Submit") -> Plan:
-    return Plan(wishes, click(find(elements, BUTTONS, text)))
+def _submit(elements: Sequence[Element], *wishes: Wish, text: str = "Submit") -> FieldPlan:
+    return FieldPlan(wishes, click(find(elements, BUTTONS, text)))
 
 
-def _button_in_quotes(goal: str, elements: Sequence[Element]) -> Plan:
+def _button_in_quotes(goal: str, elements: Sequence[Element]) -> FieldPlan:
     return _only(find(elements, BUTTONS, quoted(goal)[0]))
 
 
-def _button_named(goal: str, elements: Sequence[Element]) -> Plan:
+def _button_named(goal: str, elements: Sequence[Element]) -> FieldPlan:
     return _only(find(elements, BUTTONS, matched(r"button (\w+)\.", goal)))
 
 
-def _sequence(goal: str, elements: Sequence[Element]) -> Plan:
+def _sequence(goal: str, elements: Sequence[Element]) -> FieldPlan:
     one, two = find(elements, BUTTONS, "ONE"), find(elements, BUTTONS, "TWO")
     return _only(two, Wish(click(one), "focused" in one.flags, "one"))
 
 
-def _link(goal: str, elements: Sequence[Element]) -> Plan:
+def _link(goal: str, elements: Sequence[Element]) -> FieldPlan:
     return _only(find(elements, "a span", quoted(goal)[0]))
 
 
-def _dialog(goal: str, elements: Sequence[Element]) -> Plan:
+def _dialog(goal: str, elements: Sequence[Element]) -> FieldPlan:
     name = quoted(goal)[0]
     return _only(find(elements, BUTTONS, "Close" if name == "x" else name))
 
 
-def _tab(goal: str, elements: Sequence[Element]) -> Plan:
+def _tab(goal: str, elements: Sequence[Element]) -> FieldPlan:
     return _only(find(elements, "a", matched(r"(Tab #\d)", goal)))
 
 
-def _widget(goal: str, elements: Sequence[Element]) -> Plan:
+def _widget(goal: str, elements: Sequence[Element]) -> FieldPlan:
     kind = quoted(goal)[0]
     return _only(find(elements, WIDGETS.get(kind, kind)))
 
 
-def _focus(goal: str, elements: Sequence[Element]) -> Plan:
+def _focus(goal: str, elements: Sequence[Element]) -> FieldPlan:
     boxes = [element for element in elements if element.tag == "input_text"]
     order = re.search(r"(1st|2nd|3rd)", goal)
     return _only(boxes[ORDINALS[order[1]] if order else 0])
 
 
-def _checkboxes(goal: str, elements: Sequence[Element]) -> Plan:
+def _checkboxes(goal: str, elements: Sequence[Element]) -> FieldPlan:
     wanted = matched(r"Select (.*) and click Submit", goal).split(", ")
     boxes = labelled(elements, "input_checkbox")
     return _submit(elements, *(ticked(box, text in wanted) for text, box in boxes.items()))
 
 
-def _option(goal: str, elements: Sequence[Element]) -> Plan:
+def _option(goal: str, elements: Sequence[Element]) -> FieldPlan:
     wanted = matched(r"Select (.*) and click Submit", goal)
     return _submit(elements, ticked(labelled(elements, "input_radio")[wanted]))
 
 
-def _list(goal: str, elements: Sequence[Element]) -> Plan:
+def _list(goal: str, elements: Sequence[Element]) -> FieldPlan:
     wanted = matched(r"Select (.*) from the list", goal)
     return _submit(elements, chosen(find(elements, "select"), wanted))
 
 
-def _text(goal: str, elements: Sequence[Element]) -> Plan:
+def _text(goal: str, elements: Sequence[Element]) -> FieldPlan:
     text = quoted(goal)[0]
     text = text.upper() if "upper case" in goal else text.lower() if "lower case" in goal else text
     return _submit(elements, filled(find(elements, "input_text"), text))
 
 
-def _password(goal: str, elements: Sequence[Element]) -> Plan:
+def _password(goal: str, elements: Sequence[Element]) -> FieldPlan:
     both = [filled(find(elements, "", id=name), quoted(goal)[0]) for name in ("password", "verify")]
     return _submit(elements, *both)
 
 
-def _login(goal: str, elements: Sequence[Element]) -> Plan:
+def _login(goal: str, elements: Sequence[Element]) -> FieldPlan:
     user, password = quoted(goal)
     popup = next((element for element in elements if element.id == "popup-cancel"), None)
     if popup is not None:
         return _only(popup)
     fields = filled(find(elements, "", id="username"), user), filled(find(elements, "", id="password"), password)
-    return Plan(fields, click(find(elements, "button", "Login")))
+    return FieldPlan(fields, click(find(elements, "button", "Login")))
 
 
 PLANNERS: Mapping[str, Planner] = {

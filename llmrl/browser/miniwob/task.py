@@ -18,7 +18,7 @@ from llmrl.browser.hands import perform
 from llmrl.browser.miniwob.catalogue import SOFT, STEPS, TASKS
 from llmrl.browser.miniwob.plans import plan
 from llmrl.browser.page import Page
-from llmrl.browser.wishes import NoPlanError, Plan
+from llmrl.browser.wishes import FieldPlan, NoPlanError
 
 READY_S = 20.0
 TIRELESS_MS = 2_000_000_000
@@ -106,5 +106,5 @@ class MiniWobTask:
     async def _read(self, page: Page) -> list[Element]:
         return await read(page, "dom", self.hidden)
 
-    def _plan(self, elements: Sequence[Element]) -> Plan:
+    def _plan(self, elements: Sequence[Element]) -> FieldPlan:
         return plan(self.name, self.goal, elements)

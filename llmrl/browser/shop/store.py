@@ -37,7 +37,7 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Purchase:
     """An order; `lines` are quantities by product. Those from before the episode are not `is_new`."""
 
     id: int
@@ -144,12 +144,14 @@ class Store:
         return number
 
     @property
-    def orders(self) -> list[Order]:
-        """All orders, the oldest first."""
+    def orders(self) -> list[Purchase]:
+        """The orders, the oldest first."""
         rows = self._sql.execute("SELECT * FROM orders ORDER BY id").fetchall()
         lines = "SELECT product, quantity FROM lines WHERE order_id = ?"
         return [
-            Order(id, customer, address, payment, cents, bool(placed), dict(self._sql.execute(lines, (id,)).fetchall()))
+            Purchase(
+                id, customer, address, payment, cents, bool(placed), dict(self._sql.execute(lines, (id,)).fetchall())
+            )
             for id, customer, address, payment, cents, placed in rows
         ]
 

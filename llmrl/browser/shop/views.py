@@ -9,7 +9,7 @@ from llmrl.browser.shop.store import CATEGORIES, COLOURS, PAYMENTS, Product, Sto
 
 MOST = 12  # products in a list of results
 STYLE = """
-body { font: 14px sans-serif; margin: 0 auto; max-width: 640px; color: #222 }
+body { font: 14px sans-serif; margin: 0; max-width: 640px; color: #222 }
 nav { background: #234; padding: 8px } nav a, nav span { color: white; margin-right: 12px }
 form { display: inline-block; margin: 4px 0 } td, th { padding: 3px 8px; text-align: left }
 input, select, button { font: inherit; margin: 2px } .error { color: #a00 } h1 { font-size: 18px }

@@ -35,6 +35,13 @@ def test_tasks_are_named_once_and_belong_to_a_kind() -> None:
         expand(["click-tset"])
 
 
+def test_the_page_names_every_task() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "browser.md").read_text(encoding="utf-8")
+    for kind, names in {**KINDS, "easy": EASY}.items():
+        listed = text.split(f"- `{kind}`: ")[1].split(".\n")[0]
+        assert [name.strip() for name in listed.replace("\n", " ").split(",")] == list(names)
+
+
 def test_pages_are_found_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BrowserError, match="expected the folder that holds"):
         find_pages(str(tmp_path))
