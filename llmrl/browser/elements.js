@@ -26,6 +26,11 @@ globalThis.elements = (() => {
     const points = (of) => of && getComputedStyle(of).cursor === "pointer";
     return points(element) && !points(parent);
   }
+  function scrolls(element) {
+    const isLong = element.clientHeight > 0 && element.scrollHeight > element.clientHeight + 1;
+    if (!isLong || element === document.body) return false;
+    return element instanceof HTMLTextAreaElement || /auto|scroll/.test(getComputedStyle(element).overflowY);
+  }
   function value(element) {
     if (element instanceof HTMLSelectElement) return [...element.selectedOptions].map((o) => tidy(o.text)).join(", ");
     if (element instanceof HTMLTextAreaElement) return element.value;
@@ -33,16 +38,14 @@ globalThis.elements = (() => {
     return ["checkbox", "radio", "image", "file"].includes(element.type) ? null : element.value;
   }
   function flags(element) {
-    const style = getComputedStyle(element), found = [];
+    const found = [];
     if (element === document.activeElement && element !== document.body) found.push("focused");
     if (element.checked) found.push("checked");
     if (element.disabled) found.push("disabled");
     if (element.readOnly) found.push("readonly");
     if (element.getAttribute("aria-selected") === "true") found.push("selected");
     if (element.getAttribute("aria-expanded") === "true") found.push("expanded");
-    const long = element.scrollHeight > element.clientHeight + 1 && element.clientHeight > 0;
-    const scrolls = /auto|scroll/.test(style.overflowY) || element instanceof HTMLTextAreaElement;
-    if (long && scrolls && element !== document.body) found.push("scrollable");
+    if (scrolls(element)) found.push("scrollable");
     return found;
   }
   function look(element, isEmpty) {
@@ -78,7 +81,7 @@ globalThis.elements = (() => {
     const rect = element.getBoundingClientRect();
     const nodes = [...element.childNodes], children = [...element.children].filter((c) => !NEVER.has(c.tagName));
     const text = children.length ? "" : tidy(element.textContent), isEmpty = !children.length && !text;
-    const listed = isControl(element) || text || (isEmpty && element !== document.body) || SHAPES.has(element.tagName);
+    const listed = text || isControl(element) || scrolls(element) || isEmpty || SHAPES.has(element.tagName);
     const sized = rect.width > 0 && rect.height > 0 && isShown(element);
     if (sized && listed) {
       const info = describe(element, element.tagName === "SELECT" || element.tagName === "TEXTAREA" ? "" : text, isEmpty);
@@ -136,7 +139,11 @@ globalThis.elements = (() => {
       return "";
     },
     type: (ref) => at(ref)?.type ?? "",
-    focus: (ref) => at(ref)?.focus(),
+    // Focuses the first part of a field, whichever was focused before.
+    focus(ref) {
+      document.activeElement?.blur();
+      at(ref)?.focus();
+    },
   };
 })();
 0;

@@ -16,29 +16,20 @@ from typing import Any, TypeVar
 import pytest
 
 from llmrl import plugins
-from llmrl.browser.chromium import program
 from llmrl.browser.devtools import PageLostError
 from llmrl.browser.episode import WebEpisode
 from llmrl.browser.host import PAGES, host
-from llmrl.browser.miniwob.catalogue import SPLIT, TASKS, find_pages
+from llmrl.browser.miniwob.catalogue import TASKS
 from llmrl.browser.players import Oracle, RandomPlayer, play
 from llmrl.browser.shop.goals import KINDS
-from llmrl.errors import BrowserError
+from llmrl.browser.variants import SPLIT
 from llmrl.types import Observation, Problem
+from tests.chromium import needs_chromium
 
 T = TypeVar("T")
 
 
-def missing() -> str:
-    try:
-        program()
-        find_pages("")
-    except BrowserError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = needs_chromium
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -46,10 +46,6 @@ STEPS: Mapping[str, int] = {"click": 10, "choose": 25, "text": 10, "form": 25, "
 SOFT = frozenset(["click-checkboxes-soft"])  # their reward is a share of what was asked
 
 
-SPLIT = 1_000_000
-"""Seeds below it are for training, those from it on for tests: no page is in both."""
-
-
 def expand(names: Sequence[str]) -> list[str]:
     """Tasks by their names, by kinds, `easy` or `all`, each once, in order.
 
