@@ -23,6 +23,7 @@ from llmrl.browser.miniwob.catalogue import TASKS
 from llmrl.browser.players import Oracle, RandomPlayer, play
 from llmrl.browser.shop.goals import KINDS
 from llmrl.browser.variants import SPLIT
+from llmrl.sandbox.cleanup import MARK
 from llmrl.types import Observation, Problem
 from tests.chromium import needs_chromium
 
@@ -40,17 +41,30 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 def no_orphans() -> Iterator[None]:
     yield
     pid = host().browser.pid
+    family = family_of(pid) if pid else None
     run(host().run(host().browser.close()))
-    assert pid is None or not of_session(pid)
+    assert family is None or not living(family)
 
 
-def of_session(session: int) -> list[int]:
-    """Processes of a session that are no zombies."""
+Family = tuple[int, str]
+"""The session of a Chromium, and the mark in the environment of its processes, those that left the session too."""
+
+
+def family_of(pid: int) -> Family:
+    """The family of a Chromium, by its first process."""
+    entries = Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
+    return pid, next(entry for entry in entries if entry.startswith(f"{MARK}="))
+
+
+def living(family: Family) -> list[int]:
+    """Its processes that are no zombies."""
+    session, mark = family
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            state, _, _, its = stat.read_text().rpartition(")")[2].split()[:4]
-            found += [int(stat.parent.name)] if int(its) == session and state != "Z" else []
+            state, _, _, its = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            entries = (folder / "environ").read_text(errors="replace").split("\0")
+            found += [int(folder.name)] if state != "Z" and (int(its) == session or mark in entries) else []
     return found
 
 
@@ -260,23 +274,24 @@ def test_pages_reach_nothing_but_their_server() -> None:
 
 
 def test_a_killed_chromium_costs_its_episodes_alone() -> None:
-    async def killed() -> tuple[int, str, int | None]:
+    async def killed() -> tuple[Family, str, int | None]:
         episode = miniwob("login-user", 1)
         await episode.reset()
         pid = host().browser.pid
         assert pid is not None
+        family = family_of(pid)
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(PageLostError) as caught:
             await said(episode, "wait()")
         await episode.close()
         answers = await played(miniwob("click-test", 2), Oracle())
         assert answers[-1].verdict == "correct"
-        return pid, str(caught.value), host().browser.pid
+        return family, str(caught.value), host().browser.pid
 
-    pid, reason, next_pid = run(killed())
+    family, reason, next_pid = run(killed())
     assert "Chromium has ended" in reason
-    assert next_pid not in (None, pid)
-    assert not of_session(pid)
+    assert next_pid not in (None, family[0])
+    assert not living(family)
 
 
 def test_a_page_that_hangs_is_given_up() -> None:
@@ -313,11 +328,11 @@ def test_a_page_more_waits_for_one_that_closes() -> None:
 
 CHILD = """
 import asyncio, os, sys
-from tests.integration.test_browser import miniwob
+from tests.integration.test_browser import family_of, miniwob
 from llmrl.browser.host import host
 episode = miniwob("click-test", 1)
 asyncio.run(episode.reset())
-print(host().browser.pid, flush=True)
+print(*family_of(host().browser.pid), flush=True)
 if sys.argv[1] == "wait":
     sys.stdin.read()
 """
@@ -328,12 +343,13 @@ def test_chromium_ends_with_its_process(end: str) -> None:
     words = [sys.executable, "-c", CHILD, "wait" if end == "kill" else "exit"]
     child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     assert child.stdout is not None
-    pid = int(child.stdout.readline())
+    session, mark = child.stdout.readline().decode().split()
+    family = int(session), mark
     if end == "kill":
-        assert of_session(pid)
+        assert len(living(family)) > 5
         child.kill()
     child.communicate(timeout=60)
     deadline = time.monotonic() + 20
-    while of_session(pid) and time.monotonic() < deadline:
+    while living(family) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not of_session(pid)
+    assert not living(family)
