@@ -98,7 +98,7 @@ async def speed(env: str, count: int, pages: int) -> dict[str, Any]:
 
     def watch(done: int) -> None:
         nonlocal top
-        top = max(top, memory_mb()) if done % 16 == 0 else top
+        top = max(top, memory_mb())
 
     counts = await play_all(list(episodes(env, count, first=1000)), pages, Oracle(), watch)
     seconds = time.perf_counter() - begin
@@ -124,7 +124,7 @@ async def endurance(count: int, pages: int) -> dict[str, Any]:
     memory: list[float] = []
 
     def watch(done: int) -> None:
-        if done % 100 == 0:
+        if done >= 100 * (len(memory) + 1):  # two may end at once
             memory.append(memory_mb())
 
     begin = time.perf_counter()
