@@ -10,7 +10,7 @@ SPLIT = 1_000_000
 """Seeds below it are for training, those from it on for tests: no page is in both."""
 
 
-class Variant(NamedTuple):
+class TaskVariant(NamedTuple):
     """A level of a task: the share of it that is asked for, and the end of the problem's id."""
 
     level: int
@@ -34,7 +34,7 @@ def seeds_of(split: Split, first: int, count: int) -> range:
     return range(start, start + count)
 
 
-def levels_of(levels: int, has_easier: bool) -> Iterator[Variant]:
+def levels_of(levels: int, has_easier: bool) -> Iterator[TaskVariant]:
     """Yield the levels of a task, the last of which is the task itself and the only one where nothing is easier."""
     for level in range(1 if has_easier else levels, levels + 1):
-        yield Variant(level, level / levels, f"/{level}of{levels}" if levels > 1 else "")
+        yield TaskVariant(level, level / levels, f"/{level}of{levels}" if levels > 1 else "")
