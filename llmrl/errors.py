@@ -39,6 +39,10 @@ class TrainingError(LlmrlError, ArithmeticError):
     """Training cannot go on: losses, gradients or weights that are not finite."""
 
 
+class BrowserError(LlmrlError, RuntimeError):
+    """There is no browser that starts, or the pages of a task are not on this machine."""
+
+
 class SandboxError(LlmrlError, RuntimeError):
     """Untrusted code cannot be run as safely as was asked for; nothing was run."""
 

@@ -29,6 +29,7 @@ LAYERS = {
     "llmrl.batch": 2,
     "llmrl.aio": 2,
     "llmrl.answers": 2,
+    "llmrl.browser": 2,
     "llmrl.clients": 2,
     "llmrl.critics": 2,
     "llmrl.datafiles": 2,

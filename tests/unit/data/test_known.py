@@ -13,7 +13,8 @@ from llmrl.errors import DataError
 from llmrl.types import Problem
 
 MADE = ("arithmetic", "countdown_generated", "constrained_text", "reasoning_gym")
-WITHOUT_ROWS = ("jsonl", "by_pass_rate", "mixture", "perturbed", *MADE)
+PAGES = ("miniwob", "shop")  # their problems are pages by seed
+WITHOUT_ROWS = ("jsonl", "by_pass_rate", "mixture", "perturbed", *MADE, *PAGES)
 
 
 def read(name: str, **options: Any) -> list[Problem]:
