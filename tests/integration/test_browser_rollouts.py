@@ -6,13 +6,13 @@ import re
 from typing import Any
 
 import pytest
-from llmrl.rewards.environment import Environment
 
 from llmrl import plugins
 from llmrl.aio import wait
 from llmrl.browser.host import host
 from llmrl.chat import Chat
 from llmrl.recipe import RolloutOptions
+from llmrl.rewards.environment import Environment
 from llmrl.rollout.samples import to_samples
 from llmrl.scoring.manager import GroupReward
 from llmrl.tiny import make_tokenizer
