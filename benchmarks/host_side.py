@@ -217,14 +217,9 @@ def flat(tree: Tree, groups: list[list[Any]]) -> list[Any]:
 def annotated(tree: Tree, samples: Sequence[Any], columns: list[Mapping[str, Any]]) -> list[Any]:
     """The samples with the columns of the models, whose tensors are used up."""
     columns.reverse()
-    keep = "last_values" in (find("llmrl.columns:COLUMNS") or ())  # PPO bootstraps from one number, not from a column
-    return [sample.assign(**modelled(tree, columns.pop(), keep)) for sample in samples]
-
-
-def modelled(tree: Tree, tensors: Mapping[str, Any], keep_last: bool) -> dict[str, Any]:
-    """The columns of a sample that models fill."""
-    filled = {name: tree.column(tensor) for name, tensor in tensors.items()}
-    return filled | ({"last_values": float(filled.pop("next_values")[-1])} if keep_last else {})
+    return [
+        sample.assign(**{name: tree.column(tensor) for name, tensor in columns.pop().items()}) for sample in samples
+    ]
 
 
 def batches(tree: Tree, samples: Sequence[Any]) -> int:
