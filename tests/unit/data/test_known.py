@@ -12,7 +12,7 @@ from llmrl import plugins
 from llmrl.errors import DataError
 from llmrl.types import Problem
 
-MADE = ("arithmetic", "countdown_generated", "constrained_text", "reasoning_gym")
+MADE = ("arithmetic", "countdown_generated", "constrained_text", "games", "reasoning_gym")
 PAGES = ("miniwob", "shop")  # their problems are pages by seed
 WITHOUT_ROWS = ("jsonl", "by_pass_rate", "mixture", "perturbed", *MADE, *PAGES)
 

@@ -12,7 +12,7 @@ import torch
 from llmrl.algorithms.ppo import PPO
 from llmrl.batch import Batch, collate
 from llmrl.errors import RecipeError
-from llmrl.ops.heads import HEADS, Attention, Head, Scalar
+from llmrl.ops.heads import HEADS, Attention, Capped, Head, Scalar
 from llmrl.protocols import Forward
 from tests.builders import changed
 from tests.unit.algorithms.ppo.rows import BARE, columns, row, value_loss
@@ -113,6 +113,6 @@ def test_every_head_is_the_critics_own_affair(name: str) -> None:
     batch, outputs = targets([0.5] * 3, [1.0, 1.0, 0.2]), torch.randn(1, 4, head.outputs)
     loss = PPO(**BARE).value_loss(value_loss(head, outputs), batch)
     assert torch.equal(loss.terms, head.terms(outputs, batch.returns))
-    if not isinstance(head, Scalar | Attention):  # whose own loss is half a squared error, too
+    if not isinstance(head, Scalar | Attention | Capped):  # whose own loss is half a squared error, too
         with pytest.raises(RecipeError, match="cliprange_value"):
             PPO(**BARE, cliprange_value=0.2).value_loss(value_loss(head, outputs), batch)
