@@ -52,6 +52,40 @@ class Chat:
         conversation, hidden = self._hide_special(conversation)
         return self._encode(self._render(conversation, tools), hidden)
 
+    def next_prompt(
+        self,
+        previous_ids: Sequence[int],
+        past: Sequence[Message],
+        reply: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> list[int]:
+        """The next turn's prompt, as the template has it: it extends `previous_ids` where earlier turns stay.
+
+        Args:
+            previous_ids: the last prompt and the completion sampled for it.
+            past: all messages so far; the last is the policy's, in the text of that completion.
+            reply: the environment's messages.
+            tools: as for the first prompt.
+        Returns:
+            `previous_ids` untouched and the reply behind them, where the template keeps earlier turns as they were fed;
+            else the template's rendering of the whole conversation, in which a row of its own begins.
+        Raises:
+            CheckpointError: no chat template.
+            DataError: the template refuses the conversation.
+        """
+        self._require_template()
+        *before, answer = self.messages(past)
+        asked = len(before)
+        conversation, hidden = self._hide_special([*before, answer, *reply])
+        text = conversation[asked]["content"]
+        usual = PAST_REPLY if "</think>" in text else "reply"  # what the template trims of this one answer is no matter
+        answered = [*conversation[:asked], {"role": "assistant", "content": usual}, *conversation[asked + 1 :]]
+        fed, whole, as_usual = self._renders([conversation[:asked], conversation, answered], tools)
+        for rendered_with, said in ((whole, text), (as_usual, usual)):
+            if rendered_with.startswith(fed + said):
+                return _joined(previous_ids, self._encode(rendered_with[len(fed + said) :], hidden))
+        return self._encode(whole, hidden)
+
     def extend_ids(
         self, previous_ids: Sequence[int], reply: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> list[int]:
@@ -64,22 +98,15 @@ class Chat:
         Raises:
             CheckpointError: no chat template, or one that rewrites earlier turns, so that no prompt extends the last.
         """
-        if self.tokenizer.chat_template is None:
-            raise CheckpointError("the tokenizer has no chat template, which a second turn needs; set one and save it")
-        answers, hidden = self._hide_special(reply)
-        past = self.messages([{"role": "user", "content": "question"}])
-        before = self._render(past, tools) + PAST_REPLY
-        whole = self._render([*past, {"role": "assistant", "content": PAST_REPLY}, *answers], tools)
-        if not whole.startswith(before):
+        asked = [{"role": "user", "content": "question"}]
+        prompt = self.next_prompt(previous_ids, [*asked, {"role": "assistant", "content": PAST_REPLY}], reply, tools)
+        if prompt[: len(previous_ids)] != list(previous_ids):
             raise CheckpointError(
-                "the chat template rewrites earlier turns (it removes their reasoning, or adds to them), so the policy "
-                "would learn from a conversation that it never had; expected a template that only appends. Save the "
-                "tokenizer with such a template, or try other model.chat_template_kwargs"
+                "the chat template rewrites earlier turns (it removes their reasoning, or adds to them), so no prompt "
+                "extends the last; expected a template that only appends. Save the tokenizer with such a template, or "
+                "try other model.chat_template_kwargs"
             )
-        added = self._encode(whole[len(before) :], hidden)
-        if added and previous_ids and added[0] == previous_ids[-1]:
-            added = added[1:]  # the policy has closed its turn itself
-        return [*previous_ids, *added]
+        return prompt
 
     def turn_end(self) -> int:
         """The token that ends the policy's turn: the special one that the template puts there, else end-of-sequence.
@@ -161,8 +188,18 @@ class Chat:
                 together = conversations[start : start + CHECKED_TOGETHER]
                 self._rendered(together, (), add_generation_prompt=add_generation_prompt)
 
+    def _require_template(self) -> None:
+        if self.tokenizer.chat_template is None:
+            raise CheckpointError("the tokenizer has no chat template, which a second turn needs; set one and save it")
+
     def _render(self, conversation: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
-        return self._rendered([conversation], tools, add_generation_prompt=True)[0]
+        return self._renders([conversation], tools)[0]
+
+    def _renders(
+        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Sequence[str]:
+        """Prompts of conversations, as texts."""
+        return self._rendered(conversations, tools, add_generation_prompt=True)
 
     def _rendered(
         self,
@@ -289,6 +326,12 @@ def load_stop_token_ids(model: str | Path, chat: Chat) -> list[int]:
         except (OSError, ValueError):  # a model without generation config is common; its tokenizer still has a say
             continue
     return chat.stop_token_ids(*configs)
+
+
+def _joined(previous_ids: Sequence[int], added: list[int]) -> list[int]:
+    """Both behind each other; the token that closes the policy's turn once, where the policy has sampled it itself."""
+    closed = bool(added and len(previous_ids)) and added[0] == previous_ids[-1]
+    return [*previous_ids, *added[1 if closed else 0 :]]
 
 
 def _only_text(conversation: Sequence[Message]) -> str:

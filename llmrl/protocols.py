@@ -254,17 +254,16 @@ class Env(Protocol):
     """Runs an episode, in messages. Made for one problem, used once, closed. It never sees a token."""
 
     async def reset(self) -> Observation: ...
-
     async def step(self, message: Message) -> Observation: ...
+    async def close(self) -> None: ...  # safe to call twice
 
-    async def close(self) -> None:
-        """Safe to call twice."""
-        ...
+
+Isolation = Literal["inline", "thread", "process"]  # place of an environment: the shared event loop, or its own
 
 
 @runtime_checkable
 class EnvFactory(Protocol):
-    """The plug-in behind an `Env`."""
+    """The plug-in behind an `Env`. It may have attributes `isolation` and `max_open_envs`, which a recipe overrides."""
 
     def make(self, problem: Problem) -> Env: ...
 
@@ -344,6 +343,8 @@ class Benchmark:
     data: Mapping[str, Any]  # a dataset and its options
     reward: Mapping[str, Any]  # a reward and its options; `correct` is what counts
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+    env: Mapping[str, Any] = field(default_factory=lambda: {"name": "single_turn"})  # an environment and its options
+    max_turns: int = 1  # of an episode
     samples: int = 1  # completions per problem
     by: Sequence[str] = ()  # keys of `Problem.info` to break the result down by: subject, level
     about: str = ""  # source, size and measure

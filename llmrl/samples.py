@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llmrl.columns import COLUMNS, TokenColumns
-from llmrl.types import Ragged, Role, Semantics, Status
+from llmrl.types import LIMITS, Ragged, Role, Semantics, Status
 
 Array = NDArray[Any]
 
@@ -70,6 +70,11 @@ class Sample(TokenColumns[Array]):
     def actions(self) -> int:
         """Number of tokens that the policy chose."""
         return int(np.count_nonzero(self.action_mask))
+
+    @property
+    def cut_off(self) -> bool:
+        """True if a limit ended its episode, of tokens, of turns or of the environment, and not the task."""
+        return self.truncated or self.status in LIMITS
 
     def get(self, name: str, default: Any = None) -> Any:
         """The column with one entry per token, or `default` where nobody filled it."""

@@ -12,7 +12,9 @@ Message = Mapping[str, Any]
 """One chat message: `role` (system, user, assistant, tool), `content`, and whatever else the chat template reads."""
 
 Verdict = Literal["correct", "wrong", "unparsable", "truncated", "timeout", "error"]
-Status = Literal["done", "max_turns", "max_tokens", "error"]
+Status = Literal["done", "cut", "max_turns", "max_tokens", "error"]
+"""End of an episode: by the task, by a limit of the environment, of turns or of tokens, or because something broke."""
+LIMITS: frozenset[Status] = frozenset({"cut", "max_turns", "max_tokens"})
 Finish = Literal["stop", "length", "abort"]
 Role = Literal["chosen", "rejected", "mismatched"]
 Semantics = Literal["scaled", "raw", "renormalised"]
@@ -114,6 +116,10 @@ class Observation:
     tools: Sequence[Mapping[str, Any]] = ()  # JSON schemas, for the chat template
     reward: float = 0.0  # for the message it answers
     done: bool = False
+    whole: bool = False  # its messages are the whole next prompt, in which a row of its own begins
+    cut: bool = False  # with `done`: a limit of the environment ended the episode, not the task itself
+    verdict: Verdict | None = None  # with `done`: the environment's judgement of the episode, if it judges
+    metrics: Mapping[str, float] = field(default_factory=dict)  # with `done`: numbers of the episode, for the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +131,7 @@ class Turn:
     text: str  # the completion decoded, without special tokens; behind the prefix, where it goes on from one
     reply: Sequence[Message] = ()
     reward: float = 0.0
+    whole: bool = False  # the reply is the whole next prompt, for the environment has rewritten the history
 
     def observed_after(self, before: Turn) -> Sequence[int] | None:
         """Prompt tokens that the environment added since the turn before.
@@ -175,6 +182,8 @@ class Trajectory:
     episode: int = 0  # which of its group
     shown: Sequence[Message] | None = None  # by the environment before the first turn; None: it ended before
     tools: Sequence[Mapping[str, Any]] = ()  # that the environment offered with them
+    verdict: Verdict | None = None  # the environment's own, for the reward `environment`
+    metrics: Mapping[str, float] = field(default_factory=dict)  # the environment's numbers of the episode, for the log
 
     @property
     def earned(self) -> float | None:
@@ -195,3 +204,8 @@ class Trajectory:
     def truncated(self) -> bool:
         """True if a token limit ended the last completion or the episode."""
         return self.status == "max_tokens" or (bool(self.turns) and self.turns[-1].completion.finish == "length")
+
+    @property
+    def cut_off(self) -> bool:
+        """True if a limit ended the episode, of tokens, of turns or of its environment, and not the task."""
+        return self.truncated or self.status in LIMITS

@@ -58,7 +58,8 @@ def sample(**given: Any) -> Sample:
 def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 2, **columns: Any) -> Sample:
     """A prompt token, then actions whose sampled log-probability is -1; another `action_mask` sets its own length."""
     mask = [bool(on) for on in columns.pop("action_mask", [False] + [True] * actions)]
-    given = {"turn_rewards": [reward], "sampled_logprobs": [-1.0 if on else 0.0 for on in mask]} | columns
+    turns = 1 + max([0, *(int(turn) for turn in columns.get("turn_ids", ()))])
+    given = {"turn_rewards": [0.0] * turns, "sampled_logprobs": [-1.0 if on else 0.0 for on in mask]} | columns
     return sample(group=group, episode=episode, reward=reward, token_ids=[0] * len(mask), action_mask=mask, **given)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from llmrl.ops.credit import (
+    Episode,
     Over,
     Scale,
     average,
@@ -17,7 +19,6 @@ from llmrl.ops.credit import (
     counts,
     has_credit,
     most_uncertain,
-    penalised,
 )
 from llmrl.ops.kl import k2, k3, log_ratio
 from llmrl.ops.losses import (
@@ -31,6 +32,7 @@ from llmrl.ops.losses import (
 )
 from llmrl.ops.mismatch import off_policy_mask, require_scaled
 from llmrl.ops.ratio_options import Repeated, check_delta, check_place
+from llmrl.ops.turns import TurnCredit
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.samples import Sample
 
@@ -43,7 +45,7 @@ OVER: dict[str, Over] = {"grpo": "sequence", "dapo": "token", "dr_grpo": "consta
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPO(Repeated):
+class GRPO(TurnCredit, Repeated):
     """An answer is good if it beats its siblings: no critic, the group is the baseline (arXiv 2402.03300, eq. 3).
 
     Defaults are TRL's, except for the correction of the engine's probabilities: TRL masks whole sequences by the
@@ -73,6 +75,7 @@ class GRPO(Repeated):
             raise ValueError(f"beta {self.beta}: expected at least 0")
         check_delta(self.delta, self.high)
         check_place(self.kl_estimator, self.kl_in_reward)
+        self.check_turns()
         if self.max_completion_length is not None and self.max_completion_length < 1:
             raise ValueError(f"max_completion_length {self.max_completion_length}: expected at least 1, as in rollout")
         if not 0 <= self.weight_floor <= 1 <= self.weight_cap:
@@ -95,6 +98,8 @@ class GRPO(Repeated):
             raise ValueError(f"channels {dict(self.channels)}: expected parts of the reward with weights other than 0")
         if self.beta and self.kl_in_reward:
             raise ValueError("channels: the divergence is no part of the reward; expected kl_in_reward: false")
+        if self.credit_level == "turn":
+            raise ValueError("channels: parts of a reward are of whole episodes; expected credit_level: outcome")
 
     @property
     def least_generations(self) -> int:
@@ -141,7 +146,7 @@ class GRPO(Repeated):
         return frozenset(columns)
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Each action token gets its episode's advantage; the weights make `loss_type`'s average over the whole step.
+        """Each action token gets the advantage of its episode or turn; the weights make `loss_type`'s average.
 
         Episodes that nobody could judge (reward NaN), and truncated ones if they are masked, leave the objective and
         its denominators. Tokens that `top_entropy_quantile` leaves out have no advantage, and stay in them; so do rows
@@ -154,22 +159,19 @@ class GRPO(Repeated):
             require_scaled(samples)
         groups = by_group(samples)
         beta = self.beta if self.kl_in_reward else 0.0
-        if self.channels is None:
-            advantages = center([[penalised(episode, beta) for episode in group] for group in groups], self.scale)
-        else:
-            advantages = by_channel(groups, self.channels, self.scale)
-        rows = [
-            row.assign(advantages=advantage)
-            for group, of_group in zip(groups, advantages, strict=True)
-            for episode, advantage in zip(group, of_group, strict=True)
-            if counts(episode, self.mask_truncated_completions)
-            for row in episode
-        ]
+        episodes = self.advantages(groups, beta, partial(self._centered, groups))
+        rows = [row for episode in episodes if counts(episode, self.mask_truncated_completions) for row in episode]
         rows = average(rows, self.over, self.max_completion_length)
         if self.top_entropy_quantile < 1:
             rows = most_uncertain(rows, self.top_entropy_quantile)
         everywhere = self.entropy_coef != 0 or (self.beta > 0 and not self.kl_in_reward)
         return rows if everywhere else [row for row in rows if has_credit(row)]
+
+    def _centered(
+        self, groups: Sequence[Sequence[Episode]], rewards: Sequence[Sequence[float]]
+    ) -> Sequence[Sequence[float]]:
+        """Advantages of rewards that are compared, or of their parts."""
+        return center(rewards, self.scale) if self.channels is None else by_channel(groups, self.channels, self.scale)
 
     def updates(self, step: int) -> Sequence[Update]:
         """The single update: the policy learns from `loss`."""

@@ -144,7 +144,7 @@ class ILQL:
             return []
         track = episode_sequence(episode)
         discounts = np.where(track.mask, self.gamma, 0.0)
-        if not (self.bootstrap_truncated and any(row.truncated for row in episode)):
+        if not (self.bootstrap_truncated and any(row.cut_off for row in episode)):
             discounts[track.mask.nonzero()[0][-1]] = 0.0
         return track.assign(rewards=track.total, discounts=discounts)
 

@@ -15,6 +15,7 @@ from llmrl.ops.losses import clip_metrics, clipped_surrogate, entropy_metric, ol
 from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.ratio_options import Repeated, check_delta
 from llmrl.ops.tracks import EpisodeSequence, episode_sequence
+from llmrl.ops.turns import CreditLevel
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.samples import Sample
 
@@ -33,7 +34,9 @@ class ReinforcePP(Repeated):
     baseline: Literal["none", "group"] = (
         "none"  # subtracted from the reward; "group" needs several answers to a problem
     )
+    credit_level: CreditLevel = "turn"  # place of the rewards of turns: their turn's end; outcome: the episode's end
     gamma: float = 1.0  # discount of a token
+    turn_discount: float = 1.0  # discount of a turn, besides gamma
     beta: float = 0.01  # weight of the divergence from the reference, as each token's k1 in its reward; OpenRLHF's
     delta: float | None = None  # what a ratio counts as at most; above 1 + epsilon_high. None: no bound (dual clip)
     mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the group's mean
@@ -42,8 +45,9 @@ class ReinforcePP(Repeated):
         super().__post_init__()
         if not self.beta >= 0:
             raise ValueError(f"beta {self.beta}: expected at least 0")
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma {self.gamma}: expected 0 to 1")
+        for name in ("gamma", "turn_discount"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)}: expected 0 to 1")
         check_delta(self.delta, self.high)
 
     @property
@@ -73,7 +77,9 @@ class ReinforcePP(Repeated):
             for episode, centered in zip(group, self._centered(group), strict=True)
             if counts(episode, self.mask_truncated_completions) and any(row.actions for row in episode)
         ]
-        sums = [returns(track.total, track.mask, gamma=self.gamma) for track in tracks]
+        sums = [
+            returns(track.total, track.mask, gamma=track.discounts(self.gamma, self.turn_discount)) for track in tracks
+        ]
         known = [column[track.mask] for track, column in zip(tracks, sums, strict=True)]
         if not known or max(map(np.max, known)) - min(map(np.min, known)) < NO_SIGNAL:
             return []
@@ -103,7 +109,7 @@ class ReinforcePP(Repeated):
 
     def _track(self, episode: Episode, centered: float) -> EpisodeSequence:
         """The episode with two channels of reward more: the group's baseline, and the cost of the divergence."""
-        track = episode_sequence(episode)
+        track = episode_sequence(episode, level=self.credit_level)
         baseline = np.zeros(len(track.mask))
         baseline[track.mask.nonzero()[0][-1]] = centered - episode[0].reward
         rewards = {**track.rewards, "baseline": baseline}

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from llmrl.ops.credit import Over, average, by_group, counts, has_credit, leave_one_out, penalised
+from llmrl.ops.credit import Over, average, by_group, counts, has_credit, leave_one_out
 from llmrl.ops.kl import k3
 from llmrl.ops.losses import at_level, clip_metrics, clipped_surrogate, entropy_metric, old_logprobs
 from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.ratio_options import Repeated
+from llmrl.ops.turns import TurnCredit
 from llmrl.protocols import Column, Forward, Loss, Update
 from llmrl.samples import Sample
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RLOO(Repeated):
+class RLOO(TurnCredit, Repeated):
     """Whole answers are the actions: an advantage multiplies the sum of log-probabilities (arXiv 2402.14740).
 
     The baseline does not depend on the answer it is compared with, so the gradient is unbiased; nothing is clipped
@@ -34,6 +35,7 @@ class RLOO(Repeated):
         super().__post_init__()
         if not self.beta >= 0:
             raise ValueError(f"beta {self.beta}: expected at least 0")
+        self.check_turns()
 
     @property
     def least_generations(self) -> int:
@@ -51,7 +53,7 @@ class RLOO(Repeated):
         return frozenset(columns | {"old_logprobs"} if self.repeats else columns)
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Each action token gets its episode's advantage and weighs 1 over the number of episodes.
+        """Each action token gets the advantage of its episode or turn and weighs 1 over the number of episodes.
 
         Episodes that nobody could judge (reward NaN), and truncated ones if they are masked, leave the objective and
         its denominator. Rows without a gradient are dropped once the weights are set.
@@ -61,13 +63,8 @@ class RLOO(Repeated):
         """
         if self.importance_sampling_correction != "none":
             require_scaled(samples)
-        rows = [
-            row.assign(advantages=advantage)
-            for group in by_group(samples)
-            for episode, advantage in zip(group, leave_one_out([penalised(e, self.beta) for e in group]), strict=True)
-            if counts(episode, self.mask_truncated_completions)
-            for row in episode
-        ]
+        episodes = self.advantages(by_group(samples), self.beta, _left_out)
+        rows = [row for episode in episodes if counts(episode, self.mask_truncated_completions) for row in episode]
         return [row for row in average(rows, self.over) if has_credit(row)]
 
     def updates(self, step: int) -> Sequence[Update]:
@@ -90,6 +87,11 @@ class RLOO(Repeated):
         if "ref_logprobs" in batch.columns:
             metrics["kl"] = k3(new.logprobs.detach(), batch.ref_logprobs)
         return Loss(terms, metrics | entropy_metric(new))
+
+
+def _left_out(groups: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Each reward less the mean of the others of its group."""
+    return [leave_one_out(group) for group in groups]
 
 
 plugin = RLOO

@@ -12,6 +12,7 @@ from llmrl import __version__
 from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings, stopped_by_signals
 from llmrl.cli.pipeline import run_stage, train_stages
+from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
@@ -24,6 +25,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("serve-reward")(serve_reward)
+app.command()(play)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 

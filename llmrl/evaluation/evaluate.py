@@ -2,7 +2,8 @@
 
 `<benchmark>.jsonl` has one line per completion, in the order of the dataset once all are there: `problem` (id),
 `sample`, `seed`, `prompt` (messages), `completion`, `tokens`, `finish` (null without a completion), `verdict`,
-`value` (null where it could not be judged), `reason`, `final` (the answer that votes) and `answer` (the reference).
+`value` (null where it could not be judged), `reason`, `final` (the answer that votes) and `answer` (the reference);
+of a benchmark with several turns also `turns`, `status` and `cut_off`; `value` is all that the episode earned.
 Beside it, `config.json` has the settings and `results.json` the numbers, each by benchmark.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 
 from llmrl.answers.voting import final_answer, normal
 from llmrl.errors import LlmrlError, RewardError
-from llmrl.evaluation.generators import Generator, Played
+from llmrl.evaluation.generators import Generator, Played, playing
 from llmrl.evaluation.records import Key, Records, claim, read_json, write_json
 from llmrl.evaluation.summary import Record, summarise
 from llmrl.plugins import build
@@ -84,6 +85,7 @@ class BenchmarkRun:
             RecipeError: no such benchmark, or no such data.
         """
         benchmark: Benchmark = build("benchmark", name)
+        player = playing(player, benchmark, name)
         problems = list(islice(build("data", benchmark.data, f"benchmark {name}: data").problems(), plan.limit))
         return cls(name=name, benchmark=benchmark, player=player, reward=reward, plan=plan, problems=problems)
 
@@ -155,7 +157,7 @@ class BenchmarkRun:
                 seeded = replace(sampling, seed=seed_of(self.plan.seed, problem.id, sample))
                 played = await self.player.generate(problem, seeded)
                 score = await _score(self.reward, played, self.name)
-                keep(_record(played, score, sample, seeded.seed))
+                keep(_record(played, score, sample, seeded.seed, several=self.benchmark.max_turns > 1))
 
         queue = iter(asked)
         await _all([work(queue) for _ in range(min(concurrency, len(asked)))])
@@ -227,7 +229,7 @@ async def _all(jobs: list[Any]) -> None:
 
 
 async def _score(reward: Reward, played: Played, name: str) -> Score:
-    """The score of a completion.
+    """The score of an episode; one that a limit ended is `truncated` where it has no other verdict.
 
     Raises:
         RewardError: it has a value and no verdict.
@@ -235,6 +237,8 @@ async def _score(reward: Reward, played: Played, name: str) -> Score:
     if played.trajectory.status == "error":
         return Score(None, "error", reason=played.trajectory.reason)
     (score,) = await reward.score([played.trajectory])
+    if score.verdict is None and score.value is not None and played.trajectory.cut_off:
+        score = replace(score, verdict="truncated")
     if score.verdict is None and score.value is not None:
         raise RewardError(
             f"benchmark {name}: its reward gives no verdict (correct, wrong ...), which a benchmark counts"
@@ -242,9 +246,11 @@ async def _score(reward: Reward, played: Played, name: str) -> Score:
     return mark_truncated(played.trajectory, score)
 
 
-def _record(played: Played, score: Score, sample: int, seed: int | None) -> dict[str, Any]:
+def _record(played: Played, score: Score, sample: int, seed: int | None, several: bool) -> dict[str, Any]:
+    """The line of an episode; where it may have several turns, with them."""
     problem, turns = played.trajectory.problem, played.trajectory.turns
-    return {
+    earned = replace(played.trajectory, score=score).earned
+    record: dict[str, Any] = {
         "problem": problem.id,
         "sample": sample,
         "seed": seed,
@@ -253,12 +259,17 @@ def _record(played: Played, score: Score, sample: int, seed: int | None) -> dict
         "tokens": played.tokens,
         "finish": turns[-1].completion.finish if turns else None,
         "verdict": score.verdict,
-        "value": score.value,
+        "value": earned,
         "parts": dict(score.parts),
         "reason": score.reason,
         "final": final_answer(played.trajectory.text) if score.answer is None else normal(score.answer),
         "answer": problem.answer,
     }
+    if several:
+        record["parts"] |= {} if earned is None else {"return": earned, "turns": float(len(turns))}
+        record["turns"] = [{"text": turn.text, "reply": list(turn.reply), "reward": turn.reward} for turn in turns]
+        record |= {"status": played.trajectory.status, "cut_off": played.trajectory.cut_off}
+    return record
 
 
 def _config(benchmark: Benchmark, sampling: Sampling, player: Generator, plan: Plan, samples: int) -> Mapping[str, Any]:

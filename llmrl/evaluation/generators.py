@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from llmrl.chat import Chat
+from llmrl.errors import RecipeError
 from llmrl.plugins import build
-from llmrl.protocols import Engine
-from llmrl.types import Problem, Sampling, Trajectory, Turn
+from llmrl.protocols import Benchmark, Engine, EnvFactory
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout.environments import Environments
+from llmrl.rollout.episode import EpisodePlayer, PromptTooLongError
+from llmrl.types import Problem, Sampling, Trajectory
+
+NO_LIMIT = 1 << 30
+"""Tokens of a prompt, where only the engine bounds them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """An episode of one turn and its length in tokens, for a server gives no token ids."""
+    """An episode and its length in tokens, for a server gives no token ids."""
 
     trajectory: Trajectory
     tokens: int
@@ -35,13 +44,16 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class EngineGenerator:
-    """Asks an engine, through the chat template and the environment `single_turn`."""
+    """Asks an engine, through the chat template and an environment, as rollouts do."""
 
     engine: Engine
     chat: Chat
     settings: Mapping[str, Any] = field(default_factory=dict)
     max_prompt_tokens: int | None = None  # None: whatever the engine takes
-    max_model_len: int | None = None  # tokens of prompt and answer, where the engine has such a limit
+    max_model_len: int | None = None  # tokens of an episode, where the engine has such a limit
+    env: EnvFactory = field(default_factory=partial(build, "env", "single_turn"))
+    max_turns: int = 1
+    environments: Environments = field(default_factory=Environments, compare=False)
 
     async def generate(self, problem: Problem, sampling: Sampling) -> Played:
         """Play an episode.
@@ -49,19 +61,50 @@ class EngineGenerator:
         Raises:
             EngineError: the engine failed.
         """
-        env = build("env", "single_turn").make(problem)
+        limits = RolloutOptions(
+            max_prompt_length=self.max_prompt_tokens or NO_LIMIT,
+            max_completion_length=sampling.max_tokens,
+            max_turns=self.max_turns,
+        )
+        player = EpisodePlayer(
+            engine=self.engine,
+            chat=self.chat,
+            env=self.env,
+            options=limits,
+            max_model_len=self.max_model_len,
+            environments=self.environments,
+        )
         try:
-            shown = await env.reset()
-            prompt = self.chat.prompt_ids(shown.messages, shown.tools)
-            if self.max_prompt_tokens is not None and len(prompt) > self.max_prompt_tokens:
-                return refused(problem, f"a prompt of {len(prompt)} tokens; at most {self.max_prompt_tokens} fit")
-            completion = await self.engine.generate(prompt, sampling)
-            text = self.chat.text(completion.token_ids)
-            reply = await env.step({"role": "assistant", "content": text})
-        finally:
-            await env.close()
-        turn = Turn(prompt_ids=prompt, completion=completion, text=text, reply=reply.messages, reward=reply.reward)
-        return Played(Trajectory(problem=problem, turns=[turn], status="done"), len(completion.token_ids))
+            trajectory = await player.play(problem, partial(of_turn, sampling))
+        except PromptTooLongError as error:
+            return refused(problem, f"a prompt of {error.tokens} tokens; at most {self.max_prompt_tokens} fit")
+        return Played(trajectory, sum(len(turn.completion.token_ids) for turn in trajectory.turns))
+
+
+def of_turn(sampling: Sampling, turn: int) -> Sampling:
+    """The sampling of a turn: that of the answer at first, then with a seed from both."""
+    if not turn or sampling.seed is None:
+        return sampling
+    digest = hashlib.blake2b(f"{sampling.seed}/{turn}".encode(), digest_size=4).digest()
+    return replace(sampling, seed=int.from_bytes(digest, "big") >> 1)
+
+
+def playing(generator: Generator, benchmark: Benchmark, name: str) -> Generator:
+    """The generator in the benchmark's environment.
+
+    Raises:
+        RecipeError: no such environment, or the generator plays none but `single_turn`.
+    """
+    env, single = build("env", benchmark.env, f"benchmark {name}: env"), build("env", "single_turn")
+    if env == single and benchmark.max_turns == 1:
+        return generator
+    if not isinstance(generator, EngineGenerator):
+        raise RecipeError(
+            f"benchmark {name}: it is played in the environment {benchmark.env.get('name')}, which a search and a "
+            "server's chat cannot; give the folder of a model, and no search"
+        )
+    settings = {"env": dict(benchmark.env), "max_turns": benchmark.max_turns}
+    return replace(generator, env=env, max_turns=benchmark.max_turns, settings={**generator.settings, **settings})
 
 
 def refused(problem: Problem, reason: str) -> Played:

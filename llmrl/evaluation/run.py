@@ -23,6 +23,7 @@ from llmrl.plugins import build, spec_of
 from llmrl.protocols import Benchmark
 from llmrl.reasoning.judge import AnswerJudge
 from llmrl.reasoning.searcher import Searcher, parse_search
+from llmrl.recipe import RolloutOptions
 from llmrl.scoring.manager import GradingPool, as_group_reward
 
 __all__ = ["EvalSetup", "Plan", "evaluate", "run"]
@@ -95,7 +96,7 @@ async def _run(
             name: as_group_reward(build("reward", benchmark.reward, f"benchmark {name}: reward"), pool)
             for name, benchmark in chosen.items()
         }
-        longest = max(plan.sampling(benchmark).max_tokens for benchmark in chosen.values())
+        longest = max(_tokens(benchmark, plan) for benchmark in chosen.values())
         if setup.search is not None:
             player: Generator = stack.enter_context(local_search(model, setup, plan.seed, longest, pool))
         elif remote:
@@ -115,6 +116,12 @@ async def _run(
                     on_sample=on_sample,
                 )
         return results
+
+
+def _tokens(benchmark: Benchmark, plan: Plan) -> int:
+    """Tokens of an episode behind its first prompt: completions, and the replies between them."""
+    replies = RolloutOptions().max_reply_length * (benchmark.max_turns - 1)
+    return plan.sampling(benchmark).max_tokens * benchmark.max_turns + replies
 
 
 def _remote(url: str, setup: EvalSetup) -> RemoteGenerator:

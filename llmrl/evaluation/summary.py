@@ -55,7 +55,7 @@ def summarise(
         "by": {key: _breakdown(judged, key, samples, seed) for key in by},
         "verdicts": dict(sorted(Counter(str(record["verdict"]) for record in kept).items())),
         "mean_tokens": sum(lengths) / len(lengths) if lengths else None,
-        "truncated": sum(record["finish"] == "length" for record in kept) / max(len(kept), 1),
+        "truncated": sum(record.get("cut_off", record["finish"] == "length") for record in kept) / max(len(kept), 1),
     }
 
 

@@ -28,6 +28,8 @@ class _Written:
     ends: bool = True  # by the token that ends a turn
     reply: Sequence[Message] = ()
     reward: float = 0.0
+    whole: bool = False  # the reply is the whole next prompt
+    before: str = ""  # text of the same message that the policy did not write
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,19 @@ class AnswerEncoder:
         if kept:
             return played
         written = [
-            _Written(text=turn.text, finish=turn.completion.finish, reply=turn.reply, reward=turn.reward)
+            _Written(
+                text=turn.text,
+                finish=turn.completion.finish,
+                reply=turn.reply,
+                reward=turn.reward,
+                whole=turn.whole,
+            )
             for turn in played.turns
         ]
-        prompt = self.chat.prompt_ids(played.problem.messages if played.shown is None else played.shown, played.tools)
+        asked = played.problem.messages if played.shown is None else played.shown
         score = None if played.score is None else replace(played.score, token_rewards=None)
-        return replace(played, turns=self._turns(prompt, written, played.tools), score=score)
+        prompt = self.chat.prompt_ids(asked, played.tools)
+        return replace(played, turns=self._turns(asked, prompt, written, played.tools), score=score)
 
     def _trajectory(self, example: Example, group: str, episode: int) -> Trajectory:
         asked = list(example.messages[: example.start])
@@ -94,7 +103,7 @@ class AnswerEncoder:
         turns = self._sampled(example, prompt)
         return Trajectory(
             problem=Problem(id=group, messages=asked),
-            turns=turns or self._turns(prompt + self._ids(example.prefix), self._written(example), example.tools),
+            turns=turns or self._turns(asked, prompt, self._written(example), example.tools),
             status="done",
             score=example.score,
             group=group,
@@ -114,13 +123,17 @@ class AnswerEncoder:
         completion = Completion(token_ids=array("i", ids), logprobs=(), finish="stop", version=0)
         return [Turn(prompt_ids=array("i", before), completion=completion, text=text)]
 
-    def _turns(self, prompt: list[int], written: Sequence[_Written], tools: Any = ()) -> list[Turn]:
-        """Turns of a conversation, each prompt going on from the turn before."""
+    def _turns(
+        self, asked: Sequence[Message], prompt: list[int], written: Sequence[_Written], tools: Any = ()
+    ) -> list[Turn]:
+        """Turns of a conversation, each prompt as an environment's reply would have made it; `prompt` is the first."""
         turns: list[Turn] = []
+        past = list(asked)
         for message in written:
             if turns:
-                before = turns[-1]
-                prompt = self.chat.extend_ids([*before.prompt_ids, *before.completion.token_ids], before.reply, tools)
+                prompt, past = self._next(turns[-1], past, tools)
+            prompt = prompt + self._ids(message.before)
+            past.append({"role": ASSISTANT, "content": message.before + message.text})
             ids = self._ids(message.text) + ([self.end] if message.finish == "stop" and message.ends else [])
             ids = ids if message.ids is None else list(message.ids)
             completion = Completion(token_ids=array("i", ids), logprobs=(), finish=message.finish, version=0)
@@ -131,9 +144,17 @@ class AnswerEncoder:
                     text=message.text,
                     reply=message.reply,
                     reward=message.reward,
+                    whole=message.whole,
                 )
             )
         return turns
+
+    def _next(self, turn: Turn, past: list[Message], tools: Any) -> tuple[list[int], list[Message]]:
+        """The prompt behind a turn, and the conversation in it."""
+        if turn.whole:
+            return self.chat.prompt_ids(turn.reply, tools), list(turn.reply)
+        fed = [*turn.prompt_ids, *turn.completion.token_ids]
+        return self.chat.next_prompt(fed, past, turn.reply, tools), [*past, *turn.reply]
 
     def fit(self, trajectory: Trajectory) -> list[Sample]:
         """Samples of an episode that is within the limits.
@@ -167,5 +188,6 @@ class AnswerEncoder:
                 ids = self.chat.written_ids(example.messages[: place + 1], example.tools)
                 text = self.chat.text(ids)
             written.append(_Written(text=text, ids=ids, reward=float(message.get("reward", 0.0))))
+        written[0] = replace(written[0], before=example.prefix)
         written[-1] = replace(written[-1], ends=example.ends)
         return written

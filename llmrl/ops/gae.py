@@ -29,7 +29,7 @@ def gae(
     values: ArrayLike,
     mask: ArrayLike,
     *,
-    gamma: float = 1.0,
+    gamma: ArrayLike = 1.0,
     lam: float = 1.0,
     last: float = 0.0,
 ) -> Array:
@@ -39,7 +39,7 @@ def gae(
         rewards: one per token, 0.0 at those not chosen: `fold` moves rewards of observations to the action before.
         values: the critic's, of the state before each token.
         mask: True where the policy chose the token.
-        gamma: discount of a step of one action, from 0 to 1.
+        gamma: discount of the step from an action to the next, from 0 to 1; one number, or one per token.
         lam: 0 trusts the critic after one step, 1 the rewards alone.
         last: value of the state after the last action; 0.0 where the episode ended there.
     Returns:
@@ -48,29 +48,40 @@ def gae(
     Source: Schulman et al. 2016 (arXiv 1506.02438), eq. 16.
     """
     earned, known = _of_actions(rewards, mask), _of_actions(values, mask)
+    discount = _discounts(gamma, mask)
     following = np.append(known, last)[1:]
-    deltas = earned + gamma * following - known
-    return spread(discounted(deltas, gamma * lam), mask)
+    deltas = earned + discount * following - known
+    return spread(discounted(deltas, discount * lam), mask)
 
 
-def returns(rewards: ArrayLike, mask: ArrayLike, *, gamma: float = 1.0) -> Array:
+def returns(rewards: ArrayLike, mask: ArrayLike, *, gamma: ArrayLike = 1.0) -> Array:
     """The discounted sum of the rewards from each action on; 0.0 at tokens not chosen, which do not end the sum."""
-    return spread(discounted(_of_actions(rewards, mask), gamma), mask)
+    return spread(discounted(_of_actions(rewards, mask), _discounts(gamma, mask)), mask)
 
 
-def discounted(numbers: Array, decay: float) -> Array:
-    """Sums `y[t] = x[t] + decay * y[t + 1]`, from the last entry backwards.
+def discounted(numbers: Array, decay: float | Array) -> Array:
+    """Sums `y[t] = x[t] + decay[t] * y[t + 1]`, from the last entry backwards; one decay, or one of each entry.
 
     Each pass doubles how far every sum reaches: after `reach` 1, 2, 4 ... entry t holds x[t] to x[t + 2 * reach - 1].
     The order of the additions differs from that of a loop, and rounding with it, by some 1e-16 of the result.
     """
-    if decay == 1.0:
+    if isinstance(decay, float) and decay == 1.0:
         return np.cumsum(numbers[::-1])[::-1]
     sums, reach = numbers.copy(), 1
-    while reach < len(sums) and (share := decay**reach) > 0.0:
+    while reach < len(sums) and np.any(share := _reaching(decay, reach)):
         sums[:-reach] += share * sums[reach:]
         reach *= 2
     return sums
+
+
+def _reaching(decay: float | Array, reach: int) -> float | Array:
+    """Product of the decays of `reach` entries, from each entry on that so many follow."""
+    if isinstance(decay, float):
+        return float(decay**reach)
+    shares, known = decay, 1
+    while known < reach:
+        shares, known = shares[:-known] * shares[known:], 2 * known
+    return shares[: len(decay) - reach]
 
 
 def fold(rewards: ArrayLike, mask: ArrayLike) -> Array:
@@ -184,6 +195,11 @@ def adapted_kl(coefficient: float, observed: float, target: float, horizon: floa
     """
     error = max(-0.2, min(0.2, observed / target - 1.0))
     return coefficient * (1.0 + error * samples / horizon)
+
+
+def _discounts(gamma: ArrayLike, mask: ArrayLike) -> float | Array:
+    """The one discount, or those that stand at action tokens."""
+    return _of_actions(gamma, mask) if np.ndim(gamma) else float(gamma)  # type: ignore[arg-type]
 
 
 def _of_actions(column: ArrayLike, mask: ArrayLike) -> Array:

@@ -45,8 +45,8 @@ class Moments:
 def standardised(samples: Sequence[Sample], moments: Moments) -> tuple[list[Sample], Moments]:
     """The rows of a step with rewards less the mean, over the deviation, of all episodes up to and with this step's.
 
-    What is standardised is all that an episode earned: rewards of single tokens are divided with it, and the mean is
-    taken off once, from its `reward`. `parts`, `turn_rewards` and verdicts stay as they were.
+    What is standardised is all that an episode earned: rewards of single tokens and turns are divided with it, and the
+    mean is taken off once, from its `reward`. `parts` and verdicts stay as they were.
 
     Args:
         samples: every row of the step, over all ranks; an episode counts once, however many rows it takes.
@@ -62,7 +62,7 @@ def standardised(samples: Sequence[Sample], moments: Moments) -> tuple[list[Samp
 
 
 def _divided(row: Sample, reward: float, scale: float) -> Sample:
-    """The row with this reward, and the rewards of its tokens over `scale`."""
+    """The row with this reward, and the rewards of its tokens and turns over `scale`."""
     dense = row.columns.get("token_rewards")
     columns = row.columns if dense is None else {**row.columns, "token_rewards": dense / scale}
-    return replace(row, reward=reward, columns=columns)
+    return replace(row, reward=reward, turn_rewards=[own / scale for own in row.turn_rewards], columns=columns)

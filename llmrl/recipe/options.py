@@ -9,7 +9,7 @@ from math import inf
 from typing import Any, Literal
 
 from llmrl.plugins import Kind, build, build_held, holds
-from llmrl.protocols import Algorithm, Dataset, EngineFactory, EnvFactory, RewardPlugin, SourceFactory
+from llmrl.protocols import Algorithm, Dataset, EngineFactory, EnvFactory, Isolation, RewardPlugin, SourceFactory
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
@@ -75,6 +75,10 @@ class RolloutOptions:
     top_k: int = 0
     min_p: float = 0.0
     max_turns: int = 1
+    max_open_envs: int | None = None  # environments open at once, of a process; None: the environment's own bound
+    env_isolation: Isolation | None = None  # where environments run; None: where the environment says, else inline
+    env_timeout_s: float = 120.0  # for an environment to begin, to answer and to close, each; then the episode breaks
+    episode_timeout_s: float | None = None  # of a whole episode, waiting for the engine included; None: no limit
     max_error_share: float = 0.1  # of the step's scores that no grader could give; above it the run stops
     reward_timeout_s: float = 5.0  # per item; a grader that takes longer is killed or cancelled
     reward_workers: int = 2  # processes
@@ -113,6 +117,12 @@ class RolloutOptions:
             raise ValueError(f"top_p {self.top_p}, top_k {self.top_k}: expected above 0 and at most 1, at least 0")
         if self.max_turns < 1 or self.reward_workers < 1 or self.reward_timeout_s <= 0:
             raise ValueError("max_turns and reward_workers must be at least 1, reward_timeout_s above 0")
+        if self.max_open_envs is not None and self.max_open_envs < 1:
+            raise ValueError(f"max_open_envs {self.max_open_envs}: expected at least 1, or none")
+        for name in ("env_timeout_s", "episode_timeout_s"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{name} {seconds}: expected above 0")
 
     @property
     def episodes_per_step(self) -> int:

@@ -47,17 +47,17 @@ class Staleness:
 
 
 def informative(group: Sequence[Trajectory]) -> bool:
-    """Tell if some episodes succeeded and some failed: by verdict where there is one, else by different rewards.
+    """Tell if some episodes succeeded and some failed: by verdict where each has one, else by different rewards.
 
-    Shaped scores would make a group of wrong answers of different lengths look informative.
+    The rewards of turns count. Shaped scores would make wrong answers of different lengths look informative.
     """
     scored = [
         (episode.earned, episode.score.correct)
         for episode in group
         if episode.score is not None and episode.earned is not None
     ]
-    verdicts = {correct for _, correct in scored if correct is not None}
-    return len(verdicts or {earned for earned, _ in scored}) > 1
+    verdicts = {correct for _, correct in scored}
+    return len({earned for earned, _ in scored} if None in verdicts else verdicts) > 1
 
 
 def lag_metrics(groups: Sequence[Sequence[Trajectory]], step: int, bound: int) -> dict[str, float]:

@@ -8,8 +8,10 @@ from llmrl.errors import RecipeError
 from llmrl.reasoning.judge import AnswerJudge
 from llmrl.reasoning.searcher import Searcher
 from llmrl.reasoning.strategy import Strategy
+from llmrl.rollout.environments import OpenEnv
+from llmrl.rollout.episode import OpenEpisode, TurnSampling
 from llmrl.rollout.worker import RolloutWorker
-from llmrl.types import Observation, Problem, Status, Turn
+from llmrl.types import Problem, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +27,9 @@ class SearchWorker(RolloutWorker):
     budget: int | None = None  # tokens that may be generated for an episode
 
     async def _talk(
-        self,
-        problem: Problem,
-        group: str,
-        episode: int,
-        shown: list[Observation],
-        turns: list[Turn],
-        prefix: list[int],
+        self, env: OpenEnv, problem: Problem, played: OpenEpisode, sampling: TurnSampling, prefix: list[int]
     ) -> Status:
-        """Append the first observation and the turns of the chosen answer; return how the episode ended.
+        """Play the turns of the chosen answer; return how the episode ended.
 
         Raises:
             RecipeError: there is a prefix, or an environment that goes on after an answer.
@@ -46,20 +42,15 @@ class SearchWorker(RolloutWorker):
             strategy=self.strategy,
             judge=self.judge,
             budget=self.budget,
-            max_model_len=self.options.max_length,
+            max_model_len=self._room,
         )
-        env = self.env.make(problem)
-        try:
-            seen = await env.reset()
-            shown.append(seen)
-            prompt = self._prompt(problem, seen.messages, seen.tools)
-            found = (await searcher.play(problem, self._sampling(group, episode, 0), prompt)).trajectory
-            reply = await env.step({"role": "assistant", "content": found.text})
-        finally:
-            await env.close()
+        played.first = seen = await env.reset()
+        prompt = self._prompt(problem, seen.messages, seen.tools)
+        chosen = (await searcher.play(problem, sampling(0), prompt)).trajectory
+        played.last = reply = await env.step({"role": "assistant", "content": chosen.text})
         if not reply.done:
             raise RecipeError("a search answers once, and the environment goes on; expected env: {name: single_turn}")
-        turns += found.turns
-        if turns:
-            turns[-1] = replace(turns[-1], reply=reply.messages, reward=reply.reward)
-        return found.status
+        played.turns += chosen.turns
+        if played.turns:
+            played.turns[-1] = replace(played.turns[-1], reply=reply.messages, reward=reply.reward)
+        return chosen.status

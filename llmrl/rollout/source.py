@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from llmrl.rollout.filters import Filter
@@ -52,11 +53,11 @@ class RolloutSource:
         groups = [group for _, group in played]
         for rule in self._filters:
             metrics |= rule.metrics(groups, step)
-        self.metrics = metrics
         made = [
             [_samples(draw, episode) if learned else [] for episode in group]
             for (draw, group), learned in zip(played, wanted, strict=True)
         ]
+        self.metrics = metrics | _splits([samples for parts in made for samples in parts])
         self.played = [
             [with_views(episode, samples) for episode, samples in zip(group, parts, strict=True)]
             for group, parts in zip(groups, made, strict=True)
@@ -86,6 +87,12 @@ class RolloutSource:
     def close(self) -> None:
         """Cancel running episodes; safe to call twice."""
         self.scheduler.close()
+
+
+def _splits(made: Sequence[Sequence[Sample]]) -> dict[str, float]:
+    """Samples that an episode takes, where some take several: their history was rewritten."""
+    counts = [len(samples) for samples in made if samples]
+    return {"turns/samples": fmean(counts)} if any(count > 1 for count in counts) else {}
 
 
 def _samples(draw: Draw, episode: Trajectory) -> list[Sample]:

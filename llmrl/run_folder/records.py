@@ -89,6 +89,8 @@ class EpisodeRecord:
             line["shown"] = None if played.shown is None else _messages(played.shown)
         if played.tools:
             line["tools"] = [dict(tool) for tool in played.tools]
+        if played.verdict is not None or played.metrics:
+            line["environment"] = {"verdict": played.verdict, "metrics": dict(played.metrics)}
         if played.reason != _default_reason(played.status, reason):
             line["status_reason"] = played.reason
         if self.audit is not None:
@@ -107,6 +109,7 @@ class EpisodeRecord:
         if turns and line["truncated"] and "finish" not in line["turns"][-1]:  # of version 0.1.0
             turns[-1] = replace(turns[-1], completion=replace(turns[-1].completion, finish="length"))
         status, reason, prompt = _word(line, "status", Status), line["reason"], _get(line, "prompt", list)
+        environment = line.get("environment", {})
         trajectory = Trajectory(
             problem=Problem(id=_get(line, "problem", str), messages=prompt, answer=line.get("reference", "")),
             turns=turns,
@@ -117,6 +120,8 @@ class EpisodeRecord:
             episode=_get(line, "episode", int),
             shown=line.get("shown", prompt),
             tools=line.get("tools", ()),
+            verdict=environment.get("verdict"),
+            metrics=environment.get("metrics", {}),
         )
         audit = line.get("audit")
         return cls(
@@ -144,6 +149,8 @@ def _turn_to_json(turn: Turn, before: Turn | None, with_tokens: bool) -> dict[st
         "finish": completion.finish,
         "version": completion.version,
     }
+    if turn.whole:
+        line["whole"] = True
     if completion.semantics != "scaled":
         line["semantics"] = completion.semantics
     if not with_tokens:
@@ -178,6 +185,7 @@ def _turn_from_json(line: Mapping[str, Any], before: Turn | None, version: int |
         text=_get(line, "text", str),
         reply=_get(line, "reply", list),
         reward=_get(line, "reward", NUMBER),
+        whole=_get(line, "whole", bool, False),
     )
 
 

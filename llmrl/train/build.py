@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from llmrl.reasoning.judge import AnswerJudge
 from llmrl.recipe import Recipe
 from llmrl.rollout.concerted import concerted
 from llmrl.rollout.context import SourceContext
+from llmrl.rollout.history import History, histories
 from llmrl.rollout.search_worker import SearchWorker
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.lock import FolderLock
@@ -39,6 +41,8 @@ from llmrl.train.stopping import Stopping
 from llmrl.train.stored_columns import fingerprints
 from llmrl.train.weight_sync import PROBE, WeightSync, probed
 from llmrl.types import Problem
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -211,11 +215,17 @@ def _engine(recipe: Recipe, place: _Place, learners: Learners, started: ExitStac
 
 
 def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingPool, started: ExitStack) -> Source:
-    """Start the source, with a worker where it plays."""
+    """Start the source, with a worker where it plays.
+
+    Raises:
+        CheckpointError: episodes shall have several turns, and the chat template takes no reply.
+    """
     options, seed = recipe.rollout, recipe.train.seed
     worker = None
     if recipe.source.plays:
         assert engine is not None
+        if options.max_turns > 1:
+            _tell_histories(histories(place.chat), main=place.rank[0] == 0)
         worker = _worker(recipe, place, engine, pool)
     source = recipe.source.start(
         SourceContext(
@@ -232,6 +242,17 @@ def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingP
     )
     started.callback(source.close)
     return source
+
+
+def _tell_histories(found: Mapping[str, History], main: bool) -> None:
+    """Warn of replies behind which the chat template rewrites earlier turns: they cost samples and tokens."""
+    rewritten = [reply for reply, history in found.items() if history == "rewritten"]
+    if rewritten and main:
+        log.warning(
+            "the chat template rewrites earlier turns behind replies of: %s. Each such turn begins a sample, which "
+            "costs tokens; a template that only appends makes an episode one sample (docs/turns.md)",
+            ", ".join(rewritten),
+        )
 
 
 def _worker(recipe: Recipe, place: _Place, engine: Engine, pool: GradingPool) -> RolloutWorker:

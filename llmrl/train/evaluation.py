@@ -77,7 +77,8 @@ class Evaluation:
         self._rewards: dict[str, GroupScorer] = {}
         if engine is None:
             return
-        self._player = EngineGenerator(engine, chat, settings_of(recipe), recipe.rollout.max_prompt_length)
+        rollout = recipe.rollout
+        self._player = EngineGenerator(engine, chat, settings_of(recipe), rollout.max_prompt_length, rollout.max_length)
         for name in options.benchmarks:
             benchmark: Benchmark = build("benchmark", name, "eval.benchmarks")
             self._rewards[name] = as_group_reward(build("reward", benchmark.reward, f"benchmark {name}: reward"), pool)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import correlation, fmean, stdev
+from typing import get_args
 
 from llmrl.scoring.verdicts import verdict_metrics
 from llmrl.train.learner import OptimStep
-from llmrl.types import Trajectory
+from llmrl.types import Status, Trajectory
 
 
 def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
@@ -34,7 +35,7 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
     judged = [score.correct for score in scores if score.value is not None and score.correct is not None]
     if judged:
         metrics["accuracy"] = fmean(judged)
-    return metrics | _by_verdict(episodes) | _lengths(episodes)
+    return metrics | _by_verdict(episodes) | _lengths(episodes) | _turns(episodes)
 
 
 def fit_metrics(fits: Sequence[OptimStep]) -> dict[str, float]:
@@ -68,6 +69,18 @@ def _lengths(episodes: Sequence[Trajectory]) -> dict[str, float]:
     if ended:
         metrics |= _extent("completions/{}_terminated_length", ended)
     metrics["completions/clipped_ratio"] = 1.0 - len(ended) / len(counts)
+    return metrics
+
+
+def _turns(episodes: Sequence[Trajectory]) -> dict[str, float]:
+    """Turns and ends of episodes, where some have several, and the environment's own numbers of them."""
+    metrics: dict[str, float] = {}
+    if any(len(episode.turns) > 1 for episode in episodes):
+        metrics = _extent("turns/{}", [len(episode.turns) for episode in episodes if episode.turns])
+        for status in get_args(Status):
+            metrics[f"status/{status}_frac"] = fmean(episode.status == status for episode in episodes)
+    for name in sorted({name for episode in episodes for name in episode.metrics}):
+        metrics[f"env/{name}"] = fmean(episode.metrics[name] for episode in episodes if name in episode.metrics)
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""Errors planted in ten losses: which check catches which. docs/verify.md shows the table."""
+"""Errors planted in thirteen losses and credits: which check catches which. docs/verify.md shows the table."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import Tensor
 
 from llmrl.algorithms.bcoder import BCoder
 from llmrl.algorithms.grpo import GRPO
 from llmrl.algorithms.ilql import ILQL
+from llmrl.algorithms.ppo import PPO
 from llmrl.batch import Batch
 from llmrl.checks.verify import differences, invariances, toy
 from llmrl.checks.verify.forms import forms
 from llmrl.checks.verify.oracles import compare as oracle
 from llmrl.checks.verify.run import Check, Form
 from llmrl.ops.kl import k1
+from llmrl.ops.tracks import EpisodeSequence
 from llmrl.protocols import Forward, Loss
+from llmrl.samples import Sample
 
 PAGE = Path(__file__).parents[2] / "docs" / "verify.md"
 SHIPPED = {form.name: form for form in forms()}
@@ -101,6 +105,31 @@ class PeakWithoutGradient(BCoder):
         return super().loss(new.with_columns(peak_logprobs=new.peak_logprobs.detach()), batch)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FirstToken(PPO):
+    def _track(self, episode: list[Sample]) -> EpisodeSequence:
+        track = super()._track(episode)
+        moved = track.rewards["reward"].copy()
+        for turn in range(int(track.turn_ids.max()) + 1):
+            places = (track.turn_ids == turn).nonzero()[0]
+            moved[places[[0, -1]]] = [track.rewards["reward"][places].sum(), 0.0] if len(places) > 1 else moved[places]
+        return replace(track, rewards={**track.rewards, "reward": moved})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoneIgnored(PPO):
+    def _track(self, episode: list[Sample]) -> EpisodeSequence:
+        track = super()._track(episode)
+        after = np.concatenate([row.last_values for row in track.rows])
+        return replace(track, last=float(after[track.mask][-1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentUnmasked(GRPO):
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        return super().credit([row.with_columns(turn_ids=np.maximum.accumulate(row.turn_ids)) for row in samples])
+
+
 ERRORS: list[tuple[str, type[Any], str, str]] = [
     ("the sign of the loss is wrong", WrongSign, "cispo", "oracle, learning"),
     ("means of micro-batches in place of a mean over the step", WrongDenominator, "dr_grpo", "oracle, invariances"),
@@ -117,6 +146,9 @@ ERRORS: list[tuple[str, type[Any], str, str]] = [
     ("the surrogate of chi-square is cut at 0 and rises again below -4", ChiSquareWithoutGate, "fdvl_chi2", "oracle"),
     ("the best Q is backed up, not that of the reference's token", OptimalityBackup, "bcoder", "oracle, learning"),
     ("the likeliest token's logit is a constant", PeakWithoutGradient, "bcoder", "oracle"),
+    ("the reward of a turn stands on its first token", FirstToken, "ppo_turns", "oracle, learning"),
+    ("what is behind a finished episode is worth what the critic says", DoneIgnored, "ppo_turns", "oracle, learning"),
+    ("tokens of the environment are learned from", EnvironmentUnmasked, "grpo_turns", "oracle, invariances"),
 ]
 
 

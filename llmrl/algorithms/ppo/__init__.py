@@ -169,7 +169,9 @@ class PPO(PPOOptions):
 
     def _track(self, episode: list[Sample]) -> EpisodeSequence:
         penalty = self.missing_eos_penalty or 0.0
-        track = episode_sequence(episode, bootstrap=self.bootstrap_truncated, missing_eos_penalty=penalty)
+        track = episode_sequence(
+            episode, level=self.credit_level, bootstrap=self.bootstrap_truncated, missing_eos_penalty=penalty
+        )
         if not (self.kl_coef and self.kl_in_reward):
             return track
         cost = -self.kl_coef * np.concatenate([divergence_as_k1(row) for row in track.rows])
@@ -179,14 +181,17 @@ class PPO(PPOOptions):
         """Advantages before whitening, and the critic's targets, one of each per token."""
         values = track.values
         if self.discounts is not None:
-            sums = [returns(earned, track.mask, gamma=self._discount(name)) for name, earned in track.rewards.items()]
+            sums = [
+                returns(earned, track.mask, gamma=track.discounts(self._discount(name), self.turn_discount))
+                for name, earned in track.rewards.items()
+            ]
             targets = np.add.reduce(sums)
             return targets - values, targets
         earned, alpha = track.total, self.length_adaptive_lambda
+        gamma = track.discounts(self.gamma, self.turn_discount)
         lam = self.lam if alpha is None else adaptive_lambda(track.actions, alpha)
         advantages, errors = (
-            gae(earned, values, track.mask, gamma=self.gamma, lam=decay, last=track.last)
-            for decay in (lam, self.lam_critic)
+            gae(earned, values, track.mask, gamma=gamma, lam=decay, last=track.last) for decay in (lam, self.lam_critic)
         )
         return advantages, errors + values
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmrl.ops.ratio_options import Clipped, check_delta, check_place
+from llmrl.ops.turns import CreditLevel
 
 CHANNELS = ("reward", "token_rewards", "kl")  # of a token's reward: at the end, at the token, by its divergence
 
@@ -21,12 +22,14 @@ class PPOOptions(Clipped):
 
     delta: float | None = None  # what a ratio counts as at most; above 1 + epsilon_high. None: no bound (dual clip)
     cliprange_value: float | None = None  # how far a scalar critic may move in a step, in units of return; TRL took 0.2
+    credit_level: CreditLevel = "turn"  # place of the rewards of turns: their turn's end; outcome: the episode's end
     gamma: float = 1.0  # discount of a token
+    turn_discount: float = 1.0  # discount of a turn, besides gamma
     lam: float = 0.95  # of the policy's advantages: 0 trusts the critic, 1 the rewards
     lam_critic: float = 1.0  # of the critic's targets; below 1 it learns from itself, and a late reward never arrives
     length_adaptive_lambda: float | None = None  # alpha of VAPO, 0.05: in place of lam, 1 - 1 / (alpha * actions)
     discounts: Mapping[str, float] | None = field(default=None, hash=False)  # of each channel of reward; with lam: 1
-    bootstrap_truncated: bool = False  # what a token limit cut off goes on with the critic's value, not with 0
+    bootstrap_truncated: bool = False  # what a limit cut off goes on with the critic's value, not with 0
     missing_eos_penalty: float | None = None  # subtracted from the reward of what a token limit cut off
     whiten_advantages: bool = True  # over all action tokens of the step
     whiten_rewards: bool = False  # the same without moving the mean
@@ -54,7 +57,12 @@ class PPOOptions(Clipped):
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
-        shares = {"gamma": self.gamma, "lam": self.lam, "lam_critic": self.lam_critic}
+        shares = {
+            "gamma": self.gamma,
+            "turn_discount": self.turn_discount,
+            "lam": self.lam,
+            "lam_critic": self.lam_critic,
+        }
         shares |= {f"discounts.{name}": value for name, value in (self.discounts or {}).items()}
         for name, value in shares.items():
             if not 0 <= value <= 1:

@@ -40,6 +40,7 @@ class Form:
     oracle: Oracle | None = None
     baseline: bool = False  # rewards that are equal within a group give no gradient at all
     dense: bool = False  # the random steps have rewards of single tokens, too
+    turns: bool = False  # and rewards of turns
     pairs: bool = False  # the random steps are pairs: groups of a chosen and a rejected answer, with a number `margin`
     truth: bool = False  # every third answer of the random steps is marked as ground truth
     top_p: float | None = None  # of the sampler; rows then have `support_ids`

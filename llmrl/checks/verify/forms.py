@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from llmrl import plugins
+from llmrl.checks.verify import turn_mdp
 from llmrl.checks.verify.form import Form, Oracle
 from llmrl.checks.verify.greedy_values import greedy_values
 from llmrl.checks.verify.imitation import imitation
@@ -63,6 +64,7 @@ VAPO: dict[str, Any] = {
     "minibatches": 2,
     "whiten_rewards": True,
 }
+TURNS: dict[str, Any] = {"credit_level": "turn"}
 CHANNELS: dict[str, Any] = {"lam": 1.0, "discounts": {"reward": 1.0, "token_rewards": 0.99}, "kl_coef": 0.01}
 
 
@@ -87,6 +89,7 @@ def forms() -> list[Form]:
         _critic("vapo", 10.0, only_credit=False, **VAPO),
         _critic("ppo_channels", 20.0, **CHANNELS),
         replace(_critic("nlpo", 20.0, "nlpo", num_ppo_epochs=2, minibatches=1), oracle=nlpo, top_p=0.99),
+        *_turns(),
         _kto("kto", 20.0, pairs=True, undesirable_weight=1.5, minibatches=2),
         _kto("kto_without_point", 40.0, loss_type="apo_zero_unpaired", beta=0.5),
         _preference("dpo", 4.0),
@@ -122,6 +125,18 @@ def forms() -> list[Form]:
         _imitation("bc_reward", _reward, weights="reward"),
         _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
     ]
+
+
+def _turns() -> list[Form]:
+    """Forms whose credit goes turn by turn; equal scores teach where turns are discounted."""
+    plus = _group("reinforce_pp_turns", "reinforce_pp", reinforce_pp, 20.0, True, turn_discount=0.9)
+    made = [
+        _group("grpo_turns", "grpo", grpo, 20.0, True, **TURNS, turn_discount=0.9, num_iterations=2),
+        _group("rloo_turns", "rloo", rloo, 15.0, **TURNS, beta=0.01),
+        plus,
+        _critic("ppo_turns", 20.0, turn_discount=0.9, lam=0.9, bootstrap_truncated=True, minibatches=2),
+    ]
+    return [replace(form, turns=True, learns=turn_mdp.solved) for form in made]
 
 
 def _a_lol(name: str, rate: float, **options: Any) -> Form:

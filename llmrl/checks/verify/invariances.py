@@ -86,7 +86,7 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
     if form.baseline and form.only_credit:
         parts = dict.fromkeys(CHANNELS, 0.7)
         equal = [
-            replace(row.with_columns(token_rewards=None), reward=0.7, correct=True, parts=parts)
+            replace(row.with_columns(token_rewards=None), reward=0.7, turn_rewards=(), correct=True, parts=parts)
             for row in _at_reference(step)
         ]
         yield "equal rewards teach nothing", _size(step.learn(equal))

@@ -15,7 +15,7 @@ from llmrl.checks.verify.form import Form
 from llmrl.columns import filled_by
 from llmrl.protocols import Algorithm, Modelled
 from llmrl.samples import Array, Sample, support
-from llmrl.types import Role
+from llmrl.types import Role, Status
 
 SYMBOLS = 5
 WIDE = 7.0
@@ -45,6 +45,8 @@ def play_for(form: Form, seed: int, groups: int = 4, size: int = 4) -> Play:
         return replace(play, rows=[_in_pair(row, seed) for row in play.rows])
     play = random_play(seed, groups, size, dense=form.dense, kept=form.top_p is not None)
     play = with_ground_truth(play) if form.truth else play
+    if form.turns:
+        play = replace(play, rows=[_with_turn_rewards(row, seed) for row in play.rows])
     heads = vocabulary_heads(form.algorithm)
     return _with_actions(play, heads, seed) if heads else play
 
@@ -72,6 +74,15 @@ def _with_actions(play: Play, heads: Sequence[str], seed: int) -> Play:
         rows.append(row.assign(action_values=least.numpy()))
     states = [WIDE * numbers for numbers in play.states]  # gaps of Q and V on both sides of every bend of a loss
     return replace(play, rows=rows, states=states, actions=actions, copies=copies)
+
+
+def _with_turn_rewards(row: Sample, seed: int) -> Sample:
+    """The row with rewards of its turns besides its score; some that a limit cut off had no turn left."""
+    random = Random(f"{seed}/{row.group}/{row.episode}")
+    rewards = [random.choice([-1.0, 0.0, 0.5]) for _ in row.turn_rewards]
+    status: Status = random.choice(["max_turns", "max_tokens"]) if row.truncated else "done"
+    cut = {"status": status, "truncated": status == "max_tokens"}
+    return replace(row, reward=row.reward + sum(rewards), turn_rewards=rewards, **cut)  # type: ignore[arg-type]
 
 
 def _in_pair(row: Sample, seed: int) -> Sample:
@@ -178,6 +189,7 @@ def _annotated(row: Sample, random: Random, logits: Tensor, mind: Tensor) -> Sam
     sampled = near(among or old, 0.4)
     row = row.with_columns(sampled_logprobs=sampled, old_logprobs=old, old_kept_logprobs=among)
     row = row.with_columns(ref_logprobs=near(whole, 0.4), values=before[:-1], next_values=before[1:])
+    row = row.with_columns(last_values=before[1:])
     flatter = torch.log_softmax(0.7 * logits, -1)
     row = row.with_columns(old_entropy=(-(flatter.exp() * flatter).sum(-1)).numpy())
     likeliest = (logits + logits.roll(1, -1)).argmax(-1)  # by the reference

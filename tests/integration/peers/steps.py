@@ -46,7 +46,7 @@ class Step:
                 group=f"g{i // 4}",
                 episode=i % 4,
                 reward=rewards[i],
-                turn_rewards=[rewards[i]],
+                turn_rewards=[0.0],
                 token_ids=[0] * width,
                 turn_ids=[0] * width,
                 action_mask=mask[i].tolist(),

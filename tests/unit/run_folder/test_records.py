@@ -76,6 +76,9 @@ EPISODES = {
     "abstained": played(FIRST, score=Score(None, reason="abstained")),
     "not scored": played(FIRST, score=None, reason="why"),
     "nothing said": played(turn([1], [], [])),
+    "judged by its environment, which wrote the history anew": played(
+        replace(FIRST, whole=True), REWRITTEN, status="cut", verdict="wrong", metrics={"moves": 3.0}
+    ),
 }
 
 

@@ -50,6 +50,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "kto": ("kto", "kto_without_point"),
     "ilql": ("ilql", "ilql_awac", "xql", "fdvl_tv", "fdvl_chi2"),
     "bcoder": ("bcoder", "bcoder_values", "bcoder_passed"),
+    "turns": ("grpo_turns", "rloo_turns", "reinforce_pp_turns", "ppo_turns"),
     "t1": ("t1",),
     "nlpo": ("nlpo",),
     "imitation": ("bc_none", "bc_reward", "bc_filtered"),

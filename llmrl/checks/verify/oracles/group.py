@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
+from llmrl.checks.verify.oracles.turns import advantages_of_turns
 from llmrl.samples import Sample
 
 STD_EPSILON = 1e-4
@@ -44,7 +46,18 @@ def grpo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Map
     return {"policy": OracleAnswer(value, {"logprobs": slopes, "entropy": bonus})}
 
 
-def _advantages(algorithm: Any, rows: Sequence[Sample]) -> list[float]:
+def _advantages(algorithm: Any, rows: Sequence[Sample]) -> list[list[float]]:
+    """Advantage of each token: of its turn, or of the whole episode."""
+    if algorithm.credit_level == "turn":
+        costs = [_costs(algorithm, row) for row in rows]
+        compared = partial(group_advantages, scale=algorithm.scale)
+        return advantages_of_turns(rows, costs, algorithm.turn_discount, compared)
+    return [
+        [advantage] * len(row.token_ids) for advantage, row in zip(_of_episodes(algorithm, rows), rows, strict=True)
+    ]
+
+
+def _of_episodes(algorithm: Any, rows: Sequence[Sample]) -> list[float]:
     """Advantages of the whole reward, or the weighted sum of those of each channel."""
     groups = [row.group for row in rows]
     if algorithm.channels is None:
@@ -103,13 +116,17 @@ def earned(row: Sample) -> float:
 
 def _penalised(algorithm: Any, row: Sample) -> float:
     """The reward, less beta times the summed log(old/ref) where the divergence enters by the reward."""
+    return float(earned(row) - sum(_costs(algorithm, row)))
+
+
+def _costs(algorithm: Any, row: Sample) -> list[float]:
+    """beta log(old/ref) of each action, where the divergence enters by the reward."""
     if not (algorithm.beta and algorithm.kl_in_reward):
-        return earned(row)
-    total = 0.0
-    for t, on in enumerate(row.action_mask):
-        if on:
-            total += row.old_logprobs[t] - row.ref_logprobs[t]
-    return float(earned(row) - algorithm.beta * total)
+        return [0.0] * len(row.token_ids)
+    return [
+        float(algorithm.beta * (row.old_logprobs[t] - row.ref_logprobs[t])) if on else 0.0
+        for t, on in enumerate(row.action_mask)
+    ]
 
 
 def engine_weights(algorithm: Any, row: Sample, old: Sequence[float], acts: Sequence[int]) -> list[float]:
@@ -148,19 +165,19 @@ def _least_entropy(algorithm: Any, rows: Sequence[Sample], counts: Sequence[bool
 
 
 def _sequence(
-    algorithm: Any, row: Sample, new: Sequence[float], advantage: float, least: float
+    algorithm: Any, row: Sample, new: Sequence[float], advantages: Sequence[float], least: float
 ) -> tuple[float, list[float]]:
     """The sum of a row's terms, and its derivative by each log-probability."""
     acts = [t for t, on in enumerate(row.action_mask) if on]
     old = row.get("old_logprobs", new)
     engine = engine_weights(algorithm, row, old, acts)
-    if algorithm.off_policy_mask_threshold is not None and advantage < 0:
+    if algorithm.off_policy_mask_threshold is not None and advantages[acts[0]] < 0:
         drift = sum(row.sampled_logprobs[t] - new[t] for t in acts) / len(acts)
         engine = [0.0] * len(acts) if drift > algorithm.off_policy_mask_threshold else engine
     total, slopes = 0.0, [0.0] * len(row.token_ids)
     for weight, t in zip(engine, acts, strict=True):
         asked = "old_entropy" not in row.columns or row.old_entropy[t] >= least
-        term, parts = _policy_term(algorithm, new, old, acts, t, advantage if asked else 0.0)
+        term, parts = _policy_term(algorithm, new, old, acts, t, advantages[t] if asked else 0.0)
         total += weight * term
         for u, slope in parts.items():
             slopes[u] += weight * slope

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
+from llmrl.checks.verify.oracles.turns import last_tokens
 from llmrl.samples import Sample
 
 
@@ -46,9 +48,12 @@ def _inside(rows: Sequence[Sample], said: Sequence[Numbers]) -> tuple[list[Sampl
 
 def channels(algorithm: Any, row: Sample, acts: Sequence[int]) -> dict[str, list[float]]:
     """Rewards of each action, by channel."""
-    end = [0.0] * len(acts)
-    end[-1] = row.reward - (algorithm.missing_eos_penalty or 0.0 if row.truncated else 0.0)
-    found = {"reward": end}
+    ends = [0.0] * len(acts)
+    ends[-1] = row.reward - (algorithm.missing_eos_penalty or 0.0 if row.truncated else 0.0)
+    for token, reward in zip(last_tokens(row), row.turn_rewards, strict=True):
+        ends[acts.index(token)] += reward
+        ends[-1] -= reward
+    found = {"reward": ends}
     if "token_rewards" in row.columns:
         found["token_rewards"] = [0.0] * len(acts)
         for t, reward in enumerate(row.token_rewards):  # at an observation: it belongs to the action before
@@ -74,17 +79,28 @@ def _advantages(
     rewards = [sum(parts) for parts in zip(*earned.values(), strict=True)]
     values = [row.values[t] for t in acts]
     if algorithm.discounts is not None:
-        return [aim - value for aim, value in zip(_discounted(algorithm, earned), values, strict=True)]
+        return [aim - value for aim, value in zip(_discounted(algorithm, row, acts, earned), values, strict=True)]
     lam = algorithm.lam_critic
     if policy:
         alpha = algorithm.length_adaptive_lambda
         lam = algorithm.lam if alpha is None else min(1.0, max(0.0, 1.0 - 1.0 / (alpha * len(acts))))
     following = [*values[1:], 0.0]
-    if algorithm.bootstrap_truncated and row.truncated:
-        following[-1] = row.next_values[acts[-1]]
-    deltas = [r + algorithm.gamma * after - v for r, after, v in zip(rewards, following, values, strict=True)]
-    decay = algorithm.gamma * lam
-    return [sum(decay**k * delta for k, delta in enumerate(deltas[t:])) for t in range(len(acts))]
+    if algorithm.bootstrap_truncated and (row.truncated or row.status in ("cut", "max_turns")):
+        following[-1] = row.last_values[acts[-1]]
+    steps = [_step(algorithm, row, acts, t, algorithm.gamma) for t in range(len(acts))]
+    deltas = [r + step * after - v for r, step, after, v in zip(rewards, steps, following, values, strict=True)]
+    return [
+        sum(prod(lam * step for step in steps[t:u]) * deltas[u] for u in range(t, len(acts))) for t in range(len(acts))
+    ]
+
+
+def _step(algorithm: Any, row: Sample, acts: Sequence[int], t: int, gamma: float) -> float:
+    """Discount from an action to the next: that of a token, and that of a turn where another begins."""
+    if t + 1 == len(acts):
+        ends = row.status != "max_tokens"
+    else:
+        ends = row.turn_ids[acts[t]] != row.turn_ids[acts[t + 1]]
+    return float(gamma * (algorithm.turn_discount if ends else 1.0))
 
 
 def _aims(algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]]) -> list[float]:
@@ -93,14 +109,15 @@ def _aims(algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str,
     return [error + row.values[t] for error, t in zip(errors, acts, strict=True)]
 
 
-def _discounted(algorithm: Any, earned: Mapping[str, Sequence[float]]) -> list[float]:
+def _discounted(algorithm: Any, row: Sample, acts: Sequence[int], earned: Mapping[str, Sequence[float]]) -> list[float]:
     """Each channel's rewards to come, by its own discount, added up."""
     count = len(next(iter(earned.values())))
     sums = [0.0] * count
     for name, rewards in earned.items():
         gamma = dict(algorithm.discounts).get(name, 1.0 if name == "kl" else algorithm.gamma)
+        steps = [_step(algorithm, row, acts, t, gamma) for t in range(count)]
         for t in range(count):
-            sums[t] += sum(gamma ** (u - t) * rewards[u] for u in range(t, count))
+            sums[t] += sum(prod(steps[t:u]) * rewards[u] for u in range(t, count))
     return sums
 
 

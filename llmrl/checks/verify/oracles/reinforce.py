@@ -9,22 +9,34 @@ import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
 from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
+from llmrl.checks.verify.oracles.turns import advantages_of_turns
 from llmrl.samples import Sample
 
 
 def rloo(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """Each answer against the mean of the others; every token weighs 1 over the number of answers."""
-    scores = [row.reward - sum(_costs(algorithm, row)) for row in rows]
-    advantages = []
-    for row, score in zip(rows, scores, strict=True):
-        siblings = [s for other, s in zip(rows, scores, strict=True) if other.group == row.group and not np.isnan(s)]
-        says = len(siblings) > 1 and max(siblings) - min(siblings) >= 1e-6
-        advantages.append((score - (sum(siblings) - score) / (len(siblings) - 1)) if says else 0.0)
+    if algorithm.credit_level == "turn":
+        of_tokens = advantages_of_turns(
+            rows, [_divergence(algorithm, row) for row in rows], algorithm.turn_discount, left_out
+        )
+        spread = [[own[t] for t in _acts(row)] for own, row in zip(of_tokens, rows, strict=True)]
+    else:
+        advantages = left_out([row.group for row in rows], [row.reward - sum(_costs(algorithm, row)) for row in rows])
+        spread = [[advantage] * len(_acts(row)) for advantage, row in zip(advantages, rows, strict=True)]
     counts = [_counts(algorithm, row) for row in rows]
     share = 1.0 / max(1, sum(counts))
-    spread = [[advantage] * len(_acts(row)) for advantage, row in zip(advantages, rows, strict=True)]
     clipped = algorithm.num_iterations * algorithm.minibatches > 1
     return _answer(algorithm, rows, said, counts, spread, share, clipped)
+
+
+def left_out(groups: Sequence[str], scores: Sequence[float]) -> list[float]:
+    """Each score less the mean of the others of its group; 0 where it is NaN or the group says nothing."""
+    advantages = []
+    for group, score in zip(groups, scores, strict=True):
+        siblings = [s for other, s in zip(groups, scores, strict=True) if other == group and not np.isnan(s)]
+        says = len(siblings) > 1 and max(siblings) - min(siblings) >= 1e-6 and not np.isnan(score)
+        advantages.append((score - (sum(siblings) - score) / (len(siblings) - 1)) if says else 0.0)
+    return advantages
 
 
 def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
@@ -37,9 +49,13 @@ def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]
         if algorithm.baseline == "group":
             says = len(siblings) > 1 and max(siblings) - min(siblings) >= 1e-6
             score = row.reward - float(np.mean(siblings)) if says else 0.0
-        costs = _costs(algorithm, row)
+        costs, acts = _costs(algorithm, row), _acts(row)
+        score -= sum(row.turn_rewards)
         for i in reversed(range(len(costs))):
-            running = (score if i == len(costs) - 1 else 0.0) - costs[i] + algorithm.gamma * running
+            ends = i + 1 == len(acts) or row.turn_ids[acts[i]] != row.turn_ids[acts[i + 1]]
+            reward = row.turn_rewards[row.turn_ids[acts[i]]] if ends else 0.0
+            discount = algorithm.gamma * (algorithm.turn_discount if ends else 1.0)
+            running = (score if i == len(costs) - 1 else 0.0) + reward - costs[i] + discount * running
             back.append(running)
         returns.append(back[::-1])
     known = np.array([number for line, on in zip(returns, counts, strict=True) if on for number in line])
@@ -100,6 +116,16 @@ def _acts(row: Sample) -> list[int]:
 
 def _counts(algorithm: Any, row: Sample) -> bool:
     return not np.isnan(row.reward) and not (algorithm.mask_truncated_completions and row.truncated)
+
+
+def _divergence(algorithm: Any, row: Sample) -> list[float]:
+    """beta log(old/ref) of each token; 0 where the policy chose none."""
+    if not algorithm.beta:
+        return [0.0] * len(row.token_ids)
+    on = row.action_mask
+    return [
+        float(algorithm.beta * (row.old_logprobs[t] - row.ref_logprobs[t])) if on[t] else 0.0 for t in range(len(on))
+    ]
 
 
 def _costs(algorithm: Any, row: Sample) -> list[float]:

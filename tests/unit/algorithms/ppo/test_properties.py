@@ -65,7 +65,7 @@ def random_step(seed: int) -> Step:
                     group=f"g{episode // 4}",
                     episode=episode % 4,
                     reward=reward,
-                    turn_rewards=[reward],
+                    turn_rewards=[0.0],
                     token_ids=[len(rows)] * len(mask),
                     turn_ids=[turn if on else -1 for on in mask],
                     action_mask=mask,

@@ -1,0 +1,89 @@
+"""Open environments: as many at once as allowed, each call within its time, each in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmrl.protocols import EnvFactory, Isolation
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout.isolation import PLACES, EnvPlace
+from llmrl.types import Message, Observation, Problem
+
+
+@dataclass(slots=True)
+class OpenEnv:
+    """An environment in its place, each call bounded. `fault` says what `close` met: it costs no finished episode."""
+
+    place: EnvPlace
+    timeout_s: float
+    fault: str = ""
+
+    async def reset(self) -> Observation:
+        """The first observation; raises what the environment does, or TimeoutError."""
+        return _observed("reset", await self.place.call(self.timeout_s, "reset"))
+
+    async def step(self, message: Message) -> Observation:
+        """The answer to a message; raises what the environment does, or TimeoutError."""
+        return _observed("step", await self.place.call(self.timeout_s, "step", message))
+
+    async def close(self) -> None:
+        """Close it, where it can be reached; a failure becomes `fault`."""
+        if self.place.lost:
+            return
+        try:
+            await self.place.call(self.timeout_s, "close")
+        except Exception as error:
+            self.fault = f"its environment did not close: {type(error).__name__}: {error}"
+
+
+@dataclass(slots=True)
+class Environments:
+    """Opens environments, at most `rollout.max_open_envs` at once; the others wait. Processes are used again."""
+
+    _gate: asyncio.Semaphore | None = None
+    _idle: list[tuple[EnvFactory, EnvPlace]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def open(self, factory: EnvFactory, problem: Problem, options: RolloutOptions) -> AsyncIterator[OpenEnv]:
+        """Make an environment for a problem, and close it behind the block, in whatever way that ends."""
+        declared: Isolation = getattr(factory, "isolation", "inline")
+        isolation = options.env_isolation or declared
+        async with self._bounded(factory, options, isolation):
+            place = self._place(factory, isolation)
+            env = OpenEnv(place, options.env_timeout_s)
+            try:
+                await place.call(options.env_timeout_s, "make", problem)
+                try:
+                    yield env
+                finally:
+                    await env.close()
+            finally:
+                if place.release():
+                    self._idle.append((factory, place))
+
+    def _bounded(self, factory: EnvFactory, options: RolloutOptions, isolation: Isolation) -> Any:
+        """The gate that all episodes pass, where there is a bound: it is made by the first."""
+        processes = 2 * (os.cpu_count() or 1) if isolation == "process" else None
+        most = options.max_open_envs or getattr(factory, "max_open_envs", None) or processes
+        if most is None:
+            return nullcontext()
+        self._gate = self._gate or asyncio.Semaphore(most)
+        return self._gate
+
+    def _place(self, factory: EnvFactory, isolation: Isolation) -> EnvPlace:
+        known = next((pair for pair in self._idle if pair[0] is factory), None)
+        if known is None:
+            return PLACES[isolation](factory)
+        self._idle.remove(known)
+        return known[1]
+
+
+def _observed(method: str, value: Any) -> Observation:
+    if isinstance(value, Observation):
+        return value
+    raise TypeError(f"the environment's {method} returned {type(value).__name__}; expected an Observation")
