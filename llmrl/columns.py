@@ -127,6 +127,9 @@ class TokenColumns(Columns, Generic[A]):
     action_values: Annotated[
         A, Declared("critic", "number of the token in that state", field="action_values", on_device=False)
     ]
+    baselines: Annotated[
+        A, Declared("critic", "advantage of the turn, expected before the token", field="baselines", on_device=False)
+    ]
     rewards: Annotated[A, Declared("credit", "reward that the token earned, its episode's and its turn's included")]
     discounts: Annotated[
         A, Declared("credit", "how much the value of what follows counts in a token's own; 0 at the end of an episode")
@@ -136,6 +139,10 @@ class TokenColumns(Columns, Generic[A]):
     old_values: Annotated[A, Declared("credit", "the critic's `values` again, for a loss that clips around them")]
     weights: Annotated[A, Declared("credit", "how much the token's term counts in the objective of the step")]
     value_weights: Annotated[A, Declared("credit", "the same for the critic's terms", like="weights")]
+    q_weights: Annotated[A, Declared("credit", "how much the error of Q at the token counts, beside `value_weights`")]
+    v_weights: Annotated[
+        A, Declared("credit", "the same of V of the state in which the token's turn begins, beside `value_weights`")
+    ]
     nll_weights: Annotated[A, Declared("credit", "how much the token's own likelihood counts in a loss that imitates")]
 
     def get(self, name: str, default: Any = None) -> Any:

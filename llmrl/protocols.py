@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from llmrl.batch import Batch
     from llmrl.samples import Sample
 
-Column = str
-"""Name of a token column, one of `llmrl.columns.COLUMNS`."""
+Column = str  # name of a token column, one of `llmrl.columns.COLUMNS`
 
 
 class Forward(Columns):
@@ -33,6 +32,7 @@ class Forward(Columns):
     values: Tensor  # a critic's number for the state before the token, by its first head of states; with gradient
     next_values: Tensor  # and for the state after it
     value_loss: Callable[[Tensor], Tensor]  # (B, T) targets to (B, T) terms: that head's own loss
+    baselines: Tensor  # advantage of the turn that a critic expects before the token
     action_values: Tensor  # the least number of the token by heads of the vocabulary, by their Polyak copies if any
     heads: Mapping[str, Tensor]  # by head: the number of the state before the token, or of the token; with gradient
     next_heads: Mapping[str, Tensor]  # by head of states: the number of the state after the token
@@ -66,16 +66,14 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model of numbers that an algorithm asks for by name: a trunk without its vocabulary, under heads of its own.
-
-    Its updates weigh terms by `value_weights`; the model called `critic` fills the columns of critics.
-    """
+    """A trunk under heads, asked for by name; terms are weighed by `value_weights`. `critic` fills critics' columns."""
 
     trunk: str = "policy"  # policy: as the policy begins, or recipe.critic.model. reference: that, frozen. Or a folder
     trains: bool = True
     heads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name, as critic.head; none: `value`, that
     target_tau: float | None = None  # share that a Polyak copy takes after every optimiser step
     target: Literal["heads", "model"] = "heads"  # what is copied: heads, on the trunk as it is, or all
+    columns: Mapping[str, Callable[[Forward], Tensor]] = field(default_factory=dict)  # `Forward`'s, of its heads
 
 
 @dataclass(frozen=True, slots=True)

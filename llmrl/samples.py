@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llmrl.columns import COLUMNS, TokenColumns
-from llmrl.types import LIMITS, Ragged, Role, Semantics, Status
+from llmrl.types import LIMITS, Origin, Ragged, Role, Semantics, Status
 
 Array = NDArray[Any]
 
@@ -39,6 +39,7 @@ class Sample(TokenColumns[Array]):
     truncated: bool = False  # a token limit ended it
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
+    origin: Origin = "fresh"  # a proposal has no reward: NaN
     role: Role | None = None  # as the data say; mismatched: an answer behind another problem, never learned from
     numbers: Mapping[str, float] = field(
         default_factory=dict

@@ -17,6 +17,8 @@ Status = Literal["done", "cut", "max_turns", "max_tokens", "error"]
 LIMITS: frozenset[Status] = frozenset({"cut", "max_turns", "max_tokens"})
 Finish = Literal["stop", "length", "abort"]
 Role = Literal["chosen", "rejected", "mismatched"]
+Origin = Literal["fresh", "replay", "proposal"]
+"""Origin of a sample: an episode of its step, one of an earlier step, or a turn that no environment has answered."""
 Semantics = Literal["scaled", "raw", "renormalised"]
 
 

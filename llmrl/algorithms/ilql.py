@@ -11,6 +11,7 @@ import numpy as np
 from torch.nn.functional import huber_loss
 
 from llmrl.ops.credit import Episode, average, by_group
+from llmrl.ops.gae import returns
 from llmrl.ops.implicit_values import ValueLoss, chi_square, expectile, gumbel, total_variation
 from llmrl.ops.losses import entropy_metric, following
 from llmrl.ops.tracks import episode_sequence
@@ -39,6 +40,7 @@ class ILQL:
     gumbel_clip: float = 7.0  # of gumbel: where (Q - V) / gumbel_beta is cut; 5 to 7
     lam: float = 0.78  # of tv and chi2, above 0.5: towards 1 the best of the data's actions
     gamma: float = 0.99  # discount of a token; 1.0 for long answers
+    monte_carlo: bool = False  # Q learns the discounted return that came, in place of the next state's V
     huber: float | None = None  # error of Q beyond which its loss is linear; XQL and f-DVL took 20
     cql_weight: float = 0.01  # of the cross-entropy of Q with the data's tokens, which keeps Q of others low
     target_tau: float = 0.005  # share that the Polyak copy takes after every optimiser step
@@ -66,6 +68,8 @@ class ILQL:
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
+        if self.monte_carlo and self.bootstrap_truncated:
+            raise ValueError("bootstrap_truncated: a return that came has no V; expected monte_carlo: false")
 
     def models(self) -> Mapping[str, ModelSpec]:
         """A critic with a number of each state, and two of each token that could follow it."""
@@ -143,6 +147,9 @@ class ILQL:
         if not any(row.actions for row in episode):
             return []
         track = episode_sequence(episode)
+        if self.monte_carlo:
+            came = returns(track.total, track.mask, gamma=self.gamma)
+            return track.assign(rewards=came, discounts=np.zeros(len(came)))
         discounts = np.where(track.mask, self.gamma, 0.0)
         if not (self.bootstrap_truncated and any(row.cut_off for row in episode)):
             discounts[track.mask.nonzero()[0][-1]] = 0.0

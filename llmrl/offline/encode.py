@@ -104,7 +104,7 @@ class AnswerEncoder:
         return Trajectory(
             problem=Problem(id=group, messages=asked),
             turns=turns or self._turns(asked, prompt, self._written(example), example.tools),
-            status="done",
+            status="done" if example.ends else "max_tokens",
             score=example.score,
             group=group,
             episode=episode,

@@ -54,9 +54,10 @@ def standardised(samples: Sequence[Sample], moments: Moments) -> tuple[list[Samp
     Returns:
         The rows in their order, and the moments with this step's episodes. While the deviation is below `NO_SIGNAL`,
         as in a first step whose rewards are all equal, the mean is taken off and nothing is divided. A reward of NaN
-        stays NaN and is not counted.
+        stays NaN and is not counted; nor is an episode of an earlier step, which was.
     """
-    moments = moments.seen(total(episode) for group in by_group(samples) for episode in group)
+    played = by_group([row for row in samples if row.origin == "fresh"])
+    moments = moments.seen(total(episode) for group in played for episode in group)
     scale = moments.deviation if moments.deviation >= NO_SIGNAL else 1.0
     return [_divided(row, (row.reward - moments.mean) / scale, scale) for row in samples], moments
 

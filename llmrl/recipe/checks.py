@@ -222,6 +222,28 @@ def searched_answers(recipe: Sections) -> str | None:
     )
 
 
+def replayed_episodes(recipe: Sections) -> str | None:
+    """Episodes of earlier policies need an algorithm that does not compare them with the policy before the step."""
+    if not _option(recipe.source, "replays") or _option(recipe.algorithm, "importance_sampling_correction") is None:
+        return None
+    return (
+        f"source {name_of('source', recipe.source)} with algorithm {name_of('algorithm', recipe.algorithm)}: it learns "
+        "by the ratio to the policy before the step, which has not chosen the turns of earlier ones; expected archer, "
+        "ilql or bc, or source.name=online"
+    )
+
+
+def present_policy(recipe: Sections) -> str | None:
+    """An algorithm that learns from turns of the policy as it stands needs a source that plays."""
+    if recipe.source.plays or not _option(recipe.algorithm, "samples_policy"):
+        return None
+    return (
+        f"source {name_of('source', recipe.source)} with algorithm {name_of('algorithm', recipe.algorithm)}: as it is "
+        "set here it learns from turns of the policy as it stands, and nothing is generated; expected "
+        "algorithm.v_target=expectile and algorithm.actor_loss=awr, or a source that plays"
+    )
+
+
 def _option(plugin: Any, name: str) -> Any:
     """An option that not every plug-in of a kind has; None where it has none."""
     return getattr(plugin, name, None)
@@ -246,4 +268,6 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     kept_tokens,
     moved_decoding,
     searched_answers,
+    replayed_episodes,
+    present_policy,
 )

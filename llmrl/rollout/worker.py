@@ -15,7 +15,7 @@ from llmrl.rollout.stopwatch import Stopwatch
 from llmrl.scoring.manager import GroupScorer, latency_metrics
 from llmrl.scoring.verdicts import mark_truncated
 from llmrl.trajectories import share_prompts
-from llmrl.types import Problem, Sampling, Score, Trajectory
+from llmrl.types import Completion, Problem, Sampling, Score, Trajectory
 
 __all__ = ["RolloutWorker", "Stopwatch", "check_errors"]
 
@@ -66,6 +66,16 @@ class RolloutWorker(EpisodePlayer):
             else replace(trajectory, score=Score(None, "error", reason=trajectory.reason))
             for trajectory in share_prompts(played)
         ]
+
+    async def complete(self, prompts: Sequence[Sequence[int]], names: Sequence[str]) -> list[Completion]:
+        """Generate a completion of each prompt, which no environment sees; the names decide their seeds."""
+        with self.stopwatch.during("generate"):
+            return await asyncio.gather(
+                *(
+                    self.engine.generate(prompt, self._sampling(name, 0, 0))
+                    for prompt, name in zip(prompts, names, strict=True)
+                )
+            )
 
     def _sampling(self, group: str, episode: int, turn: int) -> Sampling:
         """Sampling with a seed from group, episode and turn, so that any order and any rank give the same tokens."""

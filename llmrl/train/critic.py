@@ -37,6 +37,7 @@ class Critic(Learner):
         copied: nn.Module | None = None,
     ) -> None:
         self.heads = heads
+        self.columns = spec.columns
         self.trains = spec.trains
         self.targets = None if copied is None else Targets(copied, spec, accelerator)
         if spec.trains:
@@ -63,7 +64,7 @@ class Critic(Learner):
         if actions:
             first["action_values"] = torch.stack(list(actions.values())).amin(0)
         logprobs = {name: outputs[name][1] for name in actions}
-        return Forward(
+        new = Forward(
             **first,
             heads=own,
             next_heads=after,
@@ -71,6 +72,7 @@ class Critic(Learner):
             target_heads=copies or None,
             next_target_heads=copies_after or None,
         )
+        return new.with_columns(**{name: column(new) for name, column in self.columns.items()})
 
     def weights(self, batch: Batch) -> Tensor:
         """(B, T) weights for the critic, which are the policy's unless the algorithm sets `value_weights`."""

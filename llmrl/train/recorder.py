@@ -84,7 +84,8 @@ class Recorder:
         metrics = {"num_tokens": float(sum(len(turn.prompt_ids) + len(turn.completion.token_ids) for turn in turns))}
         metrics |= rollout_metrics(groups) | fit_metrics(updates) | self.sync.metrics
         metrics |= self.source.metrics
-        metrics |= step_metrics(samples, version=step) if groups else {}  # stored answers are of other weights
+        fresh = [sample for sample in samples if sample.origin == "fresh"]  # others are of other weights, or unplayed
+        metrics |= step_metrics(fresh, version=step) if groups else {}  # so are stored answers
         metrics |= self.normaliser.metrics()
         metrics |= self.adaptation.metrics
         seconds = self.clock.step_seconds

@@ -35,7 +35,7 @@ OPTIONS = {
     "audit": AuditOptions,
 }
 PROGRAMS = ("llmrl", "make", "pytest", "python", "accelerate")
-PLANNED = ("archer", "webrl")  # the README says that they are not there
+PLANNED = ("webrl",)  # the README says that they are not there
 
 
 def text(page: str) -> str:
@@ -182,6 +182,7 @@ def test_every_key_of_a_recipe_is_explained_with_its_default(section: str) -> No
         ("docs/sources.md", "offline", "source", "offline"),
         ("docs/sources.md", "rehearsal", "source", "rehearsal"),
         ("docs/browser.md", "Options", "env", "shop"),
+        ("docs/sources.md", "replay", "source", "replay"),
     ],
 )
 def test_every_option_is_explained_with_its_default(page: str, heading: str, kind: plugins.Kind, plugin: str) -> None:

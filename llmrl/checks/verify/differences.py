@@ -77,9 +77,10 @@ def _worst(update: Update, rows: Sequence[Sample], play: Play) -> tuple[float, i
         value = objective(update, parts, said)
     gradients = torch.autograd.grad(value, tables, allow_unused=True)
     said = [{name: column.detach() for name, column in one.items()} for one in said]
+    for table in tables:
+        table.requires_grad_(False)
     worst, most, size = 0.0, 0.0, 0
     for (row, table), gradient in zip(places, gradients, strict=True):
-        table.requires_grad_(False)
         flat, known = table.view(-1), torch.zeros(table.numel()) if gradient is None else gradient.view(-1)
         for i in range(len(flat)):
             ends = []
@@ -99,6 +100,7 @@ def _worst(update: Update, rows: Sequence[Sample], play: Play) -> tuple[float, i
 def _tables(update: Update, play: Play) -> list[tuple[int, Tensor]]:
     """Tables that the updated model is made of, each with the number of its row."""
     tables = [[table] for table in (play.logits if update.model == "policy" else play.states)]
-    if update.model != "policy" and play.actions:
-        tables = [[*own, *numbers.values()] for own, numbers in zip(tables, play.actions, strict=True)]
+    if update.model != "policy":
+        for of_heads in filter(None, (play.actions, play.heads)):
+            tables = [[*own, *numbers.values()] for own, numbers in zip(tables, of_heads, strict=True)]
     return [(row, table) for row, own in enumerate(tables) for table in own]

@@ -41,6 +41,7 @@ class Form:
     baseline: bool = False  # rewards that are equal within a group give no gradient at all
     dense: bool = False  # the random steps have rewards of single tokens, too
     turns: bool = False  # and rewards of turns
+    origins: bool = False  # and some are of earlier steps, others turns that no environment has answered
     pairs: bool = False  # the random steps are pairs: groups of a chosen and a rejected answer, with a number `margin`
     truth: bool = False  # every third answer of the random steps is marked as ground truth
     top_p: float | None = None  # of the sampler; rows then have `support_ids`

@@ -13,6 +13,7 @@ from llmrl.checks.verify.form import Form, Oracle
 from llmrl.checks.verify.greedy_values import greedy_values
 from llmrl.checks.verify.imitation import imitation
 from llmrl.checks.verify.oracles.a_lol import a_lol
+from llmrl.checks.verify.oracles.archer import archer
 from llmrl.checks.verify.oracles.bcoder import bcoder
 from llmrl.checks.verify.oracles.exploration import oreal, t1
 from llmrl.checks.verify.oracles.group import grpo
@@ -24,6 +25,7 @@ from llmrl.checks.verify.oracles.preference import preference
 from llmrl.checks.verify.oracles.pro import pro
 from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
 from llmrl.checks.verify.stored_answers import stored_answers
+from llmrl.checks.verify.turn_chain import turn_chain
 
 DR_GRPO: dict[str, Any] = {"loss_type": "dr_grpo", "max_completion_length": 4, "scale_rewards": "none"}
 DAPO: dict[str, Any] = {"epsilon_high": 0.28, "delta": 10.0, "num_iterations": 2, "mask_truncated_completions": True}
@@ -118,9 +120,11 @@ def forms() -> list[Form]:
         _ilql("xql", value_loss="gumbel", gumbel_clip=5.0, gumbel_beta=0.5, policy="awac", minibatches=2),
         _ilql("fdvl_tv", value_loss="tv", lam=0.71, gamma=1.0),
         _ilql("fdvl_chi2", value_loss="chi2", policy="awac", awac_beta=8.0, max_weight=2.0),
+        _ilql("mc_returns", monte_carlo=True, tau=0.9, gamma=0.9),
         _bcoder("bcoder"),
         _bcoder("bcoder_values", stage="values", gamma=0.9, alpha=0.5, max_reward=1.5),
         _bcoder("bcoder_passed", ground_truth="passed", alpha=0.5, gamma=0.9, nll_coef=0.1),
+        *_archers(),
         _imitation("bc_none", _alike),
         _imitation("bc_reward", _reward, weights="reward"),
         _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
@@ -169,6 +173,31 @@ def _bcoder(name: str, **options: Any) -> Form:
         only_ratios=False,
         only_credit=False,
         learns=greedy_values,
+    )
+
+
+def _archers() -> list[Form]:
+    """Forms of critics of turns: each target of V and loss of the policy at least once."""
+    return [
+        _archer("archer"),
+        _archer("archer_baseline", token_baseline=True, baseline_over="cells", gamma=1.0),
+        _archer("archer_expectile", v_target="expectile", actor_loss="awr", inv_temp=6.0, max_weight=5.0),
+        _archer("archer_ppo", actor_loss="ppo_clip", token_baseline=True, v_target="expectile", expectile=0.7),
+        _archer("archer_ppo_turn", actor_loss="ppo_clip", ratio_level="turn", actor_epochs=2),
+        _archer("archer_kl", only_credit=False, actor_loss="pg_kl", kl_coef=0.02, gamma=0.9),
+    ]
+
+
+def _archer(name: str, only_credit: bool = True, **options: Any) -> Form:
+    """With `pg_kl` the divergence has a gradient of mean 0 at the reference itself."""
+    return Form(
+        name=name,
+        algorithm=plugins.build("algorithm", {"name": "archer", **options}, name),
+        oracle=archer,
+        turns=True,
+        origins=True,
+        only_credit=only_credit,
+        learns=turn_chain,
     )
 
 

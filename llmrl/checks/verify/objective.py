@@ -55,7 +55,18 @@ def said_of_row(play: Play, i: int) -> dict[str, Tensor]:
         inside = over_kept(play.logits[i], play.rows[i])
         among, spread = token_logprobs(inside, lambda hidden: hidden, tokens, entropy_grad=True)
         said |= {"kept_logprobs": among, "kept_entropy": spread}
+    if play.heads:
+        said |= _said_by_states(play, i)
     return said | (_said_by_heads(play, i, tokens) if play.actions else {})
+
+
+def _said_by_states(play: Play, i: int) -> dict[str, Tensor]:
+    """Outputs of heads of states by name for a row."""
+    said: dict[str, Tensor] = {}
+    for kind, heads in (("heads", play.heads[i]), ("target_heads", play.lagging[i])):
+        said |= {f"{kind}/{name}": states[:-1] for name, states in heads.items()}
+        said |= {f"next_{kind}/{name}": states[1:] for name, states in heads.items()}
+    return said
 
 
 def _said_by_heads(play: Play, i: int, tokens: Tensor) -> dict[str, Tensor]:
@@ -174,7 +185,7 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
         if head:
             by_head.setdefault(kind, {})[head] = column(name)
     return Forward(
-        action_values=column("action_values") if by_head else None,
+        action_values=column("action_values") if "action_values" in said[rows[0].token_ids[0]] else None,
         kept_logprobs=column("kept_logprobs") if kept else None,
         kept_entropy=column("kept_entropy") if kept else None,
         logprobs=column("logprobs"),
@@ -208,7 +219,8 @@ def _with_junk(batch: Batch, junk: float) -> Batch:
     filled = {
         name: torch.where(batch.action_mask, batch.get(name), junk / i)
         for i, name in enumerate(
-            ("sampled_logprobs", *MODELS, "advantages", "returns", "rewards", "discounts"), start=2
+            ("sampled_logprobs", *MODELS, "advantages", "returns", "rewards", "discounts", "q_weights", "v_weights"),
+            start=2,
         )
         if name in batch.columns
     }

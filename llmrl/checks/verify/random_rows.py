@@ -15,7 +15,7 @@ from llmrl.checks.verify.form import Form
 from llmrl.columns import filled_by
 from llmrl.protocols import Algorithm, Modelled
 from llmrl.samples import Array, Sample, support
-from llmrl.types import Role, Status
+from llmrl.types import Origin, Role, Status
 
 SYMBOLS = 5
 WIDE = 7.0
@@ -36,6 +36,8 @@ class Play:
     states: list[Tensor]  # (T + 1,) float64, the critic's number of the state before token t, and after the last
     actions: Sequence[Mapping[str, Tensor]] = ()  # by head of the vocabulary: (T, SYMBOLS) float64 of tokens in a state
     copies: Sequence[Mapping[str, Tensor]] = ()  # the same of the Polyak copies, constants
+    heads: Sequence[Mapping[str, Tensor]] = ()  # by head of states, where there are several: (T + 1,) as `states`
+    lagging: Sequence[Mapping[str, Tensor]] = ()  # the same of the Polyak copies, constants
 
 
 def play_for(form: Form, seed: int, groups: int = 4, size: int = 4) -> Play:
@@ -47,14 +49,43 @@ def play_for(form: Form, seed: int, groups: int = 4, size: int = 4) -> Play:
     play = with_ground_truth(play) if form.truth else play
     if form.turns:
         play = replace(play, rows=[_with_turn_rewards(row, seed) for row in play.rows])
-    heads = vocabulary_heads(form.algorithm)
-    return _with_actions(play, heads, seed) if heads else play
+    if form.origins:
+        play = replace(play, rows=[_with_origin(row, seed) for row in play.rows])
+    of_tokens, of_states = heads_of(form.algorithm)
+    if len(of_states) > 1:
+        play = _with_heads(play, of_states, seed)
+    return _with_actions(play, of_tokens, seed) if of_tokens else play
 
 
-def vocabulary_heads(algorithm: Algorithm) -> list[str]:
-    """Names of the heads that give a number of every token."""
+def heads_of(algorithm: Algorithm) -> tuple[list[str], list[str]]:
+    """Names of the heads that give a number of every token, and of those that give one of each state."""
     specs = algorithm.models().values() if isinstance(algorithm, Modelled) else ()
-    return [name for spec in specs for name, head in spec.heads.items() if head.get("name") == "vocabulary"]
+    kinds = {name: head.get("name") for spec in specs for name, head in spec.heads.items()}
+    of_tokens = [name for name, kind in kinds.items() if kind == "vocabulary"]
+    return of_tokens, [name for name in kinds if name not in of_tokens]
+
+
+def _with_origin(row: Sample, seed: int) -> Sample:
+    """A third of the rows are of an earlier step; a third are the last turn alone, as no environment has answered."""
+    random = Random(f"{seed}/{row.group}/{row.episode}/origin")
+    origin: Origin = random.choice(["fresh", "replay", "proposal"])
+    if origin != "proposal":
+        return replace(row, origin=origin)
+    last = row.turn_ids == row.turn_ids.max()
+    row = replace(row, origin=origin, reward=nan, turn_rewards=[0.0], status="done", correct=None, parts={})
+    return row.with_columns(turn_ids=np.where(last, 0, -1))
+
+
+def _with_heads(play: Play, names: Sequence[str], seed: int) -> Play:
+    """The play with numbers of states by several heads, and copies that lag behind them."""
+    generator = torch.Generator().manual_seed(seed)
+    heads, lagging, rows = [], [], []
+    for row, states in zip(play.rows, play.states, strict=True):
+        draws = torch.randn(3, len(names), len(states), generator=generator, dtype=torch.float64)
+        heads.append({name: states + draws[0, i] for i, name in enumerate(names)})
+        lagging.append({name: states + draws[1, i] for i, name in enumerate(names)})
+        rows.append(fill(row.with_columns(baselines=draws[2, 0, :-1].numpy()), 0.0))
+    return replace(play, rows=rows, heads=heads, lagging=lagging)
 
 
 def _with_actions(play: Play, heads: Sequence[str], seed: int) -> Play:

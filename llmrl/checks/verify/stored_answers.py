@@ -74,8 +74,22 @@ def solve(rows: Sequence[Sample], algorithm: Any) -> Solved:
             after = _state(row, depth + 1)
             actions[after] = rewards[after] if depth == LENGTH - 1 else algorithm.gamma * values[after]
             taken[_state(row, depth)].append(actions[after])
+        if algorithm.monte_carlo:
+            taken = _returns(rows, depth, algorithm.gamma, actions)
         values |= {state: _minimiser(numbers, algorithm) for state, numbers in taken.items()}
     return Solved(values, actions)
+
+
+def _returns(rows: Sequence[Sample], depth: int, gamma: float, actions: dict[State, float]) -> dict[State, list[float]]:
+    """Actions of the states of a depth become the mean of the returns behind them; by state, one for each row."""
+    came: dict[State, list[float]] = defaultdict(list)
+    taken: dict[State, list[float]] = defaultdict(list)
+    for row in rows:
+        came[_state(row, depth + 1)].append(gamma ** (LENGTH - 1 - depth) * row.reward)
+    actions |= {state: sum(found) / len(found) for state, found in came.items()}
+    for row in rows:
+        taken[_state(row, depth)].append(actions[_state(row, depth + 1)])
+    return taken
 
 
 class PrefixTables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -46,6 +47,29 @@ def ilql_token(given: Given, dtype: str) -> dict[str, Any]:
         "total": float((loss.terms * batch.value_weights).sum()),
         "decode_probs": perturbed(logprobs, advantages, decode["beta"]).softmax(-1).tolist(),
     }
+
+
+def mc_q_loss(given: Given, dtype: str) -> dict[str, Any]:
+    """Rewards of tokens whose returns, with the algorithm's discount, are those of the case; the losses of one head."""
+    algorithm = ILQL(gamma=0.99, monte_carlo=True, cql_weight=given["cql_weight"])
+    came = [*given["returns"], 0.0]
+    earned = [now - 0.99 * after for now, after in pairwise(came)]
+    (credited,) = algorithm.credit([row(len(earned), reward=0.0, token_rewards=earned)])
+    batch = collate([credited], pack=False, dtype=getattr(torch, dtype))
+    numbers = torch.tensor([given["q_logits"]], dtype=batch.rewards.dtype)
+    chosen = torch.tensor(given["token_ids"])[None, :, None]
+    pairs = (numbers, numbers.log_softmax(-1))
+    own, spread = (torch.nn.functional.pad(x.gather(-1, chosen)[..., 0], (1, 0)) for x in pairs)
+    zero = torch.zeros_like(own)
+    new = Forward(
+        heads={"v": zero, "q1": own, "q2": batch.rewards},
+        next_heads={"v": zero},
+        head_logprobs={"q1": spread, "q2": zero},
+        action_values=zero,
+    )
+    loss = algorithm.critic_loss(new, batch)
+    found = {"q_loss": loss.metrics["loss/q"], "cql": loss.metrics["loss/cql"], "total": loss.terms}
+    return {name: float((terms * batch.value_weights).sum()) for name, terms in found.items()}
 
 
 def implicit_value(given: Given, dtype: str) -> dict[str, Any]:

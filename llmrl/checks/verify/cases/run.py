@@ -38,6 +38,7 @@ _PLUS = ("reinforce_pp", "reinforce_pp_baseline")
 _CRITIC = ("ppo", "vc_ppo", "vapo", "ppo_channels", "nlpo")
 _OREAL = ("oreal", "oreal_paper", "oreal_no_rm")
 _PREFERENCE = ("dpo", "cdpo", "robust_dpo", "hinge", "ipo", "simpo", "orpo", "cpl", "cpl_kl", "step_apo")
+ARCHER = ("archer", "archer_baseline", "archer_expectile", "archer_ppo", "archer_ppo_turn", "archer_kl")
 SUBJECTS: Mapping[str, Sequence[str]] = {
     "ppo": (*_CRITIC, *_PLUS),
     "group": (*_GROUP, *_PLUS, *_OREAL, "t1", *_CRITIC),
@@ -48,9 +49,10 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "preference": _PREFERENCE,
     "pro": ("pro", "pro_ranking"),
     "kto": ("kto", "kto_without_point"),
-    "ilql": ("ilql", "ilql_awac", "xql", "fdvl_tv", "fdvl_chi2"),
+    "ilql": ("ilql", "ilql_awac", "xql", "fdvl_tv", "fdvl_chi2", "mc_returns"),
     "bcoder": ("bcoder", "bcoder_values", "bcoder_passed"),
     "turns": ("grpo_turns", "rloo_turns", "reinforce_pp_turns", "ppo_turns"),
+    "archer": ARCHER,
     "t1": ("t1",),
     "nlpo": ("nlpo",),
     "imitation": ("bc_none", "bc_reward", "bc_filtered"),

@@ -71,7 +71,9 @@ def _aim(algorithm: Any, row: Sample, said: Numbers, acts: Sequence[int], place:
     t = acts[place]
     following = acts[place + 1] if place < len(acts) - 1 else len(row.token_ids)
     reward = float(sum(row.get("token_rewards")[t:following])) if "token_rewards" in row.columns else 0.0
-    if place < len(acts) - 1:
+    if place < len(acts) - 1 and algorithm.monte_carlo:
+        ahead = _aim(algorithm, row, said, acts, place + 1)
+    elif place < len(acts) - 1:
         ahead = said["heads/v"][acts[place + 1]]
     else:
         cut = algorithm.bootstrap_truncated and row.truncated

@@ -1,0 +1,156 @@
+"""A ring buffer of episodes, counted in turns, whose files lie beside the run: one for each step, never changed."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, isnan
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from llmrl.ops.credit import by_group
+from llmrl.rollout import replay_file
+from llmrl.samples import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEpisode:
+    """An episode that was played, as samples."""
+
+    samples: Sequence[Sample]
+    step: int  # that played it
+    turns: int  # with at least one token
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], step: int) -> StoredEpisode:
+        return cls(samples, step, sum(len(_turns(sample)) for sample in samples))
+
+    @property
+    def earned(self) -> float:
+        """Sum of the score and of the rewards of turns."""
+        return self.samples[0].reward
+
+    def observation(self, number: int) -> Sequence[int]:
+        """Tokens of the state before a turn, by its place among those with tokens."""
+        for sample in self.samples:
+            turns = _turns(sample)
+            if number < len(turns):
+                before = int(np.argmax(sample.turn_ids == turns[number]))
+                return array("i", sample.token_ids[:before].tobytes())
+            number -= len(turns)
+        raise IndexError(number)
+
+
+class ReplayBuffer:
+    """The newest episodes with at most `capacity` turns together; what is drawn from it follows from the seed alone.
+
+    Args:
+        folder: of its files, `step-000012.safetensors`. They are never changed, so a checkpoint holds their names
+            alone; those of steps that are taken again are removed.
+        capacity: turns. The newest episode stays even where it has more.
+        writes: False where another process writes the files.
+    """
+
+    def __init__(self, folder: Path, capacity: int, writes: bool) -> None:
+        self._folder = folder
+        self._capacity = capacity
+        self._writes = writes
+        self.episodes: list[StoredEpisode] = []
+        self.turns = 0
+        self._sums: dict[int, str] = {}  # of the files, by step
+        self._marked: tuple[list[StoredEpisode], int, dict[int, str]] = ([], 0, {})
+
+    def extend(self, step: int, samples: Sequence[Sample]) -> None:
+        """Add the episodes of a step, but for those that nobody could judge; the oldest leave.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        judged = [sample for sample in samples if not isnan(sample.reward)]
+        self._add(step, judged)
+        if judged:
+            self._sums[step] = replay_file.write(self._path(step), judged) if self._writes else ""
+
+    def draw(self, turns: int, quantile: float, random: Random) -> list[StoredEpisode]:
+        """Draw episodes with replacement, all alike, as many as have this number of turns on average.
+
+        Each turn is so drawn equally often, in expectation: an average over the turns of what was drawn is one over
+        those of the buffer.
+
+        Args:
+            turns: that are wanted.
+            quantile: only episodes whose return reaches this quantile of all are drawn, at least one; 0: all.
+            random: decides.
+        """
+        pool = self._best(quantile)
+        if not pool or not turns:
+            return []
+        mean = sum(episode.turns for episode in pool) / len(pool)
+        return random.choices(pool, k=ceil(turns / mean))
+
+    def observations(self, count: int, random: Random) -> list[Sequence[int]]:
+        """Draw states before turns with replacement, all turns alike."""
+        if not self.turns:
+            return []
+        drawn = random.choices(self.episodes, weights=[episode.turns for episode in self.episodes], k=count)
+        return [episode.observation(random.randrange(episode.turns)) for episode in drawn]
+
+    def mark(self) -> None:
+        """Remember the buffer before a step, for `rewind`."""
+        self._marked = (list(self.episodes), self.turns, dict(self._sums))
+
+    def rewind(self) -> None:
+        """Go back to the last `mark`."""
+        episodes, self.turns, sums = self._marked
+        self.episodes, self._sums = list(episodes), dict(sums)
+
+    def state(self) -> Mapping[str, Any]:
+        """Names and checksums of the files that hold its episodes."""
+        return {"files": {str(step): checksum for step, checksum in self._sums.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Read the episodes of the files; remove those of later steps.
+
+        Raises:
+            CheckpointError: a file is missing or damaged.
+        """
+        self.episodes, self.turns = [], 0
+        self._sums = {int(step): checksum for step, checksum in state["files"].items()}
+        for step, checksum in list(self._sums.items()):
+            self._add(step, replay_file.read(self._path(step), checksum))
+        if self._writes:
+            last = max(self._sums, default=-1)
+            for path in self._folder.glob("step-*"):
+                if path.name > self._path(last).name:
+                    path.unlink()
+
+    def _add(self, step: int, samples: Sequence[Sample]) -> None:
+        new = [StoredEpisode.of(rows, step) for group in by_group(samples) for rows in group]
+        self.episodes += [episode for episode in new if episode.turns]
+        self.turns += sum(episode.turns for episode in new)
+        gone = 0
+        while self.turns > self._capacity and gone < len(self.episodes) - 1:
+            self.turns -= self.episodes[gone].turns
+            gone += 1
+        self.episodes = self.episodes[gone:]
+        oldest = self.episodes[0].step if self.episodes else step
+        self._sums = {known: checksum for known, checksum in self._sums.items() if known >= oldest}
+
+    def _best(self, quantile: float) -> Sequence[StoredEpisode]:
+        if not quantile or not self.episodes:
+            return self.episodes
+        least = np.quantile([episode.earned for episode in self.episodes], quantile)
+        return [episode for episode in self.episodes if episode.earned >= least]
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step-{step:06d}.safetensors"
+
+
+def _turns(sample: Sample) -> list[int]:
+    """Numbers of the turns that have tokens in the sample."""
+    numbers: list[int] = np.unique(sample.turn_ids[sample.action_mask]).tolist()
+    return numbers

@@ -1,0 +1,63 @@
+"""Episodes of now beside those of earlier steps, which a ring buffer keeps, and fresh turns at their states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from llmrl.plugins import build_held, holds, name_of
+from llmrl.protocols import Column, SourceFactory
+from llmrl.rollout.context import SourceContext
+from llmrl.rollout.replay import FOLDER, Draws, ReplaySource
+from llmrl.rollout.replay_buffer import ReplayBuffer
+from llmrl.sources.online import Online
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Remembers what `of` has played; for algorithms that learn from turns of earlier policies, such as archer."""
+
+    plays: ClassVar[bool] = True
+    replays: ClassVar[bool] = True
+    of: SourceFactory | None = field(default=None, metadata=holds("source"))  # plays a step's episodes; None: online
+    capacity: int = 100_000  # turns; the oldest episodes leave
+    turns: int = 12_800  # of episodes drawn from the buffer for a step; 0: none
+    proposals: int = 768  # turns that the policy chooses at states of the buffer, in a step; no environment sees them
+    quantile: float = 0.0  # of returns: only episodes at least as good are drawn; 0.9 with bc is online filtered BC
+    fresh: bool = True  # a step learns from its own episodes, besides what is drawn
+
+    def __post_init__(self) -> None:
+        build_held(self)
+        inner = self._inner
+        if not inner.plays or getattr(inner, "overlaps", False) or getattr(inner, "replays", False):
+            raise ValueError(
+                f"of: source {name_of('source', inner)} as it is set here; expected one that plays its episodes in the "
+                "step that learns from them, such as online"
+            )
+        if self.capacity < 1 or self.turns < 0 or self.proposals < 0:
+            raise ValueError(
+                f"capacity {self.capacity}, turns {self.turns}, proposals {self.proposals}: expected at least 1, 0, 0"
+            )
+        if not 0 <= self.quantile < 1:
+            raise ValueError(f"quantile {self.quantile}: expected from 0 to below 1")
+
+    def fills(self) -> frozenset[Column]:
+        """Nothing: models of now are asked about every turn."""
+        return frozenset()
+
+    def start(self, context: SourceContext) -> ReplaySource:
+        """The source with an empty buffer, whose files lie in the run's folder.
+
+        Raises:
+            DataError: as the inner source.
+        """
+        buffer = ReplayBuffer(context.folder / FOLDER, self.capacity, writes=context.rank[0] == 0)
+        draws = Draws(turns=self.turns, proposals=self.proposals, quantile=self.quantile, fresh=self.fresh)
+        return ReplaySource(self._inner.start(context), buffer, draws, context)
+
+    @property
+    def _inner(self) -> Any:
+        return Online() if self.of is None else self.of
+
+
+plugin = Replay

@@ -1,0 +1,173 @@
+"""The source that remembers, over an online one: what a step gets, on any rank, and after a resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrl import aio
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout.replay import ReplaySource
+from llmrl.samples import Sample
+from llmrl.sources.asynchronous import Asynchronous
+from llmrl.sources.offline import Offline
+from llmrl.sources.replay import Replay
+from llmrl.types import Completion, Problem, Score, Trajectory
+from tests.builders import SUMS, Gather, episode, on_ranks, source_context, turn
+
+OPTIONS = RolloutOptions(prompts_per_step=2, num_generations=2)
+SETTINGS = Replay(turns=6, proposals=5, capacity=8)
+
+
+@dataclass
+class Plays:
+    """In place of a `RolloutWorker`: two episodes of two turns; a completion of a prompt is its length."""
+
+    asked: list[str] = field(default_factory=list)
+
+    async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
+        first = turn("", [2], prompt=[1], reward=-1.0)
+        second = turn("", [4, 5], prompt=[1, 2, 3])
+        return [episode(first, second, problem=problem, score=Score(float(i)), group=name, episode=i) for i in range(2)]
+
+    async def complete(self, prompts: Sequence[Sequence[int]], names: Sequence[str]) -> list[Completion]:
+        self.asked += names
+        ends = [("length" if len(prompt) == 3 else "stop") for prompt in prompts]
+        return [
+            Completion(token_ids=[9, len(prompt)], logprobs=[-0.5, -0.25], finish=end, version=7)  # type: ignore[arg-type]
+            for prompt, end in zip(prompts, ends, strict=True)
+        ]
+
+    def timings(self) -> dict[str, float]:
+        return {}
+
+
+def start(
+    folder: Path,
+    settings: Replay = SETTINGS,
+    rank: tuple[int, int] = (0, 1),
+    gather: Gather = lambda groups: groups,
+    plays: Plays | None = None,
+) -> ReplaySource:
+    context = source_context(plays or Plays(), SUMS, OPTIONS, rank=rank, gather=gather)
+    return settings.start(replace(context, folder=folder))
+
+
+def of(rows: Sequence[Sample], origin: str) -> list[Sample]:
+    return [row for row in rows if row.origin == origin]
+
+
+def test_a_step_has_its_episodes_older_ones_and_proposals(tmp_path: Path) -> None:
+    source = start(tmp_path)
+    rows = source.next(0)
+    fresh, replayed, proposals = (of(rows, origin) for origin in ("fresh", "replay", "proposal"))
+    assert (len(fresh), len(replayed), len(proposals)) == (4, 3, 5), "6 turns are 3 episodes of 2"
+    known = {(row.group, row.episode): row for row in fresh}
+    for number, row in enumerate(replayed):
+        place, name = row.group.split("/", 2)[1:]
+        assert place == str(number)
+        assert replace(row, group=name, origin="fresh") == known[name, row.episode]
+    for row in proposals:
+        prompt = [1] if len(row.token_ids) == 3 else [1, 2, 3]
+        assert row.token_ids.tolist() == [*prompt, 9, len(prompt)]
+        assert row.turn_ids.tolist() == [-1] * len(prompt) + [0, 0]
+        assert row.sampled_logprobs.tolist() == [0.0] * len(prompt) + [-0.5, -0.25]
+        assert isnan(row.reward) and row.version == 7  # noqa: PT018
+    assert len({row.group for row in rows if row.origin != "fresh"}) == 8
+    cut = sum(len(row.token_ids) == 5 for row in proposals) / 5
+    wanted = {"replay/turns": 8.0, "replay/episodes": 4.0, "replay/drawn": 3.0, "replay/age": 0.0}
+    assert {name: source.metrics[name] for name in wanted} == wanted
+    assert source.metrics["replay/proposals_cut"] == cut
+    assert len(source.played) == 2
+
+
+def test_earlier_steps_are_drawn_and_the_oldest_leave(tmp_path: Path) -> None:
+    """8 turns are one step's: in the next step all of the first have left; with 16 both steps are drawn."""
+    small, large = start(tmp_path / "a"), start(tmp_path / "b", replace(SETTINGS, capacity=16, turns=60))
+    for source in (small, large):
+        source.next(0)
+    assert len(of(small.next(1), "replay")) == 3
+    assert small.metrics["replay/age"] == 0.0
+    assert len(of(large.next(1), "replay")) == 30
+    assert 0.0 < large.metrics["replay/age"] < 1.0
+
+
+def test_fresh_episodes_can_be_left_out(tmp_path: Path) -> None:
+    """The best episode of each group earned 0: its score 1, less 1 in its first turn."""
+    rows = start(tmp_path, replace(SETTINGS, fresh=False, proposals=0, quantile=0.6)).next(0)
+    assert {row.origin for row in rows} == {"replay"}
+    assert {row.reward for row in rows} == {0.0}
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_share_the_work_and_have_the_same_samples(tmp_path: Path, ranks: int) -> None:
+    aio.background()  # here every rank is a thread
+    alone = start(tmp_path / "alone")
+    wanted = [alone.next(step) for step in range(3)]
+    asked: list[list[str]] = []
+
+    def run(rank: tuple[int, int], gather: Gather) -> Any:
+        plays = Plays()
+        source = start(tmp_path / "ranks", rank=rank, gather=gather, plays=plays)
+        rows = [source.next(step) for step in range(3)]
+        asked.append(plays.asked)
+        return rows
+
+    for rows in on_ranks(ranks, run):
+        assert [[row.token_ids.tolist() for row in step] for step in rows] == [
+            [row.token_ids.tolist() for row in step] for step in wanted
+        ]
+        assert [[row.group for row in step] for step in rows] == [[row.group for row in step] for step in wanted]
+    assert sorted(name for names in asked for name in names) == sorted(
+        f"proposal/{s}/{i}" for s in range(3) for i in range(5)
+    )
+    files = sorted(path.name for path in (tmp_path / "ranks" / "replay").iterdir())
+    assert files == [f"step-00000{step}.safetensors" for step in range(3)]
+
+
+def test_a_resumed_source_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, capacity=20, turns=10)
+    source = start(tmp_path, settings)
+    for step in range(2):
+        source.next(step)
+    state = json.loads(json.dumps(source.state()))
+    wanted = [shown(source.next(step)) for step in (2, 3)]
+    again = start(tmp_path, settings)
+    again.restore(state)
+    assert [shown(again.next(step)) for step in (2, 3)] == wanted
+
+
+def test_a_step_that_is_dropped_is_given_again(tmp_path: Path) -> None:
+    source = start(tmp_path)
+    source.next(0)
+    source.mark()
+    first, turns = shown(source.next(1)), source.buffer.turns
+    source.rewind()
+    assert shown(source.next(1)) == first
+    assert source.buffer.turns == turns
+
+
+def shown(rows: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Samples as values that compare, NaN included."""
+    return [{**row.as_dict(), "reward": str(row.reward)} for row in rows]
+
+
+@pytest.mark.parametrize("of", [Asynchronous(), Replay(), Offline(path="rows.jsonl")], ids=lambda of: type(of).__name__)
+def test_it_remembers_what_is_played_in_the_step(of: Any) -> None:
+    with pytest.raises(ValueError, match="of: source"):
+        Replay(of=of)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"capacity": 0}, "capacity 0"), ({"turns": -1}, "turns -1"), ({"quantile": 1.0}, "quantile 1.0")],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        Replay(**options)
