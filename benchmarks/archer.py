@@ -16,11 +16,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from llmrl import tiny
 from llmrl.data.games import Games
 from llmrl.datagen.demonstrations import Demonstrations, write
 from llmrl.envs.wordle import Wordle
-
-from llmrl import tiny
 from llmrl.recipe import parse
 from llmrl.train.loop import train
 from llmrl.train.run import Run
