@@ -54,8 +54,8 @@ PLANTED = [
                 "    earned, known = np.asarray(rewards), np.asarray(values) * np.asarray(mask)\n",
             ),
             (
-                "    return spread(discounted(deltas, gamma * lam), mask)",
-                "    return discounted(deltas, gamma * lam)",
+                "    return spread(discounted(deltas, discount * lam), mask)",
+                "    return discounted(deltas, discount * lam)",
             ),
         ),
     ),
@@ -65,7 +65,7 @@ PLANTED = [
         file="llmrl/ops/gae.py",
         edits=(
             (
-                "    return spread(discounted(_of_actions(rewards, mask), gamma), mask)",
+                "    return spread(discounted(_of_actions(rewards, mask), _discounts(gamma, mask)), mask)",
                 "    sums, chosen = np.zeros(len(np.asarray(mask)) + 1), np.asarray(mask)\n"
                 "    for i in reversed(range(len(chosen))):\n"
                 "        sums[i] = (np.asarray(rewards)[i] + gamma * sums[i + 1]) * chosen[i]\n"
@@ -224,8 +224,8 @@ PLANTED = [
     Planted(
         error="a moving average in bfloat16 that does not move",
         test="tests/integration/test_critic.py::test_a_reference_follows_by_its_share_on_time",
-        file="llmrl/train/policy.py",
-        edits=(("        if options.sync_ref_model:\n            net.float()\n", ""),),
+        file="llmrl/train/moving_copy.py",
+        edits=(("net = net.float().requires_grad_(False)", "net = net.requires_grad_(False)"),),
         said=r"^FAILED .*\[bfloat16\]",
     ),
     Planted(

@@ -121,6 +121,7 @@ SETUPS: Mapping[str, Setup] = {
     "countdown": Setup(problems=puzzles),
     "coverage": Setup(problems=sentences),
     "degenerate": Setup(problems=values, options={"of": {"name": "math_verify"}}),
+    "environment": Setup(problems=values, needs="an environment that judges its episodes"),
     "exact": Setup(problems=words),
     "game24": Setup(problems=games),
     "heron": Setup(
