@@ -157,6 +157,14 @@ class Chat:
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    def text_with_special(self, token_ids: Sequence[int]) -> str:
+        """Decode tokens to text with special tokens, which tool calls need, but for those at its end."""
+        ids, ends = list(token_ids), set(self.tokenizer.all_special_ids)
+        while ids and ids[-1] in ends:
+            ids.pop()
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
     def line_ends(self, token_ids: Sequence[int]) -> list[int]:
         """Numbers of tokens after which a line ends: reasoning cut there parts no step and no character."""
         pieces = {token: self.text([token]) for token in set(token_ids)}

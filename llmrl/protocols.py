@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from llmrl.columns import Columns
-from llmrl.types import Completion, Message, Observation, Problem, Sampling, Score, Trajectory
+from llmrl.types import Completion, Message, Observation, Problem, Sampling, Score, Status, Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -266,6 +266,25 @@ class EnvFactory(Protocol):
     """The plug-in behind an `Env`. It may have attributes `isolation` and `max_open_envs`, which a recipe overrides."""
 
     def make(self, problem: Problem) -> Env: ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """A program that plays an episode by itself: it asks the policy as it would ask OpenAI's server.
+
+    It may have an attribute `max_open`: how many run at once, which `rollout.max_open_envs` overrides.
+    """
+
+    async def run(self, problem: Problem, base_url: str, key: str) -> tuple[Status, str]:
+        """Run the program for a problem, until it ends or is ended; it is gone afterwards, also when cancelled.
+
+        Args:
+            base_url: of the episode's session, as clients of OpenAI take it.
+            key: of the session.
+        Returns:
+            How it ended, `done`, `cut` or `error`, and the reason.
+        """
+        ...
 
 
 @runtime_checkable
