@@ -17,7 +17,7 @@ from llmrl.protocols import Engine
 from llmrl.rollout.samples import to_samples
 from llmrl.samples import Sample
 from llmrl.types import Completion, Sampling, Score
-from tests.builders import QUESTION, episode
+from tests.builders import episode
 from tests.unit.gateway.served import CHAT, TOKENIZER, Agent, play, scripted
 
 ASK = [{"role": "user", "content": "2+2?"}]
