@@ -130,13 +130,13 @@ def test_a_program_that_breaks_keeps_its_finished_turns(
     assert words in played.reason
     assert len(played.turns) == (2 if body else 0)
     assert (played.earned is None) == (status == "error"), "nothing is learned from an error"
-    assert played.truncated == (status == "cut")
+    assert played.cut_off == (status == "cut")
 
 
 def test_limits_of_an_episode_are_its_status() -> None:
     (played,) = run_group(program(TWO), max_turns=1)
     assert (played.status, len(played.turns)) == ("max_turns", 1), "the program's own failure comes of it"
-    (played,) = run_group(program(TWO), max_turns=2, max_prompt_length=8, max_completion_length=8, max_reply_length=0)
+    (played,) = run_group(program(TWO), max_turns=2, max_prompt_length=2, max_completion_length=6, max_reply_length=0)
     assert (played.status, len(played.turns)) == ("max_tokens", 1)
 
 
