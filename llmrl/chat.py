@@ -13,7 +13,6 @@ from llmrl.errors import CheckpointError, DataError
 from llmrl.run_folder.checksums import require_intact
 from llmrl.sandbox import rendering
 from llmrl.sandbox.rendering import TemplateRefusal, rendered
-from llmrl.tool_calls.forms import Parsed, form_of, read_calls
 from llmrl.types import Message
 
 PAST_REPLY = "<think>\nreasoning\n</think>\n\nreply"  # templates like to remove reasoning from past turns
@@ -157,20 +156,6 @@ class Chat:
         """Decode tokens to text, without special tokens."""
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
-
-    def text_with_special(self, token_ids: Sequence[int]) -> str:
-        """Decode tokens to text with special tokens, which tool calls need, but for those at its end."""
-        ids, ends = list(token_ids), set(self.tokenizer.all_special_ids)
-        while ids and ids[-1] in ends:
-            ids.pop()
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
-
-    def parsed(self, token_ids: Sequence[int]) -> Parsed:
-        """Read a completion with its tool calls, in the form of the chat template; see `llmrl.tool_calls.forms`."""
-        template = self.chat_template_kwargs.get("chat_template") or self.tokenizer.chat_template
-        parsed = read_calls(self.text_with_special(token_ids), form_of(str(template or "")))
-        return parsed if parsed.calls or parsed.error else Parsed(self.text(token_ids))
 
     def line_ends(self, token_ids: Sequence[int]) -> list[int]:
         """Numbers of tokens after which a line ends: reasoning cut there parts no step and no character."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
     from llmrl.batch import Batch
     from llmrl.samples import Sample
-    from llmrl.tool_calls.functions import ToolFunction
 
 Column = str
 """Name of a token column, one of `llmrl.columns.COLUMNS`."""
@@ -107,15 +105,12 @@ class Algorithm(Protocol):
 
     def needs(self) -> frozenset[Column]:
         """Columns of `Sample` that the models must fill before `credit`, by name."""
-        ...
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
         """Set advantages and weights; samples without a gradient are dropped. Gets the whole step."""
-        ...
 
     def updates(self, step: int) -> Sequence[Update]:
         """The updates of this step, in order. A step may leave a model as it is: a warm-up does."""
-        ...
 
 
 @runtime_checkable
@@ -124,7 +119,6 @@ class Modelled(Protocol):
 
     def models(self) -> Mapping[str, ModelSpec]:
         """Models by name; each is trained by the updates of that name."""
-        ...
 
 
 @runtime_checkable
@@ -133,7 +127,6 @@ class Adaptive(Protocol):
 
     def adapted(self, step: int, metrics: Mapping[str, float]) -> Algorithm:
         """The algorithm for the next step, from a step's metrics; checkpoints keep its options."""
-        ...
 
 
 @runtime_checkable
@@ -142,7 +135,6 @@ class Compares(Protocol):
 
     def compared(self, samples: Sequence[Sample]) -> list[Sample]:
         """Rows to annotate with the step's samples; `credit` gets both, and gives back the step's alone."""
-        ...
 
 
 @runtime_checkable
@@ -151,7 +143,6 @@ class Measured(Protocol):
 
     def metrics(self, rows: Sequence[Sample]) -> Mapping[str, float]:
         """Metrics for the log, and for `adapted`, of the samples that `credit` returned: those of all ranks."""
-        ...
 
 
 @runtime_checkable
@@ -164,7 +155,6 @@ class Fitted(Protocol):
         Raises:
             ValueError: another length is given; names both.
         """
-        ...
 
 
 class Source(Protocol):
@@ -176,11 +166,9 @@ class Source(Protocol):
 
     def next(self, step: int) -> list[Sample]:
         """Return a step's samples, those of all ranks, the same on every rank."""
-        ...
 
     def timings(self) -> Mapping[str, float]:
         """Metrics of the seconds that its phases have taken since the last call, such as `time/generate`."""
-        ...
 
     def state(self) -> Mapping[str, Any]: ...
 
@@ -188,7 +176,6 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Cancel running episodes; safe to call twice."""
-        ...
 
 
 @runtime_checkable
@@ -199,11 +186,9 @@ class SourceFactory(Protocol):
 
     def fills(self) -> frozenset[Column]:
         """Columns of models that its samples have already: no model of the run computes them."""
-        ...
 
     def start(self, context: Any) -> Source:
         """The source, at its beginning; `context` is a `llmrl.rollout.context.SourceContext`."""
-        ...
 
 
 @runtime_checkable
@@ -216,27 +201,21 @@ class Engine(Protocol):
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
         """Generate a completion of the prompt."""
-        ...
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
         """Log-probability, at temperature 1, of every token after the first: `len(token_ids) - 1` numbers."""
-        ...
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Take the trainer's weights, under their Hugging Face names; what is sampled from now on carries `version`."""
-        ...
 
     def sleep(self) -> None:
         """Give the accelerator's memory to the trainer."""
-        ...
 
     def wake(self) -> None:
         """Take it back."""
-        ...
 
     def close(self) -> None:
         """Stop everything this engine started; safe to call twice."""
-        ...
 
 
 @runtime_checkable
@@ -249,7 +228,6 @@ class EngineFactory(Protocol):
         Raises:
             EngineError: it does not start, or refuses the model.
         """
-        ...
 
 
 class Env(Protocol):
@@ -271,15 +249,6 @@ class EnvFactory(Protocol):
 
 
 @runtime_checkable
-class Tool(Protocol):
-    """The plug-in behind functions that a policy may call."""
-
-    def functions(self) -> AbstractAsyncContextManager[Sequence[ToolFunction]]:
-        """Functions that can be called within the block: for one episode."""
-        ...
-
-
-@runtime_checkable
 class Agent(Protocol):
     """A program that plays an episode by itself: it asks the policy as it would ask OpenAI's server.
 
@@ -295,7 +264,6 @@ class Agent(Protocol):
         Returns:
             How it ended, `done`, `cut` or `error`, and the reason.
         """
-        ...
 
 
 @runtime_checkable
@@ -340,11 +308,9 @@ class Curriculum(Protocol):
 
     def weights(self) -> Any:
         """(problems,) array of numbers of at least 0: how likely each is to be drawn next, against the others."""
-        ...
 
     def observe(self, outcomes: Sequence[tuple[int, float]]) -> dict[str, float]:
         """Observe a step's problems, by number, each with its pass rate from 0 to 1; return metrics."""
-        ...
 
     def state(self) -> Mapping[str, Any]: ...
 
@@ -363,7 +329,6 @@ class CurriculumFactory(Protocol):
         Raises:
             DataError: the problems lack what it reads.
         """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

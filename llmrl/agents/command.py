@@ -92,7 +92,7 @@ class Command:
         return self.crash, f"the agent {how}; its last words: {output or 'none'}"
 
     def _task(self, problem: Problem) -> dict[str, Any]:
-        """What the program may know: the problem's id, messages and chosen columns, and its last message as text."""
+        """Collect what the program may know: id, messages and chosen columns, and the last message as text."""
         return {
             "id": problem.id,
             "task": str(problem.messages[-1].get("content", "")) if problem.messages else "",

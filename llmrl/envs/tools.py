@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrl.plugins import build
-from llmrl.protocols import Tool
 from llmrl.tool_calls.episode import OpenTools, ToolEpisode
-from llmrl.tool_calls.functions import ToolFunction, named
+from llmrl.tool_calls.functions import Tool, ToolFunction, named
 from llmrl.types import Problem
 
 

@@ -66,7 +66,7 @@ class TrlEpisode:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trl:
+class TrlEnvironments:
     """Options of the environment `trl`. Each episode has an instance of its own; in a thread, where methods block."""
 
     factory: str  # package.module:Class, or a function without arguments that makes one
@@ -77,7 +77,7 @@ class Trl:
         self.made_by()
 
     def made_by(self) -> Callable[[], Any]:
-        """What makes an instance.
+        """Import what makes an instance.
 
         Raises:
             RecipeError: it cannot be imported.
@@ -112,4 +112,4 @@ async def _called(method: Callable[..., Any], columns: Mapping[str, Any]) -> Any
     return await asyncio.to_thread(method, **given)
 
 
-plugin = Trl
+plugin = TrlEnvironments

@@ -1,4 +1,4 @@
-"""Routes of the gateway: OpenAI's for agents, by session, and a few of its own."""
+"""GatewayRoutes of the gateway: OpenAI's for agents, by session, and a few of its own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from llmrl.errors import EngineError, LlmrlError, RecipeError
-from llmrl.gateway.recorder import LimitError, Recorder
+from llmrl.gateway.recorder import CallRecorder, LimitError
 from llmrl.gateway.replies import chat_reply, completion_reply, streamed
 from llmrl.gateway.requests import Wanted, chat_request, completion_request
 from llmrl.gateway.session import Call, Session
-from llmrl.gateway.sessions import FullError, Sessions
+from llmrl.gateway.sessions import Sessions, SessionsFullError
 from llmrl.tool_calls.forms import Parsed
 from llmrl.types import Verdict
 
@@ -29,12 +29,12 @@ Reply = Callable[..., dict[str, Any]]
 log = logging.getLogger(__name__)
 
 
-def app(sessions: Sessions, recorder: Recorder) -> Starlette:
+def app(sessions: Sessions, recorder: CallRecorder) -> Starlette:
     """Make the app. A session's routes take its id as bearer token; POST /sessions takes the gateway's key."""
     from starlette.applications import Starlette
     from starlette.routing import Route
 
-    routes = Routes(sessions, recorder)
+    routes = GatewayRoutes(sessions, recorder)
     own: Mapping[str, tuple[Served, str]] = {
         "/v1/chat/completions": (routes.chat, "POST"),
         "/v1/completions": (routes.complete, "POST"),
@@ -55,10 +55,10 @@ def app(sessions: Sessions, recorder: Recorder) -> Starlette:
     )
 
 
-class Routes:
+class GatewayRoutes:
     """Answers to requests."""
 
-    def __init__(self, sessions: Sessions, recorder: Recorder) -> None:
+    def __init__(self, sessions: Sessions, recorder: CallRecorder) -> None:
         self._sessions, self._recorder = sessions, recorder
 
     async def within(self, served: Served, request: Request) -> Response:
@@ -160,7 +160,7 @@ class Routes:
         try:
             body = await self._body(request)
             session = self._sessions.open(metadata=body if isinstance(body, Mapping) else {})
-        except FullError as error:
+        except SessionsFullError as error:
             return refused(429, "full", str(error))
         except RecipeError as error:
             return refused(400, "bad_request", str(error))

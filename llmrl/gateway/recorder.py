@@ -15,6 +15,7 @@ from llmrl.gateway.replies import call_ids
 from llmrl.gateway.requests import Wanted
 from llmrl.gateway.session import Call, Session
 from llmrl.protocols import Engine
+from llmrl.tool_calls.completions import parsed, spelled
 from llmrl.tool_calls.forms import Parsed
 from llmrl.types import Message
 
@@ -37,7 +38,7 @@ class _Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorder:
+class CallRecorder:
     """Answers the calls of sessions by an engine, token-exact.
 
     A request whose messages begin with those of an earlier call and its answer goes on from that call's tokens: what
@@ -58,10 +59,9 @@ class Recorder:
         prompt = self._prompt(session, keys, wanted)
         call = self._opened(session, prompt, messages=wanted.messages, dialect="chat", tools=wanted.tools)
         await self._generate(session, call, wanted)
-        parsed = self._parsed(call, wanted)
-        answer = _as_sent(parsed, call)
-        session.known[chain(wanted.tools, [*wanted.messages, answer])[-1]] = call
-        return call, parsed
+        answer = self._parsed(call, wanted)
+        session.known[chain(wanted.tools, [*wanted.messages, _as_sent(answer, call)])[-1]] = call
+        return call, answer
 
     async def text_call(self, session: Session, wanted: Wanted) -> tuple[Call, Parsed]:
         """Answer a completion; a text that begins with an earlier one and its answer goes on from its tokens.
@@ -69,8 +69,8 @@ class Recorder:
         Raises:
             LimitError, LlmrlError: as `chat_call`.
         """
-        spelled = wanted.prompt if isinstance(wanted.prompt, str) else self.chat.text_with_special(wanted.prompt)
-        message = {"role": "user", "content": spelled}
+        prompt_text = wanted.prompt if isinstance(wanted.prompt, str) else spelled(self.chat, wanted.prompt)
+        message = {"role": "user", "content": prompt_text}
         prompt = self._continued(session, wanted)
         call = self._opened(session, prompt, messages=[message], dialect="completions")
         await self._generate(session, call, wanted)
@@ -99,12 +99,12 @@ class Recorder:
         if not isinstance(wanted.prompt, str):
             return _Prompt(wanted.prompt, (), _extended(session, wanted.prompt))
         known = [call for call in session.answered if call.dialect == "completions"]
-        spelled = {call.seq: call.messages[0]["content"] + call.text for call in known}
-        fitting = [call for call in known if wanted.prompt.startswith(spelled[call.seq])]
-        before = max(fitting, key=lambda call: len(spelled[call.seq]), default=None)
+        texts = {call.seq: call.messages[0]["content"] + call.text for call in known}
+        fitting = [call for call in known if wanted.prompt.startswith(texts[call.seq])]
+        before = max(fitting, key=lambda call: len(texts[call.seq]), default=None)
         if before is None or before.completion is None:
             return _Prompt(self._encoded(wanted.prompt), ())
-        added = self._encoded(wanted.prompt[len(spelled[before.seq]) :])
+        added = self._encoded(wanted.prompt[len(texts[before.seq]) :])
         return _Prompt([*before.prompt_ids, *before.completion.token_ids, *added], (), before)
 
     def _opened(self, session: Session, prompt: _Prompt, **facts: Any) -> Call:
@@ -155,8 +155,8 @@ class Recorder:
         text, stop = call.text, call.completion.stopped_by
         if stop is not None:
             text = text[: text.rfind(stop)] if stop in text else text
-        parsed = self.chat.parsed(call.completion.token_ids) if wanted.tools else None
-        return parsed if parsed is not None and parsed.calls else Parsed(text)
+        read = parsed(self.chat, call.completion.token_ids) if wanted.tools else Parsed(text)
+        return read if read.calls else Parsed(text)
 
     def _encoded(self, text: str) -> list[int]:
         """Ids of a text of a completion, whose special tokens are meant."""
@@ -174,6 +174,6 @@ def _extended(session: Session, ids: Sequence[int]) -> Call | None:
     return max(fitting)[2] if fitting else None
 
 
-def _as_sent(parsed: Parsed, call: Call) -> Message:
+def _as_sent(answer: Parsed, call: Call) -> Message:
     """The answer as the agent will send it back, in the form of `messages_of`."""
-    return messages_of([parsed.message(call_ids(call, parsed))])[0]
+    return messages_of([answer.message(call_ids(call, answer))])[0]

@@ -13,7 +13,7 @@ from llmrl import aio
 from llmrl.chat import Chat
 from llmrl.errors import EngineError
 from llmrl.gateway.app import app
-from llmrl.gateway.recorder import Recorder
+from llmrl.gateway.recorder import CallRecorder
 from llmrl.gateway.sessions import Sessions
 from llmrl.protocols import Engine
 
@@ -26,14 +26,14 @@ class Gateway:
 
     def __init__(self, engine: Engine, chat: Chat, sessions: Sessions | None = None, port: int = 0) -> None:
         self.sessions = Sessions() if sessions is None else sessions
-        self._recorder = Recorder(engine=engine, chat=chat)
+        self._recorder = CallRecorder(engine=engine, chat=chat)
         self._port = port
         self._socket: socket.socket | None = None
         self._server: Any = None
         self._task: asyncio.Task[None] | None = None
 
     async def url(self) -> str:
-        """Where it listens, such as http://127.0.0.1:41234; started where it does not run yet.
+        """Return where it listens, such as http://127.0.0.1:41234; start it where it does not run yet.
 
         Raises:
             EngineError: the port is taken.

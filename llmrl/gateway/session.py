@@ -116,7 +116,7 @@ class Session:
         }
 
     def trace(self) -> dict[str, Any]:
-        """All that is known of the session, as JSON has it."""
+        """Tell everything about the session, as JSON has it."""
         facts = {name: getattr(self, name) for name in ("reward", "verdict", "ended", "limit")}
         return (
             {"session_id": self.id, "metadata": dict(self.metadata)}

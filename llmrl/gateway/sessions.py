@@ -12,7 +12,7 @@ from llmrl.gateway.session import Session
 from llmrl.types import Sampling
 
 
-class FullError(Exception):
+class SessionsFullError(Exception):
     """No further session can be opened now."""
 
 
@@ -61,12 +61,14 @@ class Sessions:
             sampling: of a call, by its number; the same for all where it is left out.
             max_calls, max_tokens: instead of the gateway's own limits.
         Raises:
-            FullError: as many as allowed are open.
+            SessionsFullError: as many as allowed are open.
         """
         if len(self._open) >= self.limits.max_sessions:
             self._forget_idle()
         if len(self._open) >= self.limits.max_sessions:
-            raise FullError(f"{len(self._open)} sessions are open, which is the limit; end some, or come back later")
+            raise SessionsFullError(
+                f"{len(self._open)} sessions are open, which is the limit; end some, or come back later"
+            )
         session = Session(
             id=secrets.token_urlsafe(24),
             sampling=sampling or (lambda call: self.sampling),

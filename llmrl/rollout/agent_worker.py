@@ -17,7 +17,7 @@ from llmrl.types import Problem, Status, Trajectory
 
 
 @dataclass(slots=True)
-class Gate:
+class AgentGate:
     """Lets at most so many episodes run at once; made by the first, on its event loop."""
 
     _semaphore: asyncio.Semaphore | None = None
@@ -33,7 +33,7 @@ class AgentWorker(RolloutWorker):
 
     agent: Agent
     gateway: Gateway
-    gate: Gate = field(default_factory=Gate, compare=False)
+    gate: AgentGate = field(default_factory=AgentGate, compare=False)
 
     async def play(
         self,
@@ -82,7 +82,7 @@ class AgentWorker(RolloutWorker):
 
 
 def _ending(session: Session, status: Status, reason: str) -> tuple[Status, str]:
-    """How the episode ended: by a limit that refused a call, whatever the program made of that, else as it says.
+    """Tell how the episode ended: by a limit that refused a call, whatever the program made of that, else as it says.
 
     A program that broke behind its reward has done its work; one that never asked the policy has not begun it.
     """

@@ -14,6 +14,7 @@ from llmrl.errors import DataError, LlmrlError
 from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.environments import Environments, OpenEnv
+from llmrl.tool_calls.completions import parsed
 from llmrl.types import Message, Observation, Problem, Sampling, Status, Trajectory, Turn
 
 TurnSampling = Callable[[int], Sampling]
@@ -127,10 +128,10 @@ class EpisodePlayer:
 
     def _with_calls(self, answer: Message, token_ids: Sequence[int]) -> Message:
         """The answer as an environment with tools reads it: with `tool_calls`, or why none can be read."""
-        parsed = self.chat.parsed(token_ids)
-        if parsed.error:
-            return {**answer, "tool_error": parsed.error}
-        return parsed.message() if parsed.calls else answer
+        read = parsed(self.chat, token_ids)
+        if read.error:
+            return {**answer, "tool_error": read.error}
+        return read.message() if read.calls else answer
 
     @property
     def _room(self) -> int:

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from llmrl.protocols import Tool
 from llmrl.tool_calls.forms import ToolCall
-from llmrl.tool_calls.functions import ToolFunction, answered
+from llmrl.tool_calls.functions import Tool, ToolFunction, answered
 from llmrl.types import Message, Observation, Problem
 
 

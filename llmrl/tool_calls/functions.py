@@ -7,8 +7,9 @@ import importlib
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from llmrl.errors import RecipeError
 from llmrl.tool_calls.forms import ToolCall
@@ -29,6 +30,15 @@ class ToolFunction:
         """Name by which it is called."""
         name: str = self.schema["function"]["name"]
         return name
+
+
+@runtime_checkable
+class Tool(Protocol):
+    """The plug-in behind functions that a policy may call."""
+
+    def functions(self) -> AbstractAsyncContextManager[Sequence[ToolFunction]]:
+        """Functions that can be called within the block: for one episode."""
+        ...
 
 
 def of_python(function: Callable[..., Any], where: str = "tools") -> ToolFunction:
@@ -112,7 +122,7 @@ async def _result(call: ToolCall, functions: Mapping[str, ToolFunction]) -> str:
 
 
 def _complaint(function: ToolFunction, arguments: Mapping[str, Any]) -> str:
-    """Where arguments break the function's schema; empty where they fit."""
+    """Tell where arguments break the function's schema; empty where they fit."""
     import jsonschema
 
     parameters = dict(function.schema["function"].get("parameters") or {})

@@ -9,6 +9,7 @@ import pytest
 
 from llmrl.chat import Chat
 from llmrl.tiny import make_tokenizer
+from llmrl.tool_calls.completions import parsed
 from llmrl.tool_calls.forms import Form, ToolCall, form_of, read_calls
 
 ADD, SUB = ToolCall("add", {"a": 1}), ToolCall("sub", {})
@@ -44,16 +45,16 @@ MALFORMED: list[tuple[Form, str, str]] = [
 
 @pytest.mark.parametrize(("form", "text", "content", "calls"), READ)
 def test_calls_are_read(form: Form, text: str, content: str, calls: list[ToolCall]) -> None:
-    parsed = read_calls(text, form)
-    assert (parsed.content, list(parsed.calls), parsed.error) == (content, calls, "")
+    read = read_calls(text, form)
+    assert (read.content, list(read.calls), read.error) == (content, calls, "")
 
 
 @pytest.mark.parametrize(("form", "text", "words"), MALFORMED)
 def test_a_malformed_call_has_a_reason(form: Form, text: str, words: str) -> None:
-    parsed = read_calls(text, form)
-    assert (parsed.content, list(parsed.calls)) == (text, [])
-    assert parsed.error.startswith(words)
-    assert ". Expected " in parsed.error
+    read = read_calls(text, form)
+    assert (read.content, list(read.calls)) == (text, [])
+    assert read.error.startswith(words)
+    assert ". Expected " in read.error
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_special_tokens_are_read_before_they_are_dropped() -> None:
     chat = Chat(tokenizer)
     ids = [*tokenizer.encode(f"[TOOL_CALLS] [{ADDS}]"), tokenizer.eos_token_id]
     assert "[TOOL_CALLS]" not in chat.text(ids)
-    assert list(chat.parsed(ids).calls) == [ADD]
+    assert list(parsed(chat, ids).calls) == [ADD]
 
 
 def test_a_message_is_openais() -> None:
