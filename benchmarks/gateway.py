@@ -61,7 +61,7 @@ async def agent(url: str, session: Session, number: int, turns: int, killed: boo
     messages = [{"role": "user", "content": f"Task {number}: " + "count on. " * 8}]
     headers = {"Authorization": f"Bearer {session.id}"}
     path = f"{url}/sessions/{session.id}/v1/chat/completions"
-    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=120) as client:
+    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=120, verify=False) as client:
         for turn in range(turns):
             asked = client.post(path, json={"model": "m", "messages": messages})
             if killed and turn == 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ class Mcp:
 
     command: Sequence[str] = ()  # of a server to start, such as [python, server.py]
     url: str | None = None  # of a server that runs, such as http://127.0.0.1:8000/mcp
-    env: Mapping[str, str] = field(default_factory=dict)  # variables for a server that is started
+    env: Mapping[str, str] | None = None  # variables for a server that is started
     only: Sequence[str] = ()  # names of its tools to offer; none: all
     timeout_s: float = 30.0  # of a call
 
@@ -38,7 +38,7 @@ class Mcp:
         except ImportError as error:
             raise RecipeError(f"tool mcp: {error}; expected the package: pip install 'mcp>=2'") from None
         server: Any = self.url or StdioServerParameters(
-            command=self.command[0], args=list(self.command[1:]), env=dict(self.env) or None
+            command=self.command[0], args=list(self.command[1:]), env=None if self.env is None else dict(self.env)
         )
         async with Client(server, read_timeout_seconds=self.timeout_s) as client:
             listed = (await client.list_tools()).tools

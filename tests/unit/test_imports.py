@@ -64,24 +64,8 @@ LAYERS = {
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
 }
-KINDS = [
-    f"llmrl.{kind}"
-    for kind in (
-        [
-            "algorithms",
-            "engines",
-            "envs",
-            "rewards",
-            "data",
-            "sources",
-            "search",
-            "eval",
-            "curricula",
-            "agents",
-            "tools",
-        ]
-    )
-]
+PLUGIN_FOLDERS = "algorithms engines envs rewards data sources search eval curricula agents tools"
+KINDS = [f"llmrl.{kind}" for kind in PLUGIN_FOLDERS.split()]
 LIGHT = {"llmrl.types", "llmrl.errors"}  # the standard library only
 TRAINERS = {"accelerate", "deepspeed", "peft", "trl"}  # llmrl.train alone
 WITHOUT_TORCH = [
