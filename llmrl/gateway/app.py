@@ -63,11 +63,15 @@ class GatewayRoutes:
 
     async def within(self, served: Served, request: Request) -> Response:
         """Serve a request of a session, once it has shown that it knows it; refusals are answers."""
+        from starlette.requests import ClientDisconnect
+
         session = self._sessions.get(request.path_params["sid"])
         if session is None or not _bears(request, session.id):
             return refused(401, "unauthorized", "expected `Authorization: Bearer` with the id of an open session")
         try:
             return await served(request, session)
+        except ClientDisconnect:  # nobody reads this answer
+            return refused(400, "disconnected", "the client went away before its request had come")
         except LimitError as error:
             return refused(400, error.code, str(error))
         except EngineError as error:
