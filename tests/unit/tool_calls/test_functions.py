@@ -40,7 +40,7 @@ def undocumented(a: int) -> int:
     return a
 
 
-FUNCTIONS = {function.name: function for function in map(of_python, (add, long, breaks))}
+FUNCTIONS = {function.name: function for function in (of_python(add), of_python(long), of_python(breaks))}
 
 
 def results(*calls: ToolCall, **limits: Any) -> list[str]:
