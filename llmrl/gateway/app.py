@@ -73,7 +73,7 @@ class GatewayRoutes:
         except ClientDisconnect:  # nobody reads this answer
             return refused(400, "disconnected", "the client went away before its request had come")
         except LimitError as error:
-            return refused(400, error.code, str(error))
+            return refused(error.status, error.code, str(error))
         except EngineError as error:
             return refused(500, type(error).__name__, str(error))
         except (LlmrlError, ValueError) as error:

@@ -21,11 +21,11 @@ from llmrl.types import Message
 
 
 class LimitError(LlmrlError, ValueError):
-    """A session has reached a limit of its episode: of calls, or of tokens. OpenAI's code for it is `code`."""
+    """A session has reached a limit of its episode, of calls or tokens: a status and code that no client tries again."""
 
-    def __init__(self, message: str, code: str) -> None:
+    def __init__(self, message: str, code: str, status: int) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.status = code, status
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,16 @@ class CallRecorder:
         begun = sum(call.status != "aborted" for call in session.calls)
         if begun >= session.max_calls:
             session.limit = "max_turns"
-            raise LimitError(f"the episode has made all its {session.max_calls} calls (rollout.max_turns)", "max_turns")
+            raise LimitError(
+                f"the episode has made all its {session.max_calls} calls (rollout.max_turns)", "max_turns", 403
+            )
         if len(prompt.ids) >= session.max_tokens:
             session.limit = "max_tokens"
             raise LimitError(
                 f"a prompt of {len(prompt.ids)} tokens leaves no room for an answer: the episode has room for "
                 f"{session.max_tokens} (rollout.max_prompt_length, max_turns times max_completion_length, replies)",
                 "context_length_exceeded",
+                400,
             )
         parent = None if prompt.before is None else prompt.before.seq
         drift = parent is None and begun > 0

@@ -267,7 +267,7 @@ def test_a_session_has_bounds() -> None:
         assert long.value.code == "context_length_exceeded"
         assert limit(agent) == "max_tokens"
         await agent.say(ASK)
-        with pytest.raises(openai.BadRequestError, match=r"all its 2 calls \(rollout.max_turns\)"):
+        with pytest.raises(openai.PermissionDeniedError, match=r"all its 2 calls \(rollout.max_turns\)"):
             await agent.say(ASK)
         assert limit(agent) == "max_turns"
         body = await agent.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x" * (2 << 20)}]})
