@@ -21,7 +21,7 @@ from llmrl.types import Message
 
 
 class LimitError(LlmrlError, ValueError):
-    """A session has reached a limit of its episode, of calls or tokens: a status and code that no client tries again."""
+    """A session has reached a limit of its episode, of calls or tokens: a status and code that no client retries."""
 
     def __init__(self, message: str, code: str, status: int) -> None:
         super().__init__(message)
