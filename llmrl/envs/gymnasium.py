@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from llmrl.errors import RecipeError
+from llmrl.plugins import find
 from llmrl.protocols import Isolation
 from llmrl.types import Message, Observation, Problem
 
@@ -85,14 +86,7 @@ class Gymnasium:
 
 
 def _imported(path: str) -> Callable[..., Any]:
-    module, _, attribute = path.partition(":")
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # somebody else's module may raise anything while it is imported
-        raise RecipeError(
-            f"env gymnasium: {path!r} cannot be imported: {type(error).__name__}: {error}; expected "
-            "package.module:function"
-        ) from error
+    found: Callable[..., Any] = find("env", path, "env gymnasium")
     return found
 
 

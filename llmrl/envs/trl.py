@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrl.errors import RecipeError
+from llmrl.plugins import find
 from llmrl.tool_calls.episode import OpenTools, ToolEpisode
 from llmrl.tool_calls.functions import ToolFunction, of_python
 from llmrl.types import Message, Observation, Problem
@@ -82,14 +82,7 @@ class TrlEnvironments:
         Raises:
             RecipeError: it cannot be imported.
         """
-        module, _, attribute = self.factory.partition(":")
-        try:
-            factory: Callable[[], Any] = getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # somebody else's module may raise anything while it is imported
-            raise RecipeError(
-                f"env.factory {self.factory!r} cannot be imported: {type(error).__name__}: {error}; expected "
-                "package.module:Class"
-            ) from error
+        factory: Callable[[], Any] = find("env", self.factory, "env.factory")
         return factory
 
     def make(self, problem: Problem) -> TrlEpisode:

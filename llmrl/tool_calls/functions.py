@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from llmrl.errors import RecipeError
+from llmrl.plugins import find
 from llmrl.tool_calls.forms import ToolCall
 from llmrl.types import Message
 
@@ -73,14 +73,7 @@ def named(path: str, where: str = "tools") -> ToolFunction:
     Raises:
         RecipeError: there is none, or it cannot be a tool.
     """
-    module, _, attribute = path.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # somebody else's module may raise anything while it is imported
-        raise RecipeError(
-            f"{where}: {path!r} cannot be imported: {type(error).__name__}: {error}; expected package.module:function"
-        ) from error
-    return of_python(function, where)
+    return of_python(find("tool", path, where), where)
 
 
 async def answered(
