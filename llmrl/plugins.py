@@ -16,7 +16,9 @@ from typing import Any, Literal, get_type_hints
 
 from llmrl.errors import RecipeError
 
-Kind = Literal["algorithm", "source", "engine", "env", "reward", "data", "benchmark", "search", "curriculum"]
+Kind = Literal[
+    "algorithm", "source", "engine", "env", "reward", "data", "benchmark", "search", "curriculum", "agent", "tool"
+]
 PACKAGES: Mapping[Kind, str] = {
     "algorithm": "llmrl.algorithms",
     "source": "llmrl.sources",
@@ -27,6 +29,8 @@ PACKAGES: Mapping[Kind, str] = {
     "benchmark": "llmrl.eval",
     "search": "llmrl.search",
     "curriculum": "llmrl.curricula",
+    "agent": "llmrl.agents",
+    "tool": "llmrl.tools",
 }
 
 _HOLDS = "llmrl.plugins"

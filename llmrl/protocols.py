@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from llmrl.columns import Columns
-from llmrl.types import Completion, Message, Observation, Problem, Sampling, Score, Trajectory
+from llmrl.types import Completion, Message, Observation, Problem, Sampling, Score, Status, Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,15 +103,12 @@ class Algorithm(Protocol):
 
     def needs(self) -> frozenset[Column]:
         """Columns of `Sample` that the models must fill before `credit`, by name."""
-        ...
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
         """Set advantages and weights; samples without a gradient are dropped. Gets the whole step."""
-        ...
 
     def updates(self, step: int) -> Sequence[Update]:
         """The updates of this step, in order. A step may leave a model as it is: a warm-up does."""
-        ...
 
 
 @runtime_checkable
@@ -120,7 +117,6 @@ class Modelled(Protocol):
 
     def models(self) -> Mapping[str, ModelSpec]:
         """Models by name; each is trained by the updates of that name."""
-        ...
 
 
 @runtime_checkable
@@ -129,7 +125,6 @@ class Adaptive(Protocol):
 
     def adapted(self, step: int, metrics: Mapping[str, float]) -> Algorithm:
         """The algorithm for the next step, from a step's metrics; checkpoints keep its options."""
-        ...
 
 
 @runtime_checkable
@@ -138,7 +133,6 @@ class Compares(Protocol):
 
     def compared(self, samples: Sequence[Sample]) -> list[Sample]:
         """Rows to annotate with the step's samples; `credit` gets both, and gives back the step's alone."""
-        ...
 
 
 @runtime_checkable
@@ -147,7 +141,6 @@ class Measured(Protocol):
 
     def metrics(self, rows: Sequence[Sample]) -> Mapping[str, float]:
         """Metrics for the log, and for `adapted`, of the samples that `credit` returned: those of all ranks."""
-        ...
 
 
 @runtime_checkable
@@ -160,7 +153,6 @@ class Fitted(Protocol):
         Raises:
             ValueError: another length is given; names both.
         """
-        ...
 
 
 class Source(Protocol):
@@ -172,11 +164,9 @@ class Source(Protocol):
 
     def next(self, step: int) -> list[Sample]:
         """Return a step's samples, those of all ranks, the same on every rank."""
-        ...
 
     def timings(self) -> Mapping[str, float]:
         """Metrics of the seconds that its phases have taken since the last call, such as `time/generate`."""
-        ...
 
     def state(self) -> Mapping[str, Any]: ...
 
@@ -184,7 +174,6 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Cancel running episodes; safe to call twice."""
-        ...
 
 
 @runtime_checkable
@@ -195,11 +184,9 @@ class SourceFactory(Protocol):
 
     def fills(self) -> frozenset[Column]:
         """Columns of models that its samples have already: no model of the run computes them."""
-        ...
 
     def start(self, context: Any) -> Source:
         """The source, at its beginning; `context` is a `llmrl.rollout.context.SourceContext`."""
-        ...
 
 
 @runtime_checkable
@@ -212,27 +199,21 @@ class Engine(Protocol):
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
         """Generate a completion of the prompt."""
-        ...
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
         """Log-probability, at temperature 1, of every token after the first: `len(token_ids) - 1` numbers."""
-        ...
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Take the trainer's weights, under their Hugging Face names; what is sampled from now on carries `version`."""
-        ...
 
     def sleep(self) -> None:
         """Give the accelerator's memory to the trainer."""
-        ...
 
     def wake(self) -> None:
         """Take it back."""
-        ...
 
     def close(self) -> None:
         """Stop everything this engine started; safe to call twice."""
-        ...
 
 
 @runtime_checkable
@@ -245,7 +226,6 @@ class EngineFactory(Protocol):
         Raises:
             EngineError: it does not start, or refuses the model.
         """
-        ...
 
 
 class Env(Protocol):
@@ -264,6 +244,24 @@ class EnvFactory(Protocol):
     """The plug-in behind an `Env`. It may have attributes `isolation` and `max_open_envs`, which a recipe overrides."""
 
     def make(self, problem: Problem) -> Env: ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """A program that plays an episode by itself: it asks the policy as it would ask OpenAI's server.
+
+    It may have an attribute `max_open`: how many run at once, which `rollout.max_open_envs` overrides.
+    """
+
+    async def run(self, problem: Problem, base_url: str, key: str) -> tuple[Status, str]:
+        """Run the program for a problem, until it ends or is ended; it is gone afterwards, also when cancelled.
+
+        Args:
+            base_url: of the episode's session, as clients of OpenAI take it.
+            key: of the session.
+        Returns:
+            How it ended, `done`, `cut` or `error`, and the reason.
+        """
 
 
 @runtime_checkable
@@ -308,11 +306,9 @@ class Curriculum(Protocol):
 
     def weights(self) -> Any:
         """(problems,) array of numbers of at least 0: how likely each is to be drawn next, against the others."""
-        ...
 
     def observe(self, outcomes: Sequence[tuple[int, float]]) -> dict[str, float]:
         """Observe a step's problems, by number, each with its pass rate from 0 to 1; return metrics."""
-        ...
 
     def state(self) -> Mapping[str, Any]: ...
 
@@ -331,7 +327,6 @@ class CurriculumFactory(Protocol):
         Raises:
             DataError: the problems lack what it reads.
         """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

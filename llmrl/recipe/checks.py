@@ -35,6 +35,21 @@ def playing(recipe: Sections) -> str | None:
     return f"{missing}: missing; it has no default where answers are generated and scored, as source {name} does"
 
 
+def agents_own_episodes(recipe: Sections) -> str | None:
+    """Require the default environment and no search where a program plays: it does both by itself."""
+    if recipe.agent is None:
+        return None
+    if recipe.rollout.search is not None:
+        return "rollout.search with agent: a program asks the policy itself; leave one of them out"
+    env = name_of("env", recipe.env)
+    if env == "single_turn":
+        return None
+    return (
+        f"env {env} with agent {name_of('agent', recipe.agent)}: a program plays its episodes by itself, and no "
+        "environment is asked; leave one of them out"
+    )
+
+
 def overlapping_engine(recipe: Sections) -> str | None:
     """Require an engine that generates during training, where the source does."""
     if not _option(recipe.source, "overlaps") or _option(recipe.engine, "concurrent"):
@@ -255,6 +270,7 @@ def _off(section: Any, name: str) -> str:
 
 CHECKS: Sequence[Callable[[Sections], str | None]] = (
     playing,
+    agents_own_episodes,
     overlapping_engine,
     overlapping_correction,
     group_size,

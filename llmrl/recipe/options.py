@@ -9,12 +9,12 @@ from math import inf
 from typing import Any, Literal
 
 from llmrl.plugins import Kind, build, build_held, holds
-from llmrl.protocols import Algorithm, Dataset, EngineFactory, EnvFactory, Isolation, RewardPlugin, SourceFactory
+from llmrl.protocols import Agent, Algorithm, Dataset, EngineFactory, EnvFactory, Isolation, RewardPlugin, SourceFactory
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
 
-PLUGINS: tuple[Kind, ...] = ("data", "reward", "algorithm", "engine", "source", "env")
+PLUGINS: tuple[Kind, ...] = ("data", "reward", "algorithm", "engine", "source", "env", "agent")
 """Sections that name a plug-in."""
 
 
@@ -219,6 +219,7 @@ class Sections:
     engine: EngineFactory = field(default_factory=partial(build, "engine", "vllm"), metadata=holds("engine"))
     source: SourceFactory = field(default_factory=partial(build, "source", "online"), metadata=holds("source"))
     env: EnvFactory = field(default_factory=partial(build, "env", "single_turn"), metadata=holds("env"))
+    agent: Agent | None = field(default=None, metadata=holds("agent"))  # a program that plays in place of `env`
     critic: CriticOptions = field(default_factory=CriticOptions)
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     train: TrainOptions = field(default_factory=TrainOptions)

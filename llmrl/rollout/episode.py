@@ -14,6 +14,7 @@ from llmrl.errors import DataError, LlmrlError
 from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.environments import Environments, OpenEnv
+from llmrl.tool_calls.completions import parsed
 from llmrl.types import Message, Observation, Problem, Sampling, Status, Trajectory, Turn
 
 TurnSampling = Callable[[int], Sampling]
@@ -107,9 +108,11 @@ class EpisodePlayer:
                 prompt, replace(wanted, max_tokens=wanted.max_tokens - len(prefix)) if prefix else wanted
             )
             text = self.chat.text([*prefix, *completion.token_ids])
-            prefix, answer = [], {"role": "assistant", "content": text}
+            answer: Message = {"role": "assistant", "content": text}
+            read = self._with_calls(answer, [*prefix, *completion.token_ids]) if tools else answer
+            prefix = []
             played.turns.append(Turn(prompt_ids=prompt, completion=completion, text=text))
-            played.last = seen = await env.step(answer)
+            played.last = seen = await env.step(read)
             played.turns[-1] = replace(played.turns[-1], reply=seen.messages, reward=seen.reward, whole=seen.whole)
             if seen.done:
                 return "cut" if seen.cut else "done"
@@ -122,6 +125,13 @@ class EpisodePlayer:
             if len(prompt) >= self._room:
                 return "max_tokens"
             past = list(seen.messages) if seen.whole else [*past, *seen.messages]
+
+    def _with_calls(self, answer: Message, token_ids: Sequence[int]) -> Message:
+        """The answer as an environment with tools reads it: with `tool_calls`, or why none can be read."""
+        read = parsed(self.chat, token_ids)
+        if read.error:
+            return {**answer, "tool_error": read.error}
+        return read.message() if read.calls else answer
 
     @property
     def _room(self) -> int:

@@ -12,7 +12,10 @@ from llmrl.types import Trajectory, Turn
 
 
 def to_samples(trajectory: Trajectory) -> list[Sample]:
-    """Samples of a scored episode: a new one wherever a prompt does not extend the prompt and completion before it.
+    """Samples of a scored episode: a turn goes on in the sample of the turn whose prompt and completion it extends.
+
+    Where two turns extend the same one, the first goes on in its sample, and the other begins a sample in which the
+    shared turns are observed: each turn is learned from once. A turn that extends none begins a sample, too.
 
     Dense rewards are of the last completion; in other turns, and in samples without it, they are 0. An episode without
     a value has no samples.
@@ -21,17 +24,17 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
     if score is None or reward is None or not turns:
         return []
     made = []
-    for first, last in _stretches(turns):
-        columns = _columns(turns, first, last)
+    for path in paths(turns):
+        columns = _columns(turns, path)
         if score.token_rewards is not None:
             dense = np.zeros(len(columns["token_ids"]))
-            if last == len(turns) and len(score.token_rewards):
+            if path[-1] == len(turns) - 1 and len(score.token_rewards):
                 dense[-len(score.token_rewards) :] = score.token_rewards
             columns["token_rewards"] = dense
-        ids, counts = _support(turns, first, last)
+        ids, counts = _support(turns, path)
         if counts is not None:
             columns["support_counts"] = counts
-        completion = turns[first].completion
+        completion = turns[path[0]].completion
         made.append(
             Sample(
                 group=trajectory.group,
@@ -49,6 +52,36 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
             )
         )
     return made
+
+
+def paths(turns: Sequence[Turn]) -> list[list[int]]:
+    """Numbers of the turns of each sample: every turn is in one, behind the turn that its prompt extends.
+
+    A turn extends the one before it where it can, else the one whose prompt and completion are the longest beginning of
+    its prompt, of several the last.
+    """
+    found: list[list[int]] = []
+    ends: dict[int, list[int]] = {}  # by the last turn of a path: the path
+    for number in range(len(turns)):
+        before = _extended(turns, number)
+        path = None if before is None else ends.pop(before, None)
+        if path is None:
+            found.append(path := [])
+        path.append(number)
+        ends[number] = path
+    return found
+
+
+def _extended(turns: Sequence[Turn], number: int) -> int | None:
+    turn = turns[number]
+    if number and turn.observed_after(turns[number - 1]) is not None:
+        return number - 1
+    fitting = [
+        (len(before.prompt_ids) + len(before.completion.token_ids), earlier)
+        for earlier, before in enumerate(turns[:number])
+        if turn.observed_after(before) is not None
+    ]
+    return max(fitting)[1] if fitting else None
 
 
 def with_views(trajectory: Trajectory, samples: Sequence[Sample]) -> Trajectory:
@@ -71,13 +104,13 @@ def with_views(trajectory: Trajectory, samples: Sequence[Sample]) -> Trajectory:
     return replace(trajectory, turns=turns)
 
 
-def _columns(turns: Sequence[Turn], first: int, last: int) -> dict[str, Array]:
+def _columns(turns: Sequence[Turn], path: Sequence[int]) -> dict[str, Array]:
     """Tokens, turns and the engine's log-probabilities of a sample: observed ones, then sampled ones, turn by turn."""
     token_ids: list[Array] = []
     turn_ids: list[Array] = []
     logprobs: list[Array] = []
     seen, recorded = 0, True
-    for number in range(first, last):
+    for number in path:
         completion = turns[number].completion
         observed, sampled = _ids(turns[number].prompt_ids)[seen:], _ids(completion.token_ids)
         recorded &= len(completion.logprobs) == len(sampled)
@@ -89,12 +122,12 @@ def _columns(turns: Sequence[Turn], first: int, last: int) -> dict[str, Array]:
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
-def _support(turns: Sequence[Turn], first: int, last: int) -> tuple[Array | None, Array | None]:
+def _support(turns: Sequence[Turn], path: Sequence[int]) -> tuple[Array | None, Array | None]:
     """`support_ids` and `support_counts` of a sample; None where a completion lacks them."""
     ids: list[Array] = []
     counts: list[Array] = []
     seen = 0
-    for turn in turns[first:last]:
+    for turn in (turns[number] for number in path):
         sets = turn.completion.support_ids
         if sets is None or len(sets) != len(turn.completion.token_ids):
             return None, None
@@ -103,12 +136,6 @@ def _support(turns: Sequence[Turn], first: int, last: int) -> tuple[Array | None
         counts += [np.zeros(len(turn.prompt_ids) - seen, np.int32), sizes]
         seen = len(turn.prompt_ids) + len(sizes)
     return np.concatenate(ids), np.concatenate(counts)
-
-
-def _stretches(turns: Sequence[Turn]) -> list[tuple[int, int]]:
-    """Runs of turns in which each prompt begins with the last prompt and its completion."""
-    cuts = [0, *(i for i in range(1, len(turns)) if turns[i].observed_after(turns[i - 1]) is None)]
-    return list(zip(cuts, [*cuts[1:], len(turns)], strict=True))
 
 
 def _ids(numbers: Sequence[int]) -> Array:

@@ -13,9 +13,11 @@ from typing import Any
 from accelerate.utils import set_seed
 
 from llmrl.chat import Chat, load_tokenizer
+from llmrl.gateway.server import Gateway
 from llmrl.protocols import Engine, Source
 from llmrl.reasoning.judge import AnswerJudge
 from llmrl.recipe import Recipe
+from llmrl.rollout.agent_worker import AgentWorker
 from llmrl.rollout.concerted import concerted
 from llmrl.rollout.context import SourceContext
 from llmrl.rollout.history import History, histories
@@ -220,18 +222,17 @@ def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingP
     Raises:
         CheckpointError: episodes shall have several turns, and the chat template takes no reply.
     """
-    options, seed = recipe.rollout, recipe.train.seed
     worker = None
     if recipe.source.plays:
         assert engine is not None
-        if options.max_turns > 1:
+        if recipe.rollout.max_turns > 1:
             _tell_histories(histories(place.chat), main=place.rank[0] == 0)
-        worker = _worker(recipe, place, engine, pool)
+        worker = _worker(recipe, place, engine, pool, started)
     source = recipe.source.start(
         SourceContext(
             chat=place.chat,
-            options=options,
-            seed=seed,
+            options=recipe.rollout,
+            seed=recipe.train.seed,
             rank=place.rank,
             gather=lambda groups: gather(groups, place.rank[1]),
             folder=place.logs.folder,
@@ -255,8 +256,8 @@ def _tell_histories(found: Mapping[str, History], main: bool) -> None:
         )
 
 
-def _worker(recipe: Recipe, place: _Place, engine: Engine, pool: GradingPool) -> RolloutWorker:
-    """Make what plays the recipe's problems: a search, where it asks for one."""
+def _worker(recipe: Recipe, place: _Place, engine: Engine, pool: GradingPool, started: ExitStack) -> RolloutWorker:
+    """Make what plays the recipe's problems: an agent program before a gateway or a search, where it asks for one."""
     facts: dict[str, Any] = {
         "engine": engine,
         "chat": place.chat,
@@ -265,6 +266,10 @@ def _worker(recipe: Recipe, place: _Place, engine: Engine, pool: GradingPool) ->
         "options": recipe.rollout,
         "seed": recipe.train.seed,
     }
+    if recipe.agent is not None:
+        gateway = Gateway(engine, place.chat)
+        started.callback(gateway.close)
+        return AgentWorker(**facts, agent=recipe.agent, gateway=gateway)
     search, judge = recipe.rollout.search, recipe.rollout.judge
     if search is None:
         return RolloutWorker(**facts)

@@ -38,12 +38,16 @@ LAYERS = {
     "llmrl.scoring": 2,
     "llmrl.reward_models": 2,
     "llmrl.run_folder": 2,
+    "llmrl.tool_calls": 2,
+    "llmrl.gateway": 2,
     "llmrl.algorithms": 3,
     "llmrl.engines": 3,
     "llmrl.envs": 3,
     "llmrl.rewards": 3,
     "llmrl.data": 3,
     "llmrl.curricula": 3,
+    "llmrl.agents": 3,
+    "llmrl.tools": 3,
     "llmrl.eval": 3,
     "llmrl.rollout": 4,
     "llmrl.reasoning": 4,
@@ -62,10 +66,8 @@ LAYERS = {
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
 }
-KINDS = [
-    f"llmrl.{kind}"
-    for kind in ("algorithms", "engines", "envs", "rewards", "data", "sources", "search", "eval", "curricula")
-]
+PLUGIN_FOLDERS = "algorithms engines envs rewards data sources search eval curricula agents tools"
+KINDS = [f"llmrl.{kind}" for kind in PLUGIN_FOLDERS.split()]
 LIGHT = {"llmrl.types", "llmrl.errors"}  # the standard library only
 TRAINERS = {"accelerate", "deepspeed", "peft", "trl"}  # llmrl.train alone
 WITHOUT_TORCH = [
@@ -77,6 +79,10 @@ WITHOUT_TORCH = [
     "llmrl.sandbox",
     "llmrl.run_folder",
     "llmrl.recipe",
+    "llmrl.gateway",
+    "llmrl.tool_calls",
+    "llmrl.tools",
+    "llmrl.agents",
 ]
 HEAVY = {"torch", "transformers", "vllm", "sympy", "math_verify", "datasets", "swebench"}
 INSTANT = HEAVY | TRAINERS | {"numpy", "pydantic", "yaml", "typer", "rich", "httpx"}

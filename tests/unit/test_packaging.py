@@ -19,6 +19,7 @@ MAPPED = ("rewards", "data", "eval", "recipes")
 HOMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
 # Options for plug-ins whose defaults are refused: something must be chosen.
 CHOSEN: dict[tuple[str, str], dict[str, Any]] = {
+    ("tool", "mcp"): {"url": "http://127.0.0.1:8000/mcp"},
     ("data", "jsonl"): {"path": "rows.jsonl"},
     ("source", "returns"): {"path": "rows.jsonl"},
     ("source", "offline"): {"path": "rows.jsonl"},

@@ -41,6 +41,18 @@ AUDIT = ["audit.reward={name: numeric}", "audit.stop=true"]
             r"rollout.num_generations 1: algorithm grpo .* expected rollout.num_generations=2 or more",
             ["rollout.num_generations=2"],
         ),
+        (
+            "agents_own_episodes",
+            ["agent={name: command, command: [a]}", "env={name: tools, tools: [calculator]}"],
+            "env tools with agent command: a program plays its episodes by itself",
+            ["agent=null"],
+        ),
+        (
+            "agents_own_episodes",
+            ["agent={name: command, command: [a]}", "rollout.search={name: best_of_n, n: 2}", "rollout.judge=numeric"],
+            "rollout.search with agent",
+            ["rollout.search=null", "rollout.judge=null"],
+        ),
         ("group_size", ["rollout.num_generations=1", "algorithm={name: rloo}"], "algorithm rloo", ["algorithm=ppo"]),
         ("group_size", ["rollout.num_generations=1", "algorithm={name: oreal}"], "algorithm oreal", ["algorithm=ppo"]),
         (

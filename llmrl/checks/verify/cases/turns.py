@@ -87,7 +87,7 @@ def tito_merge_ok(given: Given) -> dict[str, Any]:
     return {"segments": [_segment(sample) for sample in made], "drift": len(made) - 1}
 
 
-tito_merge_split = tito_merge_ok
+tito_merge_split = tito_branch = tito_merge_ok
 
 
 def _merged(calls: Sequence[Mapping[str, Any]]) -> list[Sample]:
