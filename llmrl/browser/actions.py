@@ -35,7 +35,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class PageCall:
     """A call as it stands in a line: `do(action="Click", element="7")`."""
 
     name: str
@@ -62,7 +62,7 @@ def read_action(text: str, grammar: Grammar) -> Action:
     raise latest or ActionError("no action in the last message")
 
 
-def read_call(line: str) -> Call:
+def read_call(line: str) -> PageCall:
     """Read a line that is a call with integers and strings, by position or by name.
 
     Raises:
@@ -82,7 +82,7 @@ def read_call(line: str) -> Call:
         raise ActionError(f"cannot read {line[:80]!r}: a name is given twice")
     if any(len(str(value)) > LONGEST for value in [*given, *named.values()]):
         raise ActionError(f"a string of {match[1]} is longer than {LONGEST} characters")
-    return Call(match[1], given, named)
+    return PageCall(match[1], given, named)
 
 
 _FORMS: Mapping[str, str] = {  # i: element, p: element or 0 for the page, s: string, d: up or down
@@ -109,7 +109,7 @@ KEY is a character, or Enter, Tab, Escape, Backspace, Delete, Home, End, ArrowUp
 one with Control+ or Shift+ before it. stop ends the task; its answer may be empty."""
 
 
-def from_call(call: Call) -> Action:
+def from_call(call: PageCall) -> Action:
     """An action in our own grammar: `click(3)`, `type(5, "Ann")`.
 
     Raises:
@@ -157,7 +157,7 @@ _NEED_ELEMENT = frozenset(["click", "rightclick", "retype", "search", "hover", "
 _NEED_ARGUMENT = frozenset(["retype", "search", "select", "switch"])
 
 
-def from_webarena(call: Call) -> Action:
+def from_webarena(call: PageCall) -> Action:
     """An action in the grammar of WebArena-Lite: `do(action="Click", element="7")`, `exit(message="42")`.
 
     Raises:
@@ -188,5 +188,5 @@ def from_webarena(call: Call) -> Action:
     return Action(name, int(element) if name in _NEED_ELEMENT else None, "Enter" if name == "press" else argument)
 
 
-READERS: Mapping[Grammar, Callable[[Call], Action]] = {"calls": from_call, "webarena": from_webarena}
+READERS: Mapping[Grammar, Callable[[PageCall], Action]] = {"calls": from_call, "webarena": from_webarena}
 HELP: Mapping[Grammar, str] = {"calls": CALLS_HELP, "webarena": WEBARENA_HELP}

@@ -99,13 +99,25 @@ def overfull(folder: str, files: int, kilobytes: int) -> bool:
 
 
 def full_of_files(root: str, rooms: Sequence[str], files: int) -> bool:
-    """Tell whether a folder in memory of the namespace with this `root` holds more files than this."""
+    """Tell whether a folder in memory of the namespace with this `root` holds more files than this.
+
+    While the namespace is being built its root is still the host's, whose files are not the program's.
+    """
     for room in rooms:
         with contextlib.suppress(OSError):
+            if Path(root + room).stat().st_dev == _device(room):
+                continue
             room_status = os.statvfs(root + room)
             if room_status.f_files - room_status.f_ffree > files:
                 return True
     return False
+
+
+def _device(path: str) -> int | None:
+    """The file system of a folder here; None where there is no such folder."""
+    with contextlib.suppress(OSError):
+        return Path(path).stat().st_dev
+    return None
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmrl.sandbox.cleanup import LOCKS, overfull, slot
+from llmrl.sandbox import inmate, run
+from llmrl.sandbox.cleanup import LOCKS, full_of_files, overfull, slot
 from llmrl.sandbox.isolation import LEVELS, Level, Limits
 from llmrl.sandbox.run import Sandbox, available
 from llmrl.sandbox.warden import Warden
@@ -147,6 +148,19 @@ def test_overfull_folders(tmp_path: Path) -> None:
     assert overfull(str(tmp_path), 9, 100)
     assert not overfull(str(tmp_path), 9, 1000)
     assert not overfull(str(tmp_path / "missing"), 9, 1000)
+
+
+@pytest.mark.skipif("bubblewrap" not in WORKING, reason="bubblewrap does not work here")
+def test_files_of_the_host_are_not_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace that is still being built shows the host's folders, full of other people's files."""
+    assert not full_of_files("/proc/self/root", [str(tmp_path)], -1)
+    looks = []
+    monkeypatch.setattr(run, "TICK_S", 0.0)  # looks from the first moment on
+    monkeypatch.setattr(inmate, "full_of_files", lambda *words: looks.append(words) or full_of_files(*words))
+    program = ["python", "-c", "import time; time.sleep(0.3); print('well')"]
+    outcome = Sandbox(level="bubblewrap", limits=Limits(wall_s=30.0, files=4)).run(program)
+    assert (outcome.kind, outcome.stdout) == ("exited", b"well\n")
+    assert looks
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
