@@ -123,7 +123,7 @@ def test_a_squared_distance_of_the_whole_turn(pack: bool) -> None:
 
 
 def test_the_released_form_masks_what_does_not_rise() -> None:
-    """Of a failure with V 0.1 and 0.4 the first turn trains, since V rose by more than 0.05; the last does not."""
+    """V 0.1 and 0.4 of a failure: its first turn trains, since V rose by more than 0.05; its last does not."""
     algorithm = replace(EVERY, form="released")
     (row,) = algorithm.credit([played(reward=0.0)])
     assert column(row, "advantages") == [1.0, 1.0, -0.6]
