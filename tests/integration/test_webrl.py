@@ -19,7 +19,7 @@ from tests.integration.test_archer import run, steps
 
 @dataclass
 class Page:
-    """Three turns, each with a prompt of its own; the last earns 1 for an answer that begins with a small letter."""
+    """Three turns, each with a prompt of its own; the last earns 1 for an answer that begins with no capital."""
 
     turn: int = 0
 
@@ -28,7 +28,7 @@ class Page:
 
     async def step(self, message: Message) -> Observation:
         self.turn += 1
-        reward = float(self.turn == 3 and message["content"][:1].islower())
+        reward = float(self.turn == 3 and not message["content"][:1].isupper())
         page: Message = {"role": "user", "content": f"page {self.turn}"}
         return Observation(messages=[page], reward=reward, done=self.turn == 3, whole=True)
 
@@ -44,7 +44,7 @@ class Pages:
 
 def recipe(model: Path, out: Path, **algorithm: Any) -> Recipe:
     made = test_archer.recipe(model, out, algorithm={"name": "webrl", **algorithm})
-    return replace(made, env=Pages(), source=replace(made.source, proposals=0))  # type: ignore[type-var]
+    return replace(made, env=Pages(), source=replace(made.source, proposals=0, first_success=True))  # type: ignore[type-var]
 
 
 WIDE: Mapping[str, float] = {"replay_low": 0.0, "replay_high": 0.9999}

@@ -150,3 +150,14 @@ def test_tasks_are_written_as_rows(rollouts: Path, tiny_model_dir: Path, critic:
     assert problems[0].messages == SUMS[0].messages
     with pytest.raises(DataError, match="no new task is left"):
         write_tasks(options(**given, critic=str(critic), low=0.0, high=1e-9), tmp_path / "none.jsonl")
+
+
+def test_a_model_that_says_nothing_leaves_no_task(rollouts: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    """A random model behind a real engine."""
+    lines = [{"id": p.id, "prompt": p.messages[0]["content"]} for p in SUMS]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = {"data": {"name": "jsonl", "path": str(rows)}, "rollouts": str(rollouts), "model": str(tiny_model_dir)}
+    made = options(**given, judge=True, variants=1, max_tokens=4, engine="hf")
+    with pytest.raises(DataError, match="2 reachable, 0 feasible"):
+        write_tasks(made, tmp_path / "tasks.jsonl")
