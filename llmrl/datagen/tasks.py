@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,12 @@ from llmrl.errors import DataError
 from llmrl.ops.webrl import within_reach
 from llmrl.plugins import build
 from llmrl.protocols import Engine
+from llmrl.recipe import RolloutOptions
+from llmrl.rollout.environments import Environments
 from llmrl.run_folder import reader
-from llmrl.types import Problem, Sampling
+from llmrl.types import Observation, Problem, Sampling
+
+log = logging.getLogger(__name__)
 
 PROPOSE = (
     "Tasks for an agent:\n\n{tasks}\n\nWrite new tasks of the same domain and of similar difficulty, phrased "
@@ -47,6 +52,9 @@ class TaskOptions:
     judge: bool = False  # the model says for each task if it is feasible
     site_column: str | None = None  # of `info`: only tasks of one site are shown together
     seed_column: str = "seed"  # of `info`
+    seeds_from: int = 0  # seeds are drawn from this one
+    seeds_to: int = 1_000_000  # to below this one, where those of tests begin
+    env: Mapping[str, Any] | str = "single_turn"  # whose first observation the critic judges
     variants: int = 4  # of each failed task by seeds, or calls for each site by the model
     shown: int = 10  # failed tasks in a call
     max_tokens: int = 1024  # of a reply
@@ -55,8 +63,11 @@ class TaskOptions:
 
     def __post_init__(self) -> None:
         build("data", self.data, "data")
+        build("env", self.env, "env")
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(f"low {self.low}, high {self.high}: expected probabilities, the first below the second")
+        if not 0 <= self.seeds_from <= self.seeds_to - self.variants:
+            raise ValueError(f"seeds_from {self.seeds_from}, seeds_to {self.seeds_to}: expected room for variants")
         for name in ("count", "variants", "shown", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least 1")
@@ -87,7 +98,7 @@ def by_seeds(problems: Sequence[Problem], options: TaskOptions) -> Iterator[Prob
     """Each problem with other seeds in its `info`, which its environment reads."""
     random = Random(f"{options.seed}/tasks")
     for problem in problems:
-        for seed in random.sample(range(1 << 31), options.variants):
+        for seed in random.sample(range(options.seeds_from, options.seeds_to), options.variants):
             info = {**problem.info, options.seed_column: seed}
             yield replace(problem, id=f"{problem.id}/{options.seed_column}-{seed}", info=info)
 
@@ -132,12 +143,31 @@ async def feasible(tasks: Sequence[Problem], options: TaskOptions, engine: Engin
 
 
 def reachable(tasks: Sequence[Problem], options: TaskOptions, chat: Chat) -> list[Problem]:
-    """Tasks whose start either head of the critic finds neither too hard nor too easy; all without a critic."""
+    """Tasks whose start either head of the critic finds neither too hard nor too easy; all without a critic.
+
+    A task that the environment does not begin leaves.
+    """
     if options.critic is None:
         return list(tasks)
-    values = start_values(options.critic, [chat.prompt_ids(task.messages) for task in tasks])
+    begun = [(task, start) for task, start in zip(tasks, wait(_starts(tasks, options)), strict=True) if start]
+    values = start_values(options.critic, [chat.prompt_ids(start.messages, start.tools) for _, start in begun])
     kept = (within_reach(list(own.values()), options.low, options.high) for own in values)
-    return [task for task, keep in zip(tasks, kept, strict=True) if keep]
+    return [task for (task, _), keep in zip(begun, kept, strict=True) if keep]
+
+
+async def _starts(tasks: Sequence[Problem], options: TaskOptions) -> list[Observation | None]:
+    """First observation of each task's environment; None where it does not begin."""
+    factory, environments, limits = build("env", options.env, "env"), Environments(), RolloutOptions(max_open_envs=16)
+
+    async def start(task: Problem) -> Observation | None:
+        try:
+            async with environments.open(factory, task, limits) as env:
+                return await env.reset()
+        except Exception as error:  # a task that cannot begin is none
+            log.warning("task %s: its environment did not begin: %s: %s", task.id, type(error).__name__, error)
+            return None
+
+    return list(await together(start(task) for task in tasks))
 
 
 def write_tasks(options: TaskOptions, out: Path) -> dict[str, int]:

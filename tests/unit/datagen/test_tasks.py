@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ from llmrl.datagen.tasks import (
 )
 from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.errors import DataError
+from llmrl.protocols import Env
 from llmrl.run_folder.writer import Logs
-from llmrl.types import Problem, Score
+from llmrl.types import Message, Observation, Problem, Score
 from tests import builders
 from tests.builders import SUMS
 
@@ -86,6 +88,11 @@ def test_seeds_vary_a_task() -> None:
     assert len({problem.info["seed"] for problem in made}) == 3
     assert {problem.info["site"] for problem in made} == {"a"}
     assert {problem.answer for problem in made} == {"1"}
+    assert sorted(p.info["seed"] for p in by_seeds([task("go")], options(variants=3, seeds_from=7, seeds_to=10))) == [
+        7,
+        8,
+        9,
+    ]
     assert made == list(by_seeds([task("go", site="a")], options(variants=3)))
     assert len(distinct(made, [task("go", site="a")])) == 3
     assert len(distinct(made, [], "number")) == 1
@@ -134,6 +141,42 @@ def test_tasks_within_reach_of_either_head_stay(critic: Path, tiny_model_dir: Pa
     assert [p.id for p in kept] == [p.id for p, own in zip(tasks, values, strict=True) if max(own.values()) >= low]
     assert len(kept) == 3
     assert reachable(tasks, options(), chat) == tasks
+
+
+class Door:
+    """An environment that says where it begins, and does not for a task `shut`."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.name = problem.id
+
+    async def reset(self) -> Observation:
+        if self.name == "shut":
+            raise RuntimeError("shut")
+        return Observation(messages=[{"role": "user", "content": f"door {self.name}"}])
+
+    async def step(self, message: Message) -> Observation:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    def make(self, problem: Problem) -> Env:
+        return Door(problem)
+
+
+def test_the_critic_judges_the_first_observation(critic: Path, tiny_model_dir: Path) -> None:
+    chat = Chat(load_tokenizer(tiny_model_dir))
+    tasks = [task("a"), task("shut"), task("b")]
+    prompts = [chat.prompt_ids([{"role": "user", "content": f"door {name}"}]) for name in "ab"]
+    values = {n: max(own.values()) for n, own in zip("ab", start_values(str(critic), prompts, "cpu"), strict=True)}
+    env = "tests.unit.datagen.test_tasks:Doors"
+    assert [p.id for p in reachable(tasks, options(critic=str(critic), env=env, low=0.0, high=1.0), chat)] == ["a", "b"]
+    best = max(values, key=lambda name: values[name])
+    low = options(critic=str(critic), env=env, low=values[best] - 1e-7, high=1.0)
+    assert [p.id for p in reachable(tasks, low, chat)] == [best]
 
 
 def test_tasks_are_written_as_rows(rollouts: Path, tiny_model_dir: Path, critic: Path, tmp_path: Path) -> None:
