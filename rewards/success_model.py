@@ -57,7 +57,7 @@ class SuccessReward(Timed):
         return scores
 
     def _score(self, episode: Trajectory) -> Score:
-        from llmrl.ops.webrl import yes_probability
+        from llmrl.reward_models.model import sigmoid
 
         chat, model, answers = self._loaded
         ids = chat.prompt_ids(question(episode))
@@ -68,7 +68,8 @@ class SuccessReward(Timed):
 
         with torch.inference_mode():
             logits = model(input_ids=torch.tensor([ids], device=model.device), logits_to_keep=1).logits[0, -1].float()
-        chance = yes_probability(*(float(logits[token]) for token in answers))
+        yes, no = (float(logits[token]) for token in answers)
+        chance = sigmoid(yes - no)
         good = chance >= self.options.threshold
         return Score(float(good), "correct" if good else "wrong", {"p_yes": chance})
 

@@ -97,9 +97,3 @@ def instructive(probability: float, low: float, high: float) -> bool:
 def within_reach(values: Sequence[float], low: float, high: float) -> bool:
     """True of a task if a head gives its first state a value from `low` to `high`: neither too hard nor too easy."""
     return any(low <= value <= high for value in values)
-
-
-def yes_probability(yes: float, no: float) -> float:
-    """Probability of YES against NO from their logits or log-probabilities."""
-    highest = max(yes, no)
-    return exp(yes - highest) / (exp(yes - highest) + exp(no - highest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import exp, log, nan
+from math import log, nan
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import torch
 
 from llmrl.algorithms.webrl import WebRL
 from llmrl.batch import collate
-from llmrl.ops.webrl import binarised, raw_advantages, yes_probability
+from llmrl.ops.webrl import binarised, raw_advantages
 from llmrl.protocols import Forward, Modelled
 from llmrl.samples import Sample
 from tests.builders import actions_of, sample
@@ -161,11 +161,6 @@ def test_metrics_say_how_well_success_is_foreseen() -> None:
     assert found["webrl/auc"] == pytest.approx(0.75)
     assert found["webrl/replayed"] == pytest.approx(2 / 5)
     assert EVERY.metrics([]) == {"webrl/replayed": 0.0}
-
-
-def test_a_probability_of_yes_stands_any_logits() -> None:
-    assert yes_probability(1000.0, 999.0) == pytest.approx(1 / (1 + exp(-1)))
-    assert yes_probability(-1000.0, 0.0) == 0.0
 
 
 @pytest.mark.parametrize(

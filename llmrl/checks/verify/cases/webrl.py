@@ -20,7 +20,6 @@ from llmrl.ops.webrl import (
     released_terms,
     strength,
     within_reach,
-    yes_probability,
 )
 from llmrl.protocols import Forward
 from llmrl.samples import Sample
@@ -97,11 +96,6 @@ def webrl_replay_filter(given: Given) -> dict[str, Any]:
         keep = instructive(mean, given["low"], given["high"])
         found[name] = {"mean_prob": mean, "perplexity": 1 / mean, "keep": keep}
     return found
-
-
-def webrl_orm(given: Given) -> dict[str, Any]:
-    chance = yes_probability(given["z_yes"], given["z_no"])
-    return {"p_yes": chance, "reward": int(chance >= 0.5)}
 
 
 def webrl_task_filter(given: Given) -> dict[str, Any]:
