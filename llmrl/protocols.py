@@ -32,6 +32,7 @@ class Forward(Columns):
     values: Tensor  # a critic's number for the state before the token, by its first head of states; with gradient
     next_values: Tensor  # and for the state after it
     value_loss: Callable[[Tensor], Tensor]  # (B, T) targets to (B, T) terms: that head's own loss
+    head_losses: Mapping[str, Callable[[Tensor], Tensor]]  # by head of states: as `value_loss`, of each
     baselines: Tensor  # advantage of the turn that a critic expects before the token
     action_values: Tensor  # the least number of the token by heads of the vocabulary, by their Polyak copies if any
     heads: Mapping[str, Tensor]  # by head: the number of the state before the token, or of the token; with gradient

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,12 @@ def support(sets: Sequence[Sequence[int]]) -> tuple[Array, Array]:
     """`support_ids` and `support_counts` of one set of ids per token; `Ragged` ids are not copied."""
     ragged = sets if isinstance(sets, Ragged) else Ragged.of(sets)
     return np.asarray(ragged.ids, np.int32), np.diff(np.asarray(ragged.ends), prepend=0)
+
+
+def prompt_hash(sample: Sample) -> bytes:
+    """Hash of the tokens before the first action."""
+    prompt = sample.token_ids[: int(sample.action_mask.argmax())]
+    return blake2b(prompt.tobytes(), digest_size=16).digest()
 
 
 def _comparable(sample: Sample) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class RehearsalSource:
             DataError: as `OfflineSource.next`, of either.
         """
         fresh = self._now.next(step)
-        old = [replace(sample, group=f"{REPLAY}/{sample.group}") for sample in self._earlier.next(step)]
+        earlier = self._earlier.next(step)
+        old = [replace(sample, group=f"{REPLAY}/{sample.group}", origin="replay") for sample in earlier]
         self.metrics = {
             **self._now.metrics,
             "replay/samples": len(old) / (len(fresh) + len(old)),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrl import recipe as recipes
 from llmrl.datagen.search import ROWS, TreeSearch, write_rows, write_trees
+from llmrl.datagen.tasks import TaskOptions, write_tasks
 from llmrl.errors import RecipeError
 from llmrl.evaluation.run import EvalSetup, Plan
 from llmrl.plugins import build, construct, find
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Sections = Mapping[str, Any]
 TREES = "trees.jsonl"
+TASKS = "tasks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -211,11 +213,21 @@ def _search(recipe: SearchRecipe, folder: Path, _quiet: bool) -> None:
         write_rows(trees, kind, folder / f"{kind}.jsonl")
 
 
+def _read_tasks(sections: Sections, _folder: Path, where: str) -> TaskOptions:
+    made: TaskOptions = construct(TaskOptions, sections, f"{where}:")
+    return made
+
+
+def _tasks(options: TaskOptions, folder: Path, _quiet: bool) -> None:
+    counts = write_tasks(options, folder / TASKS)
+    print("tasks: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
 def clear_unfinished(kind: str, folder: Path) -> None:
     """Remove what a kill left of a stage that begins again: a search, or a trainer that writes its model at the end."""
     if kind in ("sft", "reward_model"):
         shutil.rmtree(folder / "final", ignore_errors=True)
-    if kind == "search":
+    if kind in ("search", "tasks"):
         for path in KINDS[kind].outputs.values():
             (folder / path).unlink(missing_ok=True)
 
@@ -225,6 +237,7 @@ KINDS: Mapping[str, Kind] = {
     "collect": Kind({"rollouts": "rollouts.jsonl"}, _read_collect, _train),
     "train": Kind({"final": "final", "rollouts": "rollouts.jsonl"}, _read_train, _train),
     "search": Kind({"trees": TREES, **{kind: f"{kind}.jsonl" for kind in ROWS}}, _read_search, _search, alone=True),
+    "tasks": Kind({"tasks": TASKS}, _read_tasks, _tasks, alone=True),
     "reward_model": Kind({"final": "final"}, _read_reward_model, _reward_model),
     "eval": Kind({"results": "results.json"}, _read_eval, _eval, alone=True),
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from llmrl.ops.credit import by_group
 from llmrl.rollout import replay_file
-from llmrl.samples import Sample
+from llmrl.samples import Sample, prompt_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,11 @@ class StoredEpisode:
     samples: Sequence[Sample]
     step: int  # that played it
     turns: int  # with at least one token
+    prompt: bytes  # hash of the tokens before its first action
 
     @classmethod
     def of(cls, samples: Sequence[Sample], step: int) -> StoredEpisode:
-        return cls(samples, step, sum(len(_turns(sample)) for sample in samples))
+        return cls(samples, step, sum(len(_turns(sample)) for sample in samples), prompt_hash(samples[0]))
 
     @property
     def earned(self) -> float:
@@ -53,12 +54,15 @@ class ReplayBuffer:
             alone; those of steps that are taken again are removed.
         capacity: turns. The newest episode stays even where it has more.
         writes: False where another process writes the files.
+        first_success: only the first episode of a prompt that earned something is remembered, while it is there; each
+            is drawn at most once.
     """
 
-    def __init__(self, folder: Path, capacity: int, writes: bool) -> None:
+    def __init__(self, folder: Path, capacity: int, writes: bool, first_success: bool = False) -> None:
         self._folder = folder
         self._capacity = capacity
         self._writes = writes
+        self._first_success = first_success
         self.episodes: list[StoredEpisode] = []
         self.turns = 0
         self._sums: dict[int, str] = {}  # of the files, by step
@@ -71,6 +75,8 @@ class ReplayBuffer:
             CheckpointError: the disk is full or not writable.
         """
         judged = [sample for sample in samples if not isnan(sample.reward)]
+        if self._first_success:
+            judged = self._first_successes(judged)
         self._add(step, judged)
         if judged:
             self._sums[step] = replay_file.write(self._path(step), judged) if self._writes else ""
@@ -90,7 +96,10 @@ class ReplayBuffer:
         if not pool or not turns:
             return []
         mean = sum(episode.turns for episode in pool) / len(pool)
-        return random.choices(pool, k=ceil(turns / mean))
+        count = ceil(turns / mean)
+        if self._first_success:
+            return random.sample(pool, min(count, len(pool)))
+        return random.choices(pool, k=count)
 
     def observations(self, count: int, random: Random) -> list[Sequence[int]]:
         """Draw states before turns with replacement, all turns alike."""
@@ -139,6 +148,16 @@ class ReplayBuffer:
         self.episodes = self.episodes[gone:]
         oldest = self.episodes[0].step if self.episodes else step
         self._sums = {known: checksum for known, checksum in self._sums.items() if known >= oldest}
+
+    def _first_successes(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Samples of episodes that earned something, the first of each prompt that no remembered episode has."""
+        known = {episode.prompt for episode in self.episodes}
+        kept: list[Sample] = []
+        for rows in (rows for group in by_group(samples) for rows in group if rows[0].reward > 0):
+            if (prompt := prompt_hash(rows[0])) not in known:
+                known.add(prompt)
+                kept += rows
+        return kept
 
     def _best(self, quantile: float) -> Sequence[StoredEpisode]:
         if not quantile or not self.episodes:

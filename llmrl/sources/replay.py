@@ -24,6 +24,7 @@ class Replay:
     turns: int = 12_800  # of episodes drawn from the buffer for a step; 0: none
     proposals: int = 768  # turns that the policy chooses at states of the buffer, in a step; no environment sees them
     quantile: float = 0.0  # of returns: only episodes at least as good are drawn; 0.9 with bc is online filtered BC
+    first_success: bool = False  # remember only the first episode of each prompt that earned something, as webrl does
     fresh: bool = True  # a step learns from its own episodes, besides what is drawn
 
     def __post_init__(self) -> None:
@@ -51,7 +52,8 @@ class Replay:
         Raises:
             DataError: as the inner source.
         """
-        buffer = ReplayBuffer(context.folder / FOLDER, self.capacity, writes=context.rank[0] == 0)
+        writes = context.rank[0] == 0
+        buffer = ReplayBuffer(context.folder / FOLDER, self.capacity, writes, self.first_success)
         draws = Draws(turns=self.turns, proposals=self.proposals, quantile=self.quantile, fresh=self.fresh)
         return ReplaySource(self._inner.start(context), buffer, draws, context)
 

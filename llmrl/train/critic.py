@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,9 +58,9 @@ class Critic(Learner):
         first: dict[str, Any] = {}
         if of_states:
             name = of_states[0]
-            head: Any = self.heads[name]
+            losses = {name: self._loss(name, outputs[name][0]) for name in of_states}
             first = {"values": own[name], "next_values": after[name]}
-            first["value_loss"] = partial(head.terms, outputs[name][0])
+            first |= {"value_loss": losses[name], "head_losses": losses}
         if actions:
             first["action_values"] = torch.stack(list(actions.values())).amin(0)
         logprobs = {name: outputs[name][1] for name in actions}
@@ -82,6 +82,11 @@ class Critic(Learner):
         """Let the Polyak copies take their share of the heads."""
         if self.targets is not None:
             self.targets.follow(self.net)
+
+    def _loss(self, name: str, outputs: Tensor) -> Callable[[Tensor], Tensor]:
+        """(B, T) targets to (B, T) terms: the own loss of a head of states."""
+        head: Any = self.heads[name]
+        return partial(head.terms, outputs)
 
     def _read(self, outputs: Mapping[str, tuple[Tensor, ...]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Numbers about each token by head, and those of the state after it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from llmrl.offline.formats import ROLLOUTS
 from llmrl.ops.credit import total
 from llmrl.ops.returns import rehearsed
 from llmrl.recipe import Recipe
-from llmrl.samples import Sample
+from llmrl.samples import Sample, prompt_hash
 from llmrl.sources.offline import Offline
 from llmrl.train.stored_columns import annotated_rows
 
@@ -38,8 +37,7 @@ class _Answers:
             self.places.append((row, episode))
             self.nll.append(-said / max(1, sum(sample.actions for sample in own)))
             self.success.append(total(own) > min_reward)
-            prompt = own[0].token_ids[: int(own[0].action_mask.argmax())]
-            self.problems.append(hashlib.blake2b(prompt.tobytes(), digest_size=8).digest())
+            self.problems.append(prompt_hash(own[0]))
 
 
 def write_selection(recipe: Recipe, out: Path, *, keep: int, per_problem: int | None, min_reward: float) -> int:

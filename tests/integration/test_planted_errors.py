@@ -1,4 +1,4 @@
-"""Errors planted in nineteen losses and credits: which check catches which. docs/verify.md shows the table."""
+"""Errors planted in twenty-four losses and credits: which check catches which. docs/verify.md shows the table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from llmrl.ops.kl import k1
 from llmrl.ops.tracks import EpisodeSequence
 from llmrl.protocols import Forward, Loss
 from llmrl.samples import Sample
-from tests.integration import archer_errors
+from tests.integration import archer_errors, webrl_errors
 
 PAGE = Path(__file__).parents[2] / "docs" / "verify.md"
 SHIPPED = {form.name: form for form in forms()}
@@ -151,6 +151,7 @@ ERRORS: list[tuple[str, type[Any], str, str]] = [
     ("what is behind a finished episode is worth what the critic says", DoneIgnored, "ppo_turns", "oracle, learning"),
     ("tokens of the environment are learned from", EnvironmentUnmasked, "grpo_turns", "oracle, invariances"),
     *archer_errors.ERRORS,
+    *webrl_errors.ERRORS,
 ]
 
 

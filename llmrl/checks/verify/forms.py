@@ -12,6 +12,7 @@ from llmrl.checks.verify import turn_mdp
 from llmrl.checks.verify.form import Form, Oracle
 from llmrl.checks.verify.greedy_values import greedy_values
 from llmrl.checks.verify.imitation import imitation
+from llmrl.checks.verify.log_ratios import log_ratios
 from llmrl.checks.verify.oracles.a_lol import a_lol
 from llmrl.checks.verify.oracles.archer import archer
 from llmrl.checks.verify.oracles.bcoder import bcoder
@@ -24,6 +25,7 @@ from llmrl.checks.verify.oracles.ppo import nlpo, ppo
 from llmrl.checks.verify.oracles.preference import preference
 from llmrl.checks.verify.oracles.pro import pro
 from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
+from llmrl.checks.verify.oracles.webrl import webrl
 from llmrl.checks.verify.stored_answers import stored_answers
 from llmrl.checks.verify.turn_chain import turn_chain
 
@@ -125,6 +127,7 @@ def forms() -> list[Form]:
         _bcoder("bcoder_values", stage="values", gamma=0.9, alpha=0.5, max_reward=1.5),
         _bcoder("bcoder_passed", ground_truth="passed", alpha=0.5, gamma=0.9, nll_coef=0.1),
         *_archers(),
+        *_webrls(),
         _imitation("bc_none", _alike),
         _imitation("bc_reward", _reward, weights="reward"),
         _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
@@ -198,6 +201,29 @@ def _archer(name: str, only_credit: bool = True, **options: Any) -> Form:
         origins=True,
         only_credit=only_credit,
         learns=turn_chain,
+    )
+
+
+def _webrls() -> list[Form]:
+    """Forms of WebRL; what is replayed, and the strength of the released form, depend on probabilities themselves."""
+    every: dict[str, Any] = {"replay_low": 0.0, "replay_high": 1.0, "replay_ratio": 100.0}
+    return [
+        _webrl("webrl", **every),
+        _webrl("webrl_mean", **every, normalize="mean_token", beta=5.0, lam=0.3, epochs=2, minibatches=2),
+        _webrl("webrl_replay", only_ratios=False, replay_low=0.1, replay_high=0.4, replay_ratio=100.0),
+        _webrl("webrl_released", only_ratios=False, form="released", **every),
+    ]
+
+
+def _webrl(name: str, only_ratios: bool = True, **options: Any) -> Form:
+    return Form(
+        name=name,
+        algorithm=plugins.build("algorithm", {"name": "webrl", **options}, name),
+        oracle=webrl,
+        turns=True,
+        origins=True,
+        only_ratios=only_ratios,
+        learns=log_ratios,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -193,9 +193,14 @@ def _forward(rows: Sequence[Sample], said: Said, batch: Batch, junk: float) -> F
         peak_logprobs=column("peak_logprobs"),
         values=values,
         next_values=column("next_values"),
-        value_loss=lambda targets: 0.5 * (values - targets).square(),
+        value_loss=_half_square(values),
+        head_losses={name: _half_square(numbers) for name, numbers in by_head.get("heads", {}).items()} or None,
         **by_head,
     )
+
+
+def _half_square(numbers: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda targets: 0.5 * (numbers - targets).square()
 
 
 def _wider(batch: Batch, extra: int) -> Batch:

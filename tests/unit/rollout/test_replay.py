@@ -131,3 +131,18 @@ def test_an_unjudged_episode_is_not_kept(tmp_path: Path) -> None:
     kept.extend(0, [played("a", 2, nan)])
     assert (kept.episodes, kept.turns, kept.draw(5, 0.0, Random(0)), kept.observations(5, Random(0))) == ([], 0, [], [])
     assert kept.state() == {"files": {}}
+
+
+def test_the_first_success_of_each_prompt_is_remembered(tmp_path: Path) -> None:
+    """Prompts are [0, 1] and [5, 1]; a failure and later successes are not stored, and a resume knows the same."""
+    kept = ReplayBuffer(tmp_path, 3, True, first_success=True)
+    other = {"token_ids": [5, 1, 2, 3], "turn_ids": [-1, -1, 0, 0]}
+    kept.extend(0, [played("a", 1), played("b", 1, 1.0), played("c", 1, 1.0)])
+    kept.extend(1, [played("d", 2, 1.0), replace(played("e", 1, 1.0), columns={**played("e", 1).columns, **other})])
+    assert [episode.samples[0].group for episode in kept.episodes] == ["b", "e"]
+    assert [len(kept.draw(turns, 0.0, Random(0))) for turns in (1, 2, 9)] == [1, 2, 2], "each at most once"
+    again = ReplayBuffer(tmp_path, 3, True, first_success=True)
+    again.restore(kept.state())
+    assert again.episodes == kept.episodes
+    again.extend(2, [played("f", 1, 1.0)])
+    assert len(again.episodes) == 2

@@ -39,6 +39,7 @@ _CRITIC = ("ppo", "vc_ppo", "vapo", "ppo_channels", "nlpo")
 _OREAL = ("oreal", "oreal_paper", "oreal_no_rm")
 _PREFERENCE = ("dpo", "cdpo", "robust_dpo", "hinge", "ipo", "simpo", "orpo", "cpl", "cpl_kl", "step_apo")
 ARCHER = ("archer", "archer_baseline", "archer_expectile", "archer_ppo", "archer_ppo_turn", "archer_kl")
+WEBRL = ("webrl", "webrl_mean", "webrl_replay", "webrl_released")
 SUBJECTS: Mapping[str, Sequence[str]] = {
     "ppo": (*_CRITIC, *_PLUS),
     "group": (*_GROUP, *_PLUS, *_OREAL, "t1", *_CRITIC),
@@ -53,6 +54,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "bcoder": ("bcoder", "bcoder_values", "bcoder_passed"),
     "turns": ("grpo_turns", "rloo_turns", "reinforce_pp_turns", "ppo_turns"),
     "archer": ARCHER,
+    "webrl": WEBRL,
     "t1": ("t1",),
     "nlpo": ("nlpo",),
     "imitation": ("bc_none", "bc_reward", "bc_filtered"),
