@@ -56,7 +56,7 @@ READ_BY_PARTS = {"behaviour_judge", "degenerate", "judge", "open_r1", "process_m
 WRAPPERS = {"by_source", "clip_delta", "cosine_length", "heron", "length_scaled", "mix", "rlsp"}
 """Rewards around others: they read no text, or by readers that are here."""
 ELSEWHERE = {"openrlhf", "remote", "trl", "verifiers", "verl", "reward_model", "token_model", "salmon", "soft_overlong"}
-ELSEWHERE |= {"reasoning_gym", "environment", "value_rank"}
+ELSEWHERE |= {"reasoning_gym", "environment", "value_rank", "success_model"}
 """Rewards that hand the text to somebody else's function, a server or a tokenizer, or count tokens alone."""
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -155,8 +155,13 @@ def test_files_of_the_host_are_not_the_programs(tmp_path: Path, monkeypatch: pyt
     """A namespace that is still being built shows the host's folders, full of other people's files."""
     assert not full_of_files("/proc/self/root", [str(tmp_path)], -1)
     looks = []
+
+    def full(root: str, rooms: Sequence[str], files: int) -> bool:
+        looks.append(root)
+        return full_of_files(root, rooms, files)
+
     monkeypatch.setattr(run, "TICK_S", 0.0)  # looks from the first moment on
-    monkeypatch.setattr(inmate, "full_of_files", lambda *words: looks.append(words) or full_of_files(*words))
+    monkeypatch.setattr(inmate, "full_of_files", full)
     program = ["python", "-c", "import time; time.sleep(0.3); print('well')"]
     outcome = Sandbox(level="bubblewrap", limits=Limits(wall_s=30.0, files=4)).run(program)
     assert (outcome.kind, outcome.stdout) == ("exited", b"well\n")
