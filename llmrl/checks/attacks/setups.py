@@ -140,6 +140,7 @@ SETUPS: Mapping[str, Setup] = {
     "rlsp": Setup(problems=values),
     "salmon": Setup(problems=values, needs="a trained model at `path`"),
     "soft_overlong": Setup(problems=values, options={"limit": 4096, "cache": 2048}),
+    "success_model": Setup(problems=values, needs="a trained model at `path`"),
     "swe_similarity": Setup(problems=edits),
     "token_model": Setup(problems=values, needs="a trained model at `path`"),
     "trl": Setup(problems=numbers, needs="a `function` of your own"),
