@@ -20,9 +20,7 @@ class Environment:
         RewardError: an episode that its environment ended has no verdict, and `judged` says that it has.
     """
 
-    judged: bool = (
-        True  # the environment gives a verdict with `done`; False: rewards alone, and nothing is right or wrong
-    )
+    judged: bool = True  # the environment gives a verdict with `done`; False: rewards alone, nothing is right or wrong
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         """Read the verdicts."""

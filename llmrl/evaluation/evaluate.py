@@ -229,7 +229,7 @@ async def _all(jobs: list[Any]) -> None:
 
 
 async def _score(reward: Reward, played: Played, name: str) -> Score:
-    """The score of an episode; one that a limit ended is `truncated` where it has no other verdict.
+    """The score of an episode.
 
     Raises:
         RewardError: it has a value and no verdict.
@@ -237,8 +237,6 @@ async def _score(reward: Reward, played: Played, name: str) -> Score:
     if played.trajectory.status == "error":
         return Score(None, "error", reason=played.trajectory.reason)
     (score,) = await reward.score([played.trajectory])
-    if score.verdict is None and score.value is not None and played.trajectory.cut_off:
-        score = replace(score, verdict="truncated")
     if score.verdict is None and score.value is not None:
         raise RewardError(
             f"benchmark {name}: its reward gives no verdict (correct, wrong ...), which a benchmark counts"
