@@ -83,7 +83,7 @@ class Chat:
         fed, whole, as_usual = self._renders([conversation[:asked], conversation, answered], tools)
         for rendered_with, said in ((whole, text), (as_usual, usual)):
             if rendered_with.startswith(fed + said):
-                return _joined(previous_ids, self._encode(rendered_with[len(fed + said) :], hidden))
+                return joined(previous_ids, self._encode(rendered_with[len(fed + said) :], hidden))
         return self._encode(whole, hidden)
 
     def extend_ids(
@@ -328,7 +328,7 @@ def load_stop_token_ids(model: str | Path, chat: Chat) -> list[int]:
     return chat.stop_token_ids(*configs)
 
 
-def _joined(previous_ids: Sequence[int], added: list[int]) -> list[int]:
+def joined(previous_ids: Sequence[int], added: list[int]) -> list[int]:
     """Both behind each other; the token that closes the policy's turn once, where the policy has sampled it itself."""
     closed = bool(added and len(previous_ids)) and added[0] == previous_ids[-1]
     return [*previous_ids, *added[1 if closed else 0 :]]

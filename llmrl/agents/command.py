@@ -121,8 +121,9 @@ class Command:
 
 
 def _tail(output: Path) -> str:
-    text = output.read_bytes()[-4 * TAIL :].decode(errors="replace").strip()
-    return text[-TAIL:]
+    with output.open("rb") as file:
+        file.seek(max(0, output.stat().st_size - 4 * TAIL))
+        return file.read().decode(errors="replace").strip()[-TAIL:]
 
 
 plugin = Command

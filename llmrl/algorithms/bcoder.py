@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class BCoder:
     nll_coef: float = 0.5  # of the negative log-likelihood, of ground truth
     ground_truth: Literal["marked", "passed"] = "marked"  # rows with is_ground_truth, or all that earned max_reward
     head_width: int = 0  # of the value's hidden layer, in widths of the trunk; 0: none
+
+    bounds_rewards: ClassVar[bool] = True  # no value exceeds `max_reward`
 
     def __post_init__(self) -> None:
         if not 0 < self.gamma <= 1:

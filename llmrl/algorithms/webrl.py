@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from zlib import crc32
 
 import numpy as np
@@ -86,6 +86,8 @@ class WebRL:
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
 
+    bounds_rewards: ClassVar[bool] = True  # success is a reward above a bound
+
     def models(self) -> Mapping[str, ModelSpec]:
         """A critic with two probabilities of success."""
         head = {"name": "bernoulli", "width": self.head_width}
@@ -164,16 +166,16 @@ class WebRL:
 
     def _credited(self, episode: Episode) -> Iterator[Sample]:
         """The samples of an episode with their advantages; the state behind a turn may begin its next sample."""
-        rows = sorted(episode, key=lambda row: int(row.turn_ids.max()))
-        bounds = [turn_bounds(row.turn_ids) for row in rows]
-        values = np.concatenate([row.values[first] for row, (first, _) in zip(rows, bounds, strict=True)])
-        outcome = float(self.succeeded(rows[0]))
-        advantages = self._advantages(values.astype(np.float64), outcome)
-        for row, (first, _) in zip(rows, bounds, strict=True):
-            own, advantages = advantages[: len(first)], advantages[len(first) :]
-            column = np.zeros(len(row.turn_ids))
-            column[row.action_mask] = np.repeat(own, np.unique(row.turn_ids[row.action_mask], return_counts=True)[1])
-            yield row.assign(advantages=column, returns=outcome)
+        starts = [
+            (row.turn_ids[first], row.values[first]) for row in episode for first in [turn_bounds(row.turn_ids)[0]]
+        ]
+        turns, values = (np.concatenate(parts) for parts in zip(*starts, strict=True))
+        order = np.argsort(turns)  # turns of a branch may lie in a sample of their own
+        outcome = float(self.succeeded(episode[0]))
+        by_turn = np.zeros(int(turns.max()) + 1)
+        by_turn[turns[order]] = self._advantages(values[order].astype(np.float64), outcome)
+        for row in sorted(episode, key=lambda row: int(row.turn_ids.max())):
+            yield row.assign(advantages=np.where(row.action_mask, by_turn[row.turn_ids], 0.0), returns=outcome)
 
     def _advantages(self, values: Array, outcome: float) -> Array:
         if self.form == "paper":

@@ -140,7 +140,7 @@ Press Enter, Switch Tab, Select Dropdown Option, Wait. Type, Search and Select D
 Search is Type and then Enter. Scrolling, Press Enter and Wait need no element. Further: go_backward(), go_forward(),
 and exit(message="...") when the task is done, with the answer if it asks for one. Lines before it may be comments:
 # Element: what you choose, # Note: what to remember."""
-_DONE = {
+WEBARENA: Mapping[str, str] = {
     "Click": "click",
     "Right Click": "rightclick",
     "Type": "retype",
@@ -173,9 +173,9 @@ def from_webarena(call: PageCall) -> Action:
     named = {key: value for key, value in named.items() if value is not None}
     if len(call.given) > 3 or set(named) - {"action", "argument", "element"}:
         raise ActionError("do takes action, argument and element")
-    name = _DONE.get(str(named.get("action")))
+    name = WEBARENA.get(str(named.get("action")))
     if name is None:
-        raise ActionError(f"unknown action {named.get('action')!r}; known: {', '.join(_DONE)}")
+        raise ActionError(f"unknown action {named.get('action')!r}; known: {', '.join(WEBARENA)}")
     element, argument = str(named.get("element", "")), str(named.get("argument", ""))
     if name in _NEED_ELEMENT and not re.fullmatch(r"[0-9]{1,9}", element):
         raise ActionError(f'{named["action"]} takes the number of an element, such as element="7"')

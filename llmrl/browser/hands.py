@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from llmrl.browser.actions import Action, ActionError
-from llmrl.browser.devtools import DevToolsError
+from llmrl.browser.devtools import DevToolsError, PageLostError
 from llmrl.browser.page import Page
 
 Point = tuple[float, float]
@@ -39,11 +38,18 @@ async def perform(page: Page, action: Action) -> None:
 
     Raises:
         ActionError: the page has no such element, or it cannot be used so; says why, for the policy to read.
-        PageLostError: the page is gone.
+        PageLostError: the page is gone, or the browser broke in the midst of the action.
     """
-    with contextlib.suppress(DevToolsError):  # the page moved on meanwhile, as after a click that opens another
+    before = page.documents
+    failure: DevToolsError | None = None
+    try:
         await _PERFORM[action.name](page, action)
+    except DevToolsError as error:
+        failure = error
     await page.settle()
+    # where the page moved on, as after a click that opens another, what was left of the action went with it
+    if failure is not None and page.documents == before:
+        raise PageLostError(f"{action.name}: {failure}")
 
 
 async def _point(page: Page, ref: int | None) -> tuple[float, float, float]:

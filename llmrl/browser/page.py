@@ -27,6 +27,7 @@ class Page:
         self.size = size
         self.reach = reach  # host and port on loopback that it may load from
         self.uses = 0  # episodes so far
+        self.documents = 0  # that it has begun to show
         self.is_sound = True  # False once it has not answered
         self._context = context
         self._session = session
@@ -169,6 +170,7 @@ class Page:
             self._loaded.set()
         elif event == "Page.frameNavigated" and params["frame"]["id"] == self._frame:
             self._world = None
+            self.documents += 1
         elif event == "Page.javascriptDialogOpening":
             answer = self.call("Page.handleJavaScriptDialog", {"accept": True})
             self._answering = asyncio.get_running_loop().create_task(_unless_gone(answer))

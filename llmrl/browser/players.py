@@ -6,13 +6,14 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from llmrl.browser.actions import Action, Grammar
+from llmrl.browser.actions import WEBARENA, Action, Grammar
 from llmrl.browser.elements import Element
 from llmrl.browser.episode import WebEpisode
 from llmrl.browser.miniwob.plans import plan
 from llmrl.browser.miniwob.task import MiniWobTask
 from llmrl.browser.shop.oracle import next_action
 from llmrl.browser.shop.task import ShopTask
+from llmrl.browser.wishes import NoPlanError
 from llmrl.types import Observation
 
 
@@ -64,16 +65,7 @@ def _call(action: Action) -> str:
     return f"{action.name}({', '.join(map(repr, [*given, *texts, *to]))})"
 
 
-_NAMES: Mapping[str, str] = {
-    "click": "Click",
-    "dblclick": "Click",
-    "type": "Type",
-    "clear": "Type",
-    "select": "Select Dropdown Option",
-    "hover": "Hover",
-    "press": "Press Enter",
-    "wait": "Wait",
-}
+_NAMES: Mapping[str, str] = {ours: theirs for theirs, ours in WEBARENA.items()} | {"type": "Type", "clear": "Type"}
 
 
 def _webarena(action: Action) -> str:
@@ -83,7 +75,9 @@ def _webarena(action: Action) -> str:
         return "go_backward()" if action.name == "back" else "go_forward()"
     if action.name == "scroll":
         return f'do(action="Scroll {action.text.capitalize()}")'
-    needs_text = action.name in ("type", "clear", "select")
+    if action.name not in _NAMES or (action.name == "press" and action.text != "Enter"):
+        raise NoPlanError(f"WebArena-Lite has no action for {action}")
+    needs_text = action.name in ("type", "clear", "retype", "search", "select")
     words = [f'action="{_NAMES[action.name]}"'] + ([f"argument={action.text!r}"] if needs_text else [])
     words += [f'element="{action.ref}"'] if action.ref is not None else []
     return f"do({', '.join(words)})"

@@ -51,7 +51,7 @@ def take_heads(heads: nn.ModuleDict, specs: Specs, folder: Path) -> None:
     """Take the weights of heads that lie in a folder; those that do not stay as they are, which a warning says.
 
     Raises:
-        CheckpointError: a head of that name has another shape, or the weights cannot be read.
+        CheckpointError: a head of that name is another or has another shape, or the weights cannot be read.
     """
     known = head_specs(folder)
     if not known:
@@ -70,10 +70,17 @@ def take_heads(heads: nn.ModuleDict, specs: Specs, folder: Path) -> None:
         there = {key: tuple(stored[key].shape) for key in stored if key.startswith(f"{name}.")}
         if specs[name].get("residual") and not known[name].get("residual"):  # which begins anew, beside that head
             wanted = {key: shape for key, shape in wanted.items() if not key.startswith(f"{name}.residual.")}
-        if wanted != there:
+        if wanted != there or _meaning(known[name]) != _meaning(specs[name]):
             raise CheckpointError(
                 f"{folder}: its head {name} was {known[name]}, and this run asks for {specs[name]}; expected the same "
                 "head, or critic.model without heads"
             )
         own |= {key: stored[key] for key in there}
     heads.load_state_dict(own)
+
+
+def _meaning(spec: Mapping[str, Any]) -> Any:
+    """The head of a spec with its options, which are no weights; a residual beside it does not change them."""
+    from llmrl.critics.layers import head_of
+
+    return head_of(spec).head

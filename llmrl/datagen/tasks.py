@@ -87,9 +87,11 @@ def failed(problems: Sequence[Problem], rollouts: Path) -> list[Problem]:
     tried, right = set(), set()
     for record in reader.episodes(rollouts):
         played = record.trajectory
+        if played.earned is None:  # nobody could judge it: no failure of the policy's
+            continue
         tried.add(played.problem.id)
         correct = None if played.score is None else played.score.correct
-        if correct or (correct is None and (played.earned or 0) > 0):
+        if correct or (correct is None and played.earned > 0):
             right.add(played.problem.id)
     return [problem for problem in problems if problem.id in tried - right]
 

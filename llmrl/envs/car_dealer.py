@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from llmrl.games.buyer import Deal, Talk, deal_reward, drawn, given_up, read_deal, reply
@@ -38,6 +38,11 @@ class CarDealer(TextGame[Talk]):
     def starts(self) -> Sequence[str]:
         """Numbers of buyers."""
         return [str(number) for number in range(BUYERS)]
+
+    def family(self, start: str) -> str:
+        """The buyer, whom several numbers may draw."""
+        buyer = drawn(int(start))
+        return replace(buyer, features=tuple(sorted(buyer.features))).private_line()
 
     def begin(self, start: str) -> Talk:
         if not (start.isascii() and start.isdigit() and len(start) < 6 and int(start) < BUYERS):

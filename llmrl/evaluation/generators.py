@@ -104,7 +104,13 @@ def playing(generator: Generator, benchmark: Benchmark, name: str) -> Generator:
             "server's chat cannot; give the folder of a model, and no search"
         )
     settings = {"env": dict(benchmark.env), "max_turns": benchmark.max_turns}
-    return replace(generator, env=env, max_turns=benchmark.max_turns, settings={**generator.settings, **settings})
+    return replace(
+        generator,
+        env=env,
+        max_turns=benchmark.max_turns,
+        settings={**generator.settings, **settings},
+        environments=Environments(),  # bounds are of one environment
+    )
 
 
 def refused(problem: Problem, reason: str) -> Played:

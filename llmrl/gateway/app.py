@@ -131,13 +131,13 @@ class GatewayRoutes:
             raise RecipeError(f"verdict {verdict!r}: expected one of {', '.join(get_args(Verdict))}")
         call_id = body.get("call_id")
         if call_id is None:
-            session.reward = float(value)
+            session.reward, session.rewarded = float(value), True
         else:
             call = next((call for call in session.answered if call.id == call_id), None)
             if call is None:
                 raise RecipeError(f"call_id {call_id!r}: no answer has this id; expected the `id` of one")
             call.reward = float(value)
-        session.verdict, session.rewarded = verdict or session.verdict, True
+        session.verdict = verdict or session.verdict
         return JSONResponse({"ok": True})
 
     async def end(self, request: Request, session: Session) -> Response:

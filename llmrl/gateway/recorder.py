@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmrl.chat import Chat
+from llmrl.chat import Chat, joined
 from llmrl.errors import DataError, LlmrlError
 from llmrl.gateway.conversation import chain, messages_of
 from llmrl.gateway.replies import call_ids
@@ -69,6 +69,8 @@ class CallRecorder:
         Raises:
             LimitError, LlmrlError: as `chat_call`.
         """
+        if not isinstance(wanted.prompt, str) and max(wanted.prompt) >= len(self.chat.tokenizer):
+            raise DataError(f"prompt: token {max(wanted.prompt)}; expected ids below {len(self.chat.tokenizer)}")
         prompt_text = wanted.prompt if isinstance(wanted.prompt, str) else spelled(self.chat, wanted.prompt)
         message = {"role": "user", "content": prompt_text}
         prompt = self._continued(session, wanted)
@@ -100,12 +102,12 @@ class CallRecorder:
             return _Prompt(wanted.prompt, (), _extended(session, wanted.prompt))
         known = [call for call in session.answered if call.dialect == "completions"]
         texts = {call.seq: call.messages[0]["content"] + call.text for call in known}
-        fitting = [call for call in known if wanted.prompt.startswith(texts[call.seq])]
+        fitting = [call for call in known if call.text and wanted.prompt.startswith(texts[call.seq])]
         before = max(fitting, key=lambda call: len(texts[call.seq]), default=None)
         if before is None or before.completion is None:
             return _Prompt(self._encoded(wanted.prompt), ())
         added = self._encoded(wanted.prompt[len(texts[before.seq]) :])
-        return _Prompt([*before.prompt_ids, *before.completion.token_ids, *added], (), before)
+        return _Prompt(joined([*before.prompt_ids, *before.completion.token_ids], added), (), before)
 
     def _opened(self, session: Session, prompt: _Prompt, **facts: Any) -> Call:
         """Begin the record, where the episode has room for the call."""

@@ -113,15 +113,17 @@ def examples_of(row: Row, format: str) -> Iterator[Example]:
         played = EpisodeRecord.from_json(row.values).trajectory
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{row.where}: no record of an episode: {type(error).__name__}: {error}") from None
-    if played.score is None or played.score.value is None or played.truncated or not played.turns:
+    if played.score is None or played.score.value is None or played.cut_off or not played.turns:
         return
+    if any(turn.whole for turn in played.turns[:-1]):
+        raise LeftOutError("its history was rewritten between turns")
     asked = played.problem.messages if played.shown is None else played.shown
     said: list[Message] = list(asked)
     for turn in played.turns:
         said += [{"role": ASSISTANT, "content": turn.text, "reward": turn.reward}, *turn.reply]
     while said[-1]["role"] != ASSISTANT:
         said.pop()
-    yield Example(messages=said, start=len(asked), score=played.score)
+    yield Example(messages=said, start=len(asked), tools=played.tools, score=played.score)
 
 
 def behind(messages: Sequence[Message], control: str) -> list[Message]:

@@ -62,12 +62,13 @@ def rewards_at_ends(turn_ids: Array, turn_rewards: Sequence[float]) -> Array:
     """Rewards of turns at tokens: each at the last sampled token of its turn.
 
     Args:
-        turn_ids: (T,) number of the turn that chose each token, -1 where none did.
+        turn_ids: (T,) number of the turn that chose each token, -1 where none did; turns in any order.
         turn_rewards: by number.
     Returns:
         (T,) float64. The reward of a turn without a token stands at the last token before it, or at the first of all.
     """
     actions = (turn_ids >= 0).nonzero()[0]
+    actions = actions[np.argsort(turn_ids[actions], kind="stable")]  # branches of an episode lie one behind another
     before = np.searchsorted(turn_ids[actions], np.arange(len(turn_rewards)), side="right")
     places = actions[np.maximum(before - 1, 0)]
     return np.bincount(places, np.asarray(turn_rewards, np.float64), len(turn_ids))

@@ -259,6 +259,16 @@ def present_policy(recipe: Sections) -> str | None:
     )
 
 
+def rewards_as_given(recipe: Sections) -> str | None:
+    """An algorithm that compares a reward with a bound of its own needs it as it was given."""
+    if not recipe.train.normalize_rewards or not _option(recipe.algorithm, "bounds_rewards"):
+        return None
+    return (
+        f"train.normalize_rewards with algorithm {name_of('algorithm', recipe.algorithm)}: it tells success from "
+        "failure by the reward itself; expected train.normalize_rewards=false"
+    )
+
+
 def _option(plugin: Any, name: str) -> Any:
     """An option that not every plug-in of a kind has; None where it has none."""
     return getattr(plugin, name, None)
@@ -286,4 +296,5 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     searched_answers,
     replayed_episodes,
     present_policy,
+    rewards_as_given,
 )

@@ -86,6 +86,8 @@ def _ending(session: Session, status: Status, reason: str) -> tuple[Status, str]
 
     A program that broke behind its reward has done its work; one that never asked the policy has not begun it.
     """
+    if session.failure is not None:  # which the program may have passed over
+        return "error", f"{type(session.failure).__name__}: {session.failure}"
     if not session.answered:
         return "error", reason or "the agent ended without an answered call; expected it to ask OPENAI_BASE_URL"
     if session.limit is not None:

@@ -55,7 +55,7 @@ class ReplaySource:
         self.played = self._inner.played
         self.buffer.extend(step, fresh)
         random = Random(f"{self._seed}/{FOLDER}/{step}")
-        drawn = self.buffer.draw(self._draws.turns, self._draws.quantile, random)
+        drawn = self.buffer.draw(step, self._draws.turns, self._draws.quantile, random)
         completions = self._completions(step, self.buffer.observations(self._draws.proposals, random))
         self.metrics = {**self._inner.metrics, **self._measured(step, drawn, [c for _, c in completions])}
         replayed = [

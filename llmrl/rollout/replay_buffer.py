@@ -81,18 +81,19 @@ class ReplayBuffer:
         if judged:
             self._sums[step] = replay_file.write(self._path(step), judged) if self._writes else ""
 
-    def draw(self, turns: int, quantile: float, random: Random) -> list[StoredEpisode]:
+    def draw(self, step: int, turns: int, quantile: float, random: Random) -> list[StoredEpisode]:
         """Draw episodes with replacement, all alike, as many as have this number of turns on average.
 
         Each turn is so drawn equally often, in expectation: an average over the turns of what was drawn is one over
         those of the buffer.
 
         Args:
+            step: now; where first successes alone are kept, only those of earlier steps are drawn.
             turns: that are wanted.
             quantile: only episodes whose return reaches this quantile of all are drawn, at least one; 0: all.
             random: decides.
         """
-        pool = self._best(quantile)
+        pool = [episode for episode in self._best(quantile) if not self._first_success or episode.step < step]
         if not pool or not turns:
             return []
         mean = sum(episode.turns for episode in pool) / len(pool)

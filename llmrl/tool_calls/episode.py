@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from llmrl.errors import RecipeError
 from llmrl.tool_calls.forms import ToolCall
 from llmrl.tool_calls.functions import Tool, ToolFunction, answered
 from llmrl.types import Message, Observation, Problem
@@ -43,6 +44,8 @@ class OpenTools:
         async with AsyncExitStack() as stack:
             for tool in self.tools:
                 for function in await stack.enter_async_context(tool.functions()):
+                    if function.name in self.functions:
+                        raise RecipeError(f"env.tools: two tools are called {function.name!r}; expected other names")
                     self.functions[function.name] = function
             self._opened.set()
             await self._done.wait()
@@ -69,13 +72,14 @@ class ToolEpisode:
         """Answer the calls of a message, or the reason why none can be read; else end the episode."""
         if error := message.get("tool_error"):
             self.malformed += 1
-            return Observation(messages=[{"role": "tool", "content": f"error: {error}"}])
+            return Observation(messages=[{"role": "tool", "content": f"error: {error}"}], metrics=self.metrics())
         calls = calls_of(message)
         if not calls:
             return Observation(done=True, metrics=self.metrics())
         self.calls += len(calls)
         limits = {"max_calls": self.max_calls, "max_characters": self.max_characters}
-        return Observation(messages=await answered(calls, self.tools.functions, **limits))
+        messages = await answered(calls, self.tools.functions, **limits)
+        return Observation(messages=messages, metrics=self.metrics())
 
     async def close(self) -> None:
         """Close the tools."""

@@ -46,9 +46,7 @@ class Parsed:
         """The completion as an OpenAI message of the assistant; `ids` name its calls."""
         if not self.calls:
             return {"role": "assistant", "content": self.content}
-        functions = [
-            {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)} for call in self.calls
-        ]
+        functions = [{"name": call.name, "arguments": json.dumps(call.arguments)} for call in self.calls]
         named = [
             {"id": name, "type": "function", "function": function}
             for name, function in zip(ids or map(str, range(len(functions))), functions, strict=False)
@@ -95,7 +93,7 @@ def _llama(text: str) -> tuple[str, list[ToolCall]]:
     while (start := text.find("{", end)) >= 0:
         try:
             value, length = DECODER.raw_decode(text[start:])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if tagged or re.match(r'\s*\{\s*"name"', text[start:]):
                 raise MalformedCallError(f"the call is not JSON: {error}") from None
             end = start + 1
@@ -130,14 +128,14 @@ def _mistral(text: str) -> tuple[str, list[ToolCall]]:
 def _decoded(text: str) -> tuple[Any, int]:
     try:
         return DECODER.raw_decode(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedCallError(f"the call is not JSON: {error}") from None
 
 
 def _loaded(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedCallError(f"the call is not JSON: {error}") from None
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from llmrl.errors import RecipeError
+from llmrl.errors import LlmrlError, RecipeError
 from llmrl.plugins import find
 from llmrl.tool_calls.forms import ToolCall
 from llmrl.types import Message
@@ -108,6 +108,8 @@ async def _result(call: ToolCall, functions: Mapping[str, ToolFunction]) -> str:
         return f"error: {call.name}: {complaint}"
     try:
         value = await function.call(call.arguments)
+    except LlmrlError:  # no fault of the call: a sandbox that does not work here, say
+        raise
     except Exception as error:  # other people's code; the policy reads about it
         lines = traceback.format_exception_only(error)
         return "error: " + "".join(lines[-LAST_LINES:]).strip()

@@ -31,7 +31,7 @@ class Mcp:
         """Tools of the server, connected.
 
         Raises:
-            RecipeError: the package is missing.
+            RecipeError: the package is missing, or the server has no tool of a name in `only`.
         """
         try:
             from mcp import Client, StdioServerParameters
@@ -42,6 +42,9 @@ class Mcp:
         )
         async with Client(server, read_timeout_seconds=self.timeout_s) as client:
             listed = (await client.list_tools()).tools
+            if missing := set(self.only) - {tool.name for tool in listed}:
+                offered = ", ".join(tool.name for tool in listed) or "none"
+                raise RecipeError(f"tool mcp: only names {', '.join(sorted(missing))}; the server offers {offered}")
             yield [_function(client, tool) for tool in listed if not self.only or tool.name in self.only]
 
 

@@ -18,16 +18,18 @@ from llmrl.browser.hands import perform
 from llmrl.browser.miniwob.catalogue import SOFT, STEPS, TASKS
 from llmrl.browser.miniwob.plans import plan
 from llmrl.browser.page import Page
+from llmrl.browser.variants import SPLIT
 from llmrl.browser.wishes import FieldPlan, NoPlanError
 
 READY_S = 20.0
+ROUNDING = 1e-6  # of rewards that a page sums up of shares
 TIRELESS_MS = 2_000_000_000
 """Time limit of a page, 23 days, the most that setTimeout takes: its own 10 s would measure how fast a policy is."""
 BEGIN = """(() => {
   core.EPISODE_MAX_TIME = %d;
   if (window.jQuery) jQuery.fx.off = true;
   Math.seedrandom(%d);
-  if (core.setDataMode) core.setDataMode("train");
+  if (core.setDataMode) core.setDataMode("%s");
   core.startEpisodeReal();
 })()"""
 STATE = "({over: WOB_DONE_GLOBAL, raw: WOB_RAW_REWARD_GLOBAL})"
@@ -61,11 +63,15 @@ class MiniWobTask:
         return self.goal
 
     async def judge(self, page: Page, answer: str | None) -> Judgement:
-        """Read the page's own reward, without its discount by time: 1 where it is above 0, but for soft tasks."""
+        """Read the page's own reward, without its discount by time: 1 where it is whole, shares in soft tasks alone.
+
+        Pages pay shares for parts of what they ask, some of them for a wrong answer: none of these is right.
+        """
         state: Mapping[str, Any] = await page.evaluate(STATE)
-        raw = float(state["raw"])
-        reward = raw if self.name in SOFT else float(raw > 0)
-        return Judgement(bool(state["over"]), reward if state["over"] else 0.0, bool(state["over"]) and raw > 0)
+        over, raw = bool(state["over"]), float(state["raw"])
+        is_right = over and raw > 1 - ROUNDING
+        reward = raw if self.name in SOFT else float(is_right)
+        return Judgement(over, reward if over else 0.0, is_right)
 
     async def potential(self, elements: Sequence[Element]) -> float:
         """Share of the fields that are as the goal wants them; 0 where no plan is known."""
@@ -79,7 +85,7 @@ class MiniWobTask:
 
     async def _begin(self, page: Page) -> None:
         await page.goto((self.pages / f"{self.name}.html").as_uri())
-        await page.evaluate(BEGIN % (TIRELESS_MS, self.seed))
+        await page.evaluate(BEGIN % (TIRELESS_MS, self.seed, "test" if self.seed >= SPLIT else "train"))
         try:
             async with asyncio.timeout(READY_S):
                 while not await page.evaluate("WOB_TASK_READY"):

@@ -65,6 +65,15 @@ def test_the_next_state_may_begin_another_sample() -> None:
         assert (column(first, "value_weights"), column(second, "value_weights")) == ([0.5, 0.0], [0.5])
 
 
+def test_a_branch_may_lie_in_a_sample_of_its_own() -> None:
+    """Turns 0, 1, 3 in a sample, and 2 in another: the state behind turn 1 is that before turn 2."""
+    trunk = played([-1, 0, 1, 3], values=(0.0, 0.2, 0.4, 0.8))
+    branch = played([-1, 2], values=(0.0, 0.6))
+    made = WebRL(lam=1.0, replay_low=0.0, replay_high=1.0).credit([branch, trunk])
+    found = {turn: a for row in made for turn, a in zip(row.turn_ids.tolist(), row.advantages.tolist(), strict=True)}
+    assert [found[turn] for turn in range(4)] == pytest.approx([0.2, 0.2, 0.2, 0.2])
+
+
 def test_a_turn_counts_once() -> None:
     """Three turns: the policy's term stands at a turn's last token, the critic's at its first."""
     rows = EVERY.credit([played(), played([-1, 0, 0], group="h")])

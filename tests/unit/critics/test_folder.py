@@ -69,3 +69,9 @@ def test_damaged_or_missing_weights_are_refused(folder: Path) -> None:
 def test_another_shape_is_refused(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="its head v was"):
         take_heads(heads("v", width=4), SCALAR, folder)
+
+
+def test_another_head_of_the_same_shape_is_refused(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="its head v was"):
+        take_heads(heads("v"), {"v": {"name": "bernoulli"}}, folder)
+    take_heads(heads("v"), {"v": {"name": "scalar", "width": 0}}, folder)

@@ -228,11 +228,15 @@ def test_completions_go_on_from_their_tokens() -> None:
         assert first.choices[0].logprobs.token_logprobs == [-1.0, -1.0]
         await agent.client.completions.create(model="any", prompt="2+2=4; 3+3=")
         await agent.client.completions.create(model="any", prompt=TOKENIZER.encode("other"))
+        await agent.client.completions.create(model="any", prompt=f"2+2=4{TOKENIZER.eos_token}; 3+3=")
+        with pytest.raises(openai.BadRequestError, match="expected ids below"):
+            await agent.client.completions.create(model="any", prompt=[1, 10_000_000])
         return agent.session
 
     session = play(scripted(["4"]), work)
-    assert [call.parent for call in session.calls] == [None, 0, None]
-    first, second, third = (list(call.prompt_ids) for call in session.calls)
+    assert [call.parent for call in session.calls] == [None, 0, None, 0]
+    first, second, third, closed = (list(call.prompt_ids) for call in session.calls)
+    assert closed == second, "the end token that the agent spells is the one that was sampled"
     assert first == TOKENIZER.encode("2+2=")
     assert second == [*first, *TOKENIZER.encode("4"), TOKENIZER.eos_token_id, *TOKENIZER.encode("; 3+3=")]
     assert third == TOKENIZER.encode("other")

@@ -42,6 +42,8 @@ def test_a_reward_stands_on_the_last_token_of_its_turn() -> None:
     # turn 1 sampled nothing: its reward goes to the token before it; a first turn without tokens gives to the first
     assert rewards_at_ends(np.array([-1, 0, 0, -1, 2]), [1.0, 2.0, 4.0]).tolist() == [0, 0, 3.0, 0, 4.0]
     assert rewards_at_ends(np.array([-1, -1, 1]), [1.0, 2.0]).tolist() == [0, 0, 3.0]
+    # a branch, whose sample lies before those of later turns
+    assert rewards_at_ends(np.array([-1, 2, 2, -1, 0, 1, 3]), [1.0, 2.0, 4.0, 8.0]).tolist() == [0, 0, 4, 0, 1, 2, 8]
 
 
 def test_the_score_is_of_the_last_turn_and_tokens_earn_in_theirs() -> None:

@@ -63,7 +63,7 @@ def test_a_turn_is_drawn_as_often_as_any_other(tmp_path: Path) -> None:
     """Episodes of 1 and of 4 turns: 2.5 turns on average, so 4,000 draws for 10,000 turns, half of each."""
     kept = buffer(tmp_path)
     kept.extend(0, [played("short", 1), played("long", 4)])
-    drawn = Counter(episode.samples[0].group for episode in kept.draw(10_000, 0.0, Random(0)))
+    drawn = Counter(episode.samples[0].group for episode in kept.draw(99, 10_000, 0.0, Random(0)))
     assert drawn.total() == 4000
     assert drawn["short"] == pytest.approx(2000, abs=130)  # four standard deviations of a binomial
 
@@ -81,8 +81,8 @@ def test_the_best_are_drawn_alone(tmp_path: Path) -> None:
     """The quantile 0.9 of returns 0 to 9 is 8.1."""
     kept = buffer(tmp_path)
     kept.extend(0, [played(str(i), 1, float(i)) for i in range(10)])
-    assert {episode.earned for episode in kept.draw(50, 0.9, Random(0))} == {9.0}
-    assert len({episode.earned for episode in kept.draw(500, 0.0, Random(0))}) == 10
+    assert {episode.earned for episode in kept.draw(99, 50, 0.9, Random(0))} == {9.0}
+    assert len({episode.earned for episode in kept.draw(99, 500, 0.0, Random(0))}) == 10
 
 
 def test_a_resume_reads_the_files_and_forgets_later_steps(tmp_path: Path) -> None:
@@ -129,7 +129,12 @@ def test_a_damaged_file_is_told(tmp_path: Path, harm: str) -> None:
 def test_an_unjudged_episode_is_not_kept(tmp_path: Path) -> None:
     kept = buffer(tmp_path)
     kept.extend(0, [played("a", 2, nan)])
-    assert (kept.episodes, kept.turns, kept.draw(5, 0.0, Random(0)), kept.observations(5, Random(0))) == ([], 0, [], [])
+    assert (kept.episodes, kept.turns, kept.draw(99, 5, 0.0, Random(0)), kept.observations(5, Random(0))) == (
+        [],
+        0,
+        [],
+        [],
+    )
     assert kept.state() == {"files": {}}
 
 
@@ -140,7 +145,8 @@ def test_the_first_success_of_each_prompt_is_remembered(tmp_path: Path) -> None:
     kept.extend(0, [played("a", 1), played("b", 1, 1.0), played("c", 1, 1.0)])
     kept.extend(1, [played("d", 2, 1.0), replace(played("e", 1, 1.0), columns={**played("e", 1).columns, **other})])
     assert [episode.samples[0].group for episode in kept.episodes] == ["b", "e"]
-    assert [len(kept.draw(turns, 0.0, Random(0))) for turns in (1, 2, 9)] == [1, 2, 2], "each at most once"
+    assert [len(kept.draw(99, turns, 0.0, Random(0))) for turns in (1, 2, 9)] == [1, 2, 2], "each at most once"
+    assert [episode.step for episode in kept.draw(1, 9, 0.0, Random(0))] == [0], "this step's own is no earlier one"
     again = ReplayBuffer(tmp_path, 3, True, first_success=True)
     again.restore(kept.state())
     assert again.episodes == kept.episodes

@@ -33,6 +33,9 @@ READ: list[tuple[Form, str, str, list[ToolCall]]] = [
 ]
 MALFORMED: list[tuple[Form, str, str]] = [
     ("hermes", '<tool_call>{"name": "add", }</tool_call>', "the call is not JSON"),
+    ("hermes", "<tool_call>" + "[" * 100_000 + "</tool_call>", "the call is not JSON"),
+    ("llama3_json", '{"name": ' + "[" * 100_000, "the call is not JSON"),
+    ("mistral", "[TOOL_CALLS] " + "[" * 100_000, "the call is not JSON"),
     ("hermes", '<tool_call>{"arguments": {}}</tool_call>', "the call has no name"),
     ("hermes", '<tool_call>{"name": "add", "arguments": 3}</tool_call>', "the call of add has no object of arguments"),
     ("llama3_json", '{"name": "add"', "the call is not JSON"),
