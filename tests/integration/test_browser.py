@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,40 @@ def test_an_oracle_solves_twenty_of_twenty(task: str) -> None:
 
     ends = [answers[-1] for answers in run(all_of_them())]
     assert [(end.verdict, end.reward, end.done, end.cut) for end in ends] == [("correct", 1.0, True, False)] * 20
+
+
+async def submitted(task: str, seed: int, *first: str) -> tuple[str, Observation]:
+    """The goal of a page, and the end where its Submit is clicked behind these actions."""
+    episode = miniwob(task, seed)
+    try:
+        text = str((await episode.reset()).messages[0]["content"])
+        for reply in first:
+            await said(episode, reply)
+        found = re.search(r'\[(\d+)\] button[^\n]*"Submit"', text)
+        assert found, text
+        return text, await said(episode, f"click({found[1]})")
+    finally:
+        await episode.close()
+
+
+def test_a_part_of_what_is_asked_is_not_right() -> None:
+    """Pages pay for the boxes that were rightly left alone: Submit at once got 0.2 or more of most of them."""
+
+    async def all_of_them() -> list[tuple[str, Observation]]:
+        return await asyncio.gather(*(submitted("click-checkboxes", seed) for seed in range(12)))
+
+    ends = [end for text, end in run(all_of_them()) if "Select nothing" not in text]
+    assert len(ends) > 6
+    assert {(end.verdict, end.reward) for end in ends} == {("wrong", 0.0)}
+
+
+def test_seeds_of_test_have_the_goals_that_a_page_keeps_for_tests() -> None:
+    async def goals() -> list[str]:
+        return await asyncio.gather(*(shown(miniwob("click-test-transfer", seed)) for seed in (3, SPLIT + 3)))
+
+    train, test = run(goals())
+    assert re.search("^Goal: .*ONE", train, re.MULTILINE)
+    assert re.search("^Goal: .*TWO", test, re.MULTILINE)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -42,6 +42,21 @@ def test_no_option_lets_a_start_cross_over() -> None:
     assert not set(ids("maze")) & set(ids({"name": "maze", "layout": "u"}, split="heldout"))
 
 
+@pytest.mark.parametrize("env", GAMES, ids=str)
+def test_starts_that_are_the_same_but_for_their_name_lie_in_the_same_split(env: Any) -> None:
+    game = plugins.build("env", env)
+    splits = [
+        {game.family(problem.info["start"]) for problem in islice(Games(env=game, split=split).problems(), 3000)}
+        for split in ("train", "heldout")
+    ]
+    assert not splits[0] & splits[1]
+
+
+def test_buyers_whom_several_numbers_draw_are_one() -> None:
+    game = plugins.build("env", "car_dealer")
+    assert len({game.family(start) for start in game.starts()}) < len(game.starts())
+
+
 def test_mirror_images_of_a_position_lie_in_the_same_split() -> None:
     game = plugins.build("env", "chess_endgame")
     for problem in islice(Games(env=game, split="heldout").problems(), 20):

@@ -48,7 +48,7 @@ def task(text: str, **info: Any) -> Problem:
 
 @pytest.fixture
 def rollouts(tmp_path: Path) -> Path:
-    """p0 failed twice, p1 once of twice, p2 earned nothing without a verdict; others were not tried."""
+    """p0 failed twice, p1 once of twice, p2 earned nothing without a verdict, p3 was not judged; others not tried."""
     logs = Logs(tmp_path, writes=True, share=1.0)
     scores = [
         ("p0", 0.0, "wrong"),
@@ -56,6 +56,7 @@ def rollouts(tmp_path: Path) -> Path:
         ("p1", 0.0, "wrong"),
         ("p1", 1.0, "correct"),
         ("p2", 0.0, None),
+        ("p3", None, "error"),
     ]
     by_id = {problem.id: problem for problem in SUMS}
     episodes = [

@@ -42,6 +42,12 @@ AUDIT = ["audit.reward={name: numeric}", "audit.stop=true"]
             ["rollout.num_generations=2"],
         ),
         (
+            "rewards_as_given",
+            ["algorithm={name: webrl}", "train.normalize_rewards=true"],
+            "train.normalize_rewards with algorithm webrl",
+            ["train.normalize_rewards=false"],
+        ),
+        (
             "agents_own_episodes",
             ["agent={name: command, command: [a]}", "env={name: tools, tools: [calculator]}"],
             "env tools with agent command: a program plays its episodes by itself",

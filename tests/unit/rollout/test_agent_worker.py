@@ -133,6 +133,17 @@ def test_a_program_that_breaks_keeps_its_finished_turns(
     assert played.cut_off == (status == "cut")
 
 
+def test_a_reward_of_one_call_does_not_finish_an_episode() -> None:
+    said = """
+    messages = [{"role": "user", "content": "hi"}]
+    said = post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", {"model": "m", "messages": messages})
+    reward(1, call_id=said["id"])
+    sys.exit(1)
+    """
+    (played,) = run_group(program(said))
+    assert (played.status, [turn.reward for turn in played.turns], played.earned) == ("error", [1.0], None)
+
+
 def test_limits_of_an_episode_are_its_status() -> None:
     (played,) = run_group(program(TWO), max_turns=1)
     assert (played.status, len(played.turns)) == ("max_turns", 1), "the program's own failure comes of it"

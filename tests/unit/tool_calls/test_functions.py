@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from llmrl.errors import RecipeError
+from llmrl.errors import RecipeError, SandboxError
+from llmrl.tool_calls.episode import OpenTools
 from llmrl.tool_calls.forms import ToolCall
-from llmrl.tool_calls.functions import answered, named, of_python
+from llmrl.tool_calls.functions import ToolFunction, answered, named, of_python
 
 
 def add(a: int, b: int = 2) -> int:
@@ -34,6 +37,11 @@ async def long(size: int) -> str:
 def breaks() -> str:
     """Break."""
     raise KeyError("lost")
+
+
+def refuses() -> str:
+    """Refuse."""
+    raise SandboxError("no level works here")
 
 
 def undocumented(a: int) -> int:
@@ -102,3 +110,19 @@ def test_what_cannot_be_a_tool_is_refused() -> None:
         of_python(undocumented)
     with pytest.raises(RecipeError, match="cannot be imported"):
         named("no.module:f")
+
+
+def test_what_llmrl_refuses_is_no_answer() -> None:
+    """A sandbox that does not work here ends the run; the policy would read it as its own fault."""
+    with pytest.raises(SandboxError, match="no level works here"):
+        asyncio.run(answered([ToolCall("refuses", {})], {"refuses": of_python(refuses)}, max_calls=1, max_characters=9))
+
+
+def test_two_tools_of_one_name_are_refused() -> None:
+    class Offers:
+        @asynccontextmanager
+        async def functions(self) -> AsyncIterator[list[ToolFunction]]:
+            yield [of_python(add)]
+
+    with pytest.raises(RecipeError, match="two tools are called 'add'"):
+        asyncio.run(OpenTools(tools=[Offers(), Offers()]).open())
