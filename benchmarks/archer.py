@@ -101,6 +101,7 @@ def measured(method: str, model: Path, seed: int, folder: Path, steps: int) -> d
     out = learned(METHODS[method], model, seed, folder, method, steps, 3e-4)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     kept = ("reward", "env/moves", "accuracy", "entropy", "overestimate/mean", "explained_variance", "advantages/mean")
+    kept += ("status/max_tokens_frac",)
     curves = {name: [line.get(name) for line in lines] for name in kept if any(name in line for line in lines)}
     turns = [line["turns/mean"] for line in lines if "turns/mean" in line]
     return {

@@ -19,7 +19,7 @@ from llmrl.browser.page import Page
 
 T = TypeVar("T")
 PAGES = 16
-"""Pages that are open at once, at about 50 MB each; an episode more waits until one is closed."""
+"""Pages that are open at once; an episode more waits until one is closed."""
 USES = 50  # episodes after which a page is closed for good, with whatever it has leaked
 CLOSE_S = 5.0
 
