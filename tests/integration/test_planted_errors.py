@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ ERRORS: list[tuple[str, type[Any], str, str]] = [
 @pytest.mark.parametrize(("error", "cls", "name", "caught"), ERRORS, ids=[cls.__name__ for _, cls, _, _ in ERRORS])
 def test_an_error_turns_verify_red(error: str, cls: type[Any], name: str, caught: str) -> None:
     right = SHIPPED[name]
-    options = {f: getattr(right.algorithm, f) for f in cls.__dataclass_fields__}
+    options = {f.name: getattr(right.algorithm, f.name) for f in fields(cls)}
     wrong = replace(right, algorithm=cls(**options))
     red: dict[str, list[str]] = {}
     for part, look in PARTS.items():
