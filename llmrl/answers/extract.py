@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from llmrl.answers.delimited import Formula, braces, formulas, replaced, tagged
 from llmrl.answers.stated import Statements
@@ -114,7 +115,7 @@ def last_box(text: str) -> str | None:
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
     """Start, end and content of the last eight boxes; a box that never closes runs to the end of its formula."""
-    matches = list(BOX.finditer(text))[-8:]
+    matches = deque(BOX.finditer(text), maxlen=8)
     closings = braces(text, [match.end() for match in matches if text.startswith("{", match.end())])
     boxes = []
     for match in matches:

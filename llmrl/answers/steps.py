@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Literal
 
 Separator = Literal["blank_line", "line"]
-CUTS = {"blank_line": re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+"), "line": re.compile(r"\n\s*")}
 LEAST_WORDS = 5
 """Of a step that a blank line ends: empty and tiny steps would be the cheapest way to more of them."""
+
+UP_TO_CUT = {  # the rest of a step behind its words, with the separator
+    "blank_line": r"(?:[^\n]++|\n(?![^\S\n]*\n))*+\s*+",
+    "line": r"[^\n]*+\s*+",
+}
 
 
 def step_ends(text: str, separator: Separator = "blank_line", least_words: int = LEAST_WORDS) -> list[int]:
@@ -17,19 +22,20 @@ def step_ends(text: str, separator: Separator = "blank_line", least_words: int =
     A step of fewer than `least_words` words is one with the step after it, or, at the end, with the one before it.
     Text without a word has no step.
     """
-    cuts = [match.end() for match in CUTS[separator].finditer(text)]
-    if not cuts or cuts[-1] < len(text):
-        cuts.append(len(text))
-    ends: list[int] = []
-    begin = 0
-    for end in cuts:
-        if len(text[begin:end].split(None, least_words)) >= least_words:
-            ends.append(end)
-            begin = end
-    if not ends:
-        return [len(text)] if text.strip() else []
+    if not text.strip():
+        return []
+    ends = [step.end() for step in _step(separator, least_words).finditer(text)]
+    if len(ends) > 1 and len(text[ends[-2] :].split(None, least_words)) < least_words:
+        ends.pop()
     ends[-1] = len(text)
     return ends
+
+
+@cache
+def _step(separator: Separator, least_words: int) -> re.Pattern[str]:
+    """An expression for a step, or for what is left behind the last one."""
+    words = r"\S++" + rf"(?:\s++\S++){{{least_words - 1}}}"
+    return re.compile(rf"\s*+(?:{words}{UP_TO_CUT[separator]}|\S.*+)", re.DOTALL)
 
 
 def steps(text: str, ends: list[int]) -> list[str]:
