@@ -1,140 +1,165 @@
-"""ArCHer against GRPO over turns and filtered imitation on Wordle, on a CPU: `python benchmarks/archer.py`.
+"""ArCHer against GRPO and PPO over turns and filtered imitation, on text games, on a CPU.
 
-A model of 2 layers and 128 dimensions imitates a player of whose moves half are random; then each method learns from
-the same number of episodes. `--methods`, `--seeds`, `--steps` choose; `--json FILE` keeps the curves: the mean return
-of each step's episodes, sampled at temperature 1. docs/algorithms/archer.md has the figures of benchmarks/archer.json.
+    python benchmarks/archer.py --seeds 5 --out docs/results/archer
+
+A model of 2 layers and 128 dimensions imitates a player of whose moves a share is random; then each method learns from
+the same number of episodes, sampled at temperature 1. For each game OUT_GAME.png, .csv, .json and .md have curves of
+the mean return and a table; OUT.json has, for each run, the turns played until the return reached the game's
+threshold, and the critic beside the returns that came. A run that is there already is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-import time
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from llmrl import tiny
-from llmrl.data.games import Games
-from llmrl.datagen.demonstrations import Demonstrations, write
-from llmrl.envs.wordle import Wordle
-from llmrl.recipe import parse
-from llmrl.train.loop import train
-from llmrl.train.run import Run
-
-ENV = {"name": "wordle", "vocabulary": 20, "instructions": False}
-GAME = Wordle(vocabulary=20, instructions=False)
+ROOT = Path(__file__).resolve().parents[1]
 EPISODES = 40
-"""Of a step: 4 from each of 10 hidden words."""
-REPLAY = {"name": "replay", "turns": 320, "proposals": 128}
+"""Of a step: 4 from each of 10 starts."""
+STEPS = 60
+SMOOTHED = 5  # steps over which a return is averaged
+REPLAY = {"name": "replay", "turns": 640, "proposals": 128}
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "archer": {
-        "algorithm": {"name": "archer", "critic_warmup": 8, "critic_steps": 12, "actor_steps": 2},
+        "algorithm": {"name": "archer", "critic_warmup": 5, "critic_steps": 20, "actor_steps": 2},
         "source": REPLAY,
         "critic": {"learning_rate": 1e-3},
     },
     "grpo": {"algorithm": {"name": "grpo", "credit_level": "turn", "turn_discount": 0.95}},
+    "ppo": {"algorithm": {"name": "ppo", "turn_discount": 0.95}, "critic": {"learning_rate": 1e-3}},
     "filtered_bc": {
         "algorithm": {"name": "bc", "minibatches": 2},
         "source": {**REPLAY, "quantile": 0.9, "proposals": 0, "fresh": False},
     },
 }
+GAMES: Mapping[str, Mapping[str, Any]] = {  # the environment, its limits, and the share of random moves imitated
+    "wordle": {
+        "env": {"name": "wordle", "vocabulary": 20, "instructions": False},
+        "rollout": {"max_turns": 6, "max_completion_length": 12, "max_reply_length": 24},
+        "random_share": 0.5,
+        "threshold": -2.5,
+    },
+    "maze": {
+        "env": {"name": "maze", "layout": "u", "max_moves": 20, "instructions": False},
+        "rollout": {"max_turns": 21, "max_completion_length": 12, "max_reply_length": 96},
+        "random_share": 0.7,
+        "threshold": -10.0,
+    },
+}
 
 
-def primed(seed: int, folder: Path) -> Path:
-    """Train a model on episodes of which half the moves are random; return its folder."""
-    rows = folder / "rows.jsonl"
-    write(Demonstrations(data=Games(env=GAME, split="all"), random_share=0.5, episodes=400, seed=seed), rows)
-    settings = {
+def recipe(game: str, model: Path, folder: Path, name: str, seed: int, **sections: Any) -> dict[str, Any]:
+    """A recipe of the game; `sections` come over it."""
+    env = GAMES[game]["env"]
+    limits = {"max_prompt_length": 160, "overlong_turns": "answer", **GAMES[game]["rollout"]}
+    run = {
+        "model": {"policy": str(model)},
+        "env": env,
+        "data": {"name": "games", "env": env, "split": "all"},
+        "reward": {"name": "environment"},
+        "engine": {"name": "hf"},
+        "rollout": {"prompts_per_step": 10, "num_generations": EPISODES // 10, **limits},
+        "train": {"max_steps": STEPS, "learning_rate": 3e-4, "lr_scheduler_type": "linear"},
+        **{key: section for key, section in sections.items() if key not in ("rollout", "train")},
+    }
+    run["rollout"] |= sections.get("rollout", {})
+    run["train"] |= sections.get("train", {})
+    run["train"] |= {"output_dir": str(folder), "run_name": f"{name}-{seed}", "seed": seed}
+    run["train"] |= {"report_to": "none", "save_steps": 0}
+    return run
+
+
+def trained(run: Mapping[str, Any]) -> Path:
+    """The folder of a run, trained unless it is there already."""
+    from llmrl.recipe import parse
+    from llmrl.train.loop import train
+    from llmrl.train.run import Run
+
+    folder = Path(run["train"]["output_dir"]) / run["train"]["run_name"]
+    if not (folder / "final" / "config.json").exists():
+        with Run(parse(run)) as made:
+            train(made)
+    return folder
+
+
+def primed(game: str, seed: int, folder: Path) -> Path:
+    """A model that has imitated episodes in which a share of the moves is random."""
+    from llmrl import plugins, tiny
+    from llmrl.data.games import Games
+    from llmrl.datagen.demonstrations import Demonstrations, write
+
+    env = plugins.build("env", GAMES[game]["env"])
+    rows, share = folder / f"rows-{seed}.jsonl", GAMES[game]["random_share"]
+    if not rows.exists():
+        write(Demonstrations(data=Games(env=env, split="all"), random_share=share, episodes=400, seed=seed), rows)
+    model = folder / f"model-{seed}"
+    if not model.exists():
+        tiny.make(model, hidden=128, layers=2, seed=seed)
+    settings: dict[str, Any] = {
         "algorithm": {"name": "bc"},
         "source": {"name": "offline", "path": str(rows)},
         "rollout": {"prompts_per_step": 40},
+        "train": {"max_steps": 450, "learning_rate": 3e-3},
     }
-    return learned(
-        settings, tiny.make(folder / "model", hidden=128, layers=2, seed=seed), seed, folder, "primed", 450, 3e-3
-    )
+    return trained(recipe(game, model, folder, "primed", seed, **settings)) / "final"
 
 
-def learned(
-    settings: Mapping[str, Any], model: Path, seed: int, folder: Path, name: str, steps: int, rate: float
-) -> Path:
-    """Train a model; return the folder of the run."""
-    recipe = parse(
-        {
-            "model": {"policy": str(model)},
-            "env": ENV,
-            "data": {"name": "games", "env": ENV, "split": "all"},
-            "reward": {"name": "environment"},
-            "engine": {"name": "hf"},
-            "rollout": {
-                "prompts_per_step": 10,
-                "num_generations": EPISODES // 10,
-                "max_turns": 6,
-                "max_prompt_length": 64,
-                "max_completion_length": 24,
-                "max_reply_length": 48,
-                **settings.get("rollout", {}),
-            },
-            "train": {
-                "max_steps": steps,
-                "learning_rate": rate,
-                "lr_scheduler_type": "linear",
-                "output_dir": str(folder),
-                "run_name": name,
-                "report_to": "none",
-                "save_steps": 0,
-                "seed": seed,
-            },
-            **{name: section for name, section in settings.items() if name != "rollout"},
-        }
-    )
-    with Run(recipe) as run:
-        train(run)
-        return run.folder
-
-
-def measured(method: str, model: Path, seed: int, folder: Path, steps: int) -> dict[str, Any]:
-    """The curve of a method from a primed model."""
-    began = time.process_time()
-    out = learned(METHODS[method], model, seed, folder, method, steps, 3e-4)
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    kept = ("reward", "env/moves", "accuracy", "entropy", "overestimate/mean", "explained_variance", "advantages/mean")
-    kept += ("status/max_tokens_frac",)
-    curves = {name: [line.get(name) for line in lines] for name in kept if any(name in line for line in lines)}
-    turns = [line["turns/mean"] for line in lines if "turns/mean" in line]
+def measured(run: Path, threshold: float) -> dict[str, Any]:
+    """Returns and turns of a run, and what its critic said of them."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    returns, turns = ([line[name] for line in lines] for name in ("reward", "turns/mean"))
+    smooth = [fmean(returns[max(0, i + 1 - SMOOTHED) : i + 1]) for i in range(len(returns))]
+    reached = next((i for i, value in enumerate(smooth) if i + 1 >= SMOOTHED and value >= threshold), None)
+    last = lines[-SMOOTHED:]
+    critic = {name: [line.get(name) for line in lines] for name in ("explained_variance", "overestimate/mean")}
+    method, _, seed = run.name.rpartition("-")
     return {
         "method": method,
-        "seed": seed,
-        "episodes_per_step": EPISODES,
-        "environment_steps": EPISODES * sum(turns),
-        "first": fmean(curves["reward"][:5]),
-        "last": fmean(curves["reward"][-5:]),
-        "seconds": time.process_time() - began,
-        **curves,
+        "seed": int(seed),
+        "first": fmean(returns[:SMOOTHED]),
+        "last": fmean(returns[-SMOOTHED:]),
+        "won_first": fmean(line["accuracy"] for line in lines[:SMOOTHED]),
+        "won_last": fmean(line["accuracy"] for line in last),
+        "turns": EPISODES * sum(turns),
+        "turns_to_threshold": None if reached is None else EPISODES * sum(turns[: reached + 1]),
+        "seconds": sum(line["step_time"] for line in lines),
+        **{name: values for name, values in critic.items() if any(value is not None for value in values)},
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--methods", nargs="*", default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    results = []
-    for seed in range(options.seeds):
-        with tempfile.TemporaryDirectory() as name:
-            model = primed(seed, Path(name)) / "final"
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--games", nargs="*", default=list(GAMES), choices=list(GAMES))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--work", type=Path, default=Path("runs/archer"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/archer"))
+    options = parser.parse_args(arguments)
+    from llmrl.run_folder.curves import draw
+
+    results: list[dict[str, Any]] = []
+    for game in options.games:
+        folder = (options.work / game).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in range(options.seeds):
+            model = primed(game, seed, folder)
             for method in options.methods:
-                results.append(measured(method, model, seed, Path(name), options.steps))
+                run = trained(recipe(game, model, folder, method, seed, **METHODS[method]))
+                results.append({"game": game, **measured(run, GAMES[game]["threshold"])})
                 print(
-                    "{method} seed {seed}: {first:.2f} to {last:.2f}, {seconds:.0f} s".format(**results[-1]), flush=True
+                    "{game} {method} {seed}: {first:.2f} to {last:.2f}, {seconds:.0f} s".format(**results[-1]),
+                    flush=True,
                 )
-                if options.json:
-                    options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+                options.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        runs = [folder / f"{method}-{seed}" for method in options.methods for seed in range(options.seeds)]
+        draw(runs, options.out.with_name(f"{options.out.name}_{game}"), "reward", f"{game}: return of sampled episodes")
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

@@ -2,8 +2,8 @@
 
 A policy that loops writes such texts. Every reader of tests/readers.py reads every fragment there, repeated up to
 `--size` characters, and so does a plain scan (`str.isspace` of each character), in processor time. A pair above
-`--limit` seconds is read up to `AGAIN` times, since other work disturbs a core, and its least time counts. The reward
-`code` is measured up to its sandbox: no program is run.
+`--limit` seconds is read up to `AGAIN` times, then and at the end, since other work disturbs a core: its least time
+counts. The reward `code` is measured up to its sandbox: no program is run.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def least(read: Callable[[str], Any], text: str, limit_s: float) -> float:
     return min(times)
 
 
+def repeated(fragment: str, size: int) -> str:
+    """A text of `size` characters."""
+    return (fragment * (size // len(fragment) + 1))[:size]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1_000_000, help="characters of a text")
@@ -53,13 +58,17 @@ def main() -> None:
         seconds(reader, "5")
     pairs = []
     for fragment in FRAGMENTS:
-        text = (fragment * (arguments.size // len(fragment) + 1))[: arguments.size]
+        text = repeated(fragment, arguments.size)
         scan_s = least(lambda text: sum(sign.isspace() for sign in text), text, arguments.limit)
         for name, reader in read.items():
             took_s = round(least(reader, text, arguments.limit), 4)
             pairs.append({"reader": name, "fragment": fragment, "seconds": took_s, "scans": round(took_s / scan_s, 2)})
         slowest = max(pairs[-len(read) :], key=lambda pair: pair["seconds"])
         print(f"{fragment!r}: {slowest['reader']} takes {slowest['seconds']:.3f} s", flush=True)
+    for pair in pairs:  # a core that was slow for a while is asked again, later
+        if pair["seconds"] > arguments.limit:
+            text = repeated(pair["fragment"], arguments.size)
+            pair["seconds"] = min(pair["seconds"], round(least(read[pair["reader"]], text, arguments.limit), 4))
     pairs.sort(key=lambda pair: -pair["seconds"])
     above = [pair for pair in pairs if pair["seconds"] > arguments.limit]
     for pair in [*above, *pairs[len(above) :][:10]]:

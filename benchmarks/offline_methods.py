@@ -39,11 +39,17 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # a recipe of recipes/
     "simpo": ("dpo", {"algorithm.loss_type": "simpo", "algorithm.beta": 2.0}),
     "orpo": ("dpo", {"algorithm.loss_type": "orpo"}),
     "cpl": ("dpo", {"algorithm.loss_type": "cpl"}),
+    "pro": ("pro", {}),
     "kto": ("kto", {}),
+    "kto_unbalanced": ("kto", {"algorithm.desirable_weight": 1.0}),
+    "returns": ("returns", {}),
     "ilql": ("ilql", {}),
     "xql": ("ilql", {"algorithm.value_loss": "gumbel"}),
     "fdvl": ("ilql", {"algorithm.value_loss": "chi2"}),
+    "bcoder_values": ("bcoder_values", {}),
+    "bcoder": ("bcoder", {"critic.model": "bcoder_values-{seed}/final/critic"}),
 }
+MODEL = "critic.model"  # of another method's run of the seed
 CORRUPTED = ("sft", "filtered_bc", "a_lol", "a_lol_ref_free", "a_lol_kl", "dpo", "kto")
 COLLECT_STEPS = 40
 LIMIT_S = 1800.0  # of one run
@@ -99,6 +105,7 @@ def train(name: str, data: Path, start: Path, seed: int, work: Path) -> str:
     subprocess.run(["rm", "-rf", str(run)], check=True, timeout=60)
     stem, changes = METHODS[name.removesuffix("_corrupted")]
     options = {"model.policy": str(start), "source.path": str(data), "engine.name": "hf", "train.output_dir": str(work)}
+    changes = {key: str(work / value.format(seed=seed)) if key == MODEL else value for key, value in changes.items()}
     options |= {"train.run_name": run.name, "train.seed": seed, **changes}
     arguments = [str(ROOT / "recipes" / "tiny" / f"{stem}.yaml"), "--quiet"]
     return run.name + command(

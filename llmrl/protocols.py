@@ -237,6 +237,7 @@ class Env(Protocol):
     async def close(self) -> None: ...  # safe to call twice
 
 
+Overlong = Literal["end", "answer"]  # of a turn that a token limit cut: its episode ends, or the environment answers it
 Isolation = Literal["inline", "thread", "process"]  # place of an environment: the shared event loop, or its own
 
 

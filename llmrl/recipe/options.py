@@ -9,7 +9,17 @@ from math import inf
 from typing import Any, Literal
 
 from llmrl.plugins import Kind, build, build_held, holds
-from llmrl.protocols import Agent, Algorithm, Dataset, EngineFactory, EnvFactory, Isolation, RewardPlugin, SourceFactory
+from llmrl.protocols import (
+    Agent,
+    Algorithm,
+    Dataset,
+    EngineFactory,
+    EnvFactory,
+    Isolation,
+    Overlong,
+    RewardPlugin,
+    SourceFactory,
+)
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
@@ -75,6 +85,7 @@ class RolloutOptions:
     top_k: int = 0
     min_p: float = 0.0
     max_turns: int = 1
+    overlong_turns: Overlong = "end"  # one cut at max_completion_length ends its episode, or is answered as it is
     max_open_envs: int | None = None  # environments open at once, of a process; None: the environment's own bound
     env_isolation: Isolation | None = None  # where environments run; None: where the environment says, else inline
     env_timeout_s: float = 120.0  # for an environment to begin, to answer and to close, each; then the episode breaks

@@ -116,7 +116,7 @@ class EpisodePlayer:
             played.turns[-1] = replace(played.turns[-1], reply=seen.messages, reward=seen.reward, whole=seen.whole)
             if seen.done:
                 return "cut" if seen.cut else "done"
-            if completion.finish == "length":
+            if completion.finish == "length" and self.options.overlong_turns == "end":
                 return "max_tokens"
             if len(played.turns) == self.options.max_turns:
                 return "max_turns"

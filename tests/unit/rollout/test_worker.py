@@ -208,6 +208,17 @@ def test_limits_end_an_episode() -> None:
     assert status(Asks(["a" * 30, "b"]), ["x"], **room, max_reply_length=4) == ("max_tokens", 1)
 
 
+def test_a_turn_that_is_too_long_may_be_answered() -> None:
+    env = Asks(["sure?"])
+    run = player(env, ["a long answer"], max_turns=3, max_completion_length=4, overlong_turns="answer")
+    trajectory = wait(run.run_group(PROBLEM, "g"))[0]
+    assert (trajectory.status, [turn.text for turn in trajectory.turns]) == ("done", ["a lo", "a lo"])
+    (row,) = to_samples(trajectory)
+    behind = row.turn_ids.tolist().index(0) + 4
+    assert (row.turn_ids[behind], row.token_ids[behind]) == (-1, END), "the end of the turn is given, not sampled"
+    assert (row.turn_ids == 0).sum() == (row.turn_ids == 1).sum() == 4
+
+
 def test_the_stopwatch_counts_scores_only_while_nobody_plays(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("llmrl.rollout.stopwatch.time.perf_counter", lambda: now)
