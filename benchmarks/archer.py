@@ -26,7 +26,13 @@ SMOOTHED = 5  # steps over which a return is averaged
 REPLAY = {"name": "replay", "turns": 640, "proposals": 128}
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "archer": {
-        "algorithm": {"name": "archer", "critic_warmup": 5, "critic_steps": 20, "actor_steps": 2},
+        "algorithm": {
+            "name": "archer",
+            "critic_warmup": 5,
+            "critic_steps": 20,
+            "actor_steps": 2,
+            "whiten_advantages": True,
+        },
         "source": REPLAY,
         "critic": {"learning_rate": 1e-3},
     },

@@ -47,7 +47,7 @@ def round_of(number: int, start: str, policy: str, seed: int, judge: Mapping[str
         "algorithm": {"name": "step_apo"},
         "source": {"name": "offline", "path": f"${{search-{number}.preference}}"},
         "rollout": {"prompts_per_step": 32, "max_prompt_length": 96, "max_completion_length": 48},
-        "train": {"max_steps": 40, "learning_rate": 1e-4, "report_to": "none", "save_steps": 0, "seed": seed},
+        "train": {"max_steps": 40, "learning_rate": 1e-5, "report_to": "none", "save_steps": 0, "seed": seed},
     }
     stages = [("search", {"search": search}), ("sft", {"sft": {**sft, "batch_size": 32}}), ("apo", {"train": apo})]
     return [{"name": f"{name}-{number}", **stage} for name, stage in stages]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from llmrl.algorithms.archer.options import ArCHerOptions
-from llmrl.algorithms.archer.transitions import averaged, require_whole, transitions
+from llmrl.algorithms.archer.transitions import averaged, require_whole, transitions, whitened
 from llmrl.ops.gae import RunningMoments, explained_variance
 from llmrl.ops.implicit_values import expectile
 from llmrl.ops.kl import k3
@@ -83,7 +83,8 @@ class ArCHer(ArCHerOptions):
             require_scaled(samples)
         rows = [row for row in samples if row.actions and (row.origin == "proposal" or not isnan(row.reward))]
         require_whole(rows)
-        return averaged([transitions(row, self) for row in rows], self)
+        rows = [transitions(row, self) for row in rows]
+        return averaged(whitened(rows, self) if self.whiten_advantages else rows, self)
 
     def updates(self, step: int) -> Sequence[Update]:
         """The critic, then, after its warm-up, the policy."""

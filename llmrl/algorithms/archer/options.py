@@ -29,6 +29,7 @@ class ArCHerOptions:
     actor_epochs: int = 1  # passes of the policy over a step's turns
     token_baseline: bool = False  # subtract the advantage that the critic expects before each token
     baseline_over: Literal["tokens", "cells"] = "tokens"  # mean of its loss; cells: padding counts, as released
+    whiten_advantages: bool = False  # mean 0 and variance 1 over the turns that the policy learns from
     epsilon: float = 0.2  # of ppo_clip: how far a ratio may move
     ratio_level: Literal["token", "turn"] = "token"  # of ppo_clip
     inv_temp: float = 1.0  # of awr: a turn weighs exp(inv_temp * advantage)
@@ -52,6 +53,10 @@ class ArCHerOptions:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
         if self.token_baseline and (self.actor_loss == "awr" or self.ratio_level == "turn"):
             raise ValueError("token_baseline: it differs from token to token; expected no awr, and ratio_level: token")
+        if self.whiten_advantages and (self.actor_loss == "awr" or self.token_baseline):
+            raise ValueError(
+                "whiten_advantages: neither the weights of awr nor token_baseline know of it; expected none"
+            )
         if self.ratio_level == "turn" and self.actor_loss != "ppo_clip":
             raise ValueError(f"ratio_level turn: actor_loss {self.actor_loss} has no ratio; expected ppo_clip")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import sqrt
 
 import numpy as np
 
 from llmrl.algorithms.archer.options import ArCHerOptions
 from llmrl.errors import RecipeError
+from llmrl.ops.gae import EPSILON, RunningMoments
 from llmrl.ops.turn_terms import turn_bounds
 from llmrl.ops.turns import earned_by_turn, rewards_at_ends
 from llmrl.samples import Array, Sample
@@ -49,6 +51,21 @@ def transitions(row: Sample, options: ArCHerOptions) -> Sample:
     if options.token_baseline:
         columns |= {"returns": own, "advantages": own - row.baselines}
     return row.assign(**columns)
+
+
+def whitened(rows: Sequence[Sample], options: ArCHerOptions) -> list[Sample]:
+    """Samples whose advantages have mean 0 and variance 1, over the turns that the policy learns from.
+
+    A critic's Q and V err together from step to step, by more than the turns of a step differ.
+    """
+    moments, acting = RunningMoments(), [options.acts(row) for row in rows]
+    for row, acts in zip(rows, acting, strict=True):
+        moments.add(row.advantages[turn_bounds(row.turn_ids)[1]] if acts else ())
+    scale = 1 / sqrt(moments.variance + EPSILON)
+    return [
+        row.assign(advantages=(row.advantages - moments.mean) * scale * row.action_mask) if acts else row
+        for row, acts in zip(rows, acting, strict=True)
+    ]
 
 
 def averaged(rows: Sequence[Sample], options: ArCHerOptions) -> list[Sample]:

@@ -186,7 +186,7 @@ def _archers() -> list[Form]:
         _archer("archer_baseline", token_baseline=True, baseline_over="cells", gamma=1.0),
         _archer("archer_expectile", v_target="expectile", actor_loss="awr", inv_temp=6.0, max_weight=5.0),
         _archer("archer_ppo", actor_loss="ppo_clip", token_baseline=True, v_target="expectile", expectile=0.7),
-        _archer("archer_ppo_turn", actor_loss="ppo_clip", ratio_level="turn", actor_epochs=2),
+        _archer("archer_ppo_turn", actor_loss="ppo_clip", ratio_level="turn", actor_epochs=2, whiten_advantages=True),
         _archer("archer_kl", only_credit=False, actor_loss="pg_kl", kl_coef=0.02, gamma=0.9),
     ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp
+from math import exp, sqrt
+from statistics import fmean, pvariance
 from typing import Any
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
@@ -66,9 +67,11 @@ def _policy(
     algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers], acting: Sequence[tuple[int, Sequence[int]]]
 ) -> OracleAnswer:
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
-    for i, turn in acting:
+    advantages = [_advantage(rows[i], turn) for i, turn in acting]
+    if algorithm.whiten_advantages:
+        advantages = [(a - fmean(advantages)) / sqrt(pvariance(advantages) + 1e-8) for a in advantages]
+    for (i, turn), advantage in zip(acting, advantages, strict=True):
         ours, share = said[i]["logprobs"], 1 / len(acting)
-        advantage = _advantage(rows[i], turn)
         if algorithm.actor_loss == "awr":
             advantage = min(exp(algorithm.inv_temp * advantage), algorithm.max_weight)
         if algorithm.actor_loss == "ppo_clip" and algorithm.ratio_level == "turn":

@@ -1,0 +1,158 @@
+"""Measure what rehearsal keeps of an old task while a new one is learned, over several seeds, on a CPU.
+
+    python benchmarks/rehearsal.py --seeds 5 --out docs/results/rehearsal.json
+
+The old task is sums, of which the start of `benchmarks/learning.py` knows some; the new one is differences, learned
+from 4,800 right answers, read once. A share of each step's rows is rehearsed from a buffer of 200 right answers of the
+start to sums: drawn at random, or those that `llmrl data select` keeps. A run that is there already is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmrl.protocols import Benchmark
+from llmrl.types import Sampling
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_S = 1800.0  # of one command
+ROWS, BUFFER, STEPS = 4800, 200, 150
+CONDITIONS = ("none", "random", "selected")
+SUMS = {"name": "arithmetic", "low": 10}
+NEW = {**SUMS, "operators": "-"}
+DIFFERENCES = Benchmark(
+    data={**NEW, "split": "heldout", "count": 500},
+    reward={"name": "numeric"},
+    sampling=Sampling(temperature=0.0, max_tokens=32),
+    about="Held-out differences of two numbers of two digits, 500 problems",
+)
+TASKS = {"sums": "eval/arithmetic/avg@1", "differences": "eval/rehearsal:DIFFERENCES/avg@1"}
+
+
+def rows(path: Path, data: Mapping[str, Any]) -> None:
+    """Write problems with their answers as rows of stored answers, each with the reward 1."""
+    from llmrl import plugins
+
+    problems = plugins.build("data", {**data, "count": ROWS}).problems()
+    lines = [{"prompt": p.messages, "completion": p.answer, "reward": 1.0} for p in problems]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def buffers(work: Path, seed: int, start: Path) -> dict[str, Path]:
+    """Right answers of the start to sums: a random choice, and one by likelihood; no two of one sum."""
+    from offline_methods import answers
+
+    from llmrl.run_folder import reader
+
+    log = answers(work, seed, start)
+    right = {}
+    for record in reader.episodes(log.parent):
+        episode = record.trajectory
+        if episode.score is not None and episode.score.correct:
+            prompt = [dict(message) for message in episode.problem.messages]
+            right[episode.group] = {"prompt": prompt, "completion": episode.text, "reward": 1.0}
+    lines = [json.dumps(row) + "\n" for row in right.values()]
+    known, drawn, selected = (work / f"{name}-{seed}.jsonl" for name in ("known", "random", "selected"))
+    known.write_text("".join(lines), encoding="utf-8")
+    drawn.write_text("".join(random.Random(seed).sample(lines, BUFFER)), encoding="utf-8")
+    if not selected.exists():
+        recipe = str(ROOT / "recipes" / "tiny" / "bc.yaml")
+        options = [f"model.policy={start}", f"source.path={known}", "engine.name=hf"]
+        command = ["data", "select", recipe, "--out", str(selected), "--keep", str(BUFFER), "--per-problem", "1"]
+        called([*command, *options], selected.with_suffix(".log"))
+    return {"random": drawn, "selected": selected}
+
+
+def trained(work: Path, condition: str, seed: int, start: Path, buffer: Path | None) -> Path:
+    """The folder of a run on differences, trained unless it is there already."""
+    run = work / f"{condition}-{seed}"
+    if (run / "final" / "config.json").exists():
+        return run
+    subprocess.run(["rm", "-rf", str(run)], check=True, timeout=60)
+    source: dict[str, Any] = {"name": "offline", "path": str(work / "differences.jsonl")}
+    if buffer is not None:
+        source = {"name": "rehearsal", "of": source, "replay": {"name": "offline", "path": str(buffer)}, "share": 0.15}
+    recipe = {
+        "model": {"policy": str(start)},
+        "algorithm": {"name": "bc", "weights": "none"},
+        "source": source,
+        "engine": {"name": "hf"},
+        "rollout": {"prompts_per_step": 32, "max_prompt_length": 64, "max_completion_length": 8},
+        "train": {"max_steps": STEPS, "learning_rate": 1e-3, "lr_scheduler_type": "linear", "seed": seed},
+        "eval": {"every": STEPS, "on_start": True, "benchmarks": ["arithmetic", "rehearsal:DIFFERENCES"]},
+    }
+    recipe["train"] |= {"output_dir": str(work), "run_name": run.name, "save_steps": 0, "report_to": "none"}
+    file = work / f"{run.name}.yaml"
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    called(["train", str(file), "--quiet"], work / f"{run.name}.log")
+    return run
+
+
+def called(arguments: Sequence[str], log: Path) -> None:
+    """Run `llmrl`; a failure shows the end of its log."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    with log.open("w") as out:
+        command = [sys.executable, "-m", "llmrl", *arguments]
+        done = subprocess.run(command, env=environment, stdout=out, stderr=out, timeout=LIMIT_S, check=False, cwd=ROOT)
+    if done.returncode:
+        sys.exit(f"{log}: exit code {done.returncode}\n{log.read_text()[-1500:]}")
+
+
+def scores(run: Path) -> dict[str, tuple[float, float]]:
+    """Greedy accuracy of each task, before and after."""
+    from llmrl.run_folder.curves import read
+
+    points = {task: read(run, metric)[0].points for task, metric in TASKS.items()}
+    return {task: (curve[0][1], curve[-1][1]) for task, curve in points.items()}
+
+
+def table(results: Mapping[str, Sequence[Mapping[str, tuple[float, float]]]]) -> str:
+    """A line for each condition: means over seeds with their 95 % intervals."""
+    from llmrl.ops.aggregate import interval, mean
+
+    lines = ["| rehearsed | sums before | sums after | differences after |", "|---|---|---|---|"]
+    for condition, runs in results.items():
+        cells = []
+        for task, which in (("sums", 0), ("sums", 1), ("differences", 1)):
+            values = [run[task][which] for run in runs]
+            low, high = interval([[value] for value in values], mean) if len(values) > 1 else (values[0], values[0])
+            cells.append(f"{sum(values) / len(values):.3f} ({low:.3f} to {high:.3f})")
+        lines.append(f"| {condition} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--work", type=Path, default=Path("runs/rehearsal"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/rehearsal.json"))
+    options = parser.parse_args(arguments)
+    from learning import start_model
+
+    work = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    rows(work / "differences.jsonl", NEW)
+    results: dict[str, list[dict[str, tuple[float, float]]]] = {condition: [] for condition in CONDITIONS}
+    for seed in range(options.seeds):
+        start = start_model(work, seed)
+        buffer = buffers(work, seed, start)
+        for condition in CONDITIONS:
+            results[condition].append(scores(trained(work, condition, seed, start, buffer.get(condition))))
+            print(condition, seed, results[condition][-1], flush=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
