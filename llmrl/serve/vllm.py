@@ -106,6 +106,7 @@ def _arguments(
         arguments += ["--max-model-len", str(max_model_len)]
     if not torch.cuda.is_available():
         arguments += ["--enforce-eager", *server_process.whole_prompts(max_model_len)]  # compiling takes 45 s there
+        arguments += ["--worker-extension-cls", "llmrl.engines.vllm.amx.TilesAllowed"]
     if lora:
         for entry in lora:
             if not all(entry.partition("=")):

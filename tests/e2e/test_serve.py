@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,20 @@ def adapter(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def served(tiny_model_dir: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    port, log = free_ports(1)[0], tmp_path_factory.mktemp("serve") / "log"
+    options = f"max_model_len=2048, lora=['louder={adapter}']"
+    with serving(tiny_model_dir, options, tmp_path_factory.mktemp("serve") / "log") as server:
+        yield server
+
+
+@contextmanager
+def serving(model: Path, options: str, log: Path) -> Iterator[Served]:
+    """A server of the model, ready."""
+    port = free_ports(1)[0]
     code = (
-        "import signal, sys; from llmrl.serve.vllm import serve\n"
+        "import signal, sys; from llmrl.serve.vllm import DecodingCritic, serve\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs begin without it
-        f"sys.exit(serve({str(tiny_model_dir)!r}, port={port}, api_key={KEY!r}, served_model_name='tiny',"
-        f" max_model_len=2048, cpu_kvcache_space=1, lora=['louder={adapter}']))"
+        f"sys.exit(serve({str(model)!r}, port={port}, api_key={KEY!r}, served_model_name='tiny',"
+        f" cpu_kvcache_space=1, {options}))"
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     with log.open("w") as output:
@@ -252,3 +261,26 @@ def test_a_taken_port_is_said_at_once(tiny_model_dir: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(EngineError, match=f"127.0.0.1:{port} cannot be listened on"):
             serve(str(tiny_model_dir), port=port)
+
+
+def test_a_critic_moves_the_answers(tiny_model_dir: Path, critic_dir: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from llmrl.critics import action_values
+    from llmrl.ops.perturbation import perturbed
+
+    policy = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    critic = action_values.load(str(critic_dir), "float32", "cpu")
+    prompt = [65, 66, 67]
+    with serving(tiny_model_dir, f"critic=DecodingCritic({str(critic_dir)!r}, 3.0, 7)", tmp_path / "log") as server:
+        reply = server.client.completions.create(
+            model="tiny", prompt=prompt, max_tokens=8, temperature=0, extra_body={"return_token_ids": True}
+        )
+    tokens = list(reply.choices[0].token_ids)  # type: ignore[attr-defined]
+    ids = torch.tensor([[*prompt, *tokens]])
+    with torch.no_grad():
+        plain, values = policy(ids).logits[0], critic(input_ids=ids).logits[0]
+    behind = slice(len(prompt) - 1, -1)
+    assert tokens == perturbed(plain, values, 3.0, 7)[behind].argmax(-1).tolist()
+    assert tokens != plain[behind].argmax(-1).tolist(), "the critic chooses otherwise somewhere"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from llmrl.engines.vllm.amx import TilesAllowed
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class WeightReceiver:
+class WeightReceiver(TilesAllowed):
     """Extension of vLLM's worker (`worker_extension_cls`), called by `collective_rpc` in process or over HTTP."""
 
     model_runner: Any
