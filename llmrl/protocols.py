@@ -230,7 +230,11 @@ class EngineFactory(Protocol):
 
 
 class Env(Protocol):
-    """Runs an episode, in messages. Made for one problem, used once, closed. It never sees a token."""
+    """Runs an episode, in messages. Made for one problem, used once, closed. It never sees a token.
+
+    Where its plug-in says `restores = True`, it has `snapshot() -> str` too, its state between two turns, and
+    `restore(snapshot) -> Observation`, in place of `reset`, which shows again what was shown last.
+    """
 
     async def reset(self) -> Observation: ...
     async def step(self, message: Message) -> Observation: ...

@@ -41,6 +41,7 @@ class Sample(TokenColumns[Array]):
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
     parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
     origin: Origin = "fresh"  # a proposal has no reward: NaN
+    agent: str = ""  # for which the policy spoke, in episodes of several agents; its group is of that agent alone
     role: Role | None = None  # as the data say; mismatched: an answer behind another problem, never learned from
     numbers: Mapping[str, float] = field(
         default_factory=dict
@@ -61,6 +62,11 @@ class Sample(TokenColumns[Array]):
             return NotImplemented
         mine, theirs = (_comparable(sample) for sample in (self, other))
         return mine == theirs
+
+    @property
+    def played_in(self) -> str:
+        """The group of its episode: `group`, without the agent."""
+        return self.group.removesuffix(agent_group("", self.agent))
 
     @property
     def action_mask(self) -> Array:
@@ -132,6 +138,11 @@ def support(sets: Sequence[Sequence[int]]) -> tuple[Array, Array]:
     """`support_ids` and `support_counts` of one set of ids per token; `Ragged` ids are not copied."""
     ragged = sets if isinstance(sets, Ragged) else Ragged.of(sets)
     return np.asarray(ragged.ids, np.int32), np.diff(np.asarray(ragged.ends), prepend=0)
+
+
+def agent_group(group: str, agent: str) -> str:
+    """Name of the group in which an agent's sides of episodes are compared with each other: `0/nim#first`."""
+    return f"{group}#{agent}" if agent else group
 
 
 def prompt_hash(sample: Sample) -> bytes:

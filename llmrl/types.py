@@ -14,6 +14,8 @@ Message = Mapping[str, Any]
 Verdict = Literal["correct", "wrong", "unparsable", "truncated", "timeout", "error"]
 Status = Literal["done", "cut", "max_turns", "max_tokens", "error"]
 """End of an episode: by the task, by a limit of the environment, of turns or of tokens, or because something broke."""
+POLICY = "policy"
+"""`Turn.model` of what the policy chose; other models are opponents, from whose turns nothing is learned."""
 LIMITS: frozenset[Status] = frozenset({"cut", "max_turns", "max_tokens"})
 Finish = Literal["stop", "length", "abort"]
 Role = Literal["chosen", "rejected", "mismatched"]
@@ -117,6 +119,8 @@ class Observation:
     messages: Sequence[Message] = ()
     tools: Sequence[Mapping[str, Any]] = ()  # JSON schemas, for the chat template
     reward: float = 0.0  # for the message it answers
+    agent: str = ""  # which speaks next, where several do: each has a conversation of its own
+    rewards: Mapping[str, float] = field(default_factory=dict)  # of other agents, for their last messages
     done: bool = False
     whole: bool = False  # its messages are the whole next prompt, in which a row of its own begins
     cut: bool = False  # with `done`: a limit of the environment ended the episode, not the task itself
@@ -134,6 +138,9 @@ class Turn:
     reply: Sequence[Message] = ()
     reward: float = 0.0
     whole: bool = False  # the reply is the whole next prompt, for the environment has rewritten the history
+    agent: str = ""  # who spoke, where several do; the reply is for the agent of the next turn
+    model: str = POLICY  # by which parameters: the policy's, or an opponent's
+    snapshot: str | None = None  # of the environment behind the reply, where the source asks for it
 
     def observed_after(self, before: Turn) -> Sequence[int] | None:
         """Prompt tokens that the environment added since the turn before.
@@ -189,23 +196,40 @@ class Trajectory:
 
     @property
     def earned(self) -> float | None:
-        """The reward of the episode: its score's value and the rewards of its turns; None where it has no value.
+        """The reward of the episode: its score's value and the rewards of the policy's turns; None without a value.
 
         Rewards of single tokens (`Score.token_rewards`) come on top.
         """
         if self.score is None or self.score.value is None:
             return None
-        return self.score.value + sum(turn.reward for turn in self.turns)
+        return self.score.value + sum(turn.reward for turn in self.turns if turn.model == POLICY)
+
+    @property
+    def agents(self) -> Sequence[str]:
+        """Agents for which the policy spoke, in the order of their first turns; `[""]` in episodes of a single one."""
+        return list(dict.fromkeys(turn.agent for turn in self.turns if turn.model == POLICY))
+
+    def turns_of(self, agent: str) -> Sequence[int]:
+        """Numbers of the turns that the policy chose for an agent."""
+        return [number for number, turn in enumerate(self.turns) if (turn.agent, turn.model) == (agent, POLICY)]
+
+    def earned_by(self, agent: str) -> float | None:
+        """The reward of an agent: the score's value, which all agents get, and the rewards of its own turns."""
+        if self.score is None or self.score.value is None:
+            return None
+        return self.score.value + sum(self.turns[number].reward for number in self.turns_of(agent))
 
     @property
     def text(self) -> str:
         """The policy's last completion, which most verifiers read; "" where there is none."""
-        return self.turns[-1].text if self.turns else ""
+        return next((turn.text for turn in reversed(self.turns) if turn.model == POLICY), "")
 
     @property
     def truncated(self) -> bool:
         """True if a token limit ended the last completion or the episode."""
-        return self.status == "max_tokens" or (bool(self.turns) and self.turns[-1].completion.finish == "length")
+        last = self.turns[-1] if self.turns else None
+        cut = last is not None and last.model == POLICY and last.completion.finish == "length"
+        return self.status == "max_tokens" or cut
 
     @property
     def cut_off(self) -> bool:

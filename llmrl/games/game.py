@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
@@ -40,6 +41,7 @@ class TextGame(ABC, Generic[S]):
     instructions: bool = True  # the rules in words stand before the first text; False: nothing but the game's own
 
     rules: ClassVar[str]  # in words
+    restores: ClassVar[bool] = True  # episodes give snapshots and go on from them
 
     def make(self, problem: Problem) -> GameEpisode[S]:
         """Make an episode of the problem, whose `info` has a `start`."""
@@ -97,6 +99,7 @@ class GameEpisode(Generic[S]):
         self.game = game
         self.problem = problem
         self.state: S
+        self._actions: list[str] = []
         self._over = False
         self._moves = self._illegal = 0
         self._return = 0.0
@@ -119,13 +122,7 @@ class GameEpisode(Generic[S]):
 
     async def step(self, message: Message) -> Observation:
         """Play the text of a message; thoughts before it are left out."""
-        if self._over:
-            raise ValueError(f"problem {self.problem.id}: the episode has ended; expected no further step")
-        move = self.game.play(self.state, action_of(message))
-        self.state = move.state
-        self._moves += 1
-        self._illegal += not move.legal
-        self._return += move.reward
+        move = self._moved(self.game.play, message)
         if move.end is not None:
             return self._last(move)
         if self.game.forgets():
@@ -133,8 +130,21 @@ class GameEpisode(Generic[S]):
             return Observation(messages=[_shown(text)], reward=move.reward, whole=True)
         return Observation(messages=[_shown(move.reply)], reward=move.reward)
 
+    def _moved(self, play: Callable[[S, str], Move[S]], message: Message) -> Move[S]:
+        """Play the text of a message by the rules, and count."""
+        if self._over:
+            raise ValueError(f"problem {self.problem.id}: the episode has ended; expected no further step")
+        action = action_of(message)
+        move = play(self.state, action)
+        self.state = move.state
+        self._actions.append(action)
+        self._over = move.end is not None
+        self._moves += 1
+        self._illegal += not move.legal
+        self._return += move.reward
+        return move
+
     def _last(self, move: Move[S]) -> Observation:
-        self._over = True
         numbers = {"return": self._return, "moves": float(self._moves), "illegal": float(self._illegal)}
         if (scale := self.game.scale()) is not None:
             numbers["score"] = scale.score(self._return)
@@ -146,6 +156,17 @@ class GameEpisode(Generic[S]):
             verdict="correct" if move.end == "won" else "wrong",
             metrics=numbers,
         )
+
+    async def snapshot(self) -> str:
+        """The actions so far: the same start and actions lead to the same state."""
+        return json.dumps(self._actions)
+
+    async def restore(self, snapshot: str) -> Observation:
+        """Play the actions of a snapshot from the start, in place of `reset`; return what the last of them showed."""
+        seen = await self.reset()
+        for action in json.loads(snapshot):
+            seen = await self.step({"role": "assistant", "content": action})
+        return seen
 
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""

@@ -269,6 +269,45 @@ def rewards_as_given(recipe: Sections) -> str | None:
     )
 
 
+def restored_environment(recipe: Sections) -> str | None:
+    """Episodes that begin between turns need an environment that can be brought there, and nothing else that plays."""
+    if _option(recipe.source, "at") != "turn":
+        return None
+    place = f"source {name_of('source', recipe.source)} with at: turn"
+    if recipe.agent is not None or recipe.rollout.search is not None:
+        return f"{place}: a program or a search begins at the beginning; expected source.at=line, or neither"
+    if recipe.rollout.max_turns < 2:
+        return f"{place}: no state lies between turns with rollout.max_turns 1; expected 2 or more"
+    if _option(recipe.env, "agents"):
+        return f"{place}: several agents speak in env {name_of('env', recipe.env)}; expected source.name=online"
+    if not _option(recipe.env, "restores"):
+        return (
+            f"{place}: env {name_of('env', recipe.env)} has no snapshots to go on from; expected a text game, or an "
+            "environment with restores = True, snapshot() and restore()"
+        )
+    return None
+
+
+def several_agents(recipe: Sections) -> str | None:
+    """Opponents speak for agents of the environment, and leave at least one to the policy."""
+    agents, opponents = _option(recipe.env, "agents") or (), recipe.rollout.opponents
+    env = f"env {name_of('env', recipe.env)}"
+    if unknown := sorted(opponents.keys() - set(agents)):
+        known = f"its agents are {', '.join(agents)}" if agents else "a single agent plays it as it is set here"
+        return f"rollout.opponents {', '.join(unknown)}: {env} has none of that name; {known}"
+    if agents and set(agents) == opponents.keys():
+        return f"rollout.opponents: they speak for all agents of {env}, and the policy for none; leave one out"
+    if agents and recipe.rollout.search is not None:
+        return f"rollout.search with {env}: a search answers once, and its agents take turns; leave one out"
+    for agent, opponent in opponents.items():
+        if name_of("engine", opponent.engine) == "vllm":
+            return (
+                f"rollout.opponents.{agent}.engine vllm: a process holds one vLLM, which is the policy's; expected "
+                "engine hf, or server"
+            )
+    return None
+
+
 def _option(plugin: Any, name: str) -> Any:
     """An option that not every plug-in of a kind has; None where it has none."""
     return getattr(plugin, name, None)
@@ -297,4 +336,6 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     replayed_episodes,
     present_policy,
     rewards_as_given,
+    restored_environment,
+    several_agents,
 )

@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 from typing import Any, Literal
 
-from llmrl.plugins import Kind, build, build_held, holds
+from llmrl.plugins import Kind, build, build_held, construct, holds
 from llmrl.protocols import (
     Agent,
     Algorithm,
@@ -72,6 +72,22 @@ class CriticOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpponentOptions:
+    """Another model, which speaks for an agent where an environment has several; nothing is learned from its turns."""
+
+    model: str | None = None  # a folder or a hub name, with the policy's tokenizer; None: the policy as the run began
+    engine: EngineFactory = field(default_factory=partial(build, "engine", "hf"), metadata=holds("engine"))
+
+    def __post_init__(self) -> None:
+        build_held(self)
+
+    @property
+    def label(self) -> str:
+        """Name of the model in the log."""
+        return self.model or "frozen"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RolloutOptions:
     """Options of running and scoring episodes."""
 
@@ -95,12 +111,18 @@ class RolloutOptions:
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
     log_tokens_mb: float = 1000.0  # size of that file from which on episodes are written without their tokens
+    opponents: Mapping[str, Any] = field(default_factory=dict)  # by agent; the policy speaks for all others
     search: Any = field(default=None, metadata=holds("search"))  # a strategy that answers; None: plain sampling
     judge: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # of the search; sees no reference
     search_tokens: int | None = None  # that the search of an answer may generate
 
     def __post_init__(self) -> None:
         build_held(self)
+        opponents = {
+            agent: construct(OpponentOptions, given, f"opponents.{agent}") if isinstance(given, Mapping) else given
+            for agent, given in self.opponents.items()
+        }
+        object.__setattr__(self, "opponents", opponents)
         if self.search is None and (self.judge, self.search_tokens) != (None, None):
             raise ValueError("judge and search_tokens are of a search; expected search: {name: best_of_n}, or neither")
         if self.search is not None and self.judge is None and getattr(self.search, "judged", True):

@@ -31,6 +31,14 @@ class OpenEnv:
         """The answer to a message; raises what the environment does, or TimeoutError."""
         return _observed("step", await self.place.call(self.timeout_s, "step", message))
 
+    async def snapshot(self) -> str:
+        """Its state, for `restore` of another of its problem; raises what the environment does, or TimeoutError."""
+        return str(await self.place.call(self.timeout_s, "snapshot"))
+
+    async def restore(self, snapshot: str) -> Observation:
+        """Go to that state, in place of `reset`; return what was shown there. Raises what the environment does, or TimeoutError."""
+        return _observed("restore", await self.place.call(self.timeout_s, "restore", snapshot))
+
     async def close(self) -> None:
         """Close it, where it can be reached; a failure becomes `fault`."""
         if self.place.lost:

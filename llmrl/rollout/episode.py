@@ -14,8 +14,9 @@ from llmrl.errors import DataError, LlmrlError
 from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.environments import Environments, OpenEnv
+from llmrl.rollout.middle import MiddleState
 from llmrl.tool_calls.completions import parsed
-from llmrl.types import Message, Observation, Problem, Sampling, Status, Trajectory, Turn
+from llmrl.types import POLICY, Message, Observation, Problem, Sampling, Status, Trajectory, Turn
 
 TurnSampling = Callable[[int], Sampling]
 """Sampling of a turn, by its number."""
@@ -30,12 +31,47 @@ class PromptTooLongError(DataError):
 
 
 @dataclass(slots=True)
+class Conversation:
+    """An agent's side of an episode: the messages so far, the tokens that spell them, and its tools."""
+
+    past: list[Message] = field(default_factory=list)
+    ids: Sequence[int] = ()  # of its last prompt and completion
+    tools: Sequence[Mapping[str, Any]] = ()
+    spoke: bool = False
+    waits: bool = False  # `ids` are a prompt that nobody has answered yet
+
+    def say(self, answer: Message, ids: Sequence[int]) -> None:
+        """Add what the agent said."""
+        self.past, self.ids, self.spoke = [*self.past, answer], ids, True
+
+
+@dataclass(frozen=True, slots=True)
+class Opponent:
+    """Another model, which speaks for an agent."""
+
+    model: str  # its name, for the log
+    engine: Engine
+
+
+@dataclass(slots=True)
 class OpenEpisode:
     """Observations and turns of an episode so far: whatever breaks, they are kept."""
 
     turns: list[Turn] = field(default_factory=list)
     first: Observation | None = None
     last: Observation = field(default_factory=Observation)
+    sides: dict[str, Conversation] = field(default_factory=dict)  # by agent
+
+    def answer(self, seen: Observation, snapshot: str | None) -> None:
+        """Add the environment's answer to the last turn, and its rewards to the last turns of the other agents."""
+        self.last = seen
+        self.turns[-1] = replace(
+            self.turns[-1], reply=seen.messages, reward=seen.reward, whole=seen.whole, snapshot=snapshot
+        )
+        for agent, reward in seen.rewards.items():
+            number = next((n for n in reversed(range(len(self.turns))) if self.turns[n].agent == agent), None)
+            if number is not None:  # an agent that has not spoken has nothing to learn from
+                self.turns[number] = replace(self.turns[number], reward=self.turns[number].reward + reward)
 
     def trajectory(self, problem: Problem, status: Status, reason: str, group: str, episode: int) -> Trajectory:
         """The episode as a value."""
@@ -62,6 +98,10 @@ class EpisodePlayer:
     env: EnvFactory
     options: RolloutOptions
     max_model_len: int | None = None  # tokens that the engine takes; None: as many as the options need
+    opponents: Mapping[str, Opponent] = field(default_factory=dict)  # by the agent for which they speak
+    begin: MiddleState | None = None  # where episodes begin; None: where the environment does
+    max_turns: int | None = None  # of the episodes that begin there; None: rollout.max_turns
+    snapshots: bool = False  # turns keep the state of the environment behind them
     environments: Environments = field(default_factory=Environments, compare=False)
 
     async def play(
@@ -99,32 +139,69 @@ class EpisodePlayer:
         self, env: OpenEnv, problem: Problem, played: OpenEpisode, sampling: TurnSampling, prefix: list[int]
     ) -> Status:
         """Play turns until the environment or a limit ends the episode; return which."""
-        played.first = seen = await env.reset()
-        past, tools = list(seen.messages), seen.tools
-        prompt = array("i", self._prompt(problem, past, tools) + prefix)
+        seen = await self._opened(env, played)
         while True:
-            wanted = sampling(len(played.turns))
-            completion = await self.engine.generate(
-                prompt, replace(wanted, max_tokens=wanted.max_tokens - len(prefix)) if prefix else wanted
-            )
-            text = self.chat.text([*prefix, *completion.token_ids])
-            answer: Message = {"role": "assistant", "content": text}
-            read = self._with_calls(answer, [*prefix, *completion.token_ids]) if tools else answer
+            side = played.sides.setdefault(seen.agent, Conversation())
+            prompt = array("i", self._heard(side, problem, seen) + prefix)
+            if side.spoke and len(prompt) >= self._room:
+                return "max_tokens"
+            turn = await self._spoken(seen.agent, prompt, sampling(len(played.turns)), prefix)
+            answer: Message = {"role": "assistant", "content": turn.text}
+            read = self._with_calls(answer, [*prefix, *turn.completion.token_ids]) if side.tools else answer
             prefix = []
-            played.turns.append(Turn(prompt_ids=prompt, completion=completion, text=text))
-            played.last = seen = await env.step(read)
-            played.turns[-1] = replace(played.turns[-1], reply=seen.messages, reward=seen.reward, whole=seen.whole)
+            side.say(answer, [*prompt, *turn.completion.token_ids])
+            played.turns.append(turn)
+            seen = await env.step(read)
+            played.answer(seen, await env.snapshot() if self.snapshots and not seen.done else None)
             if seen.done:
                 return "cut" if seen.cut else "done"
-            if completion.finish == "length" and self.options.overlong_turns == "end":
+            ends = self.options.overlong_turns == "end" and turn.model == POLICY
+            if turn.completion.finish == "length" and ends:
                 return "max_tokens"
-            if len(played.turns) == self.options.max_turns:
+            if len(played.turns) == (self.max_turns or self.options.max_turns):
                 return "max_turns"
-            past, tools = [*past, answer], seen.tools or tools
-            prompt = array("i", self._next_prompt([*prompt, *completion.token_ids], past, seen, tools))
-            if len(prompt) >= self._room:
-                return "max_tokens"
-            past = list(seen.messages) if seen.whole else [*past, *seen.messages]
+
+    async def _opened(self, env: OpenEnv, played: OpenEpisode) -> Observation:
+        """The first observation: at the environment's beginning, or at the state in which episodes begin."""
+        state = self.begin
+        if state is None:
+            played.first = await env.reset()
+            return played.first
+        seen = await env.restore(state.snapshot)
+        if list(seen.messages) != list(state.reply):
+            raise ValueError("the environment does not go on from its snapshot as before: it showed another text")
+        played.first = Observation(messages=state.messages, tools=state.tools)
+        played.sides[""] = Conversation(list(state.messages), state.prompt_ids, state.tools, waits=True)
+        return seen
+
+    async def _spoken(self, agent: str, prompt: array[int], wanted: Sampling, prefix: list[int]) -> Turn:
+        """A turn of an agent, by the policy or by the opponent that has its place."""
+        opponent = self.opponents.get(agent)
+        if prefix:
+            wanted = replace(wanted, max_tokens=wanted.max_tokens - len(prefix))
+        completion = await (self.engine if opponent is None else opponent.engine).generate(prompt, wanted)
+        return Turn(
+            prompt_ids=prompt,
+            completion=completion,
+            text=self.chat.text([*prefix, *completion.token_ids]),
+            agent=agent,
+            model=POLICY if opponent is None else opponent.model,
+        )
+
+    def _heard(self, side: Conversation, problem: Problem, seen: Observation) -> list[int]:
+        """The prompt behind what an agent is shown: its first, one that extends its last, or a whole other one."""
+        if side.waits:  # at a state whose prompt is known, token by token
+            side.waits = False
+            return list(side.ids)
+        side.tools = seen.tools or side.tools
+        if not side.spoke:
+            prompt = self._prompt(problem, seen.messages, side.tools)
+        elif seen.whole:
+            prompt = self.chat.prompt_ids(seen.messages, side.tools)
+        else:
+            prompt = self.chat.next_prompt(side.ids, side.past, seen.messages, side.tools)
+        side.past = list(seen.messages) if seen.whole else [*side.past, *seen.messages]
+        return prompt
 
     def _with_calls(self, answer: Message, token_ids: Sequence[int]) -> Message:
         """The answer as an environment with tools reads it: with `tool_calls`, or why none can be read."""
@@ -136,14 +213,6 @@ class EpisodePlayer:
     @property
     def _room(self) -> int:
         return min(self.options.max_length, self.max_model_len or self.options.max_length)
-
-    def _next_prompt(
-        self, previous: Sequence[int], past: Sequence[Message], seen: Observation, tools: Sequence[Mapping[str, Any]]
-    ) -> list[int]:
-        """The prompt behind a reply: it extends the last, or is another, in which a sample of its own begins."""
-        if seen.whole:
-            return self.chat.prompt_ids(seen.messages, tools)
-        return self.chat.next_prompt(previous, past, seen.messages, tools)
 
     def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
         prompt = self.chat.prompt_ids(messages, tools)

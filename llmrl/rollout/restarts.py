@@ -1,15 +1,15 @@
-"""Restarts: groups that go on from a line of an earlier answer, beside those that begin at the prompt."""
+"""Restarts: groups that go on from the midst of an earlier episode, beside those that begin at the prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from statistics import fmean
 from typing import Any
 
-from llmrl.chat import Chat
 from llmrl.ops.snapshots import draw as choose
+from llmrl.rollout.cuts import Cuts, Snapshot, restored, saved
 from llmrl.rollout.outcomes import pass_rate
 from llmrl.rollout.sampler import Draw, Played, ProblemSampler
 from llmrl.types import Trajectory
@@ -17,31 +17,20 @@ from llmrl.types import Trajectory
 BUCKETS = 3
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A state to start from: a problem and the first tokens of an answer to it, which end where a line does."""
-
-    problem: str
-    prefix_ids: tuple[int, ...]
-    value: float  # share of right answers among those that went on from here; at first, of those from the prompt
-
-
 class RestartSampler:
     """Draws a share of each step's groups from snapshots, the others from the stream of fresh problems.
 
     A draw uses the snapshots of the steps that were observed before it, and no later ones: with `max_staleness` s,
     step v draws the restarts of step v + s from the episodes of steps 0 to v - 1. Restarts have groups of their own,
-    called `r<number>/<problem>@<prefix length>`, so that continuations are compared with each other only.
+    called `r<number>/<problem>@<place>`, so that continuations are compared with each other only.
     """
 
     def __init__(
         self,
         fresh: ProblemSampler,
-        chat: Chat,
+        cuts: Cuts,
         *,
         share: Callable[[int], float],
-        max_completion_length: int,
-        max_continuation_length: int | None = None,
         max_snapshots: int = 1024,
         snapshots: Iterable[Snapshot] = (),
     ) -> None:
@@ -49,18 +38,14 @@ class RestartSampler:
 
         Args:
             fresh: draws problems from their prompt; its seed is the seed of the restarts, too.
-            chat: which finds where lines end.
+            cuts: which makes states of episodes.
             share: of a step's groups that are restarts, by step; never rising.
-            max_completion_length: tokens of an answer, prefix included.
-            max_continuation_length: tokens after the prefix; None: what an answer has left.
             max_snapshots: the newest are kept.
             snapshots: those to begin with.
         """
         self._fresh = fresh
-        self._chat = chat
+        self._cuts = cuts
         self._share = share
-        self._room = max_completion_length
-        self._continuation = max_continuation_length
         self._most = max_snapshots
         self._problems = {problem.id: problem for problem in fresh.problems}
         self._restarts = 0  # so far
@@ -78,20 +63,18 @@ class RestartSampler:
         snapshot = self.outstanding.get(name)
         if snapshot is None:
             return self._fresh.draw(name)
-        limit = None if self._continuation is None else len(snapshot.prefix_ids) + self._continuation
-        short = limit is not None and limit < self._room
-        return Draw(name, self._problems[snapshot.problem], snapshot.prefix_ids, limit if short else None)
+        return self._cuts.draw(name, self._problems[snapshot.problem], snapshot)
 
     def observe(self, step: int, played: Sequence[Played]) -> dict[str, float]:
         """Update the values of the snapshots that the step used; keep new ones while later steps draw from them."""
-        began = {draw.name: self.outstanding.pop(draw.name) for draw, _ in played if draw.prefix_ids}
+        began = {draw.name: self.outstanding.pop(draw.name) for draw, _ in played if draw.restarts}
         metrics = restart_metrics([group for _, group in played], began)
         metrics["restarts/snapshots"] = float(len(self.snapshots))
-        metrics |= self._fresh.observe(step, [each for each in played if not each[0].prefix_ids])
+        metrics |= self._fresh.observe(step, [each for each in played if not each[0].restarts])
         if self._share(step + 1) > 0:
             self._revalue(played, began)
-            fresh = (group for draw, group in played if not draw.prefix_ids)
-            self._keep(new for group in fresh for new in snapshots(group, self._chat, self._room, self._fresh.seed))
+            fresh = (group for draw, group in played if not draw.restarts)
+            self._keep(new for group in fresh for new in self._cuts.states(group))
         else:
             self.snapshots = []
         return metrics
@@ -100,20 +83,20 @@ class RestartSampler:
         return {
             **self._fresh.state(),
             "restarts": self._restarts,
-            "snapshots": [_saved(snapshot) for snapshot in self.snapshots],
-            "outstanding": {name: _saved(snapshot) for name, snapshot in self.outstanding.items()},
+            "snapshots": [saved(snapshot) for snapshot in self.snapshots],
+            "outstanding": {name: saved(snapshot) for name, snapshot in self.outstanding.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._fresh.restore(state)
         self._restarts = int(state["restarts"])
-        self.snapshots = [_restored(snapshot) for snapshot in state["snapshots"]]
-        self.outstanding = {name: _restored(snapshot) for name, snapshot in state["outstanding"].items()}
+        self.snapshots = [restored(snapshot) for snapshot in state["snapshots"]]
+        self.outstanding = {name: restored(snapshot) for name, snapshot in state["outstanding"].items()}
 
     def _restart(self) -> Draw:
         random = Random(f"{self._fresh.seed}/restart/{self._restarts}")
         snapshot = self.snapshots[choose([state.value for state in self.snapshots], BUCKETS, random)]
-        name = f"r{self._restarts}/{snapshot.problem}@{len(snapshot.prefix_ids)}"
+        name = f"r{self._restarts}/{snapshot.problem}@{snapshot.place}"
         self._restarts += 1
         self.outstanding[name] = snapshot
         return self.draw(name)
@@ -122,7 +105,7 @@ class RestartSampler:
         """Set a snapshot's value to the pass rate of the group that went on from it, kept or outstanding."""
         rates: dict[Snapshot, float] = {}
         for draw, group in played:
-            rate = pass_rate(group, short=draw.max_completion_length is not None)
+            rate = pass_rate([episode for episode in group if not draw.cuts(episode)])
             if draw.name in began and rate is not None:
                 rates[began[draw.name]] = rate
         self.snapshots = [replace(snapshot, value=rates.get(snapshot, snapshot.value)) for snapshot in self.snapshots]
@@ -133,23 +116,6 @@ class RestartSampler:
 
     def _keep(self, new: Iterable[Snapshot]) -> None:
         self.snapshots = [*self.snapshots, *new][-self._most :]
-
-
-def snapshots(group: Sequence[Trajectory], chat: Chat, room: int, seed: int) -> Iterator[Snapshot]:
-    """Give a state of each judged answer that has a line to begin after, right or wrong, with the group's pass rate."""
-    rate = pass_rate(group)
-    for episode in group:
-        if rate is not None and episode.turns and episode.earned is not None:
-            token_ids = episode.turns[0].completion.token_ids
-            end = _cut(token_ids, chat, room, Random(f"{seed}/cut/{episode.group}/{episode.episode}"))
-            if end:
-                yield Snapshot(episode.problem.id, tuple(token_ids[:end]), rate)
-
-
-def _cut(token_ids: Sequence[int], chat: Chat, room: int, random: Random) -> int:
-    """Choose a prefix length: the end of any line that leaves tokens to generate; 0 where there is none."""
-    ends = [end for end in chat.line_ends(token_ids) if end < min(len(token_ids), room)]
-    return random.choice(ends) if ends else 0
 
 
 def restart_metrics(groups: Sequence[Sequence[Trajectory]], began: Mapping[str, Snapshot]) -> dict[str, float]:
@@ -164,18 +130,11 @@ def restart_metrics(groups: Sequence[Sequence[Trajectory]], began: Mapping[str, 
     metrics |= {"restarts/success_share": right[0] / sum(right)} if sum(right) else {}
     if began:
         metrics["restarts/prefix_length"] = fmean(len(snapshot.prefix_ids) for snapshot in began.values())
+        turns = [snapshot.state.turns for snapshot in began.values() if snapshot.state is not None]
+        metrics |= {"restarts/turns": fmean(turns)} if turns else {}
         metrics["restarts/value"] = fmean(snapshot.value for snapshot in began.values())
     return metrics
 
 
 def _is_right(episode: Trajectory) -> bool:
     return episode.score is not None and episode.score.correct is True
-
-
-def _saved(snapshot: Snapshot) -> list[Any]:
-    return [snapshot.problem, list(snapshot.prefix_ids), snapshot.value]
-
-
-def _restored(saved: Sequence[Any]) -> Snapshot:
-    problem, prefix_ids, value = saved
-    return Snapshot(problem, tuple(prefix_ids), value)

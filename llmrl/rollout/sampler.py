@@ -7,17 +7,32 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
+from llmrl.rollout.middle import MiddleState
 from llmrl.types import Problem, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A group to generate: `rollout.num_generations` episodes of a problem, all after one prefix."""
+    """A group to generate: `rollout.num_generations` episodes of a problem, all after one prefix, or from one state."""
 
     name: str  # no other draw of the run has it; seeds and baselines go by it
     problem: Problem
     prefix_ids: tuple[int, ...] = ()  # tokens that the first completion goes on from
     max_completion_length: int | None = None  # prefix included; None: as long as any answer may be
+    state: MiddleState | None = None  # in which the episodes begin; None: where the environment does
+    max_turns: int | None = None  # behind the state
+    short: bool = False  # `max_turns` is less than an episode has left there
+
+    @property
+    def restarts(self) -> bool:
+        """True if its episodes begin in the midst of an earlier one."""
+        return bool(self.prefix_ids) or self.state is not None
+
+    def cuts(self, episode: Trajectory) -> bool:
+        """True if a limit of this draw alone has cut an episode off: that is no failure of it."""
+        if self.short and episode.status == "max_turns":
+            return True
+        return self.max_completion_length is not None and episode.truncated
 
 
 Played = tuple[Draw, list[Trajectory]]

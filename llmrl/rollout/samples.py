@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from llmrl.samples import Array, Sample, support
+from llmrl.samples import Array, Sample, agent_group, support
 from llmrl.types import Trajectory, Turn
 
 
@@ -19,16 +19,26 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
 
     Dense rewards are of the last completion; in other turns, and in samples without it, they are 0. An episode without
     a value has no samples.
+
+    Of several agents each has samples of its own turns, numbered among themselves, with its own reward, in a group of
+    its own. Turns of opponents are in none of them.
     """
-    score, reward, turns = trajectory.score, trajectory.earned, trajectory.turns
-    if score is None or reward is None or not turns:
+    return [sample for agent in trajectory.agents for sample in _side(trajectory, agent)]
+
+
+def _side(trajectory: Trajectory, agent: str) -> list[Sample]:
+    """Samples of an agent's turns."""
+    score, reward, numbers = trajectory.score, trajectory.earned_by(agent), trajectory.turns_of(agent)
+    if score is None or reward is None:
         return []
+    turns = [trajectory.turns[number] for number in numbers]
+    ends_episode = numbers[-1] == len(trajectory.turns) - 1
     made = []
     for path in paths(turns):
         columns = _columns(turns, path)
         if score.token_rewards is not None:
             dense = np.zeros(len(columns["token_ids"]))
-            if path[-1] == len(turns) - 1 and len(score.token_rewards):
+            if ends_episode and path[-1] == len(turns) - 1 and len(score.token_rewards):
                 dense[-len(score.token_rewards) :] = score.token_rewards
             columns["token_rewards"] = dense
         ids, counts = _support(turns, path)
@@ -37,15 +47,16 @@ def to_samples(trajectory: Trajectory) -> list[Sample]:
         completion = turns[path[0]].completion
         made.append(
             Sample(
-                group=trajectory.group,
+                group=agent_group(trajectory.group, agent),
                 episode=trajectory.episode,
                 reward=reward,
                 turn_rewards=[turn.reward for turn in turns],
                 semantics=completion.semantics,
                 version=completion.version,
                 status=trajectory.status,
-                truncated=trajectory.truncated,
-                correct=score.correct,
+                truncated=trajectory.truncated and ends_episode,
+                correct=score.correct if len(trajectory.agents) == 1 else None,
+                agent=agent,
                 parts={name: part for name, part in score.parts.items() if part is not None},
                 support_ids=ids,
                 columns=columns,
@@ -94,8 +105,9 @@ def with_views(trajectory: Trajectory, samples: Sequence[Sample]) -> Trajectory:
     for sample in samples:
         ids = sample.token_ids.data
         logprobs = sample.sampled_logprobs.data if "sampled_logprobs" in sample.columns else None
-        for number in np.unique(sample.turn_ids[sample.action_mask]).tolist():
-            turn = turns[number]
+        numbers = trajectory.turns_of(sample.agent)
+        for own in np.unique(sample.turn_ids[sample.action_mask]).tolist():
+            turn = turns[number := numbers[own]]
             begin = len(turn.prompt_ids)
             span = slice(begin, begin + len(turn.completion.token_ids))
             recorded = turn.completion.logprobs if logprobs is None else logprobs[span]

@@ -165,6 +165,8 @@ class Scheduler:
         if draw.max_completion_length is not None:
             options = replace(player.options, max_completion_length=draw.max_completion_length)
             player = replace(player, options=options)
+        if draw.state is not None:
+            player = replace(player, begin=draw.state, max_turns=draw.max_turns)
         return await player.run_group(draw.problem, draw.name, draw.prefix_ids)
 
     def _running(self) -> list[asyncio.Task[list[Trajectory]]]:

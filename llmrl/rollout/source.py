@@ -97,5 +97,4 @@ def _splits(made: Sequence[Sequence[Sample]]) -> dict[str, float]:
 
 def _samples(draw: Draw, episode: Trajectory) -> list[Sample]:
     """Samples of an episode. One that a draw's shorter limit cut off has none: it is not wrong."""
-    short = draw.max_completion_length is not None
-    return [] if short and episode.truncated else to_samples(episode)
+    return [] if draw.cuts(episode) else to_samples(episode)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, get_args
 
-from llmrl.types import Completion, Finish, Problem, Score, Semantics, Status, Trajectory, Turn, Verdict
+from llmrl.types import POLICY, Completion, Finish, Problem, Score, Semantics, Status, Trajectory, Turn, Verdict
 
 METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
 STEP = re.compile(rb'\{"step":\s*(\d+)')  # how each line of both begins
@@ -151,6 +151,12 @@ def _turn_to_json(turn: Turn, before: Turn | None, with_tokens: bool) -> dict[st
     }
     if turn.whole:
         line["whole"] = True
+    if turn.agent:
+        line["agent"] = turn.agent
+    if turn.model != POLICY:
+        line["model"] = turn.model
+    if turn.snapshot is not None:
+        line["snapshot"] = turn.snapshot
     if completion.semantics != "scaled":
         line["semantics"] = completion.semantics
     if not with_tokens:
@@ -186,6 +192,9 @@ def _turn_from_json(line: Mapping[str, Any], before: Turn | None, version: int |
         reply=_get(line, "reply", list),
         reward=_get(line, "reward", NUMBER),
         whole=_get(line, "whole", bool, False),
+        agent=_get(line, "agent", str, ""),
+        model=_get(line, "model", str, POLICY),
+        snapshot=line.get("snapshot"),
     )
 
 

@@ -113,7 +113,10 @@ class Logs:
         audited: Mapping[tuple[str, int], Score] = NOBODY,
     ) -> None:
         """Add a share of the step's episodes to rollouts.jsonl, with their credit and the scores of an audit."""
-        advantages = {(row.group, row.episode): _largest(row.get("advantages", np.zeros(0))) for row in samples}
+        advantages: dict[tuple[str, int], float] = {}
+        for row in samples:
+            name, largest = (row.played_in, row.episode), _largest(row.get("advantages", np.zeros(0)))
+            advantages[name] = max(advantages.get(name, 0.0), largest, key=abs)
         records = (
             EpisodeRecord(
                 step=step,

@@ -1,4 +1,4 @@
-"""Episodes that begin in the midst of earlier answers, beside those that begin at the prompt."""
+"""Episodes that begin in the midst of earlier ones, beside those that begin at the prompt."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from llmrl.chat import Chat
 from llmrl.errors import DataError
 from llmrl.rollout.context import SourceContext
+from llmrl.rollout.cuts import Cuts, LineCuts, Snapshot, TurnCuts
 from llmrl.rollout.filters import Filter
-from llmrl.rollout.restarts import RestartSampler, Snapshot, snapshots
+from llmrl.rollout.restarts import RestartSampler
 from llmrl.rollout.sampler import Sampler
+from llmrl.rollout.source import RolloutSource
 from llmrl.run_folder.reader import episodes
 from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.online import Online
@@ -21,7 +24,7 @@ from llmrl.types import Problem, Trajectory
 
 @dataclass(frozen=True)
 class Restarts(Asynchronous):
-    """A falling share of the groups goes on from a line of an earlier answer (SnapshotRL, S3RL).
+    """A falling share of the groups goes on from the midst of an earlier episode (SnapshotRL, S3RL).
 
     With `max_staleness` 0 it schedules as `online` does, above that as `asynchronous`.
     """
@@ -32,6 +35,8 @@ class Restarts(Asynchronous):
     max_continuation_length: int | None = (
         None  # tokens after the prefix; None: what rollout.max_completion_length leaves
     )
+    at: Literal["line", "turn"] = "line"  # behind a line of the first answer, or between turns of the episode
+    max_new_turns: int | None = None  # behind a turn; None: what rollout.max_turns leaves
     max_snapshots: int = 1024  # the newest are kept
     rollouts: str | None = None  # another run's rollouts.jsonl to begin with; None: this run's own answers alone
 
@@ -41,6 +46,17 @@ class Restarts(Asynchronous):
             raise ValueError("share must be in [0, 1], decay_steps and max_snapshots at least 1")
         if self.max_continuation_length is not None and self.max_continuation_length < 1:
             raise ValueError("max_continuation_length must be at least 1")
+        if self.max_new_turns is not None and self.max_new_turns < 1:
+            raise ValueError("max_new_turns must be at least 1")
+        other = {"line": "max_new_turns", "turn": "max_continuation_length"}[self.at]
+        if getattr(self, other) is not None:
+            raise ValueError(f"{other} with at {self.at}: it is of the other cut; leave it out")
+
+    def start(self, context: SourceContext) -> RolloutSource:
+        """Compose the source: see `Online.start`. Turns keep snapshots where they are begun from."""
+        if self.at == "turn":
+            context = replace(context, worker=replace(context.player, snapshots=True))
+        return super().start(context)
 
     def share_at(self, step: int) -> float:
         """Give the share of a step's groups that are restarts, where there are snapshots."""
@@ -52,32 +68,37 @@ class Restarts(Asynchronous):
         Raises:
             DataError: `rollouts` cannot be used.
         """
-        room, chat = context.options.max_completion_length, context.chat
+        cuts, chat = self.cuts(context), context.chat
         problems = {problem.id: problem for problem in context.problems}
         path = self.rollouts
         return RestartSampler(
             self.problem_sampler(context),
-            chat,
+            cuts,
             share=self.share_at,
-            max_completion_length=room,
-            max_continuation_length=self.max_continuation_length,
             max_snapshots=self.max_snapshots,
-            snapshots=() if path is None else read(Path(path), problems, chat, room, context.seed),
+            snapshots=() if path is None else read(Path(path), problems, chat, cuts),
         )
+
+    def cuts(self, context: SourceContext) -> Cuts:
+        """Make what cuts episodes into states."""
+        options, seed = context.options, context.seed
+        if self.at == "turn":
+            return TurnCuts(options.max_turns, self.max_new_turns, seed)
+        return LineCuts(context.chat, options.max_completion_length, self.max_continuation_length, seed)
 
     def filters(self) -> list[Filter]:
         """Refuse stale groups only where groups are generated ahead."""
         return super().filters() if self.overlaps else Online.filters(self)
 
 
-def read(path: Path, problems: Mapping[str, Problem], chat: Chat, room: int, seed: int) -> list[Snapshot]:
+def read(path: Path, problems: Mapping[str, Problem], chat: Chat, cuts: Cuts) -> list[Snapshot]:
     """Read snapshots of another run's `rollouts.jsonl`, of the tokens that it logged.
 
     The text is encoded anew where its tokens do not decode to it: none were logged, they are of another tokenizer, or
     the answer goes on from a prefix.
 
     Raises:
-        DataError: it cannot be read, is of other problems, or has no answer with two lines.
+        DataError: it cannot be read, is of other problems, or has nothing to begin after.
     """
     states: list[Snapshot] = []
     try:
@@ -88,11 +109,11 @@ def read(path: Path, problems: Mapping[str, Problem], chat: Chat, room: int, see
                 raise DataError(
                     f"{path}: problem {group[0].problem.id} is not in this run's data; expected rollouts of it"
                 )
-            states += snapshots(group, chat, room, seed)
+            states += cuts.states(group)
     except DataError as error:
         raise DataError(f"source.rollouts: {error}") from None
     if not states:
-        raise DataError(f"source.rollouts: {path}: no judged answer has a line to begin after; leave it out")
+        raise DataError(f"source.rollouts: {path}: {cuts.lacking}; leave it out")
     return states
 
 

@@ -20,6 +20,7 @@ from llmrl.recipe import Recipe
 from llmrl.rollout.agent_worker import AgentWorker
 from llmrl.rollout.concerted import concerted
 from llmrl.rollout.context import SourceContext
+from llmrl.rollout.episode import Opponent
 from llmrl.rollout.history import History, histories
 from llmrl.rollout.search_worker import SearchWorker
 from llmrl.rollout.worker import RolloutWorker
@@ -35,6 +36,7 @@ from llmrl.train.gold_reward import GoldReward
 from llmrl.train.guards import UpdateGuard
 from llmrl.train.learners import Learners
 from llmrl.train.normaliser import RewardNormaliser
+from llmrl.train.opponents import started_opponents
 from llmrl.train.parallel import accelerator, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful
 from llmrl.train.recorder import OnStep, Recorder
@@ -95,9 +97,11 @@ def build(
     adaptation = Adaptation(recipe.algorithm, recipe.collect_only_steps)
     needs = recipe.algorithm.needs() - recipe.source.fills()
     learners = Learners(recipe, place.accelerator, needs, stopping)
-    engine = _engine(recipe, place, learners, started)
+    stop_token_ids = place.chat.stop_token_ids(*learners.policy.stop_configs())
+    engine = _engine(recipe, stop_token_ids, started)
     pool = _graders(recipe, started)
-    source = _source(recipe, place, engine, pool, started)
+    opponents = started_opponents(recipe, place.chat, stop_token_ids, started) if recipe.source.plays else {}
+    source = _source(recipe, place, engine, opponents, pool, started)
     normaliser = RewardNormaliser(recipe.train.normalize_rewards)
     gold_reward = GoldReward(recipe.audit, pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
     evaluation = _evaluation(recipe, place, engine, pool, learners, clock, on_sample)
@@ -201,7 +205,7 @@ def _graders(recipe: Recipe, started: ExitStack) -> GradingPool:
     return pool
 
 
-def _engine(recipe: Recipe, place: _Place, learners: Learners, started: ExitStack) -> Engine | None:
+def _engine(recipe: Recipe, stop_token_ids: Sequence[int], started: ExitStack) -> Engine | None:
     """Start the engine; none where nothing is generated: the source does not play, and nothing is evaluated."""
     if not (recipe.source.plays or recipe.evaluates):
         return None
@@ -210,13 +214,20 @@ def _engine(recipe: Recipe, place: _Place, learners: Learners, started: ExitStac
         dtype=recipe.compute_dtype,
         seed=recipe.train.seed,
         max_model_len=max(recipe.rollout.max_length, PROBE + 1),
-        stop_token_ids=place.chat.stop_token_ids(*learners.policy.stop_configs()),
+        stop_token_ids=stop_token_ids,
     )
     started.callback(engine.close)
     return engine
 
 
-def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingPool, started: ExitStack) -> Source:
+def _source(
+    recipe: Recipe,
+    place: _Place,
+    engine: Engine | None,
+    opponents: Mapping[str, Opponent],
+    pool: GradingPool,
+    started: ExitStack,
+) -> Source:
     """Start the source, with a worker where it plays.
 
     Raises:
@@ -227,7 +238,7 @@ def _source(recipe: Recipe, place: _Place, engine: Engine | None, pool: GradingP
         assert engine is not None
         if recipe.rollout.max_turns > 1:
             _tell_histories(histories(place.chat), main=place.rank[0] == 0)
-        worker = _worker(recipe, place, engine, pool, started)
+        worker = _worker(recipe, place, engine, opponents, pool, started)
     source = recipe.source.start(
         SourceContext(
             chat=place.chat,
@@ -256,7 +267,14 @@ def _tell_histories(found: Mapping[str, History], main: bool) -> None:
         )
 
 
-def _worker(recipe: Recipe, place: _Place, engine: Engine, pool: GradingPool, started: ExitStack) -> RolloutWorker:
+def _worker(
+    recipe: Recipe,
+    place: _Place,
+    engine: Engine,
+    opponents: Mapping[str, Opponent],
+    pool: GradingPool,
+    started: ExitStack,
+) -> RolloutWorker:
     """Make what plays the recipe's problems: an agent program before a gateway or a search, where it asks for one."""
     facts: dict[str, Any] = {
         "engine": engine,
@@ -265,6 +283,7 @@ def _worker(recipe: Recipe, place: _Place, engine: Engine, pool: GradingPool, st
         "reward": as_group_reward(recipe.reward, pool),
         "options": recipe.rollout,
         "seed": recipe.train.seed,
+        "opponents": opponents,
     }
     if recipe.agent is not None:
         gateway = Gateway(engine, place.chat)

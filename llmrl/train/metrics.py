@@ -35,7 +35,7 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
     judged = [score.correct for score in scores if score.value is not None and score.correct is not None]
     if judged:
         metrics["accuracy"] = fmean(judged)
-    return metrics | _by_verdict(episodes) | _lengths(episodes) | _turns(episodes)
+    return metrics | _by_verdict(episodes) | _lengths(episodes) | _turns(episodes) | _by_agent(episodes)
 
 
 def fit_metrics(fits: Sequence[OptimStep]) -> dict[str, float]:
@@ -81,6 +81,17 @@ def _turns(episodes: Sequence[Trajectory]) -> dict[str, float]:
             metrics[f"status/{status}_frac"] = fmean(episode.status == status for episode in episodes)
     for name in sorted({name for episode in episodes for name in episode.metrics}):
         metrics[f"env/{name}"] = fmean(episode.metrics[name] for episode in episodes if name in episode.metrics)
+    return metrics
+
+
+def _by_agent(episodes: Sequence[Trajectory]) -> dict[str, float]:
+    """Rewards and turns of each agent for which the policy spoke, where several agents did."""
+    metrics: dict[str, float] = {}
+    for agent in sorted({agent for episode in episodes for agent in episode.agents if agent}):
+        sides = [episode for episode in episodes if agent in episode.agents]
+        earned = [reward for episode in sides if (reward := episode.earned_by(agent)) is not None]
+        metrics |= {f"agents/{agent}/reward": fmean(earned)} if earned else {}
+        metrics[f"agents/{agent}/turns"] = fmean(len(episode.turns_of(agent)) for episode in sides)
     return metrics
 
 

@@ -31,6 +31,8 @@ GAMES: list[dict[str, Any]] = [
     {"name": "car_dealer"},
     {"name": "chess_endgame", "memory": False},
     {"name": "chess_endgame", "piece": "R", "opponent": "mixed"},
+    {"name": "nim"},
+    {"name": "nim", "opponent": "perfect", "heaps": 2, "largest": 9},
 ]
 HOSTILE = {
     "empty": "",
@@ -69,7 +71,7 @@ def test_every_text_game_is_tested() -> None:
     names = {name for name in plugins.names("env") if isinstance(plugins.find("env", name), type)}
     text_games = {name for name in names if issubclass(plugins.find("env", name), TextGame)}
     assert text_games == {spec["name"] for spec in GAMES}
-    assert len(text_games) == 7
+    assert len(text_games) == 8
 
 
 @pytest.mark.parametrize("spec", GAMES, ids=str)

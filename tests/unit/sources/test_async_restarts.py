@@ -16,7 +16,8 @@ from llmrl import aio
 from llmrl.chat import Chat
 from llmrl.engines.scripted import ScriptedEngine
 from llmrl.recipe import RolloutOptions
-from llmrl.rollout.restarts import RestartSampler, Snapshot
+from llmrl.rollout.cuts import LineCuts, Snapshot
+from llmrl.rollout.restarts import RestartSampler
 from llmrl.rollout.sampler import FreshSampler
 from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
@@ -190,7 +191,7 @@ def test_a_value_follows_the_snapshot_while_its_restarts_are_played() -> None:
     fresh = FreshSampler(SUMS, 0)
     beginning = [Snapshot("p1", (1, 2), 0.5)]
     sampler = RestartSampler(
-        fresh, CHAT, share=lambda _: 0.5, max_completion_length=24, snapshots=beginning, max_snapshots=1
+        fresh, LineCuts(CHAT, 24, None, 0), share=lambda _: 0.5, snapshots=beginning, max_snapshots=1
     )
     draws = sampler.next(4, step=0)
     assert [draw.name for draw in draws] == [*(f"{i}/{draws[i].problem.id}" for i in (0, 1)), "r0/p1@2", "r1/p1@2"]

@@ -14,7 +14,8 @@ from llmrl.engines.scripted import ScriptedEngine
 from llmrl.errors import DataError
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.context import Groups
-from llmrl.rollout.restarts import RestartSampler, Snapshot, restart_metrics
+from llmrl.rollout.cuts import LineCuts, Snapshot
+from llmrl.rollout.restarts import RestartSampler, restart_metrics
 from llmrl.rollout.samples import to_samples
 from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
@@ -258,7 +259,9 @@ def test_logged_tokens_are_taken_where_they_say_the_text(
     played = Trajectory(problem=SUMS[0], turns=[turn], status="done", score=Score(0.0, "wrong"), group="0/p0")
     Logs(tmp_path, writes=True, share=1.0).rollouts(0, [[played]], [])
     known = {problem.id: problem for problem in SUMS}
-    assert read(tmp_path / "rollouts.jsonl", known, CHAT, 24, 0) == [Snapshot("p0", tuple(prefix), 0.0)]
+    assert read(tmp_path / "rollouts.jsonl", known, CHAT, LineCuts(CHAT, 24, None, 0)) == [
+        Snapshot("p0", tuple(prefix), 0.0)
+    ]
 
 
 def old_line(**changes: Any) -> str:

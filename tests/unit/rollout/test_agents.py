@@ -1,0 +1,187 @@
+"""Several agents in an episode: each has its conversation, its samples and its reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from llmrl.aio import wait
+from llmrl.algorithms.grpo import GRPO
+from llmrl.chat import Chat
+from llmrl.engines.scripted import Scripted, ScriptedEngine
+from llmrl.errors import RecipeError
+from llmrl.recipe import RolloutOptions, parse
+from llmrl.rewards.environment import Environment
+from llmrl.rollout.episode import Opponent
+from llmrl.rollout.samples import to_samples, with_views
+from llmrl.rollout.worker import RolloutWorker
+from llmrl.run_folder.records import EpisodeRecord
+from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.tiny import make_tokenizer
+from llmrl.train.metrics import rollout_metrics
+from llmrl.trajectories import compact
+from llmrl.types import Message, Observation, Problem, Trajectory
+from tests.builders import scripted_worker
+
+CHAT = Chat(make_tokenizer())
+PROBLEM = Problem(id="debate", messages=[])
+
+
+@dataclass
+class Debate:
+    """Two agents speak in turn, two turns each; `pro` is paid 0.5 for its first, and wins 1 from `con` at the end."""
+
+    heard: list[str] = field(default_factory=list)
+
+    def make(self, problem: Problem) -> Debate:
+        return Debate()
+
+    async def reset(self) -> Observation:
+        return Observation(messages=[{"role": "user", "content": "Begin, pro."}], agent="pro")
+
+    async def step(self, message: Message) -> Observation:
+        self.heard.append(message["content"])
+        turn = len(self.heard)
+        if turn == 4:
+            return Observation(messages=[], reward=-1.0, rewards={"pro": 1.0}, done=True)
+        shown = [{"role": "user", "content": f"They said: {self.heard[-1]}"}]
+        return Observation(messages=shown, agent=("pro", "con")[turn % 2], reward=0.5 if turn == 1 else 0.0)
+
+    async def close(self) -> None:
+        pass
+
+
+def engine(replies: Any) -> ScriptedEngine:
+    return ScriptedEngine(
+        tokenizer=CHAT.tokenizer, options=Scripted(replies=replies), stop_token_ids=[CHAT.tokenizer.eos_token_id]
+    )
+
+
+def worker(replies: Sequence[str] = ("aa", "b", "cc", "d"), **opponents: Opponent) -> RolloutWorker:
+    options = RolloutOptions(num_generations=1, prompts_per_step=1, max_turns=8, max_completion_length=8)
+    reward = as_group_reward(Environment(judged=False), GradingPool(1, 5.0))
+    return replace(scripted_worker(CHAT, replies, reward, options, Debate()), opponents=opponents)
+
+
+def played(**opponents: Opponent) -> Trajectory:
+    (episode,) = wait(worker(("aa", "b", "cc", "d"), **opponents).run_group(PROBLEM, "0/debate"))
+    return episode
+
+
+def ids(text: str) -> list[int]:
+    return list(CHAT.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def test_each_agent_reads_its_own_conversation() -> None:
+    episode = played()
+    assert [(turn.agent, turn.text) for turn in episode.turns] == [
+        ("pro", "aa"),
+        ("con", "b"),
+        ("pro", "cc"),
+        ("con", "d"),
+    ]
+    spelled = [CHAT.tokenizer.decode(turn.prompt_ids) for turn in episode.turns]
+    assert spelled[0] == "<|user|>Begin, pro.<|end|><|assistant|>"
+    assert spelled[1] == "<|user|>They said: aa<|end|><|assistant|>"
+    assert spelled[2] == spelled[0] + "aa<|end|><|user|>They said: b<|end|><|assistant|>"
+    assert spelled[3] == spelled[1] + "b<|end|><|user|>They said: cc<|end|><|assistant|>"
+
+
+def test_rewards_and_samples_are_by_agent() -> None:
+    """pro: 0.5 for its first turn, 1 for its last, which con's last move decided; con: -1."""
+    episode = played()
+    assert [turn.reward for turn in episode.turns] == [0.5, 0.0, 1.0, -1.0]
+    assert (episode.earned, episode.earned_by("pro"), episode.earned_by("con")) == (0.5, 1.5, -1.0)
+    pro, con = to_samples(episode)
+    assert (pro.agent, pro.group, pro.played_in, pro.reward) == ("pro", "0/debate#pro", "0/debate", 1.5)
+    assert (con.agent, con.group, con.reward) == ("con", "0/debate#con", -1.0)
+    assert (list(pro.turn_rewards), list(con.turn_rewards)) == ([0.5, 1.0], [0.0, -1.0])
+    assert pro.token_ids[pro.turn_ids == 1].tolist() == [*ids("cc"), CHAT.tokenizer.eos_token_id]
+    assert con.token_ids[con.turn_ids == 0].tolist() == [*ids("b"), CHAT.tokenizer.eos_token_id]
+    assert with_views(episode, [pro, con]) == compact(episode)
+
+
+def test_sides_are_compared_with_their_like() -> None:
+    """Two episodes: pro earned 1.5 and 0.5, con -1 and 0. Centred by side: +-0.5, and never one side with the other."""
+    one = played()
+    weak = [replace(turn, reward=reward) for turn, reward in zip(one.turns, (0.5, 0, 0, 0), strict=True)]
+    rows = [*to_samples(one), *to_samples(replace(one, turns=weak, episode=1))]
+    credited = GRPO(scale_rewards="none").credit(rows)
+    assert [float(row.advantages.sum() / row.actions) for row in credited] == [0.5, -0.5, -0.5, 0.5]
+
+
+def test_an_opponent_speaks_and_is_not_learned_from() -> None:
+    other = engine(("no", "never"))
+    episode = played(con=Opponent("runs/old/final", other))
+    assert [(turn.model, turn.text) for turn in episode.turns] == [
+        ("policy", "aa"),
+        ("runs/old/final", "no"),
+        ("policy", "b"),
+        ("runs/old/final", "never"),
+    ]
+    assert len(other.calls) == 2
+    (sample,) = to_samples(episode)
+    assert (sample.agent, sample.reward, sample.actions) == ("pro", 1.5, 2 + 1 + 2)
+    assert (episode.earned, episode.text) == (1.5, "b"), "what the opponent earned and said is not the policy's"
+
+
+def test_an_opponent_that_is_cut_off_ends_nothing() -> None:
+    other = engine(("n" * 30, "n" * 30))
+    episode = played(con=Opponent("frozen", other))
+    assert (episode.status, episode.truncated, len(episode.turns)) == ("done", False, 4)
+
+
+def test_the_log_says_who_spoke() -> None:
+    episode = played(con=Opponent("frozen", engine(("no", "never"))))
+    line = EpisodeRecord(step=0, trajectory=episode, tokens=7).to_json()
+    assert [(turn["agent"], turn.get("model")) for turn in line["turns"]] == [
+        ("pro", None),
+        ("con", "frozen"),
+        ("pro", None),
+        ("con", "frozen"),
+    ]
+    assert EpisodeRecord.from_json(line).trajectory.turns == compact(episode).turns
+    metrics = rollout_metrics([[episode]])
+    assert (metrics["agents/pro/reward"], metrics["agents/pro/turns"]) == (1.5, 2.0)
+    assert "agents/con/reward" not in metrics
+
+
+RECIPE: dict[str, Any] = {
+    "model": {"policy": "tiny"},
+    "data": {"name": "games", "env": {"name": "nim"}},
+    "env": {"name": "nim", "opponent": "agent"},
+    "reward": {"name": "environment", "judged": False},
+    "algorithm": {"name": "grpo"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (
+            {"rollout": {"opponents": {"third": {}}}},
+            "third: env nim has none of that name; its agents are first, second",
+        ),
+        ({"rollout": {"opponents": {"first": {}, "second": {}}}}, "for all agents of env nim"),
+        ({"rollout": {"opponents": {"second": {"engine": "vllm"}}}}, "a process holds one vLLM"),
+        ({"rollout": {"opponents": {"second": {"modle": "x"}}}}, "modle: unknown key; did you mean 'model'"),
+        ({"env": {"name": "nim"}, "rollout": {"opponents": {"second": {}}}}, "a single agent plays it"),
+        (
+            {"source": {"name": "restarts", "at": "turn"}, "rollout": {"max_turns": 4}},
+            "several agents speak in env nim",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RecipeError, match=complaint):
+        parse(RECIPE | changes)
+
+
+def test_a_recipe_with_an_opponent_is_written_back() -> None:
+    recipe = parse(RECIPE | {"rollout": {"opponents": {"second": {"model": "runs/old/final"}}}})
+    assert recipe.rollout.opponents["second"].label == "runs/old/final"
+    assert parse(recipe.as_dict()) == recipe
+    assert cast(Any, recipe.as_dict())["rollout"]["opponents"]["second"]["engine"]["name"] == "hf"
