@@ -6,7 +6,7 @@ import hmac
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,6 +14,7 @@ from llmrl.errors import EngineError, LlmrlError, RecipeError
 from llmrl.gateway.recorder import CallRecorder, LimitError
 from llmrl.gateway.replies import chat_reply, completion_reply, streamed
 from llmrl.gateway.requests import Wanted, chat_request, completion_request
+from llmrl.gateway.responses import responses_reply, responses_request, responses_streamed
 from llmrl.gateway.session import Call, Session
 from llmrl.gateway.sessions import Sessions, SessionsFullError
 from llmrl.tool_calls.forms import Parsed
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Served = Callable[["Request", Session], Awaitable["Response"]]
 Reply = Callable[..., dict[str, Any]]
+Events = Callable[[dict[str, Any], Wanted], Iterator[str]]
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,7 @@ def app(sessions: Sessions, recorder: CallRecorder) -> Starlette:
     own: Mapping[str, tuple[Served, str]] = {
         "/v1/chat/completions": (routes.chat, "POST"),
         "/v1/completions": (routes.complete, "POST"),
+        "/v1/responses": (routes.respond, "POST"),
         "/v1/models": (routes.models, "GET"),
         "/reward": (routes.reward, "POST"),
         "/end": (routes.end, "POST"),
@@ -87,6 +90,11 @@ class GatewayRoutes:
         """POST /v1/completions."""
         return await self._answered(request, session, completion_request, self._recorder.text_call, completion_reply)
 
+    async def respond(self, request: Request, session: Session) -> Response:
+        """POST /v1/responses."""
+        read, write, events = responses_request, responses_reply, responses_streamed
+        return await self._answered(request, session, read, self._recorder.chat_call, write, events)
+
     async def _answered(
         self,
         request: Request,
@@ -94,6 +102,7 @@ class GatewayRoutes:
         read: Callable[[Any], Wanted],
         answer: Callable[[Session, Wanted], Awaitable[tuple[Call, Parsed]]],
         write: Reply,
+        events: Events = streamed,
     ) -> Response:
         """Record, then answer. A client that has gone away meanwhile has read no answer, and made no turn."""
         from starlette.responses import JSONResponse, StreamingResponse
@@ -106,7 +115,7 @@ class GatewayRoutes:
             call.status = "aborted"
         reply = write(call, parsed, wanted, self._decode)
         if wanted.stream:
-            return StreamingResponse(streamed(reply, wanted), media_type="text/event-stream")
+            return StreamingResponse(events(reply, wanted), media_type="text/event-stream")
         return JSONResponse(reply)
 
     def _decode(self, token: int) -> str:

@@ -49,7 +49,7 @@ class CallRecorder:
     chat: Chat
 
     async def chat_call(self, session: Session, wanted: Wanted) -> tuple[Call, Parsed]:
-        """Answer a chat completion.
+        """Answer a chat completion, or a response.
 
         Raises:
             LimitError: the episode has no room for it.
@@ -57,7 +57,7 @@ class CallRecorder:
         """
         keys = chain(wanted.tools, wanted.messages)
         prompt = self._prompt(session, keys, wanted)
-        call = self._opened(session, prompt, messages=wanted.messages, dialect="chat", tools=wanted.tools)
+        call = self._opened(session, prompt, messages=wanted.messages, dialect=wanted.dialect, tools=wanted.tools)
         await self._generate(session, call, wanted)
         answer = self._parsed(call, wanted)
         session.known[chain(wanted.tools, [*wanted.messages, _as_sent(answer, call)])[-1]] = call

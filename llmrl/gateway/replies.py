@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ def chat_reply(call: Call, parsed: Parsed, wanted: Wanted, decode: Decode) -> di
     message = parsed.message(call_ids(call, parsed))
     choice = {"index": 0, "message": message, "finish_reason": finish_reason(call, parsed), "logprobs": None}
     if wanted.logprobs:
-        choice["logprobs"] = {"content": _logprobs(_completion(call), decode)}
+        choice["logprobs"] = {"content": logprob_entries(completion_of(call), decode)}
     return _envelope(call, wanted, "chat.completion", choice)
 
 
@@ -28,7 +27,7 @@ def completion_reply(call: Call, parsed: Parsed, wanted: Wanted, decode: Decode)
     """A completion of a text."""
     choice = {"index": 0, "text": parsed.content, "finish_reason": finish_reason(call, parsed), "logprobs": None}
     if wanted.logprobs:
-        entries = _logprobs(_completion(call), decode)
+        entries = logprob_entries(completion_of(call), decode)
         choice["logprobs"] = {
             "tokens": [entry["token"] for entry in entries],
             "token_logprobs": [entry["logprob"] for entry in entries],
@@ -69,22 +68,24 @@ def finish_reason(call: Call, parsed: Parsed) -> str:
     """OpenAI's word for the end of a completion."""
     if parsed.calls:
         return "tool_calls"
-    return "length" if _completion(call).finish == "length" else "stop"
+    return "length" if completion_of(call).finish == "length" else "stop"
 
 
-def _completion(call: Call) -> Completion:
+def completion_of(call: Call) -> Completion:
+    """The completion of an answered call."""
     assert call.completion is not None, "an answer is written for a call that was answered"
     return call.completion
 
 
 def _envelope(call: Call, wanted: Wanted, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
-    prompt, sampled = len(call.prompt_ids), len(_completion(call).token_ids)
+    prompt, sampled = len(call.prompt_ids), len(completion_of(call).token_ids)
     usage = {"prompt_tokens": prompt, "completion_tokens": sampled, "total_tokens": prompt + sampled}
-    head = {"id": call.id, "object": kind, "created": int(time.time()), "model": wanted.model}
+    head = {"id": call.id, "object": kind, "created": int(call.created), "model": wanted.model}
     return head | {"choices": [choice], "usage": usage}
 
 
-def _logprobs(completion: Completion, decode: Decode) -> list[dict[str, Any]]:
+def logprob_entries(completion: Completion, decode: Decode) -> list[dict[str, Any]]:
+    """Tokens and log-probabilities of a completion, as OpenAI lists them."""
     pairs = zip(completion.token_ids, completion.logprobs, strict=True)
     return [{"token": decode(token), "logprob": logprob, "bytes": None, "top_logprobs": []} for token, logprob in pairs]
 

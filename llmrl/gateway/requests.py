@@ -8,6 +8,7 @@ from typing import Any
 
 from llmrl.errors import RecipeError
 from llmrl.gateway.conversation import messages_of
+from llmrl.gateway.session import Dialect
 from llmrl.types import Message
 
 ALLOWED: Mapping[str, tuple[Any, ...]] = {  # values of options that other ones would make another policy of
@@ -37,6 +38,7 @@ class Wanted:
     usage: bool = False  # a stream ends with it
     logprobs: bool = False
     model: str = "policy"
+    dialect: Dialect = "chat"
 
 
 def chat_request(body: Any) -> Wanted:
@@ -45,12 +47,12 @@ def chat_request(body: Any) -> Wanted:
     Raises:
         LlmrlError: it is none, or asks for what the gateway refuses.
     """
-    body = _checked(body)
+    body = checked(body)
     tools = body.get("tools") or []
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) and "function" in tool for tool in tools):
         raise RecipeError("tools: expected a list of objects with type and function")
     offered = () if body.get("tool_choice") == "none" else tools
-    return _wanted(body, messages=messages_of(body.get("messages")), tools=offered)
+    return wanted_of(body, messages=messages_of(body.get("messages")), tools=offered)
 
 
 def completion_request(body: Any) -> Wanted:
@@ -59,20 +61,25 @@ def completion_request(body: Any) -> Wanted:
     Raises:
         LlmrlError: it is none, or asks for what the gateway refuses.
     """
-    body = _checked(body)
+    body = checked(body)
     prompt = body.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
         (prompt,) = prompt
     ids = isinstance(prompt, list) and bool(prompt) and all(type(token) is int and token >= 0 for token in prompt)
     if not ids and not (isinstance(prompt, str) and prompt):
         raise RecipeError("prompt: expected a text, or a list of token ids; one prompt a request")
-    return _wanted(body, prompt=prompt)
+    return wanted_of(body, prompt=prompt, dialect="completions")
 
 
-def _checked(body: Any) -> Mapping[str, Any]:
+def checked(body: Any, options: Mapping[str, tuple[Any, ...]] = ALLOWED) -> Mapping[str, Any]:
+    """The body, once none of its options asks for another policy or for what the gateway does not have.
+
+    Raises:
+        RecipeError: one does, or it is no object.
+    """
     if not isinstance(body, Mapping):
         raise RecipeError(f"expected a JSON object, found {type(body).__name__}")
-    for option, allowed in ALLOWED.items():
+    for option, allowed in options.items():
         given = body.get(option)
         if given is not None and given not in allowed:
             also = "".join(f", or {value!r}" for value in allowed)
@@ -83,7 +90,12 @@ def _checked(body: Any) -> Mapping[str, Any]:
     return body
 
 
-def _wanted(body: Mapping[str, Any], **facts: Any) -> Wanted:
+def wanted_of(body: Mapping[str, Any], **facts: Any) -> Wanted:
+    """The request of a body whose messages, prompt and tools are read.
+
+    Raises:
+        RecipeError: a limit or a stop string is none.
+    """
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     if most is not None and (type(most) is not int or most < 1):
         raise RecipeError(f"max_tokens {most!r}: expected a whole number of at least 1")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from llmrl.types import Completion, Message, Sampling, Status, Turn, Verdict
 
-Dialect = Literal["chat", "completions"]
+Dialect = Literal["chat", "completions", "responses"]
 CallStatus = Literal["waiting", "answered", "aborted"]
 
 
@@ -34,6 +34,7 @@ class Call:
     reply: Sequence[Message] = ()  # what a later call has put behind the completion
     reward: float = 0.0
     seconds: float = 0.0
+    created: float = field(default_factory=time.time)
 
     def as_dict(self) -> dict[str, Any]:
         """The record as JSON has it."""
