@@ -17,7 +17,18 @@ from typing import Any, Literal, get_type_hints
 from llmrl.errors import RecipeError
 
 Kind = Literal[
-    "algorithm", "source", "engine", "env", "reward", "data", "benchmark", "search", "curriculum", "agent", "tool"
+    "algorithm",
+    "source",
+    "engine",
+    "env",
+    "reward",
+    "data",
+    "benchmark",
+    "search",
+    "curriculum",
+    "agent",
+    "tool",
+    "simulator",
 ]
 PACKAGES: Mapping[Kind, str] = {
     "algorithm": "llmrl.algorithms",
@@ -31,6 +42,7 @@ PACKAGES: Mapping[Kind, str] = {
     "curriculum": "llmrl.curricula",
     "agent": "llmrl.agents",
     "tool": "llmrl.tools",
+    "simulator": "llmrl.simulators",
 }
 
 _HOLDS = "llmrl.plugins"

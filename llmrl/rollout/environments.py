@@ -36,7 +36,7 @@ class OpenEnv:
         return str(await self.place.call(self.timeout_s, "snapshot"))
 
     async def restore(self, snapshot: str) -> Observation:
-        """Go to that state, in place of `reset`; return what was shown there. Raises what the environment does, or TimeoutError."""
+        """Go to that state in place of `reset`, and show it; raises what the environment does, or TimeoutError."""
         return _observed("restore", await self.place.call(self.timeout_s, "restore", snapshot))
 
     async def close(self) -> None:

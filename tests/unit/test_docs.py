@@ -184,6 +184,7 @@ def test_every_key_of_a_recipe_is_explained_with_its_default(section: str) -> No
         ("docs/sources.md", "replay", "source", "replay"),
         ("docs/gateway.md", "command", "agent", "command"),
         ("docs/tools.md", "tools", "env", "tools"),
+        ("docs/envs.md", "dialogue", "env", "dialogue"),
     ],
 )
 def test_every_option_is_explained_with_its_default(page: str, heading: str, kind: plugins.Kind, plugin: str) -> None:
@@ -224,6 +225,7 @@ HOMES = {
     "curriculum": "docs/curricula.md",
     "agent": "docs/gateway.md",
     "tool": "docs/tools.md",
+    "simulator": "docs/envs.md",
 }
 
 

@@ -1,0 +1,1 @@
+"""Conversations with simulated users: their contract, and episodes."""
