@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations_with_replacement
 from operator import xor
 from string import ascii_lowercase
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from llmrl.games.duel import DuelGame
 from llmrl.games.game import Move
@@ -49,6 +49,10 @@ class Nim(DuelGame[Heaps]):
             known = self.starts()
             raise ValueError(f"expected one of {len(known)} lists of heaps, such as {known[-1] if known else 'none'}")
         return tuple(map(int, start.split(",")))
+
+    def facts(self, state: Heaps) -> Mapping[str, Any]:
+        """Sizes of the heaps, by letter, and if the player to move wins."""
+        return {**dict(zip(ascii_lowercase, state, strict=False)), "winning": self.wins(state)}
 
     def shown(self, state: Heaps) -> str:
         return " ".join(f"{name}{size}" for name, size in zip(ascii_lowercase, state, strict=False))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from llmrl.games.game import Move, TextGame
-from llmrl.games.house import CARRIED, CLOSABLE, EXITS, House, commands, plan
+from llmrl.games.house import CARRIED, CLOSABLE, EXITS, THINGS, House, commands, plan
 
 LOOKING = ("look", "inventory")
 """Commands that change nothing, and are not listed."""
@@ -43,6 +43,10 @@ class TextNav(TextGame[House]):
         if start not in EXITS:
             raise ValueError(f"expected one of {', '.join(EXITS)}")
         return House(start)
+
+    def facts(self, state: House) -> Mapping[str, Any]:
+        """Room, what is open, and the place of each thing."""
+        return {"room": state.room, "opened": state.opened, **dict(zip(THINGS, state.places, strict=True))}
 
     def shown(self, state: House) -> str:
         exits = sorted(EXITS[state.room])

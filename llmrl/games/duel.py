@@ -32,7 +32,7 @@ class DuelGame(TextGame[S]):
 
     @property
     def agents(self) -> Sequence[str]:
-        """Agents of an episode; none where a single player has it for itself."""
+        """Both players where agents play; none against a scripted opponent."""
         return PLAYERS if self.opponent == "agent" else ()
 
     def make(self, problem: Problem) -> Any:

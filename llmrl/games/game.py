@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.errors import DataError
@@ -62,6 +62,15 @@ class TextGame(ABC, Generic[S]):
     def family(self, start: str) -> str:
         """Name that starts share which are the same problem; they lie in the same split of the data."""
         return start
+
+    @property
+    def agents(self) -> Sequence[str]:
+        """Agents of an episode, where several speak; none where a single player has it for itself."""
+        return ()
+
+    def facts(self, state: S) -> Mapping[str, Any]:
+        """Facts of a state by name, on which sub-goals are predicates: its fields, where the game names no others."""
+        return {entry.name: getattr(state, entry.name) for entry in fields(state)}  # type: ignore[arg-type]
 
     @abstractmethod
     def starts(self) -> Sequence[str]:

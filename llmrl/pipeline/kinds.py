@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrl import recipe as recipes
+from llmrl.datagen.flywheel import KeepOptions, LabelOptions, write_kept, write_labelled
 from llmrl.datagen.search import ROWS, TreeSearch, write_rows, write_trees
 from llmrl.datagen.tasks import TaskOptions, write_tasks
 from llmrl.errors import RecipeError
@@ -219,15 +220,36 @@ def _read_tasks(sections: Sections, _folder: Path, where: str) -> TaskOptions:
 
 
 def _tasks(options: TaskOptions, folder: Path, _quiet: bool) -> None:
-    counts = write_tasks(options, folder / TASKS)
-    print("tasks: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    _print("tasks", write_tasks(options, folder / TASKS))
+
+
+def _read_label(sections: Sections, _folder: Path, where: str) -> LabelOptions:
+    made: LabelOptions = construct(LabelOptions, sections, f"{where}:")
+    return made
+
+
+def _label(options: LabelOptions, folder: Path, _quiet: bool) -> None:
+    _print("label", write_labelled(options, folder / TASKS))
+
+
+def _read_keep(sections: Sections, _folder: Path, where: str) -> KeepOptions:
+    made: KeepOptions = construct(KeepOptions, sections, f"{where}:")
+    return made
+
+
+def _keep(options: KeepOptions, folder: Path, _quiet: bool) -> None:
+    _print("keep", write_kept(options, folder))
+
+
+def _print(stage: str, counts: Mapping[str, int]) -> None:
+    print(f"{stage}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
 def clear_unfinished(kind: str, folder: Path) -> None:
     """Remove what a kill left of a stage that begins again: a search, or a trainer that writes its model at the end."""
     if kind in ("sft", "reward_model"):
         shutil.rmtree(folder / "final", ignore_errors=True)
-    if kind in ("search", "tasks"):
+    if kind in ("search", "tasks", "label", "keep"):
         for path in KINDS[kind].outputs.values():
             (folder / path).unlink(missing_ok=True)
 
@@ -238,6 +260,8 @@ KINDS: Mapping[str, Kind] = {
     "train": Kind({"final": "final", "rollouts": "rollouts.jsonl"}, _read_train, _train),
     "search": Kind({"trees": TREES, **{kind: f"{kind}.jsonl" for kind in ROWS}}, _read_search, _search, alone=True),
     "tasks": Kind({"tasks": TASKS}, _read_tasks, _tasks, alone=True),
+    "label": Kind({"tasks": TASKS}, _read_label, _label, alone=True),
+    "keep": Kind({name: f"{name}.jsonl" for name in ("tasks", "agent", "generator")}, _read_keep, _keep, alone=True),
     "reward_model": Kind({"final": "final"}, _read_reward_model, _reward_model),
     "eval": Kind({"results": "results.json"}, _read_eval, _eval, alone=True),
 }

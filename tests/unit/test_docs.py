@@ -185,6 +185,7 @@ def test_every_key_of_a_recipe_is_explained_with_its_default(section: str) -> No
         ("docs/gateway.md", "command", "agent", "command"),
         ("docs/tools.md", "tools", "env", "tools"),
         ("docs/envs.md", "dialogue", "env", "dialogue"),
+        ("docs/envs.md", "subgoals", "env", "subgoals"),
     ],
 )
 def test_every_option_is_explained_with_its_default(page: str, heading: str, kind: plugins.Kind, plugin: str) -> None:

@@ -1,0 +1,100 @@
+"""Following an instruction in a text game: done right where the game ends up as a reference way leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmrl.errors import DataError
+from llmrl.games.game import TextGame, action_of
+from llmrl.ops.fidelity import success_by_length
+from llmrl.plugins import build_held, holds, name_of
+from llmrl.types import Message, Observation, Problem
+
+STOP = "done"
+"""The action that ends an episode, by which the policy says that it has followed the instruction."""
+
+
+@dataclass(slots=True)
+class FollowEpisode:
+    """An episode (`llmrl.protocols.Env`) in which a game is played from a start until `done`."""
+
+    game: TextGame[Any]
+    problem: Problem
+    goal: str  # the text that shows the state in which the reference ends
+    shortest: int  # actions of the reference
+    most: int
+    state: Any
+    taken: int = 0
+
+    async def reset(self) -> Observation:
+        """Show the instruction, which is the problem's text, and the start."""
+        *before, last = self.problem.messages
+        text = f"{last['content']}\n\n{self.game.shown(self.state)}"
+        return Observation(messages=[*before, {**last, "content": text}])
+
+    async def step(self, message: Message) -> Observation:
+        """Play an action, or end; success counts as much as the way was short."""
+        action = action_of(message)
+        if action == STOP:
+            return self._ended(cut=False)
+        move = self.game.play(self.state, action)
+        self.state, self.taken = move.state, self.taken + 1
+        if move.end is not None or self.taken == self.most:
+            return self._ended(cut=move.end is None)
+        return Observation(messages=[{"role": "user", "content": move.reply}])
+
+    def _ended(self, cut: bool) -> Observation:
+        right = self.game.shown(self.state) == self.goal
+        fidelity = success_by_length(float(right), self.shortest, self.taken)
+        return Observation(
+            reward=fidelity,
+            done=True,
+            cut=cut and not right,
+            verdict="correct" if right else "wrong",
+            metrics={"fidelity": fidelity, "moves": float(self.taken)},
+        )
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follow:
+    """Options of the environment `follow`; a problem's `info` has the game's `start` and the `reference`, its actions.
+
+    The reward is success weighed by the length of the way: reference / max(taken, reference), or 0.
+    """
+
+    env: TextGame[Any] = field(metadata=holds("env"))  # a text game
+    slack: float = 2.0  # actions that an episode may take, in lengths of the reference
+
+    def __post_init__(self) -> None:
+        build_held(self)
+        if not isinstance(self.env, TextGame) or self.env.agents:
+            raise ValueError(f"env {name_of('env', self.env)}: expected a text game of one player")
+        if not self.slack >= 1:
+            raise ValueError(f"slack {self.slack}: expected at least 1")
+
+    def make(self, problem: Problem) -> FollowEpisode:
+        """Make an episode of the instruction.
+
+        Raises:
+            DataError: the problem has no start of the game, or no reference.
+        """
+        reference = problem.info.get("reference")
+        if not isinstance(reference, Sequence) or isinstance(reference, str) or not reference:
+            raise DataError(f"problem {problem.id}: info.reference {reference!r:.80}: expected actions, at least one")
+        try:
+            state = self.env.begin(str(problem.info.get("start")))
+        except ValueError as error:
+            raise DataError(f"problem {problem.id}: info.start: {error}") from None
+        end = state
+        for action in reference:
+            end = self.env.play(end, str(action)).state
+        most = max(1, round(self.slack * len(reference)))
+        return FollowEpisode(self.env, problem, self.env.shown(end), len(reference), most, state)
+
+
+plugin = Follow
