@@ -1,0 +1,117 @@
+"""Environments written for verifiers up to version 0.1: `MultiTurnEnv`, whose `env_response` answers the model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmrl.errors import RecipeError
+from llmrl.plugins import find
+from llmrl.scoring.trl_functions import accepted, finite
+from llmrl.types import Message, Observation, Problem
+
+
+@dataclass(slots=True)
+class VerifiersEpisode:
+    """An episode by an environment's own methods; its rubric scores the state at the end."""
+
+    env: Any
+    problem: Problem
+    scored: bool
+    state: dict[str, Any] = field(default_factory=dict)
+
+    async def reset(self) -> Observation:
+        """Set the state up; show the problem."""
+        info = dict(self.problem.info)
+        facts = {"prompt": list(self.problem.messages), "answer": self.problem.answer, "info": info}
+        self.state = {**facts, "task": info.get("task", "default"), "completion": [], "turn": 0, "responses": []}
+        if callable(setup := getattr(self.env, "setup_state", None)):
+            self.state = await _awaited(setup(self.state)) or self.state
+        return Observation(messages=self.state["prompt"])
+
+    async def step(self, message: Message) -> Observation:
+        """Ask the environment if it is over, else for its answer."""
+        self.state["completion"].append(dict(message))
+        self.state["turn"] += 1
+        most = getattr(self.env, "max_turns", None) or -1
+        over = await self._completed()
+        if over or self.state["turn"] == most:
+            return Observation(done=True, cut=not over, **(await self._scores()))
+        reply = await _awaited(self.env.env_response(self._messages, self.state))
+        if isinstance(reply, tuple):  # of older versions
+            reply, self.state = reply
+        messages = [{"role": "user", "content": reply}] if isinstance(reply, str) else list(reply)
+        self.state["completion"] += messages
+        return Observation(messages=messages)
+
+    async def close(self) -> None:
+        """Do nothing: the environment serves others."""
+
+    @property
+    def _messages(self) -> list[Message]:
+        return [*self.state["prompt"], *self.state["completion"]]
+
+    async def _completed(self) -> bool:
+        """Ask `is_completed`, of the messages and the state, or of the state alone."""
+        method = self.env.is_completed
+        given = accepted(method, {"messages": self._messages, "state": self.state})
+        return bool(await _awaited(method(**given)))
+
+    async def _scores(self) -> Mapping[str, Any]:
+        """Reward and metrics: the weighed sum of the rubric's functions, and the value of each."""
+        rubric = getattr(self.env, "rubric", None)
+        if not self.scored or rubric is None:
+            return {}
+        functions: Sequence[Any] = getattr(rubric, "funcs", None) or getattr(rubric, "reward_funcs", None) or ()
+        weights = getattr(rubric, "weights", None) or getattr(rubric, "reward_weights", None) or [1.0] * len(functions)
+        columns = {**self.state, "state": self.state, "parser": getattr(rubric, "parser", None)}
+        columns |= getattr(rubric, "class_objects", {})
+        values = {}
+        for function in functions:
+            values[function.__name__] = finite(await _awaited(function(**accepted(function, columns))))
+        reward = sum(finite(weight) * value for weight, value in zip(weights, values.values(), strict=True))
+        return {"reward": reward, "metrics": values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiersEnvironments:
+    """Options of the environment `verifiers`. One instance serves all episodes: its state is in `state`, as theirs is.
+
+    The recipe's data are the problems: an environment's own dataset is not read.
+    """
+
+    environment: str  # package.module:load_environment, or an instance, or a class without arguments
+    kwargs: Mapping[str, Any] = field(default_factory=dict)  # for that
+    scored: bool = True  # by its rubric, as the reward of the last turn; False: by the recipe's reward alone
+
+    def __post_init__(self) -> None:
+        self.made()
+
+    def made(self) -> Any:
+        """The environment.
+
+        Raises:
+            RecipeError: it cannot be imported, or lacks a method.
+        """
+        found = find("env", self.environment, "env.environment")
+        env = found if hasattr(found, "env_response") and not isinstance(found, type) else found(**self.kwargs)
+        for method in ("env_response", "is_completed"):
+            if not callable(getattr(env, method, None)):
+                raise RecipeError(
+                    f"env.environment {self.environment!r}: it has no {method}; expected a MultiTurnEnv of verifiers "
+                    "up to 0.1; programs of later versions ask an endpoint: docs/gateway.md"
+                )
+        return env
+
+    def make(self, problem: Problem) -> VerifiersEpisode:
+        """Make an episode."""
+        return VerifiersEpisode(self.made(), problem, self.scored)
+
+
+async def _awaited(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+plugin = VerifiersEnvironments
