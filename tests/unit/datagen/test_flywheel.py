@@ -139,6 +139,8 @@ def test_what_is_followed_is_kept(round_: dict[str, Any], tmp_path: Path) -> Non
     assert [row["id"] for row in best] == ["a", "b"]
     assert counts == {"tasks": 5, "tried": 4, "followed": 2, "anchors": 0, "kept": 2}
     assert [row["id"] for row in kept_tasks(KeepOptions(env=MAZE, threshold=0.5, **round_))[0]] == ["a", "c", "b"]
+    anyhow = kept_tasks(KeepOptions(env=MAZE, threshold=0.0, **round_))[0]
+    assert [row["id"] for row in anyhow] == ["a", "c", "b"], "who ends elsewhere has not followed"
     with pytest.raises(DataError, match="no task was followed"):
         kept_tasks(KeepOptions(env=MAZE, threshold=0.95, least_followed=0.9, **round_))
 

@@ -92,6 +92,18 @@ def test_the_next_prompt_of_a_restored_episode_extends_the_first() -> None:
     assert rest.metrics == {} or rest.metrics["moves"] == 2 + len(rest.turns)
 
 
+def test_tokens_that_no_text_encodes_to_are_fed_again() -> None:
+    """The state's prompt holds an unknown token, as a sampled text may: its text would be encoded otherwise."""
+    player = replace(worker(), snapshots=True)
+    state = list(middle_states(aio.wait(player.run_episode(PROBLEMS[0], "0/p", 0))))[1]
+    odd = (*state.prompt_ids[:3], CHAT.tokenizer.unk_token_id, *state.prompt_ids[3:])
+    rest = aio.wait(replace(player, begin=replace(state, prompt_ids=odd)).run_episode(PROBLEMS[0], "r0/p", 0))
+    assert tuple(rest.turns[0].prompt_ids) == odd
+    assert len(rest.turns) > 1
+    assert tuple(rest.turns[1].prompt_ids[: len(odd)]) == odd
+    assert rest.turns[1].observed_after(rest.turns[0]) is not None
+
+
 def test_a_game_that_goes_on_otherwise_is_a_broken_episode() -> None:
     player = replace(worker(), snapshots=True)
     *_, state = middle_states(aio.wait(player.run_episode(PROBLEMS[0], "0/p", 0)))
@@ -117,16 +129,17 @@ def test_half_of_a_step_begins_between_turns() -> None:
 
 
 def test_an_episode_that_only_the_restart_cut_short_has_no_samples() -> None:
-    """The recipe's own limit is one of the task; `max_new_turns` is not."""
+    """The recipe's own limit of five turns is one of the task; `max_new_turns` is not."""
     source = started(worker(), share=1.0, max_new_turns=1)
     source.next(0)
+    every = sampler(source).snapshots
+    sampler(source).snapshots = [snapshot for snapshot in every if snapshot.place != "turn4"]
     values = [snapshot.value for snapshot in sampler(source).snapshots]
-    short = [sampler(source)._cuts.draw("r", PROBLEMS[0], snapshot).short for snapshot in sampler(source).snapshots]
-    samples = source.next(1)
-    assert any(short)
-    for sample in samples:
-        assert sample.group.endswith("@turn4"), "one turn was left there in any case"
-    assert [snapshot.value for snapshot in sampler(source).snapshots if snapshot.state][: len(values)]
+    assert source.next(1) == []
+    assert {len(episode.turns) for group in source.played for episode in group} == {1}
+    assert [snapshot.value for snapshot in sampler(source).snapshots] == values, "they are worth no less for that"
+    sampler(source).snapshots = [snapshot for snapshot in every if snapshot.place == "turn4"]
+    assert len(source.next(2)) == 8, "one turn was left there in any case"
 
 
 def test_a_restored_source_goes_on_as_if_nothing_had_happened() -> None:
