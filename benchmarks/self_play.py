@@ -46,14 +46,14 @@ def primed(seed: int, folder: Path) -> Path:
     """Train a model on random moves of the first player, from all starts."""
     rows = folder / "rows.jsonl"
     data = Games(env=Nim(instructions=False, seed=seed), split="all")
-    write(Demonstrations(data=data, random_share=1.0, episodes=600, seed=seed), rows)
+    write(Demonstrations(data=data, random_share=1.0, episodes=400, seed=seed), rows)
     sections = {
         "algorithm": {"name": "bc"},
         "source": {"name": "offline", "path": str(rows)},
-        "rollout": {"prompts_per_step": 32},
+        "rollout": {"prompts_per_step": 16},
         "train": {"learning_rate": 3e-3},
     }
-    return trained(sections, tiny.make(folder / "model", hidden=64, layers=2, seed=seed), seed, folder, "primed", 400)
+    return trained(sections, tiny.make(folder / "model", hidden=64, layers=2, seed=seed), seed, folder, "primed", 150)
 
 
 def played(mode: str, model: Path, seed: int, folder: Path, steps: int) -> Path:
@@ -96,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", nargs="*", default=list(MODES), choices=list(MODES))
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results = []
