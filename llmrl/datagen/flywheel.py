@@ -139,7 +139,7 @@ def write_labelled(options: LabelOptions, out: Path) -> dict[str, int]:
 
 
 def generator_prompt(way: Mapping[str, Any]) -> str:
-    """What the generator reads of a way."""
+    """The prompt in which the generator reads a way."""
     return LABEL.format(start=str(way["shown"]).strip(), actions="\n".join(way["reference"]))
 
 

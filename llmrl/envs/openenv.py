@@ -56,7 +56,7 @@ class OpenEnvEpisode:
 
     client: Any
     problem: Problem
-    options: OpenEnv
+    options: OpenEnvServers
 
     async def reset(self) -> Observation:
         """Return the problem's messages with the first observation."""
@@ -83,12 +83,12 @@ class OpenEnvEpisode:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenEnv:
+class OpenEnvServers:
     """Options of the environment `openenv`. The same problem begins alike: its seed is made of the problem's id."""
 
     base_url: str = "http://127.0.0.1:8000"  # of the server
     client: str | None = None  # package.module:Class of OpenEnv's clients; None: one of our own, with JSON objects
-    reset: Mapping[str, Any] = field(default_factory=dict)  # further arguments of `reset`
+    reset: Mapping[str, Any] = field(default_factory=dict, hash=False)  # further arguments of `reset`
     action_field: str = "message"  # of an action, which takes the text; without `action`
     action: str | None = None  # package.module:function, text -> action, ValueError where it is none
     observation: str | None = None  # package.module:function, observation -> text; None: its JSON
@@ -133,4 +133,4 @@ def _imported(path: str) -> Callable[..., Any]:
     return found
 
 
-plugin = OpenEnv
+plugin = OpenEnvServers

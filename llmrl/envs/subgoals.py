@@ -102,7 +102,7 @@ class SubgoalEpisode:
         return self._with_hint(replace(seen, reward=seen.reward + added, metrics=metrics))
 
     async def snapshot(self) -> str:
-        """That of the game."""
+        """The snapshot of the game."""
         return await self.inner.snapshot()
 
     async def restore(self, snapshot: str) -> Observation:

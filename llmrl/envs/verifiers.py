@@ -83,7 +83,7 @@ class VerifiersEnvironments:
     """
 
     environment: str  # package.module:load_environment, or an instance, or a class without arguments
-    kwargs: Mapping[str, Any] = field(default_factory=dict)  # for that
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for that
     scored: bool = True  # by its rubric, as the reward of the last turn; False: by the recipe's reward alone
 
     def __post_init__(self) -> None:

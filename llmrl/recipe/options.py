@@ -111,7 +111,7 @@ class RolloutOptions:
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
     log_tokens_mb: float = 1000.0  # size of that file from which on episodes are written without their tokens
-    opponents: Mapping[str, Any] = field(default_factory=dict)  # by agent; the policy speaks for all others
+    opponents: Mapping[str, Any] = field(default_factory=dict, hash=False)  # by agent; the policy speaks for all others
     search: Any = field(default=None, metadata=holds("search"))  # a strategy that answers; None: plain sampling
     judge: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # of the search; sees no reference
     search_tokens: int | None = None  # that the search of an answer may generate

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from llmrl.aio import wait
-from llmrl.envs.openenv import OpenEnv
+from llmrl.envs.openenv import OpenEnvServers
 from llmrl.types import Observation, Problem
 
 SERVER = """
@@ -69,7 +69,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 def test_an_episode_is_played(url: str) -> None:
     async def played(name: str) -> list[Observation]:
-        episode = OpenEnv(base_url=url).make(Problem(id=name, messages=[]))
+        episode = OpenEnvServers(base_url=url).make(Problem(id=name, messages=[]))
         seen = [await episode.reset()]
         seen += [await episode.step({"role": "assistant", "content": answer}) for answer in ("3", "7")]
         await episode.close()

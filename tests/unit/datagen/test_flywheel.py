@@ -146,7 +146,7 @@ def test_what_is_followed_is_kept(round_: dict[str, Any], tmp_path: Path) -> Non
 
 
 def test_anchors_stay_and_bound_the_others(round_: dict[str, Any], tmp_path: Path) -> None:
-    """One anchor that is to be half of all: one other task, the best."""
+    """An anchor is to be half of all: beside it is one other task, the best."""
     made = KeepOptions(env=MAZE, anchors=str(tmp_path / "anchors.jsonl"), anchor_share=0.5, **round_)
     best, anchors, _ = kept_tasks(made)
     assert [row["id"] for row in (*anchors, *best)] == ["mine-a", "a"]
