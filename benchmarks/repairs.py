@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 from llmrl.ops.judgement import roc_auc
-from llmrl.ops.swe import PASSED, STILL_PASSED, repair, statuses_of
 from llmrl.rewards.swe_similarity import SweSimilarity, alike
+from llmrl.swe.diffs import parse_patch
+from llmrl.swe.grading import PASSED, STILL_PASSED, repair
+from llmrl.swe.logs import read_log
+from llmrl.swe.tree import ChangeError
 
 GOOD = {"FAIL_TO_PASS": PASSED, "PASS_TO_PASS": STILL_PASSED}
 
 
-def diffs(patch: str) -> dict[str, str]:
-    """The hunks of each file of a patch of git's."""
-    files = re.split(r"^diff --git a/\S+ b/(\S+)\n", patch, flags=re.MULTILINE)[1:]
-    return {path: body[body.find("@@") :] for path, body in zip(files[::2], files[1::2], strict=True)}
+def bodies(patch: str) -> dict[str, str]:
+    """The hunks of each file of a patch; a patch that cannot be read changes no file."""
+    try:
+        return {file.path: file.body for file in parse_patch(patch)}
+    except ChangeError:
+        return {}
 
 
 def logs(data: Path) -> None:
     """Test by test, and the verdict."""
     for path in sorted((data / "swe_smith_logs").glob("*/report.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
-        statuses = statuses_of((path.parent / "test_output.txt").read_text(encoding="utf-8"))
+        statuses = read_log((path.parent / "test_output.txt").read_text(encoding="utf-8"))
         labels = {kind: report["tests_status"][kind] for kind in GOOD}
         found = repair(statuses, *([*label["success"], *label["failure"]] for label in labels.values()))
         rows = [(kind, test, how) for kind, label in labels.items() for how, tests in label.items() for test in tests]
@@ -47,7 +51,7 @@ def predictions(data: Path) -> None:
     rows = [json.loads(line) for line in lines]
     values = []
     for row in rows:
-        shares = alike(diffs(row["model_patch"] or ""), diffs(row["gold_patch"]), SweSimilarity.max_characters)
+        shares = alike(bodies(row["model_patch"] or ""), bodies(row["gold_patch"]), SweSimilarity.max_characters)
         values.append(sum(shares.values()) / len(shares))
     for label in ("resolved", "edited_gold_file"):
         truth = [bool(row[label]) for row in rows]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llmrl.ops.swe import repair, statuses_of
+from llmrl.swe.grading import repair
+from llmrl.swe.logs import read_log
 
 LOG = """\
 + : '>>>>> Start Test Output'
@@ -24,7 +25,7 @@ tests/test_a.py::test_six PASSED
 
 
 def test_a_log_is_read_between_its_marks() -> None:
-    assert statuses_of(LOG) == {
+    assert read_log(LOG) == {
         "tests/test_a.py::test_one": "ERROR",
         "tests/test_a.py::test_two[a b - c]": "FAILED",
         "tests/test_a.py::test_three": "SKIPPED",
@@ -34,7 +35,7 @@ def test_a_log_is_read_between_its_marks() -> None:
 
 
 def test_a_log_without_marks_is_read_whole() -> None:
-    assert statuses_of("PASSED a.py::b\n12 passed in 0.1s\n") == {"a.py::b": "PASSED"}
+    assert read_log("PASSED a.py::b\n12 passed in 0.1s\n") == {"a.py::b": "PASSED"}
 
 
 def test_without_a_test_to_repair_nothing_is_a_repair() -> None:
@@ -46,7 +47,7 @@ def test_logs_of_others_have_the_verdicts_of_their_grader(shared_data: Path) -> 
     for report in sorted((shared_data / "swe_smith_logs").glob("*/report.json")):
         theirs = json.loads(report.read_text())
         tests = {kind: [*found["success"], *found["failure"]] for kind, found in theirs["tests_status"].items()}
-        statuses = statuses_of((report.parent / "test_output.txt").read_text())
+        statuses = read_log((report.parent / "test_output.txt").read_text())
         ours = repair(statuses, tests["FAIL_TO_PASS"], tests["PASS_TO_PASS"])
         assert ours.resolved == theirs["resolved"]
         shares = [theirs["tests_status"][kind]["success"] for kind in ("FAIL_TO_PASS", "PASS_TO_PASS")]
