@@ -11,21 +11,11 @@ import json
 from pathlib import Path
 
 from llmrl.ops.judgement import roc_auc
-from llmrl.rewards.swe_similarity import SweSimilarity, alike
-from llmrl.swe.diffs import parse_patch
 from llmrl.swe.grading import PASSED, STILL_PASSED, repair
 from llmrl.swe.logs import read_log
-from llmrl.swe.tree import ChangeError
+from llmrl.swe.similarity import patch_similarity
 
 GOOD = {"FAIL_TO_PASS": PASSED, "PASS_TO_PASS": STILL_PASSED}
-
-
-def bodies(patch: str) -> dict[str, str]:
-    """The hunks of each file of a patch; a patch that cannot be read changes no file."""
-    try:
-        return {file.path: file.body for file in parse_patch(patch)}
-    except ChangeError:
-        return {}
 
 
 def logs(data: Path) -> None:
@@ -49,10 +39,7 @@ def predictions(data: Path) -> None:
     """Measure how well similarity to the reference tells the changes that passed the tests."""
     lines = (data / "swebench/predictions_dev.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    values = []
-    for row in rows:
-        shares = alike(bodies(row["model_patch"] or ""), bodies(row["gold_patch"]), SweSimilarity.max_characters)
-        values.append(sum(shares.values()) / len(shares))
+    values = [patch_similarity(row["model_patch"] or "", row["gold_patch"]) for row in rows]
     for label in ("resolved", "edited_gold_file"):
         truth = [bool(row[label]) for row in rows]
         kinds = [[v for v, t in zip(values, truth, strict=True) if t == kind] for kind in (True, False)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llmrl.swe.edits import strict_edits
 from llmrl.swe.replace import replaced_strictly
+from llmrl.swe.similarity import MOST, alike, changes, mean
 from llmrl.swe.tree import ChangeError, Files
 from llmrl.types import Problem, Score
 
@@ -29,7 +29,7 @@ class SweSimilarity:
         ValueError: the problem has no such columns, or a diff of the reference is longer than `max_characters`.
     """
 
-    max_characters: int = 6_000  # of one file's diff; a longer one counts 0: the time is that of their product
+    max_characters: int = MOST  # of one file's diff; a longer one counts 0: the time is that of their product
 
     def __call__(self, problem: Problem, text: str) -> Score:
         files, wanted = _files(problem.info, "files"), _files(problem.info, "oracle_new")
@@ -41,14 +41,15 @@ class SweSimilarity:
         except ChangeError as error:
             return Score(-1.0, parts={"applied": 0.0, f"failed_{error.kind}": 1.0}, reason=str(error))
         shares = alike(found, oracle, self.max_characters)
-        value = sum(shares.values()) / len(shares) if shares else 1.0
         parts = {
             "applied": 1.0,
             "same": float(found == oracle),
             "files": float(len(found)),
             "too_long": float(sum(len(diff) > self.max_characters for diff in found.values())),
         }
-        return Score(value, parts=parts, reason=", ".join(f"{path} {share:.3f}" for path, share in shares.items()))
+        return Score(
+            mean(shares), parts=parts, reason=", ".join(f"{path} {share:.3f}" for path, share in shares.items())
+        )
 
 
 def edited(files: Files, text: str) -> dict[str, str]:
@@ -58,33 +59,6 @@ def edited(files: Files, text: str) -> dict[str, str]:
         ChangeError: a tag is missing or there twice, the thought is empty, there is no edit, or one does not apply.
     """
     return replaced_strictly(files, strict_edits(text))
-
-
-def changes(files: Files, changed: Files, most: int | None = None) -> dict[str, str]:
-    """Unified diff of each file that changed, without its two lines of names.
-
-    A file that grew by more than `most` characters stands for its diff, which is longer than that, too.
-    """
-    diffs = {}
-    for path, now in changed.items():
-        if most is not None and len(now) > len(files.get(path, "")) + most:
-            diffs[path] = now
-            continue
-        lines = difflib.unified_diff(files.get(path, "").splitlines(), now.splitlines(), lineterm="", n=3)
-        if diff := "\n".join(list(lines)[2:]):
-            diffs[path] = diff
-    return diffs
-
-
-def alike(found: Files, wanted: Files, max_characters: int) -> dict[str, float]:
-    """Similarity of two sets of diffs, file by file, 0 to 1."""
-    return {path: _ratio(found.get(path), wanted.get(path), max_characters) for path in {**wanted, **found}}
-
-
-def _ratio(found: str | None, wanted: str | None, max_characters: int) -> float:
-    if found is None or wanted is None or len(found) > max_characters:
-        return 0.0
-    return 1.0 if found == wanted else difflib.SequenceMatcher(None, found, wanted, autojunk=False).ratio()
 
 
 def _files(info: Mapping[str, Any], column: str) -> Files:
