@@ -123,7 +123,7 @@ def _tests(row: dict[str, Any]) -> list[str]:
 
 
 def _log(row: dict[str, Any], how: str) -> str:
-    """What pytest -rA sums up; tests that must begin to pass have the status `how`."""
+    """Summary of pytest -rA; tests that must begin to pass have the status `how`."""
     lines = []
     for kind, status in (("PASS_TO_PASS", "PASSED"), ("FAIL_TO_PASS", how)):
         whole = [test + " rest]" * is_cut_off(test) for test in row[kind]]

@@ -114,7 +114,7 @@ def test_blanks_that_were_cut_off_at_the_end_of_a_patch_are_no_fault() -> None:
 
 @pytest.mark.parametrize("step", [15, pytest.param(1, marks=pytest.mark.slow)])
 def test_gold_patches_go_through_edits_and_back(shared_data: Path, step: int) -> None:
-    """Of all 300 and 500 instances, or of every so many."""
+    """Patches of 300 and 500 instances; in the quick test every fifteenth."""
     seen = set()
     for row in [*rows(shared_data, "lite")[::step], *rows(shared_data, "verified")[::step]]:
         for patch in (row["patch"], row["test_patch"]):
