@@ -68,9 +68,9 @@ def test_of(name: str) -> str:
 def build(folder: Path) -> tuple[Path, Path]:
     """Make the repository; its folder, and the file of its issues and pull requests.
 
-    Commits: two modules with a bug each (1), six more (6), and their repairs: plain (4), squashed (2), merged (2, of two
-    commits each and the merge); a moved file. Left out: by a bot, tests only, documentation only, too many lines or
-    files, bytes, two changes without an issue, one of an issue that is no fault, a repair made again.
+    Commits: two modules with a bug each (1), six more (6), and their repairs: plain (4), squashed (2), merged (2, of
+    two commits each and the merge); a moved file. Left out: by a bot, tests only, documentation only, too many lines,
+    too many files, bytes, two changes without an issue, one of an issue that is no fault, a repair made again.
     """
     made = SweRepository(folder / "calc")
     made.folder.mkdir(parents=True)
