@@ -38,11 +38,20 @@ def apply_patch(files: Files, patch: str | Sequence[FilePatch], fuzz: int | None
     """
     parsed = parse_patch(patch) if isinstance(patch, str) else patch
     try:
+        _require_end(patch)
         return applied(files, parsed, None)
     except ChangeError as error:
-        if fuzz is None or error.kind != "conflict":
+        if fuzz is None or error.kind not in ("conflict", "malformed"):
             raise
+    _require_end(patch, " ")
     return applied(files, parsed, fuzz)
+
+
+def _require_end(patch: str | Sequence[FilePatch], *allowed: str) -> None:
+    """Refuse a text whose last line has no newline, as the tools do; `patch` forgives it a line of context."""
+    last = patch[patch.rstrip("\n").rfind("\n") + 1 :] if isinstance(patch, str) else "\n"
+    if not last.endswith("\n") and not last.startswith(("\\", *allowed)):
+        raise ChangeError("malformed", f"the patch ends in {last[:80]!r}; expected a newline behind its last line")
 
 
 def patch_between(files: Files, changed: Mapping[str, str | None]) -> str:
@@ -103,7 +112,8 @@ def _patched(patch: FilePatch, text: str, fuzz: int | None) -> str:
     for place, hunk in sorted(zip(places, patch.hunks, strict=True), key=lambda pair: pair[0][:2]):
         made += [*lines[done : place.start], *hunk.new[place.above : len(hunk.new) - place.below]]
         done = place.end
-    return "".join([*made, *lines[done:]])
+    made += lines[done:]
+    return "".join([line if line.endswith("\n") else f"{line}\n" for line in made[:-1]] + made[-1:])
 
 
 def _git_places(patch: FilePatch, lines: Sequence[str]) -> list[HunkPlace]:
@@ -153,7 +163,7 @@ def _fuzzy_place(hunk: Hunk, lines: Sequence[str], left_out: int, moved: int, fi
     skipped, cut = max(skipped, 0), max(cut, 0)
     wanted = hunk.old[skipped : len(hunk.old) - cut]
     starts = _starts(lines, wanted, at_start, at_end, _expected(hunk) + moved + skipped)
-    return next((HunkPlace(at, at + len(wanted), skipped, cut) for at in starts if at >= first), None)
+    return next((HunkPlace(at, at + len(wanted), skipped, cut) for at in starts if at - skipped >= first), None)
 
 
 def _starts(lines: Sequence[str], wanted: Sequence[str], at_start: bool, at_end: bool, expected: int) -> list[int]:

@@ -109,7 +109,16 @@ def test_moved_lines_are_found_and_fuzz_leaves_context_out() -> None:
 def test_blanks_that_were_cut_off_at_the_end_of_a_patch_are_no_fault() -> None:
     files = {"n.txt": "1\n\n\n"}
     patch = "--- a/n.txt\n+++ b/n.txt\n@@ -1,3 +1,3 @@\n-1\n+one\n \n \n"
-    assert apply_patch(files, patch.rstrip()) == apply_patch(files, patch) == {"n.txt": "one\n\n\n"}
+    assert apply_patch(files, patch.rstrip() + "\n") == apply_patch(files, patch) == {"n.txt": "one\n\n\n"}
+
+
+def test_a_patch_whose_last_line_has_no_newline_is_refused_as_by_the_tools() -> None:
+    with pytest.raises(ChangeError, match="ends in ' 10'"):
+        apply_patch({"n.txt": NUMBERS}, PATCH.rstrip(), fuzz=None)
+    assert apply_patch({"n.txt": NUMBERS}, PATCH.rstrip()) == apply_patch({"n.txt": NUMBERS}, PATCH)
+    patch = "--- a/n.txt\n+++ b/n.txt\n@@ -1,2 +1,3 @@\n 1\n 2\n+x"
+    with pytest.raises(ChangeError, match=r"ends in '.x'; expected a newline"):
+        apply_patch({"n.txt": "1\n2\n"}, patch)
 
 
 @pytest.mark.parametrize("step", [15, pytest.param(1, marks=pytest.mark.slow)])
