@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 from llmrl.ops.judgement import roc_auc
-from llmrl.ops.swe import PASSED, STILL_PASSED, repair, statuses_of
-from llmrl.rewards.swe_similarity import SweSimilarity, alike
+from llmrl.swe.grading import PASSED, STILL_PASSED, repair
+from llmrl.swe.logs import read_log
+from llmrl.swe.similarity import patch_similarity
 
 GOOD = {"FAIL_TO_PASS": PASSED, "PASS_TO_PASS": STILL_PASSED}
-
-
-def diffs(patch: str) -> dict[str, str]:
-    """The hunks of each file of a patch of git's."""
-    files = re.split(r"^diff --git a/\S+ b/(\S+)\n", patch, flags=re.MULTILINE)[1:]
-    return {path: body[body.find("@@") :] for path, body in zip(files[::2], files[1::2], strict=True)}
 
 
 def logs(data: Path) -> None:
     """Test by test, and the verdict."""
     for path in sorted((data / "swe_smith_logs").glob("*/report.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
-        statuses = statuses_of((path.parent / "test_output.txt").read_text(encoding="utf-8"))
+        statuses = read_log((path.parent / "test_output.txt").read_text(encoding="utf-8"))
         labels = {kind: report["tests_status"][kind] for kind in GOOD}
         found = repair(statuses, *([*label["success"], *label["failure"]] for label in labels.values()))
         rows = [(kind, test, how) for kind, label in labels.items() for how, tests in label.items() for test in tests]
@@ -45,10 +39,7 @@ def predictions(data: Path) -> None:
     """Measure how well similarity to the reference tells the changes that passed the tests."""
     lines = (data / "swebench/predictions_dev.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    values = []
-    for row in rows:
-        shares = alike(diffs(row["model_patch"] or ""), diffs(row["gold_patch"]), SweSimilarity.max_characters)
-        values.append(sum(shares.values()) / len(shares))
+    values = [patch_similarity(row["model_patch"] or "", row["gold_patch"]) for row in rows]
     for label in ("resolved", "edited_gold_file"):
         truth = [bool(row[label]) for row in rows]
         kinds = [[v for v, t in zip(values, truth, strict=True) if t == kind] for kind in (True, False)]

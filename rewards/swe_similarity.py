@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmrl.swe.edits import strict_edits
+from llmrl.swe.replace import replaced_strictly
+from llmrl.swe.similarity import MOST, alike, changes, mean
+from llmrl.swe.tree import ChangeError, Files
 from llmrl.types import Problem, Score
-
-TAGS = ("<think>", "</think>", "<solution>", "</solution>")
-HEAD = re.compile(r"\n### (.*)\n<<<<<<< SEARCH\n")
-MIDDLE, TAIL = "\n=======\n", "\n>>>>>>> REPLACE\n```"
-Files = Mapping[str, str]
-
-
-class FormError(ValueError):
-    """An answer that is no edit of these files; `kind` names the rule that it broke."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,7 @@ class SweSimilarity:
         ValueError: the problem has no such columns, or a diff of the reference is longer than `max_characters`.
     """
 
-    max_characters: int = 6_000  # of one file's diff; a longer one counts 0: the time is that of their product
+    max_characters: int = MOST  # of one file's diff; a longer one counts 0: the time is that of their product
 
     def __call__(self, problem: Problem, text: str) -> Score:
         files, wanted = _files(problem.info, "files"), _files(problem.info, "oracle_new")
@@ -49,96 +38,27 @@ class SweSimilarity:
             raise ValueError(f"the reference's diff of {long[0]} is longer than {self.max_characters} characters")
         try:
             found = changes(files, edited(files, text), self.max_characters)
-        except FormError as error:
+        except ChangeError as error:
             return Score(-1.0, parts={"applied": 0.0, f"failed_{error.kind}": 1.0}, reason=str(error))
         shares = alike(found, oracle, self.max_characters)
-        value = sum(shares.values()) / len(shares) if shares else 1.0
         parts = {
             "applied": 1.0,
             "same": float(found == oracle),
             "files": float(len(found)),
             "too_long": float(sum(len(diff) > self.max_characters for diff in found.values())),
         }
-        return Score(value, parts=parts, reason=", ".join(f"{path} {share:.3f}" for path, share in shares.items()))
+        return Score(
+            mean(shares), parts=parts, reason=", ".join(f"{path} {share:.3f}" for path, share in shares.items())
+        )
 
 
 def edited(files: Files, text: str) -> dict[str, str]:
-    """Apply an answer's edits; the changed files.
+    """Apply an answer's edits; the files that they name.
 
     Raises:
-        FormError: a tag is missing or there twice, the thought is empty, there is no edit, or one does not apply.
+        ChangeError: a tag is missing or there twice, the thought is empty, there is no edit, or one does not apply.
     """
-    for tag in TAGS:
-        if text.count(tag) != 1:
-            raise FormError("tags", f"{tag} stands there {text.count(tag)} times; expected once")
-    if not _between(text, "<think>", "</think>"):
-        raise FormError("tags", "the thought is empty")
-    if text.index("<solution>") < text.index("</think>"):
-        raise FormError("tags", "the solution stands in the thoughts, or before them")
-    blocks = blocks_of(_between(text, "<solution>", "</solution>"))
-    if not blocks:
-        raise FormError("no_edit", "no search/replace block in the solution")
-    changed: dict[str, str] = {}
-    for path, search, replacement in blocks:
-        now = changed.get(path, "\n" + files.get(path, ""))  # so that the searched text begins a line
-        if search == replacement:
-            raise FormError("same", f"{path}: a block replaces lines by themselves")
-        if "\n" + search not in now:
-            raise FormError("not_found", f"{path}: no such lines as {search[:80]!r}")
-        changed[path] = now.replace("\n" + search, "\n" + replacement)
-    return {path: now[1:] for path, now in changed.items()}
-
-
-def blocks_of(solution: str) -> list[tuple[str, str, str]]:
-    """Find the search/replace blocks: path, lines to search and lines in their place.
-
-    As the expression ```` ```.*?\\n### (.*)\\n<<<<<<< SEARCH\\n(.*?)\\n=======\\n(.*?)\\n>>>>>>> REPLACE\\n``` ````, in
-    which only the lazy groups run over lines; but in one pass, also where a block never ends.
-    """
-    blocks, at = [], 0
-    while head := HEAD.search(solution, at):
-        fence = solution.rfind("```", max(at, solution.rfind("\n", at, head.start()) + 1), head.start())
-        if fence < 0:
-            at = head.start() + 1
-            continue
-        middle = solution.find(MIDDLE, head.end())
-        tail = solution.find(TAIL, middle + len(MIDDLE)) if middle >= 0 else -1
-        if tail < 0:
-            break
-        blocks.append((head[1], solution[head.end() : middle], solution[middle + len(MIDDLE) : tail]))
-        at = tail + len(TAIL)
-    return blocks
-
-
-def changes(files: Files, changed: Files, most: int | None = None) -> dict[str, str]:
-    """Unified diff of each file that changed, without its two lines of names.
-
-    A file that grew by more than `most` characters stands for its diff, which is longer than that, too.
-    """
-    diffs = {}
-    for path, now in changed.items():
-        if most is not None and len(now) > len(files.get(path, "")) + most:
-            diffs[path] = now
-            continue
-        lines = difflib.unified_diff(files.get(path, "").splitlines(), now.splitlines(), lineterm="", n=3)
-        if diff := "\n".join(list(lines)[2:]):
-            diffs[path] = diff
-    return diffs
-
-
-def alike(found: Files, wanted: Files, max_characters: int) -> dict[str, float]:
-    """Similarity of two sets of diffs, file by file, 0 to 1."""
-    return {path: _ratio(found.get(path), wanted.get(path), max_characters) for path in {**wanted, **found}}
-
-
-def _ratio(found: str | None, wanted: str | None, max_characters: int) -> float:
-    if found is None or wanted is None or len(found) > max_characters:
-        return 0.0
-    return 1.0 if found == wanted else difflib.SequenceMatcher(None, found, wanted, autojunk=False).ratio()
-
-
-def _between(text: str, start: str, end: str) -> str:
-    return text.split(start)[1].split(end)[0].strip()
+    return replaced_strictly(files, strict_edits(text))
 
 
 def _files(info: Mapping[str, Any], column: str) -> Files:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from llmrl import plugins
 from llmrl.answers import extract, language, marked, steps, voting, words
-from llmrl.ops import swe
 from llmrl.reasoning.layout import StepLayout
 from llmrl.reasoning.tree import TreeNode
 from llmrl.rewards import behaviour_judge, swe_similarity
 from llmrl.rewards.judge import prompt
 from llmrl.rewards.open_r1 import functions as open_r1
+from llmrl.swe import logs
+from llmrl.swe.edits import read_edits
+from llmrl.swe.patches import apply_patch
+from llmrl.swe.replace import replaced
+from llmrl.swe.tree import ChangeError
 from llmrl.types import Problem
 from tests.builders import episode, turn
 
@@ -27,6 +32,19 @@ FRAGMENTS = [
     *("1 + 1 = 2, ", "-", "٣", "²", "𝟘", "e\u0301", "\ud800", "\ufffd", "\u200b", "中", " ", "\t", "\n", " \n", "\r\n"),
     *("\u00a0", "...", "!", "a", "a ", "a, ", "not ", "let me check ", "\n- ", "Step 1:", '{"a":', "[1,", '"', "'"),
     *("http://", "|", "<step>", "### f\n<<<<<<< SEARCH\n", "```x\n### f\n<<<<<<< SEARCH\na\n=======\n", "\n=======\n"),
+    *(
+        "<<<<<<< SEARCH\na\n=======\nb\n>>>>>>> REPLACE\n",
+        "<<<<<<< SEARCH\n",
+        ">>>>>>> REPLACE\n",
+        "diff --git a/f b/f\n",
+    ),
+    *("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n", "@@ -1,9 +1,9 @@\n", " a\n", "+a\n", " b/", "a.py::b[ ", "a ... ok\n"),
+    *(
+        "a ... Testing against Django installed in ",
+        "a ... Internal Server Error: /",
+        "_ a.py:b ",
+        "PASSED a.py::b[x] - ",
+    ),
 ]
 WRAPPED = ["{}", "{} 5", "5 {}", "\\boxed{{{}}}", "<answer>{}</answer>", "The answer is {}", "```\n{}\n```"]
 NUMBERS = {"nums": [1, 2, 3, 4], "target": 24}
@@ -60,6 +78,18 @@ ELSEWHERE |= {"reasoning_gym", "environment", "value_rank", "success_model"}
 """Rewards that hand the text to somebody else's function, a server or a tokenizer, or count tokens alone."""
 
 
+def swe_edits(text: str) -> None:
+    """Read edits of any model's text, and apply them."""
+    with suppress(ChangeError):
+        replaced({"f": "a\n" * 100}, read_edits(f"### f\n{text}"))
+
+
+def swe_patch(text: str) -> None:
+    """Read a patch, and apply it."""
+    with suppress(ChangeError):
+        apply_patch({"f": "a\n" * 100}, text)
+
+
 def planned(text: str) -> None:
     """Place a step of a plan that a policy wrote."""
     StepLayout("tagged").place(TreeNode(1, None, "step", turn().completion, text), 3)
@@ -87,7 +117,9 @@ def readers() -> dict[str, Callable[[str], Any]]:
         "swe_similarity": lambda text: swe_similarity.edited(
             {"f": "a"}, f"<think>a</think><solution>\n{text}</solution>"
         ),
-        "swe log": swe.statuses_of,
+        "swe edits": swe_edits,
+        "swe patch": swe_patch,
+        **{f"swe log of {repo}": partial(logs.read_log, repo=repo) for repo in ("", *logs.READERS)},
         "voting": voting.final_answer,
         "marked": lambda text: marked.innermost(marked.marked(text) or text),
         "extract": extract.final_answer,

@@ -30,6 +30,50 @@ def check_data(
         raise typer.Exit(1)
 
 
+@app.command("swe")
+def swe_data(
+    source: Annotated[Path, typer.Argument(help="A clone of a repository, or a .jsonl file in SWE-bench's form.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file to write; its statistics come beside it.")],
+    issues: Annotated[Path | None, typer.Option(help="Issues and pull requests as GitHub's API gives them.")] = None,
+    clones: Annotated[Path | None, typer.Option(help="For a file: a folder of clones, owner__name or name.")] = None,
+    against: Annotated[list[Path] | None, typer.Option(help="A file in SWE-bench's form, not to train on.")] = None,
+    repo: Annotated[str | None, typer.Option(help="owner/name; from the remote `origin` by default.")] = None,
+    license: Annotated[str, typer.Option(help="Of the repository, for the column of that name.")] = "",
+    max_files: Annotated[int, typer.Option(help="That a change edits, tests aside.")] = 5,
+    max_lines: Annotated[int, typer.Option(help="That a change takes away or adds, tests aside.")] = 300,
+    max_tokens: Annotated[int, typer.Option(help="Of the issue and all files, three characters each.")] = 12_000,
+    context_files: Annotated[int, typer.Option(help="Relevant files that stay as they are, at most.")] = 3,
+    ending: Annotated[list[str] | None, typer.Option(help="Of files of code: .py by default.")] = None,
+    bugs_only: Annotated[bool, typer.Option(help="Leave out issues that describe no fault.")] = True,
+    keep_benchmark: Annotated[bool, typer.Option("--keep-benchmark", help="SWE-bench's repositories, too.")] = False,
+) -> None:
+    """Write rows of issues and their repairs from a repository's history: docs/swe.md."""
+    from llmrl.datagen.swe.curate import Curation, write
+    from llmrl.swe.rows import CODE
+
+    options = Curation(
+        max_files=max_files,
+        max_lines=max_lines,
+        max_tokens=max_tokens,
+        context_files=context_files,
+        endings=tuple(ending or CODE),
+        bugs_only=bugs_only,
+        keep_benchmark=keep_benchmark,
+    )
+    statistics = write(
+        source,
+        out,
+        options,
+        issues=issues,
+        clones=clones,
+        against=against or (),
+        repo=repo,
+        license=license,
+    )
+    for name, value in statistics.items():
+        print(f"{name}: {value}")
+
+
 @app.command("prime")
 def prime_data(
     condition: Annotated[str, typer.Argument(help="all, backtracking_only, ... incorrect: docs/algorithms/habits.md.")],

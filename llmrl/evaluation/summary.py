@@ -118,13 +118,17 @@ def _attempts(problem: Problem, records: Sequence[Record]) -> Attempts:
 
 
 def _metrics(judged: Sequence[Attempts], samples: int, seed: int) -> Iterator[tuple[str, Estimate]]:
-    """Yield avg@k, then for several samples pass@2, 4 ... k and maj@k; pass@k over problems with k judged attempts."""
+    """Yield avg@k, then for several samples pass@2, 4 ... k and maj@k; pass@k over problems with k judged attempts.
+
+    Benchmarks of programs are compared by pass@10 and pass@100, so these are among them.
+    """
     if not judged:
         return
     yield f"avg@{samples}", estimate([sum(each.right) / len(each.right) for each in judged], seed)
     if samples == 1:
         return
-    for k in sorted({2**power for power in range(1, samples.bit_length()) if 2**power <= samples} | {samples}):
+    powers = {2**power for power in range(1, samples.bit_length())}
+    for k in sorted(k for k in powers | {10, 100, samples} if k <= samples):
         passed = [pass_at_k(len(each.right), sum(each.right), k) for each in judged if len(each.right) >= k]
         if passed:
             yield f"pass@{k}", estimate(passed, seed)

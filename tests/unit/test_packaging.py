@@ -21,6 +21,7 @@ HOMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
 CHOSEN: dict[tuple[str, str], dict[str, Any]] = {
     ("tool", "mcp"): {"url": "http://127.0.0.1:8000/mcp"},
     ("data", "jsonl"): {"path": "rows.jsonl"},
+    ("data", "swe"): {"path": "rows.jsonl"},
     ("source", "returns"): {"path": "rows.jsonl"},
     ("source", "offline"): {"path": "rows.jsonl"},
 }

@@ -14,7 +14,7 @@ from llmrl.types import Problem
 
 MADE = ("arithmetic", "countdown_generated", "constrained_text", "games", "reasoning_gym")
 PAGES = ("miniwob", "shop")  # their problems are pages by seed
-WITHOUT_ROWS = ("jsonl", "by_pass_rate", "mixture", "outcomes", "perturbed", *MADE, *PAGES)
+WITHOUT_ROWS = ("jsonl", "livecodebench", "by_pass_rate", "mixture", "outcomes", "perturbed", *MADE, *PAGES)
 
 
 def read(name: str, **options: Any) -> list[Problem]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmrl.rewards.swe_similarity import SweSimilarity, changes, edited
+from llmrl.ops.judgement import roc_auc
+from llmrl.rewards.swe_similarity import SweSimilarity, edited
+from llmrl.swe.similarity import changes, patch_similarity
 from llmrl.types import Problem, Score
 
 FILES = {"a.py": "x = 1\ny = 1\nx = 1"}
@@ -76,3 +80,15 @@ def test_long_diffs_count_nothing_and_a_long_reference_is_refused() -> None:
         grade(answer(block("y = 1", "y = 2")), {"a.py": "x"}, max_characters=10)
     with pytest.raises(ValueError, match="no column 'files'"):
         SweSimilarity()(Problem(id="p", messages=()), "")
+
+
+@pytest.mark.slow
+def test_similarity_tells_changes_that_passed_the_tests_from_others(shared_data: Path) -> None:
+    lines = (shared_data / "swebench/predictions_dev.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    values = [patch_similarity(row["model_patch"] or "", row["gold_patch"]) for row in rows]
+    auc = roc_auc(values, [row["resolved"] for row in rows])
+    assert auc is not None
+    assert auc >= 0.82
+    assert patch_similarity("no patch", rows[0]["gold_patch"]) == 0.0
+    assert patch_similarity(rows[0]["gold_patch"], rows[0]["gold_patch"]) == 1.0

@@ -8,10 +8,10 @@ from typing import Any
 
 from llmrl.ops.credit import EPSILON, center
 from llmrl.ops.gae import returns
-from llmrl.ops.swe import repair
 from llmrl.rewards.clip_delta import ClipDelta, shaped
 from llmrl.rewards.code import ENDINGS
 from llmrl.rewards.swe_similarity import SweSimilarity, edited
+from llmrl.swe.grading import repair
 from llmrl.types import Problem
 
 Given = Mapping[str, Any]
