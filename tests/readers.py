@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from llmrl import plugins
 from llmrl.answers import extract, language, marked, steps, voting, words
@@ -16,6 +16,7 @@ from llmrl.rewards import behaviour_judge, swe_similarity
 from llmrl.rewards.judge import prompt
 from llmrl.rewards.open_r1 import functions as open_r1
 from llmrl.swe import logs
+from llmrl.swe.answers import AnswerForm, changes_of
 from llmrl.swe.edits import read_edits
 from llmrl.swe.patches import apply_patch
 from llmrl.swe.replace import replaced
@@ -70,6 +71,7 @@ VERIFIERS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # options,
     "steps_rule": ({}, {}, ""),
 }
 READ_BY_PARTS = {"behaviour_judge", "degenerate", "judge", "open_r1", "process_model", "repetition", "swe_similarity"}
+READ_BY_PARTS |= {"swe_tests", "swe_patch"}
 """Rewards of groups, whose readers of text stand in `readers`."""
 WRAPPERS = {"by_source", "clip_delta", "cosine_length", "heron", "length_scaled", "mix", "rlsp"}
 """Rewards around others: they read no text, or by readers that are here."""
@@ -88,6 +90,13 @@ def swe_patch(text: str) -> None:
     """Read a patch, and apply it."""
     with suppress(ChangeError):
         apply_patch({"f": "a\n" * 100}, text)
+
+
+def swe_answer(text: str) -> None:
+    """Read a repair in whatever form, and apply it."""
+    for form in get_args(AnswerForm):
+        with suppress(ChangeError):
+            changes_of({"f": "a\n" * 100}, text, form)
 
 
 def planned(text: str) -> None:
@@ -119,6 +128,7 @@ def readers() -> dict[str, Callable[[str], Any]]:
         ),
         "swe edits": swe_edits,
         "swe patch": swe_patch,
+        "swe answer": swe_answer,
         **{f"swe log of {repo}": partial(logs.read_log, repo=repo) for repo in ("", *logs.READERS)},
         "voting": voting.final_answer,
         "marked": lambda text: marked.innermost(marked.marked(text) or text),

@@ -282,3 +282,34 @@ def salmon_data(
         report = write(answers, out, chosen, asked, judged_by=judge, making=making, min_chars=min_chars)
     for line in report.lines():
         print(line)
+
+
+@app.command("swe-trajectories")
+def swe_trajectories(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or its rollouts.jsonl.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
+    least: Annotated[float, typer.Option(help="What an episode must have earned.")] = 1.0,
+) -> None:
+    """Write episodes of the environment swe as conversations to fine-tune on, in the form of SWE-smith."""
+    from llmrl.datagen.swe_trajectories import write
+
+    print(f"{write(run, out, least)} conversations: {out}")
+
+
+@app.command("swe-tests")
+def swe_tests(
+    rows: Annotated[Path, typer.Argument(help="A .jsonl file with repo, base_commit, patch and test_patch.")],
+    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
+    repos: Annotated[str, typer.Option(help="A folder of clones.")] = "",
+    environment: Annotated[str | None, typer.Option(help="A virtual environment; {repo} is filled in.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Of the tests of a row.")] = 60.0,
+    runs: Annotated[int, typer.Option(help="Behind the patch; tests that do not always end alike are left out.")] = 2,
+    workers: Annotated[int, typer.Option(help="Rows at once.")] = 2,
+) -> None:
+    """Run the tests of repairs without and with their patch, and write FAIL_TO_PASS and PASS_TO_PASS into the rows."""
+    from llmrl.datagen.swe_tests import write
+    from llmrl.swe.testing import TestBed
+
+    bed = TestBed(repos=repos, environment=environment, timeout_s=timeout_s)
+    for reason, count in write(rows, out, bed, runs, workers).items():
+        print(f"{count:>10}  {reason}")

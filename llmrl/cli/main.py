@@ -118,14 +118,20 @@ def evaluate(
     system_prompt: Annotated[str | None, typer.Option(help="For conversations without one.")] = None,
     served_model: Annotated[str, typer.Option(help="Of a server that serves several.")] = "",
     api_key: Annotated[str | None, typer.Option(help="For a server; OPENAI_API_KEY by default.")] = None,
+    max_prompt_tokens: Annotated[
+        int, typer.Option(help="A longer prompt is not asked, and counted as unjudged.")
+    ] = 2048,
     search: SearchName = None,
     judge: Judge = None,
     search_tokens: SearchTokens = None,
+    grade: Annotated[str, typer.Option(help="Of patches of SWE-bench: none, local or harness.")] = "none",
+    swe: Annotated[str | None, typer.Option(help="Of SWE-bench: {repos: clones, samples: 10}.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where results go; a second call there goes on.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
 ) -> None:
     """Ask a model the problems of benchmarks; a call that was stopped goes on where it was."""
     from llmrl.evaluation.run import EvalSetup, Plan, run
+    from llmrl.evaluation.swe_bench import options_of
 
     plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     setup = EvalSetup(
@@ -137,6 +143,8 @@ def evaluate(
         search=search,
         judge=spec(judge, "--judge"),
         search_tokens=search_tokens,
+        max_prompt_tokens=max_prompt_tokens,
+        swe=options_of(grade, spec(swe, "--swe")),
     )
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")

@@ -78,13 +78,17 @@ class BenchmarkRun:
     problems: Sequence[Problem]
 
     @classmethod
-    def of(cls, name: str, player: Generator, reward: Reward, plan: Plan) -> BenchmarkRun:
+    def of(
+        cls, name: str, player: Generator, reward: Reward, plan: Plan, benchmark: Benchmark | None = None
+    ) -> BenchmarkRun:
         """Load a benchmark's problems.
 
+        Args:
+            benchmark: in place of the one that has the name, as with another reward.
         Raises:
             RecipeError: no such benchmark, or no such data.
         """
-        benchmark: Benchmark = build("benchmark", name)
+        benchmark = build("benchmark", name) if benchmark is None else benchmark
         player = playing(player, benchmark, name)
         problems = list(islice(build("data", benchmark.data, f"benchmark {name}: data").problems(), plan.limit))
         return cls(name=name, benchmark=benchmark, player=player, reward=reward, plan=plan, problems=problems)
@@ -156,7 +160,7 @@ class BenchmarkRun:
             for problem, sample in queue:
                 seeded = replace(sampling, seed=seed_of(self.plan.seed, problem.id, sample))
                 played = await self.player.generate(problem, seeded)
-                score = await _score(self.reward, played, self.name)
+                score = await _score(self.reward, played, self.name, self.benchmark.judged)
                 keep(_record(played, score, sample, seeded.seed, several=self.benchmark.max_turns > 1))
 
         queue = iter(asked)
@@ -169,7 +173,8 @@ class BenchmarkRun:
             LlmrlError: they cannot be written.
         """
         records.settle((problem.id, sample) for problem, sample in self.missing(()))
-        result = summarise(self.problems, records.rows, self.samples, self.benchmark.by, self.plan.seed)
+        judged = self.benchmark.judged
+        result = summarise(self.problems, records.rows, self.samples, self.benchmark.by, self.plan.seed, judged)
         result = {"about": self.benchmark.about, **result}
         write_json(out / "results.json", {**read_json(out / "results.json"), file_name(self.name): result})
         return result
@@ -184,6 +189,7 @@ async def evaluate(
     *,
     concurrency: int = 256,
     on_sample: OnSample | None = None,
+    benchmark: Benchmark | None = None,
 ) -> dict[str, Any]:
     """Run a benchmark, or the part that is missing in `out`, and return its result: see `summary.summarise`.
 
@@ -195,12 +201,13 @@ async def evaluate(
         plan: samples, limits and seed.
         concurrency: completions in flight.
         on_sample: called after each.
+        benchmark: in place of the one that has the name.
     Raises:
         LlmrlError: the output cannot be written, or was begun with other settings.
         RewardError: the reward gives no verdicts.
         EngineError: the player failed; what was finished is kept.
     """
-    run = BenchmarkRun.of(name, player, reward, plan or Plan())
+    run = BenchmarkRun.of(name, player, reward, plan or Plan(), benchmark)
     with run.records(out) as records:
         await run.answer(run.missing(records.rows), run.keeper(records, on_sample), concurrency)
         return run.finish(records, out)
@@ -228,8 +235,8 @@ async def _all(jobs: list[Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _score(reward: Reward, played: Played, name: str) -> Score:
-    """The score of an episode.
+async def _score(reward: Reward, played: Played, name: str, judged: bool) -> Score:
+    """The score of an episode; `judged`: one with a value must have a verdict.
 
     Raises:
         RewardError: it has a value and no verdict.
@@ -237,7 +244,7 @@ async def _score(reward: Reward, played: Played, name: str) -> Score:
     if played.trajectory.status == "error":
         return Score(None, "error", reason=played.trajectory.reason)
     (score,) = await reward.score([played.trajectory])
-    if score.verdict is None and score.value is not None:
+    if judged and score.verdict is None and score.value is not None:
         raise RewardError(
             f"benchmark {name}: its reward gives no verdict (correct, wrong ...), which a benchmark counts"
         )

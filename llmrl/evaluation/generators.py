@@ -93,8 +93,11 @@ def playing(generator: Generator, benchmark: Benchmark, name: str) -> Generator:
     """The generator in the benchmark's environment.
 
     Raises:
-        RecipeError: no such environment, or the generator plays none but `single_turn`.
+        RecipeError: no such environment, or the generator plays none but `single_turn`; or the benchmark is answered in
+            stages, and the generator does not.
     """
+    if benchmark.method and benchmark.method != getattr(generator, "method", ""):
+        raise RecipeError(f"benchmark {name}: it is answered in stages ({benchmark.method}), by `llmrl eval` alone")
     env, single = build("env", benchmark.env, f"benchmark {name}: env"), build("env", "single_turn")
     if env == single and benchmark.max_turns == 1:
         return generator

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from llmrl.evaluation.generators import EngineGenerator, Generator
 from llmrl.evaluation.remote import RemoteGenerator
 from llmrl.evaluation.search import SearchGenerator
 from llmrl.evaluation.summary import table
+from llmrl.evaluation.swe_bench import SweOptions, agentless, graded, require_harness, run_harness, write_predictions
 from llmrl.plugins import build, spec_of
 from llmrl.protocols import Benchmark
 from llmrl.reasoning.judge import AnswerJudge
@@ -49,6 +50,7 @@ class EvalSetup:
     search: Mapping[str, Any] | str | None = None  # a strategy of search at test time, such as best_of_n:8
     judge: Mapping[str, Any] | str | None = None  # a reward that needs no reference answer, for the search
     search_tokens: int | None = None  # that the search of a problem may generate
+    swe: SweOptions = field(default_factory=SweOptions)  # for SWE-bench
 
 
 def run(
@@ -77,6 +79,9 @@ def run(
     if setup.search is not None:
         plan = replace(plan, sampled=True)
     chosen: dict[str, Benchmark] = {name: build("benchmark", name) for name in benchmarks}
+    chosen = {name: graded(each, setup.swe) if each.method == "agentless" else each for name, each in chosen.items()}
+    if setup.swe.grade == "harness":
+        require_harness(setup.swe.harness)
     results = wait(_run(model, chosen, Path(out), plan, setup, quiet))
     if not quiet:
         from rich.console import Console
@@ -91,11 +96,10 @@ async def _run(
 ) -> dict[str, Any]:
     remote = model.startswith(("http://", "https://"))
     async with AsyncExitStack() as stack:
-        pool = stack.enter_context(GradingPool(setup.reward_workers, setup.reward_timeout_s))
-        rewards = {
-            name: as_group_reward(build("reward", benchmark.reward, f"benchmark {name}: reward"), pool)
-            for name, benchmark in chosen.items()
-        }
+        plugins = {name: build("reward", each.reward, f"benchmark {name}: reward") for name, each in chosen.items()}
+        timeout_s = max([setup.reward_timeout_s, *(getattr(each, "item_timeout_s", 0.0) for each in plugins.values())])
+        pool = stack.enter_context(GradingPool(setup.reward_workers, timeout_s))
+        rewards = {name: as_group_reward(plugin, pool) for name, plugin in plugins.items()}
         longest = max(_tokens(benchmark, plan) for benchmark in chosen.values())
         if setup.search is not None:
             player: Generator = stack.enter_context(local_search(model, setup, plan.seed, longest, pool))
@@ -104,18 +108,31 @@ async def _run(
         else:
             player = stack.enter_context(local_player(model, setup, plan.seed, longest))
         results = {}
+        concurrency = setup.concurrency or (32 if remote else 256)
         for name, reward in rewards.items():
-            with _progress(name, quiet) as on_sample:
+            with _progress(name, quiet) as on_sample, _answering(name, chosen[name], player, setup, out) as answering:
                 results[file_name(name)] = await evaluate(
                     name,
-                    player,
+                    answering,
                     reward,
                     out,
                     plan,
-                    concurrency=setup.concurrency or (32 if remote else 256),
+                    concurrency=concurrency,
                     on_sample=on_sample,
+                    benchmark=chosen[name],
                 )
+            if chosen[name].method == "agentless":
+                predictions = write_predictions(name, out, setup.served_model or model)
+                if setup.swe.grade == "harness":
+                    results[file_name(name)] = run_harness(name, chosen[name], out, predictions, setup.swe.harness)
         return results
+
+
+def _answering(
+    name: str, benchmark: Benchmark, player: Generator, setup: EvalSetup, out: Path
+) -> AbstractContextManager[Generator]:
+    """The generator of a benchmark's answers."""
+    return agentless(name, player, setup.swe, out) if benchmark.method == "agentless" else nullcontext(player)
 
 
 def _tokens(benchmark: Benchmark, plan: Plan) -> int:

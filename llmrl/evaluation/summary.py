@@ -27,7 +27,12 @@ class Attempts:
 
 
 def summarise(
-    problems: Sequence[Problem], records: Mapping[tuple[str, int], Record], samples: int, by: Sequence[str], seed: int
+    problems: Sequence[Problem],
+    records: Mapping[tuple[str, int], Record],
+    samples: int,
+    by: Sequence[str],
+    seed: int,
+    is_judged: bool = True,
 ) -> dict[str, Any]:
     """Compute the result of a benchmark, as plain values.
 
@@ -40,19 +45,21 @@ def summarise(
         samples: completions per problem.
         by: keys of `Problem.info`.
         seed: of the intervals.
+        is_judged: False where no completion has a verdict: parts are means, and what broke is `unjudged`.
     """
     kept = [records[problem.id, index] for problem in problems for index in range(samples)]
     tried = [_attempts(problem, [records[problem.id, index] for index in range(samples)]) for problem in problems]
     judged = [each for each in tried if each.right]
+    broken = [record["value"] is None and (is_judged or record["verdict"] is not None) for record in kept]
     lengths = [record["tokens"] for record in kept if record["finish"] is not None]
     return {
         "problems": len(problems),
         "samples": samples,
-        "unjudged": sum(record["value"] is None for record in kept),
-        "unjudged_problems": len(tried) - len(judged),
+        "unjudged": sum(broken),
+        "unjudged_problems": len(tried) - len(judged) if is_judged else 0,
         "metrics": {name: each.as_dict() for name, each in _metrics(judged, samples, seed)},
         "parts": _parts(kept),
-        "by": {key: _breakdown(judged, key, samples, seed) for key in by},
+        "by": {key: _breakdown(judged, key, samples, seed) for key in by if is_judged},
         "verdicts": dict(sorted(Counter(str(record["verdict"]) for record in kept).items())),
         "mean_tokens": sum(lengths) / len(lengths) if lengths else None,
         "truncated": sum(record.get("cut_off", record["finish"] == "length") for record in kept) / max(len(kept), 1),

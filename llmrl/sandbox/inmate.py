@@ -19,11 +19,12 @@ from typing import IO, Any, Literal, cast
 from llmrl.sandbox import namespaces, seccomp
 from llmrl.sandbox.cleanup import MARK, folder_for, full_of_files, kill_all_of, kill_left, overfull, sealed, slot, sweep
 from llmrl.sandbox.fence import fence_version
-from llmrl.sandbox.isolation import Cell, Level, Limits, command
+from llmrl.sandbox.isolation import Cell, Level, Limits, Mount, command
 from llmrl.sandbox.warden import Warden
 
 Stopped = Literal["timeout", "memory", "output", "files", "stopped"]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+MEASURE_S = 1.0
 END_S = 3.0  # for the kernel to end what was killed
 WARDEN = Warden()
 
@@ -59,7 +60,7 @@ class Program:
 
     argv: Sequence[str]
     stdin: bytes = b""
-    channel: socket.socket | None = None  # the program inherits it under the same number; closed here
+    channel: socket.socket | IO[bytes] | None = None  # the program inherits it under the same number; closed here
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Inmate:
     first: int | None = None  # that process, as a handle that no other process gets
     outputs: dict[str, bytearray] = field(default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()})
     stopped: Stopped | None = None  # the limit for which we ended it
+    measured: float = 0.0  # when the folders of the host that it may write to were looked at
 
     @property
     def ended(self) -> bool:
@@ -136,7 +138,16 @@ class Inmate:
             full = False
             for child in children(self.process.pid) if self.place.level == "bubblewrap" else ():
                 full = full or full_of_files(f"/proc/{child}/root", namespaces.rooms("bubblewrap"), self.limits.files)
-        return "files" if full else None
+        return "files" if full or self._mounts_full() else None
+
+    def _mounts_full(self) -> bool:
+        """Look at the writable folders of the host, which may be large, once a second."""
+        if not self.place.mounts or time.monotonic() - self.measured < MEASURE_S:
+            return False
+        writable = [mount for mount in self.place.mounts if mount.writable]
+        full = any(overfull(mount.folder, mount.files, mount.size_mb << 10) for mount in writable)
+        self.measured = time.monotonic()
+        return full
 
     def outcome(self) -> Outcome:
         code = -signal.SIGKILL if self.process.returncode is None else self.process.returncode
@@ -149,14 +160,17 @@ class Inmate:
 
 
 @contextlib.contextmanager
-def started(level: Level, limits: Limits, program: Program, packages: tuple[str, ...] = ()) -> Iterator[Inmate]:
+def started(
+    level: Level, limits: Limits, program: Program, packages: tuple[str, ...] = (), mounts: tuple[Mount, ...] = ()
+) -> Iterator[Inmate]:
     """Start a program; in the end, remove all that it left."""
     with contextlib.ExitStack() as stack:
         uid = stack.enter_context(slot()) if os.geteuid() == 0 else None
         stdin = stack.enter_context(sealed(program.stdin))
         folder = folder_for(uid) if level in ("subprocess", "uid") else "/"
         info, told = os.pipe() if level == "bubblewrap" else (None, None)
-        place, mark = Cell(level=level, uid=uid, folder=folder, info=told), secrets.token_hex(16)
+        place = Cell(level=level, uid=uid, folder=folder, info=told, mounts=mounts)
+        mark = secrets.token_hex(16)
         passed = [end for end in (program.channel.fileno() if program.channel else None, told) if end is not None]
         start = time.monotonic()
         try:
@@ -169,6 +183,7 @@ def started(level: Level, limits: Limits, program: Program, packages: tuple[str,
                 env={**ENVIRONMENT, "HOME": place.own[0], "TMPDIR": place.own[0], MARK: mark},
                 pass_fds=passed,
                 start_new_session=True,
+                umask=0 if mounts else -1,  # the next program in such a folder is another user
             )
         except BaseException:
             if place.shared:
@@ -181,7 +196,7 @@ def started(level: Level, limits: Limits, program: Program, packages: tuple[str,
                 os.close(told)
         if program.channel:
             program.channel.close()
-        inmate = Inmate(process, place, limits, mark, start, info)
+        inmate = Inmate(process, place, limits, mark, start, info, measured=start)
         stack.callback(inmate.close)
         if place.shared:
             WARDEN.guard(process.pid, uid, mark, folder)

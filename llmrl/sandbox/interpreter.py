@@ -89,13 +89,16 @@ def without(folder: Path, hidden: Sequence[Path]) -> list[Path]:
 
 
 def _found(name: str) -> list[tuple[str, Path]]:
-    """Find a package's folder, and that of the shared libraries which a wheel puts beside it."""
+    """Find a package's folder, or a module's file, and what a wheel puts beside it: shared libraries, metadata."""
     spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise SandboxError(f"package {name} is not installed, or no folder; install it, or leave it out of `packages`")
+    if spec is None or spec.origin in (None, "built-in", "frozen"):
+        raise SandboxError(f"package {name} is not installed; install it, or leave it out of `packages`")
+    if not spec.submodule_search_locations:
+        file = Path(str(spec.origin)).resolve()
+        return [(file.name, file)]
     folder = Path(spec.submodule_search_locations[0]).resolve()
-    libraries = folder.with_name(f"{name}.libs")
-    return [(name, folder), *([(libraries.name, libraries)] if libraries.is_dir() else [])]
+    beside = [folder.with_name(f"{name}.libs"), *folder.parent.glob(f"{name}-*.dist-info")]
+    return [(name, folder), *((place.name, place) for place in beside if place.is_dir())]
 
 
 def _readable_by_all(path: Path) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llmrl.errors import SandboxError
 from llmrl.sandbox import namespaces
 from llmrl.sandbox.fence import SEEN, fenced, library_of
 from llmrl.sandbox.interpreter import OPTIONS, Interpreter, open_to_all, ours
@@ -42,6 +43,24 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A folder of the host that a program sees. It needs a level with a root of its own: unshare or bubblewrap.
+
+    Attributes:
+        folder: on the host.
+        inside: its place there.
+        writable: the program may change it. Everybody must be able to write to it: as root, programs are other users.
+        files, size_mb: bounds of a writable folder, looked at once a second.
+    """
+
+    folder: str
+    inside: str
+    writable: bool = False
+    files: int = 100_000
+    size_mb: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """Level, user and folder of a program.
 
@@ -49,12 +68,14 @@ class Cell:
         uid: the user and group that it becomes; None to stay who we are.
         folder: on disk, which it starts in and may write to, at a level without namespaces.
         info: for bubblewrap, an open file to which it writes the process that ends the namespace.
+        mounts: folders of the host that it sees.
     """
 
     level: Level
     uid: int | None = None
     folder: str = "/"
     info: int | None = None
+    mounts: tuple[Mount, ...] = ()
 
     @property
     def shared(self) -> bool:
@@ -64,7 +85,8 @@ class Cell:
     @property
     def own(self) -> Sequence[str]:
         """The folders that the program may write to; it starts in the first."""
-        return [self.folder] if self.shared else namespaces.rooms(self.level)
+        writable = [mount.inside for mount in self.mounts if mount.writable]
+        return [self.folder] if self.shared else [*namespaces.rooms(self.level), *writable]
 
 
 def command(place: Cell, limits: Limits, argv: Sequence[str], packages: tuple[str, ...] = ()) -> list[str]:
@@ -74,15 +96,20 @@ def command(place: Cell, limits: Limits, argv: Sequence[str], packages: tuple[st
         argv: the program; a first word `python` stands for the interpreter, with the standard library.
         packages: those of llmrl's environment that the interpreter may import.
     Raises:
-        SandboxError: a program that the level needs is not installed, or a package.
+        SandboxError: a program that the level needs is not installed, or a package; or the level has no mounts.
     """
+    if place.mounts and place.shared:
+        raise SandboxError(
+            f"level {place.level} has no root of its own, so that no folder can be put into it; expected unshare or "
+            "bubblewrap: `python -m llmrl doctor` says what this machine lacks"
+        )
     interpreter = open_to_all(packages) if place.level == "uid" else ours(packages)
     if place.shared:
         executable, library = str(interpreter.executable), list(library_of(interpreter))
         named = [f"{name}={folder}" for name, folder in interpreter.packages]
     else:
         executable, parts, named = namespaces.inside(interpreter)
-        library = [(SEEN, part) for part in parts]
+        library = [(SEEN, part) for part in (*parts, *(mount.inside for mount in place.mounts if not mount.writable))]
     python = [executable, *OPTIONS]
     words = [*python, *argv[1:]] if argv[0] == "python" else list(argv)
     words = words[len(python) :] if words[: len(python) + 1] == [*python, "-c"] else words
@@ -94,10 +121,17 @@ def _walls(place: Cell, limits: Limits, interpreter: Interpreter) -> list[str]:
     """Words before the program: those of its level, and a mark by which the kernel ends it first if memory runs out."""
     first_to_go = [tool("choom"), "-n", "1000", "--"]
     if place.level == "bubblewrap":
-        return [*first_to_go, *namespaces.bubblewrap(interpreter, limits.room_kb, place.uid, place.info)]
+        walls = namespaces.bubblewrap(interpreter, limits.room_kb, place.uid, place.info, bound(place.mounts))
+        return [*first_to_go, *walls]
     if place.level == "unshare":
-        return [*first_to_go, *namespaces.unshare(interpreter, limits.room_kb, limits.files, place.uid)]
+        walls = namespaces.unshare(interpreter, limits.room_kb, limits.files, place.uid, bound(place.mounts))
+        return [*first_to_go, *walls]
     return first_to_go
+
+
+def bound(mounts: Sequence[Mount]) -> tuple[tuple[str, str, bool], ...]:
+    """Folder, place inside and writability of each mount."""
+    return tuple((mount.folder, mount.inside, mount.writable) for mount in mounts)
 
 
 def _become(uid: int | None) -> list[str]:

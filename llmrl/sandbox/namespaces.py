@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from llmrl.sandbox.fence import DEVICES, LINKS
@@ -17,9 +17,13 @@ ROOMS = {"bubblewrap": ("/box", "/tmp", "/dev/shm"), "unshare": ("/tmp", "/var/t
 """Small folders in memory that a program may write to; it starts in the first."""
 MASKED = ("/usr/local", "/usr/src")  # not the system's own
 TOOLS = ("setpriv", "prlimit", "sh")  # run inside
+Bound = tuple[str, str, bool]
+"""A folder of the host, its place in the new root, and whether the program may write to it."""
 
 
-def bubblewrap(interpreter: Interpreter, room_kb: int, uid: int | None, info: int | None) -> list[str]:
+def bubblewrap(
+    interpreter: Interpreter, room_kb: int, uid: int | None, info: int | None, mounts: Sequence[Bound] = ()
+) -> list[str]:
     """Build the command of the package bubblewrap; the words of the program follow.
 
     As root the walls are built with root's rights and the program then becomes another user for good, so that
@@ -28,6 +32,7 @@ def bubblewrap(interpreter: Interpreter, room_kb: int, uid: int | None, info: in
     Args:
         room_kb: size of each folder in memory.
         info: an open file to which bubblewrap writes the process that ends the namespace.
+        mounts: folders of the host.
     """
     words = [tool("bwrap"), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     words += ["--die-with-parent", "--new-session", "--hostname", "box"]
@@ -44,13 +49,19 @@ def bubblewrap(interpreter: Interpreter, room_kb: int, uid: int | None, info: in
     words += ["--proc", "/proc", "--dev", "/dev"]
     for folder in ROOMS["bubblewrap"]:
         words += ["--perms", "1777", "--size", str(room_kb << 10), "--tmpfs", folder]
+    for folder, inside, writable in mounts:
+        for above in reversed(Path(inside).parents[:-1]):  # else it makes them for root alone
+            words += ["--perms", "0755", "--dir", str(above)]
+        words += ["--bind" if writable else "--ro-bind", folder, inside]
     words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/box", "--cap-drop", "ALL"]
     if uid is None:
         return [*words, "--unshare-user", "--disable-userns", "--"]
     return [*words, *(w for cap in ("SETUID", "SETGID", "SETPCAP") for w in ("--cap-add", f"CAP_{cap}")), "--"]
 
 
-def unshare(interpreter: Interpreter, room_kb: int, files: int, uid: int | None) -> list[str]:
+def unshare(
+    interpreter: Interpreter, room_kb: int, files: int, uid: int | None, mounts: tuple[Bound, ...] = ()
+) -> list[str]:
     """Build the command of util-linux for the same root; the words of the program follow.
 
     The shell stays as process 1, out of the program's reach, and dies with its parent: a program in its place could
@@ -58,16 +69,17 @@ def unshare(interpreter: Interpreter, room_kb: int, files: int, uid: int | None)
 
     Args:
         room_kb, files: size of each folder in memory, and how many files it may hold.
+        mounts: folders of the host.
     """
     words = [tool("setpriv"), "--pdeathsig", "KILL", tool("unshare")]
     if uid is None:
         words += ["--user", "--map-root-user"]
     words += ["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]
-    return [*words, tool("sh"), "-c", _script(interpreter, f"size={room_kb}k,nr_inodes={files}"), "sh"]
+    return [*words, tool("sh"), "-c", _script(interpreter, f"size={room_kb}k,nr_inodes={files}", mounts), "sh"]
 
 
-@cache
-def _script(interpreter: Interpreter, room: str) -> str:
+@lru_cache(maxsize=64)  # mounts differ from program to program
+def _script(interpreter: Interpreter, room: str, mounts: tuple[Bound, ...]) -> str:
     """Shell script that builds the new root, moves there, and runs its words as a child."""
     bound, rooms = _bound(interpreter), ROOMS["unshare"]
     links = [os.readlink(f"/{name}") for name in LINKS if Path("/", name).is_symlink()]
@@ -78,6 +90,8 @@ def _script(interpreter: Interpreter, room: str) -> str:
     table += [_line("tmpfs", place, "tmpfs", "ro,size=4k,mode=755") for place in _masked(interpreter)]
     table += [_line("tmpfs", place, "tmpfs", f"{room},mode=1777") for place in rooms]
     table += [_line("proc", "/proc", "proc", "nosuid,nodev,noexec")]
+    for folder, place, writable in mounts:
+        table += [_line(folder, place, "none", f"{'bind' if writable else 'bind,ro'}{_kept(folder)},X-mount.mkdir")]
     inside = "|".join(f"*:{ROOT}{place}/*" for _, place in bound)
     return "\n".join([
         f"set -e; mount -t tmpfs -o size=1m,mode=755 tmpfs {ROOT}; cd {ROOT}",

@@ -15,7 +15,7 @@ from typing import IO
 from llmrl.errors import SandboxError
 from llmrl.sandbox.fence import fence_version
 from llmrl.sandbox.inmate import Inmate, Outcome, Program, started
-from llmrl.sandbox.isolation import LEVELS, Level, Limits
+from llmrl.sandbox.isolation import LEVELS, Level, Limits, Mount
 from llmrl.sandbox.landlock import OLDEST, SIGNALS
 
 TICK_S = 0.1  # between looks at the memory and the files
@@ -35,6 +35,7 @@ class Sandbox:
     level: Level | None = None  # exactly these walls; None: the strongest that work here
     limits: Limits = field(default_factory=Limits)
     packages: tuple[str, ...] = ()  # of llmrl's environment, that programs may import
+    mounts: tuple[Mount, ...] = ()  # folders of the host that programs see
 
     def in_force(self) -> Level:
         """The level at which programs run here; the first call tries them out, which takes a moment."""
@@ -59,7 +60,10 @@ class Sandbox:
         """Run several at once, each behind its own walls, until the first of them ends; then stop the rest."""
         level = self.in_force()
         with contextlib.ExitStack() as stack:
-            inmates = [stack.enter_context(started(level, self.limits, program, self.packages)) for program in programs]
+            inmates = [
+                stack.enter_context(started(level, self.limits, program, self.packages, self.mounts))
+                for program in programs
+            ]
             return _watch(inmates)
 
 

@@ -240,7 +240,7 @@ def test_every_plugin_has_a_place(kind: plugins.Kind) -> None:
 
 
 def test_what_is_planned_is_not_there() -> None:
-    assert not {"tool", "webshop", "webarena", "swe"} & set(plugins.names("env")), "the README says so"
+    assert not {"tool", "webshop", "webarena"} & set(plugins.names("env")), "the README says so"
 
 
 def test_every_recipe_is_listed() -> None:

@@ -88,6 +88,12 @@ def edits() -> list[Known]:
     return [Known(problem=BUG, right=right, wrong=[wrong], kind="edit")]
 
 
+def repairs() -> list[Known]:
+    """A repair of one line, with tests."""
+    problem = next(iter(plugins.build("data", "bug_fixes").problems()))
+    return [Known(problem=problem, right=problem.answer, wrong=["I cannot repair it."], kind="edit")]
+
+
 def programs() -> list[Known]:
     """Functions with tests, one of which is the problem of the hostile programs."""
     hostile_one = Known(
@@ -141,7 +147,9 @@ SETUPS: Mapping[str, Setup] = {
     "salmon": Setup(problems=values, needs="a trained model at `path`"),
     "soft_overlong": Setup(problems=values, options={"limit": 4096, "cache": 2048}),
     "success_model": Setup(problems=values, needs="a trained model at `path`"),
+    "swe_patch": Setup(problems=edits, needs="a patch of SWE-bench: it measures, and pays nothing"),
     "swe_similarity": Setup(problems=edits),
+    "swe_tests": Setup(problems=repairs, options={"timeout_s": 20.0}),
     "token_model": Setup(problems=values, needs="a trained model at `path`"),
     "trl": Setup(problems=numbers, needs="a `function` of your own"),
     "value_rank": Setup(problems=values, needs="a run of `bcoder` at `path`"),

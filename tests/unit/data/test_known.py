@@ -12,9 +12,19 @@ from llmrl import plugins
 from llmrl.errors import DataError
 from llmrl.types import Problem
 
-MADE = ("arithmetic", "countdown_generated", "constrained_text", "games", "reasoning_gym")
+MADE = ("arithmetic", "countdown_generated", "constrained_text", "games", "reasoning_gym", "bug_fixes")
 PAGES = ("miniwob", "shop")  # their problems are pages by seed
-WITHOUT_ROWS = ("jsonl", "livecodebench", "by_pass_rate", "mixture", "outcomes", "perturbed", *MADE, *PAGES)
+WITHOUT_ROWS = (
+    "jsonl",
+    "livecodebench",
+    "swe_bench",
+    "by_pass_rate",
+    "mixture",
+    "outcomes",
+    "perturbed",
+    *MADE,
+    *PAGES,
+)
 
 
 def read(name: str, **options: Any) -> list[Problem]:
