@@ -232,8 +232,8 @@ class EngineFactory(Protocol):
 class Env(Protocol):
     """Runs an episode, in messages. Made for one problem, used once, closed. It never sees a token.
 
-    Where its plug-in says `restores = True`, it has `snapshot() -> str` too, its state between two turns, and
-    `restore(snapshot) -> Observation`, in place of `reset`, which shows again what was shown last.
+    With `restores = True` on its plug-in it has `snapshot() -> str`, its state between two turns, and, in place of
+    `reset`, `restore(snapshot) -> Observation`, which shows again what was shown last.
     """
 
     async def reset(self) -> Observation: ...
@@ -241,7 +241,6 @@ class Env(Protocol):
     async def close(self) -> None: ...  # safe to call twice
 
 
-Overlong = Literal["end", "answer"]  # of a turn that a token limit cut: its episode ends, or the environment answers it
 Isolation = Literal["inline", "thread", "process"]  # place of an environment: the shared event loop, or its own
 
 

@@ -127,8 +127,8 @@ def readers() -> dict[str, Callable[[str], Any]]:
             {"f": "a"}, f"<think>a</think><solution>\n{text}</solution>"
         ),
         "swe edits": swe_edits,
-        "swe patch": swe_patch,
-        "swe answer": swe_answer,
+        "swe_patch/diff": swe_patch,
+        "swe_tests/answer": swe_answer,
         **{f"swe log of {repo}": partial(logs.read_log, repo=repo) for repo in ("", *logs.READERS)},
         "voting": voting.final_answer,
         "marked": lambda text: marked.innermost(marked.marked(text) or text),

@@ -16,7 +16,6 @@ from llmrl.protocols import (
     EngineFactory,
     EnvFactory,
     Isolation,
-    Overlong,
     RewardPlugin,
     SourceFactory,
 )
@@ -101,7 +100,7 @@ class RolloutOptions:
     top_k: int = 0
     min_p: float = 0.0
     max_turns: int = 1
-    overlong_turns: Overlong = "end"  # one cut at max_completion_length ends its episode, or is answered as it is
+    overlong_turns: Literal["end", "answer"] = "end"  # one that was cut ends its episode, or is answered as it is
     max_open_envs: int | None = None  # environments open at once, of a process; None: the environment's own bound
     env_isolation: Isolation | None = None  # where environments run; None: where the environment says, else inline
     env_timeout_s: float = 120.0  # for an environment to begin, to answer and to close, each; then the episode breaks
