@@ -49,7 +49,8 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # a recipe of recipes/
     "bcoder_values": ("bcoder_values", {}),
     "bcoder": ("bcoder", {"critic.model": "bcoder_values-{seed}/final/critic"}),
 }
-MODEL = "critic.model"  # of another method's run of the seed
+FIRST = ("bcoder_values",)  # a stage before a method, in which the policy stands still: not in the table
+MODEL = "critic.model"  # of such a stage of the seed
 CORRUPTED = ("sft", "filtered_bc", "a_lol", "a_lol_ref_free", "a_lol_kl", "dpo", "kto")
 COLLECT_STEPS = 40
 LIMIT_S = 1800.0  # of one run
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         for line in pool.map(lambda run: train(*run), wanted):
             print(line, flush=True)
-    names = dict.fromkeys(name for name, *_ in wanted)
+    names = dict.fromkeys(name for name, *_ in wanted if name not in FIRST)
     runs = [work / f"{name}-{seed}" for name in names for seed in range(options.seeds)]
     draw([run for run in runs if (run / "final").exists()], options.out, METRIC, "Held-out accuracy, greedy, 500 sums")
     print(f"{options.out}.png  {options.out}.md")
