@@ -62,12 +62,10 @@ class OpenEpisode:
     last: Observation = field(default_factory=Observation)
     sides: dict[str, Conversation] = field(default_factory=dict)  # by agent
 
-    def answer(self, seen: Observation, snapshot: str | None) -> None:
+    def answer(self, seen: Observation) -> None:
         """Add the environment's answer to the last turn, and its rewards to the last turns of the other agents."""
         self.last = seen
-        self.turns[-1] = replace(
-            self.turns[-1], reply=seen.messages, reward=seen.reward, whole=seen.whole, snapshot=snapshot
-        )
+        self.turns[-1] = replace(self.turns[-1], reply=seen.messages, reward=seen.reward, whole=seen.whole)
         for agent, reward in seen.rewards.items():
             number = next((n for n in reversed(range(len(self.turns))) if self.turns[n].agent == agent), None)
             if number is not None:  # an agent that has not spoken has nothing to learn from
@@ -152,9 +150,11 @@ class EpisodePlayer:
             side.say(answer, [*prompt, *turn.completion.token_ids])
             played.turns.append(turn)
             seen = await env.step(read)
-            played.answer(seen, await env.snapshot() if self.snapshots and not seen.done else None)
+            played.answer(seen)
             if seen.done:
                 return "cut" if seen.cut else "done"
+            if self.snapshots:
+                played.turns[-1] = replace(played.turns[-1], snapshot=await env.snapshot())
             ends = self.options.overlong_turns == "end" and turn.model == POLICY
             if turn.completion.finish == "length" and ends:
                 return "max_tokens"

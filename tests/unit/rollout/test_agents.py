@@ -16,6 +16,7 @@ from llmrl.errors import RecipeError
 from llmrl.recipe import RolloutOptions, parse
 from llmrl.rewards.environment import Environment
 from llmrl.rollout.episode import Opponent
+from llmrl.rollout.filters import Staleness, informative, lag_metrics
 from llmrl.rollout.samples import to_samples, with_views
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.records import EpisodeRecord
@@ -185,3 +186,37 @@ def test_a_recipe_with_an_opponent_is_written_back() -> None:
     assert recipe.rollout.opponents["second"].label == "runs/old/final"
     assert parse(recipe.as_dict()) == recipe
     assert cast(Any, recipe.as_dict())["rollout"]["opponents"]["second"]["engine"]["name"] == "hf"
+
+
+def versions(*numbers: int) -> Trajectory:
+    """The debate, `pro` by a frozen opponent, whose weights never change; `con` by these versions of the policy."""
+    episode = played(pro=Opponent("frozen", engine(("aa", "cc"))))
+    own = iter(numbers)
+    turns = [
+        turn if turn.model != "policy" else replace(turn, completion=replace(turn.completion, version=next(own)))
+        for turn in episode.turns
+    ]
+    return replace(episode, turns=turns)
+
+
+def test_an_opponent_makes_no_group_stale() -> None:
+    """Its version stays 0 for the whole run; the lag is that of the policy's own turns."""
+    group = [versions(9, 10)]
+    assert Staleness(1).wanted(group, step=10)
+    assert not Staleness(1).wanted(group, step=11)
+    metrics = lag_metrics([group], step=10, bound=1)
+    assert (metrics["staleness/dropped"], metrics["staleness/lag_1/frac"]) == (0.0, 1.0)
+    assert EpisodeRecord(step=10, trajectory=group[0], tokens=7).to_json()["version"] == 9
+
+
+def test_what_one_agent_wins_from_another_tells_episodes_apart() -> None:
+    """1 and -1, or -1 and 1: both episodes earn 0 together, and each side has something to learn."""
+    one = played()
+    won, lost = (
+        replace(one, turns=[replace(turn, reward=own) for turn, own in zip(one.turns, given, strict=True)])
+        for given in ((0.0, 0.0, 1.0, -1.0), (0.0, 0.0, -1.0, 1.0))
+    )
+    assert informative([won, lost])
+    assert not informative([won, replace(won, episode=1)])
+    assert rollout_metrics([[won, lost]])["frac_reward_zero_std"] == 0.0
+    assert rollout_metrics([[won, replace(won, episode=1)]])["frac_reward_zero_std"] == 1.0
