@@ -49,7 +49,8 @@ class Staleness:
 def informative(group: Sequence[Trajectory]) -> bool:
     """Tell if some episodes succeeded and some failed: by verdict where each has one, else by different rewards.
 
-    The rewards of turns count, those of each agent by themselves. Shaped scores would make wrong answers of different lengths look informative.
+    The rewards of turns count, those of each agent by themselves. Shaped scores would make wrong answers of different
+    lengths look informative.
     """
     scored = [
         (tuple(episode.outcome.items()), episode.score.correct)

@@ -88,6 +88,40 @@ def test_an_environment_of_verifiers_plays_and_scores() -> None:
     assert played(verifiers(scored=False), ["7"])[-1].metrics == {}
 
 
+class Rubrics:
+    """A group, as verifiers makes of an environment's rubric and its own monitors."""
+
+    def __init__(self) -> None:
+        self.funcs: list[Any] = []
+        self.weights: list[float] = []
+        self.rubrics = [Rubric(), Rubric()]
+
+
+LOADED: list[str] = []
+
+
+class Grouped(Guessing):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rubric: Any = Rubrics()
+
+
+def load_grouped(name: str) -> Grouped:
+    LOADED.append(name)
+    return Grouped()
+
+
+def test_a_group_of_rubrics_scores_by_all_of_them() -> None:
+    """Functions of one name add up in the reward, and have numbers apart."""
+    LOADED.clear()
+    env = verifiers(environment=f"{HERE}:load_grouped", kwargs={"name": "x"})
+    last = played(env, ["7"])[-1]
+    assert last.reward == 2.0
+    assert last.metrics == {"found": 1.0, "hints": 0.0, "found_2": 1.0, "hints_2": 0.0}
+    played(env, ["7"])
+    assert LOADED == ["x"], "one instance serves all episodes: loading may take minutes"
+
+
 def test_something_else_is_no_environment_of_verifiers() -> None:
     with pytest.raises(RecipeError, match="it has no env_response; expected a MultiTurnEnv"):
         verifiers(environment=f"{HERE}:Rubric")

@@ -168,6 +168,7 @@ RECIPE: dict[str, Any] = {
         ),
         ({"rollout": {"opponents": {"first": {}, "second": {}}}}, "for all agents of env nim"),
         ({"rollout": {"opponents": {"second": {"engine": "vllm"}}}}, "a process holds one vLLM"),
+        ({"rollout": {"opponents": {"first": {}}}}, "judges its player first, .* expected env.player=second"),
         ({"rollout": {"opponents": {"second": {"modle": "x"}}}}, "modle: unknown key; did you mean 'model'"),
         ({"env": {"name": "nim"}, "rollout": {"opponents": {"second": {}}}}, "a single agent plays it"),
         (
