@@ -140,8 +140,10 @@ class EpisodePlayer:
         seen = await self._opened(env, played)
         while True:
             side = played.sides.setdefault(seen.agent, Conversation())
-            prompt = array("i", self._heard(side, problem, seen) + prefix)
-            if side.spoke and len(prompt) >= self._room:
+            prompt = array("i", self._heard(side, seen) + prefix)
+            if not played.turns and self.begin is None:
+                self._require_short(problem, len(prompt) - len(prefix))
+            elif played.turns and len(prompt) >= self._room:
                 return "max_tokens"
             turn = await self._spoken(seen.agent, prompt, sampling(len(played.turns)), prefix)
             answer: Message = {"role": "assistant", "content": turn.text}
@@ -188,15 +190,13 @@ class EpisodePlayer:
             model=POLICY if opponent is None else opponent.model,
         )
 
-    def _heard(self, side: Conversation, problem: Problem, seen: Observation) -> list[int]:
+    def _heard(self, side: Conversation, seen: Observation) -> list[int]:
         """The prompt behind what an agent is shown: its first, one that extends its last, or a whole other one."""
         if side.waits:  # at a state whose prompt is known, token by token
             side.waits = False
             return list(side.ids)
         side.tools = seen.tools or side.tools
-        if not side.spoke:
-            prompt = self._prompt(problem, seen.messages, side.tools)
-        elif seen.whole:
+        if seen.whole or not side.spoke:
             prompt = self.chat.prompt_ids(seen.messages, side.tools)
         else:
             prompt = self.chat.next_prompt(side.ids, side.past, seen.messages, side.tools)
@@ -214,15 +214,14 @@ class EpisodePlayer:
     def _room(self) -> int:
         return min(self.options.max_length, self.max_model_len or self.options.max_length)
 
-    def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
-        prompt = self.chat.prompt_ids(messages, tools)
-        if len(prompt) > self.options.max_prompt_length:
+    def _require_short(self, problem: Problem, tokens: int) -> None:
+        """Refuse a first prompt of an episode that is too long: it is of the data, not of what was said."""
+        if tokens > self.options.max_prompt_length:
             raise PromptTooLongError(
-                f"problem {problem.id}: its prompt has {len(prompt)} tokens, rollout.max_prompt_length is "
+                f"problem {problem.id}: its prompt has {tokens} tokens, rollout.max_prompt_length is "
                 f"{self.options.max_prompt_length}; raise it, or leave the problem out of the data",
-                len(prompt),
+                tokens,
             )
-        return prompt
 
     @asynccontextmanager
     async def _timed(self) -> AsyncIterator[None]:

@@ -150,6 +150,22 @@ def test_the_log_says_who_spoke() -> None:
     assert "agents/con/reward" not in metrics
 
 
+def test_a_first_prompt_amid_the_episode_ends_it_where_it_has_no_room() -> None:
+    """`con` is shown what `pro` said: a text of the policy's, for which the run is not to end."""
+
+    def shown(limit: int) -> Trajectory:
+        player = worker(("a" * 40, "b", "cc", "d"))
+        options = replace(player.options, max_prompt_length=limit, max_completion_length=50, max_turns=4)
+        (episode,) = wait(replace(player, options=options).run_group(PROBLEM, "0/debate"))
+        return episode
+
+    assert shown(30).status == "done", "there is room in the whole, if not for a first prompt of the data"
+
+    player = replace(worker(("aa", "b")), max_model_len=20)
+    (episode,) = wait(player.run_group(PROBLEM, "0/debate"))
+    assert (episode.status, [turn.agent for turn in episode.turns]) == ("max_tokens", ["pro"])
+
+
 RECIPE: dict[str, Any] = {
     "model": {"policy": "tiny"},
     "data": {"name": "games", "env": {"name": "nim"}},
