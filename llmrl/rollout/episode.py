@@ -140,10 +140,10 @@ class EpisodePlayer:
         seen = await self._opened(env, played)
         while True:
             side = played.sides.setdefault(seen.agent, Conversation())
-            prompt = array("i", self._heard(side, seen) + prefix)
-            if not played.turns and self.begin is None:
-                self._require_short(problem, len(prompt) - len(prefix))
-            elif played.turns and len(prompt) >= self._room:
+            first = not played.turns and self.begin is None
+            fed = self._prompt(problem, side, seen) if first else self._heard(side, seen)
+            prompt = array("i", fed + prefix)
+            if played.turns and len(prompt) >= self._room:
                 return "max_tokens"
             turn = await self._spoken(seen.agent, prompt, sampling(len(played.turns)), prefix)
             answer: Message = {"role": "assistant", "content": turn.text}
@@ -214,14 +214,16 @@ class EpisodePlayer:
     def _room(self) -> int:
         return min(self.options.max_length, self.max_model_len or self.options.max_length)
 
-    def _require_short(self, problem: Problem, tokens: int) -> None:
-        """Refuse a first prompt of an episode that is too long: it is of the data, not of what was said."""
-        if tokens > self.options.max_prompt_length:
+    def _prompt(self, problem: Problem, side: Conversation, seen: Observation) -> list[int]:
+        """The first prompt of an episode, which is of the data: no longer than allowed."""
+        prompt = self._heard(side, seen)
+        if len(prompt) > self.options.max_prompt_length:
             raise PromptTooLongError(
-                f"problem {problem.id}: its prompt has {tokens} tokens, rollout.max_prompt_length is "
+                f"problem {problem.id}: its prompt has {len(prompt)} tokens, rollout.max_prompt_length is "
                 f"{self.options.max_prompt_length}; raise it, or leave the problem out of the data",
-                tokens,
+                len(prompt),
             )
+        return prompt
 
     @asynccontextmanager
     async def _timed(self) -> AsyncIterator[None]:

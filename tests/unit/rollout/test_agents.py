@@ -161,7 +161,7 @@ def test_a_first_prompt_amid_the_episode_ends_it_where_it_has_no_room() -> None:
 
     assert shown(30).status == "done", "there is room in the whole, if not for a first prompt of the data"
 
-    player = replace(worker(("aa", "b")), max_model_len=20)
+    player = replace(worker(("aa", "b")), max_model_len=16)
     (episode,) = wait(player.run_group(PROBLEM, "0/debate"))
     assert (episode.status, [turn.agent for turn in episode.turns]) == ("max_tokens", ["pro"])
 
