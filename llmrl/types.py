@@ -232,7 +232,17 @@ class Trajectory:
     @property
     def text(self) -> str:
         """The policy's last completion, which most verifiers read; "" where there is none."""
-        return next((turn.text for turn in reversed(self.turns) if turn.model == POLICY), "")
+        return "" if self.last is None else self.last.text
+
+    @property
+    def own(self) -> Sequence[Turn]:
+        """Turns of the policy: all but an opponent's."""
+        return [turn for turn in self.turns if turn.model == POLICY]
+
+    @property
+    def last(self) -> Turn | None:
+        """The policy's last turn; None where it has none."""
+        return next((turn for turn in reversed(self.turns) if turn.model == POLICY), None)
 
     @property
     def truncated(self) -> bool:

@@ -15,16 +15,19 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.errors import RecipeError
 from llmrl.recipe import RolloutOptions, parse
 from llmrl.rewards.environment import Environment
+from llmrl.rewards.repetition import Repetition
 from llmrl.rollout.episode import Opponent
 from llmrl.rollout.filters import Staleness, informative, lag_metrics
 from llmrl.rollout.samples import to_samples, with_views
+from llmrl.rollout.step_rewards import placed
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.records import EpisodeRecord
 from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.scoring.wrapped import tokens
 from llmrl.tiny import make_tokenizer
 from llmrl.train.metrics import rollout_metrics
 from llmrl.trajectories import compact
-from llmrl.types import Message, Observation, Problem, Trajectory
+from llmrl.types import Message, Observation, Problem, Score, Trajectory
 from tests.builders import scripted_worker
 
 CHAT = Chat(make_tokenizer())
@@ -237,3 +240,14 @@ def test_what_one_agent_wins_from_another_tells_episodes_apart() -> None:
     assert not informative([won, replace(won, episode=1)])
     assert rollout_metrics([[won, lost]])["frac_reward_zero_std"] == 0.0
     assert rollout_metrics([[won, replace(won, episode=1)]])["frac_reward_zero_std"] == 1.0
+
+
+def test_rewards_of_an_answer_read_the_policys_last() -> None:
+    """The opponent repeats itself and speaks last: the policy pays nothing for it, and dense rewards are of `pro`'s b."""
+    episode = played(con=Opponent("frozen", engine(("no", "no no no no no"))))
+    (score,) = wait(Repetition(window=2).score([episode]))
+    assert score.value == 0.0
+    assert tokens(episode) == 2, "b and the end of the turn"
+    dense = placed(episode, Score(0.0, token_rewards=[0.25, 0.5]), CHAT)
+    (sample,) = to_samples(replace(episode, score=dense))
+    assert sample.token_rewards.tolist()[-2:] == [0.25, 0.5]
