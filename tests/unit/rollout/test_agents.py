@@ -243,7 +243,7 @@ def test_what_one_agent_wins_from_another_tells_episodes_apart() -> None:
 
 
 def test_rewards_of_an_answer_read_the_policys_last() -> None:
-    """The opponent repeats itself and speaks last: the policy pays nothing for it, and dense rewards are of `pro`'s b."""
+    """The opponent repeats itself and speaks last: the policy pays nothing, and dense rewards are of `pro`'s b."""
     episode = played(con=Opponent("frozen", engine(("no", "no no no no no"))))
     (score,) = wait(Repetition(window=2).score([episode]))
     assert score.value == 0.0
