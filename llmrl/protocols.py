@@ -232,8 +232,7 @@ class EngineFactory(Protocol):
 class Env(Protocol):
     """Runs an episode, in messages. Made for one problem, used once, closed. It never sees a token.
 
-    Where its plug-in says `restores = True`, it has `snapshot() -> str` too, its state between two turns, and
-    `restore(snapshot) -> Observation`, in place of `reset`, which shows again what was shown last.
+    With `restores = True` in its plug-in: `snapshot() -> str` between turns, and `restore(snapshot)` for `reset`.
     """
 
     async def reset(self) -> Observation: ...

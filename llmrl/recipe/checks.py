@@ -300,11 +300,8 @@ def several_agents(recipe: Sections) -> str | None:
     if agents and recipe.rollout.search is not None:
         return f"rollout.search with {env}: a search answers once, and its agents take turns; leave one out"
     if (judged := _option(recipe.env, "player")) in opponents:
-        (other, *_) = sorted(set(agents) - opponents.keys())
-        return (
-            f"rollout.opponents.{judged}: {env} judges its player {judged}, for whom an opponent speaks; expected "
-            f"env.player={other}, the policy's side"
-        )
+        (side, *_) = sorted(set(agents) - opponents.keys())
+        return f"rollout.opponents.{judged}: {env} judges its player {judged}, an opponent; expected env.player={side}"
     for agent, opponent in opponents.items():
         if name_of("engine", opponent.engine) == "vllm":
             return (

@@ -78,7 +78,7 @@ def test_two_agents_play_in_turn() -> None:
 
 
 def test_the_verdict_is_that_of_the_player() -> None:
-    """What the first player wins, the second loses: an opponent in its place is not to be called right."""
+    """The second player loses a game that the first wins: an opponent in its place is not to be called right."""
     last = two("1,1,1", "a1", "b1", "c1", player="second")[-1]
     assert (last.verdict, last.reward, last.metrics["first_won"]) == ("wrong", 1.0, 1.0)
 

@@ -170,7 +170,7 @@ def test_another_runs_log_has_the_states(tmp_path: Path) -> None:
 
 
 def test_a_longer_runs_states_leave_at_least_a_turn(tmp_path: Path) -> None:
-    """Of episodes of five turns; here there are two, so only the state behind the first turn leaves one."""
+    """Episodes had five turns; here there are two, so only the state behind the first turn leaves one."""
     source = started(worker())
     source.next(0)
     path = logged(tmp_path, source)
