@@ -209,6 +209,11 @@ class Trajectory:
         """Agents for which the policy spoke, in the order of their first turns; `[""]` in episodes of a single one."""
         return list(dict.fromkeys(turn.agent for turn in self.turns if turn.model == POLICY))
 
+    @property
+    def version(self) -> int | None:
+        """Version of the weights that began the policy's first turn; None where it has none."""
+        return next((turn.completion.version for turn in self.turns if turn.model == POLICY), None)
+
     def turns_of(self, agent: str) -> Sequence[int]:
         """Numbers of the turns that the policy chose for an agent."""
         return [number for number, turn in enumerate(self.turns) if (turn.agent, turn.model) == (agent, POLICY)]
@@ -220,9 +225,24 @@ class Trajectory:
         return self.score.value + sum(self.turns[number].reward for number in self.turns_of(agent))
 
     @property
+    def outcome(self) -> Mapping[str, float | None]:
+        """The reward of each agent for which the policy spoke: what one wins from another cancels in their sum."""
+        return {agent: self.earned_by(agent) for agent in self.agents} or {"": self.earned}
+
+    @property
     def text(self) -> str:
         """The policy's last completion, which most verifiers read; "" where there is none."""
-        return next((turn.text for turn in reversed(self.turns) if turn.model == POLICY), "")
+        return "" if self.last is None else self.last.text
+
+    @property
+    def own(self) -> Sequence[Turn]:
+        """Turns of the policy: all but an opponent's."""
+        return [turn for turn in self.turns if turn.model == POLICY]
+
+    @property
+    def last(self) -> Turn | None:
+        """The policy's last turn; None where it has none."""
+        return next((turn for turn in reversed(self.turns) if turn.model == POLICY), None)
 
     @property
     def truncated(self) -> bool:

@@ -55,7 +55,7 @@ class Degenerate:
 
     def found(self, trajectory: Trajectory) -> dict[str, bool]:
         """Rules that an answer breaks, by name."""
-        completions = [turn.completion.token_ids for turn in trajectory.turns]
+        completions = [turn.completion.token_ids for turn in trajectory.own]
         repeats = max((repeated_share(ids, self.ngram) for ids in completions), default=0.0)
         return {
             "truncated": self.truncated is not None and trajectory.truncated,

@@ -38,7 +38,7 @@ class Repetition:
         return PENALTIES[self.form] if self.penalty is None else self.penalty
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        return [self.of(t.turns[-1].completion.token_ids if t.turns else []) for t in group]
+        return [self.of([] if t.last is None else t.last.completion.token_ids) for t in group]
 
     def of(self, token_ids: Sequence[int]) -> Score:
         """Score an answer."""

@@ -27,7 +27,7 @@ class SoftOverlong:
         return max(-1.0, min(0.0, (self.limit - self.cache - tokens) / self.cache))
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        lengths = [len(t.turns[-1].completion.token_ids) if t.turns else 0 for t in group]
+        lengths = [0 if t.last is None else len(t.last.completion.token_ids) for t in group]
         return [Score(self.penalty(n), reason=f"{n} tokens of {self.limit}") for n in lengths]
 
 

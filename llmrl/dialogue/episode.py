@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 
+from llmrl.answers.thoughts import after_thoughts
 from llmrl.dialogue.simulator import UserSimulator
 from llmrl.errors import RewardError
 from llmrl.types import Message, Observation, Problem
@@ -42,8 +43,8 @@ class DialogueEpisode:
         return Observation(messages=[*before, {**last, "content": f"{last['content']}\n{first}"}])
 
     async def step(self, message: Message) -> Observation:
-        """Answer a line; the last one is answered by the ratings."""
-        self.said.append({"role": "assistant", "content": message["content"]})
+        """Answer a line; the last one is answered by the ratings. Nobody hears the thoughts before it."""
+        self.said.append({"role": "assistant", "content": after_thoughts(str(message["content"])).strip()})
         reply = await self.partner.reply(self.problem, self.said)
         self.said.append({"role": "user", "content": reply.text})
         late = sum(spoken["role"] == "assistant" for spoken in self.said) >= self.max_turns

@@ -61,7 +61,8 @@ class OpenEnvEpisode:
     async def reset(self) -> Observation:
         """Return the problem's messages with the first observation."""
         digest = hashlib.blake2b(self.problem.id.encode(), digest_size=4).digest()
-        begun = await _awaited(self.client.reset(seed=int.from_bytes(digest, "big") >> 1, **self.options.reset))
+        given = {"seed": int.from_bytes(digest, "big") >> 1, **self.options.reset}
+        begun = await _awaited(self.client.reset(**given))
         return Observation(messages=[*self.problem.messages, self._message(begun)])
 
     async def step(self, message: Message) -> Observation:

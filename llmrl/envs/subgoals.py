@@ -136,7 +136,8 @@ def _holds(fact: Any, wanted: Any) -> bool:
     """True if a fact is the wanted one, or holds it among its members."""
     if isinstance(fact, tuple | list | frozenset | set) and not isinstance(wanted, list | tuple):
         return wanted in fact
-    return list(fact) == list(wanted) if isinstance(wanted, list | tuple) else bool(fact == wanted)
+    both = isinstance(fact, list | tuple) and isinstance(wanted, list | tuple)
+    return list(fact) == list(wanted) if both else bool(fact == wanted)
 
 
 plugin = Subgoals

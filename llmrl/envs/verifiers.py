@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import chain, count
 from typing import Any
 
 from llmrl.errors import RecipeError
@@ -64,20 +66,23 @@ class VerifiersEpisode:
         rubric = getattr(self.env, "rubric", None)
         if not self.scored or rubric is None:
             return {}
-        functions: Sequence[Any] = getattr(rubric, "funcs", None) or getattr(rubric, "reward_funcs", None) or ()
-        weights = getattr(rubric, "weights", None) or getattr(rubric, "reward_weights", None) or [1.0] * len(functions)
-        columns = {**self.state, "state": self.state, "parser": getattr(rubric, "parser", None)}
-        columns |= getattr(rubric, "class_objects", {})
-        values = {}
-        for function in functions:
-            values[function.__name__] = finite(await _awaited(function(**accepted(function, columns))))
-        reward = sum(finite(weight) * value for weight, value in zip(weights, values.values(), strict=True))
+        reward, values = 0.0, dict[str, float]()
+        for part in _parts(rubric):
+            functions: Sequence[Any] = getattr(part, "funcs", None) or getattr(part, "reward_funcs", None) or ()
+            weights = getattr(part, "weights", None) or getattr(part, "reward_weights", None) or [1.0] * len(functions)
+            columns = {**self.state, "state": self.state, "parser": getattr(part, "parser", None)}
+            columns |= getattr(part, "class_objects", {})
+            for function, weight in zip(functions, weights, strict=True):
+                value = finite(await _awaited(function(**accepted(function, columns))))
+                values[_free(function.__name__, values)] = value
+                reward += finite(weight) * value
         return {"reward": reward, "metrics": values}
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiersEnvironments:
     """Options of the environment `verifiers`. One instance serves all episodes: its state is in `state`, as theirs is.
+    Each process makes one.
 
     The recipe's data are the problems: an environment's own dataset is not read.
     """
@@ -87,7 +92,7 @@ class VerifiersEnvironments:
     scored: bool = True  # by its rubric, as the reward of the last turn; False: by the recipe's reward alone
 
     def __post_init__(self) -> None:
-        self.made()
+        self._instance  # noqa: B018 - what cannot be made is refused here
 
     def made(self) -> Any:
         """The environment.
@@ -107,7 +112,26 @@ class VerifiersEnvironments:
 
     def make(self, problem: Problem) -> VerifiersEpisode:
         """Make an episode."""
-        return VerifiersEpisode(self.made(), problem, self.scored)
+        return VerifiersEpisode(self._instance, problem, self.scored)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}  # another process makes its own
+
+    @cached_property
+    def _instance(self) -> Any:
+        return self.made()
+
+
+def _parts(rubric: Any) -> Sequence[Any]:
+    """The rubrics of a group, those of groups in it among them; else the rubric alone."""
+    own = getattr(rubric, "rubrics", None)
+    return [rubric] if own is None else [part for inner in own for part in _parts(inner)]
+
+
+def _free(name: str, taken: Mapping[str, float]) -> str:
+    """The name, or the first of `name_2`, `name_3`, ... that is not taken."""
+    names = chain([name], (f"{name}_{number}" for number in count(2)))
+    return next(free for free in names if free not in taken)
 
 
 async def _awaited(value: Any) -> Any:

@@ -23,11 +23,11 @@ class DuelGame(TextGame[S]):
 
     Rewards: 1 for the player who wins, -1 for the other. A text that is no move loses; the other gets nothing for that.
     With `opponent: agent` agents play both sides (`PLAYERS`), each in a conversation of its own, and the environment's
-    verdict is that of the first: correct where it won.
+    verdict is that of `player`: correct where it won.
     """
 
     opponent: Rival = "random"  # agent: both sides are agents of the episode
-    player: Literal["first", "second"] = "first"  # the side of the policy against a scripted opponent
+    player: Literal["first", "second"] = "first"  # the side of the policy, by which the verdict goes
     seed: int = 0  # of a random opponent
 
     @property
@@ -110,7 +110,7 @@ class DuelEpisode(GameEpisode[S]):
             reward=-1.0 if lost else 1.0,
             rewards={other: 0.0 if not move.legal else -move.reward},
             done=True,
-            verdict="correct" if winner == PLAYERS[0] else "wrong",
+            verdict="correct" if winner == self._rules.player else "wrong",
             metrics={
                 "moves": float(self._moves),
                 "illegal": float(self._illegal),

@@ -299,6 +299,9 @@ def several_agents(recipe: Sections) -> str | None:
         return f"rollout.opponents: they speak for all agents of {env}, and the policy for none; leave one out"
     if agents and recipe.rollout.search is not None:
         return f"rollout.search with {env}: a search answers once, and its agents take turns; leave one out"
+    if (judged := _option(recipe.env, "player")) in opponents:
+        (side, *_) = sorted(set(agents) - opponents.keys())
+        return f"rollout.opponents.{judged}: {env} judges its player {judged}, an opponent; expected env.player={side}"
     for agent, opponent in opponents.items():
         if name_of("engine", opponent.engine) == "vllm":
             return (

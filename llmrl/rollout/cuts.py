@@ -80,13 +80,13 @@ class TurnCuts:
 
     def states(self, group: Sequence[Trajectory]) -> Iterator[Snapshot]:
         for episode, rate, random in _judged(group, self.seed):
-            states = list(middle_states(episode))
+            states = [state for state in middle_states(episode) if state.turns < self.most]
             if states:
                 yield Snapshot(episode.problem.id, (), rate, random.choice(states))
 
     def draw(self, name: str, problem: Problem, snapshot: Snapshot) -> Draw:
         assert snapshot.state is not None
-        left = self.most - snapshot.state.turns
+        left = max(1, self.most - snapshot.state.turns)
         short = self.new is not None and self.new < left
         most = left if self.new is None else min(self.new, left)
         return Draw(name, problem, state=snapshot.state, max_turns=most, short=short)

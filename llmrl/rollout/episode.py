@@ -62,12 +62,10 @@ class OpenEpisode:
     last: Observation = field(default_factory=Observation)
     sides: dict[str, Conversation] = field(default_factory=dict)  # by agent
 
-    def answer(self, seen: Observation, snapshot: str | None) -> None:
+    def answer(self, seen: Observation) -> None:
         """Add the environment's answer to the last turn, and its rewards to the last turns of the other agents."""
         self.last = seen
-        self.turns[-1] = replace(
-            self.turns[-1], reply=seen.messages, reward=seen.reward, whole=seen.whole, snapshot=snapshot
-        )
+        self.turns[-1] = replace(self.turns[-1], reply=seen.messages, reward=seen.reward, whole=seen.whole)
         for agent, reward in seen.rewards.items():
             number = next((n for n in reversed(range(len(self.turns))) if self.turns[n].agent == agent), None)
             if number is not None:  # an agent that has not spoken has nothing to learn from
@@ -142,8 +140,10 @@ class EpisodePlayer:
         seen = await self._opened(env, played)
         while True:
             side = played.sides.setdefault(seen.agent, Conversation())
-            prompt = array("i", self._heard(side, problem, seen) + prefix)
-            if side.spoke and len(prompt) >= self._room:
+            first = not played.turns and self.begin is None
+            fed = self._prompt(problem, side, seen) if first else self._heard(side, seen)
+            prompt = array("i", fed + prefix)
+            if played.turns and len(prompt) >= self._room:
                 return "max_tokens"
             turn = await self._spoken(seen.agent, prompt, sampling(len(played.turns)), prefix)
             answer: Message = {"role": "assistant", "content": turn.text}
@@ -152,9 +152,11 @@ class EpisodePlayer:
             side.say(answer, [*prompt, *turn.completion.token_ids])
             played.turns.append(turn)
             seen = await env.step(read)
-            played.answer(seen, await env.snapshot() if self.snapshots and not seen.done else None)
+            played.answer(seen)
             if seen.done:
                 return "cut" if seen.cut else "done"
+            if self.snapshots:
+                played.turns[-1] = replace(played.turns[-1], snapshot=await env.snapshot())
             ends = self.options.overlong_turns == "end" and turn.model == POLICY
             if turn.completion.finish == "length" and ends:
                 return "max_tokens"
@@ -188,15 +190,13 @@ class EpisodePlayer:
             model=POLICY if opponent is None else opponent.model,
         )
 
-    def _heard(self, side: Conversation, problem: Problem, seen: Observation) -> list[int]:
+    def _heard(self, side: Conversation, seen: Observation) -> list[int]:
         """The prompt behind what an agent is shown: its first, one that extends its last, or a whole other one."""
         if side.waits:  # at a state whose prompt is known, token by token
             side.waits = False
             return list(side.ids)
         side.tools = seen.tools or side.tools
-        if not side.spoke:
-            prompt = self._prompt(problem, seen.messages, side.tools)
-        elif seen.whole:
+        if seen.whole or not side.spoke:
             prompt = self.chat.prompt_ids(seen.messages, side.tools)
         else:
             prompt = self.chat.next_prompt(side.ids, side.past, seen.messages, side.tools)
@@ -214,8 +214,9 @@ class EpisodePlayer:
     def _room(self) -> int:
         return min(self.options.max_length, self.max_model_len or self.options.max_length)
 
-    def _prompt(self, problem: Problem, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
-        prompt = self.chat.prompt_ids(messages, tools)
+    def _prompt(self, problem: Problem, side: Conversation, seen: Observation) -> list[int]:
+        """The first prompt of an episode, which is of the data: no longer than allowed."""
+        prompt = self._heard(side, seen)
         if len(prompt) > self.options.max_prompt_length:
             raise PromptTooLongError(
                 f"problem {problem.id}: its prompt has {len(prompt)} tokens, rollout.max_prompt_length is "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
 
-from llmrl.types import Trajectory
+from llmrl.types import POLICY, Trajectory
 
 
 class Filter(Protocol):
@@ -49,10 +49,11 @@ class Staleness:
 def informative(group: Sequence[Trajectory]) -> bool:
     """Tell if some episodes succeeded and some failed: by verdict where each has one, else by different rewards.
 
-    The rewards of turns count. Shaped scores would make wrong answers of different lengths look informative.
+    The rewards of turns count, those of each agent by themselves. Shaped scores would make wrong answers of different
+    lengths look informative.
     """
     scored = [
-        (episode.earned, episode.score.correct)
+        (tuple(episode.outcome.items()), episode.score.correct)
         for episode in group
         if episode.score is not None and episode.earned is not None
     ]
@@ -66,7 +67,7 @@ def lag_metrics(groups: Sequence[Sequence[Trajectory]], step: int, bound: int) -
     A group with a token beyond `bound` is not learned from: it is counted, with its length and its share of right ones.
     """
     episodes = [
-        (step - episode.turns[0].completion.version, episode) for group in groups for episode in group if episode.turns
+        (step - episode.version, episode) for group in groups for episode in group if episode.version is not None
     ]
     late = [group for group in groups if _lag(group, step) > bound]
     metrics = {"staleness/dropped": float(len(late))}
@@ -89,6 +90,7 @@ def _alike(name: str, episodes: Sequence[Trajectory]) -> dict[str, float]:
 
 
 def _lag(group: Sequence[Trajectory], step: int) -> int:
-    """Versions between the step and the group's oldest token; 0 where there is no token."""
-    completions = [turn.completion for episode in group for turn in episode.turns if turn.completion.token_ids]
+    """Versions between the step and the policy's oldest token in the group; 0 where there is none."""
+    own = [turn for episode in group for turn in episode.turns if turn.model == POLICY]
+    completions = [turn.completion for turn in own if turn.completion.token_ids]
     return max((step - min(completion.versions or (completion.version,)) for completion in completions), default=0)

@@ -38,7 +38,7 @@ def _side(trajectory: Trajectory, agent: str) -> list[Sample]:
         columns = _columns(turns, path)
         if score.token_rewards is not None:
             dense = np.zeros(len(columns["token_ids"]))
-            if ends_episode and path[-1] == len(turns) - 1 and len(score.token_rewards):
+            if turns[path[-1]] is trajectory.last and len(score.token_rewards):
                 dense[-len(score.token_rewards) :] = score.token_rewards
             columns["token_rewards"] = dense
         ids, counts = _support(turns, path)

@@ -9,7 +9,7 @@ from llmrl.reasoning.judge import AnswerJudge
 from llmrl.reasoning.searcher import Searcher
 from llmrl.reasoning.strategy import Strategy
 from llmrl.rollout.environments import OpenEnv
-from llmrl.rollout.episode import OpenEpisode, TurnSampling
+from llmrl.rollout.episode import Conversation, OpenEpisode, TurnSampling
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.types import Problem, Status
 
@@ -45,7 +45,7 @@ class SearchWorker(RolloutWorker):
             max_model_len=self._room,
         )
         played.first = seen = await env.reset()
-        prompt = self._prompt(problem, seen.messages, seen.tools)
+        prompt = self._prompt(problem, Conversation(), seen)
         chosen = (await searcher.play(problem, sampling(0), prompt)).trajectory
         played.last = reply = await env.step({"role": "assistant", "content": chosen.text})
         if not reply.done:

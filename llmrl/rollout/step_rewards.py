@@ -26,7 +26,7 @@ def placed(trajectory: Trajectory, score: Score, chat: Chat) -> Score:
     """
     if score.value is None:
         return score
-    token_ids = trajectory.turns[-1].completion.token_ids if trajectory.turns else []
+    token_ids = [] if trajectory.last is None else trajectory.last.completion.token_ids
     where = f"problem {trajectory.problem.id}: the reward"
     if score.token_rewards is not None and len(score.token_rewards) != len(token_ids):
         raise RewardError(

@@ -74,7 +74,7 @@ class EpisodeRecord:
             ],
             "tokens": self.tokens,
             "truncated": played.truncated,
-            "version": turns[0].completion.version if turns else None,
+            "version": played.version,
             "reward": played.earned,
             "verdict": score.verdict if score else None,
             "parts": dict(score.parts) if score else {},

@@ -78,7 +78,7 @@ class FunctionReward(Timed):
         return columns | {
             "prompts": [[dict(message) for message in problem.messages] for problem in problems],
             "completions": [[{"role": "assistant", "content": trajectory.text}] for trajectory in group],
-            "completion_ids": [list(t.turns[-1].completion.token_ids) if t.turns else [] for t in group],
+            "completion_ids": [[] if t.last is None else list(t.last.completion.token_ids) for t in group],
             "trainer_state": self.trainer_state,
         }
 

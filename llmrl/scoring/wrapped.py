@@ -39,7 +39,7 @@ def right(score: Score, name: str, where: str) -> bool:
 
 def tokens(trajectory: Trajectory) -> int:
     """Number of tokens of the last completion, the end of sequence included; 0 without a completion."""
-    return len(trajectory.turns[-1].completion.token_ids) if trajectory.turns else 0
+    return 0 if trajectory.last is None else len(trajectory.last.completion.token_ids)
 
 
 @dataclass

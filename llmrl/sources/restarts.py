@@ -94,8 +94,8 @@ class Restarts(Asynchronous):
 def read(path: Path, problems: Mapping[str, Problem], chat: Chat, cuts: Cuts) -> list[Snapshot]:
     """Read snapshots of another run's `rollouts.jsonl`, of the tokens that it logged.
 
-    The text is encoded anew where its tokens do not decode to it: none were logged, they are of another tokenizer, or
-    the answer goes on from a prefix.
+    The first answer is encoded anew where the tokens of an episode do not decode to its texts: none were logged, they
+    are of another tokenizer, or the answer goes on from a prefix. No state between its turns is then begun from.
 
     Raises:
         DataError: it cannot be read, is of other problems, or has nothing to begin after.
@@ -118,10 +118,10 @@ def read(path: Path, problems: Mapping[str, Problem], chat: Chat, cuts: Cuts) ->
 
 
 def _with_text_tokens(episode: Trajectory, chat: Chat) -> Trajectory:
-    """The episode with its first answer in tokens that decode to its text."""
-    if not episode.turns or chat.text(episode.turns[0].completion.token_ids) == episode.turns[0].text:
+    """The episode with its first answer in tokens that decode to its text; without prompts where tokens are others."""
+    if all(chat.text(turn.completion.token_ids) == turn.text for turn in episode.turns):
         return episode
-    first, *others = episode.turns
+    first, *others = (replace(turn, prompt_ids=()) for turn in episode.turns)
     ids = chat.tokenizer(first.text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return replace(episode, turns=[replace(first, completion=replace(first.completion, token_ids=ids)), *others])
 

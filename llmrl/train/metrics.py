@@ -18,7 +18,7 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
     metrics = verdict_metrics(scores)
     values = _values(episodes)
     if values:
-        spreads = [_spread(given) for group in groups if (given := _values(group))]
+        spreads = [max(map(_spread, sides)) for group in groups if (sides := _sides(group))]
         metrics["reward"] = fmean(values)
         metrics["reward_std"] = _spread(values)
         metrics["frac_reward_zero_std"] = fmean(spread < 1e-6 for spread in spreads)
@@ -128,6 +128,15 @@ def _extent(name: str, counts: Sequence[int]) -> dict[str, float]:
 
 def _values(episodes: Sequence[Trajectory]) -> list[float]:
     return [episode.earned for episode in episodes if episode.earned is not None]
+
+
+def _sides(group: Sequence[Trajectory]) -> list[list[float]]:
+    """The rewards of each agent in a group's episodes; a single list where there is one agent."""
+    sides: dict[str, list[float]] = {}
+    for agent, reward in (side for episode in group for side in episode.outcome.items()):
+        if reward is not None:
+            sides.setdefault(agent, []).append(reward)
+    return list(sides.values())
 
 
 def _spread(values: Sequence[float]) -> float:

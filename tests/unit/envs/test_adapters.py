@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,41 @@ def test_an_environment_of_verifiers_plays_and_scores() -> None:
     late = played(verifiers(), ["3", "9", "6"])[-1]
     assert (late.done, late.cut, late.reward) == (True, True, 0.0)
     assert played(verifiers(scored=False), ["7"])[-1].metrics == {}
+
+
+class Rubrics:
+    """A group, as verifiers makes of an environment's rubric and its own monitors."""
+
+    def __init__(self) -> None:
+        self.funcs: list[Any] = []
+        self.weights: list[float] = []
+        self.rubrics = [Rubric(), Rubric()]
+
+
+LOADED: list[str] = []
+
+
+class Grouped(Guessing):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rubric: Any = Rubrics()
+
+
+def load_grouped(name: str) -> Grouped:
+    LOADED.append(name)
+    return Grouped()
+
+
+def test_a_group_of_rubrics_scores_by_all_of_them() -> None:
+    """Functions of one name add up in the reward, and have numbers apart."""
+    LOADED.clear()
+    env = verifiers(environment=f"{HERE}:load_grouped", kwargs={"name": "x"})
+    last = played(env, ["7"])[-1]
+    assert last.reward == 2.0
+    assert last.metrics == {"found": 1.0, "hints": 0.0, "found_2": 1.0, "hints_2": 0.0}
+    played(env, ["7"])
+    assert pickle.loads(pickle.dumps(env)) == env, "it goes to processes of its own"
+    assert LOADED == ["x"], "one instance serves all episodes: loading may take minutes"
 
 
 def test_something_else_is_no_environment_of_verifiers() -> None:
@@ -188,6 +224,11 @@ def test_a_client_of_openenv_plays() -> None:
     first, last = played(plugins.build("env", spec), ["7"])
     assert first.messages[-1]["content"] == "http://nowhere:1 ['easy', 'seed']"
     assert (last.messages[0]["content"], last.reward, last.done) == ("Yes", 1.0, True)
+
+
+def test_a_seed_of_the_recipe_is_taken() -> None:
+    first = by_server([], reset={"easy": True, "seed": 5})[0]
+    assert json.loads(first.messages[-1]["content"]) == {"seed": 5, "easy": True}
 
 
 def test_an_address_is_checked() -> None:

@@ -69,6 +69,33 @@ def test_the_user_speaks_first_and_the_last_line_is_rated() -> None:
     assert silent[-1].verdict == "wrong"
 
 
+@dataclass(frozen=True)
+class Listening(Fixed):
+    """Rates 1 where it has heard nothing but `hello`."""
+
+    async def rate(self, problem: Problem, conversation: Sequence[Message]) -> float:
+        return float([said["content"] for said in conversation if said["role"] == "assistant"] == ["hello"])
+
+
+def test_thoughts_are_for_nobody_else() -> None:
+    episode = DialogueEpisode(
+        problem=ASKED,
+        partner=Listening(0.0),
+        raters=[Listening(0.0)],
+        opens=True,
+        max_turns=1,
+        penalty=0.0,
+        correct_from=None,
+    )
+
+    async def run() -> Observation:
+        await episode.reset()
+        return await episode.step({"role": "assistant", "content": "<think>Say bye, at 900.</think>\nhello"})
+
+    last = asyncio.run(run())
+    assert (last.reward, last.cut) == (1.0, True)
+
+
 def test_a_rating_out_of_range_is_told() -> None:
     with pytest.raises(RewardError, match=r"rated 7\.0; expected from 0 to 1"):
         played(["bye"], 7.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmrl import plugins
-from llmrl.envs.subgoals import Subgoals
+from llmrl.envs.subgoals import Subgoals, _holds
 from llmrl.envs.text_nav import TextNav
 from llmrl.errors import DataError, RecipeError
 from llmrl.ops.fidelity import ndtw, path_length, success_by_length, warping_distance
@@ -115,3 +115,8 @@ def test_fidelity_of_ways() -> None:
     assert warping_distance(query, reference) == pytest.approx(3.0)
     assert ndtw(query, reference, 3.0) == pytest.approx(0.7165313105737893, abs=1e-9)
     assert ndtw(reference, reference, 3.0) == 1.0
+
+
+def test_a_list_is_held_by_a_list_alone() -> None:
+    """A number has no members; an error there would break every episode."""
+    assert [_holds(fact, [1, 2]) for fact in (3, "12", (1, 2), [1, 2])] == [False, False, True, True]

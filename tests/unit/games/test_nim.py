@@ -54,8 +54,8 @@ def test_the_perfect_player_wins_what_is_won_and_no_other() -> None:
     assert won("perfect", "oracle", "second") == 0.0, "the first player wins every start"
 
 
-def two(start: str, *moves: str) -> list[Observation]:
-    game = Nim(opponent="agent")
+def two(start: str, *moves: str, **options: Any) -> list[Observation]:
+    game = Nim(opponent="agent", **options)
 
     async def run() -> list[Observation]:
         episode = game.make(Problem(id="nim", messages=[], info={"start": start}))
@@ -75,6 +75,12 @@ def test_two_agents_play_in_turn() -> None:
     last = seen[-1]
     assert (last.done, last.verdict, last.reward, dict(last.rewards)) == (True, "correct", 1.0, {"second": -1.0})
     assert last.metrics == {"moves": 3.0, "illegal": 0.0, "first_won": 1.0, "best_moves": 1.0}
+
+
+def test_the_verdict_is_that_of_the_player() -> None:
+    """The second player loses a game that the first wins: an opponent in its place is not to be called right."""
+    last = two("1,1,1", "a1", "b1", "c1", player="second")[-1]
+    assert (last.verdict, last.reward, last.metrics["first_won"]) == ("wrong", 1.0, 1.0)
 
 
 def test_no_move_loses_and_teaches_the_other_nothing() -> None:

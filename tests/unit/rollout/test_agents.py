@@ -15,15 +15,19 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.errors import RecipeError
 from llmrl.recipe import RolloutOptions, parse
 from llmrl.rewards.environment import Environment
+from llmrl.rewards.repetition import Repetition
 from llmrl.rollout.episode import Opponent
+from llmrl.rollout.filters import Staleness, informative, lag_metrics
 from llmrl.rollout.samples import to_samples, with_views
+from llmrl.rollout.step_rewards import placed
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.records import EpisodeRecord
 from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.scoring.wrapped import tokens
 from llmrl.tiny import make_tokenizer
 from llmrl.train.metrics import rollout_metrics
 from llmrl.trajectories import compact
-from llmrl.types import Message, Observation, Problem, Trajectory
+from llmrl.types import Message, Observation, Problem, Score, Trajectory
 from tests.builders import scripted_worker
 
 CHAT = Chat(make_tokenizer())
@@ -149,6 +153,22 @@ def test_the_log_says_who_spoke() -> None:
     assert "agents/con/reward" not in metrics
 
 
+def test_a_first_prompt_amid_the_episode_ends_it_where_it_has_no_room() -> None:
+    """`con` is shown what `pro` said: a text of the policy's, for which the run is not to end."""
+
+    def shown(limit: int) -> Trajectory:
+        player = worker(("a" * 40, "b", "cc", "d"))
+        options = replace(player.options, max_prompt_length=limit, max_completion_length=50, max_turns=4)
+        (episode,) = wait(replace(player, options=options).run_group(PROBLEM, "0/debate"))
+        return episode
+
+    assert shown(30).status == "done", "there is room in the whole, if not for a first prompt of the data"
+
+    player = replace(worker(("aa", "b")), max_model_len=16)
+    (episode,) = wait(player.run_group(PROBLEM, "0/debate"))
+    assert (episode.status, [turn.agent for turn in episode.turns]) == ("max_tokens", ["pro"])
+
+
 RECIPE: dict[str, Any] = {
     "model": {"policy": "tiny"},
     "data": {"name": "games", "env": {"name": "nim"}},
@@ -167,6 +187,7 @@ RECIPE: dict[str, Any] = {
         ),
         ({"rollout": {"opponents": {"first": {}, "second": {}}}}, "for all agents of env nim"),
         ({"rollout": {"opponents": {"second": {"engine": "vllm"}}}}, "a process holds one vLLM"),
+        ({"rollout": {"opponents": {"first": {}}}}, "judges its player first, .* expected env.player=second"),
         ({"rollout": {"opponents": {"second": {"modle": "x"}}}}, "modle: unknown key; did you mean 'model'"),
         ({"env": {"name": "nim"}, "rollout": {"opponents": {"second": {}}}}, "a single agent plays it"),
         (
@@ -185,3 +206,48 @@ def test_a_recipe_with_an_opponent_is_written_back() -> None:
     assert recipe.rollout.opponents["second"].label == "runs/old/final"
     assert parse(recipe.as_dict()) == recipe
     assert cast(Any, recipe.as_dict())["rollout"]["opponents"]["second"]["engine"]["name"] == "hf"
+
+
+def versions(*numbers: int) -> Trajectory:
+    """The debate, `pro` by a frozen opponent, whose weights never change; `con` by these versions of the policy."""
+    episode = played(pro=Opponent("frozen", engine(("aa", "cc"))))
+    own = iter(numbers)
+    turns = [
+        turn if turn.model != "policy" else replace(turn, completion=replace(turn.completion, version=next(own)))
+        for turn in episode.turns
+    ]
+    return replace(episode, turns=turns)
+
+
+def test_an_opponent_makes_no_group_stale() -> None:
+    """Its version stays 0 for the whole run; the lag is that of the policy's own turns."""
+    group = [versions(9, 10)]
+    assert Staleness(1).wanted(group, step=10)
+    assert not Staleness(1).wanted(group, step=11)
+    metrics = lag_metrics([group], step=10, bound=1)
+    assert (metrics["staleness/dropped"], metrics["staleness/lag_1/frac"]) == (0.0, 1.0)
+    assert EpisodeRecord(step=10, trajectory=group[0], tokens=7).to_json()["version"] == 9
+
+
+def test_what_one_agent_wins_from_another_tells_episodes_apart() -> None:
+    """1 and -1, or -1 and 1: both episodes earn 0 together, and each side has something to learn."""
+    one = played()
+    won, lost = (
+        replace(one, turns=[replace(turn, reward=own) for turn, own in zip(one.turns, given, strict=True)])
+        for given in ((0.0, 0.0, 1.0, -1.0), (0.0, 0.0, -1.0, 1.0))
+    )
+    assert informative([won, lost])
+    assert not informative([won, replace(won, episode=1)])
+    assert rollout_metrics([[won, lost]])["frac_reward_zero_std"] == 0.0
+    assert rollout_metrics([[won, replace(won, episode=1)]])["frac_reward_zero_std"] == 1.0
+
+
+def test_rewards_of_an_answer_read_the_policys_last() -> None:
+    """The opponent repeats itself and speaks last: the policy pays nothing, and dense rewards are of `pro`'s b."""
+    episode = played(con=Opponent("frozen", engine(("no", "no no no no no"))))
+    (score,) = wait(Repetition(window=2).score([episode]))
+    assert score.value == 0.0
+    assert tokens(episode) == 2, "b and the end of the turn"
+    dense = placed(episode, Score(0.0, token_rewards=[0.25, 0.5]), CHAT)
+    (sample,) = to_samples(replace(episode, score=dense))
+    assert sample.token_rewards.tolist()[-2:] == [0.25, 0.5]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,8 @@ from llmrl import aio
 from llmrl.chat import Chat
 from llmrl.engines.scripted import ScriptedEngine
 from llmrl.envs.maze import MazeGame
-from llmrl.errors import RecipeError
+from llmrl.errors import DataError, RecipeError
+from llmrl.games.game import GameEpisode
 from llmrl.recipe import RolloutOptions, parse
 from llmrl.rollout.cuts import TurnCuts
 from llmrl.rollout.middle import middle_states
@@ -154,14 +155,61 @@ def test_a_restored_source_goes_on_as_if_nothing_had_happened() -> None:
     assert after.state() == through.state()
 
 
+def logged(folder: Path, source: RolloutSource) -> Path:
+    Logs(folder, writes=True, share=1.0, tokens_mb=1.0).rollouts(0, source.played, [])
+    return folder / "rollouts.jsonl"
+
+
 def test_another_runs_log_has_the_states(tmp_path: Path) -> None:
     source = started(worker())
     source.next(0)
-    Logs(tmp_path, writes=True, share=1.0, tokens_mb=1.0).rollouts(0, source.played, [])
-    other = started(worker(), rollouts=str(tmp_path / "rollouts.jsonl"))
+    other = started(worker(), rollouts=str(logged(tmp_path, source)))
     assert sampler(other).snapshots == sampler(source).snapshots
     other.next(0)
     assert other.metrics["restarts/frac"] == 0.5
+
+
+def test_a_longer_runs_states_leave_at_least_a_turn(tmp_path: Path) -> None:
+    """Episodes had five turns; here there are two, so only the state behind the first turn leaves one."""
+    source = started(worker())
+    source.next(0)
+    path = logged(tmp_path, source)
+    short = started(worker(options=replace(OPTIONS, max_turns=2)), rollouts=str(path), share=1.0)
+    assert {snapshot.place for snapshot in sampler(short).snapshots} == {"turn1"}
+    short.next(0)
+    assert {len(episode.turns) for group in short.played for episode in group} == {1}
+
+
+def test_a_prompt_of_another_tokenizer_is_not_fed(tmp_path: Path) -> None:
+    """Its ids are those of other texts here: each is one more than in this run's tokenizer."""
+    source = started(worker())
+    source.next(0)
+    path = logged(tmp_path, source)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for turn in (turn for line in lines for turn in line["turns"]):
+        turn |= {name: [i + 1 for i in turn[name]] for name in turn if name.endswith("_ids")}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(DataError, match="no judged episode has a snapshot between two turns"):
+        started(worker(), rollouts=str(path))
+
+
+class Unsaved(GameEpisode[Any]):
+    async def snapshot(self) -> str:
+        raise OSError("no space left")
+
+
+@dataclass(frozen=True)
+class Full(MazeGame):
+    def make(self, problem: Problem) -> GameEpisode[Any]:
+        return Unsaved(self, problem)
+
+
+def test_a_failing_snapshot_keeps_what_the_turn_earned() -> None:
+    player = replace(worker(Full(instructions=False)), snapshots=True)
+    episode = aio.wait(player.run_episode(PROBLEMS[0], "0/p", 0))
+    assert (episode.status, len(episode.turns)) == ("error", 1)
+    assert "no space left" in episode.reason
+    assert (episode.turns[0].reward, bool(episode.turns[0].reply)) == (-1.0, True)
 
 
 def test_snapshots_between_turns_alone() -> None:
