@@ -77,7 +77,7 @@ class StageLog(Journal):
 class AgentlessGenerator:
     """Solves an issue in stages. The text of its answer is a patch; `Played.tokens` counts all.
 
-    Each stage is kept in `log` under all that decides it, the model and the seed included, so that no other can take it.
+    Each stage is kept in `log` under all that decides it, the model and the seed included.
     """
 
     inner: Generator
