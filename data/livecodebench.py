@@ -19,8 +19,10 @@ from llmrl.types import Problem
 
 PROGRAM = "Read from standard input and write to standard output. Answer with the whole program in one block of Python."
 METHOD = "Complete this class. Answer with the whole program, its imports included, in one block of Python."
-UNPACKING = (binascii.Error, zlib.error, pickle.UnpicklingError, EOFError, ValueError, ArithmeticError, LookupError)
-UNPACKING += (TypeError, AttributeError, MemoryError, ImportError)
+UNPACKING: tuple[type[Exception], ...] = (
+    *(binascii.Error, zlib.error, pickle.UnpicklingError, EOFError, ValueError, ArithmeticError, LookupError),
+    *(TypeError, AttributeError, MemoryError, ImportError),
+)
 """Errors of a pickle that was cut off, or made to do harm."""
 LARGEST = 1 << 28  # bytes of the hidden tests of one problem
 CALL = "found = {call}\nassert (list(found) if isinstance(found, tuple) else found) == {wanted}"

@@ -82,10 +82,14 @@ def write_predictions(name: str, out: Path, model: str) -> Path:
 
 
 def prediction(record: Mapping[str, Any], model: str) -> dict[str, str] | None:
-    """The official row of a record; None for all samples but the first."""
+    """The official row of a record; None for all samples but the first.
+
+    The harness writes a patch as UTF-8. Bytes of a file that are none are replaced: that patch fails, alone.
+    """
     if record["sample"]:
         return None
-    return {"instance_id": record["problem"], "model_name_or_path": model, "model_patch": record["completion"]}
+    patch = str(record["completion"]).encode("utf-8", "replace").decode("utf-8")
+    return {"instance_id": record["problem"], "model_name_or_path": model, "model_patch": patch}
 
 
 def require_harness(options: HarnessOptions) -> None:

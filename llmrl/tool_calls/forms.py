@@ -25,9 +25,7 @@ MISTRAL = "[TOOL_CALLS]"
 MISTRAL_NAME = re.compile(r"\s*([\w.-]+)(?:\[ARGS\])?\s*(?=\{)")
 DECODER = json.JSONDecoder()
 OBJECT = re.compile(r'\{(?=\s*["}])')
-MOST_BROKEN = (
-    100  # objects that cannot be read: with more the text is plain, since each costs time of the text's length
-)
+MOST_BROKEN = 100  # objects that cannot be read; with more the text is plain, for each takes as long as the text
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,12 @@ def test_predictions_are_the_official_format(clones: Path) -> None:
     )
 
 
+def test_a_patch_of_a_file_that_is_no_utf8_does_not_stop_the_harness() -> None:
+    row = swe_bench.prediction({"sample": 0, "problem": "a", "completion": "-\udce9\n+é\ud800\n"}, "m")
+    assert row is not None
+    assert row["model_patch"].encode() == "-?\n+é?\n".encode()
+
+
 def test_predictions_are_read_by_the_official_package(clones: Path) -> None:
     python = os.environ.get("LLMRL_SWEBENCH", sys.executable)
     ask = "import sys, json; from swebench.harness.utils import get_predictions_from_file as read"
