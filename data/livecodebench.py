@@ -19,6 +19,11 @@ from llmrl.types import Problem
 
 PROGRAM = "Read from standard input and write to standard output. Answer with the whole program in one block of Python."
 METHOD = "Complete this class. Answer with the whole program, its imports included, in one block of Python."
+UNPACKING: tuple[type[Exception], ...] = (
+    *(binascii.Error, zlib.error, pickle.UnpicklingError, EOFError, ValueError, ArithmeticError, LookupError),
+    *(TypeError, AttributeError, MemoryError, ImportError),
+)
+"""Errors of a pickle that was cut off, or made to do harm."""
 LARGEST = 1 << 28  # bytes of the hidden tests of one problem
 CALL = "found = {call}\nassert (list(found) if isinstance(found, tuple) else found) == {wanted}"
 
@@ -38,7 +43,11 @@ class LiveCodeBench:
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):  # YAML reads a day as a date
-            object.__setattr__(self, name, str(getattr(self, name)))
+            day = str(getattr(self, name))[:10]
+            try:
+                object.__setattr__(self, name, day and date.fromisoformat(day).isoformat())
+            except ValueError:
+                raise ValueError(f"{name} {day!r}: expected a day such as 2024-08-01") from None
 
     def problems(self) -> Iterator[Problem]:
         """Problems in the order of the file.
@@ -96,7 +105,7 @@ def _hidden(row: Row) -> list[Mapping[str, Any]]:
     try:
         unpacked = zlib.decompressobj().decompress(base64.b64decode(packed, validate=True), LARGEST)
         return _tests(_TextOnly(io.BytesIO(unpacked)).load(), where)
-    except (binascii.Error, zlib.error, pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:
+    except UNPACKING as error:
         raise DataError(f"{where}: cannot be unpacked: {error}; expected JSON, or its compressed form") from error
 
 

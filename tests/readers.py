@@ -15,7 +15,8 @@ from llmrl.reasoning.tree import TreeNode
 from llmrl.rewards import behaviour_judge, swe_similarity
 from llmrl.rewards.judge import prompt
 from llmrl.rewards.open_r1 import functions as open_r1
-from llmrl.swe import logs
+from llmrl.swe import logs, trajectories
+from llmrl.swe.agentless import localise, reproduce
 from llmrl.swe.answers import AnswerForm, changes_of
 from llmrl.swe.edits import read_edits
 from llmrl.swe.patches import apply_patch
@@ -31,7 +32,22 @@ FRAGMENTS = [
     *("\\$", "\\", "\\boxed{", "\\boxed{5}, ", "\\boxed x", "\\frac{", "\\frac{1}{2}", "\\text{", "\\sqrt"),
     *("\\begin{matrix}", "{", "}", "[", "(", "((", ")", "{}", "**", "*", "1", "1,000,", "1.", "1/2 ", "1+", "1+1=2\n"),
     *("1 + 1 = 2, ", "-", "٣", "²", "𝟘", "e\u0301", "\ud800", "\ufffd", "\u200b", "中", " ", "\t", "\n", " \n", "\r\n"),
-    *("\u00a0", "...", "!", "a", "a ", "a, ", "not ", "let me check ", "\n- ", "Step 1:", '{"a":', "[1,", '"', "'"),
+    *(
+        "\u00a0",
+        "...",
+        "!",
+        "a",
+        "a ",
+        "a, ",
+        "not ",
+        "let me check ",
+        "\n- ",
+        "Step 1:",
+        '{"a":',
+        "[1,",
+        '"',
+        "'",
+    ),
     *("http://", "|", "<step>", "### f\n<<<<<<< SEARCH\n", "```x\n### f\n<<<<<<< SEARCH\na\n=======\n", "\n=======\n"),
     *(
         "<<<<<<< SEARCH\na\n=======\nb\n>>>>>>> REPLACE\n",
@@ -99,6 +115,12 @@ def swe_answer(text: str) -> None:
             changes_of({"f": "a\n" * 100}, text, form)
 
 
+def agentless(text: str) -> None:
+    """Read an answer that names files, or one that holds a test."""
+    localise.named_files(text, ["a.py"])
+    reproduce.written_test(text)
+
+
 def planned(text: str) -> None:
     """Place a step of a plan that a policy wrote."""
     StepLayout("tagged").place(TreeNode(1, None, "step", turn().completion, text), 3)
@@ -129,6 +151,8 @@ def readers() -> dict[str, Callable[[str], Any]]:
         "swe edits": swe_edits,
         "swe_patch/diff": swe_patch,
         "swe_tests/answer": swe_answer,
+        "swe agentless": agentless,
+        "tool calls": trajectories.answer_text,
         **{f"swe log of {repo}": partial(logs.read_log, repo=repo) for repo in ("", *logs.READERS)},
         "voting": voting.final_answer,
         "marked": lambda text: marked.innermost(marked.marked(text) or text),

@@ -49,21 +49,22 @@ def swe_data(
 ) -> None:
     """Write rows of issues and their repairs from a repository's history: docs/swe.md."""
     from llmrl.datagen.swe.curate import Curation, write
+    from llmrl.plugins import construct
     from llmrl.swe.rows import CODE
 
-    options = Curation(
-        max_files=max_files,
-        max_lines=max_lines,
-        max_tokens=max_tokens,
-        context_files=context_files,
-        endings=tuple(ending or CODE),
-        bugs_only=bugs_only,
-        keep_benchmark=keep_benchmark,
-    )
+    values = {
+        "max_files": max_files,
+        "max_lines": max_lines,
+        "max_tokens": max_tokens,
+        "context_files": context_files,
+        "endings": list(ending or CODE),
+        "bugs_only": bugs_only,
+        "keep_benchmark": keep_benchmark,
+    }
     statistics = write(
         source,
         out,
-        options,
+        construct(Curation, values, "data swe"),
         issues=issues,
         clones=clones,
         against=against or (),
@@ -303,13 +304,15 @@ def swe_tests(
     repos: Annotated[str, typer.Option(help="A folder of clones.")] = "",
     environment: Annotated[str | None, typer.Option(help="A virtual environment; {repo} is filled in.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Of the tests of a row.")] = 60.0,
-    runs: Annotated[int, typer.Option(help="Behind the patch; tests that do not always end alike are left out.")] = 2,
-    workers: Annotated[int, typer.Option(help="Rows at once.")] = 2,
+    runs: Annotated[int, typer.Option(min=1, help="Behind the patch; tests that end now so, now so are left out.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Rows at once.")] = 2,
 ) -> None:
     """Run the tests of repairs without and with their patch, and write FAIL_TO_PASS and PASS_TO_PASS into the rows."""
     from llmrl.datagen.swe_tests import write
+    from llmrl.plugins import construct
     from llmrl.swe.testing import TestBed
 
-    bed = TestBed(repos=repos, environment=environment, timeout_s=timeout_s)
+    options = {"repos": repos, "environment": environment, "timeout_s": timeout_s}
+    bed = construct(TestBed, options, "data swe-tests")
     for reason, count in write(rows, out, bed, runs, workers).items():
         print(f"{count:>10}  {reason}")

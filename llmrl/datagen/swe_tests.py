@@ -27,10 +27,11 @@ def write(rows: Path, out: Path, bed: TestBed, runs: int = 2, workers: int = 2) 
         SandboxError: tests cannot be run here.
     """
     bed.options().sandbox.in_force()
+    source = file_rows(rows)
     counts: Counter[str] = Counter()
     try:
         with open(out, "x", encoding="utf-8") as file, ThreadPoolExecutor(workers) as pool:
-            for line, reason in pool.map(lambda row: _line(row, bed, runs), file_rows(rows)):
+            for line, reason in pool.map(lambda row: _line(row, bed, runs), source):
                 counts[reason] += 1
                 if line is not None:
                     file.write(json.dumps(line) + "\n")

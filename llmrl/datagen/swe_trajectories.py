@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from llmrl.errors import DataError
+from llmrl.errors import DataError, LlmrlError
 from llmrl.run_folder import reader
 from llmrl.swe.trajectories import rows
 
@@ -22,6 +22,10 @@ def write(run: Path, out: Path, least: float = 1.0) -> int:
             for row in rows((record.trajectory for record in reader.episodes(run)), least):
                 file.write(json.dumps(row) + "\n")
                 count += 1
+    except LlmrlError:
+        if not count:
+            out.unlink()
+        raise
     except FileExistsError:
         raise DataError(f"{out}: is there already; choose another --out, or remove it") from None
     except OSError as error:

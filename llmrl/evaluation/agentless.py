@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,7 +75,10 @@ class StageLog(Journal):
 
 @dataclass
 class AgentlessGenerator:
-    """Solves an issue in stages, each kept in `log`. The text of its answer is a patch; `Played.tokens` counts all."""
+    """Solves an issue in stages. The text of its answer is a patch; `Played.tokens` counts all.
+
+    Each stage is kept in `log` under all that decides it, the model and the seed included.
+    """
 
     inner: Generator
     options: AgentlessOptions
@@ -162,13 +165,15 @@ class Solving:
         """The text of an answer; the first of a stage is sampled as the benchmark says, the others hotter."""
         sampling = self.sampling if not number else replace(self.sampling, temperature=self.by.options.temperature)
         seed = int.from_bytes(hashlib.blake2b(f"{self._seed}/{stage}/{number}".encode(), digest_size=4).digest()) >> 1
+        sampling = replace(sampling, seed=seed)
         asked = Problem(id=f"{self.problem.id}/{stage}/{number}", messages=list(messages))
 
         async def ask() -> dict[str, Any]:
-            played = await self.by.inner.generate(asked, replace(sampling, seed=seed))
+            played = await self.by.inner.generate(asked, sampling)
             return {"text": played.trajectory.text, "tokens": played.tokens, "reason": played.trajectory.reason}
 
-        made = await self.by.log.once(f"{asked.id}/{_digest(messages)}", ask)
+        inputs = _digest([messages, asdict(sampling), dict(self.by.inner.settings)])
+        made = await self.by.log.once(f"{asked.id}/{inputs}", ask)
         self.tokens += made["tokens"]
         return str(made["text"])
 
@@ -179,8 +184,10 @@ class Solving:
             run = await self.by.on_worker(self.by.options.run_files, self.instance, changes, tests)
             return {} if run.fault else dict(run.statuses)
 
-        key = f"{self.problem.id}/{kind}/{_digest([sorted(changes.items()), sorted(tests.items())])}"
-        return dict(await self.by.log.once(key, work))
+        options = self.by.options
+        bed = {name: getattr(options, name) for name in TestBed.__dataclass_fields__ if name != "logs"}
+        inputs = _digest([sorted(changes.items()), sorted(tests.items()), asdict(self.instance), bed])
+        return dict(await self.by.log.once(f"{self.problem.id}/{kind}/{inputs}", work))
 
     async def _broken(self, files: Files, repairs: Sequence[Changes], keys: Sequence[str]) -> dict[int, set[str]]:
         """Find the tests that passed before and no longer do, for each repair."""
@@ -226,5 +233,5 @@ class Solving:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True)
+    text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()

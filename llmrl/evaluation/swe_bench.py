@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -81,10 +82,14 @@ def write_predictions(name: str, out: Path, model: str) -> Path:
 
 
 def prediction(record: Mapping[str, Any], model: str) -> dict[str, str] | None:
-    """The official row of a record; None for all samples but the first."""
+    """The official row of a record; None for all samples but the first.
+
+    The harness writes a patch as UTF-8. Bytes of a file that are none are replaced: that patch fails, alone.
+    """
     if record["sample"]:
         return None
-    return {"instance_id": record["problem"], "model_name_or_path": model, "model_patch": record["completion"]}
+    patch = str(record["completion"]).encode("utf-8", "replace").decode("utf-8")
+    return {"instance_id": record["problem"], "model_name_or_path": model, "model_patch": patch}
 
 
 def require_harness(options: HarnessOptions) -> None:
@@ -125,7 +130,8 @@ def run_harness(
     """
     data = benchmark.data
     dataset = str(Path(data["path"]).resolve()) if data.get("path") else DATASETS[data.get("subset", "lite")]
-    run = f"llmrl-{file_name(name)}"
+    # the harness grades no instance twice in a run, so other predictions are another run
+    run = f"llmrl-{file_name(name)}-{hashlib.blake2b(predictions.read_bytes(), digest_size=4).hexdigest()}"
     folder = out / "harness"
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(harness_command(options, dataset, predictions, run), cwd=folder, check=False)
@@ -151,6 +157,8 @@ def options_of(grade: str, values: Mapping[str, Any] | None) -> SweOptions:
     """
     from llmrl.plugins import construct
 
+    if values is not None and not isinstance(values, Mapping):
+        raise RecipeError(f"--swe {values!r}: expected a mapping, such as '{{repos: clones, samples: 10}}'")
     given = dict(values or {})
     harness = given.pop("harness", {})
     made: SweOptions = construct(SweOptions, {"grade": grade, "agentless": given, "harness": harness}, "--swe")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -11,7 +12,7 @@ from typing import Any
 from llmrl.errors import DataError
 from llmrl.swe.diffs import FilePatch, parse_patch
 from llmrl.swe.patches import patch_between
-from llmrl.swe.tree import Changes, Files
+from llmrl.swe.tree import ChangeError, Changes, Files
 
 CODE = (".py",)  # endings of files whose change is a repair
 _TEST_PARTS = frozenset(["test", "tests", "testing", "e2e"])
@@ -58,13 +59,30 @@ def read_row(values: Mapping[str, Any], where: str) -> SweRow:
         texts = values.get(column)
         if not isinstance(texts, dict) or not all(isinstance(part, str) for pair in texts.items() for part in pair):
             raise DataError(f"{where}: column {column!r}: expected an object from paths to text")
-    names = SweRow.__dataclass_fields__
-    known = {name: value for name, value in values.items() if name in names}
+    known = {name: value for name, value in values.items() if name in SweRow.__dataclass_fields__ and name != "extra"}
+    for column in ("test_patch", "merged_at", "license"):
+        if not isinstance(known.get(column, ""), str):
+            raise DataError(f"{where}: column {column!r}: expected text, found {type(known[column]).__name__}")
+    edited = known.get("edited_paths", [])
+    if not isinstance(edited, list) or not all(isinstance(path, str) for path in edited):
+        raise DataError(f"{where}: column 'edited_paths': expected a list of paths")
     row = SweRow(**{"edited_paths": list(values["oracle_new"]), **known})
-    made = {patch.path for patch in parse_patch(row.patch) if patch.old_path is None} if row.patch else set()
+    made = {patch.path for patch in read_patch(row.patch, where) if patch.old_path is None} if row.patch else set()
     if hidden := [path for path in row.oracle_new if path not in row.files and path not in made]:
         raise DataError(f"{where}: {hidden[0]} is edited and not among the files; expected every edited file there")
     return row
+
+
+def read_patch(patch: str, where: str) -> list[FilePatch]:
+    """Read the patch of a row of data.
+
+    Raises:
+        DataError: it is none; with the place of the row.
+    """
+    try:
+        return parse_patch(patch)
+    except ChangeError as error:
+        raise DataError(f"{where}: column 'patch': {error}") from None
 
 
 def is_test(path: str) -> bool:
@@ -91,9 +109,19 @@ def changed_lines(patches: Sequence[FilePatch]) -> int:
 
 
 def fingerprint(patch: str) -> str:
-    """A number of what a patch changes, without the numbers of lines: two with the same are one change."""
-    changes = [
-        (file.old_path, file.new_path, [line for hunk in file.hunks for line in hunk.lines if line[0] != " "])
-        for file in parse_patch(patch)
-    ]
+    """A number of what a patch changes: two with the same are one change.
+
+    Of each file count the lines that it has more of and fewer of behind the patch: programs that compare files write
+    one change as different hunks. A change that only moves lines counts by these, in order.
+    """
+    changes = sorted(repr((file.old_path, file.new_path, _net(file))) for file in parse_patch(patch))
     return sha256(repr(changes).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _net(file: FilePatch) -> list[str]:
+    lines = [line for hunk in file.hunks for line in hunk.lines if line[0] != " "]
+    count = Counter({line[1:]: 0 for line in lines})
+    for line in lines:
+        count[line[1:]] += 1 if line[0] == "+" else -1
+    net = [f"{'+' if number > 0 else '-'}{line}" * abs(number) for line, number in sorted(count.items())]
+    return [part for part in net if part] or lines

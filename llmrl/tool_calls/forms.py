@@ -24,6 +24,8 @@ PYTHON_TAG = "<|python_tag|>"
 MISTRAL = "[TOOL_CALLS]"
 MISTRAL_NAME = re.compile(r"\s*([\w.-]+)(?:\[ARGS\])?\s*(?=\{)")
 DECODER = json.JSONDecoder()
+OBJECT = re.compile(r'\{(?=\s*["}])')
+MOST_BROKEN = 100  # objects that cannot be read; with more the text is plain, for each takes as long as the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +91,18 @@ def _hermes(text: str) -> tuple[str, list[ToolCall]]:
 def _llama(text: str) -> tuple[str, list[ToolCall]]:
     """Objects between any texts are calls; without the tag, an object that names no call makes the text plain."""
     calls: list[ToolCall] = []
-    tagged, end = PYTHON_TAG in text, 0
-    while (start := text.find("{", end)) >= 0:
+    tagged, end, broken = PYTHON_TAG in text, 0, 0
+    begins = re.compile(r"\{") if tagged else OBJECT
+    while match := begins.search(text, end):
+        start = match.start()
         try:
             value, length = DECODER.raw_decode(text[start:])
         except (ValueError, RecursionError) as error:
             if tagged or re.match(r'\s*\{\s*"name"', text[start:]):
                 raise MalformedCallError(f"the call is not JSON: {error}") from None
-            end = start + 1
+            end, broken = start + 1, broken + 1
+            if broken > MOST_BROKEN:
+                return text, []
             continue
         end = start + length
         if not tagged and not (isinstance(value, dict) and "name" in value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from llmrl.datagen.swe.repository import ChangedFile, MergedChange, Repository, 
 from llmrl.errors import DataError
 from llmrl.swe.diffs import parse_patch
 from llmrl.swe.patches import apply_patch, patch_between
-from llmrl.swe.rows import CODE, SweRow, changed_lines, fingerprint, is_code, split_tests
+from llmrl.swe.rows import CODE, SweRow, changed_lines, fingerprint, is_code, read_patch, split_tests
 from llmrl.swe.tree import ChangeError, Changes
 
 BENCHMARK = frozenset(
@@ -67,6 +67,11 @@ class Evaluated:
     changes: frozenset[str] = frozenset()  # fingerprints
     repos: frozenset[str] = BENCHMARK
 
+    def has_repo(self, name: str) -> bool:
+        """Tell if a repository is among these; by its name alone where its owner is not known."""
+        known = self.repos if "/" in name else {repo.rpartition("/")[2] for repo in self.repos}
+        return name.lower() in known
+
 
 @dataclass
 class CurationReport:
@@ -114,7 +119,7 @@ def write(
     Raises:
         DataError: the source cannot be read, or nothing is left.
     """
-    evaluated = Evaluated(repos=frozenset()) if options.keep_benchmark else read_evaluated(against)
+    evaluated = read_evaluated(against, frozenset() if options.keep_benchmark else BENCHMARK)
     if source.is_dir():
         with Repository(source) as repository:
             name = repo or repository.origin()
@@ -131,17 +136,24 @@ def write(
     return statistics
 
 
-def read_evaluated(paths: Sequence[Path]) -> Evaluated:
-    """Read what must not be trained on: repositories, base commits and changes of files in SWE-bench's form."""
+def read_evaluated(paths: Sequence[Path], known: Collection[str] = BENCHMARK) -> Evaluated:
+    """Read what must not be trained on: repositories, base commits and changes of files in SWE-bench's form.
+
+    Args:
+        known: repositories beside those of the files.
+    Raises:
+        DataError: a file cannot be read, or a row lacks its repository or its patch.
+    """
     commits: set[str] = set()
     changes: set[str] = set()
-    repos = set(BENCHMARK)
+    repos = set(known)
     for path in paths:
         for row in file_rows(path):
             repos.add(row.text("repo").lower())
             commits |= {
                 str(row.values[key]) for key in ("base_commit", "environment_setup_commit") if row.values.get(key)
             }
+            read_patch(row.text("patch"), row.where)
             changes.add(fingerprint(row.text("patch")))
     return Evaluated(frozenset(commits), frozenset(changes), frozenset(repos))
 
@@ -155,7 +167,7 @@ def curated(made: Iterable[SweRow | str], evaluated: Evaluated) -> CurationRepor
             continue
         mark = fingerprint(row.patch)
         commits = {row.base_commit, str(row.extra.get("commit", ""))}
-        if row.repo.lower() in evaluated.repos or mark in evaluated.changes or commits & evaluated.commits:
+        if evaluated.has_repo(row.repo) or mark in evaluated.changes or commits & evaluated.commits:
             report.left_out["of a benchmark"] += 1
         elif (row.repo, mark) in seen:
             report.left_out["the same change twice"] += 1
@@ -219,9 +231,9 @@ def _of_instance(row: Row, context: ContextFiles, options: Curation) -> SweRow:
     blobs = repository.blobs(base)
     patch, tests = row.text("patch"), str(row.values.get("test_patch") or "")
     old: dict[str, str] = {}
-    for path in (path for file in parse_patch(patch) for path in (file.old_path, file.new_path) if path in blobs):
-        old[str(path)] = repository.text(blobs[str(path)]) or ""
     try:
+        for path in (path for file in parse_patch(patch) for path in (file.old_path, file.new_path) if path in blobs):
+            old[str(path)] = repository.text(blobs[str(path)]) or ""
         changed = apply_patch(old, patch)
     except ChangeError as error:
         raise LeftOutError(f"its patch does not apply ({error.kind})") from error

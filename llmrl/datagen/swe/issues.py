@@ -89,9 +89,12 @@ def _issue(values: Mapping[str, Any], where: str) -> Issue:
     number, title = values.get("number"), values.get("title")
     if not isinstance(number, int) or not isinstance(title, str):
         raise DataError(f"{where}: expected an issue with a number and a title; found {', '.join(values) or 'nothing'}")
-    labels = [label.get("name", "") if isinstance(label, dict) else str(label) for label in values.get("labels") or ()]
+    given = values.get("labels") or []
+    if not isinstance(given, list):
+        raise DataError(f"{where}: labels: expected a list, found {type(given).__name__}")
+    labels = [str(label.get("name") or "") if isinstance(label, dict) else str(label) for label in given]
     user = values.get("user") or {}
-    author = user.get("login", "") if isinstance(user, dict) else str(user)
+    author = user.get("login") or "" if isinstance(user, dict) else str(user)
     is_pull = any(values.get(key) for key in ("pull_request", "merge_commit_sha", "merged_at", "base"))
     body = values.get("body") or ""
     return Issue(number, title, str(body), labels, str(author), is_pull, str(values.get("merge_commit_sha") or ""))

@@ -100,13 +100,14 @@ class Repository:
         return self._read(f"{commit}^{{commit}}") is not None
 
     def origin(self) -> str:
-        """`owner/name` of the remote `origin`, or else the name of the folder."""
+        """`owner/name` of the remote `origin`; of one on this machine, or without one, the name of the folder alone."""
         try:
             address = self._git("remote", "get-url", "origin").strip()
         except DataError:
             address = ""
         parts = [part for part in address.removesuffix("/").removesuffix(".git").replace(":", "/").split("/") if part]
-        return "/".join(parts[-2:]) or self.folder.resolve().name.removesuffix(".git")
+        is_here = address.startswith(("/", ".", "~", "file:"))
+        return "/".join(parts[-1 if is_here else -2 :]) or self.folder.resolve().name.removesuffix(".git")
 
     def _text(self, sha: str) -> str | None:
         """A file as text; None for bytes that are none, and for files of more than a megabyte."""
@@ -119,6 +120,8 @@ class Repository:
             return None
 
     def _read(self, name: str) -> bytes | None:
+        if len(name.split()) != 1:  # git would read several lines as several requests
+            return None
         reader = self._reader
         assert reader.stdin is not None
         assert reader.stdout is not None

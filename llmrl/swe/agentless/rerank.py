@@ -21,9 +21,13 @@ def _normal_text(path: str, text: str | None) -> str | None:
     if text is None or not path.endswith(".py"):
         return text
     try:
-        parsed = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _normal_python(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # ValueError: a number of too many digits to write
         return text
+
+
+def _normal_python(text: str) -> str:
+    parsed = ast.parse(text)
     for node in ast.walk(parsed):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

@@ -15,12 +15,16 @@ from typing import Any
 import pytest
 
 from llmrl import plugins
-from llmrl.errors import DataError
+from llmrl.errors import DataError, RecipeError
 from llmrl.types import Problem
 
 
 def packed(value: Any) -> str:
-    return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+    return squeezed(pickle.dumps(value))
+
+
+def squeezed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data)).decode()
 
 
 def cases(kind: str, *pairs: tuple[str, str]) -> str:
@@ -73,6 +77,8 @@ def test_contests_of_a_time(tmp_path: Path) -> None:
     assert [p.id for p in read(tmp_path, PROGRAM, METHOD, since=date(2024, 8, 4))] == ["3000"]
     assert [p.id for p in read(tmp_path, PROGRAM, METHOD, since="2024-08-04")] == ["3000"]
     assert [p.id for p in read(tmp_path, PROGRAM, METHOD, since="2024-08-03", until="2024-09-01")] == ["abc1_a"]
+    with pytest.raises(RecipeError, match="since '2024-8-4': expected a day such as"):
+        read(tmp_path, PROGRAM, METHOD, since="2024-8-4")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,7 @@ def test_contests_of_a_time(tmp_path: Path) -> None:
         ({"private_test_cases": packed([1])}, "private_test_cases: expected a list of objects"),
         ({"private_test_cases": packed(os.system)}, "names posix.system; expected text alone"),
         ({"private_test_cases": "eA=="}, "cannot be unpacked"),
+        *(({"private_test_cases": squeezed(code)}, "cannot be unpacked") for code in (b"Vx\n}b.", b"Vx\n)R.", b"Vx")),
         ({"private_test_cases": "no letters of it!"}, "cannot be unpacked"),
         ({"public_test_cases": "[{"}, "public_test_cases: no JSON"),
         ({"public_test_cases": '[{"input": 1, "output": "1"}]'}, "both text"),

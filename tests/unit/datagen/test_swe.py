@@ -13,7 +13,7 @@ from llmrl import plugins
 from llmrl.datafiles.rows import file_rows
 from llmrl.datagen.swe.context import ContextFiles
 from llmrl.datagen.swe.curate import Curation, write
-from llmrl.datagen.swe.issues import Issue, describes_bug, is_bot, issue_of_message
+from llmrl.datagen.swe.issues import Issue, Issues, describes_bug, is_bot, issue_of_message
 from llmrl.datagen.swe.repository import Repository
 from llmrl.errors import DataError
 from llmrl.swe.edits import edits_between, write_edits
@@ -164,8 +164,24 @@ def test_what_is_tested_with_is_not_trained_on(made: tuple[Path, Path], rows: li
         assert [row.id for row in read(out)] == [row.id for row in expected]
     with pytest.raises(DataError, match="of a benchmark"):
         write(made[0], out, Curation(), issues=made[1], repo="pallets/flask")
+    with pytest.raises(DataError, match="of a benchmark"):  # a folder or a remote on this machine tells no owner
+        write(made[0], out, Curation(), issues=made[1], repo="flask")
     write(made[0], out, Curation(keep_benchmark=True), issues=made[1], repo="pallets/flask")
     assert len(read(out)) == 9
+    tested = [tmp_path / "tested.jsonl"]
+    tested[0].write_text(json.dumps({"repo": "x/y", "base_commit": rows[0].base_commit, "patch": rows[0].patch}))
+    write(made[0], out, Curation(keep_benchmark=True), issues=made[1], repo="pallets/flask", against=tested)
+    assert len(read(out)) == 8, "what is named is left out, whatever is kept"
+    tested[0].write_text(json.dumps({"repo": "x/y", "base_commit": "0", "patch": "none"}))
+    with pytest.raises(DataError, match=r"tested.jsonl:1: column 'patch': no file in this patch"):
+        write(made[0], out, Curation(), issues=made[1], repo="ada/calc", against=tested)
+
+
+def test_a_remote_on_this_machine_tells_no_owner(made: tuple[Path, Path], tmp_path: Path) -> None:
+    for remote, name in (("/srv/mirrors/flask.git", "flask"), ("https://host/ada/calc.git", "ada/calc")):
+        subprocess.run(["git", "clone", "-q", "--bare", made[0], tmp_path / name[-4:]], check=True)
+        subprocess.run(["git", "-C", tmp_path / name[-4:], "remote", "set-url", "origin", remote], check=True)
+        assert Repository(tmp_path / name[-4:]).origin() == name
 
 
 def test_instances_in_the_form_of_swe_bench(made: tuple[Path, Path], rows: list[SweRow], tmp_path: Path) -> None:
@@ -177,6 +193,11 @@ def test_instances_in_the_form_of_swe_bench(made: tuple[Path, Path], rows: list[
         assert (again.files, again.edited_paths, again.patch) == (row.files, row.edited_paths, row.patch)
         assert (again.oracle_new, again.test_patch) == (row.oracle_new, row.test_patch)
     assert json.loads(out.read_text().split("\n")[0])["FAIL_TO_PASS"] == ["tests/test_x.py::test_x"]
+    broken = tmp_path / "broken.jsonl"
+    for change, reason in (({"base_commit": "a b"}, "its commit is not in"), ({"patch": "x"}, "its patch does not")):
+        broken.write_text(json.dumps({**json.loads(source.read_text().split("\n")[0]), **change}))
+        with pytest.raises(DataError, match=reason):
+            write(broken, out, Curation(), clones=made[0].parent)
     with pytest.raises(DataError, match="9 no clone of its repository"):
         write(source, out, Curation())
 
@@ -206,6 +227,9 @@ def test_the_dataset_asks_in_the_form_of_swe_rl_and_the_reward_pays_the_referenc
         ({"files": {}}, "calc/add.py is edited and not among the files"),
         ({"files": {"a": 1}}, "'files': expected an object from paths to text"),
         ({"issue_title": None}, "'issue_title': expected text, found NoneType"),
+        ({"test_patch": None}, "'test_patch': expected text, found NoneType"),
+        ({"edited_paths": None}, "'edited_paths': expected a list of paths"),
+        ({"patch": "none"}, "column 'patch': no file in this patch"),
     ],
 )
 def test_a_broken_row_is_named(rows: list[SweRow], change: dict[str, Any], words: str) -> None:
@@ -230,6 +254,22 @@ def test_small_judgements() -> None:
     patch = "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
     assert fingerprint(patch) == fingerprint(patch.replace("@@ -1,2 +1,2 @@\n a\n", "@@ -9,2 +9,2 @@\n z\n"))
     assert fingerprint(patch) != fingerprint(patch.replace("+c", "+d"))
+    slid = "--- a/x\n+++ b/x\n@@ -1,2 +1,4 @@\n a\n"
+    assert fingerprint(slid + "+b\n+a\n b\n") == fingerprint(slid.replace(" a\n", "+a\n+b\n a\n") + " b\n")
+    assert fingerprint(slid + "+b\n+a\n-b\n+b\n") == fingerprint(slid + "+b\n+a\n b\n")
+    moved = "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n-a\n b\n+a\n"
+    assert fingerprint(moved) != fingerprint(moved.replace("a\n", "c\n"))
+
+
+@pytest.mark.parametrize(("labels", "words"), [(5, "labels: expected a list, found int"), ([{"name": None}], "")])
+def test_labels_of_issues(labels: Any, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "issues.json"
+    path.write_text(json.dumps([{"number": 1, "title": "bug", "labels": labels, "user": {"login": None}}]))
+    if not words:
+        assert Issues(path).by_number[1].labels == [""]
+        return
+    with pytest.raises(DataError, match=f"issues.json.*{words}"):
+        Issues(path)
 
 
 def test_a_folder_that_is_no_repository_is_named(tmp_path: Path) -> None:

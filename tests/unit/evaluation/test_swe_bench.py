@@ -37,12 +37,13 @@ class Scripted:
 
     texts: Mapping[str, list[str]]
     most: int = 1000
+    model: str = "scripted"
     asked: list[str] = field(default_factory=list)
     seeds: list[int | None] = field(default_factory=list)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"model": "scripted"}
+        return {"model": self.model}
 
     async def generate(self, problem: Problem, sampling: Sampling) -> Played:
         if len(self.asked) == self.most:
@@ -63,7 +64,9 @@ def clones(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, inner: Scripted, options: SweOptions, out: str = "out") -> dict[str, Any]:
+def run(
+    folder: Path, inner: Scripted, options: SweOptions, out: str = "out", plan: Plan | None = None
+) -> dict[str, Any]:
     """Evaluate on the fixture's one instance, as `llmrl eval` does."""
     found: Benchmark = build("benchmark", "swe_bench_lite")
     benchmark = graded(replace(found, data={"name": "swe_bench", "path": str(folder / "rows.jsonl")}), options)
@@ -74,7 +77,7 @@ def run(folder: Path, inner: Scripted, options: SweOptions, out: str = "out") ->
     ):
         group_reward = as_group_reward(reward, pool)
         return asyncio.run(
-            evaluate("swe_bench_lite", generator, group_reward, folder / out, Plan(), benchmark=benchmark)
+            evaluate("swe_bench_lite", generator, group_reward, folder / out, plan or Plan(), benchmark=benchmark)
         )
 
 
@@ -132,6 +135,12 @@ def test_predictions_are_the_official_format(clones: Path) -> None:
     )
 
 
+def test_a_patch_of_a_file_that_is_no_utf8_does_not_stop_the_harness() -> None:
+    row = swe_bench.prediction({"sample": 0, "problem": "a", "completion": "-\udce9\n+é\ud800\n"}, "m")
+    assert row is not None
+    assert row["model_patch"].encode() == "-?\n+é?\n".encode()
+
+
 def test_predictions_are_read_by_the_official_package(clones: Path) -> None:
     python = os.environ.get("LLMRL_SWEBENCH", sys.executable)
     ask = "import sys, json; from swebench.harness.utils import get_predictions_from_file as read"
@@ -168,6 +177,33 @@ def test_a_killed_evaluation_goes_on_where_it_was(clones: Path) -> None:
     assert third.asked == []
     with pytest.raises(LlmrlError, match="begun with other settings"):
         run(clones, Scripted(texts), settings(clones, "local", samples=3))
+
+
+def test_no_stage_stands_for_another_model(clones: Path) -> None:
+    """The advice for other settings is to remove the records; the stages stay."""
+    run(clones, Scripted(WIDE), settings(clones, "local", regression=True, samples=2))
+    (clones / "out" / "swe_bench_lite.jsonl").unlink()
+    other = Scripted({**WIDE, "repair": [EDIT.format("a * b")]}, model="other")
+    result = run(clones, other, settings(clones, "local", regression=True))
+    assert other.asked == ["localise/0", "repair/0"]
+    assert result["metrics"]["avg@1"]["value"] == 0.0
+
+
+def test_each_sample_of_a_problem_is_asked(clones: Path) -> None:
+    inner = Scripted(WIDE)
+    run(clones, inner, settings(clones), plan=Plan(samples=3, temperature=0.8))
+    assert sorted(inner.asked) == ["localise/0"] * 3 + ["repair/0"] * 3
+    assert len(set(inner.seeds)) == 6
+
+
+def test_other_test_options_run_tests_again(clones: Path) -> None:
+    run(clones, Scripted(WIDE), settings(clones, regression=True))
+    (clones / "out" / "swe_bench_lite.jsonl").unlink()
+    log = clones / "out" / "swe_bench_lite.stages.jsonl"
+    ran = [line for line in log.read_text().splitlines() if "/base/" in line]
+    again = replace(settings(clones, regression=True).agentless, timeout_s=50.0)
+    run(clones, Scripted(WIDE), SweOptions(agentless=again))
+    assert len([line for line in log.read_text().splitlines() if "/base/" in line]) == 2 * len(ran) == 2
 
 
 def test_a_stage_that_fails_is_not_written_down(tmp_path: Path) -> None:
@@ -219,6 +255,10 @@ def test_the_harness_runs_in_a_process_of_its_own(clones: Path) -> None:
     options = HarnessOptions(python=str(python))
     result = swe_bench.run_harness("swe_bench_lite", benchmark, clones / "out", predictions, options)
     assert result["harness"]["resolved_ids"] == ["owner__calc-1"]
+    predictions.write_text(predictions.read_text().replace("a + b", "a * b"))
+    swe_bench.run_harness("swe_bench_lite", benchmark, clones / "out", predictions, options)
+    runs = list((clones / "out" / "harness").glob("scripted.*.json"))
+    assert len(runs) == 2, "the harness skips what a run of the same name has graded"
     (package / "run_evaluation.py").write_text("raise SystemExit(3)")
     with pytest.raises(SandboxError, match="exit status 3"):
         swe_bench.run_harness("swe_bench_lite", benchmark, clones / "out", predictions, options)
@@ -231,6 +271,9 @@ def test_options_of_the_command_line() -> None:
         options_of("local", {"sample": 4})
     with pytest.raises(RecipeError, match="grade"):
         options_of("all", {})
+    for value in ("clones", ["clones"]):
+        with pytest.raises(RecipeError, match="expected a mapping"):
+            options_of("local", value)  # type: ignore[arg-type]
 
 
 def test_a_plain_generator_is_refused() -> None:

@@ -82,6 +82,13 @@ def test_repairs_are_alike_but_for_comments_docstrings_and_layout() -> None:
     assert rerank.normal(files, {"a.py": "def f():\n    return 1  # one\n"}) == ""
 
 
+@pytest.mark.parametrize(
+    "text", ["x = " + "-" * 300 + "1\n", "x = a" + ".b" * 900 + "\n", "x = 0x" + "f" * 6000 + "\n"]
+)
+def test_python_that_parses_and_cannot_be_written_has_a_vote(text: str) -> None:
+    assert "a.py" in json.loads(rerank.normal({"a.py": "x = 1\n"}, {"a.py": text}))
+
+
 def test_consensus_is_the_specs() -> None:
     passed = {1: ["t1", "t2"], 2: ["t1", "t2"], 3: ["t1", "t2", "t3"], 4: [], 5: ["t1"], 6: ["t1"], 7: ["t1"]}
     assert rerank.consensus(passed) == [3]  # 3^2 * 1 = 9 against 2^2 * 2 = 8 and 1^2 * 3 = 3

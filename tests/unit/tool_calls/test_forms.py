@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import process_time
 from typing import Any
 
 import pytest
@@ -50,6 +51,13 @@ MALFORMED: list[tuple[Form, str, str]] = [
 def test_calls_are_read(form: Form, text: str, content: str, calls: list[ToolCall]) -> None:
     read = read_calls(text, form)
     assert (read.content, list(read.calls), read.error) == (content, calls, "")
+
+
+@pytest.mark.parametrize("fragment", ["{", "\\boxed{5}, ", '{"', '{"a":', '{"name":'])
+def test_text_that_repeats_itself_is_read_in_time(fragment: str) -> None:
+    start = process_time()
+    assert read_calls(fragment * (400_000 // len(fragment)), "llama3_json").calls == ()
+    assert process_time() - start < 1.0
 
 
 @pytest.mark.parametrize(("form", "text", "words"), MALFORMED)
