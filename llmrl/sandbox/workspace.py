@@ -15,7 +15,7 @@ from typing import Protocol
 from llmrl.errors import SandboxError
 from llmrl.sandbox import namespaces
 from llmrl.sandbox.cleanup import remove
-from llmrl.sandbox.inmate import Outcome, Program
+from llmrl.sandbox.inmate import WARDEN, Outcome, Program
 from llmrl.sandbox.interpreter import ours
 from llmrl.sandbox.isolation import Level, Limits, Mount
 from llmrl.sandbox.run import Sandbox
@@ -129,6 +129,7 @@ class LocalWorkspace:
 
     def __post_init__(self) -> None:
         self._home = tempfile.mkdtemp(prefix="llmrl-work-")  # nobody else enters
+        WARDEN.watch(self._home)
         os.mkdir(self.folder)
 
     @property
@@ -177,6 +178,7 @@ class LocalWorkspace:
         shutil.rmtree(self._home, ignore_errors=True)
         if os.path.isdir(self._home):  # folders of other users without rights
             remove(self._home)
+        WARDEN.release(self._home)
 
     def _entered(self) -> list[str]:
         """Words that enter the folder behind the fence: nothing of it is on Python's path before."""

@@ -34,12 +34,14 @@ class TestRun:
         statuses: by the ids of tests; those that were reported before the end, wherever that came.
         fault: the reason why the run is void, "" for none: then no status counts as passed.
         log: standard output and error, which nobody reads but people.
+        cut: a limit ended the run, such as that of time.
     """
 
     statuses: Mapping[str, Status]
     fault: str = ""
     log: str = ""
     seconds: float = 0.0
+    cut: bool = False
 
     __test__ = False  # no class of tests, whatever pytest thinks of its name
 
@@ -220,7 +222,7 @@ def _judged(reports: Sequence[Mapping[str, object]], done: Executed) -> TestRun:
         fault = f"a test of ours failed, and the exit status is {outcome.code}"
     else:
         fault = ""
-    return TestRun(statuses, fault, done.printed, outcome.seconds)
+    return TestRun(statuses, fault, done.printed, outcome.seconds, outcome.kind not in ("exited", "signal"))
 
 
 def _present(files: Files, changes: Mapping[str, str | None]) -> Changes:
