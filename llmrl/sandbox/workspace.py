@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -20,6 +21,7 @@ from llmrl.sandbox.interpreter import ours
 from llmrl.sandbox.isolation import Level, Limits, Mount
 from llmrl.sandbox.run import Sandbox
 from llmrl.swe import tree
+from llmrl.swe.tree import ChangeError
 
 ROOT = "/testbed"  # where programs see the folder, as in SWE-bench's images
 RESULTS = "{results}"  # in a command line: the number of the descriptor for results
@@ -159,9 +161,16 @@ class LocalWorkspace:
             return Executed(outcome, results.read())
 
     def open(self) -> None:
-        """Let the users that programs become change what is new in the folder."""
+        """Let the users that programs become change what is new in the folder.
+
+        Raises:
+            ChangeError: `malformed`: programs left folders that are nested too deep.
+        """
         if not self.opened:
-            open_to_all(self.folder)
+            try:
+                open_to_all(self.folder)
+            except RecursionError:
+                raise ChangeError("malformed", "folders are nested too deep; expected fewer than 900 levels") from None
             self.opened = True
 
     def read(self, path: str) -> bytes:
@@ -175,8 +184,9 @@ class LocalWorkspace:
         self.opened = False
 
     def close(self) -> None:
-        shutil.rmtree(self._home, ignore_errors=True)
-        if os.path.isdir(self._home):  # folders of other users without rights
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(self._home, ignore_errors=True)
+        if os.path.isdir(self._home):  # folders of other users without rights, or thousands in each other
             remove(self._home)
         WARDEN.release(self._home)
 
