@@ -169,7 +169,7 @@ def test_files_that_no_patch_would_hold_do_not_spoil_a_repair(left: str) -> None
 
 
 def test_folders_nested_too_deep_are_the_policys_doing() -> None:
-    deep = "for i in $(seq 1500); do mkdir d && cd d; done"
+    deep = "for i in $(seq 1100); do mkdir d && cd d; done"
     _, seen = played([call("bash", command=deep), EDIT, call("bash", command="ls"), call("submit")])
     assert "nested too deep" in shown(seen[2])[0]
     assert (seen[3].reward, seen[3].verdict) == (0.0, "wrong")
