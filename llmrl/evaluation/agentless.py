@@ -16,9 +16,10 @@ from llmrl.evaluation.generators import Generator, Played
 from llmrl.run_folder.jsonl import Journal
 from llmrl.swe.agentless import localise, repair, reproduce, rerank
 from llmrl.swe.clones import files_of
+from llmrl.swe.guard import reference_paths
 from llmrl.swe.instance import Instance
 from llmrl.swe.rows import is_test
-from llmrl.swe.testing import TestBed, reference_paths
+from llmrl.swe.testing import TestBed
 from llmrl.swe.tree import Changes, Files
 from llmrl.types import Completion, Problem, Sampling, Trajectory, Turn
 

@@ -29,20 +29,26 @@ class Warden:
         self.lock = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
         self.owner = 0  # a fork has a warden of its own
-        self._guarded: dict[int, Any] = {}  # what a warden that is started anew must be told
+        self._guarded: dict[int | str, Any] = {}  # what a warden that is started anew must be told
 
     def guard(self, group: int, uid: int | None, mark: str, folder: str) -> None:
         """Have this process group and this user's processes ended, and the folder removed, if this process dies."""
-        message = {"guard": group, "uid": uid, "mark": mark, "folder": folder}
-        with self.lock:
-            self._tell(message)
-            self._guarded[group] = message
+        self._guard({"guard": group, "uid": uid, "mark": mark, "folder": folder})
 
-    def release(self, group: int) -> None:
+    def watch(self, folder: str) -> None:
+        """Have a folder removed if this process dies before it releases it by its path."""
+        self._guard({"guard": folder, "folder": folder})
+
+    def release(self, group: int | str) -> None:
         """Have the folder of a group that has ended removed soon."""
         with self.lock:
             self._tell({"release": group})
             self._guarded.pop(group, None)
+
+    def _guard(self, message: Any) -> None:
+        with self.lock:
+            self._tell(message)
+            self._guarded[message["guard"]] = message
 
     def leave(self) -> None:
         """Close the warden's input, at which it ends; also happens when the interpreter exits."""
@@ -94,12 +100,13 @@ def main() -> None:
     """Read groups to guard and to release; at the end of the input end all that are guarded."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends with its input, and never before
         signal.signal(number, signal.SIG_IGN)
-    guarded: dict[int, Any] = {}
+    guarded: dict[int | str, Any] = {}
     removers: list[threading.Thread] = []
 
     def removed(folder: str) -> None:
         with contextlib.suppress(OSError):
             os.rmdir(folder)
+        if not os.path.isdir(folder):
             return
         removers.append(threading.Thread(target=remove, args=(folder,)))
         removers[-1].start()
@@ -112,6 +119,9 @@ def main() -> None:
             removed(released["folder"])
         removers[:] = [thread for thread in removers if thread.is_alive()]
     for group, message in guarded.items():
+        if isinstance(group, str):  # its programs die with the grader
+            removed(group)
+            continue
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
         if message["uid"] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -15,11 +16,12 @@ from typing import Protocol
 from llmrl.errors import SandboxError
 from llmrl.sandbox import namespaces
 from llmrl.sandbox.cleanup import remove
-from llmrl.sandbox.inmate import Outcome, Program
+from llmrl.sandbox.inmate import WARDEN, Outcome, Program
 from llmrl.sandbox.interpreter import ours
 from llmrl.sandbox.isolation import Level, Limits, Mount
 from llmrl.sandbox.run import Sandbox
 from llmrl.swe import tree
+from llmrl.swe.tree import ChangeError
 
 ROOT = "/testbed"  # where programs see the folder, as in SWE-bench's images
 RESULTS = "{results}"  # in a command line: the number of the descriptor for results
@@ -129,6 +131,7 @@ class LocalWorkspace:
 
     def __post_init__(self) -> None:
         self._home = tempfile.mkdtemp(prefix="llmrl-work-")  # nobody else enters
+        WARDEN.watch(self._home)
         os.mkdir(self.folder)
 
     @property
@@ -158,9 +161,16 @@ class LocalWorkspace:
             return Executed(outcome, results.read())
 
     def open(self) -> None:
-        """Let the users that programs become change what is new in the folder."""
+        """Let the users that programs become change what is new in the folder.
+
+        Raises:
+            ChangeError: `malformed`: programs left folders that are nested too deep.
+        """
         if not self.opened:
-            open_to_all(self.folder)
+            try:
+                open_to_all(self.folder)
+            except RecursionError:
+                raise ChangeError("malformed", "folders are nested too deep; expected fewer than 900 levels") from None
             self.opened = True
 
     def read(self, path: str) -> bytes:
@@ -174,9 +184,11 @@ class LocalWorkspace:
         self.opened = False
 
     def close(self) -> None:
-        shutil.rmtree(self._home, ignore_errors=True)
-        if os.path.isdir(self._home):  # folders of other users without rights
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(self._home, ignore_errors=True)
+        if os.path.isdir(self._home):  # folders of other users without rights, or thousands in each other
             remove(self._home)
+        WARDEN.release(self._home)
 
     def _entered(self) -> list[str]:
         """Words that enter the folder behind the fence: nothing of it is on Python's path before."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from llmrl.swe.tree import ChangeError, Changes, Files, Folder
+from llmrl.swe.tree import ChangeError, Changes, Files, Folder, inside
 
 LEFTOVERS = ("__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", ".git")
 MOST_FILES = 200
@@ -33,12 +33,18 @@ class Watched:
     def changes(self) -> Changes:
         """New texts of the files that changed, and of new ones; None for files that are gone.
 
+        New files that no patch would hold are left out: with more than `MOST_BYTES`, or with signs in their name that
+        cannot be printed.
+
         Raises:
-            ChangeError: more than `MOST_FILES` files, or than `MOST_BYTES` in one.
+            ChangeError: more than `MOST_FILES` files, or than `MOST_BYTES` in one that was there; folders too deep.
         """
-        now = dict(_marks(self.folder))
+        try:
+            now = dict(_marks(self.folder))
+        except RecursionError:
+            raise ChangeError("malformed", "folders are nested too deep; expected fewer than 900 levels") from None
         texts = Folder(self.folder)
-        touched = [path for path, mark in now.items() if self.marks.get(path) != mark]
+        touched = [path for path, mark in now.items() if self._may_be_change(path, mark)]
         if len(touched) > MOST_FILES:
             raise ChangeError("malformed", f"{len(touched)} files changed; expected at most {MOST_FILES}")
         made: Changes = {path: None for path in self.marks if path not in now and path in self.files}
@@ -49,6 +55,16 @@ class Watched:
             if text != self.files.get(path):
                 made[path] = text
         return made
+
+    def _may_be_change(self, path: str, mark: tuple[int, int, int]) -> bool:
+        return self.marks.get(path) != mark and (path in self.files or (mark[1] <= MOST_BYTES and _has_name(path)))
+
+
+def _has_name(path: str) -> bool:
+    try:
+        return bool(inside(path))
+    except ChangeError:
+        return False
 
 
 def _marks(folder: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:

@@ -2,7 +2,8 @@
 
 Its parent sends the task on standard input: a key, by which each report is signed, and which tests to run. What a
 program prints is never read. A canary test of ours, which must fail, runs last: where it passes, or is missing, or the
-exit status does not tell of it, somebody has changed the test framework, and the run is void.
+exit status does not tell of it, somebody has changed the test framework, and the run is void. It passes where a
+function by which tests run or compare is no longer the framework's own.
 
 Old interpreters run this: no syntax and no module that Python 3.6 does not have.
 """
@@ -40,13 +41,29 @@ def status_of_phase(when: str, outcome: str, xfail: bool) -> str:
     return "FAILED" if when == "call" else "ERROR"
 
 
+def functions_of(*holders: Any) -> Any:
+    """List functions and classes of modules and classes: holder, name, value."""
+    return [(holder, name, value) for holder in holders for name, value in vars(holder).items() if callable(value)]
+
+
+def fail_unless_replaced(functions: Any) -> None:
+    """Fail, as the canary must, while each of these is what it was."""
+    if all(vars(holder).get(name) is value for holder, name, value in functions):
+        raise AssertionError(CANARY)
+
+
 def run_pytest(arguments: Any, tell: Any, enter: Any) -> int:
     """Run pytest in this process; return its exit status."""
+    import unittest
+
     import pytest
+
+    compare = type(pytest.raises(ValueError)), type(pytest.approx(1.0))  # noqa: PT011
+    functions = functions_of(pytest, pytest.Item, pytest.Function, unittest, unittest.TestCase, *compare)
 
     class Canary(pytest.Item):
         def runtest(self) -> None:
-            raise AssertionError(CANARY)
+            fail_unless_replaced(functions)
 
         def reportinfo(self) -> Any:
             return self.fspath, None, CANARY
@@ -71,9 +88,11 @@ def run_unittest(arguments: Any, tell: Any, enter: Any) -> int:
     """Run unittest in this process; 1 where a test failed, as its program exits."""
     import unittest
 
+    functions = functions_of(unittest, unittest.TestCase)
+
     class Canary(unittest.TestCase):
         def runTest(self) -> None:  # noqa: N802
-            raise AssertionError(CANARY)
+            fail_unless_replaced(functions)
 
     class Result(unittest.TextTestResult):
         def _tell(self, test: Any, status: str) -> None:
@@ -132,11 +151,11 @@ def main() -> None:
     end = int(sys.argv[1])
     os.set_inheritable(end, False)
     tell = teller(end, bytes.fromhex(task["key"]))
-    tell({"start": task["runner"]})  # nothing of the project has run: what fails from here on is its own doing
     sys.path[:0] = task["packages"]
     sys.argv[:] = [task["runner"]]
 
     def enter() -> None:
+        tell({"start": task["runner"]})  # nothing of the project has run: what fails from here on is its own doing
         sys.path[:0] = task["path"]  # after the framework is loaded: a module of the project's cannot stand for it
 
     code = RUNNERS[task["runner"]](task["arguments"], tell, enter)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import json
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,17 +18,12 @@ from llmrl.sandbox.isolation import Level
 from llmrl.sandbox.workspace import LIMITS, PYTEST, RESULTS, Executed, LocalOptions, LocalWorkspace, Workspace
 from llmrl.swe import runner, tree
 from llmrl.swe.clones import files_of, lay_out
-from llmrl.swe.diffs import parse_patch
 from llmrl.swe.grading import Status
+from llmrl.swe.guard import is_guarded
 from llmrl.swe.instance import Instance
 from llmrl.swe.patches import apply_patch
 from llmrl.swe.runner import CANARY
 from llmrl.swe.tree import ChangeError, Changes, Files
-
-CONFIGURED = ("conftest.py", "pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml")
-"""Files by which tests are configured: as in the base, unless the reference changes them, too."""
-IMPORTED = ("sitecustomize.py", "usercustomize.py")
-"""Files that Python imports by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +34,14 @@ class TestRun:
         statuses: by the ids of tests; those that were reported before the end, wherever that came.
         fault: the reason why the run is void, "" for none: then no status counts as passed.
         log: standard output and error, which nobody reads but people.
+        cut: a limit ended the run, such as that of time.
     """
 
     statuses: Mapping[str, Status]
     fault: str = ""
     log: str = ""
     seconds: float = 0.0
+    cut: bool = False
 
     __test__ = False  # no class of tests, whatever pytest thinks of its name
 
@@ -115,11 +114,20 @@ class TestBed:
     ) -> TestRun:
         """Run these files of tests, which are written over the changes: see `run`."""
         files = files_of(instance, self.repos)
-        kept = {path: text for path, text in changes.items() if path not in tests and not is_guarded(path, instance)}
+        run = list(tests) or [word.partition("::")[0] for word in instance.arguments]
+        kept = {
+            path: text
+            for path, text in changes.items()
+            if path not in tests and path not in run and not is_guarded(path, instance.patch, files, run)
+        }
         place = self.workspace(instance)
         try:
             tree.write(Path(place.folder), {**_present(files, kept), **_present(files, tests)})
+            place.open()
+            before = [_mark(place.folder, path) for path in run]
             done = run_tests(place, instance, list(tests), self.timeout_s, place.options.python_path())
+            if before != [_mark(place.folder, path) for path in run]:
+                done = replace(done, fault=done.fault or "a file of tests was changed while they ran")
         finally:
             place.close()
         if self.logs is not None:
@@ -141,23 +149,6 @@ def tests_of(instance: Instance, files: Files) -> Changes:
     if not tests and not instance.arguments:
         raise DataError(f"instance {instance.id}: no tests; expected test_patch, test_files or test_arguments")
     return tests
-
-
-def is_guarded(path: str, instance: Instance) -> bool:
-    """Tell whether a change of this file is left out: it decides how tests are run, and the reference has none."""
-    name = PurePosixPath(path).name
-    if name in IMPORTED or name.endswith(".pth"):
-        return True
-    return name in CONFIGURED and path not in reference_paths(instance.patch)
-
-
-@cache
-def reference_paths(patch: str) -> frozenset[str]:
-    """Paths that a patch changes; none where it cannot be read."""
-    try:
-        return frozenset(part.path for part in parse_patch(patch)) if patch.strip() else frozenset()
-    except ChangeError:
-        return frozenset()
 
 
 def run_tests(
@@ -198,8 +189,8 @@ def arguments_of(instance: Instance, tests: Sequence[str]) -> list[str]:
 def read_reports(data: bytes, key: bytes) -> list[Mapping[str, object]]:
     """Reports of the runner, in order, to the first line that it has not signed or that is not the next."""
     reports: list[Mapping[str, object]] = []
-    for line in data.split(b"\n")[:-1]:
-        body, _, digest = line.partition(b"\t")
+    for line in io.BytesIO(data):  # one after the other: a program may have written millions
+        body, _, digest = line.removesuffix(b"\n").partition(b"\t")
         if not hmac.compare_digest(digest, hmac.new(key, body, hashlib.sha256).hexdigest().encode()):
             break
         number, report = json.loads(body)
@@ -231,12 +222,21 @@ def _judged(reports: Sequence[Mapping[str, object]], done: Executed) -> TestRun:
         fault = f"a test of ours failed, and the exit status is {outcome.code}"
     else:
         fault = ""
-    return TestRun(statuses, fault, done.printed, outcome.seconds)
+    return TestRun(statuses, fault, done.printed, outcome.seconds, outcome.kind not in ("exited", "signal"))
 
 
 def _present(files: Files, changes: Mapping[str, str | None]) -> Changes:
     """Changes without deletions of what is not there."""
     return {path: text for path, text in changes.items() if text is not None or path in files}
+
+
+def _mark(folder: str, path: str) -> tuple[int, int, int] | None:
+    """Inode, size and time of change of a file, which no program can set; None where there is none."""
+    try:
+        status = os.lstat(f"{folder}/{path}")
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def _keep(folder: Path, name: str, log: str) -> None:

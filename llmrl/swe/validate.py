@@ -35,13 +35,15 @@ def outcomes(bed: TestBed, instance: Instance, runs: int = 2) -> RepairTests:
     Args:
         runs: behind the reference; a test that does not always end alike is flaky.
     Raises:
-        DataError: the reference does not apply, or a run of tests is void, before or behind it.
+        DataError: the reference does not apply, a run of tests is void behind it, or a limit ends that before it.
     """
     try:
         changes = apply_patch(files_of(instance, bed.repos), instance.patch)
     except ChangeError as error:
         raise DataError(f"instance {instance.id}: its patch does not apply: {error}") from None
     before = bed.run(instance, {})
+    if before.cut:  # tests that were not reached would seem to begin to pass
+        raise DataError(f"instance {instance.id}: the tests do not end before its patch: {before.fault}")
     behind = [bed.run(instance, changes) for _ in range(runs)]
     for run in behind:
         if run.fault:

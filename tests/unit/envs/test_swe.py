@@ -162,6 +162,19 @@ def test_a_deleted_file_and_a_new_one_are_part_of_the_repair() -> None:
     assert seen[1].metrics["changed_files"] == 3.0
 
 
+@pytest.mark.parametrize("left", ["touch $'a\\nb'", "touch 'a\\..\\b'", "head -c 3000000 /dev/zero > core"])
+def test_files_that_no_patch_would_hold_do_not_spoil_a_repair(left: str) -> None:
+    _, seen = played([call("bash", command=left), EDIT, call("submit")])
+    assert (seen[2].verdict, seen[2].metrics["changed_files"]) == ("correct", 1.0)
+
+
+def test_folders_nested_too_deep_are_the_policys_doing() -> None:
+    deep = "for i in $(seq 1100); do mkdir d && cd d; done"
+    _, seen = played([call("bash", command=deep), EDIT, call("bash", command="ls"), call("submit")])
+    assert "nested too deep" in shown(seen[2])[0]
+    assert (seen[3].reward, seen[3].verdict) == (0.0, "wrong")
+
+
 def test_middles_are_left_out() -> None:
     assert elided("abcdef", 6) == "abcdef"
     assert elided("abcdefgh", 4) == "ab\n[cut: 4 characters]\ngh"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,3 +213,22 @@ def test_files_are_open_to_all_and_no_more(place: LocalWorkspace) -> None:
     assert stat.S_IMODE(os.stat(f"{place.folder}/run.sh").st_mode) == 0o777
     assert stat.S_IMODE(os.stat(os.path.dirname(place.folder)).st_mode) == 0o700
     assert Sandbox().mounts == ()
+
+
+def test_a_killed_grader_leaves_no_folder() -> None:
+    code = "from llmrl.sandbox.workspace import LocalWorkspace as W\n"
+    code += "place = W(); print(place.folder, flush=True); place.exec(['bash', '-c', 'touch a; sleep 60'])"
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as grader:
+        assert grader.stdout is not None
+        file = Path(grader.stdout.readline().strip(), "a")
+        _wait_until(file.exists)
+        os.killpg(grader.pid, signal.SIGKILL)
+    _wait_until(lambda: not file.parent.parent.exists())
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30.0
+    while not done():
+        assert time.monotonic() < end, "not within 30 s"
+        time.sleep(0.05)

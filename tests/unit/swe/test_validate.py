@@ -33,6 +33,19 @@ def test_by_running(tmp_path: Path) -> None:
         outcomes(bed, Instance.of(Problem(id="p", messages=(), info={**row, "patch": row["test_patch"] * 2})))
 
 
+def test_a_run_before_the_patch_that_a_limit_ends_tells_nothing() -> None:
+    """`test_b` passes all along, and was not reached: nothing that must begin to pass."""
+    info = {
+        "files": {"calc.py": "A = 1\n"},
+        "patch": "--- a/calc.py\n+++ b/calc.py\n@@ -1 +1 @@\n-A = 1\n+A = 2\n",
+        "test_files": {
+            "test_a.py": "import time, calc\ndef test_a(): calc.A == 2 or time.sleep(60)\ndef test_b(): pass\n"
+        },
+    }
+    with pytest.raises(DataError, match="do not end before its patch: the tests took longer than 8 s"):
+        outcomes(TestBed(timeout_s=8.0), Instance.of(Problem(id="p", messages=(), info=info)), runs=1)
+
+
 def test_rows_get_their_tests(tmp_path: Path) -> None:
     row = swe_calculator.made(tmp_path)
     bare = {name: value for name, value in row.items() if "PASS" not in name}
