@@ -168,13 +168,13 @@ def test_what_is_tested_with_is_not_trained_on(made: tuple[Path, Path], rows: li
         write(made[0], out, Curation(), issues=made[1], repo="flask")
     write(made[0], out, Curation(keep_benchmark=True), issues=made[1], repo="pallets/flask")
     assert len(read(out)) == 9
-    tested = [tmp_path / "tested.jsonl"]
-    tested[0].write_text(json.dumps({"repo": "x/y", "base_commit": rows[0].base_commit, "patch": rows[0].patch}))
-    write(made[0], out, Curation(keep_benchmark=True), issues=made[1], repo="pallets/flask", against=tested)
+    against = [tmp_path / "tested.jsonl"]
+    against[0].write_text(json.dumps({"repo": "x/y", "base_commit": rows[0].base_commit, "patch": rows[0].patch}))
+    write(made[0], out, Curation(keep_benchmark=True), issues=made[1], repo="pallets/flask", against=against)
     assert len(read(out)) == 8, "what is named is left out, whatever is kept"
-    tested[0].write_text(json.dumps({"repo": "x/y", "base_commit": "0", "patch": "none"}))
+    against[0].write_text(json.dumps({"repo": "x/y", "base_commit": "0", "patch": "none"}))
     with pytest.raises(DataError, match=r"tested.jsonl:1: column 'patch': no file in this patch"):
-        write(made[0], out, Curation(), issues=made[1], repo="ada/calc", against=tested)
+        write(made[0], out, Curation(), issues=made[1], repo="ada/calc", against=against)
 
 
 def test_a_remote_on_this_machine_tells_no_owner(made: tuple[Path, Path], tmp_path: Path) -> None:
