@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +26,7 @@ from llmrl.evaluation.summary import Record, summarise
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Reward
 from llmrl.run_folder.jsonl import plain
+from llmrl.run_folder.records import file_name
 from llmrl.scoring.verdicts import mark_truncated
 from llmrl.types import Problem, Sampling, Score
 
@@ -217,11 +217,6 @@ def seed_of(seed: int, problem: str, sample: int) -> int:
     """The seed of one completion, 0 to 2**31 - 1."""
     digest = hashlib.blake2b(f"{seed}/{problem}/{sample}".encode(), digest_size=4).digest()
     return int.from_bytes(digest) >> 1
-
-
-def file_name(benchmark: str) -> str:
-    """A benchmark's name as it stands in files and results, where `:` becomes a full stop."""
-    return re.sub(r"[^\w.-]+", ".", benchmark)
 
 
 async def _all(jobs: list[Any]) -> None:

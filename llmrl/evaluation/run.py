@@ -14,7 +14,7 @@ from typing import Any
 from llmrl.aio import wait
 from llmrl.chat import Chat, load_stop_token_ids, load_tokenizer
 from llmrl.errors import CheckpointError, RecipeError
-from llmrl.evaluation.evaluate import OnSample, Plan, evaluate, file_name
+from llmrl.evaluation.evaluate import OnSample, Plan, evaluate
 from llmrl.evaluation.generators import EngineGenerator, Generator
 from llmrl.evaluation.remote import RemoteGenerator
 from llmrl.evaluation.search import SearchGenerator
@@ -25,6 +25,7 @@ from llmrl.protocols import Benchmark
 from llmrl.reasoning.judge import AnswerJudge
 from llmrl.reasoning.searcher import Searcher, parse_search
 from llmrl.recipe import RolloutOptions
+from llmrl.run_folder.records import file_name
 from llmrl.scoring.manager import GradingPool, as_group_reward
 
 __all__ = ["EvalSetup", "Plan", "evaluate", "run"]

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from llmrl.errors import RecipeError, SandboxError
 from llmrl.evaluation.agentless import AgentlessGenerator, AgentlessOptions, StageLog
-from llmrl.evaluation.evaluate import file_name
 from llmrl.evaluation.generators import Generator
 from llmrl.evaluation.records import read_json, write_json
 from llmrl.protocols import Benchmark
 from llmrl.run_folder.jsonl import unwritable
+from llmrl.run_folder.records import file_name
 from llmrl.sandbox.container import engine
 from llmrl.swe.testing import TestBed
 

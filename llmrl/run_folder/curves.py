@@ -17,7 +17,7 @@ from llmrl.datafiles import json_text
 from llmrl.errors import DataError
 from llmrl.ops.aggregate import interquartile_mean, interval, mean
 from llmrl.run_folder import reader
-from llmrl.run_folder.records import METRICS, StepRecord
+from llmrl.run_folder.records import METRICS, StepRecord, file_name
 
 COLUMNS = 4  # panels in a row of the picture
 USUAL = ("reward", "accuracy", "completions/mean_length", "entropy", "grad_norm", "sync/probe_logp_gap")
@@ -157,7 +157,7 @@ def _before(folder: Path, metric: str) -> list[tuple[int, float]]:
         return []
     try:
         results = json_text.parse(path.read_bytes(), str(path))
-        return [(0, float(results[parts[1]]["metrics"][parts[2]]["value"]))]
+        return [(0, float(results[file_name(parts[1])]["metrics"][parts[2]]["value"]))]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no {metric!r} in it ({type(error).__name__}: {error}); remove the folder") from None
 

@@ -19,6 +19,11 @@ STEP = re.compile(rb'\{"step":\s*(\d+)')  # how each line of both begins
 NUMBER = (int, float)
 
 
+def file_name(benchmark: str) -> str:
+    """A benchmark's name as it stands in files and results, where `:` becomes a full stop."""
+    return re.sub(r"[^\w.-]+", ".", benchmark)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
     """The metrics of a step: `{"step": 3, "reward": 0.5, ...}`."""

@@ -46,7 +46,8 @@ def test_runs_of_tokens_are_those_of_tuples_and_each_of_their_tokens_is_charged(
         tokens = [random.randrange(kinds) for _ in range(60)] + list(range(kinds if kinds > 5 else 0)) + [1, 2, 3, 1, 2]
         for window in windows:
             runs = [tuple(tokens[i : i + window]) for i in range(len(tokens) - window + 1)]
-            again = [run in runs[:place] for place, run in enumerate(runs)]
+            first = {run: place for place, run in reversed(list(enumerate(runs)))}
+            again = [first[run] < place for place, run in enumerate(runs)]
             assert repeated(tokens, window) == again
             charged = {i for start, said in enumerate(again) if said for i in range(start, start + window)}
             rewards = Repetition(window=window, penalty=-1.0).of(tokens).token_rewards

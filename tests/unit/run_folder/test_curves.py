@@ -62,6 +62,14 @@ def test_an_evaluation_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> No
         read(made, METRIC)
 
 
+def test_an_evaluation_of_a_benchmark_by_its_place(tmp_path: Path) -> None:
+    made = run(tmp_path, "ppo-0", {}, before=0.0)
+    (made / "metrics.jsonl").write_text(json.dumps({"step": 9, "eval/mine:SUMS/avg@1": 0.5}) + "\n")
+    found = {"mine.SUMS": {"metrics": {"avg@1": {"value": 0.25}}}}
+    (made / "eval" / "step-000000" / "results.json").write_text(json.dumps(found))
+    assert read(made, "eval/mine:SUMS/avg@1")[0].points == [(0, 0.25), (10, 0.5)]
+
+
 def test_seconds_that_nobody_took_are_none(tmp_path: Path) -> None:
     made = run(tmp_path, "ppo-0", {10: 0.5})
     assert read(made, METRIC)[0].seconds == 2.0
