@@ -85,12 +85,16 @@ def test_changes_are_found_without_git(tmp_path: Path) -> None:
 
 
 def test_what_is_too_much_is_refused(tmp_path: Path) -> None:
-    watched = Watched(tmp_path, {})
+    lay_out({"a.py": "1\n"}, str(tmp_path))
+    watched = Watched(tmp_path, {"a.py": "1\n"})
     watched.look()
-    (tmp_path / "large").write_bytes(b"x" * ((1 << 20) + 1))
-    with pytest.raises(ChangeError, match="at most 1048576"):
+    large = b"x" * ((1 << 20) + 1)
+    (tmp_path / "scratch").write_bytes(large)
+    assert watched.changes() == {}, "a new file that no patch would hold is left out"
+    (tmp_path / "a.py").write_bytes(large)
+    with pytest.raises(ChangeError, match=r"a\.py: 1048577 bytes; expected at most 1048576"):
         watched.changes()
-    (tmp_path / "large").unlink()
+    (tmp_path / "a.py").unlink()
     for number in range(201):
         (tmp_path / str(number)).write_text("")
     with pytest.raises(ChangeError, match="at most 200"):
