@@ -9,12 +9,12 @@ from typing import Literal
 from llmrl import aio
 from llmrl.checks.attacks.corpus import ANY, LONG, Attack
 from llmrl.checks.attacks.problems import FORMS, Known, varied
-from llmrl.checks.attacks.programs import CODE, EDITS, ESCAPES, EXPRESSIONS, JSON, STUFFING
+from llmrl.checks.attacks.programs import CODE, EDITS, ESCAPES, EXPRESSIONS, JSON, REPAIRS, STUFFING
 from llmrl.checks.attacks.values import VALUES
 from llmrl.scoring.manager import GroupScorer
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn, Verdict
 
-CORPUS: Sequence[Attack] = [*ANY, *VALUES, *EXPRESSIONS, *CODE, *ESCAPES, *STUFFING, *JSON, *EDITS]
+CORPUS: Sequence[Attack] = [*ANY, *VALUES, *EXPRESSIONS, *CODE, *ESCAPES, *STUFFING, *JSON, *EDITS, *REPAIRS]
 AGAIN = {
     "a wrong answer after one sentence, over and over": "a wrong answer after many sentences",
     "one right sum, over and over, then a wrong answer": "many right sums, then a wrong answer",

@@ -13,7 +13,7 @@ from typing import Literal
 from llmrl.errors import DataError
 from llmrl.types import Problem
 
-Kind = Literal["value", "expression", "code", "sentence", "json", "edit"]
+Kind = Literal["value", "expression", "code", "sentence", "json", "edit", "repair"]
 
 THOUGHTS = "The question is read twice and worked through."
 """Says nothing of any answer."""
@@ -31,6 +31,7 @@ FORMS: Mapping[Kind, Sequence[str]] = {
     "code": ("<think>\n{thoughts}\n</think>\n```python\n{answer}\n```", "```python\n{answer}\n```", "{answer}"),
     "json": ("<think>\n{thoughts}\n</think>\n<answer>{answer}</answer>", "{answer}"),
     "edit": ("<think>\n{thoughts}\n</think>\n<solution>\n{answer}\n</solution>",),
+    "repair": ("<think>\n{thoughts}\n</think>\n<solution>\n{answer}\n</solution>", "{answer}"),
     "sentence": ("{answer}", "<think>\n{thoughts}\n</think>\n<answer>{answer}</answer>"),
 }
 """Forms of writing an answer; a reward is attacked in the form in which it rewards a right answer most."""

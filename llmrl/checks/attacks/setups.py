@@ -10,6 +10,7 @@ from typing import Any
 from llmrl import plugins
 from llmrl.checks.attacks import hostile_code
 from llmrl.checks.attacks.problems import BUG, CAPITAL, LARGER, OPTIONS, SCHEMA, SENTENCES, Known, edit, known
+from llmrl.swe.edits import read_edits, write_edits
 from llmrl.types import Problem
 
 PROBLEMS = 3
@@ -91,7 +92,10 @@ def edits() -> list[Known]:
 def repairs() -> list[Known]:
     """A repair of one line, with tests."""
     problem = next(iter(plugins.build("data", "bug_fixes").problems()))
-    return [Known(problem=problem, right=problem.answer, wrong=["I cannot repair it."], kind="edit")]
+    (block,) = read_edits(problem.answer or "")
+    (line,) = block.search
+    wrong = [edit(line, "    return 0", block.path), edit(line, "    return None", block.path)]
+    return [Known(problem=problem, right=write_edits([block]), wrong=wrong, kind="repair")]
 
 
 def programs() -> list[Known]:
@@ -149,7 +153,7 @@ SETUPS: Mapping[str, Setup] = {
     "success_model": Setup(problems=values, needs="a trained model at `path`"),
     "swe_patch": Setup(problems=edits, needs="a patch of SWE-bench: it measures, and pays nothing"),
     "swe_similarity": Setup(problems=edits),
-    "swe_tests": Setup(problems=repairs, options={"timeout_s": 20.0}),
+    "swe_tests": Setup(problems=repairs, options={"timeout_s": 5.0}),
     "token_model": Setup(problems=values, needs="a trained model at `path`"),
     "trl": Setup(problems=numbers, needs="a `function` of your own"),
     "value_rank": Setup(problems=values, needs="a run of `bcoder` at `path`"),
