@@ -168,7 +168,9 @@ def _seaborn(log: str) -> Iterator[tuple[str, str]]:
 
 def _django(log: str) -> Iterator[tuple[str, str]]:
     named = None  # the test that a line named last
-    for line in map(str.strip, log.split("\n")):
+    for line in filter(None, map(str.strip, log.split("\n"))):
+        if " ... " not in line and not line.startswith(("ok", "FAIL:", "ERROR:")) and _VERSION not in line:
+            continue  # of no test: a program's own output
         if _VERSION in line:
             yield _VERSION, "PASSED"
         if " ... " in line:
@@ -193,7 +195,7 @@ def _django(log: str) -> Iterator[tuple[str, str]]:
 
 
 def _sympy(log: str) -> Iterator[tuple[str, str]]:
-    lines = log.split("\n")
+    lines = list(filter(None, log.split("\n")))
     for line in lines:  # _____ sympy/core/tests/test_a.py:test_b _____
         first, last = line.find(" "), line.rfind(" ")
         middle = line.rfind(".py:", first + 1, last) if first >= 0 else -1
