@@ -46,7 +46,7 @@ from tests import swe_repository
 
 SMALL = {"modules": 1, "arguments": 2}  # 112 tasks
 PRIMING = {"max_steps": 500, "learning_rate": 4e-3, "batch_size": 16, "warmup_steps": 20}
-TESTS = {"name": "swe_tests", "form": "strict", "timeout_s": 20.0, "malformed": -1.0}
+TESTS = {"name": "swe_tests", "form": "strict", "timeout_s": 10.0, "malformed": -1.0}
 HELD_OUT = Benchmark(
     data={"name": "bug_fixes", "split": "heldout", **SMALL},
     reward=TESTS,

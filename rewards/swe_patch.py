@@ -36,15 +36,18 @@ class SwePatch:
     @property
     def item_timeout_s(self) -> float:
         """Seconds that a grader needs for an answer."""
-        return ROOM_S + float((self.tests or {}).get("timeout_s", 0.0))
+        return ROOM_S + (self._reward_by_tests().item_timeout_s if self.tests is not None else 0.0)
 
     def as_group_reward(self, pool: GradingPool) -> GroupScorer:
         """Make the group reward."""
         measures = VerifierReward("swe_patch", verifier=self, pool=pool)
         if self.tests is None:
             return PatchReward("swe_patch", measures, None)
-        spec = {"form": "diff", "repos": self.repos, **self.tests, "name": "swe_tests"}
-        return PatchReward("swe_patch", measures, as_group_reward(build("reward", spec, "swe_patch.tests"), pool))
+        return PatchReward("swe_patch", measures, as_group_reward(self._reward_by_tests(), pool))
+
+    def _reward_by_tests(self) -> Any:
+        spec = {"form": "diff", "repos": self.repos, **(self.tests or {}), "name": "swe_tests"}
+        return build("reward", spec, "swe_patch.tests")
 
     def __call__(self, problem: Problem, text: str) -> Score:
         instance = Instance.of(problem)

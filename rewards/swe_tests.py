@@ -6,14 +6,15 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from llmrl.errors import RewardError
+from llmrl.errors import DataError, RewardError
 from llmrl.scoring.manager import GradingPool, GroupScorer, VerifierReward
 from llmrl.swe.answers import AnswerForm, changes_of
 from llmrl.swe.clones import files_of
 from llmrl.swe.instance import Instance
 from llmrl.swe.judging import Credit, judged
+from llmrl.swe.proof import doubt
 from llmrl.swe.testing import TestBed, TestRun
 from llmrl.swe.tree import ChangeError
 from llmrl.types import Problem, Score
@@ -22,6 +23,8 @@ ROOM_S = 5.0  # of the grader's own, before the pool's limit
 REMEMBERED = 256
 """Results that a grading process keeps: the samples of a group often make the same change."""
 _RESULTS: OrderedDict[str, TestRun] = OrderedDict()
+_DOUBTS: dict[str, str] = {}
+"""Of each instance that an answer did not resolve: why none can, "" where its reference does."""
 log = logging.getLogger(__name__)
 
 
@@ -35,10 +38,13 @@ class SweTests(TestBed):
     columns of SWE-bench (`repo`, `base_commit`, `test_patch`, `FAIL_TO_PASS`, `PASS_TO_PASS`), or `files` and
     `test_files`, from paths to text, in place of a repository. What the repair changes in files of tests, and in those
     that configure them, is put back first. The verdict is `correct` for a resolved instance.
+
+    Before the first answer to an instance is called wrong, its reference (`patch`, or `oracle_new`) must resolve it
+    here: where it does not, as in an environment that lacks what the project imports, its answers are errors.
     Source: the grading of SWE-bench (Jimenez et al. 2024, arXiv 2310.06770).
 
     Raises:
-        DataError: the problem lacks a column, a clone, or its commit.
+        DataError: the problem lacks a column, a clone, or its commit; its reference does not resolve it here.
         SandboxError: tests cannot be run here at level `min_level` or above.
     """
 
@@ -48,8 +54,8 @@ class SweTests(TestBed):
 
     @property
     def item_timeout_s(self) -> float:
-        """Seconds that a grader needs for an answer."""
-        return self.timeout_s + ROOM_S
+        """Seconds that a grader needs for an answer, and once for the reference."""
+        return 2 * self.timeout_s + ROOM_S
 
     def as_group_reward(self, pool: GradingPool) -> GroupScorer:
         """Make the group reward; the sandbox is tried out and its level logged first, before anything is sampled.
@@ -60,8 +66,9 @@ class SweTests(TestBed):
         """
         if pool.timeout_s < self.item_timeout_s:
             raise RewardError(
-                f"reward swe_tests: timeout_s {self.timeout_s:g} and {ROOM_S:g} s for the grader do not fit into "
-                f"rollout.reward_timeout_s {pool.timeout_s:g}; raise that, or lower timeout_s"
+                f"reward swe_tests: timeout_s {self.timeout_s:g}, once for an answer and once for the reference, and "
+                f"{ROOM_S:g} s for the grader do not fit into rollout.reward_timeout_s {pool.timeout_s:g}; raise that, "
+                "or lower timeout_s"
             )
         log.warning("reward swe_tests: tests run in a sandbox of level %s", self.options().sandbox.in_force())
         return VerifierReward("swe_tests", verifier=self, pool=pool)
@@ -81,14 +88,26 @@ class SweTests(TestBed):
             tested = self._tested(instance, changes)
         except ChangeError as error:  # through a link of the project's own, say
             return Score(self.malformed, "unparsable", {"applied": 0.0, f"failed_{error.kind}": 1.0}, reason=str(error))
-        return judged(instance, tested, self.credit)
+        score = judged(instance, tested, self.credit)
+        if score.verdict != "correct" and (reason := self._doubt(instance)):
+            raise DataError(f"instance {instance.id} cannot be judged here: {reason}")
+        return score
+
+    def _doubt(self, instance: Instance) -> str:
+        """Say why no answer to an instance can be judged here; looked into once."""
+        key = self._key(instance)
+        if key not in _DOUBTS:
+            _DOUBTS[key] = doubt(replace(self, logs=None), instance)
+        return _DOUBTS[key]
+
+    def _key(self, *told: object) -> str:
+        """Digest of what decides a run of tests."""
+        text = repr((self.options(), self.logs, *told))
+        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=20).hexdigest()
 
     def _tested(self, instance: Instance, changes: Mapping[str, str | None]) -> TestRun:
         """The run of a change's tests, or that of the same change before."""
-        told = repr((self.options(instance), self.logs, instance, sorted(changes.items()))).encode(
-            errors="surrogateescape"
-        )
-        key = hashlib.blake2b(told, digest_size=20).hexdigest()
+        key = self._key(instance, sorted(changes.items()))
         if key in _RESULTS:
             _RESULTS.move_to_end(key)
             return _RESULTS[key]

@@ -108,11 +108,10 @@ def swe_patch(text: str) -> None:
         apply_patch({"f": "a\n" * 100}, text)
 
 
-def swe_answer(text: str) -> None:
-    """Read a repair in whatever form, and apply it."""
-    for form in get_args(AnswerForm):
-        with suppress(ChangeError):
-            changes_of({"f": "a\n" * 100}, text, form)
+def swe_answer(text: str, form: AnswerForm) -> None:
+    """Read a repair in a form, and apply it."""
+    with suppress(ChangeError):
+        changes_of({"f": "a\n" * 100}, text, form)
 
 
 def agentless(text: str) -> None:
@@ -150,7 +149,7 @@ def readers() -> dict[str, Callable[[str], Any]]:
         ),
         "swe edits": swe_edits,
         "swe_patch/diff": swe_patch,
-        "swe_tests/answer": swe_answer,
+        **{f"swe_tests/{form}": partial(swe_answer, form=form) for form in get_args(AnswerForm)},
         "swe agentless": agentless,
         "tool calls": trajectories.answer_text,
         **{f"swe log of {repo}": partial(logs.read_log, repo=repo) for repo in ("", *logs.READERS)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from llmrl.answers.thoughts import after_thoughts
@@ -17,7 +18,8 @@ AnswerForm = Literal["any", "strict", "diff"]
     strict  SWE-RL's form to the letter: <think>, <solution>, blocks
     diff    a unified diff
 """
-_DIFF = ("diff --git ", "--- a/", "--- /dev/null")
+_DIFF = re.compile(r"^(?:diff --git |--- a/|--- /dev/null)", re.MULTILINE)
+_FENCE = re.compile(r"^```", re.MULTILINE)
 
 
 def changes_of(files: Files, text: str, form: AnswerForm = "any") -> Changes:
@@ -39,12 +41,12 @@ def changes_of(files: Files, text: str, form: AnswerForm = "any") -> Changes:
 def is_diff(text: str) -> bool:
     """Tell whether an answer holds a unified diff, and no search/replace block."""
     answer = after_thoughts(text)
-    return "<<<<<<<" not in answer and any(line.startswith(_DIFF) for line in answer.splitlines())
+    return "<<<<<<<" not in answer and _DIFF.search(answer) is not None
 
 
 def diff_of(text: str) -> str:
     """The unified diff of an answer: from its first line on, to the end of the block that it stands in."""
-    lines = after_thoughts(text).splitlines(keepends=True)
-    start = next((number for number, line in enumerate(lines) if line.startswith(_DIFF)), 0)
-    end = next((number for number in range(start, len(lines)) if lines[number].startswith("```")), len(lines))
-    return "".join(lines[start:end])
+    answer = after_thoughts(text)
+    first = _DIFF.search(answer)
+    diff = answer[first.start() :] if first else answer
+    return diff[: end.start()] if (end := _FENCE.search(diff)) else diff

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from llmrl.swe.places import changed_groups, terminated
 from llmrl.swe.tree import ChangeError
 
+MOST_FILES = 5_000
+"""Files of a patch; a model that loops writes more, and nobody else does."""
 CHOPPED = 3  # fewer empty lines than these may be missing at the end of a patch, as for GNU `patch`
 NO_NEWLINE = "\\ No newline at end of file\n"
+_FIRST = ("diff --git ", "--- ", "@@ -")  # begin what is read; any other line between files is passed over
+_BEGIN = re.compile("^(?:" + "|".join(map(re.escape, _FIRST)) + ")", re.MULTILINE)
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@(.*)")
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 _LETTERS = dict(zip(b"ntrabfv", b"\n\t\r\a\b\f\v", strict=True))
@@ -74,9 +79,12 @@ def parse_patch(text: str) -> list[FilePatch]:
     """Read a patch; text before its files is passed over.
 
     Raises:
-        ChangeError: `malformed`: a hunk has other lines than it counts, a file has no name, or there is no file.
+        ChangeError: `malformed`: a hunk has other lines than it counts, a file has no name, there is no file, or
+            there are more than `MOST_FILES`.
     """
-    files = list(_Reader(text).files())
+    files = list(islice(_Reader(text).files(), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
+        raise ChangeError("malformed", f"more than {MOST_FILES} files in this patch; expected fewer")
     if not files:
         raise ChangeError("malformed", "no file in this patch; expected `diff --git a/PATH b/PATH`, or --- and +++")
     return files
@@ -86,7 +94,10 @@ class _Reader:
     """The lines of a patch, and the place where the reader stands."""
 
     def __init__(self, text: str) -> None:
-        self.lines = terminated(text)
+        begin = _BEGIN.search(text)
+        start = begin.start() if begin else len(text)
+        self.lines = terminated(text[start:])
+        self.above = text.count("\n", 0, start)  # lines before the first that is read
         self.at = 0
 
     def files(self) -> Iterator[FilePatch]:
@@ -99,13 +110,16 @@ class _Reader:
             elif _HUNK.match(line):
                 raise self._fault("a hunk without a file; expected --- and +++ before it")
             else:
-                self.at += 1
+                behind = range(self.at + 1, len(self.lines))
+                self.at = next((at for at in behind if self.lines[at].startswith(_FIRST)), len(self.lines))
 
     def _line(self, ahead: int = 0) -> str:
         return self.lines[self.at + ahead] if self.at + ahead < len(self.lines) else ""
 
     def _fault(self, reason: str) -> ChangeError:
-        return ChangeError("malformed", f"line {self.at + 1} of the patch: {reason}; found {self._line()[:80]!r}")
+        return ChangeError(
+            "malformed", f"line {self.above + self.at + 1} of the patch: {reason}; found {self._line()[:80]!r}"
+        )
 
     def _of_git(self) -> FilePatch:
         """A file that begins with `diff --git`."""

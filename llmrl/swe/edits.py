@@ -15,6 +15,7 @@ Lines = tuple[str, ...]
 TAGS = ("<think>", "</think>", "<solution>", "</solution>")
 HEAD = re.compile(r"\n### (.*)\n<<<<<<< SEARCH\n")
 MIDDLE, TAIL = "\n=======\n", "\n>>>>>>> REPLACE\n```"
+NO_EDIT = "no search/replace block; expected <<<<<<< SEARCH, =======, >>>>>>> REPLACE"
 ABOVE = 6  # lines above a block in which its path is looked for
 _MARK = re.compile(
     r"[ \t]*(?:(?P<open><{5,})[ \t]*(?:SEARCH|ORIGINAL|HEAD)\b.*|(?P<middle>={5,})[ \t]*"
@@ -96,6 +97,8 @@ def read_edits(text: str) -> list[Edit]:
             block names no file.
     """
     part = _solution(text)
+    if "<<<<<" not in part:  # a long answer without a block need not be cut into lines
+        raise ChangeError("no_edit", NO_EDIT)
     above = text[: text.rfind(part)].count("\n") if part else 0
     lines = part.replace("\r\n", "\n").split("\n")
     marks = _Marks(lines)
@@ -112,7 +115,7 @@ def read_edits(text: str) -> list[Edit]:
         edits.append(Edit(path, tuple(search), tuple(replacement), above + start + 1))
         end = close
     if not edits:
-        raise ChangeError("no_edit", "no search/replace block; expected <<<<<<< SEARCH, =======, >>>>>>> REPLACE")
+        raise ChangeError("no_edit", NO_EDIT)
     return edits
 
 

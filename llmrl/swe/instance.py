@@ -25,6 +25,7 @@ class Instance:
     base_commit: str = ""
     files: Mapping[str, str] = field(default_factory=dict)  # of the whole tree, where there is no commit
     patch: str = ""  # the reference
+    oracle: Mapping[str, str] = field(default_factory=dict)  # edited files behind it; "" for one that is deleted
     test_patch: str = ""
     test_files: Mapping[str, str] = field(default_factory=dict)  # whole files of tests, in place of a patch
     fail_to_pass: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class Instance:
             base_commit=commit,
             files=files,
             patch=_text(info, "patch", where),
+            oracle=_texts(info, "oracle_new", where),
             test_patch=_text(info, "test_patch", where),
             test_files=_texts(info, "test_files", where),
             fail_to_pass=_names(info, "FAIL_TO_PASS", where),

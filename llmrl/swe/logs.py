@@ -28,10 +28,8 @@ _COLOUR = re.compile(r"\[\d+m")
 _CONTROL = dict.fromkeys(number for number in range(1, 32) if number != 10)
 _SKIPS = re.compile(r"\[\d+\]")
 _PASSES = (" ... ok", " ... OK", " ...  OK")
-_INTERRUPTED = re.compile(
-    r"^(.*?)\s\.\.\.\s(?:Internal Server Error: /.*/|System check identified no issues \(0 silenced\))\nok$",
-    re.MULTILINE,
-)
+_OK = re.compile(r"\nok$", re.MULTILINE)
+_INTERRUPTED = re.compile(r"\s\.\.\.\s(?:Internal Server Error: /|System check identified no issues \(0 silenced\)\Z)")
 _SETUP = re.compile(r"^(.*?)\s\.\.\.\sTesting against Django installed in ", re.MULTILINE)
 _SETUP_END = re.compile(r" silenced\)\.\nok$", re.MULTILINE)
 _MIGRATION = "Applying sites.0002_alter_domain_unique...test_no_migrations"
@@ -121,7 +119,7 @@ def _known(pairs: Iterator[tuple[str, str]]) -> Statuses:
 
 def _summary(log: str) -> Iterator[list[str]]:
     """Words of the lines that begin with a status."""
-    for line in log.split("\n"):
+    for line in filter(None, log.split("\n")):
         if line.startswith(_NAMED):
             words = (line.replace(" - ", " ") if line.startswith("FAILED") else line).split()
             if len(words) > 1 and not _counts_skips(words):
@@ -143,7 +141,7 @@ def _shortened(name: str) -> str:
 
 
 def _coloured(log: str) -> Iterator[tuple[str, str]]:
-    for line in _COLOUR.sub("", log).translate(_CONTROL).split("\n"):
+    for line in filter(None, _COLOUR.sub("", log).translate(_CONTROL).split("\n")):
         if line.startswith(_NAMED):
             words = (line.split(" - ", 1)[0] if line.startswith("FAILED") else line).split()
             if len(words) > 1 and not _counts_skips(words):
@@ -153,7 +151,7 @@ def _coloured(log: str) -> Iterator[tuple[str, str]]:
 
 
 def _seaborn(log: str) -> Iterator[tuple[str, str]]:
-    for line in log.split("\n"):
+    for line in filter(None, log.split("\n")):
         words = line.split()
         if len(words) < 2:
             continue
@@ -169,34 +167,58 @@ def _seaborn(log: str) -> Iterator[tuple[str, str]]:
 def _django(log: str) -> Iterator[tuple[str, str]]:
     named = None  # the test that a line named last
     for line in filter(None, map(str.strip, log.split("\n"))):
-        if " ... " not in line and not line.startswith(("ok", "FAIL:", "ERROR:")) and _VERSION not in line:
+        name, dots, _ = line.partition(" ... ")
+        if dots:
+            named = name
+            yield from _django_end(line)
+        elif _VERSION not in line and not line.startswith(("ok", "FAIL:", "ERROR:")):
             continue  # of no test: a program's own output
         if _VERSION in line:
             yield _VERSION, "PASSED"
-        if " ... " in line:
-            named = line.partition(" ... ")[0]
-        if end := next((end for end in _PASSES if line.endswith(end)), None):
-            test = line.partition("...")[2].strip() if line.startswith(_MIGRATION) else line
-            yield test.rpartition(end)[0], "PASSED"
-        if " ... skipped" in line:
-            yield line.partition(" ... skipped")[0], "SKIPPED"
-        for word, status in (("FAIL", "FAILED"), ("ERROR", "ERROR")):
-            if line.endswith(f" ... {word}"):
-                yield line.partition(f" ... {word}")[0], status
-            if line.startswith(f"{word}:") and len(words := line.split()) > 1:
-                yield words[1], status
+        if line.startswith(("FAIL:", "ERROR:")) and len(words := line.split()) > 1:
+            yield words[1], "FAILED" if line.startswith("FAIL:") else "ERROR"
         if line.startswith("ok") and named is not None:  # the test has printed something before its end
             yield named, "PASSED"
-    yield from ((match[1], "PASSED") for match in _INTERRUPTED.finditer(log))
+    yield from _django_interrupted(log)
     at = 0
     while (start := _SETUP.search(log, at)) and (end_of_setup := _SETUP_END.search(log, start.end())):
         yield start[1], "PASSED"
         at = end_of_setup.end()
 
 
+def _django_end(line: str) -> Iterator[tuple[str, str]]:
+    """Tests of a line with dots that tells how they ended."""
+    if end := next(filter(line.endswith, _PASSES), None):
+        test = line.partition("...")[2].strip() if line.startswith(_MIGRATION) else line
+        yield test.rpartition(end)[0], "PASSED"
+    if " ... skipped" in line:
+        yield line.partition(" ... skipped")[0], "SKIPPED"
+    for end, status in ((" ... FAIL", "FAILED"), (" ... ERROR", "ERROR")):
+        if line.endswith(end):
+            yield line.partition(end)[0], status
+
+
+def _django_interrupted(log: str) -> Iterator[tuple[str, str]]:
+    """Tests that passed though a line of the server's stands in the place of their end: `ok` is on the next."""
+    begin = 0
+    for ok in _OK.finditer(log):
+        start = ok.start()
+        for _ in range(3):  # the server's line, and two more, for the blanks around the dots may be newlines
+            start = log.rfind("\n", begin, max(start, begin))
+            if start < 0:
+                break
+        above = log[max(start, begin) : ok.start()]
+        end = above.rfind("\n")
+        for match in _INTERRUPTED.finditer(above):
+            if match.end() > end and (match[0].endswith(")") or (match.end() < len(above) and above.endswith("/"))):
+                yield above[: match.start()].rpartition("\n")[2], "PASSED"
+                begin = ok.end() + 1
+                break
+
+
 def _sympy(log: str) -> Iterator[tuple[str, str]]:
     lines = list(filter(None, log.split("\n")))
-    for line in lines:  # _____ sympy/core/tests/test_a.py:test_b _____
+    for line in filter(lambda line: ".py:" in line, lines):  # _____ sympy/core/tests/test_a.py:test_b _____
         first, last = line.find(" "), line.rfind(" ")
         middle = line.rfind(".py:", first + 1, last) if first >= 0 else -1
         if middle >= 0:

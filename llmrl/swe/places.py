@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from io import StringIO
 from itertools import accumulate, takewhile
 
 CONTEXT = 3  # lines around a change
@@ -14,8 +15,7 @@ Span = tuple[str, int, int, int, int]
 
 def terminated(text: str) -> list[str]:
     """Lines with their newlines; the last has none where the text does not end in one."""
-    *lines, last = text.split("\n")
-    return [f"{line}\n" for line in lines] + ([last] if last else [])
+    return list(StringIO(text, newline="\n"))
 
 
 def find_lines(lines: Sequence[str], wanted: Sequence[str], overlapping: bool = False) -> list[int]:

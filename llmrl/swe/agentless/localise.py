@@ -70,7 +70,6 @@ def named_files(text: str, paths: Sequence[str]) -> list[str]:
     answer = after_thoughts(text)
     blocks = _BLOCK.findall(answer)
     known = set(paths)
-    lines = (
-        line.strip().lstrip("-*0123456789. ").strip("`'\" ") for line in (blocks[-1] if blocks else answer).splitlines()
-    )
+    named = filter(None, (blocks[-1] if blocks else answer).splitlines())
+    lines = (line.strip().lstrip("-*0123456789. ").strip("`'\" ") for line in named)
     return list(dict.fromkeys(line for line in lines if line in known))[:MOST]

@@ -198,7 +198,8 @@ def test_what_configures_tests_may_change_where_the_reference_changes_it() -> No
     assert grade(RIGHT + configured).verdict == "correct"
     broken = edit("pytest.ini", "", "[pytest]\naddopts = --no-such-option")
     assert grade(RIGHT + broken).verdict == "correct", "left out: the reference has no such change"
-    patch = "--- /dev/null\n+++ b/pytest.ini\n@@ -0,0 +1 @@\n+[pytest]\n"
+    patch = "--- /dev/null\n+++ b/pytest.ini\n@@ -0,0 +1 @@\n+[pytest]\n--- a/pkg/calc.py\n+++ b/pkg/calc.py\n"
+    patch += "@@ -1,3 +1,3 @@\n def add(a, b):\n-    return a - b\n+    return a + b\n \n"
     assert grade(RIGHT + broken, {**INFO, "patch": patch}).verdict == "wrong"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from llmrl.swe import logs
 from llmrl.swe.logs import FAULTS, READERS, harness_statuses, read_log
 from tests.swe_files import rows
 
@@ -117,6 +119,18 @@ def test_the_package_reads_logs_the_same(repo: str, shared_data: Path) -> None:
         except IndexError:  # a line `FAIL:` without a name
             continue
         assert READERS[repo](log) == {test: how for test, how in expected.items() if how in statuses}
+
+
+def test_interrupted_tests_of_django_are_read_as_by_one_expression() -> None:
+    """The package's expression, which takes the square of a line's length; random pieces of what it looks for."""
+    check = r"System check identified no issues \(0 silenced\)"
+    whole = re.compile(rf"^(.*?)\s\.\.\.\s(?:Internal Server Error: /.*/|{check})\nok$", re.MULTILINE)
+    pieces = ["a", "b", " ... ", "\n...\n", " ...\n", "\n... ", "Internal Server Error: /", "/", "\n", "ok", " "]
+    pieces += [check.replace("\\", ""), "\nok", "\nok\n", "x/y/"]
+    draws = random.Random(0)
+    for _ in range(20_000):
+        text = "".join(draws.choices(pieces, k=draws.randint(3, 9)))
+        assert [test for test, _ in logs._django_interrupted(text)] == [match[1] for match in whole.finditer(text)]
 
 
 def _broken(draws: random.Random, lines: list[str]) -> str:

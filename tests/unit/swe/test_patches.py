@@ -175,3 +175,9 @@ def _agrees(tool: str, draws: random.Random, folder: Path) -> bool:
 
 def _by(tool: str, text: str, patch: str) -> str | None:
     return {"f": text, **applied({"f": text}, parse_patch(patch), None if tool == "git" else 5)}["f"]
+
+
+def test_a_patch_of_a_loop_is_refused() -> None:
+    part = "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n"
+    with pytest.raises(ChangeError, match="more than 5000 files"):
+        apply_patch({"f": "a\n"}, part * 5001)
