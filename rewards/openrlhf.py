@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from llmrl.scoring.foreign import ByAnswer, judged, numbers, plain, returned
+from llmrl.scoring.transcript import before_last, opening
 from llmrl.types import Message, Score, Trajectory
 
 
@@ -26,14 +27,10 @@ class OpenRLHF(ByAnswer):
     chat: Literal["plain", "chatml"] = "plain"  # how messages are written out; chatml is Qwen's form
 
     def arguments(self, trajectory: Trajectory) -> dict[str, Any]:
-        asked = trajectory.problem.messages
-        before: list[Message] = []
-        for turn in trajectory.turns[:-1]:
-            before += [{"role": "assistant", "content": turn.text}, *turn.reply]
         end = "<|im_end|>" if self.chat == "chatml" and trajectory.turns and not trajectory.truncated else ""
         return {
-            "queries": [written([*asked, *before], self.chat) + trajectory.text + end],
-            "prompts": [written(asked, self.chat)],
+            "queries": [written(before_last(trajectory), self.chat) + trajectory.text + end],
+            "prompts": [written(opening(trajectory), self.chat)],
             "labels": [trajectory.problem.answer],
         }
 

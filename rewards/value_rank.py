@@ -48,14 +48,14 @@ class ValueRanks:
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         """Rank each trajectory; one without tokens has no value."""
-        rated = [episode for episode in group if episode.turns and len(episode.turns[-1].completion.token_ids)]
+        rated = [episode for episode in group if episode.last is not None and len(episode.last.completion.token_ids)]
         ranks = iter(await asyncio.get_running_loop().run_in_executor(_thread(), self._ranks, rated))
         return [self._score(next(ranks)) if episode in rated else _empty(episode) for episode in group]
 
     def _ranks(self, group: Sequence[Trajectory]) -> list[Rank]:
         from llmrl.critics.dueling import Answer
 
-        answers = [Answer(e.turns[-1].prompt_ids, e.turns[-1].completion.token_ids) for e in group]
+        answers = [Answer(e.last.prompt_ids, e.last.completion.token_ids) for e in group if e.last is not None]
         return self._model().ranks(answers, self.options.gamma, self.options.alpha)
 
     def _model(self) -> DuelingModel:

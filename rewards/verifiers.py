@@ -12,8 +12,9 @@ from typing import Any
 
 from llmrl.scoring.foreign import Called, Named, judged, plain
 from llmrl.scoring.process_pool import Pool
+from llmrl.scoring.transcript import dialogue, opening
 from llmrl.scoring.trl_functions import accepted, finite, parameters_of
-from llmrl.types import Message, Score, Trajectory
+from llmrl.types import Score, Trajectory
 
 PLURAL = {"states", "prompts", "completions", "answers", "tasks", "infos"}  # of functions that judge a whole group
 
@@ -137,18 +138,15 @@ def _held(found: Any, where: str) -> list[tuple[Callable[..., Any], float, Mappi
 def state(trajectory: Trajectory) -> dict[str, Any]:
     """Build the `state` of a finished rollout, in the form of verifiers."""
     problem, info = trajectory.problem, trajectory.problem.info
-    completion: list[Message] = []
-    for turn in trajectory.turns:
-        completion += [{"role": "assistant", "content": turn.text}, *turn.reply]
     own = info.get("info", info)
     return {
-        "prompt": [dict(message) for message in problem.messages],
-        "completion": [dict(message) for message in completion],
+        "prompt": [dict(message) for message in opening(trajectory)],
+        "completion": [dict(message) for message in dialogue(trajectory)],
         "answer": problem.answer,
         "task": info.get("task", "default"),
         "info": json.loads(own) if isinstance(own, str) else dict(own or {}),
         "example_id": problem.id,
-        "turn": len(trajectory.turns),
+        "turn": sum(message["role"] == "assistant" for message in dialogue(trajectory)),
         "is_completed": trajectory.status == "done",
         "is_truncated": trajectory.truncated,
         "reward": None,

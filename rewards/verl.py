@@ -38,7 +38,10 @@ class Verl(ByAnswer):
             "ground_truth": model.get("ground_truth", answer) if isinstance(model, Mapping) else answer,
             "extra_info": {
                 **(info.get("extra_info") or {}),
-                "num_turns": 2 * len(trajectory.turns),  # messages of both sides
+                "num_turns": 2
+                * len(
+                    trajectory.turns if trajectory.last is None else trajectory.turns_of(trajectory.last.agent)
+                ),  # messages of both sides
                 "rollout_reward_scores": {},
             },
         }

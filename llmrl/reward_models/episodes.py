@@ -9,6 +9,7 @@ from pathlib import Path
 from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair, Rows
 from llmrl.run_folder import reader
 from llmrl.run_folder.records import EpisodeRecord
+from llmrl.scoring.transcript import opening
 from llmrl.types import Trajectory
 
 
@@ -65,9 +66,7 @@ def _groups(path: Path) -> Iterator[list[Trajectory]]:
 
 
 def _answer(played: Trajectory) -> AnswerRow:
-    return AnswerRow(
-        prompt=list(played.problem.messages if played.shown is None else played.shown), response=played.text
-    )
+    return AnswerRow(prompt=list(opening(played)), response=played.text)
 
 
 def _unusable(played: Trajectory) -> str:

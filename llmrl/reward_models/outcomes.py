@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llmrl.scoring.transcript import opening
 from llmrl.types import Message, Trajectory
 
 YES, NO = "YES", "NO"
@@ -15,7 +16,7 @@ SYSTEM = (
 
 def question(episode: Trajectory) -> list[Message]:
     """Messages of a judge: the task, an action a line, and what the environment showed last."""
-    texts = [turn.text.replace("\n", "; ") for turn in episode.turns]
+    texts = [turn.text.replace("\n", "; ") for turn in episode.own]
     actions = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))
     task = _last_of_user(episode.problem.messages)
     text = f"Task: {task}\n\nActions:\n{actions}\n\nFinal state:\n{_final(episode)}"
@@ -25,8 +26,7 @@ def question(episode: Trajectory) -> list[Message]:
 def _final(episode: Trajectory) -> str:
     """The last text that the environment showed, before the first action where it never replied."""
     replies = [turn.reply for turn in episode.turns if turn.reply]
-    shown = episode.problem.messages if episode.shown is None else episode.shown
-    return _last_of_user(replies[-1] if replies else shown)
+    return _last_of_user(replies[-1] if replies else opening(episode))
 
 
 def _last_of_user(messages: Sequence[Message]) -> str:

@@ -12,7 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrl.reward_models.rows import AnswerRow
-from llmrl.types import Message, Score, Trajectory
+from llmrl.scoring.transcript import before_last
+from llmrl.types import Score, Trajectory
 
 if TYPE_CHECKING:
     from llmrl.reward_models.model import RewardModel, Scored
@@ -99,7 +100,7 @@ class ScorerOptions:
     def answer(self, episode: Trajectory) -> AnswerRow:
         """Convert a trajectory to the model's input: its last text as response, all messages before it as prompt."""
         variables = {**episode.problem.info, **self.variables}
-        return AnswerRow(prompt=asked(episode), response=episode.text, variables=variables)
+        return AnswerRow(prompt=before_last(episode), response=episode.text, variables=variables)
 
 
 @dataclass
@@ -127,14 +128,6 @@ class ModelReward:
         """Return the seconds of each item since the last call, and forget them."""
         taken, self.seconds = self.seconds, []
         return {self.name: taken}
-
-
-def asked(episode: Trajectory) -> list[Message]:
-    """Messages before the policy's last text."""
-    messages: list[Message] = list(episode.problem.messages)
-    for turn in episode.turns[:-1]:
-        messages += [{"role": "assistant", "content": turn.text}, *turn.reply]
-    return messages
 
 
 def unreadable(name: str, episode: Trajectory, scored: Scored, max_length: int) -> Score:

@@ -15,8 +15,9 @@ from llmrl.reward_models import scorer
 from llmrl.reward_models.card import Calibration, Card, Kind, write
 from llmrl.reward_models.model import Scored
 from llmrl.reward_models.rows import AnswerRow
-from llmrl.reward_models.scorer import Scorer, asked
+from llmrl.reward_models.scorer import Scorer
 from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.scoring.transcript import before_last
 from llmrl.types import Problem, Trajectory
 from tests import builders
 
@@ -142,4 +143,4 @@ def test_earlier_turns_belong_to_the_prompt() -> None:
 
     reply = [{"role": "user", "content": "again"}]
     one = replace(trajectory("x"), turns=[replace(first, reply=reply), last])
-    assert [message["content"] for message in asked(one)] == ["q", "one", "again"]
+    assert [message["content"] for message in before_last(one)] == ["q", "one", "again"]
