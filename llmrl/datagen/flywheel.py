@@ -175,7 +175,7 @@ def kept_tasks(options: KeepOptions) -> tuple[list[Row], list[Row], dict[str, in
             tried.setdefault(record.trajectory.problem.id, []).append(record.trajectory)
     shares = {name: followed(episodes, options.threshold) for name, episodes in tried.items()}
     good = [row for row in tasks if shares.get(str(row["id"]), -1.0) >= options.least_followed]
-    anchors = [] if options.anchors is None else [dict(row.values) for row in file_rows(Path(options.anchors))]
+    anchors = [] if options.anchors is None else list(_anchors(Path(options.anchors), build("env", options.env, "env")))
     best = sorted(good, key=lambda row: -shares[str(row["id"])])
     if options.anchors is not None and options.anchor_share > 0:
         best = best[: round(len(anchors) * (1 - options.anchor_share) / options.anchor_share)]
@@ -183,6 +183,16 @@ def kept_tasks(options: KeepOptions) -> tuple[list[Row], list[Row], dict[str, in
     if not best and not anchors:
         raise DataError(f"{options.rollouts}: no task was followed; lower threshold or least_followed, or train longer")
     return best, anchors, counts | {"kept": len(best)}
+
+
+def _anchors(path: Path, game: TextGame[Any]) -> Iterator[Row]:
+    """Tasks that people wrote, with the text that the game shows at their start."""
+    for row in file_rows(path):
+        if missing := {"id", "prompt", "start", "reference"} - set(row.values):
+            raise DataError(
+                f"{row.where}: an anchor without {', '.join(sorted(missing))}; expected a task as `label` writes it"
+            )
+        yield {"shown": game.shown(game.begin(str(row.values["start"]))), **row.values}
 
 
 def write_kept(options: KeepOptions, folder: Path) -> dict[str, int]:

@@ -57,19 +57,21 @@ def fit_metrics(fits: Sequence[OptimStep]) -> dict[str, float]:
 
 
 def _lengths(episodes: Sequence[Trajectory]) -> dict[str, float]:
-    counts = [sum(len(turn.completion.token_ids) for turn in episode.turns) for episode in episodes if episode.turns]
-    if not counts:
+    spoken = [episode for episode in episodes if episode.own]
+    if not spoken:
         return {}
-    ended = [
-        sum(len(turn.completion.token_ids) for turn in episode.turns)
-        for episode in episodes
-        if episode.turns and not episode.truncated
-    ]
+    counts = [_length(episode) for episode in spoken]
+    ended = [_length(episode) for episode in spoken if not episode.truncated]
     metrics = _extent("completions/{}_length", counts)
     if ended:
         metrics |= _extent("completions/{}_terminated_length", ended)
     metrics["completions/clipped_ratio"] = 1.0 - len(ended) / len(counts)
     return metrics
+
+
+def _length(episode: Trajectory) -> int:
+    """Tokens of the policy's completions; an opponent's are not its own."""
+    return sum(len(turn.completion.token_ids) for turn in episode.own)
 
 
 def _turns(episodes: Sequence[Trajectory]) -> dict[str, float]:
@@ -104,9 +106,7 @@ def _by_verdict(episodes: Sequence[Trajectory]) -> dict[str, float]:
     ]
     metrics = {}
     for name, wanted in (("completions/correct_mean_length", True), ("completions/wrong_mean_length", False)):
-        counts = [
-            sum(len(t.completion.token_ids) for t in episode.turns) for episode, _, right in judged if right is wanted
-        ]
+        counts = [_length(episode) for episode, _, right in judged if right is wanted]
         if counts:
             metrics[name] = fmean(counts)
     for part in sorted({name for _, score, _ in judged for name in score.parts}):

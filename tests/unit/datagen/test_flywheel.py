@@ -152,6 +152,22 @@ def test_anchors_stay_and_bound_the_others(round_: dict[str, Any], tmp_path: Pat
     assert [row["id"] for row in (*anchors, *best)] == ["mine-a", "a"]
 
 
+def test_an_anchor_may_leave_out_what_the_game_shows(round_: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "anchors.jsonl"
+    row = json.loads(path.read_text())
+    del row["shown"]
+    path.write_text(json.dumps(row) + "\n")
+    made, game = KeepOptions(env=MAZE, anchors=str(path), anchor_share=0.5, **round_), plugins.build("env", MAZE)
+    write_kept(made, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "tasks.jsonl").read_text().splitlines()[0])["shown"] == game.shown(
+        game.begin("5,3")
+    )
+    del row["reference"]
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=r"anchors\.jsonl.* an anchor without reference"):
+        kept_tasks(made)
+
+
 def test_rows_teach_the_agent_and_the_generator(round_: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_kept(KeepOptions(env=MAZE, **round_), out)

@@ -75,6 +75,13 @@ def test_lengths_count_completions_and_tell_those_that_ended_apart() -> None:
     assert metrics["completions/clipped_ratio"] == pytest.approx(1 / 3)
 
 
+def test_lengths_leave_out_an_opponents_tokens() -> None:
+    played = one(Score(1.0, "correct"), 3)
+    theirs = replace(played.turns[0], model="them", completion=one(None, 9).turns[0].completion)
+    metrics = rollout_metrics([[replace(played, turns=[theirs, played.turns[0], theirs])]])
+    assert (metrics["completions/mean_length"], metrics["completions/correct_mean_length"]) == (3.0, 3.0)
+
+
 def test_updates_that_were_skipped_count_apart() -> None:
     fits = [
         OptimStep("policy", {"loss": 1.0, "kl": 0.5}, True, tokens=60, slots=80),
