@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from llmrl.errors import DataError
-from llmrl.games.game import GameEpisode, TextGame
+from llmrl.games.game import GameEpisode, TextGame, played_again
 from llmrl.ops.subgoals import bonus
 from llmrl.plugins import build_held, holds, name_of
 from llmrl.types import Message, Observation, Problem
@@ -107,10 +106,7 @@ class SubgoalEpisode:
 
     async def restore(self, snapshot: str) -> Observation:
         """Play its actions from the start: goals are reached on the way."""
-        seen = await self.reset()
-        for action in json.loads(snapshot):
-            seen = await self.step({"role": "assistant", "content": action})
-        return seen
+        return await played_again(self, snapshot)
 
     async def close(self) -> None:
         """Close the game."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.errors import DataError
 from llmrl.games.scores import Scale
+from llmrl.protocols import Env
 from llmrl.types import Message, Observation, Problem
 
 S = TypeVar("S")
@@ -172,13 +173,18 @@ class GameEpisode(Generic[S]):
 
     async def restore(self, snapshot: str) -> Observation:
         """Play the actions of a snapshot from the start, in place of `reset`; return what the last of them showed."""
-        seen = await self.reset()
-        for action in json.loads(snapshot):
-            seen = await self.step({"role": "assistant", "content": action})
-        return seen
+        return await played_again(self, snapshot)
 
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""
+
+
+async def played_again(episode: Env, snapshot: str) -> Observation:
+    """Begin an episode, and play the actions of a snapshot; return what the last of them showed."""
+    seen = await episode.reset()
+    for action in json.loads(snapshot):
+        seen = await episode.step({"role": "assistant", "content": action})
+    return seen
 
 
 def action_of(message: Message) -> str:
