@@ -56,7 +56,7 @@ source: {name: offline, path: ROWS}""",
 }
 ROWS = [{"prompt": f"{i}+1=", "completion": "x" * (i % 5) + str(i), "reward": i % 3} for i in range(17)]
 LAUNCHES = [
-    ("bc", "zero2"),
+    pytest.param("bc", "zero2", marks=pytest.mark.slow),  # ilql and ppo cover the parts
     pytest.param("bc", "zero3", marks=pytest.mark.slow),
     pytest.param("bc", "ddp", marks=pytest.mark.slow),
     ("ilql", "zero2"),
@@ -72,7 +72,7 @@ LAUNCHES = [
     ("grpo", "ddp"),
     pytest.param("curriculum", "ddp", marks=pytest.mark.slow),
     pytest.param("grpo", "zero2", marks=pytest.mark.slow),
-    ("grpo", "zero3"),
+    pytest.param("grpo", "zero3", marks=pytest.mark.slow),
     ("ppo", "zero3"),
     ("oreal", "zero2"),
     pytest.param("ppo", "zero2", marks=pytest.mark.slow),

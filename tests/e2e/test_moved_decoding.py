@@ -37,7 +37,7 @@ ENGINES: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ["vllm", pytest.param("server", marks=pytest.mark.slow)])
 def test_vllm_draws_from_the_moved_distribution(name: str, tiny_model_dir: Path, critic_dir: Path) -> None:
     kind, more = ENGINES[name]
     options = kind(critic=str(critic_dir), critic_beta=BETA, critic_top_k=TOP_K, **more)

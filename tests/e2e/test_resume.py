@@ -59,7 +59,7 @@ CASES = [
     pytest.param("ppo", "zero2", id="PPO, two processes, ZeRO 2"),
     pytest.param("offline", None, id="stored answers, one process"),
     pytest.param("offline", "zero2", marks=pytest.mark.slow, id="stored answers, two processes, ZeRO 2"),
-    pytest.param("ilql", "zero2", id="token critics with copies, two processes, ZeRO 2"),
+    pytest.param("ilql", "zero2", marks=pytest.mark.slow, id="token critics with copies, two processes, ZeRO 2"),
     pytest.param("ilql", "zero3", marks=pytest.mark.slow, id="token critics with copies, two processes, ZeRO 3"),
     pytest.param("ilql, whole copies", "zero2", marks=pytest.mark.slow, id="copies of whole critics, ZeRO 2"),
     pytest.param("ilql, whole copies", "zero3", marks=pytest.mark.slow, id="copies of whole critics, ZeRO 3"),

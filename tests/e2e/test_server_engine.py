@@ -23,6 +23,7 @@ from llmrl.engines.server.client import VllmClient
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
 from tests.http_server import HttpServer, Reply, Request, in_turn
+from tests.stop_strings import require_stop
 
 COMPLETIONS = "/v1/completions"
 PROMPTS = [[65, 66, 67], [70, 71, 72, 73, 74, 75], [65, 66, 67], [80]]
@@ -75,6 +76,10 @@ def test_many_long_prompts_with_seeds_come_at_once(engine: VllmClient) -> None:
     """More tokens than a step of the engine takes: a prompt cut in two would end a server on a CPU."""
     prompts = [[65 + place % 26] * 240 for place in range(160)]
     assert all(len(completion.token_ids) for completion in sample(engine, prompts, max_tokens=2))
+
+
+def test_a_completion_ends_with_a_string(engine: VllmClient, tiny_model_dir: Path) -> None:
+    require_stop(engine, tiny_model_dir)
 
 
 def test_seeds_repeat_a_completion_on_any_server(engine: VllmClient) -> None:

@@ -52,7 +52,7 @@ def write(recipe: Path, model: Path, out: Path, steps: int) -> Path:
     return out / recipe.stem
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_says_so(
     number: signal.Signals, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
 ) -> None:
@@ -89,7 +89,9 @@ def test_it_ends_in_time_where_it_cannot_be_saved(
     assert "did not end within train.stop_grace_s (3 s), and was not saved" in command.log.read_text()
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize(
+    "pause", [pytest.param(0.0, marks=pytest.mark.slow), 0.1, pytest.param(0.5, marks=pytest.mark.slow)]
+)
 def test_a_second_ctrl_c_ends_at_once_and_quietly(
     pause: float, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
 ) -> None:
