@@ -70,12 +70,12 @@ class SweTests(TestBed):
                 f"{ROOM_S:g} s for the grader do not fit into rollout.reward_timeout_s {pool.timeout_s:g}; raise that, "
                 "or lower timeout_s"
             )
-        log.warning("reward swe_tests: tests run in a sandbox of level %s", self.options().sandbox.in_force())
+        log.warning("reward swe_tests: tests run in %s", self.ready())
         return VerifierReward("swe_tests", verifier=self, pool=pool)
 
     def warm_up(self) -> None:
         """Try the sandbox out, outside the first item's time."""
-        self.options().sandbox.in_force()
+        self.ready()
 
     def __call__(self, problem: Problem, text: str) -> Score:
         instance = Instance.of(problem)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import secrets
 import shlex
 import shutil
 import subprocess
+import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any, Literal
 
 from llmrl.errors import SandboxError
 from llmrl.sandbox.inmate import Outcome
@@ -21,6 +25,10 @@ from llmrl.swe.tree import ChangeError, inside
 ENGINES = ("docker", "podman")
 LOOK_S = 20.0  # for the engine to answer at all
 START_S = 600.0  # an image may have to be loaded
+OUTPUT = LIMITS.output_kb << 10  # bytes of each stream that are kept
+FILE_MB = 64  # of a file that is read, and of a program's results
+WAITS = "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done"
+"""The container's first process: no signal of a program ends it, and it collects what programs leave behind."""
 
 
 def engine() -> str:
@@ -68,14 +76,24 @@ class ContainerWorkspace:
     name: str = field(default_factory=lambda: f"llmrl-{os.getpid()}-{secrets.token_hex(6)}")
     _engine: str = field(init=False)
 
+    @property
+    def packages(self) -> Sequence[str]:
+        return ()
+
     def __post_init__(self) -> None:
         self._engine = engine()
+        self._start()
+        if self._inside(["true"], b"", LOOK_S).code != 0:  # the image has no such folder
+            self.close()
+            self._start("--volume", self.root)
+
+    def _start(self, *more: str) -> None:
         limits = self.options.limits
-        words = [self._engine, "run", "--detach", "--rm", "--init", "--name", self.name, "--network", "none"]
+        words = [self._engine, "run", "--detach", "--rm", "--name", self.name, "--network", "none", *more]
         words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", f"{limits.memory_mb}m"]
-        words += ["--pids-limit", str(limits.processes), "--workdir", self.root]
+        words += ["--pids-limit", str(limits.processes), "--entrypoint", "sh"]
         words += ["--user", self.options.user] if self.options.user else []
-        done = _called([*words, self.options.image, "sleep", "infinity"], START_S)
+        done = _called([*words, self.options.image, "-c", WAITS], START_S)
         if done.kind != "exited" or done.code != 0:
             said = done.stderr.decode(errors="replace").strip()[-400:]
             raise SandboxError(
@@ -83,7 +101,7 @@ class ContainerWorkspace:
             )
 
     def exec(self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float | None = None) -> Executed:
-        """Run a program in the container; its results go through a file there, which is read and removed."""
+        """Run a program in the container, and end all that it left; its results are read from a file there."""
         wall = self.options.limits.wall_s if timeout_s is None else timeout_s
         words = [self.options.python if argv[0] == "python" else argv[0], *argv[1:]]
         file = f"/tmp/llmrl-{secrets.token_hex(8)}"
@@ -91,44 +109,94 @@ class ContainerWorkspace:
         words = ["3" if word == RESULTS else word for word in words]
         inner = f"exec timeout --kill-after=5 {wall:g} {shlex.join(words)}" + (f" 3>{file}" if wanted else "")
         outcome = self._inside(["sh", "-c", inner], stdin, wall + 10.0, wall)
+        self._inside(["sh", "-c", "kill -9 -1"], b"", LOOK_S)
         results = b""
         if wanted:
-            results = self._inside(["sh", "-c", f"cat {file}; rm -f {file}"], b"", LOOK_S).stdout
+            results = self._inside(["sh", "-c", f"cat {file}; rm -f {file}"], b"", LOOK_S, most=FILE_MB << 20).stdout
         return Executed(outcome, results)
 
     def read(self, path: str) -> bytes:
-        done = self._inside(["cat", "--", self._place(path)], b"", LOOK_S)
+        done = self._inside(["cat", "--", self._place(path)], b"", LOOK_S, most=FILE_MB << 20)
+        if done.kind == "output":
+            raise ChangeError("too_long", f"{path}: longer than {FILE_MB} MB")
         if done.code != 0:
             raise FileNotFoundError(f"{path}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
 
     def write(self, path: str, data: bytes) -> None:
-        script = 'mkdir -p -- "$(dirname -- "$1")" && cat > "$1"'
-        done = self._inside(["sh", "-c", script, "sh", self._place(path)], data, LOOK_S)
+        self.put({path: data.decode("utf-8", "surrogateescape")})
+
+    def put(self, changes: Mapping[str, str | None]) -> None:
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as made:
+            for path, text in changes.items():
+                if text is not None:
+                    data = text.encode("utf-8", "surrogateescape")
+                    member = tarfile.TarInfo(inside(path))
+                    member.size, member.mode = len(data), 0o644
+                    made.addfile(member, io.BytesIO(data))
+        gone = [inside(path) for path, text in changes.items() if text is None]
+        script = 'for path; do test -f "$path" || exit 9; done; rm -f -- "$@"; tar -x --no-same-owner -f -'
+        done = self._inside(["sh", "-c", script, "sh", *gone], archive.getvalue(), START_S)
         if done.code != 0:
-            raise ChangeError("outside", f"{path!r}: cannot be written: {done.stderr.decode(errors='replace').strip()}")
+            kind: Literal["not_found", "outside"] = "not_found" if done.code == 9 else "outside"
+            raise ChangeError(kind, f"files cannot be written: {done.stderr.decode(errors='replace').strip() or gone}")
+
+    def mark(self, path: str) -> tuple[int, ...] | None:
+        done = self._inside(["stat", "-c", "%i %s %Z", "--", self._place(path)], b"", LOOK_S)
+        return tuple(map(int, done.stdout.split())) if done.code == 0 else None
 
     def close(self) -> None:
-        _called([self._engine, "rm", "--force", self.name], LOOK_S)
+        _called([self._engine, "rm", "--force", "--volumes", self.name], LOOK_S)
 
     def _place(self, path: str) -> str:
         return f"{self.root}/{inside(path)}"
 
-    def _inside(self, words: Sequence[str], stdin: bytes, seconds: float, limit_s: float | None = None) -> Outcome:
+    def _inside(
+        self, words: Sequence[str], stdin: bytes, seconds: float, limit_s: float | None = None, most: int = OUTPUT
+    ) -> Outcome:
         command = [self._engine, "exec", "--interactive", "--workdir", self.root, self.name, *words]
-        return _called(command, seconds, stdin, limit_s)
+        return _called(command, seconds, stdin, limit_s, most)
 
 
-def _called(words: Sequence[str], seconds: float, stdin: bytes = b"", limit_s: float | None = None) -> Outcome:
-    """Run the engine's client; `timeout` inside ends with 124, which is a timeout here, too."""
+def _called(
+    words: Sequence[str], seconds: float, stdin: bytes = b"", limit_s: float | None = None, most: int = OUTPUT
+) -> Outcome:
+    """Run the engine's client; `timeout` inside ends with 124, which is a timeout here, too.
+
+    Output beyond `most` bytes is read and forgotten, so that no program fills the memory.
+    """
     start = time.monotonic()
-    ended: Any = "exited"
-    try:
-        done = subprocess.run(words, input=stdin, capture_output=True, timeout=seconds, check=False)
-        code, out, err = done.returncode, done.stdout, done.stderr
-    except subprocess.TimeoutExpired as late:
-        ended, code, out, err = "timeout", 124, late.stdout or b"", late.stderr or b""
-    if limit_s is not None and code in (124, 137) and time.monotonic() - start >= limit_s:
-        ended = "timeout"
-    most = LIMITS.output_kb << 10
-    return Outcome(ended, code, out[:most], err[:most], time.monotonic() - start, limit_s or seconds)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe) as process, ThreadPoolExecutor(3) as pool:
+        feeding = pool.submit(_feed, process.stdin, stdin)
+        reading = [pool.submit(_drain, stream, most) for stream in (process.stdout, process.stderr)]
+        late = False
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            late = True
+            process.kill()
+        feeding.result()
+        (out, cut), (err, _) = (each.result() for each in reading)
+    code = process.returncode
+    timed = limit_s is not None and code in (124, 137) and time.monotonic() - start >= limit_s
+    kind: Any = "timeout" if late or timed else "output" if cut else "exited"
+    return Outcome(kind, 124 if late else code, out, err, time.monotonic() - start, limit_s or seconds)
+
+
+def _feed(stream: IO[bytes] | None, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it ended before it had read all
+        assert stream is not None
+        stream.write(data)
+        stream.close()
+
+
+def _drain(stream: IO[bytes] | None, most: int) -> tuple[bytes, bool]:
+    """The first `most` bytes, and whether more came."""
+    assert stream is not None
+    kept = stream.read(most)
+    cut = False
+    while stream.read(1 << 16):
+        cut = True
+    return kept, cut

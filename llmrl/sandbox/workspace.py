@@ -49,6 +49,11 @@ class Workspace(Protocol):
 
     root: str  # where programs see it
 
+    @property
+    def packages(self) -> Sequence[str]:
+        """Folders of packages, as programs see them, that Python does not know by itself."""
+        ...
+
     def exec(self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float | None = None) -> Executed:
         """Run a program in the folder to its end, or to that of its time; nothing that it started lives on."""
         ...
@@ -68,6 +73,18 @@ class Workspace(Protocol):
         Raises:
             ChangeError: its path leads out of the folder, or to no file.
         """
+        ...
+
+    def put(self, changes: Mapping[str, str | None]) -> None:
+        """Replace these files by path, all of them or none, and delete those whose text is None.
+
+        Raises:
+            ChangeError: a path leads out of the folder, or to no file; a file to delete is not there.
+        """
+        ...
+
+    def mark(self, path: str) -> tuple[int, ...] | None:
+        """Inode, size and time of change of a file, which no program can set; None where there is none."""
         ...
 
     def close(self) -> None:
@@ -135,6 +152,10 @@ class LocalWorkspace:
         os.mkdir(self.folder)
 
     @property
+    def packages(self) -> Sequence[str]:
+        return self.options.python_path()
+
+    @property
     def folder(self) -> str:
         """Its place on the host."""
         return f"{self._home}/tree"
@@ -180,8 +201,19 @@ class LocalWorkspace:
             raise FileNotFoundError(path) from None
 
     def write(self, path: str, data: bytes) -> None:
-        tree.write(Path(self.folder), {path: data.decode("utf-8", "surrogateescape")})
+        self.put({path: data.decode("utf-8", "surrogateescape")})
+
+    def put(self, changes: Mapping[str, str | None]) -> None:
+        tree.write(Path(self.folder), changes)
         self.opened = False
+
+    def mark(self, path: str) -> tuple[int, ...] | None:
+        self.open()  # which changes a file, too
+        try:
+            status = os.lstat(f"{self.folder}/{path}")
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_ctime_ns
 
     def close(self) -> None:
         with contextlib.suppress(RecursionError):

@@ -92,7 +92,7 @@ class SweEpisode:
             await asyncio.to_thread(self.place.close)
 
     def _open(self) -> None:
-        self.place = self.bed.workspace(self.instance)
+        self.place = self.bed.local_workspace(self.instance)
         files = files_of(self.instance, self.bed.repos)
         self.place.open()
         self.watched = Watched(Path(self.place.folder), files)

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import io
 import json
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,11 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from llmrl.errors import DataError, RewardError
+from llmrl.sandbox import container
+from llmrl.sandbox.container import ContainerOptions, ContainerWorkspace
 from llmrl.sandbox.isolation import Level
 from llmrl.sandbox.workspace import LIMITS, PYTEST, RESULTS, Executed, LocalOptions, LocalWorkspace, Workspace
-from llmrl.swe import runner, tree
+from llmrl.swe import runner
 from llmrl.swe.clones import files_of, lay_out
 from llmrl.swe.grading import Status
 from llmrl.swe.guard import is_guarded
@@ -58,6 +59,8 @@ class TestBed:
     min_level: Level = "unshare"  # weaker walls are refused
     level: Level | None = None  # exactly these walls; null: the strongest that work here
     logs: str | None = None  # a folder that keeps the log of each run
+    container: str | None = None  # an image with the project in /testbed at its commit, in place of this machine
+    container_python: str = "python"  # inside
 
     __test__ = False
 
@@ -74,7 +77,7 @@ class TestBed:
         if instance is not None and instance.environment:
             place = instance.environment
         elif instance is not None and place is not None:
-            place = place.replace("{repo}", instance.repo.replace("/", "__")).replace("{version}", instance.version)
+            place = self._filled(place, instance)
         elif place is not None and "{" in place:
             place = None
         limits = replace(LIMITS, wall_s=self.timeout_s, cpu_s=self.timeout_s, memory_mb=self.memory_mb)
@@ -82,12 +85,45 @@ class TestBed:
             environment=place, packages=tuple(self.packages), limits=limits, min_level=self.min_level, level=self.level
         )
 
-    def workspace(self, instance: Instance) -> LocalWorkspace:
+    def ready(self) -> str:
+        """Try out the place where tests run, and name it: the level of the walls, or the container engine.
+
+        Raises:
+            SandboxError: there is none.
+        """
+        return self.options().sandbox.in_force() if self.container is None else container.engine()
+
+    def workspace(self, instance: Instance) -> Workspace:
         """A workspace that holds the files of an instance, before any repair; the caller closes it.
 
         Raises:
             DataError: there is no clone, or it has no such commit.
+            SandboxError: no container engine answers, or it does not start the image.
         """
+        return self.local_workspace(instance) if self.container is None else self._container(instance)
+
+    def _container(self, instance: Instance) -> ContainerWorkspace:
+        """A container of the instance's image; where the instance holds its files itself, they are written there."""
+        assert self.container is not None
+        limits = replace(LIMITS, wall_s=self.timeout_s, memory_mb=self.memory_mb)
+        image = self._filled(self.container, instance)
+        made = ContainerWorkspace(ContainerOptions(image=image, limits=limits, python=self.container_python))
+        try:
+            if not instance.base_commit:
+                made.put(instance.files)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _filled(self, template: str, instance: Instance) -> str:
+        """A name with `{repo}`, `{version}` and `{instance}` filled in."""
+        for word, value in (("repo", instance.repo), ("version", instance.version), ("instance", instance.id)):
+            template = template.replace(f"{{{word}}}", value.replace("/", "__"))
+        return template
+
+    def local_workspace(self, instance: Instance) -> LocalWorkspace:
+        """A folder of this machine: see `workspace`."""
         made = LocalWorkspace(self.options(instance))
         try:
             lay_out(files_of(instance, self.repos), made.folder)
@@ -122,11 +158,10 @@ class TestBed:
         }
         place = self.workspace(instance)
         try:
-            tree.write(Path(place.folder), {**_present(files, kept), **_present(files, tests)})
-            place.open()
-            before = [_mark(place.folder, path) for path in run]
-            done = run_tests(place, instance, list(tests), self.timeout_s, place.options.python_path())
-            if before != [_mark(place.folder, path) for path in run]:
+            place.put({**_present(files, kept), **_present(files, tests)})
+            before = [place.mark(path) for path in run]
+            done = run_tests(place, instance, list(tests), self.timeout_s, place.packages)
+            if before != [place.mark(path) for path in run]:
                 done = replace(done, fault=done.fault or "a file of tests was changed while they ran")
         finally:
             place.close()
@@ -228,15 +263,6 @@ def _judged(reports: Sequence[Mapping[str, object]], done: Executed) -> TestRun:
 def _present(files: Files, changes: Mapping[str, str | None]) -> Changes:
     """Changes without deletions of what is not there."""
     return {path: text for path, text in changes.items() if text is not None or path in files}
-
-
-def _mark(folder: str, path: str) -> tuple[int, int, int] | None:
-    """Inode, size and time of change of a file, which no program can set; None where there is none."""
-    try:
-        status = os.lstat(f"{folder}/{path}")
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def _keep(folder: Path, name: str, log: str) -> None:

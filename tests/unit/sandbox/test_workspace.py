@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
@@ -151,51 +150,6 @@ def test_an_environment_is_bound_read_only(tmp_path: Path) -> None:
     finally:
         made.close()
     assert (packages / "of_its_own.py").read_text() == "NAME = 'mine'\n"
-
-
-ENGINE = """#!/usr/bin/env python3
-import json, os, subprocess, sys
-words = sys.argv[1:]
-with open(os.environ['ENGINE_LOG'], 'a') as log:
-    print(json.dumps(words), file=log)
-if words[0] == 'exec':
-    folder = os.environ['ENGINE_FOLDER']
-    command = [word.replace('/testbed', folder) for word in words[5:]]
-    sys.exit(subprocess.run(command, cwd=folder).returncode)
-"""
-
-
-@pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `docker` that runs commands of a container in a folder; the real one is not on every machine."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "docker").write_text(ENGINE)
-    (tmp_path / "bin" / "docker").chmod(0o755)
-    (tmp_path / "testbed").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("ENGINE_LOG", str(tmp_path / "log"))
-    monkeypatch.setenv("ENGINE_FOLDER", str(tmp_path / "testbed"))
-    return tmp_path
-
-
-def test_a_container_has_the_same_verbs(engine: Path) -> None:
-    place = ContainerWorkspace(ContainerOptions(image="image:1", python=sys.executable))
-    place.write("pkg/a.py", b"VALUE = 41\n")
-    assert place.read("pkg/a.py") == b"VALUE = 41\n"
-    done = place.exec(["python", "-c", "import os, sys; os.write(int(sys.argv[1]), b'r'); print(1)", RESULTS])
-    assert (done.outcome.kind, done.outcome.code, done.results, done.printed) == ("exited", 0, b"r", "1\n")
-    assert place.exec(["sleep", "5"], timeout_s=0.3).outcome.kind == "timeout"
-    with pytest.raises(FileNotFoundError):
-        place.read("none.py")
-    with pytest.raises(ChangeError):
-        place.read("../x")
-    place.close()
-    calls = [json.loads(line) for line in (engine / "log").read_text().splitlines()]
-    start = next(call for call in calls if call[0] == "run")
-    assert start[-3:] == ["image:1", "sleep", "infinity"]
-    assert start[start.index("--network") + 1] == "none"
-    assert start[start.index("--cap-drop") + 1] == "ALL"
-    assert calls[-1] == ["rm", "--force", place.name]
 
 
 def test_no_container_engine_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
