@@ -18,9 +18,9 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.clients.retry import together
 from llmrl.critics.start_values import start_values
 from llmrl.datagen.step_labels import opened
-from llmrl.errors import DataError
+from llmrl.errors import DataError, LlmrlError
 from llmrl.ops.webrl import within_reach
-from llmrl.plugins import build
+from llmrl.plugins import build, name_of
 from llmrl.protocols import Engine
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.environments import Environments
@@ -148,26 +148,40 @@ def reachable(tasks: Sequence[Problem], options: TaskOptions, chat: Chat) -> lis
     """Tasks whose start either head of the critic finds neither too hard nor too easy; all without a critic.
 
     A task that the environment does not begin leaves.
+
+    Raises:
+        DataError: the environment begins none of them.
+        LlmrlError: it can begin nothing, as where its browser is not on this machine.
     """
-    if options.critic is None:
+    if options.critic is None or not tasks:
         return list(tasks)
-    begun = [(task, start) for task, start in zip(tasks, wait(_starts(tasks, options)), strict=True) if start]
+    starts = wait(_starts(tasks, options))
+    begun = [(task, start) for task, start in zip(tasks, starts, strict=True) if isinstance(start, Observation)]
+    if not begun:
+        name, error = name_of("env", build("env", options.env, "env")), starts[0]
+        raise DataError(
+            f"env {name}: it begins none of the {len(tasks)} new tasks; the first: {type(error).__name__}: {error}; "
+            "expected the environment of the last phase, and tasks that it reads"
+        )
     values = start_values(options.critic, [chat.prompt_ids(start.messages, start.tools) for _, start in begun])
     kept = (within_reach(list(own.values()), options.low, options.high) for own in values)
     return [task for (task, _), keep in zip(begun, kept, strict=True) if keep]
 
 
-async def _starts(tasks: Sequence[Problem], options: TaskOptions) -> list[Observation | None]:
-    """First observation of each task's environment; None where it does not begin."""
-    factory, environments, limits = build("env", options.env, "env"), Environments(), RolloutOptions(max_open_envs=16)
+async def _starts(tasks: Sequence[Problem], options: TaskOptions) -> list[Observation | Exception]:
+    """First observation of each task's environment, or why it does not begin."""
+    factory, environments = build("env", options.env, "env"), Environments()
+    limits = RolloutOptions(max_open_envs=getattr(factory, "max_open_envs", 16))
 
-    async def start(task: Problem) -> Observation | None:
+    async def start(task: Problem) -> Observation | Exception:
         try:
             async with environments.open(factory, task, limits) as env:
                 return await env.reset()
-        except Exception as error:  # a task that cannot begin is none
+        except Exception as error:
+            if isinstance(error, LlmrlError) and not isinstance(error, DataError):
+                raise  # of this machine, not of the task
             log.warning("task %s: its environment did not begin: %s: %s", task.id, type(error).__name__, error)
-            return None
+            return error
 
     return list(await together(start(task) for task in tasks))
 

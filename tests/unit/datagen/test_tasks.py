@@ -29,7 +29,7 @@ from llmrl.datagen.tasks import (
     write_tasks,
 )
 from llmrl.engines.scripted import Scripted, ScriptedEngine
-from llmrl.errors import DataError
+from llmrl.errors import BrowserError, DataError
 from llmrl.protocols import Env
 from llmrl.run_folder.writer import Logs
 from llmrl.types import Message, Observation, Problem, Score
@@ -145,7 +145,7 @@ def test_tasks_within_reach_of_either_head_stay(critic: Path, tiny_model_dir: Pa
 
 
 class Door:
-    """An environment that says where it begins, and does not for a task `shut`."""
+    """An environment that says where it begins, and does not for a task `shut`, and ends all for `unbuilt`."""
 
     def __init__(self, problem: Problem) -> None:
         self.name = problem.id
@@ -153,6 +153,8 @@ class Door:
     async def reset(self) -> Observation:
         if self.name == "shut":
             raise RuntimeError("shut")
+        if self.name == "unbuilt":
+            raise BrowserError("no browser here")
         return Observation(messages=[{"role": "user", "content": f"door {self.name}"}])
 
     async def step(self, message: Message) -> Observation:
@@ -178,6 +180,17 @@ def test_the_critic_judges_the_first_observation(critic: Path, tiny_model_dir: P
     best = max(values, key=lambda name: values[name])
     low = options(critic=str(critic), env=env, low=values[best] - 1e-7, high=1.0)
     assert [p.id for p in reachable(tasks, low, chat)] == [best]
+
+
+def test_an_environment_that_begins_no_task_is_named(critic: Path, tiny_model_dir: Path) -> None:
+    """The critic refused none of them: to widen its bounds would change nothing."""
+    chat = Chat(load_tokenizer(tiny_model_dir))
+    made = options(critic=str(critic), env="tests.unit.datagen.test_tasks:Doors")
+    with pytest.raises(DataError, match=r"test_tasks:Doors.* none of the 2 new tasks.* RuntimeError: shut"):
+        reachable([task("shut"), task("shut")], made, chat)
+    with pytest.raises(BrowserError, match="no browser here"):
+        reachable([task("a"), task("unbuilt")], made, chat)
+    assert reachable([], made, chat) == []
 
 
 def test_tasks_are_written_as_rows(rollouts: Path, tiny_model_dir: Path, critic: Path, tmp_path: Path) -> None:
