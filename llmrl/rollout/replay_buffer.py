@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from llmrl.errors import CheckpointError
 from llmrl.ops.credit import by_group
 from llmrl.rollout import replay_file
 from llmrl.samples import Sample, prompt_hash
+
+EARLIER = -1
+"""Step of the episodes of earlier runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,17 @@ class ReplayBuffer:
         writes: False where another process writes the files.
         first_success: only the first episode of a prompt that earned something is remembered, while it is there; each
             is drawn at most once.
+        earlier: samples of earlier runs, which it begins with and does not write.
     """
 
-    def __init__(self, folder: Path, capacity: int, writes: bool, first_success: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        capacity: int,
+        writes: bool,
+        first_success: bool = False,
+        earlier: Sequence[Sample] = (),
+    ) -> None:
         self._folder = folder
         self._capacity = capacity
         self._writes = writes
@@ -67,6 +79,8 @@ class ReplayBuffer:
         self.turns = 0
         self._sums: dict[int, str] = {}  # of the files, by step
         self._marked: tuple[list[StoredEpisode], int, dict[int, str]] = ([], 0, {})
+        self._earlier = self._worth_keeping(earlier)
+        self._add(EARLIER, self._earlier)
 
     def extend(self, step: int, samples: Sequence[Sample]) -> None:
         """Add the episodes of a step, but for those that nobody could judge; the oldest leave.
@@ -74,12 +88,10 @@ class ReplayBuffer:
         Raises:
             CheckpointError: the disk is full or not writable.
         """
-        judged = [sample for sample in samples if not isnan(sample.reward)]
-        if self._first_success:
-            judged = self._first_successes(judged)
-        self._add(step, judged)
-        if judged:
-            self._sums[step] = replay_file.write(self._path(step), judged) if self._writes else ""
+        kept = self._worth_keeping(samples)
+        self._add(step, kept)
+        if kept:
+            self._sums[step] = replay_file.write(self._path(step), kept) if self._writes else ""
 
     def draw(self, step: int, turns: int, quantile: float, random: Random) -> list[StoredEpisode]:
         """Draw episodes with replacement, all alike, as many as have this number of turns on average.
@@ -119,16 +131,22 @@ class ReplayBuffer:
         self.episodes, self._sums = list(episodes), dict(sums)
 
     def state(self) -> Mapping[str, Any]:
-        """Names and checksums of the files that hold its episodes."""
-        return {"files": {str(step): checksum for step, checksum in self._sums.items()}}
+        """Names and checksums of the files that hold its episodes, and the checksum of those of earlier runs."""
+        files = {"files": {str(step): checksum for step, checksum in self._sums.items()}}
+        return {**files, "earlier": self._earlier_sum()} if self._earlier else files
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Read the episodes of the files; remove those of later steps.
 
         Raises:
-            CheckpointError: a file is missing or damaged.
+            CheckpointError: a file is missing or damaged, or the episodes of earlier runs are others now.
         """
+        if state.get("earlier") != (self._earlier_sum() if self._earlier else None):
+            raise CheckpointError(
+                "source.earlier: holds other episodes than when the run began; put the files back, or begin a new run"
+            )
         self.episodes, self.turns = [], 0
+        self._add(EARLIER, self._earlier)
         self._sums = {int(step): checksum for step, checksum in state["files"].items()}
         for step, checksum in list(self._sums.items()):
             self._add(step, replay_file.read(self._path(step), checksum))
@@ -149,6 +167,13 @@ class ReplayBuffer:
         self.episodes = self.episodes[gone:]
         oldest = self.episodes[0].step if self.episodes else step
         self._sums = {known: checksum for known, checksum in self._sums.items() if known >= oldest}
+
+    def _worth_keeping(self, samples: Sequence[Sample]) -> list[Sample]:
+        judged = [sample for sample in samples if not isnan(sample.reward)]
+        return self._first_successes(judged) if self._first_success else judged
+
+    def _earlier_sum(self) -> str:
+        return replay_file.crc(b"".join(sample.token_ids.tobytes() for sample in self._earlier))
 
     def _first_successes(self, samples: Sequence[Sample]) -> list[Sample]:
         """Samples of episodes that earned something, the first of each prompt that no remembered episode has."""

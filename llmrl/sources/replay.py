@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
+from llmrl.datafiles.rows import LeftOutError
+from llmrl.offline.encode import AnswerEncoder
 from llmrl.plugins import build_held, holds, name_of
 from llmrl.protocols import Column, SourceFactory
 from llmrl.rollout.context import SourceContext
 from llmrl.rollout.replay import FOLDER, Draws, ReplaySource
 from llmrl.rollout.replay_buffer import ReplayBuffer
+from llmrl.run_folder import reader
+from llmrl.samples import Sample
 from llmrl.sources.online import Online
 
 
@@ -26,6 +33,7 @@ class Replay:
     quantile: float = 0.0  # of returns: only episodes at least as good are drawn; 0.9 with bc is online filtered BC
     first_success: bool = False  # remember only the first episode of each prompt that earned something, as webrl does
     fresh: bool = True  # a step learns from its own episodes, besides what is drawn
+    earlier: Sequence[str] = field(default=(), hash=False)  # runs, or their rollouts.jsonl, that are remembered, too
 
     def __post_init__(self) -> None:
         build_held(self)
@@ -47,19 +55,29 @@ class Replay:
         return frozenset()
 
     def start(self, context: SourceContext) -> ReplaySource:
-        """The source with an empty buffer, whose files lie in the run's folder.
+        """The source with a buffer that holds the earlier runs' episodes alone, whose files lie in the run's folder.
 
         Raises:
-            DataError: as the inner source.
+            DataError: as the inner source, or an earlier run cannot be read.
         """
         writes = context.rank[0] == 0
-        buffer = ReplayBuffer(context.folder / FOLDER, self.capacity, writes, self.first_success)
+        earlier = [sample for i, path in enumerate(self.earlier) for sample in _episodes(Path(path), i, context)]
+        buffer = ReplayBuffer(context.folder / FOLDER, self.capacity, writes, self.first_success, earlier)
         draws = Draws(turns=self.turns, proposals=self.proposals, quantile=self.quantile, fresh=self.fresh)
         return ReplaySource(self._inner.start(context), buffer, draws, context)
 
     @property
     def _inner(self) -> Any:
         return Online() if self.of is None else self.of
+
+
+def _episodes(path: Path, number: int, context: SourceContext) -> Iterator[Sample]:
+    """Samples of the scored episodes of an earlier run, in groups of their own; too long ones are left out."""
+    encoder = AnswerEncoder(context.chat, context.options)
+    for record in reader.episodes(path):
+        played = encoder.in_tokens(record)
+        with suppress(LeftOutError):
+            yield from encoder.fit(replace(played, group=f"earlier/{number}/{played.group}"))
 
 
 plugin = Replay

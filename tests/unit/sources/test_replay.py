@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from llmrl import aio
+from llmrl.chat import Chat, load_tokenizer
+from llmrl.errors import CheckpointError, DataError
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.replay import ReplaySource
+from llmrl.run_folder.writer import Logs
 from llmrl.samples import Sample
 from llmrl.sources.asynchronous import Asynchronous
 from llmrl.sources.offline import Offline
@@ -54,9 +57,10 @@ def start(
     rank: tuple[int, int] = (0, 1),
     gather: Gather = lambda groups: groups,
     plays: Plays | None = None,
+    chat: Chat | None = None,
 ) -> ReplaySource:
     context = source_context(plays or Plays(), SUMS, OPTIONS, rank=rank, gather=gather)
-    return settings.start(replace(context, folder=folder))
+    return settings.start(replace(context, folder=folder, chat=chat or context.chat))
 
 
 def of(rows: Sequence[Sample], origin: str) -> list[Sample]:
@@ -171,3 +175,45 @@ def test_it_remembers_what_is_played_in_the_step(of: Any) -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         Replay(**options)
+
+
+def logged(folder: Path, *trajectories: Trajectory) -> str:
+    """The folder of a run whose log has these episodes."""
+    Logs(folder, writes=True, share=1.0).rollouts(0, [list(trajectories)], [])
+    return str(folder)
+
+
+def test_episodes_of_earlier_runs_are_remembered(tmp_path: Path, tiny_model_dir: Path) -> None:
+    """Two runs have groups of one name, which stay apart; an episode that nobody scored is not remembered."""
+    chat = Chat(load_tokenizer(tiny_model_dir))
+    ids = {text: chat.tokenizer.encode(text) for text in ("no", "yes")}
+    first, second = (
+        episode(turn(text, ids[text], prompt=[7, 8]), score=Score(1.0), group="0") for text in ("no", "yes")
+    )
+    broken = replace(first, score=Score(None, "error"))
+    runs = [logged(tmp_path / "a", first), logged(tmp_path / "b", second, broken)]
+    settings = replace(SETTINGS, earlier=runs, capacity=12, turns=60, proposals=0)
+    source = start(tmp_path / "run", settings, chat=chat)
+    assert [(kept.samples[0].group, kept.samples[0].token_ids.tolist()) for kept in source.buffer.episodes] == [
+        ("earlier/0/0", [7, 8, *ids["no"]]),
+        ("earlier/1/0", [7, 8, *ids["yes"]]),
+    ]
+    replayed = of(source.next(0), "replay")
+    assert {row.group.split("/", 2)[2] for row in replayed} >= {"earlier/0/0", "earlier/1/0"}
+    assert source.buffer.turns == 10, "two of earlier runs, four episodes of two turns"
+    again = start(tmp_path / "run", settings, chat=chat)
+    saved = json.loads(json.dumps(source.state()))
+    again.restore(saved)
+    assert again.next(1) == source.next(1)
+    assert not any("earlier" in kept.samples[0].group for kept in source.buffer.episodes), "the oldest have left"
+    with pytest.raises(CheckpointError, match="earlier: holds other episodes"):
+        start(tmp_path / "run", replace(settings, earlier=runs[:1]), chat=chat).restore(saved)
+
+
+def test_an_earlier_run_that_is_not_there_is_named(tmp_path: Path, tiny_model_dir: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        start(
+            tmp_path,
+            replace(SETTINGS, earlier=[str(tmp_path / "nowhere")]),
+            chat=Chat(load_tokenizer(tiny_model_dir)),
+        )
