@@ -4,7 +4,7 @@
 
 A model of 2 layers and 128 dimensions imitates a scripted player of whose moves a share is random; then
 recipes/tiny/miniwob_webrl.yaml trains it, once for each seed. Success is that of episodes sampled at temperature 1 on
-pages that nobody trained on. OUT.json has every run, OUT.png the phases, OUT.md a table. What is there already is kept.
+pages that nobody trained on. OUT.json has every run, OUT.png the phases. What is there already is kept.
 """
 
 from __future__ import annotations
@@ -241,7 +241,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = ",\n".join(map(json.dumps, results))
         text = f'{{"summary": {json.dumps(rows, indent=1)},\n"runs": [\n{runs}\n]}}\n'
         options.out.with_suffix(".json").write_text(text, encoding="utf-8")
-        options.out.with_suffix(".md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
         draw(rows, options.out.with_suffix(".png"))
         print("\n".join(table(rows)), flush=True)
 
