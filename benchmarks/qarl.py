@@ -6,28 +6,24 @@ The start of `benchmarks/learning.py` has seen 50 batches of sums with texts aro
 Then it is trained by GRPO for 40 steps of 256 answers: on plain sums, on all texts alike, on texts that the curriculum
 `qarl` chooses, or in four rounds against a writer, which learns for five steps against the solver of the round before
 and then speaks at an ever lower temperature. Judged greedily on held-out sums, with these texts and with others.
-Everything is one pipeline a seed; a finished stage is kept.
+A run that is there already is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
 from llmrl.protocols import Benchmark
 from llmrl.types import Sampling
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT_S = 3600.0  # of a pipeline
 STEPS, ROUNDS, WRITER_STEPS = 40, 4, 5
 TEMPERATURES = [2.0 * 0.7**number for number in range(ROUNDS)]  # of the writer, round by round
 TEXTS = {
@@ -51,23 +47,27 @@ ATTACKS = Benchmark(
     by=("perturbation",),
     about="200 held-out sums of two numbers of two digits, with and without texts around them",
 )
-MODELS = {"start": "start", "plain": "plain", "all alike": "alike", "qarl": "qarl", "writer": f"solver-{ROUNDS}"}
 
 
-def run(model: str, seed: int, steps: int, **sections: Any) -> dict[str, Any]:
-    """A run of GRPO on sums, of 32 problems a step with 8 answers each."""
-    options = {"max_steps": steps, "learning_rate": 3e-4, "lr_scheduler_type": "constant", "save_steps": 0}
+def run(model: Path, seed: int, work: Path, name: str, steps: int = STEPS, **sections: Any) -> Path:
+    """The model that GRPO on sums makes of another, 32 problems a step with 8 answers each; kept if it is there."""
+    from self_play import trained
+
     rollout = {"num_generations": 8, "prompts_per_step": 32, "max_prompt_length": 64, "max_completion_length": 8}
-    return {
-        "model": {"policy": f"${{{model}.final}}"},
+    options = {
         "data": SUMS,
         "reward": {"name": "numeric"},
         "algorithm": {"name": "grpo", "loss_type": "grpo"},
         "engine": {"name": "hf"},
-        "train": {**options, "report_to": "none", "seed": seed},
+        "train": {"learning_rate": 3e-4, "lr_scheduler_type": "constant"},
         **sections,
         "rollout": {**rollout, **sections.get("rollout", {})},
     }
+    final = work / name / "final"
+    if not (final / "config.json").exists():
+        shutil.rmtree(work / name, ignore_errors=True)
+        trained(options, model, seed, work, name, steps)
+    return final
 
 
 def game(learns: str, opponents: Mapping[str, Any], **rollout: Any) -> dict[str, Any]:
@@ -76,67 +76,56 @@ def game(learns: str, opponents: Mapping[str, Any], **rollout: Any) -> dict[str,
     return {"env": {**GAME, "player": learns}, "reward": {"name": "environment"}, "rollout": limits}
 
 
-def rounds(seed: int) -> list[dict[str, Any]]:
-    """A writer and a solver that learn in turn, each against the newest of the other."""
-    stages, writer, solver = [], "start", "start"
+def rounds(start: Path, seed: int, work: Path) -> tuple[Path, Path]:
+    """The solver and the writer after all rounds: they learn in turn, each against the newest of the other."""
+    writer = solver = start
     for number, temperature in enumerate(TEMPERATURES, start=1):
-        against = {"solver": {"model": f"${{{solver}.final}}"}}
-        stages.append({"name": f"writer-{number}", "train": run(writer, seed, WRITER_STEPS, **game("writer", against))})
-        writer = f"writer-{number}"
-        against = {"writer": {"model": f"${{{writer}.final}}", "temperature": temperature}}
-        steps = STEPS // ROUNDS
-        stages.append({"name": f"solver-{number}", "train": run(solver, seed, steps, **game("solver", against))})
-        solver = f"solver-{number}"
-    return stages
+        against = game("writer", {"solver": {"model": str(solver)}})
+        writer = run(writer, seed, work, f"writer-{number}", WRITER_STEPS, **against)
+        against = game("solver", {"writer": {"model": str(writer), "temperature": temperature}})
+        solver = run(solver, seed, work, f"solver-{number}", STEPS // ROUNDS, **against)
+    return solver, writer
 
 
-def checks(seed: int) -> list[dict[str, Any]]:
-    """Evaluations of every model on fixed texts, and its sampled answers against the last writer."""
-    plan, setup = {"seed": 0}, {"engine": {"name": "hf"}}
-    last = {"writer": {"model": f"${{writer-{ROUNDS}.final}}", "temperature": 1.0}}
-    stages: list[dict[str, Any]] = []
-    for model in MODELS.values():
-        fixed = {"model": f"${{{model}.final}}", "benchmarks": ["qarl:ATTACKS"], "plan": plan, "setup": setup}
-        met = run(model, seed, 1, data=HELDOUT, **game("solver", last, num_generations=2, prompts_per_step=200))
-        stages += [{"name": f"eval-{model}", "eval": fixed}, {"name": f"met-{model}", "collect": without(met)}]
-    return stages
+def models(work: Path, seed: int) -> tuple[dict[str, Path], Path]:
+    """Every trained model of a seed by its name in the table, and the last writer."""
+    from learning import start_model
 
+    from llmrl.pipeline.kinds import SftRecipe
+    from llmrl.train.sft import sft
 
-def without(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without what learns, for a stage that collects."""
-    return {name: section for name, section in recipe.items() if name != "algorithm"}
-
-
-def pipeline(start: Path, work: Path, seed: int) -> dict[str, Any]:
-    """All training runs of a seed, and all evaluations."""
-    heeding = {"max_steps": 50, "learning_rate": 1e-3, "batch_size": 64, "warmup_steps": 10, "seed": seed}
-    stages = [{"name": "start", "sft": {"model": str(start), "data": PERTURBED, **heeding}}]
-    runs = {"plain": {}, "alike": {"data": PERTURBED}}
-    runs |= {"qarl": {"data": PERTURBED, "source": {"name": "online", "curriculum": {"name": "qarl"}}}}
-    stages += [{"name": name, "train": run("start", seed, STEPS, **changes)} for name, changes in runs.items()]
-    stages += rounds(seed) + checks(seed)
-    return {"output_dir": str(work), "run_name": f"seed-{seed}", "stages": stages}
+    start, folder = start_model(work, seed), work / f"seed-{seed}"
+    heeding = folder / "start" / "final"
+    if not (heeding / "config.json").exists():
+        rows = SftRecipe(model=str(start), data=PERTURBED, max_steps=50).rows()
+        sft(start, rows, heeding, max_steps=50, learning_rate=1e-3, batch_size=64, warmup_steps=10, seed=seed)
+    curriculum = {"name": "online", "curriculum": {"name": "qarl"}}
+    made = {"nothing more": heeding, "plain sums": run(heeding, seed, folder, "plain")}
+    made["all texts alike"] = run(heeding, seed, folder, "alike", data=PERTURBED)
+    made["texts by `qarl`"] = run(heeding, seed, folder, "qarl", data=PERTURBED, source=curriculum)
+    made["a writer's texts"], writer = rounds(heeding, seed, folder)
+    return made, writer
 
 
 def measure(work: Path, seed: int) -> dict[str, dict[str, float]]:
-    """Accuracy of each model of a seed under each text, and against the writer."""
-    from learning import start_model
-
+    """Accuracy of each model of a seed under each text, greedy, and against the last writer, sampled."""
+    from llmrl.evaluation.run import EvalSetup, Plan
+    from llmrl.evaluation.run import run as evaluate
     from llmrl.run_folder import reader
 
-    recipe = work / f"seed-{seed}.yaml"
-    recipe.write_text(yaml.safe_dump(pipeline(start_model(work, seed), work, seed)), encoding="utf-8")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}"}
-    command = [sys.executable, "-m", "llmrl", "train", str(recipe), "--quiet"]
-    subprocess.run(command, env=environment, timeout=LIMIT_S, check=True, cwd=ROOT)
+    made, writer = models(work, seed)
+    against = game("solver", {"writer": {"model": str(writer)}}, num_generations=2, prompts_per_step=200)
     found = {}
-    for name, model in MODELS.items():
-        folder = work / f"seed-{seed}"
-        (result,) = json.loads((folder / f"eval-{model}" / "results.json").read_text(encoding="utf-8")).values()
+    for name, model in made.items():
+        folder = model.parents[1]
+        out = folder / f"{model.parent.name}-eval"
+        (result,) = evaluate(str(model), ["qarl:ATTACKS"], out, Plan(), EvalSetup(engine="hf"), quiet=True).values()
         found[name] = {text: part["avg@1"]["value"] for text, part in result["by"]["perturbation"].items()}
-        played = [record.trajectory for record in reader.episodes(folder / f"met-{model}")]
-        found[name]["writer"] = fmean(float(episode.verdict == "correct") for episode in played)
-        found[name]["valid"] = fmean(episode.metrics["valid"] for episode in played)
+        met = {**against, "data": HELDOUT, "algorithm": {"name": "llmrl.pipeline.kinds:Collect"}}
+        played = run(model, seed, folder, f"{model.parent.name}-met", 1, **met).parent
+        episodes = [record.trajectory for record in reader.episodes(played)]
+        found[name]["writer"] = fmean(float(episode.verdict == "correct") for episode in episodes)
+        found[name]["valid"] = fmean(episode.metrics["valid"] for episode in episodes)
     return found
 
 
@@ -152,7 +141,7 @@ def table(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> str:
         "the last writer": lambda score: score["writer"],
     }
     lines = [f"| trained on | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for name in MODELS:
+    for name in rows[0]:
         cells = []
         for column in columns.values():
             values = [column(row[name]) for row in rows]

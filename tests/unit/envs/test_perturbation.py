@@ -48,6 +48,7 @@ def prompts(episode: Trajectory) -> list[str]:
         ("57", "91", [1.0, 0.0], ("wrong", "correct"), 1.0),
         ("NO!", "46", [-0.25, 1.0], ("correct", "wrong"), 0.0),
         ("NO!", "91", [-0.25, 0.0], ("wrong", "wrong"), 0.0),
+        ("57 NO!", "91", [-0.25, 0.0], ("wrong", "wrong"), 0.0),
         ("<think>5</think> 57 ", "91", [1.0, 0.0], ("wrong", "correct"), 1.0),
     ],
 )
@@ -59,7 +60,7 @@ def test_rewards_and_verdicts(
         episode = played(text, answer, player=player)
         assert [turn.reward for turn in episode.turns] == rewards
         assert (episode.verdict, episode.metrics["misled"]) == (verdict, misled)
-        assert episode.metrics["valid"] == float(text != "NO!")
+        assert episode.metrics["valid"] == float("NO!" not in text)
 
 
 def test_each_reads_its_own_prompt_and_the_solver_no_text_that_is_not_allowed() -> None:
