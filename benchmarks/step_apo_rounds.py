@@ -24,6 +24,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = {"start": "START", "sft-1": "${sft-1.final}", "apo-1": "${apo-1.final}"}
 MODELS |= {"sft-2": "${sft-2.final}", "apo-2": "${apo-2.final}"}
+BEFORE = {
+    "start": "start",
+    "sft-1": "start",
+    "apo-1": "sft-1",
+    "sft-2": "start",
+    "apo-2": "sft-2",
+}  # as `round_of` says
 PROBLEMS = 200  # searched in a round
 LIMIT_S = 7200.0  # of a pipeline
 
@@ -90,15 +97,19 @@ def measure(work: Path, seed: int) -> dict[str, float]:
 
 
 def table(rows: Sequence[Mapping[str, float]]) -> str:
-    """A line for each model: the mean over seeds with its 95 % interval, and the seeds."""
+    """A line for each model: means over seeds with their 95 % intervals, and what its own stage changed."""
     from llmrl.ops.aggregate import interval, mean
 
-    lines = ["| model | mean accuracy | seeds |", "|---|---|---|"]
-    for name in MODELS:
-        scores = [row[name] for row in rows]
-        low, high = interval([[score] for score in scores], mean) if len(scores) > 1 else (scores[0], scores[0])
-        seeds = ", ".join(f"{score:.3f}" for score in scores)
-        lines.append(f"| {name} | {fmean(scores):.3f} ({low:.3f} to {high:.3f}) | {seeds} |")
+    def cell(values: Sequence[float], form: str) -> str:
+        low, high = interval([[value] for value in values], mean) if len(values) > 1 else (values[0], values[0])
+        return f"{fmean(values):{form}} ({low:{form}} to {high:{form}})"
+
+    lines = ["| model | accuracy | gain over the model before its stage | seeds |", "|---|---|---|---|"]
+    for name, before in BEFORE.items():
+        gains = [row[name] - row[before] for row in rows]
+        gained = cell(gains, "+.3f") if before != name else ""
+        seeds = ", ".join(f"{row[name]:.3f}" for row in rows)
+        lines.append(f"| {name} | {cell([row[name] for row in rows], '.3f')} | {gained} | {seeds} |")
     return "\n".join(lines)
 
 
@@ -106,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path("runs/step_apo_rounds"))
-    parser.add_argument("--out", type=Path, default=Path("runs/step_apo_rounds/rounds.json"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/step_apo_rounds.json"))
     options = parser.parse_args(arguments)
     sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
     work = options.work.resolve()

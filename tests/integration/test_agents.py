@@ -60,8 +60,8 @@ def test_a_greedy_writer_gives_every_solver_of_a_group_the_same_text(tiny_model_
     for record in reader.episodes(folder):
         for turn in record.trajectory.turns:
             texts.setdefault(f"{record.trajectory.group} {turn.agent}", set()).add(turn.text)
-    assert [len(said) for name, said in texts.items() if name.endswith("writer")] == [1] * 4
-    assert max(len(said) for name, said in texts.items() if name.endswith("solver")) > 1
+    assert [len(spoken) for name, spoken in texts.items() if name.endswith("writer")] == [1] * 4
+    assert max(len(spoken) for name, spoken in texts.items() if name.endswith("solver")) > 1
     assert all("env/valid" in step for step in steps(folder))
 
 
