@@ -11,19 +11,18 @@ A run that is there already is kept.
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import over_seeds
+from over_seeds import cell
+
 from llmrl.protocols import Benchmark
 from llmrl.types import Sampling
 
-ROOT = Path(__file__).resolve().parents[1]
 STEPS, ROUNDS, WRITER_STEPS = 40, 4, 5
 TEMPERATURES = [2.0 * 0.7**number for number in range(ROUNDS)]  # of the writer, round by round
 TEXTS = {
@@ -131,8 +130,6 @@ def measure(work: Path, seed: int) -> dict[str, dict[str, float]]:
 
 def table(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> str:
     """A line for each model: means over seeds with their 95 % intervals."""
-    from llmrl.ops.aggregate import interval, mean
-
     columns = {
         "no text": lambda score: score["none"],
         "texts trained on": lambda score: fmean(score[text] for text in TEXTS if text != "none"),
@@ -142,31 +139,10 @@ def table(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> str:
     }
     lines = [f"| trained on | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name in rows[0]:
-        cells = []
-        for column in columns.values():
-            values = [column(row[name]) for row in rows]
-            low, high = interval([[value] for value in values], mean) if len(values) > 1 else (values[0], values[0])
-            cells.append(f"{fmean(values):.3f} ({low:.3f} to {high:.3f})")
+        cells = [cell([column(row[name]) for row in rows]) for column in columns.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("runs/qarl"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/qarl.json"))
-    options = parser.parse_args(arguments)
-    sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-    work = options.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for seed in range(options.seeds):
-        rows.append(measure(work, seed))
-        print(json.dumps(rows[-1]), flush=True)
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(table(rows))
-
-
 if __name__ == "__main__":
-    main()
+    over_seeds.run(__doc__, "qarl", measure, table)
