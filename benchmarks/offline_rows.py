@@ -1,13 +1,15 @@
 """Count stored rows that become samples in a second, and their memory: python benchmarks/offline_rows.py --rows 100000
 
-Prints a line for each count of rows and each order: seconds until the first step, rows a second, and the growth of the
-process's memory (resident, its peak) over the whole epoch.
+Prints a line for each count of rows and each order: seconds until the first step, rows a second, the growth of the
+process's memory (resident, its peak) over the whole epoch, and its child processes, of which an engine would be one.
+`--json` keeps the figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -20,17 +22,23 @@ def main() -> None:
     """Measure each case in a process of its own."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=100_000)
+    options.add_argument("--json", type=Path, help="file for the figures")
     options.add_argument("--one", nargs=2, metavar=("FILE", "SHUFFLE"), help="measure this alone")
     given = options.parse_args()
     if given.one:
-        measure(Path(given.one[0]), given.one[1])
+        print(json.dumps(measure(Path(given.one[0]), given.one[1])))
         return
+    results = []
     with tempfile.TemporaryDirectory() as folder:
         for count in (given.rows // 10, given.rows):
             path = write(Path(folder) / f"{count}.jsonl", count)
             for shuffle in ("window", "index"):
-                print(f"{count:>8} rows, {shuffle:>6}: ", end="", flush=True)
-                subprocess.run([sys.executable, __file__, "--one", str(path), shuffle], check=True)
+                command = [sys.executable, __file__, "--one", str(path), shuffle]
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                results.append({"rows": count, "shuffle": shuffle, **json.loads(done.stdout.splitlines()[-1])})
+                print("  ".join(f"{name} {value}" for name, value in results[-1].items()), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def write(path: Path, count: int) -> Path:
@@ -46,7 +54,7 @@ def write(path: Path, count: int) -> Path:
     return path
 
 
-def measure(path: Path, shuffle: str) -> None:
+def measure(path: Path, shuffle: str) -> dict[str, float | list[str]]:
     """Read an epoch as a run does, 64 rows a step."""
     from llmrl.chat import Chat
     from llmrl.plugins import build
@@ -64,10 +72,21 @@ def measure(path: Path, shuffle: str) -> None:
     while source.metrics["offline/epoch"] == 0:
         source.next(count + 1)
         count += 1
-    rate = 64 * count / (time.perf_counter() - began)
-    print(
-        f"first step {first:.1f} s, {rate:.0f} rows/s, peak {peak():.0f} MiB, {peak() - before:.0f} more than at first"
-    )
+    seconds = time.perf_counter() - began
+    return {
+        "first_step_s": round(first, 1),
+        "rows_per_s": round(64 * count / seconds),
+        "peak_mib": round(peak()),
+        "growth_mib": round(peak() - before),
+        "children": children(),
+    }
+
+
+def children() -> list[str]:
+    """Last line of the command of each process that this one has started; `rendering.serve` renders chat templates."""
+    pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
+    commands = [Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ") for pid in pids]
+    return [command.strip().rpartition("\n")[2] for command in commands]
 
 
 def peak() -> float:

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from over_seeds import ROOT, cell
 
 from llmrl.protocols import Benchmark
 from llmrl.types import Sampling
 
-ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 1800.0  # of one command
 ROWS, BUFFER, STEPS = 4800, 200, 150
 CONDITIONS = ("none", "random", "selected")
@@ -119,15 +119,10 @@ def scores(run: Path) -> dict[str, tuple[float, float]]:
 
 def table(results: Mapping[str, Sequence[Mapping[str, tuple[float, float]]]]) -> str:
     """A line for each condition: means over seeds with their 95 % intervals."""
-    from llmrl.ops.aggregate import interval, mean
-
     lines = ["| rehearsed | sums before | sums after | differences after |", "|---|---|---|---|"]
     for condition, runs in results.items():
-        cells = []
-        for task, which in (("sums", 0), ("sums", 1), ("differences", 1)):
-            values = [run[task][which] for run in runs]
-            low, high = interval([[value] for value in values], mean) if len(values) > 1 else (values[0], values[0])
-            cells.append(f"{sum(values) / len(values):.3f} ({low:.3f} to {high:.3f})")
+        columns = (("sums", 0), ("sums", 1), ("differences", 1))
+        cells = [cell([run[task][which] for run in runs]) for task, which in columns]
         lines.append(f"| {condition} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -76,9 +76,12 @@ class OpponentOptions:
 
     model: str | None = None  # a folder or a hub name, with the policy's tokenizer; None: the policy as the run began
     engine: EngineFactory = field(default_factory=partial(build, "engine", "hf"), metadata=holds("engine"))
+    temperature: float | None = None  # of its sampling; None: rollout.temperature
 
     def __post_init__(self) -> None:
         build_held(self)
+        if self.temperature is not None and not 0 <= self.temperature < inf:
+            raise ValueError(f"temperature {self.temperature}: expected at least 0, or none")
 
     @property
     def label(self) -> str:

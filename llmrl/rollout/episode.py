@@ -51,6 +51,7 @@ class Opponent:
 
     model: str  # its name, for the log
     engine: Engine
+    temperature: float | None = None  # of its sampling; None: that of the policy
 
 
 @dataclass(slots=True)
@@ -181,6 +182,8 @@ class EpisodePlayer:
         opponent = self.opponents.get(agent)
         if prefix:
             wanted = replace(wanted, max_tokens=wanted.max_tokens - len(prefix))
+        if opponent is not None and opponent.temperature is not None:
+            wanted = replace(wanted, temperature=opponent.temperature)
         completion = await (self.engine if opponent is None else opponent.engine).generate(prompt, wanted)
         return Turn(
             prompt_ids=prompt,

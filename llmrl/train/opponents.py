@@ -41,5 +41,5 @@ def started_opponents(
             stop_token_ids=stop_token_ids,
         )
         started.callback(engine.close)
-        made[agent] = Opponent(options.label, engine)
+        made[agent] = Opponent(options.label, engine, options.temperature)
     return made

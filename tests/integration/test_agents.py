@@ -50,6 +50,21 @@ def test_a_game_of_two_agents_trains(tiny_model_dir: Path, tmp_path: Path, oppon
     assert all(step["sampling/logprob_diff/mean"] < 1e-3 for step in measured if "sampling/logprob_diff/mean" in step)
 
 
+def test_a_greedy_writer_gives_every_solver_of_a_group_the_same_text(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """The writer samples at 0 and the policy at 1: a group has one text of the writer, and several answers."""
+    env = {"name": "perturbation", "reward": "numeric", "allowed": "(?s).*"}
+    rollout = {"opponents": {"writer": {"temperature": 0.0}}, "max_prompt_length": 300}
+    sections: dict[str, Any] = {"data": {"name": "arithmetic"}, "rollout": rollout}
+    folder = run(recipe(tiny_model_dir, tmp_path, env, **sections), "perturbed")
+    texts: dict[str, set[str]] = {}  # by group and agent
+    for record in reader.episodes(folder):
+        for turn in record.trajectory.turns:
+            texts.setdefault(f"{record.trajectory.group} {turn.agent}", set()).add(turn.text)
+    assert [len(spoken) for name, spoken in texts.items() if name.endswith("writer")] == [1] * 4
+    assert max(len(spoken) for name, spoken in texts.items() if name.endswith("solver")) > 1
+    assert all("env/valid" in step for step in steps(folder))
+
+
 def test_an_opponent_of_another_vocabulary_is_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
     other = tiny.make(tmp_path / "other", hidden=32, layers=1)
     config = other / "tokenizer.json"

@@ -190,6 +190,7 @@ RECIPE: dict[str, Any] = {
         ({"rollout": {"opponents": {"first": {}}}}, "judges its player first, .* expected env.player=second"),
         ({"rollout": {"opponents": {"second": {"modle": "x"}}}}, "modle: unknown key; did you mean 'model'"),
         ({"env": {"name": "nim"}, "rollout": {"opponents": {"second": {}}}}, "a single agent plays it"),
+        ({"rollout": {"opponents": {"second": {"temperature": -1}}}}, "temperature -1.0: expected at least 0, or none"),
         (
             {"source": {"name": "restarts", "at": "turn"}, "rollout": {"max_turns": 4}},
             "several agents speak in env nim",
