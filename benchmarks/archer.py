@@ -2,7 +2,7 @@
 
     python benchmarks/archer.py --seeds 5 --out docs/results/archer
 
-A model of 2 layers and 128 dimensions imitates a player of whose moves a share is random; then each method learns from
+A model of 2 layers and 64 dimensions imitates a player of whose moves a share is random; then each method learns from
 the same number of episodes, sampled at temperature 1. For each game OUT_GAME.png, .csv, .json and .md have curves of
 the mean return and a table; OUT.json has, for each run, the turns played until the return reached the game's
 threshold, and the critic beside the returns that came. A run that is there already is kept.
@@ -28,14 +28,14 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "archer": {
         "algorithm": {
             "name": "archer",
-            "critic_warmup": 10,
-            "critic_steps": 15,
+            "critic_warmup": 11,
+            "critic_steps": 25,
             "actor_steps": 2,
             "whiten_advantages": True,
         },
-        "source": {"name": "replay", "turns": 512, "proposals": 64},
+        "source": {"name": "replay", "turns": 640, "proposals": 160},
         "critic": {"learning_rate": 1e-3},
-        "train": {"learning_rate": 1e-4},  # a tenth of the critic's
+        "train": {"learning_rate": 3e-4, "lr_scheduler_type": "constant"},
     },
     "grpo": {"algorithm": {"name": "grpo", "credit_level": "turn", "turn_discount": 0.95}},
     "ppo": {"algorithm": {"name": "ppo", "turn_discount": 0.95}, "critic": {"learning_rate": 1e-3}},
