@@ -44,9 +44,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
         "source": {"name": "replay", "turns": 640, "quantile": 0.9, "proposals": 0, "fresh": False},
     },
 }
-GAMES: Mapping[
-    str, Mapping[str, Any]
-] = {  # the environment, its limits, starts of a step, the share of random moves imitated
+GAMES: Mapping[str, Mapping[str, Any]] = {  # `random_share` of the moves that are imitated; `starts` of a step
     "wordle": {
         "env": {"name": "wordle", "vocabulary": 8, "instructions": False},
         "rollout": {"max_turns": 6, "max_completion_length": 8, "max_reply_length": 24},
