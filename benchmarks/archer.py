@@ -2,7 +2,7 @@
 
     python benchmarks/archer.py --seeds 5 --out docs/results/archer
 
-A model of 2 layers and 128 dimensions imitates a player of whose moves a share is random; then each method learns from
+A model of 2 layers and 64 dimensions imitates a player of whose moves a share is random; then each method learns from
 the same number of episodes, sampled at temperature 1. For each game OUT_GAME.png, .csv, .json and .md have curves of
 the mean return and a table; OUT.json has, for each run, the turns played until the return reached the game's
 threshold, and the critic beside the returns that came. A run that is there already is kept.
@@ -19,42 +19,45 @@ from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-EPISODES = 40
-"""Of a step: 4 from each of 10 starts."""
-STEPS = 60
+GROUP = 4
+"""Episodes of a step from each of its starts."""
+STEPS = 30
+IMITATED = 100  # steps of 24 episodes
 SMOOTHED = 5  # steps over which a return is averaged
-REPLAY = {"name": "replay", "turns": 640, "proposals": 128}
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "archer": {
         "algorithm": {
             "name": "archer",
-            "critic_warmup": 5,
-            "critic_steps": 20,
+            "critic_warmup": 11,
+            "critic_steps": 25,
             "actor_steps": 2,
             "whiten_advantages": True,
         },
-        "source": REPLAY,
+        "source": {"name": "replay", "turns": 640, "proposals": 160},
         "critic": {"learning_rate": 1e-3},
+        "train": {"learning_rate": 3e-4, "lr_scheduler_type": "constant"},
     },
     "grpo": {"algorithm": {"name": "grpo", "credit_level": "turn", "turn_discount": 0.95}},
     "ppo": {"algorithm": {"name": "ppo", "turn_discount": 0.95}, "critic": {"learning_rate": 1e-3}},
     "filtered_bc": {
         "algorithm": {"name": "bc", "minibatches": 2},
-        "source": {**REPLAY, "quantile": 0.9, "proposals": 0, "fresh": False},
+        "source": {"name": "replay", "turns": 640, "quantile": 0.9, "proposals": 0, "fresh": False},
     },
 }
-GAMES: Mapping[str, Mapping[str, Any]] = {  # the environment, its limits, and the share of random moves imitated
+GAMES: Mapping[str, Mapping[str, Any]] = {  # `random_share` of the moves that are imitated; `starts` of a step
     "wordle": {
-        "env": {"name": "wordle", "vocabulary": 20, "instructions": False},
-        "rollout": {"max_turns": 6, "max_completion_length": 12, "max_reply_length": 24},
-        "random_share": 0.5,
-        "threshold": -2.5,
+        "env": {"name": "wordle", "vocabulary": 8, "instructions": False},
+        "rollout": {"max_turns": 6, "max_completion_length": 8, "max_reply_length": 24},
+        "starts": 8,
+        "random_share": 0.7,
+        "threshold": -2.0,
     },
     "maze": {
-        "env": {"name": "maze", "layout": "u", "max_moves": 20, "instructions": False},
-        "rollout": {"max_turns": 21, "max_completion_length": 12, "max_reply_length": 96},
-        "random_share": 0.7,
-        "threshold": -10.0,
+        "env": {"name": "maze", "layout": "u", "max_moves": 15, "instructions": False},
+        "rollout": {"max_turns": 16, "max_completion_length": 6, "max_reply_length": 64},
+        "starts": 6,
+        "random_share": 0.6,
+        "threshold": -5.0,
     },
 }
 
@@ -69,8 +72,8 @@ def recipe(game: str, model: Path, folder: Path, name: str, seed: int, **section
         "data": {"name": "games", "env": env, "split": "all"},
         "reward": {"name": "environment"},
         "engine": {"name": "hf"},
-        "rollout": {"prompts_per_step": 10, "num_generations": EPISODES // 10, **limits},
-        "train": {"max_steps": STEPS, "learning_rate": 3e-4, "lr_scheduler_type": "linear"},
+        "rollout": {"prompts_per_step": GAMES[game]["starts"], "num_generations": GROUP, **limits},
+        "train": {"max_steps": STEPS, "learning_rate": 5e-4, "lr_scheduler_type": "linear"},
         **{key: section for key, section in sections.items() if key not in ("rollout", "train")},
     }
     run["rollout"] |= sections.get("rollout", {})
@@ -105,20 +108,23 @@ def primed(game: str, seed: int, folder: Path) -> Path:
         write(Demonstrations(data=Games(env=env, split="all"), random_share=share, episodes=400, seed=seed), rows)
     model = folder / f"model-{seed}"
     if not model.exists():
-        tiny.make(model, hidden=128, layers=2, seed=seed)
+        episodes = [json.loads(line)["messages"] for line in rows.read_text(encoding="utf-8").splitlines()]
+        texts = [message["content"] for messages in episodes for message in messages]
+        tiny.make(model, texts=texts, hidden=64, layers=2, seed=seed)
     settings: dict[str, Any] = {
         "algorithm": {"name": "bc"},
         "source": {"name": "offline", "path": str(rows)},
-        "rollout": {"prompts_per_step": 40},
-        "train": {"max_steps": 450, "learning_rate": 3e-3},
+        "rollout": {"prompts_per_step": 24},
+        "train": {"max_steps": IMITATED, "learning_rate": 3e-3},
     }
     return trained(recipe(game, model, folder, "primed", seed, **settings)) / "final"
 
 
-def measured(run: Path, threshold: float) -> dict[str, Any]:
+def measured(run: Path, game: str) -> dict[str, Any]:
     """Returns and turns of a run, and what its critic said of them."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     returns, turns = ([line[name] for line in lines] for name in ("reward", "turns/mean"))
+    threshold, episodes = GAMES[game]["threshold"], GROUP * GAMES[game]["starts"]
     smooth = [fmean(returns[max(0, i + 1 - SMOOTHED) : i + 1]) for i in range(len(returns))]
     reached = next((i for i, value in enumerate(smooth) if i + 1 >= SMOOTHED and value >= threshold), None)
     last = lines[-SMOOTHED:]
@@ -131,8 +137,8 @@ def measured(run: Path, threshold: float) -> dict[str, Any]:
         "last": fmean(returns[-SMOOTHED:]),
         "won_first": fmean(line["accuracy"] for line in lines[:SMOOTHED]),
         "won_last": fmean(line["accuracy"] for line in last),
-        "turns": EPISODES * sum(turns),
-        "turns_to_threshold": None if reached is None else EPISODES * sum(turns[: reached + 1]),
+        "turns": episodes * sum(turns),
+        "turns_to_threshold": None if reached is None else episodes * sum(turns[: reached + 1]),
         "seconds": sum(line["step_time"] for line in lines),
         **{name: values for name, values in critic.items() if any(value is not None for value in values)},
     }
@@ -156,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             model = primed(game, seed, folder)
             for method in options.methods:
                 run = trained(recipe(game, model, folder, method, seed, **METHODS[method]))
-                results.append({"game": game, **measured(run, GAMES[game]["threshold"])})
+                results.append({"game": game, **measured(run, game)})
                 print(
                     "{game} {method} {seed}: {first:.2f} to {last:.2f}, {seconds:.0f} s".format(**results[-1]),
                     flush=True,

@@ -21,6 +21,16 @@ def test_text_survives_tokens(vocab: tiny.Vocabulary, text: str) -> None:
     assert tokenizer.decode(ids) == text
 
 
+def test_words_of_texts_are_tokens_and_others_are_bytes() -> None:
+    """Each word with the blank before it; `é` is two bytes."""
+    tokenizer = tiny.make_tokenizer(texts=["You are at position 1, 3.\n", "move down"])
+    for text, count in (("move down", 2), ("You are at position 1, 3.\n", 9), ("é", 2)):
+        ids = tokenizer.encode(text)
+        assert (len(ids), tokenizer.decode(ids)) == (count, text)
+    assert len(tokenizer.encode("wom")) == 3, "no word of the texts"
+    assert tokenizer.get_vocab() == tiny.make_tokenizer(texts=["You are at position 1, 3.\n", "move down"]).get_vocab()
+
+
 def test_arithmetic_does_not_know_other_characters() -> None:
     tokenizer = tiny.make_tokenizer("arithmetic")
     assert tokenizer.unk_token_id in tokenizer.encode("é")
