@@ -18,6 +18,7 @@ WITHOUT_ROWS = (
     "jsonl",
     "livecodebench",
     "swe_bench",
+    "textworld",
     "by_pass_rate",
     "mixture",
     "outcomes",
