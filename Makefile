@@ -2,7 +2,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 TESTS := $(BIN)/python -m pytest
-SIDE_BY_SIDE := -n 2 --dist loadfile # end-to-end tests start two processes of their own, and run one by one
+# Files in their order, so that those with few long tests do not come last. End-to-end tests run one by one: they start
+# two processes of their own.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check slow lint unit integration e2e requirements
 

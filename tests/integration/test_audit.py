@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[GradingPool]:
-    pool = GradingPool(2, 10.0)  # as the command's, with room for a busy machine
+    pool = GradingPool(2, audit.ANSWER_S)  # as the command's
     yield pool
     pool.close()
 

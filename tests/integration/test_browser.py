@@ -158,6 +158,7 @@ def test_an_oracle_shops(kind: str, actions: str) -> None:
     assert [answers[-1].verdict for answers in run(all_of_them())] == ["correct"] * 5
 
 
+@pytest.mark.slow
 def test_chance_solves_little_of_it() -> None:
     async def all_of_them() -> list[list[Observation]]:
         episodes = [shop(kind, seed) for seed in range(2) for kind in KINDS]

@@ -63,6 +63,7 @@ def lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_killed_between_and_inside_stages_it_makes_the_same(
     whole: tuple[Path, Path], tiny_model_dir: Path, tmp_path: Path
 ) -> None:

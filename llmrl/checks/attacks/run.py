@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AttackReport", "Attempt", "audit", "exit_code", "run", "save", "shipped", "show"]
 
+ANSWER_S = 30.0
+"""Seconds that an answer's grader has at least: rewards that run programs need some, also on a busy machine."""
 Kind = Literal["judges", "shapes", "measures", "unfit", "left out"]
 
 
@@ -204,7 +206,7 @@ def run(
     if (given or data) and made is None and len(names) != 1:
         raise RecipeError("--option and --data are for one reward: name it")
     rollout = RolloutOptions() if made is None else made.rollout
-    console, pool = Console(), GradingPool(rollout.reward_workers, rollout.reward_timeout_s)
+    console, pool = Console(), GradingPool(rollout.reward_workers, max(rollout.reward_timeout_s, ANSWER_S))
     live = console.status("") if console.is_terminal else nullcontext()
     try:
         with live as line:
