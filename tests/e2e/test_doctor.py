@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from llmrl.checks.doctor import probes
 
 
+@pytest.mark.slow
 def test_vllm_and_deepspeed_really_start() -> None:
     vllm, deepspeed = probes.findings(240)
     assert vllm.state == "ok", vllm

@@ -74,7 +74,7 @@ LAUNCHES = [
     pytest.param("grpo", "zero2", marks=pytest.mark.slow),
     pytest.param("grpo", "zero3", marks=pytest.mark.slow),
     ("ppo", "zero3"),
-    ("oreal", "zero2"),
+    pytest.param("oreal", "zero2", marks=pytest.mark.slow),
     pytest.param("ppo", "zero2", marks=pytest.mark.slow),
     pytest.param("oreal", "zero3", marks=pytest.mark.slow),
 ]

@@ -55,7 +55,7 @@ critic: {zero_init: false, learning_rate: 1e-3}""",
 }
 MOVING = ", sync_ref_model: true, ref_model_mixup_alpha: 0.1, ref_model_sync_steps: 1"
 CASES = [
-    pytest.param("grpo", None, id="one process"),
+    pytest.param("grpo", None, marks=pytest.mark.slow, id="one process"),
     pytest.param("ppo", "zero2", id="PPO, two processes, ZeRO 2"),
     pytest.param("offline", None, id="stored answers, one process"),
     pytest.param("offline", "zero2", marks=pytest.mark.slow, id="stored answers, two processes, ZeRO 2"),

@@ -263,6 +263,7 @@ def test_a_taken_port_is_said_at_once(tiny_model_dir: Path) -> None:
             serve(str(tiny_model_dir), port=port)
 
 
+@pytest.mark.slow
 def test_a_critic_moves_the_answers(tiny_model_dir: Path, critic_dir: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM

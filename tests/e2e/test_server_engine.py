@@ -220,6 +220,7 @@ def test_weights_that_do_not_fit_are_an_error_with_the_servers_reason(engine: Vl
         engine.load([(name, torch.zeros(3, 3))], engine.version + 1)
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_to_start_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(
         EngineError, match=r"ended with code 1 before it answered; the end of its log(.|\n)*nothing-here"
@@ -227,6 +228,7 @@ def test_a_server_that_fails_to_start_is_quoted(tmp_path: Path) -> None:
         start(tmp_path / "nothing-here", log_dir=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_close_ends_the_servers_and_removes_their_temporary_log(tiny_model_dir: Path) -> None:
     others = set(psutil.Process().children(recursive=True))  # the servers that the tests of this module share
     engine = start(tiny_model_dir)

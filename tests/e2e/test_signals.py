@@ -71,6 +71,7 @@ def test_a_signal_saves_and_says_so(
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_it_ends_in_time_where_it_cannot_be_saved(
     tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
 ) -> None:
