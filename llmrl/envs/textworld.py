@@ -30,13 +30,18 @@ class TextWorldEpisode:
 
     env: Any
     options: TextWorld
+    name: str
     score: float = 0.0
+    most: float = 0.0
     moves: int = 0
 
     async def reset(self) -> Observation:
         """Show the objective and the place; of a game that has none, what it prints."""
         state = self.env.reset()
-        self.score, self.moves = float(state.score or 0), 0
+        if not state.max_score or (self.options.commands and state.admissible_commands is None):
+            lacking = "commands that it would take" if state.max_score else "highest score"
+            raise DataError(f"game {self.name}: it tells no {lacking}; expected a game of TextWorld's own")
+        self.score, self.moves, self.most = float(state.score), 0, float(state.max_score)
         parts = [state.objective, state.description] if state.objective else [state.feedback]
         return Observation(messages=[self._shown("\n\n".join(filter(None, parts)), state)])
 
@@ -48,8 +53,7 @@ class TextWorldEpisode:
             self.moves += 1
             return Observation(messages=[{"role": "user", "content": REFUSED}])
         state, score, done = self.env.step(command)
-        most = float(state.max_score or 1)
-        reward, self.score, self.moves = (score - self.score) / most, float(score), self.moves + 1
+        reward, self.score, self.moves = (score - self.score) / self.most, float(score), self.moves + 1
         if not done:
             return Observation(messages=[self._shown(state.feedback, state)], reward=reward)
         return Observation(
@@ -57,7 +61,7 @@ class TextWorldEpisode:
             reward=reward,
             done=True,
             verdict="correct" if state.won else "wrong",
-            metrics={"score": self.score / most, "moves": float(self.moves)},
+            metrics={"score": self.score / self.most, "moves": float(self.moves)},
         )
 
     async def close(self) -> None:
@@ -67,7 +71,7 @@ class TextWorldEpisode:
     def _shown(self, text: str, state: Any) -> Message:
         told = _PROMPT.sub("", text.rstrip()).strip()
         if self.options.commands and state is not None:
-            told += "\n\nCommands: " + ", ".join(state.admissible_commands or ())
+            told += "\n\nCommands: " + ", ".join(state.admissible_commands)
         return {"role": "user", "content": told}
 
 
@@ -89,13 +93,13 @@ class TextWorld:
         """Start the game of a problem.
 
         Raises:
-            DataError: `info.game` names none in the folder, or there is no folder.
+            DataError: `info.game` names none in the folder, or there is no folder. When it begins: it has no score.
         """
         library, path = package(), self.file(problem)
         infos = library.EnvInfos(
             score=True, max_score=True, won=True, objective=True, description=True, admissible_commands=self.commands
         )
-        return TextWorldEpisode(library.start(str(path), request_infos=infos), self)
+        return TextWorldEpisode(library.start(str(path), request_infos=infos), self, path.name)
 
     def file(self, problem: Problem) -> Path:
         """The game file of a problem."""

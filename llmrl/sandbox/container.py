@@ -74,6 +74,7 @@ class ContainerWorkspace:
     options: ContainerOptions
     root: str = ROOT
     name: str = field(default_factory=lambda: f"llmrl-{os.getpid()}-{secrets.token_hex(6)}")
+    made: bool = field(init=False, default=False)  # `root` is a new folder: the image has none
     _engine: str = field(init=False)
 
     @property
@@ -86,6 +87,7 @@ class ContainerWorkspace:
         if self._inside(["true"], b"", LOOK_S).code != 0:  # the image has no such folder
             self.close()
             self._start("--volume", self.root)
+            self.made = True
 
     def _start(self, *more: str) -> None:
         limits = self.options.limits

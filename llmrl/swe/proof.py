@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from llmrl.swe.clones import files_of
 from llmrl.swe.grading import PASSED, repair, status_of
 from llmrl.swe.instance import Instance
 from llmrl.swe.patches import apply_patch
 from llmrl.swe.testing import TestBed
 from llmrl.swe.tree import ChangeError, Changes
+
+log = logging.getLogger(__name__)
 
 
 def doubt(bed: TestBed, instance: Instance) -> str:
@@ -21,6 +25,9 @@ def doubt(bed: TestBed, instance: Instance) -> str:
     except ChangeError as error:
         return f"its patch does not apply: {error}"
     if reference is None and not instance.pass_to_pass:
+        log.warning(
+            "instance %s: no reference and no PASS_TO_PASS: nothing shows that its tests work here", instance.id
+        )
         return ""
     tested = bed.run(instance, reference or {})
     statuses = {} if tested.fault else tested.statuses

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from llmrl.errors import DataError, RewardError
+from llmrl.errors import DataError, RewardError, SandboxError
 from llmrl.sandbox import container
 from llmrl.sandbox.container import ContainerOptions, ContainerWorkspace
 from llmrl.sandbox.isolation import Level
@@ -111,6 +111,10 @@ class TestBed:
         try:
             if not instance.base_commit:
                 made.put(instance.files)
+            elif made.made:
+                raise SandboxError(
+                    f"image {image}: no {made.root} there; expected the project at {instance.base_commit}"
+                )
         except BaseException:
             made.close()
             raise

@@ -15,7 +15,7 @@ from llmrl.sandbox import container
 from llmrl.sandbox.container import ContainerOptions, ContainerWorkspace
 from llmrl.sandbox.workspace import RESULTS
 from llmrl.swe.instance import Instance
-from llmrl.swe.testing import run_tests
+from llmrl.swe.testing import TestBed, run_tests
 from llmrl.swe.tree import ChangeError
 from llmrl.types import Problem
 
@@ -139,3 +139,9 @@ def test_nothing_is_left() -> None:
 def test_an_image_that_is_not_there_is_named(place: ContainerWorkspace) -> None:
     with pytest.raises(SandboxError, match="does not start localhost/llmrl-none:1"):
         ContainerWorkspace(replace(OPTIONS, image="localhost/llmrl-none:1"))
+
+
+def test_an_image_without_the_project_is_named(place: ContainerWorkspace) -> None:
+    bed = TestBed(container=IMAGE, container_python="python3")
+    with pytest.raises(SandboxError, match=r"no /testbed there; expected the project at abc"):
+        bed.workspace(Instance(id="i", repo="a/b", base_commit="abc"))
