@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from llmrl.answers.spelling import LowerWords
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+(?:\s|$)")
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+WORDS = LowerWords(r"[^\W\d_]")
 LETTER = re.compile(r"[^\W\d_]")
 ENDINGS = ("", "s", "es", "ed", "d", "ing", "ly", "er", "est")
 
@@ -36,9 +37,7 @@ class Coverage:
         if not wanted:
             raise ValueError(f"the problem has no words, only {', '.join(problem.info) or 'no columns'}")
         text = after_thoughts(text)
-        written = WORD.findall(text)
-        lower = {word: word.lower() for word in set(written)}
-        said = [lower[word] for word in written]
+        said = WORDS.of(text)
         if not said:
             return Score(0.0, "unparsable", reason="no words")
         used = set(said)

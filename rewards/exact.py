@@ -16,8 +16,8 @@ from llmrl.types import Problem, Score
 SAME = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # of full width, as ASCII
 SAME |= {"\u3000": " ", "’": "'", "‘": "'", "“": '"', "”": '"', "−": "-", "–": "-", "—": "-"}
 PUNCTUATION = re.compile(
-    r"""[.,:](?!\d) | [;?…"«»()\[\]{}。、] | !(?<=[^\W\d_]{2}!) | '(?<![\w)]') | '(?<=[^\W\d_]{2}')(?!\w)
-        | -(?<!\d-)(?!\s*[\d.])""",  # each begins with its sign, so that other signs are passed over at once
+    r"""[.,:]+(?!\d) | [;?…"«»()\[\]{}。、]+ | !(?<=[^\W\d_]{2}!) | '(?<![\w)]')'* | '(?<=[^\W\d_]{2}')(?!\w)
+        | -(?<!\d-)-*(?!\s*[\d.])""",  # each begins with its sign, so that other signs are passed over at once
     re.VERBOSE,
 )
 RUN = re.compile(r"\*+|`+|\$+")

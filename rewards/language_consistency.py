@@ -23,9 +23,9 @@ SCRIPTS = {
 LANGUAGES = {language: frozenset(scripts.split()) for scripts, those in SCRIPTS.items() for language in those.split()}
 NO_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\boxed\s*\{[^{}]*\}|\\[A-Za-z]+|</?\w+>"
-    r"|https?://\S+|[A-Za-z](?<![^\W\d_].)(?![^\W\d_])",
+    r"|https?://\S+|[A-Za-z](?<![^\W\d_].)(?![^\W\d_])(?:[\s\d,.:;]++[A-Za-z](?![^\W\d_]))*+",
     re.DOTALL,
-)  # each alternative begins with its sign, so that other places are passed over at once
+)  # each alternative begins with its sign, so that other places are passed over at once; a run of single letters is one
 
 
 @dataclass(frozen=True)

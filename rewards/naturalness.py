@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +9,10 @@ from itertools import pairwise
 from math import log2
 from typing import Any
 
+from llmrl.answers.spelling import LowerWords
 from llmrl.types import Problem, Score
 
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-
-BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
+WORDS = LowerWords(r"[^\W_]")
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Naturalness:
 
 def measures(text: str, stretch: int = 50) -> dict[str, float | None]:
     """Measures of a text, by name; None where it has too few words."""
-    words = _words(text)
+    words = WORDS.of(text)
     singles, pairs = Counter(words), Counter(pairwise(words))
     return {
         "distinct_1": _distinct(singles),
@@ -54,15 +52,6 @@ def measures(text: str, stretch: int = 50) -> dict[str, float | None]:
         "words": float(len(words)),
         "vocabulary": float(len(singles)),
     }
-
-
-def _words(text: str) -> list[str]:
-    """List the words in lower case."""
-    if text.isascii() and "'" not in text:  # several times faster
-        return text.lower().translate(BLANKS).split()
-    written = WORD.findall(text)
-    lower = {word: word.lower() for word in set(written)}
-    return [lower[word] for word in written]
 
 
 def _distinct(counts: Counter[Any]) -> float | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
+from operator import lt
 from typing import Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from llmrl.types import Score, Trajectory
 
@@ -58,17 +61,13 @@ class Repetition:
 
 def repeated(tokens: Sequence[Hashable], window: int) -> list[bool]:
     """Tell of each run of `window` tokens or words whether it occurred before; empty for less than a run."""
-    ids: dict[Hashable, int] = {}
-    known = [ids.setdefault(token, len(ids)) for token in tokens]
-    numbers = array("H" if len(ids) <= 2**16 else "I", known)
-    data, size = numbers.tobytes(), numbers.itemsize  # bytes are cut and hashed several times faster than tuples
-    seen: set[bytes] = set()
-    again = []
-    for start in range(0, size * (len(tokens) - window + 1), size):
-        before = len(seen)
-        seen.add(data[start : start + size * window])
-        again.append(len(seen) == before)
-    return again
+    if len(tokens) < window:
+        return []
+    first: dict[Hashable, int] = {}
+    numbers = np.fromiter(map(first.setdefault, tokens, count()), np.uint32, len(tokens))
+    runs = np.ascontiguousarray(sliding_window_view(numbers, window)).view(f"V{4 * window}")
+    seen: dict[bytes, int] = {}  # bytes are hashed several times faster than tuples
+    return list(map(lt, map(seen.setdefault, runs.ravel().tolist(), count()), count()))
 
 
 plugin = Repetition

@@ -29,8 +29,7 @@ def marked(text: str) -> str | None:
         return (last_box(inside) or inside).strip()
     if (boxed := last_box(text)) is not None:
         return boxed.strip()
-    stated = STATED.all(text)
-    return stated[-1] if stated else None
+    return STATED.last(text)
 
 
 def innermost(answer: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 
@@ -20,3 +21,23 @@ def translated(text: str, table: Mapping[str, str]) -> str:
         for sign in table.keys() & set(text):
             text = text.replace(sign, table[sign])
     return text
+
+
+class LowerWords:
+    """Lists the words of a text in lower case: runs of a kind of characters, and two of them around an apostrophe.
+
+    Args:
+        kind: an expression of one character, such as `[^\\W\\d_]` for a letter.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._word = re.compile(f"{kind}+(?:['’]{kind}+)?")
+        self._blanks = {code: " " for code in range(128) if not re.fullmatch(kind, chr(code))}
+
+    def of(self, text: str) -> list[str]:
+        """List the words, in order."""
+        if text.isascii() and "'" not in text:  # several times faster
+            return text.lower().translate(self._blanks).split()
+        written = self._word.findall(text)
+        lower = {word: word.lower() for word in set(written)}
+        return [lower[word] for word in written]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 
 from llmrl.answers.spelling import folded
@@ -36,6 +37,11 @@ class Statements:
     def all(self, text: str) -> list[str]:
         """List the answers, in order; what stands behind a statement on its line belongs to it."""
         return [text[begin:end].rstrip() for begin, end in self._places(folded(text))]
+
+    def last(self, text: str) -> str | None:
+        """Read the last of the answers; None where there is none."""
+        last = deque(self._places(folded(text)), maxlen=1)
+        return text[slice(*last[0])].rstrip() if last else None
 
     def innermost(self, answer: str) -> str:
         """Read the answer that an answer states again: `Final answer: the answer is 5` says 5."""
