@@ -15,8 +15,9 @@ from llmrl.types import Problem, Score
 
 SAME = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # of full width, as ASCII
 SAME |= {"\u3000": " ", "’": "'", "‘": "'", "“": '"', "”": '"', "−": "-", "–": "-", "—": "-"}
+MEANINGLESS = dict.fromkeys(';?…"«»()[]{}。、', " ")  # signs, wherever they stand
 PUNCTUATION = re.compile(
-    r"""[.,:]+(?!\d) | [;?…"«»()\[\]{}。、]+ | !(?<=[^\W\d_]{2}!) | '(?<![\w)]')'* | '(?<=[^\W\d_]{2}')(?!\w)
+    r"""[.,:]+(?!\d) | !(?<=[^\W\d_]{2}!) | '(?<![\w)]')'* | '(?<=[^\W\d_]{2}')(?!\w)
         | -(?<!\d-)-*(?!\s*[\d.])""",  # each begins with its sign, so that other signs are passed over at once
     re.VERBOSE,
 )
@@ -70,7 +71,7 @@ class Exact:
         if self.ignore_case:
             text = text.casefold()
         if self.ignore_punctuation:
-            text = PUNCTUATION.sub(" ", text)
+            text = translated(PUNCTUATION.sub(" ", text), MEANINGLESS)
         if self.ignore_articles:
             text = ARTICLES.sub(" ", text)
         return " ".join(text.split())

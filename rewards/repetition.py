@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import count, groupby
-from operator import lt
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from llmrl.types import Score, Trajectory
 
@@ -63,11 +61,15 @@ def repeated(tokens: Sequence[Hashable], window: int) -> list[bool]:
     """Tell of each run of `window` tokens or words whether it occurred before; empty for less than a run."""
     if len(tokens) < window:
         return []
-    first: dict[Hashable, int] = {}
-    numbers = np.fromiter(map(first.setdefault, tokens, count()), np.uint32, len(tokens))
-    runs = np.ascontiguousarray(sliding_window_view(numbers, window)).view(f"V{4 * window}")
-    seen: dict[bytes, int] = {}  # bytes are hashed several times faster than tuples
-    return list(map(lt, map(seen.setdefault, runs.ravel().tolist(), count()), count()))
+    ids = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    names, size = np.fromiter(map(ids.__getitem__, tokens), np.int64, len(tokens)), 1
+    while size < window:  # a run of up to twice the size is named by the names of the two that it consists of
+        step = min(size, window - size)
+        names = np.unique(names[:-step] * len(tokens) + names[step:], return_inverse=True)[1]
+        size += step
+    again = np.ones(len(names), dtype=bool)
+    again[np.unique(names, return_index=True)[1]] = False
+    return list(again.tolist())
 
 
 plugin = Repetition

@@ -17,9 +17,8 @@ def folded(text: str) -> str:
 
 def translated(text: str, table: Mapping[str, str]) -> str:
     """Replace each sign of a table by its value, which is no key: `str.translate`, without a look-up a character."""
-    if not text.isascii():
-        for sign in table.keys() & set(text):
-            text = text.replace(sign, table[sign])
+    for sign in table.keys() & set(text):
+        text = text.replace(sign, table[sign])
     return text
 
 
