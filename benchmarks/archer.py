@@ -41,7 +41,14 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "ppo": {"algorithm": {"name": "ppo", "turn_discount": 0.95}, "critic": {"learning_rate": 1e-3}},
     "filtered_bc": {
         "algorithm": {"name": "bc", "minibatches": 2},
-        "source": {"name": "replay", "turns": 640, "quantile": 0.9, "proposals": 0, "fresh": False},
+        "source": {
+            "name": "replay",
+            "turns": 640,
+            "quantile": 0.9,
+            "quantile_of": "prompt",  # starts differ in what can be earned
+            "proposals": 0,
+            "fresh": False,
+        },
     },
 }
 GAMES: Mapping[str, Mapping[str, Any]] = {  # `random_share` of the moves that are imitated; `starts` of a step

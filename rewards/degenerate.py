@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from llmrl.answers.spelling import character_counts
 from llmrl.rewards.repetition import repeated
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted
@@ -103,7 +104,7 @@ def repeated_share(token_ids: Sequence[int], n: int) -> float:
 
 def foreign_share(text: str, scripts: frozenset[str]) -> float:
     """Share of the characters but spaces that belong neither to mathematics nor to one of the scripts."""
-    counts = Counter({char: count for char, count in Counter(text).items() if not char.isspace()})
+    counts = Counter({char: count for char, count in character_counts(text).items() if not char.isspace()})
     foreign = sum(count for char, count in counts.items() if not _common(char) and script(char) not in scripts)
     return foreign / counts.total() if counts else 0.0
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal
 
 from llmrl.answers.delimited import without_unclosed
+from llmrl.answers.spelling import character_counts
 from llmrl.types import Problem, Score
 
 SCRIPTS = {
@@ -68,7 +69,7 @@ class LanguageConsistency:
 def letters(text: str) -> Counter[str]:
     """Count the letters of each script in a text, formulas and code left out."""
     counts: Counter[str] = Counter()
-    for char, count in Counter(NO_LANGUAGE.sub(" ", without_unclosed(text))).items():
+    for char, count in character_counts(NO_LANGUAGE.sub(" ", without_unclosed(text))).items():
         if script := _script(char):
             counts[script] += count
     return counts

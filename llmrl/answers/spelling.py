@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
+
+import numpy as np
 
 
 def folded(text: str) -> str:
@@ -20,6 +23,16 @@ def translated(text: str, table: Mapping[str, str]) -> str:
     for sign in table.keys() & set(text):
         text = text.replace(sign, table[sign])
     return text
+
+
+def character_counts(text: str) -> Mapping[str, int]:
+    """Count each character of a text, a long one several times faster than `Counter`."""
+    if len(text) < 10_000:
+        return Counter(text)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    counts = np.bincount(codes)
+    different = np.flatnonzero(counts)
+    return dict(zip(map(chr, different.tolist()), counts[different].tolist(), strict=True))
 
 
 class LowerWords:

@@ -29,6 +29,7 @@ class Draws:
     turns: int  # of whole episodes
     proposals: int  # turns that the policy chooses at states of the buffer
     quantile: float  # of returns, below which episodes are not drawn
+    by_prompt: bool  # the quantile is one of each prompt's own returns
     fresh: bool  # the step's own episodes are given, too
 
 
@@ -55,8 +56,9 @@ class ReplaySource:
         self.played = self._inner.played
         self.buffer.extend(step, fresh)
         random = Random(f"{self._seed}/{FOLDER}/{step}")
-        drawn = self.buffer.draw(step, self._draws.turns, self._draws.quantile, random)
-        completions = self._completions(step, self.buffer.observations(self._draws.proposals, random))
+        draws = self._draws
+        drawn = self.buffer.draw(step, draws.turns, draws.quantile, random, draws.by_prompt)
+        completions = self._completions(step, self.buffer.observations(draws.proposals, random))
         self.metrics = {**self._inner.metrics, **self._measured(step, drawn, [c for _, c in completions])}
         replayed = [
             replace(sample, group=f"{FOLDER}/{i}/{sample.group}", origin="replay")
@@ -68,7 +70,7 @@ class ReplaySource:
             for i, (prompt, completion) in enumerate(completions)
             for sample in _proposal(_name(step, i), prompt, completion)
         ]
-        return [*(fresh if self._draws.fresh else ()), *replayed, *proposed]
+        return [*(fresh if draws.fresh else ()), *replayed, *proposed]
 
     def timings(self) -> Mapping[str, float]:
         return self._inner.timings()

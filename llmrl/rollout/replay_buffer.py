@@ -93,7 +93,9 @@ class ReplayBuffer:
         if kept:
             self._sums[step] = replay_file.write(self._path(step), kept) if self._writes else ""
 
-    def draw(self, step: int, turns: int, quantile: float, random: Random) -> list[StoredEpisode]:
+    def draw(
+        self, step: int, turns: int, quantile: float, random: Random, by_prompt: bool = False
+    ) -> list[StoredEpisode]:
         """Draw episodes with replacement, all alike, as many as have this number of turns on average.
 
         Each turn is so drawn equally often, in expectation: an average over the turns of what was drawn is one over
@@ -104,8 +106,11 @@ class ReplayBuffer:
             turns: that are wanted.
             quantile: only episodes whose return reaches this quantile of all are drawn, at least one; 0: all.
             random: decides.
+            by_prompt: the quantile is one of each prompt's own returns.
         """
-        pool = [episode for episode in self._best(quantile) if not self._first_success or episode.step < step]
+        pool = self._best(quantile, by_prompt)
+        if self._first_success:
+            pool = [episode for episode in pool if episode.step < step]
         if not pool or not turns:
             return []
         mean = sum(episode.turns for episode in pool) / len(pool)
@@ -185,11 +190,15 @@ class ReplayBuffer:
                 kept += rows
         return kept
 
-    def _best(self, quantile: float) -> Sequence[StoredEpisode]:
-        if not quantile or not self.episodes:
+    def _best(self, quantile: float, by_prompt: bool) -> Sequence[StoredEpisode]:
+        if not quantile:
             return self.episodes
-        least = np.quantile([episode.earned for episode in self.episodes], quantile)
-        return [episode for episode in self.episodes if episode.earned >= least]
+        returns: dict[bytes, list[float]] = {}
+        compared = [(episode, episode.prompt if by_prompt else b"") for episode in self.episodes]
+        for episode, among in compared:
+            returns.setdefault(among, []).append(episode.earned)
+        least = {among: np.quantile(earned, quantile) for among, earned in returns.items()}
+        return [episode for episode, among in compared if episode.earned >= least[among]]
 
     def _path(self, step: int) -> Path:
         return self._folder / f"step-{step:06d}.safetensors"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+from random import Random
 
-from llmrl.answers.spelling import folded, translated
+import pytest
+
+from llmrl.answers.spelling import LowerWords, character_counts, folded, translated
 
 
 def test_lower_case_matches_whatever_ignoring_case_matches() -> None:
@@ -26,3 +29,19 @@ def test_signs_are_translated_as_by_a_table_of_codes() -> None:
     table = {"×": "*", "−": "-", "（": "("}
     for text in ("plain", "2×3−4（5", "××é", ""):
         assert translated(text, table) == text.translate({ord(sign): spelled for sign, spelled in table.items()})
+
+
+@pytest.mark.parametrize("times", [1, 2000])
+def test_characters_are_counted_in_texts_short_and_long(times: int) -> None:
+    text = "aé中😀\ud800 a" * times
+    assert dict(character_counts(text)) == {"a": 2 * times, **dict.fromkeys("é中😀\ud800 ", times)}
+
+
+@pytest.mark.parametrize("kind", [r"[^\W\d_]", r"[^\W_]"])
+def test_words_are_the_same_by_both_ways(kind: str) -> None:
+    """A text in ASCII without an apostrophe is read by another way than one with a letter outside of it."""
+    words, draw = LowerWords(kind), Random(0)
+    for _ in range(500):
+        text = "".join(draw.choice("aB1_ .-\n") for _ in range(12))
+        assert words.of(f"{text} é") == [*words.of(text), "é"]
+    assert words.of("It's noon, o’clock'") == ["it's", "noon", "o’clock"]

@@ -85,6 +85,16 @@ def test_the_best_are_drawn_alone(tmp_path: Path) -> None:
     assert len({episode.earned for episode in kept.draw(99, 500, 0.0, Random(0))}) == 10
 
 
+def test_the_best_of_each_prompt_are_drawn(tmp_path: Path) -> None:
+    """One start earns 0 to 4 and another 10 to 14: the best fifth of all come from the second alone."""
+    kept = buffer(tmp_path)
+    for start, returns in ((7, range(5)), (8, range(10, 15))):
+        facts = {"token_ids": [start, 1, 2], "turn_ids": [-1, 0, 0]}
+        kept.extend(0, [sample(group=str(i), reward=float(i), turn_rewards=[float(i)], **facts) for i in returns])
+    assert {episode.earned for episode in kept.draw(99, 50, 0.8, Random(0))} == {13.0, 14.0}
+    assert {episode.earned for episode in kept.draw(99, 50, 0.8, Random(0), by_prompt=True)} == {4.0, 14.0}
+
+
 def test_a_resume_reads_the_files_and_forgets_later_steps(tmp_path: Path) -> None:
     first = buffer(tmp_path, capacity=6)
     for step in range(4):

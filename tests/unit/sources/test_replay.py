@@ -210,6 +210,26 @@ def test_episodes_of_earlier_runs_are_remembered(tmp_path: Path, tiny_model_dir:
         start(tmp_path / "run", replace(settings, earlier=runs[:1]), chat=chat).restore(saved)
 
 
+def test_episodes_of_an_earlier_run_that_are_too_long_are_told(
+    tmp_path: Path, tiny_model_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run of which none is short enough is refused, one of which some are is used."""
+    chat = Chat(load_tokenizer(tiny_model_dir))
+    ids = chat.tokenizer.encode("yes")
+    most = OPTIONS.max_completion_length
+    long, short = (
+        episode(turn("", ids * times, prompt=[7]), score=Score(1.0), group=group)
+        for times, group in ((most + 1, "0"), (1, "1"))
+    )
+    some = logged(tmp_path / "some", long, short)
+    source = start(tmp_path / "run", replace(SETTINGS, earlier=[some]), chat=chat)
+    assert [kept.samples[0].group for kept in source.buffer.episodes] == ["earlier/0/1"]
+    assert "1 of 2 episodes left out (answer longer than rollout.max_completion_length: 1)" in caplog.text
+    none = logged(tmp_path / "none", long)
+    with pytest.raises(DataError, match="1 of 1 episodes left out"):
+        start(tmp_path / "other", replace(SETTINGS, earlier=[none]), chat=chat)
+
+
 def test_an_earlier_run_that_is_not_there_is_named(tmp_path: Path, tiny_model_dir: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         start(
