@@ -215,11 +215,9 @@ def test_episodes_of_an_earlier_run_that_are_too_long_are_told(
 ) -> None:
     """A run of which none is short enough is refused, one of which some are is used."""
     chat = Chat(load_tokenizer(tiny_model_dir))
-    ids = chat.tokenizer.encode("yes")
-    most = OPTIONS.max_completion_length
     long, short = (
-        episode(turn("", ids * times, prompt=[7]), score=Score(1.0), group=group)
-        for times, group in ((most + 1, "0"), (1, "1"))
+        episode(turn(text, chat.tokenizer.encode(text), prompt=[7]), score=Score(1.0), group=group)
+        for text, group in (("yes " * OPTIONS.max_completion_length, "0"), ("yes", "1"))
     )
     some = logged(tmp_path / "some", long, short)
     source = start(tmp_path / "run", replace(SETTINGS, earlier=[some]), chat=chat)
