@@ -21,19 +21,22 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 GROUP = 4
 """Episodes of a step from each of its starts."""
-STEPS = 30
+STEPS = 45
 IMITATED = 100  # steps of 24 episodes
 SMOOTHED = 5  # steps over which a return is averaged
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "archer": {
         "algorithm": {
             "name": "archer",
-            "critic_warmup": 11,
+            "actor_loss": "awr",
+            "inv_temp": 2.0,
+            "v_target": "expectile",
+            "expectile": 0.7,
+            "critic_warmup": 12,
             "critic_steps": 25,
-            "actor_steps": 2,
-            "whiten_advantages": True,
+            "actor_steps": 4,
         },
-        "source": {"name": "replay", "turns": 640, "proposals": 160},
+        "source": {"name": "replay", "turns": 640, "proposals": 0},
         "critic": {"learning_rate": 1e-3},
         "train": {"learning_rate": 3e-4, "lr_scheduler_type": "constant"},
     },

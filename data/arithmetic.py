@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from llmrl.recipe.ranges import Seed
 from llmrl.types import Problem
 
 HELD_OUT = 0.2  # of all problems; a constant, so that no two settings can disagree on the held-out ones
@@ -25,7 +26,7 @@ class Arithmetic:
     low: int = 0  # the smallest operand
     high: int = 99  # the largest
     count: int | None = None  # the first so many; None: all there are
-    seed: int = 0  # of the order
+    seed: Seed = 0  # of the order
     split: Literal["train", "heldout"] = "train"
     template: str = "{a}{op}{b}="
 

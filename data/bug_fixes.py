@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from llmrl.recipe.ranges import Seed
 from llmrl.swe.bugs import ARGUMENTS, MODULES, Bug, bugs
 from llmrl.types import Problem
 
@@ -25,7 +26,7 @@ class BugFixes:
 
     split: Literal["train", "heldout"] = "train"
     count: int | None = None  # the first so many; None: all there are
-    seed: int = 0  # of the order
+    seed: Seed = 0  # of the order
     modules: int = 4  # names of files, at most 4
     arguments: int = 6  # pairs of names of arguments, at most 6; each module and pair has 56 tasks
     template: str = "{issue}\n### {path}\n{text}"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from llmrl.datafiles.pass_rates import pass_rates
 from llmrl.errors import DataError
 from llmrl.plugins import build
+from llmrl.recipe.ranges import Share
 from llmrl.types import Problem
 
 
@@ -26,7 +27,7 @@ class ByPassRate:
     of: Mapping[str, Any] = field(hash=False)  # a dataset and its options
     records: str  # a file of judged completions; those that could not be judged do not count
     repeats: Sequence[int] = field(default=(6, 4, 4, 2), hash=False)  # of each bin, the hardest first
-    below: float = 0.8
+    below: Share = 0.8
     missing: Literal["error", "drop"] = "error"  # for problems without a judged completion
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from llmrl.datafiles.rows import ask
 from llmrl.errors import DataError
+from llmrl.recipe.ranges import Seed
 from llmrl.types import Problem
 
 HELD_OUT = 0.2  # of all sets of words; a constant, so that no two settings can disagree on the held-out ones
@@ -39,7 +40,7 @@ class ConstrainedText:
     split: Literal["train", "heldout"] = "train"
     count: int = 400
     nouns: int = 3
-    seed: int = 0
+    seed: Seed = 0
     template: str = "Write one plain sentence that uses all of these words: {words}."
 
     def __post_init__(self) -> None:

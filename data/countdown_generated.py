@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from llmrl.data.countdown import TEMPLATE, puzzle
 from llmrl.errors import DataError
+from llmrl.recipe.ranges import Seed
 from llmrl.types import Problem
 
 HELD_OUT = 0.2  # of all puzzles; a constant, so that no two settings can disagree on the held-out ones
@@ -67,7 +68,7 @@ class CountdownGenerated:
     low_target: int = 10
     high_target: int = 100  # numbers are 1 .. high_target - 1
     operators: str = "+-*/"
-    seed: int = 0
+    seed: Seed = 0
     template: str = TEMPLATE
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from llmrl.data.arithmetic import shuffled
 from llmrl.games.game import TextGame
 from llmrl.plugins import build_held, holds, name_of
+from llmrl.recipe.ranges import Count, Seed
 from llmrl.types import Problem
 
 HELD_OUT = 0.2  # of the starts; a constant, so that no two settings can disagree on the held-out ones
@@ -27,8 +28,8 @@ class Games:
 
     env: TextGame[Any] = field(metadata=holds("env"))
     split: Literal["train", "heldout", "all"] = "train"
-    count: int | None = None  # the first so many; None: all there are
-    seed: int = 0  # of the order
+    count: Count | None = None  # the first so many; None: all there are
+    seed: Seed = 0  # of the order
 
     def __post_init__(self) -> None:
         build_held(self)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from llmrl.datafiles.rows import Origin, Row, ask, file_rows, known_rows, problems, tiny
 from llmrl.errors import DataError
+from llmrl.recipe.ranges import Whole
 from llmrl.types import Problem
 
 
@@ -21,7 +22,7 @@ class Mbpp:
 
     split: Literal["train", "validation", "test", "prompt", "tiny"] = "train"
     path: str | None = None  # a file with the columns of the original, instead of looking for one
-    shown_tests: int = 1
+    shown_tests: Whole = 1
     challenge: bool = False  # add the few harder assertions that some rows have
 
     def problems(self) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmrl.datafiles.gym_tasks import open_task, tasks
 from llmrl.datafiles.rows import ask
+from llmrl.recipe.ranges import Count, Seed
 from llmrl.types import Problem
 
 INSTRUCTION = "Give your final answer between <answer> and </answer>."
@@ -19,8 +20,8 @@ class ReasoningGym:
     """`count` problems of each task, task by task in turn; for reward `reasoning_gym`. Another seed, other problems."""
 
     tasks: Sequence[str] = field(default=(), hash=False)  # (): all that are used; docs/data.md says which are not
-    count: int = 100  # problems of each task
-    seed: int = 0  # of the problems; small tasks may give a problem under two seeds
+    count: Count = 100  # problems of each task
+    seed: Seed = 0  # of the problems; small tasks may give a problem under two seeds
     config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)  # options by task
     instruction: str = INSTRUCTION  # a line after the question
 

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from itertools import chain
+from math import isinf, isnan
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -46,6 +47,8 @@ PACKAGES: Mapping[Kind, str] = {
 }
 
 _HOLDS = "llmrl.plugins"
+MAY_BE_INFINITE = "may be infinite"
+"""Mark of a type, in `Annotated`, whose numbers `construct` does not ask to be finite."""
 
 
 def names(kind: Kind) -> list[str]:
@@ -192,12 +195,13 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
     """A dataclass from plain values, each converted to the type of its field (`"1e-6"` is a float where one is wanted).
 
     Raises:
-        RecipeError: an unknown or missing key, a value that does not convert, or a ValueError of the class itself.
+        RecipeError: an unknown or missing key, a value that does not convert or is outside of the range in its type
+            (`llmrl.recipe.ranges`), or a ValueError of the class itself.
     """
     from pydantic import TypeAdapter, ValidationError
 
     known = {f.name: f for f in fields(cls) if f.init}
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:
@@ -210,8 +214,11 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
                 raise RecipeError(f"{_at(where, key)}: expected a section with keys, found {value!r}")
             values[key] = construct(hints[key], value, _at(where, key))  # type: ignore[arg-type]
             continue
+        infinite = MAY_BE_INFINITE in getattr(hints[key], "__metadata__", ())
+        _require_numbers(value, _at(where, key), infinite)
         try:
             read = TypeAdapter(hints[key]).validate_python(value)
+            _require_numbers(read, _at(where, key), infinite)  # "nan" is a number, too
             values[key] = tuple(read) if isinstance(known[key].default, tuple) and isinstance(read, list) else read
         except ValidationError as error:
             first = error.errors()[0]
@@ -226,6 +233,24 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
         return cls(**values)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{where.removesuffix(':')}: {error}") from error
+
+
+def _require_numbers(value: Any, where: str, infinite: bool) -> None:
+    """Refuse numbers that no computation should meet: NaN, infinity, and whole numbers that no tensor holds.
+
+    Raises:
+        RecipeError: a number in the value is one of them.
+    """
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            _require_numbers(entry, f"{where}.{key}", infinite)
+    elif isinstance(value, list | tuple):
+        for place, entry in enumerate(value):
+            _require_numbers(entry, f"{where}[{place}]", infinite)
+    elif isinstance(value, float) and (isnan(value) or (isinf(value) and not infinite)):
+        raise RecipeError(f"{where}: expected a finite number, found {value}")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise RecipeError(f"{where}: expected a number of at most 64 bits, found one of {value.bit_length()}")
 
 
 def _at(where: str, key: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from llmrl.answers.marked import innermost, marked
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.answers.words import unwrapped
+from llmrl.recipe.ranges import Whole
 from llmrl.types import Problem, Score
 
 COLUMNS = ("options", "choices")
@@ -56,7 +57,7 @@ class Choice:
     """
 
     letters: str = "ABCDEFGHIJ"  # that may be chosen where the problem has no options
-    first_index: int | None = None  # the reference is the number of an option, counted from here
+    first_index: Whole | None = None  # the reference is the number of an option, counted from here
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[A-Z]+", self.letters) or len(set(self.letters)) < len(self.letters):

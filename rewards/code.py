@@ -17,6 +17,7 @@ from typing import Any, Literal
 from llmrl.answers.delimited import fenced
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.errors import RewardError
+from llmrl.recipe.ranges import Seconds
 from llmrl.sandbox import solution_channel, solution_judge, solution_server, solution_values
 from llmrl.sandbox.inmate import Outcome, Program
 from llmrl.sandbox.isolation import Level, Limits
@@ -57,7 +58,7 @@ class Code:
     """
 
     credit: Literal["all", "share", "ending"] = "all"  # ending: by the worst that happened, see `ENDINGS`
-    timeout_s: float = 4.0  # for all tests of an answer together, starts included; below `rollout.reward_timeout_s`
+    timeout_s: Seconds = 4.0  # for all tests of an answer together, starts included; below `rollout.reward_timeout_s`
     memory_mb: int = 1024
     min_level: Level = "unshare"  # weaker walls are refused
     level: Level | None = None  # exactly these walls; null: the strongest that work here

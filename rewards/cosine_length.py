@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.plugins import build
+from llmrl.recipe.ranges import Count, Whole
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted, right, tokens
 from llmrl.types import Score, Trajectory
@@ -25,7 +26,7 @@ class CosineLength:
         RewardError: while it scores: the inner reward gives no verdict.
     """
 
-    max_length: int  # tokens of the longest answer; the release took 14336 of a context of 16384
+    max_length: Count  # tokens of the longest answer; the release took 14336 of a context of 16384
     of: Mapping[str, Any] = field(
         default_factory=lambda: {"name": "math_verify"}, hash=False
     )  # who judges right and wrong
@@ -34,7 +35,7 @@ class CosineLength:
     wrong_shortest: float = -10.0
     wrong_longest: float = 0.0
     exceed: float = -10.0  # for an answer that reaches the limit
-    margin: int = 16  # tokens before max_length from which it counts as filled
+    margin: Whole = 16  # tokens before max_length from which it counts as filled
 
     def __post_init__(self) -> None:
         build("reward", self.of, "of")

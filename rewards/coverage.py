@@ -9,6 +9,7 @@ from itertools import groupby
 
 from llmrl.answers.spelling import LowerWords
 from llmrl.answers.thoughts import after_thoughts
+from llmrl.recipe.ranges import Whole
 from llmrl.types import Problem, Score
 
 SENTENCE_END = re.compile(r"(?<![.!?])[.!?]+(?:\s|$)")
@@ -30,7 +31,7 @@ class Coverage:
     """
 
     one_sentence: bool = True
-    max_words: int = 30  # a list of everything would cover everything; 0 is no limit
+    max_words: Whole = 30  # a list of everything would cover everything; 0 is no limit
 
     def __call__(self, problem: Problem, text: str) -> Score:
         wanted = [str(word).lower() for word in problem.info.get("words", ())]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.plugins import build
+from llmrl.recipe.ranges import Count, Share
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted, right, tokens
 from llmrl.types import Score, Trajectory
@@ -23,11 +24,11 @@ class LengthScaled:
         RewardError: while it scores: the inner reward gives no verdict.
     """
 
-    max_length: int  # tokens of the longest answer
+    max_length: Count  # tokens of the longest answer
     of: Mapping[str, Any] = field(
         default_factory=lambda: {"name": "math_verify"}, hash=False
     )  # who judges right and wrong
-    risk: float = 0.5  # below 0.5 a right answer is worth most at some length above 0
+    risk: Share = 0.5  # below 0.5 a right answer is worth most at some length above 0
 
     def __post_init__(self) -> None:
         build("reward", self.of, "of")

@@ -11,6 +11,7 @@ from llmrl.answers.delimited import tagged
 from llmrl.answers.extract import last_box
 from llmrl.answers.spelling import folded, translated
 from llmrl.answers.thoughts import after_thoughts
+from llmrl.recipe.ranges import Amount
 from llmrl.types import Problem, Score
 
 NUMBER = re.compile(
@@ -107,7 +108,7 @@ class Numeric:
         ValueError: the reference holds no number.
     """
 
-    tolerance: float = 0.0  # how far apart the two may be
+    tolerance: Amount = 0.0  # how far apart the two may be
 
     def __call__(self, problem: Problem, text: str) -> Score:
         expected = _reference(problem.answer)

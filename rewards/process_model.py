@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmrl.answers.steps import LEAST_WORDS, Separator, step_ends, steps
 from llmrl.ops.scores import Aggregation, aggregate
+from llmrl.recipe.ranges import Count
 from llmrl.reward_models.card import read
 from llmrl.reward_models.rows import AnswerRow
 from llmrl.reward_models.scorer import ModelReward, ScorerOptions, unreadable
@@ -37,7 +38,7 @@ class ProcessModelReward(ScorerOptions):
     pays: Literal["value", "steps"] = "value"
     aggregation: Aggregation = "min"  # min, prod, geomean, last, mean, sum_logit
     cut_at: str | None = None  # for a model whose separator is a token that no policy writes
-    least_words: int | None = None  # of a step; None: 1 where lines are steps, else 5, so that none is for nothing
+    least_words: Count | None = None  # of a step; None: 1 where lines are steps, else 5, so that none is for nothing
 
     def as_group_reward(self, pool: GradingPool) -> ModelReward:
         """Make the group reward; the folder's card is read now, the weights at the first score."""

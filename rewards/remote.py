@@ -10,6 +10,7 @@ from typing import Literal
 
 from llmrl.clients import retry
 from llmrl.errors import DataError, RewardError
+from llmrl.recipe.ranges import Seconds
 from llmrl.scoring import serialization
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import Timed, TrainerState
@@ -33,7 +34,7 @@ class Remote:
 
     url: str = "http://127.0.0.1:8100"
     api_key_variable: str = "LLMRL_REWARD_API_KEY"  # the environment variable that holds the key, if there is one
-    timeout_s: float = 120.0  # of one try; the server's own limits should be below
+    timeout_s: Seconds = 120.0  # of one try; the server's own limits should be below
     retries: int = 2  # after a late, broken or senseless reply
     pause_s: float = 0.5  # before the first retry; doubles up to a minute
     patience_s: float = 600.0  # of a group, all its tries and pauses together

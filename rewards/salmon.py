@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrl.answers.language import language
 from llmrl.ops.salmon import shaped
+from llmrl.recipe.ranges import Count, Seed
 from llmrl.reward_models.card import read as read_card
 from llmrl.reward_models.principles import GUARDS, Principle, draw, read, weights
 from llmrl.reward_models.scorer import ModelReward, ScorerOptions, unreadable
@@ -47,7 +48,7 @@ class Salmon(ScorerOptions):
     """
 
     principles: str | None = None  # a .jsonl file of name, text, opposite, weight; None: the few that ship
-    k: int = 3  # principles a group
+    k: Count = 3  # principles a group
     negate: float = 0.0  # probability that one is turned round
     guards: bool = True  # also show principles against boasting, listing and rambling
     length: float = 1.0  # c of most problems
@@ -55,7 +56,7 @@ class Salmon(ScorerOptions):
     length_scale: float = 5.0
     no_stop: float = -6.0
     language_bonus: float = 0.0  # where the prompt is in another language than English, and the answer in that
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.k < 1 or not 0.0 <= self.negate <= 1.0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmrl.recipe.ranges import Count, Whole
 from llmrl.types import Score, Trajectory
 
 
@@ -15,8 +16,8 @@ class SoftOverlong:
     With n tokens in the last completion: 0 if n <= limit - cache; (limit - cache - n) / cache up to the limit; else -1.
     """
 
-    limit: int  # tokens; the longest completion that is allowed
-    cache: int  # tokens before the limit over which the penalty grows
+    limit: Count  # tokens; the longest completion that is allowed
+    cache: Whole  # tokens before the limit over which the penalty grows
 
     def __post_init__(self) -> None:
         if not 0 < self.cache <= self.limit:

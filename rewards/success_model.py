@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from llmrl.errors import RewardError
+from llmrl.recipe.ranges import Count, Share
 from llmrl.reward_models.outcomes import NO, YES, question
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import Timed
@@ -30,10 +31,10 @@ class SuccessModel:
     """
 
     path: str  # a folder or a name on the hub, of a causal language model
-    threshold: float = 0.5
+    threshold: Share = 0.5
     yes: str = YES  # tokens that it answers with, each a single one
     no: str = NO
-    max_length: int = 16_384  # tokens of a question; a longer one is an error without a value
+    max_length: Count = 16_384  # tokens of a question; a longer one is an error without a value
     device: str | None = None  # None: the first GPU, or the CPU
     dtype: Literal["float32", "bfloat16"] = "float32"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.plugins import build
+from llmrl.recipe.ranges import Count
 from llmrl.scoring.manager import GradingPool, GroupScorer, VerifierReward, as_group_reward
 from llmrl.scoring.trl_functions import Timed
 from llmrl.swe.clones import files_of
@@ -30,7 +31,7 @@ class SwePatch:
     """
 
     repos: str = ""  # a folder of clones; without one for a problem's repository nothing is applied
-    max_characters: int = MOST  # of one file's diff; the similarity of a longer one is 0
+    max_characters: Count = MOST  # of one file's diff; the similarity of a longer one is 0
     tests: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmrl.recipe.ranges import Count
 from llmrl.swe.edits import strict_edits
 from llmrl.swe.replace import replaced_strictly
 from llmrl.swe.similarity import MOST, alike, changes, mean
@@ -29,7 +30,7 @@ class SweSimilarity:
         ValueError: the problem has no such columns, or a diff of the reference is longer than `max_characters`.
     """
 
-    max_characters: int = MOST  # of one file's diff; a longer one counts 0: the time is that of their product
+    max_characters: Count = MOST  # of one file's diff; a longer one counts 0: the time is that of their product
 
     def __call__(self, problem: Problem, text: str) -> Score:
         files, wanted = _files(problem.info, "files"), _files(problem.info, "oracle_new")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
+from llmrl.recipe.ranges import Amount, Count, PositiveShare
 from llmrl.scoring.manager import GradingPool
 from llmrl.types import Score, Trajectory
 
@@ -29,11 +30,11 @@ class ValueRank:
 
     path: str  # final/ of a run with algorithm bcoder
     by: Literal["value", "logprob", "mean_logprob"] = "value"
-    gamma: float = 0.999  # as in that run
-    alpha: float = 1.0  # as in that run
+    gamma: PositiveShare = 0.999  # as in that run
+    alpha: Amount = 1.0  # as in that run
     device: str | None = None  # None: the first GPU, or the CPU
     dtype: Literal["float32", "bfloat16"] = "float32"
-    tokens_per_batch: int = 8192
+    tokens_per_batch: Count = 8192
 
     def as_group_reward(self, pool: GradingPool) -> ValueRanks:
         """Make the group reward; the models are loaded at the first score."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmrl.errors import RecipeError
+from llmrl.recipe.ranges import Seconds, Whole
 from llmrl.types import Problem, Status
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
@@ -28,13 +29,13 @@ class Command:
     """Options of the agent `command`. It sees the problem's messages and chosen columns, and never its answer."""
 
     command: Sequence[str]  # `{task}`, `{task_file}` are filled in; a first word `python` is llmrl's interpreter
-    timeout_s: float = 600.0  # of an episode; then the program is killed, with status `cut`
+    timeout_s: Seconds = 600.0  # of an episode; then the program is killed, with status `cut`
     crash: Literal["error", "cut"] = "error"  # status of a program that fails or is killed by another
     env: Mapping[str, str] = field(default_factory=dict)  # variables for the program, besides the usual few
     inherit: Sequence[str] = ()  # variables of llmrl's own environment that it gets, too
     info: Sequence[str] = ()  # columns of the problem that it may see
     cwd: str | None = None  # None: where llmrl runs
-    max_open: int = 0  # programs at once; 0: eight a core
+    max_open: Whole = 0  # programs at once; 0: eight a core
 
     def __post_init__(self) -> None:
         if isinstance(self.command, str) or not self.command:

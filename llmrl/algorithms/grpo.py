@@ -34,6 +34,7 @@ from llmrl.ops.mismatch import off_policy_mask, require_scaled
 from llmrl.ops.ratio_options import Repeated, check_delta, check_place
 from llmrl.ops.turns import TurnCredit
 from llmrl.protocols import Column, Forward, Loss, Update
+from llmrl.recipe.ranges import Amount
 from llmrl.samples import Sample
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class GRPO(TurnCredit, Repeated):
     weight_floor: float = 0.0  # and the smallest
     importance_sampling_level: Level = "token"  # "sequence" is GSPO (arXiv 2507.18071), "sequence_token" its variant
     mask_truncated_completions: bool = False  # what a limit cut off teaches nothing, but counts in the baseline
-    entropy_coef: float = 0.0  # weight of an entropy bonus; averaged as the policy's terms are
+    entropy_coef: Amount = 0.0  # weight of an entropy bonus; averaged as the policy's terms are
     top_entropy_quantile: float = 1.0  # share of the tokens, those of highest entropy, that the policy learns from
     off_policy_mask_threshold: float | None = None  # nats a token; drops rows with a loss that the policy has left
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from llmrl.ops.credit import refuse_single_answers, total
 from llmrl.ops.pairs import log_odds, over_tokens, pairs_of, side_means, side_sums, weigh_pairs
 from llmrl.protocols import Column, Forward, Loss, Update
+from llmrl.recipe.ranges import Amount
 from llmrl.samples import Sample
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ class Preference:
     label_smoothing: float = 0.0  # chance that a label is wrong; robust (arXiv 2403.00409) undoes its bias
     reference_free: bool | None = None  # None: true for simpo, orpo and cpl. False for cpl is CPL-KL
     advantage_margin: float = 0.0  # what the gap of the two rewards adds to the margin; alpha of Step-APO, 1.0
-    simpo_gamma: float = 0.5  # margin of simpo (arXiv 2405.14734), in units of beta times log-probability
+    simpo_gamma: Amount = 0.5  # margin of simpo (arXiv 2405.14734), in units of beta times log-probability
     conservatism: float = 0.5  # of cpl: what the worse answer counts (arXiv 2310.13639); lambda, above 0, at most 1
     gamma: float = 1.0  # of cpl: discount of a turn
-    nll_coef: float | None = None  # weight of the mean negative log-likelihood of the better. None: 1 for orpo, else 0
+    nll_coef: Amount | None = None  # weight of the mean negative log-likelihood of the better. None: 1 for orpo, else 0
     num_iterations: int = 1  # passes over a step's samples
     minibatches: int = 1  # optimiser steps in a pass
 

@@ -13,6 +13,7 @@ from llmrl.ops.losses import clip_metrics, clipped_surrogate, old_logprobs
 from llmrl.ops.mismatch import require_scaled
 from llmrl.ops.ratio_options import Repeated
 from llmrl.protocols import Column, Forward, Loss, Update
+from llmrl.recipe.ranges import Amount, Whole
 from llmrl.samples import Sample
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class T1(Repeated):
     )
     beta: float = 1e-3  # weight of the divergence from the reference; 0 needs none
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"  # k1 is taken off the reward; k2 and k3 stand in the loss
-    starting_entropy: float | None = None  # nats; None: that of the first step
-    steps_above: int = 0  # state of the guard
+    starting_entropy: Amount | None = None  # nats; None: that of the first step
+    steps_above: Whole = 0  # state of the guard
     bonus_is_paid: bool = True  # state of the adaptive control
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from llmrl.clients import retry
 from llmrl.clients.cache import Cache, key_of
 from llmrl.errors import RewardError
+from llmrl.recipe.ranges import Amount, Seconds
 
 if TYPE_CHECKING:
     import httpx
@@ -28,9 +29,9 @@ class ChatOptions:
     url: str = "http://127.0.0.1:8000/v1"  # up to and with /v1
     model: str = ""  # as the server calls it; pin one, since two judges cannot be compared. "": its only one
     api_key_variable: str = "OPENAI_API_KEY"  # the environment variable that holds the key, if there is one
-    temperature: float = 0.0
+    temperature: Amount = 0.0
     max_tokens: int = 512  # of a reply
-    timeout_s: float = 60.0  # of one try
+    timeout_s: Seconds = 60.0  # of one try
     retries: int = 2  # after the first try
     pause_s: float = 1.0  # before the first retry; doubles. A longer Retry-After of the server is honoured
     patience_s: float = 600.0  # of a request, all its tries and pauses together
@@ -38,8 +39,8 @@ class ChatOptions:
     requests_per_minute: float | None = None  # of this process; None: no limit
     cache: str | None = None  # a folder that keeps the replies that could be used; processes may share it
     extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of each request; null removes an entry
-    prompt_price: float | None = None  # of a million tokens, in any currency
-    completion_price: float | None = None
+    prompt_price: Amount | None = None  # of a million tokens, in any currency
+    completion_price: Amount | None = None
 
     def __post_init__(self) -> None:
         self.bounds()

@@ -12,6 +12,7 @@ from llmrl.datafiles.features import families, features
 from llmrl.errors import DataError
 from llmrl.ops.curriculum import smoothed, transfer_gain
 from llmrl.ops.gaussian_process import predicted
+from llmrl.recipe.ranges import Amount, Count, Positive, Share
 from llmrl.samples import Array
 from llmrl.types import Problem
 
@@ -21,14 +22,14 @@ class Mbtl:
     """Model-based transfer learning (arXiv 2408.04498) over families: a stage each, the first in the middle."""
 
     family: str  # key of `Problem.info` that names a problem's family: level, subject, source
-    random_share: float = 0.2  # of the draws, over all problems: they measure the other families
+    random_share: Share = 0.2  # of the draws, over all problems: they measure the other families
     features: Sequence[str] = field(default=(), hash=False)  # of a family, means over its problems. None: `family`
     records: str | None = None  # a file of `llmrl eval --samples 16`, for the feature pass_rate
-    stage_steps: int = 20  # steps that are trained on one family
-    beta: float = 1.0  # how much the uncertainty of what training would reach counts
-    slope: float | None = None  # pass rate lost per unit of distance; None: fitted to what was measured
-    noise: float = 0.1  # standard deviation of a measured pass rate
-    half_life: float = 10.0  # groups after which an outcome counts half in a family's pass rate
+    stage_steps: Count = 20  # steps that are trained on one family
+    beta: Amount = 1.0  # how much the uncertainty of what training would reach counts
+    slope: Amount | None = None  # pass rate lost per unit of distance; None: fitted to what was measured
+    noise: Positive = 0.1  # standard deviation of a measured pass rate
+    half_life: Positive = 10.0  # groups after which an outcome counts half in a family's pass rate
 
     def __post_init__(self) -> None:
         if self.stage_steps < 1 or not 0 < self.random_share <= 1:

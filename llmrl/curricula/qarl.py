@@ -10,6 +10,7 @@ import numpy as np
 
 from llmrl.datafiles.features import families
 from llmrl.ops.curriculum import cooled, quantal_response, smoothed
+from llmrl.recipe.ranges import Share
 from llmrl.samples import Array
 from llmrl.types import Problem
 
@@ -26,7 +27,7 @@ class Qarl:
     temperature: float = 2.0  # at first: nearly random
     decay: float = 0.7  # of the temperature, whenever the policy succeeds
     floor: float = 0.1  # below which it never falls
-    success: float = 0.6  # pass rate over a window at which it falls
+    success: Share = 0.6  # pass rate over a window at which it falls
     window: int = 64  # groups
     half_life: float = 10.0  # groups after which an outcome counts half in a kind's failure rate
 

@@ -24,6 +24,7 @@ from llmrl.games.endgame import (
 )
 from llmrl.games.game import Ending, Move, TextGame
 from llmrl.games.tablebase import Piece, tablebase
+from llmrl.recipe.ranges import Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class ChessEndgame(TextGame[Match]):
     optimal_share: float = 0.5  # of the moves of a mixed opponent
     memory: bool = True  # False: each text is the whole prompt, without those before it
     max_moves: int = 400
-    seed: int = 0  # of the opponent
+    seed: Seed = 0  # of the opponent
 
     rules: ClassVar[str] = (
         "You play white in a chess endgame and are to mate the black king. Positions are given in FEN, its characters "

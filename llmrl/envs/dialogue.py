@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from llmrl.dialogue.episode import DialogueEpisode
 from llmrl.dialogue.simulator import UserSimulator
 from llmrl.plugins import build
+from llmrl.recipe.ranges import Amount, Count
 from llmrl.types import Problem
 
 
@@ -25,15 +25,13 @@ class Dialogue:
 
     simulators: Sequence[str | Mapping[str, Any]]  # plug-ins with their options; those of one group know the problem
     opens: bool = True  # the user speaks first, behind the problem's messages; False: the last of those is its line
-    max_turns: int = 8  # lines of the policy; then the conversation is cut off, and rated as it is
-    penalty: float = 0.5  # times the standard deviation of the ratings
+    max_turns: Count = 8  # lines of the policy; then the conversation is cut off, and rated as it is
+    penalty: Amount = 0.5  # times the standard deviation of the ratings
     correct_from: float | None = None  # mean rating from which the verdict is `correct`; None: no verdict
 
     def __post_init__(self) -> None:
         if isinstance(self.simulators, str) or not self.simulators:
             raise ValueError(f"simulators {self.simulators!r}: expected a list of at least one")
-        if self.max_turns < 1 or not 0 <= self.penalty < inf:
-            raise ValueError(f"max_turns {self.max_turns}, penalty {self.penalty}: expected at least 1, at least 0")
         if self.correct_from is not None and not 0 <= self.correct_from <= 1:
             raise ValueError(f"correct_from {self.correct_from}: expected from 0 to 1, or none")
         self.built()

@@ -10,6 +10,7 @@ from llmrl.errors import DataError
 from llmrl.games.game import TextGame, action_of
 from llmrl.ops.fidelity import success_by_length
 from llmrl.plugins import build_held, holds, name_of
+from llmrl.recipe.ranges import Positive
 from llmrl.types import Message, Observation, Problem
 
 STOP = "done"
@@ -68,7 +69,7 @@ class Follow:
     """
 
     env: TextGame[Any] = field(metadata=holds("env"))  # a text game
-    slack: float = 2.0  # actions that an episode may take, in lengths of the reference
+    slack: Positive = 2.0  # actions that an episode may take, in lengths of the reference
 
     def __post_init__(self) -> None:
         build_held(self)

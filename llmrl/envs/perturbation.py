@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import inf
 from typing import ClassVar, Literal
 
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.errors import RewardError
 from llmrl.plugins import build_held, holds, name_of
 from llmrl.protocols import Verifier
+from llmrl.recipe.ranges import Amount
 from llmrl.types import Message, Observation, Problem, Verdict
 
 WRITER, SOLVER = "writer", "solver"
@@ -84,7 +84,7 @@ class PerturbationGame:
     request: str = REQUEST  # to the writer; {prompt} is the problem's text
     template: str = "{text}\n\n{prompt}"  # for the solver
     allowed: str = r"[^\n]{1,200}"  # regular expression of a whole text, thoughts and blanks around it left out
-    penalty: float = 1.0  # for a text that is not allowed
+    penalty: Amount = 1.0  # for a text that is not allowed
 
     player: Literal["solver", "writer"] = "solver"  # the agent by which the verdict goes
 
@@ -98,8 +98,6 @@ class PerturbationGame:
             raise ValueError(f"request {self.request!r:.60}: expected a text with {PROMPT}")
         if self.template.count(TEXT) != 1 or PROMPT not in self.template:
             raise ValueError(f"template {self.template!r:.60}: expected a text with {TEXT} once, and {PROMPT}")
-        if not 0 <= self.penalty < inf:
-            raise ValueError(f"penalty {self.penalty}: expected at least 0")
         try:
             re.compile(self.allowed)
         except re.error as error:

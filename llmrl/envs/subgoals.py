@@ -11,6 +11,7 @@ from llmrl.errors import DataError
 from llmrl.games.game import GameEpisode, TextGame, played_again
 from llmrl.ops.subgoals import bonus
 from llmrl.plugins import build_held, holds, name_of
+from llmrl.recipe.ranges import PositiveShare, Share
 from llmrl.types import Message, Observation, Problem
 
 Goal = Mapping[str, Any]
@@ -28,9 +29,9 @@ class Subgoals:
     env: TextGame[Any] = field(metadata=holds("env"))  # a text game
     goals: Sequence[Goal] = ()  # in their order
     goals_column: str | None = None  # of a problem's `info`: its own goals, in place of `goals`
-    alpha: float = 0.3  # bonus of all together, at most 0.5: finishing must earn more
-    gamma: float = 1.0  # discount of the potential
-    hint_share: float = 0.0  # of the problems, drawn by a hash of the id, whose texts end with the next sub-goal
+    alpha: Share = 0.3  # bonus of all together, at most 0.5: finishing must earn more
+    gamma: PositiveShare = 1.0  # discount of the potential
+    hint_share: Share = 0.0  # of the problems, drawn by a hash of the id, whose texts end with the next sub-goal
 
     restores: ClassVar[bool] = True
 

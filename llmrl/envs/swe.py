@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from llmrl.recipe.ranges import Count, Seconds
 from llmrl.swe.episode import AgentLimits, SweEpisode
 from llmrl.swe.instance import Instance
 from llmrl.swe.judging import Credit
@@ -19,9 +20,9 @@ class SweAgent(TestBed):
     max_open_envs: ClassVar[int] = 8  # folders at once, of a process
     credit: Credit = "all"
     max_steps: int = 30  # turns; then the repair is judged as it stands
-    command_timeout_s: float = 60.0
-    max_calls: int = 4  # of a turn; further ones are refused
-    max_characters: int = 10_000  # of the answer of a call; the middle of a longer one is left out
+    command_timeout_s: Seconds = 60.0
+    max_calls: Count = 4  # of a turn; further ones are refused
+    max_characters: Count = 10_000  # of the answer of a call; the middle of a longer one is left out
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrl.plugins import build
+from llmrl.recipe.ranges import Count
 from llmrl.tool_calls.episode import OpenTools, ToolEpisode
 from llmrl.tool_calls.functions import Tool, ToolFunction, named
 from llmrl.types import Problem
@@ -30,8 +31,8 @@ class Tools:
     """Options of the environment `tools`."""
 
     tools: Sequence[str | Mapping[str, Any]]  # plug-ins with their options, or `package.module:function`
-    max_calls: int = 8  # of a turn; further ones are refused
-    max_characters: int = 4000  # of the answer of a call; a longer one is cut, and says so
+    max_calls: Count = 8  # of a turn; further ones are refused
+    max_characters: Count = 4000  # of the answer of a call; a longer one is cut, and says so
 
     def __post_init__(self) -> None:
         if isinstance(self.tools, str) or not self.tools:

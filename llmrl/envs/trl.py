@@ -11,6 +11,7 @@ from typing import Any
 
 from llmrl.errors import RecipeError
 from llmrl.plugins import find
+from llmrl.recipe.ranges import Count
 from llmrl.tool_calls.episode import OpenTools, ToolEpisode
 from llmrl.tool_calls.functions import ToolFunction, of_python
 from llmrl.types import Message, Observation, Problem
@@ -70,8 +71,8 @@ class TrlEnvironments:
     """Options of the environment `trl`. Each episode has an instance of its own; in a thread, where methods block."""
 
     factory: str  # package.module:Class, or a function without arguments that makes one
-    max_calls: int = 8  # of a turn
-    max_characters: int = 4000  # of the answer of a call
+    max_calls: Count = 8  # of a turn
+    max_characters: Count = 4000  # of the answer of a call
 
     def __post_init__(self) -> None:
         self.made_by()

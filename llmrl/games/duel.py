@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Literal, TypeVar
 
 from llmrl.games.game import GameEpisode, Move, TextGame
+from llmrl.recipe.ranges import Seed
 from llmrl.types import Message, Observation, Problem
 
 S = TypeVar("S")
@@ -28,7 +29,7 @@ class DuelGame(TextGame[S]):
 
     opponent: Rival = "random"  # agent: both sides are agents of the episode
     player: Literal["first", "second"] = "first"  # the side of the policy, by which the verdict goes
-    seed: int = 0  # of a random opponent
+    seed: Seed = 0  # of a random opponent
 
     @property
     def agents(self) -> Sequence[str]:

@@ -13,6 +13,7 @@ from llmrl.reasoning.layout import Form, StepLayout
 from llmrl.reasoning.mcts import best_answer, best_leaf
 from llmrl.reasoning.policy import SearchPolicy
 from llmrl.reasoning.tree import SearchTree, TreeNode
+from llmrl.recipe.ranges import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class StepSearch:
     iterations: int = 32
     children: int = 2  # of a node
     max_depth: int = 32  # steps; deeper ones are failures
-    max_step_tokens: int | None = None  # None: the limit of the answer
+    max_step_tokens: Count | None = None  # None: the limit of the answer
     layout: Form = "lines"  # tagged: <step> and <solution>
     step_end: tuple[str, ...] = ("\n",)  # of lines
     reward_range: tuple[float, float] = (0.0, 1.0)  # of the judge's values

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Le
 
 from llmrl.plugins import Kind, build, build_held, construct, holds
 from llmrl.protocols import (
@@ -19,6 +21,7 @@ from llmrl.protocols import (
     RewardPlugin,
     SourceFactory,
 )
+from llmrl.recipe.ranges import Amount, Count, PositiveShare, Rate, Seconds, Seed, ShareBelowAll, Unlimited, Whole
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
@@ -39,17 +42,15 @@ class ModelOptions:
     system_prompt: str | None = None
     chat_template_kwargs: Spec = field(default_factory=dict)
     use_peft: bool = False
-    lora_r: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.0  # dropout makes the trained policy differ from the one that sampled
+    lora_r: Count = 16
+    lora_alpha: Count = 32
+    lora_dropout: ShareBelowAll = 0.0  # dropout makes the trained policy differ from the one that sampled
     lora_target_modules: Sequence[str] | str = "all-linear"
     sync_ref_model: bool = False  # whether the reference follows the policy; it is float32 then
-    ref_model_mixup_alpha: float = 0.6  # the share of the policy that it takes; 1 copies (arXiv 2404.09656)
-    ref_model_sync_steps: int = 512  # how often, in steps
+    ref_model_mixup_alpha: PositiveShare = 0.6  # the share of the policy that it takes; 1 copies (arXiv 2404.09656)
+    ref_model_sync_steps: Count = 512  # how often, in steps
 
     def __post_init__(self) -> None:
-        if not 0 < self.ref_model_mixup_alpha <= 1 or self.ref_model_sync_steps < 1:
-            raise ValueError("ref_model_mixup_alpha must be in (0, 1] and ref_model_sync_steps at least 1")
         if self.sync_ref_model and self.use_peft:
             raise ValueError(
                 "sync_ref_model with use_peft: the reference of LoRA is the model below it and cannot move"
@@ -63,7 +64,7 @@ class CriticOptions:
     model: str | None = None  # a folder or a hub name; None: the policy's network, at the policy's weights
     head: Spec = field(default_factory=lambda: {"name": "scalar"})  # docs/critic.md
     zero_init: bool = True  # its last layer begins at 0, so that a new critic claims nothing; False: at random
-    learning_rate: float = 5e-6  # at its peak; the schedule is the policy's
+    learning_rate: Rate = 5e-6  # at its peak; the schedule is the policy's
 
     def __post_init__(self) -> None:
         if not 0 <= self.learning_rate < inf:
@@ -98,7 +99,7 @@ class RolloutOptions:
     max_completion_length: int = 1024  # tokens per turn; too small and every answer is cut off
     max_prompt_length: int = 2048  # a longer prompt is an error, never cut
     max_reply_length: int = 512  # tokens that the environment adds after a turn, on average: room is kept for them
-    temperature: float = 1.0
+    temperature: Annotated[float, Le(100)] = 1.0
     top_p: float = 1.0  # below 1 the sampled log-probabilities are of another distribution
     top_k: int = 0
     min_p: float = 0.0
@@ -106,13 +107,13 @@ class RolloutOptions:
     overlong_turns: Literal["end", "answer"] = "end"  # one that was cut ends its episode, or is answered as it is
     max_open_envs: int | None = None  # environments open at once, of a process; None: the environment's own bound
     env_isolation: Isolation | None = None  # where environments run; None: where the environment says, else inline
-    env_timeout_s: float = 120.0  # for an environment to begin, to answer and to close, each; then the episode breaks
-    episode_timeout_s: float | None = None  # of a whole episode, waiting for the engine included; None: no limit
+    env_timeout_s: Seconds = 120.0  # for an environment to begin, to answer and to close, each; then the episode breaks
+    episode_timeout_s: Seconds | None = None  # of a whole episode, waiting for the engine included; None: no limit
     max_error_share: float = 0.1  # of the step's scores that no grader could give; above it the run stops
-    reward_timeout_s: float = 5.0  # per item; a grader that takes longer is killed or cancelled
+    reward_timeout_s: Seconds = 5.0  # per item; a grader that takes longer is killed or cancelled
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
-    log_tokens_mb: float = 1000.0  # size of that file from which on episodes are written without their tokens
+    log_tokens_mb: Unlimited = 1000.0  # size of that file from which on episodes are written without their tokens
     opponents: Mapping[str, Any] = field(default_factory=dict, hash=False)  # by agent; the policy speaks for all others
     search: Any = field(default=None, metadata=holds("search"))  # a strategy that answers; None: plain sampling
     judge: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # of the search; sees no reference
@@ -177,26 +178,26 @@ class TrainOptions:
     """Options of training."""
 
     max_steps: int = 100
-    learning_rate: float = 1e-6
+    learning_rate: Rate = 1e-6
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
     warmup_rollouts: int = 0  # episodes that are generated before anything learns; whole steps of them
     normalize_rewards: bool = False  # standardise them by the running moments of all episodes so far
-    weight_decay: float = 0.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    max_grad_norm: float = 1.0
+    weight_decay: Amount = 0.0
+    adam_beta1: ShareBelowAll = 0.9
+    adam_beta2: ShareBelowAll = 0.999
+    max_grad_norm: Unlimited = 1.0
     # of a micro-batch, padding included; changes memory and speed, never the gradient. None: 2048 on a CPU, else 16384
     tokens_per_device: int | None = None
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time
     packing: bool | None = None  # None: where the attention kernel knows of packed rows
     logits_chunk_mb: int = 256  # log-probabilities are computed in pieces whose float32 logits are no larger
-    seed: int = 0
+    seed: Seed = 0
     save_steps: int = 50  # 0: only at the end
     save_total_limit: int = 2  # the best by eval is kept besides
     max_nonfinite_updates: int = 3  # in a row, skipped and reported, before the run stops
-    stop_grace_s: float = 120.0  # from SIGTERM or SIGHUP to the end of the process at the latest, saved or not
+    stop_grace_s: Seconds = 120.0  # from SIGTERM or SIGHUP to the end of the process at the latest, saved or not
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: str = "tensorboard"  # tensorboard, wandb, mlflow, trackio, none
@@ -220,11 +221,11 @@ class TrainOptions:
 class EvalOptions:
     """Benchmarks during training."""
 
-    every: int = 0  # steps; 0: never
+    every: Whole = 0  # steps; 0: never
     on_start: bool = False  # also before the first step
     benchmarks: Sequence[str] = ()
-    limit: int | None = None  # the first problems only
-    samples: int | None = None  # None: the benchmark's own
+    limit: Count | None = None  # the first problems only
+    samples: Count | None = None  # None: the benchmark's own
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError
+from llmrl.recipe.ranges import Count
 from llmrl.reward_models.card import Card, Kind, check_template, read
 from llmrl.reward_models.encoding import Encoded, Encoder
 from llmrl.reward_models.rows import AnswerRow
@@ -42,7 +43,7 @@ class RewardModel:
     card: Card
     encoder: Encoder
     network: Any = field(repr=False)
-    tokens_per_batch: int = TOKENS
+    tokens_per_batch: Count = TOKENS
     scored: int = 0
     truncated: int = 0
 

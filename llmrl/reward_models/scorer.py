@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmrl.recipe.ranges import Count
 from llmrl.reward_models.rows import AnswerRow
 from llmrl.scoring.transcript import before_last
 from llmrl.types import Score, Trajectory
@@ -87,7 +88,7 @@ class ScorerOptions:
     variables: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for the template
     device: str | None = None  # None: the first GPU, or the CPU
     dtype: Literal["float32", "bfloat16"] = "float32"  # below the head, which is float32
-    tokens_per_batch: int = 8192
+    tokens_per_batch: Count = 8192
 
     def reward(self, name: str, ask: Ask, judge: Judge, answer: Callable[[Trajectory], AnswerRow] | None = None) -> Any:
         """Make a group reward of the model; `answer` converts a trajectory to its input, by default prompt and text."""

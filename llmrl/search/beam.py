@@ -11,6 +11,7 @@ from llmrl.ops.scores import best_of_n
 from llmrl.reasoning.judge import AnswerJudge
 from llmrl.reasoning.policy import SearchPolicy
 from llmrl.reasoning.tree import SearchTree, TreeNode
+from llmrl.recipe.ranges import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Beam:
     branch: int = 4  # steps tried behind each of them
     groups: int = 1  # that keep their beams apart; a divisor of the width
     max_steps: int = 40
-    max_step_tokens: int | None = None  # None: the limit of the answer
+    max_step_tokens: Count | None = None  # None: the limit of the answer
     step_end: tuple[str, ...] = ("\n",)  # strings that end a step
 
     judged: ClassVar[bool] = True

@@ -10,6 +10,7 @@ from llmrl.reasoning.mcts import plan_mcts
 from llmrl.reasoning.policy import SearchPolicy
 from llmrl.reasoning.stepwise import StepSearch, StepWorld
 from llmrl.reasoning.tree import SearchTree, TreeNode
+from llmrl.recipe.ranges import Amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class PlanMcts(StepSearch):
 
     children: int = 3  # of a node
     root_children: int = 5
-    c_puct: float = 1.5
+    c_puct: Amount = 1.5
     max_depth: int = 6  # steps; deeper ones are failures
 
     @property

@@ -11,6 +11,7 @@ from typing import TypeVar
 from llmrl.clients.chat_completions import ChatClient, ChatOptions
 from llmrl.dialogue.simulator import UserReply
 from llmrl.errors import DataError
+from llmrl.recipe.ranges import Amount
 from llmrl.types import Message, Problem
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ class ChatModel(ChatOptions):
 
     persona: str = ""  # in words: "You are impatient, and know little about computers."
     task_column: str | None = None  # of `info`: what the person wants; None: the problem's messages of the user
-    temperature: float = 0.7
+    temperature: Amount = 0.7
 
     async def reply(self, problem: Problem, conversation: Sequence[Message]) -> UserReply:
         """Ask for the next line.

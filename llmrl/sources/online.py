@@ -8,6 +8,7 @@ from typing import ClassVar
 from llmrl.errors import DataError
 from llmrl.plugins import build_held, holds
 from llmrl.protocols import Column, CurriculumFactory
+from llmrl.recipe.ranges import Whole
 from llmrl.rollout.context import SourceContext
 from llmrl.rollout.curriculum import CurriculumSampler
 from llmrl.rollout.filters import DynamicSampling, Filter
@@ -23,7 +24,7 @@ class Online:
 
     plays: ClassVar[bool] = True
     dynamic_sampling: bool = False
-    max_refills: int = 10  # times that missing groups are generated again; then the step goes on with what there is
+    max_refills: Whole = 10  # times that missing groups are generated again; then the step goes on with what there is
     curriculum: CurriculumFactory | None = field(default=None, metadata=holds("curriculum"))  # None: each once a pass
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from llmrl.offline.rehearsal import RehearsalSource
 from llmrl.plugins import build_held, holds, name_of
 from llmrl.protocols import Column, SourceFactory
+from llmrl.recipe.ranges import Share
 from llmrl.rollout.context import SourceContext
 from llmrl.sources.offline import Offline
 
@@ -20,7 +21,7 @@ class Rehearsal:
     plays: ClassVar[bool] = False
     of: SourceFactory = field(metadata=holds("source"))  # the new task
     replay: SourceFactory = field(metadata=holds("source"))  # what `llmrl data select` wrote of earlier ones
-    share: float = 0.15  # of a step's rows
+    share: Share = 0.15  # of a step's rows
 
     def __post_init__(self) -> None:
         build_held(self)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from llmrl.errors import DataError, RewardError, SandboxError
+from llmrl.recipe.ranges import Seconds
 from llmrl.sandbox import container
 from llmrl.sandbox.container import ContainerOptions, ContainerWorkspace
 from llmrl.sandbox.isolation import Level
@@ -54,7 +55,7 @@ class TestBed:
     repos: str = ""  # a folder of clones, for instances with `base_commit`: see `llmrl.swe.clones.files_of`
     environment: str | None = None  # a virtual environment for the tests; {repo} and {version} are filled in
     packages: Sequence[str] = PYTEST  # of llmrl's environment, where there is no other
-    timeout_s: float = 60.0  # of the tests of a repair
+    timeout_s: Seconds = 60.0  # of the tests of a repair
     memory_mb: int = 2048
     min_level: Level = "unshare"  # weaker walls are refused
     level: Level | None = None  # exactly these walls; null: the strongest that work here

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from llmrl.errors import RecipeError
+from llmrl.recipe.ranges import Seconds
 from llmrl.tool_calls.functions import ToolFunction
 
 
@@ -20,7 +21,7 @@ class Mcp:
     url: str | None = None  # of a server that runs, such as http://127.0.0.1:8000/mcp
     env: Mapping[str, str] | None = None  # variables for a server that is started
     only: Sequence[str] = ()  # names of its tools to offer; none: all
-    timeout_s: float = 30.0  # of a call
+    timeout_s: Seconds = 30.0  # of a call
 
     def __post_init__(self) -> None:
         if isinstance(self.command, str) or bool(self.command) == (self.url is not None):

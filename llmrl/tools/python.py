@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from llmrl.recipe.ranges import Seconds
 from llmrl.sandbox.isolation import Level, Limits
 from llmrl.sandbox.run import Sandbox
 from llmrl.tool_calls.functions import ToolFunction, of_python
@@ -16,7 +17,7 @@ from llmrl.tool_calls.functions import ToolFunction, of_python
 class Python:
     """Options of the tool `python`: a program a call, without network, behind the walls of docs/sandbox.md."""
 
-    timeout_s: float = 5.0  # of a program
+    timeout_s: Seconds = 5.0  # of a program
     memory_mb: int = 512
     min_level: Level = "unshare"  # weaker walls are refused
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrl.recipe.ranges import Count
 from llmrl.tool_calls.functions import ToolFunction, of_python
 
 LARGEST = 2 << 20  # bytes of a file that is read
@@ -20,7 +21,7 @@ class SearchFiles:
 
     folder: str
     pattern: str = "**/*"  # of files, in the folder
-    max_results: int = 10  # lines
+    max_results: Count = 10  # lines
 
     def __post_init__(self) -> None:
         if not Path(self.folder).is_dir():

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llmrl.checks.verify.cases.run import SUBJECTS, subject
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
@@ -22,4 +24,5 @@ def test_everything_that_ships_is_right(tmp_path: Path) -> None:
         check=False,
     )
     assert found.returncode == 0, found.stdout + found.stderr
-    assert len([check for check in json.loads(out.read_text())["checks"] if check["part"] == "cases"]) == 83
+    checked = [check["name"] for check in json.loads(out.read_text())["checks"] if check["part"] == "cases"]
+    assert sorted(checked) == sorted(case["case"] for name in SUBJECTS for case in subject(name))

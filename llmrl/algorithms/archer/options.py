@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from llmrl.recipe.ranges import Amount
 from llmrl.samples import Sample
 from llmrl.types import Origin
 
@@ -32,7 +33,7 @@ class ArCHerOptions:
     whiten_advantages: bool = False  # mean 0 and variance 1 over the turns that the policy learns from
     epsilon: float = 0.2  # of ppo_clip: how far a ratio may move
     ratio_level: Literal["token", "turn"] = "token"  # of ppo_clip
-    inv_temp: float = 1.0  # of awr: a turn weighs exp(inv_temp * advantage)
+    inv_temp: Amount = 1.0  # of awr: a turn weighs exp(inv_temp * advantage)
     max_weight: float = 20.0  # of awr: where that is cut
     kl_coef: float = 0.1  # of pg_kl: share of the divergence from the reference in the loss
     trunk: Literal["policy", "reference"] = "policy"  # of the critic; reference: frozen, and the heads learn alone

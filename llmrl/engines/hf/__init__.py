@@ -16,6 +16,7 @@ from llmrl.chat import load_tokenizer
 from llmrl.engines.hf.sampler import Keeper, SecondModel, TokenSampler, ending
 from llmrl.errors import EngineError, SyncError
 from llmrl.ops.stop_strings import StopStrings
+from llmrl.recipe.ranges import Amount, Count
 from llmrl.types import Completion, Ragged, Sampling
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ _HOPS = 4  # turns of the event loop from a group that is begun to its requests:
 class Hf:
     """Options of the engine `hf`."""
 
-    max_num_seqs: int = 64  # sequences in one batch; every one is prefilled, also where prompts are equal
+    max_num_seqs: Count = 64  # sequences in one batch; every one is prefilled, also where prompts are equal
     device: str | None = None  # None: the first GPU, else the CPU
     attn_implementation: str | None = None  # None: Transformers chooses
     logits_chunk_mb: int = 256  # of float32 logits in one piece, when a text is scored
     return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled
-    min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
+    min_tokens_to_keep: Count = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
     mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
     critic: str | None = None  # a folder final/critic, whose Q moves the logits (ILQL); never for answers that train
-    critic_beta: float = 4.0  # by how much: logits + critic_beta * (Q - V)
+    critic_beta: Amount = 4.0  # by how much: logits + critic_beta * (Q - V)
     critic_top_k: int = 50  # among so many of the policy's likeliest tokens; 0: among all
 
     concurrent: ClassVar[bool] = True  # its copy of the weights is its own; trainer and engine share the processor

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from llmrl.clients.bearer import read_key
 from llmrl.engines.server.process import names_key
+from llmrl.recipe.ranges import Amount, Count, PositiveShare, Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,20 +20,20 @@ class ServerOptions:
     api_key: str | None = field(default=None, repr=False)
     served_model_name: str | None = None  # there; None: the first that they name
     sync_dir: str | None = None  # folder for weights on their way; None: /dev/shm where it has room
-    timeout_s: float = 600.0  # of one completion, retries included, and of one change of weights
+    timeout_s: Seconds = 600.0  # of one completion, retries included, and of one change of weights
     in_flight_updates: bool = False  # new weights reach requests in their midst, instead of waiting until they end
     retries: int = 3  # after a lost connection or a 5xx answer, on another server where there is one
-    start_timeout_s: float = 300.0
+    start_timeout_s: Seconds = 300.0
     log_dir: str | None = None  # for server-0.log, ...; None: a temporary folder, removed by close
     enforce_eager: bool | None = None  # None: eager on a CPU, where compiling costs 45 s, compiled on a GPU
-    gpu_memory_utilization: float = 0.9
-    tensor_parallel_size: int = 1
+    gpu_memory_utilization: PositiveShare = 0.9
+    tensor_parallel_size: Count = 1
     devices: Sequence[str] = ()  # CUDA_VISIBLE_DEVICES of each server started here
     enable_sleep_mode: bool = False  # for servers that share the trainer's GPU
-    cpu_kvcache_space: int = 1  # GiB, on a CPU
-    omp_threads: int | None = None  # of each server, on a CPU
+    cpu_kvcache_space: Count = 1  # GiB, on a CPU
+    omp_threads: Count | None = None  # of each server, on a CPU
     critic: str | None = None  # a folder final/critic, whose Q moves the logits (ILQL); of servers started here
-    critic_beta: float = 4.0  # by how much: logits + critic_beta * (Q - V)
+    critic_beta: Amount = 4.0  # by how much: logits + critic_beta * (Q - V)
     critic_top_k: int = 50  # among so many of the policy's likeliest tokens; 0: among all
     server_args: Sequence[str] = ()  # anything else that vLLM's server takes
 

@@ -13,6 +13,7 @@ from llmrl.aio import wait
 from llmrl.chat import load_tokenizer
 from llmrl.errors import EngineError
 from llmrl.ops.stop_strings import StopStrings
+from llmrl.recipe.ranges import Amount, Count, PositiveShare
 from llmrl.types import Completion, Ragged, Sampling
 
 if TYPE_CHECKING:
@@ -28,18 +29,18 @@ _RECEIVER = "llmrl.engines.vllm.worker.WeightReceiver"
 class Vllm:
     """Options of the engine; the names are vLLM's."""
 
-    gpu_memory_utilization: float = 0.3  # share of the GPU for weights and KV cache; the trainer needs the rest
+    gpu_memory_utilization: PositiveShare = 0.3  # share of the GPU for weights and KV cache; the trainer needs the rest
     enforce_eager: bool | None = None  # None: eager on a CPU, where compiling costs 45 s, compiled on a GPU
-    max_num_seqs: int = 256  # sequences in flight
+    max_num_seqs: Count = 256  # sequences in flight
     enable_prefix_caching: bool = True  # the completions of a prompt share its prefill
     enable_sleep_mode: bool = True  # where the platform has it
-    cpu_kvcache_space: int = 1  # GiB, on a CPU
-    block_size: int | None = None  # tokens; None: vLLM chooses
+    cpu_kvcache_space: Count = 1  # GiB, on a CPU
+    block_size: Count | None = None  # tokens; None: vLLM chooses
     return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled (NLPO)
-    min_tokens_to_keep: int = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
+    min_tokens_to_keep: Count = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
     mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
     critic: str | None = None  # a folder final/critic, whose Q moves the logits (ILQL); never for answers that train
-    critic_beta: float = 4.0  # by how much: logits + critic_beta * (Q - V)
+    critic_beta: Amount = 4.0  # by how much: logits + critic_beta * (Q - V)
     critic_top_k: int = 50  # among so many of the policy's likeliest tokens; 0: among all
     engine_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)  # anything else that vllm.LLM takes
 

@@ -155,7 +155,7 @@ def test_a_reply_without_a_grade_costs_the_episode(server: HttpServer) -> None:
     [
         ({"simulators": []}, "a list of at least one"),
         ({"simulators": ["nobody"]}, "unknown simulator 'nobody'"),
-        ({"simulators": ["car_buyer"], "penalty": -1}, "penalty -1"),
+        ({"simulators": ["car_buyer"], "penalty": -1}, "penalty: input should be greater than or equal to 0; found -1"),
         ({"simulators": [{"name": "car_buyer", "temper": "odd"}]}, "temper 'odd'"),
     ],
 )

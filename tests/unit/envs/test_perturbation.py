@@ -98,7 +98,7 @@ def test_an_opponent_speaks_at_its_own_temperature() -> None:
         ({"request": "Vex."}, r"expected a text with \{prompt\}"),
         ({"template": "{prompt}"}, r"expected a text with \{text\} once"),
         ({"allowed": "["}, "expected a regular expression"),
-        ({"penalty": -1.0}, "expected at least 0"),
+        ({"penalty": -1.0}, "penalty: input should be greater than or equal to 0; found -1"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], expected: str) -> None:

@@ -15,6 +15,7 @@ from llmrl.ops.credit import leave_one_out
 from llmrl.ops.logprobs import token_logprobs
 from llmrl.protocols import Forward
 from llmrl.recipe import ModelOptions
+from llmrl.train.moving_copy import MovingCopy
 from llmrl.train.policy import Reference
 
 Given = Mapping[str, Any]
@@ -50,12 +51,19 @@ def t1_entropy_bonus(given: Given, dtype: str) -> dict[str, Any]:
     return {"loss_term": float((loss.terms * batch.weights).sum())}
 
 
+class _Copy(MovingCopy):
+    """A copy in the precision of its numbers, without processes."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self._net, self._sharded, self._whole = net, False, True
+
+
 class _Beside(Reference):
     """A reference, or a policy, that is one vector."""
 
     def __init__(self, numbers: Tensor, options: ModelOptions) -> None:
-        self._moves, self.sharded = options, False
-        self._vector = nn.ParameterList([nn.Parameter(numbers)])
+        self._moves, self._vector = options, nn.ParameterList([nn.Parameter(numbers)])
+        self.copy = _Copy(self._vector)
 
     @property
     def net(self) -> Any:

@@ -15,6 +15,12 @@ def test_they_are_as_many_as_their_names() -> None:
     assert len({case for _, case in EVERY}) == 133
 
 
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_case_is_answered_as_wanted(name: str) -> None:
+    failed = [check for case in subject(name) for check in cases._checked(name, case) if not check.ok]
+    assert not failed
+
+
 @pytest.mark.parametrize(
     ("want", "found"),
     [
