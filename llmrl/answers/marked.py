@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from llmrl.answers.boxes import last_box
 from llmrl.answers.delimited import tagged
-from llmrl.answers.extract import last_box
 from llmrl.answers.stated import Statements
 from llmrl.answers.thoughts import after_thoughts
 
