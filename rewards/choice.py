@@ -23,7 +23,10 @@ LETTER = re.compile(
         [*_]* (?P<rest>.*)""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-REASON = r"\b(?:because|since|as(?!\s+(?:well|good))(?<!well\sas)(?<!good\sas)|which|due|given|based|so|for|not|rather|instead|than)\b"
+REASON = (
+    r"\b(?:because|since|as(?!\s+(?:well|good))(?<!well\sas)(?<!good\sas)|which|due|given|based|so|for|not|rather|instead"
+    r"|than)\b"
+)
 ENDS = re.compile(
     rf"\s*(?:$|[.:,;](?!\w)|[)）。、，：；—–(（]|\s-\s|{REASON}|is\s+(?:the\s+)?(?:correct|right|best|true|answer)\b)",
     re.IGNORECASE,

@@ -6,7 +6,7 @@ import re
 
 from llmrl.answers.boxes import last_box
 from llmrl.answers.delimited import Formula, formulas, replaced, tagged
-from llmrl.answers.hedges import before_it, behind_it, taken_back
+from llmrl.answers.hedges import before_it, behind_it, refused, taken_back
 from llmrl.answers.normalise import one_backslash
 from llmrl.answers.spelling import word_set
 from llmrl.answers.stated import Statements
@@ -24,7 +24,7 @@ STATED = Statements(
               | (?:solutions?|results?)(?=[^.\n]{0,6}(?:is|are|[:：=])[\s:*]*[-$\\(\[{\d]))
             (?:[ ]to[ ][^.:\n]{1,60}?)?\**(?:[ ]is\b|\s?[:：=]|[ ]are\b)
             (?![ ](?:not|as|in|to|found|incorrect|wrong|correct)\b)
-            (?:[ ]*(?:thus|therefore|then|simply|equal[ ]to)\b)?
+            (?:[ ]*(?:thus|therefore|then|simply|exactly|precisely|just|indeed|clearly|equal[ ]to)\b)?
           | (?:réponse|résultat|respuesta|resultado|resposta|solución|risposta|risultato|antwort|ergebnis|lösung)s?\**
             (?:[ ](?:finale?|correct[ea]?|correcta|corretta))?
             (?:[ ](?:est|sont|es|son|é|são|è|sono|ist|sind|lautet|beträgt)\b(?![ ](?:pas|nicht|no|não|non)\b)|\s?[:：=])
@@ -35,24 +35,28 @@ STATED = Statements(
           | (?:उत्तर|जवाब)\s?(?:है|[:：=-])?(?=[\s:*]*[-$\\(\[{\d]) )[\s:*]*""",
 )
 TELLS = re.compile(
-    r"\b(?:is|are|was|were|has|have|gets?|pays?|costs?|total|so|thus|therefore|hence|he|she|it|we|they|gives?|equals?"
+    r"\b(?:is|are|was|were|has|have|gets?|pays?|costs?|total|so|thus|therefore|hence|he|she|it|we|they|be|gives?|equals?"
     r"|makes?|yields?|est|sont|es|son|ist|sind)\b",
     re.I,
 )
 GIVES = re.compile(
-    r"(?:\b(?:is|are|was|were|equals?|gives?|makes?|yields?|leaves|est|sont|vaut|donne|es|son|ist|sind|beträgt|sono|são)\b"
+    r"(?:\b(?:is|are|was|were|be|equals?|gives?|makes?|yields?|leaves|est|sont|vaut|donne|es|son|ist|sind|beträgt|sono|são)\b"
     r"|(?<!\w)(?:é|è|هو|هي|يساوي|تساوي|равн[аоы]|равен)(?!\w)|=)[\s:*]*(?=[-−]?[$\\(\[{]*[-−]?\d|\$|\\)"
 )
 BECAUSE = re.compile(
-    r"[^\d\n]{0,24}?(?:\b(?:because|since|as(?! well)|for|when|after|with|where|which|who|from|out of|every|per|car|parce"
-    r"|puisque|pour|avec|porque|ya que|para|con|denn|weil|für|mit|aus)\b|لأن|حيث|لعدد|क्योंकि|चूंकि|потому|так как|из)"
+    r"[^\d\n]{0,24}?(?:\b(?:because|since|as(?! well)|for|when|after|with|where|which|who|from|out of|every|per|car"
+    r"|parce|puisque|pour|avec|porque|ya que|para|con|denn|weil|für|mit|aus)\b"
+    r"|لأن|حيث|لعدد|क्योंकि|चूंकि|потому|так как|из)"
 )
 REASON = re.compile(
-    r"[,;]?\s+(?:because|since|which|where|so|thus|due|given|car|porque|denn|weil)\b|[,;]\s+(?:as|for|that is)\b", re.I
+    r"[,;]?\s+(?:because|since|which|where|so|thus|due|given|car|porque|denn|weil)\b"
+    r"|[,;]\s+(?:as|for|that is|(?:and\s+)?not)\b",
+    re.I,
 )
 WHY = re.compile(r"\b(?:because|since|car|parce|puisque|porque|denn|weil)\b|لأن|क्योंकि|потому|因为")
 LABEL = re.compile(r"\**([A-Z][A-Za-z ]{2,40})\**:\**\s+(?=\S)")
 ENUMERATED = re.compile(r"[.!?]\s+[-−$\\(]*\d[\d.,/$)\s]*(?:\.|$)")  # 5. 6. 7.
+GOES_ON = re.compile(r"\s*(?:[-–/:×÷^+*]|\\(?:times|cdot|div)|to)\s*[$\\({]*\d")  # $5$/6, $5$ to $6$
 TOUCHING = re.compile(r"[A-Za-z\u00c0-\u052f]")  # a letter that belongs to the number before it
 SENTENCE_END = re.compile(r"(?<=[^.\s])[.!?](?=\s|\*|$)|[。！？।؟]|\n\n")
 CONNECTOR = r"(?:\\text\s*\{\s*(?:and|or|,)\s*\}|\b(?:and|or)\b|\\q?quad|\\[,;!: ]|\\[\[\]()]|[\s,;$&.*]|\\\\)*"
@@ -89,9 +93,11 @@ def final_answer(text: str, reference: bool = False) -> str | None:
         return None
     if (boxed := last_box(text)) is not None:
         return _undelimited(one_backslash(boxed)) or None  # formulas inside a box may stand between dollars
-    stated = next((answer for answer in reversed(STATED.all(text)) if re.search(r"\w|\\", answer)), None)
-    if stated is not None:
-        return _stated(STATED.innermost(stated)[:MOST_READ]) or None  # "Final Answer: The final answer is 5"
+    for start, answer in reversed(STATED.placed(text)):
+        if re.search(r"\w|\\", answer):
+            if refused(text[:start]):
+                return None
+            return _stated(STATED.innermost(answer)[:MOST_READ]) or None  # "Final Answer: The final answer is 5"
     return _undelimited(text) if reference else _bare_or_prose(text[-MOST_READ:]) or None
 
 
@@ -176,7 +182,7 @@ def _result(text: str, found: list[Formula]) -> str:
 
 def _kept(answer: str, before: str, after: str, unit: bool = True) -> str:
     """The answer with the unit that stands behind it; empty where the words around it take it back."""
-    if taken_back(before, after) or (answer[-1:].isdigit() and TOUCHING.match(after)):
+    if taken_back(before, after) or GOES_ON.match(after) or (answer[-1:].isdigit() and TOUCHING.match(after)):
         return ""
     name = leading(after) if unit else ""
     if not name:

@@ -65,7 +65,7 @@ RECALLED = re.compile(
     r"[\s$]*\?|\W*(?:no,?\s+(?:wait|that|it)|wait,?\s+no|(?:this|that|it)\s+(?:is|was)\s+(?:wrong|incorrect|false|not\s+(?:right|correct|true)))\b"
 )
 CORRECTED = re.compile(
-    r"\s*[.!?;,]?\s*(?:no(?!\s+(?:doubt|problem|matter|more|other))\b|wait\b|actually\b|sorry\b|wrong\b)"
+    r"\s*[.!?;,]?\s*(?:no(?!\s+(?:doubt|problem|matter|more|other))\b|wait\b|(?:(?:or|but)\s+)?(?:it|that)\s+(?:could|might|may)\b|actually\b|sorry\b|wrong\b)"
 )
 OPERATED = re.compile(
     r"""\W*?(?<!\w)(?:squared|cubed|factorial|minus|plus|times\s+(?:\d|more|larger|greater|bigger|longer|as)|multiplied|divided|below|above|dozens?
@@ -87,6 +87,11 @@ def marked_taken_back(before: str, after: str) -> bool:
     near = SENTENCE.split(MARKUP.sub(" ", _plain(before[-NEAR:])))[-1]
     behind = MARKUP.sub(" ", _plain(after[:NEAR]))
     return bool(REFUSED.search(near) or TOUCHING.match(SENTENCE.split(behind, maxsplit=1)[0]) or RECALLED.match(behind))
+
+
+def refused(before: str) -> bool:
+    """Tell whether words deny what follows: `I do not believe that`."""
+    return REFUSED.search(SENTENCE.split(MARKUP.sub(" ", _plain(before[-NEAR:])))[-1]) is not None
 
 
 def before_it(text: str) -> str:

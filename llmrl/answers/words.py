@@ -14,7 +14,7 @@ MOST_UNWRAPPED = 4000  # characters; each pass takes away one command of those i
 LONE = re.compile(r"(?i:option|choice)\s*([A-Ja-j])|([A-J])")
 PICKED = re.compile(r"(?:\(\s*([A-Za-z])\s*\)|([A-J])\s*[).:](?=[\s\d\\]|$))(\s*\S.*)?", re.DOTALL)
 OTHERS = re.compile(r"(?<![A-Za-z])[A-HJ](?![A-Za-z])|\([a-j]\)|\b(?:or|and|not)\b")
-PUNCTUATION = re.compile(r"(?<!\d)[.,;:!?\"()\[\]{}*$]|[.,;:!?\"()\[\]{}*$](?!\d)|'")  # not within a number
+PUNCTUATION = re.compile(r"(?<!\d)[.,;:!\"()\[\]{}*$]|[.,;:!\"()\[\]{}*$](?!\d)|'")  # not within a number
 SAME = {
     "no solution": r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|values?|roots?)|none"
     r"|(?:the )?empty set|\\emptyset|\\\{\s*\\\}",
