@@ -165,6 +165,6 @@ def _part_of_a_true_equation(text: str, box: Box) -> bool:
 
 
 def _outside(after: str) -> str:
-    """What follows a box, behind the end of its formula and its unit."""
+    """Text that follows a box, behind its unit."""
     suffix = SUFFIX.match(after)
     return after[suffix.end() :] if suffix and _changes(suffix[1]) else after

@@ -90,8 +90,9 @@ def marked_taken_back(before: str, after: str) -> bool:
 
 
 def refused(before: str) -> bool:
-    """Tell whether words deny what follows: `I do not believe that`."""
-    return REFUSED.search(SENTENCE.split(MARKUP.sub(" ", _plain(before[-NEAR:])))[-1]) is not None
+    """Tell whether words on the same line deny what follows: `I do not believe that`."""
+    line = before[-NEAR:].rpartition("\n")[2]
+    return REFUSED.search(SENTENCE.split(MARKUP.sub(" ", _plain(line)))[-1]) is not None
 
 
 def before_it(text: str) -> str:
