@@ -30,6 +30,7 @@ NO_LANGUAGE = re.compile(
 )  # each alternative begins with its sign, so that other places are passed over at once; a run of single letters is one
 
 PROSE = re.compile(r"(?<![\w\\])[^\W\d_]{2,}+(?:[ ,;'’]++[^\W\d_]{2,}+){4,}+")
+HIDING = ("`", "$", "\\", "<", "http")  # begin code, formulas, tags and addresses
 OF_FORMULAS = ("LATIN", "GREEK")  # scripts that code and formulas are written in
 
 
@@ -79,7 +80,7 @@ def letters(text: str) -> Counter[str]:
     text = without_unclosed(text)
     outside = NO_LANGUAGE.sub(" ", text)
     counts = _scripts(character_counts(outside))
-    if len(outside) == len(text):
+    if not any(sign in text for sign in HIDING):
         return counts
     inside = _scripts(Counter(character_counts(text)) - Counter(character_counts(outside)))
     prose = _scripts(Counter("".join(PROSE.findall(text))) - Counter("".join(PROSE.findall(outside))))
