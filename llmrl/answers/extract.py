@@ -167,7 +167,7 @@ def _result(text: str, found: list[Formula]) -> str:
             answer = _run(last[given.end() :])
             end = last.find(answer, given.end()) + len(answer)
         if answer and (not re.search(r"\d", last[end:]) or BECAUSE.match(last[end:])):
-            term = _run_before(last[: given.start()]) if given[0].startswith("=") else ""
+            term = _run_before(last[: given.start()]).replace("$", "") if given[0].startswith("=") else ""
             return _kept(
                 f"{term}={answer}" if term else answer,
                 last[: given.start()] if term else last[: given.end()],
