@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmrl.answers.thoughts import opened_thoughts
 from llmrl.errors import CheckpointError, DataError
 from llmrl.run_folder.checksums import require_intact
 from llmrl.sandbox import rendering
@@ -156,6 +157,10 @@ class Chat:
         """Decode tokens to text, without special tokens."""
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+    def opened(self, prompt_ids: Sequence[int]) -> str:
+        """Find what a prompt's end begins of the answer: `<think>`, where its template opens the thoughts."""
+        return opened_thoughts(self.tokenizer.decode(list(prompt_ids[-16:])))  # more tokens than that has
 
     def line_ends(self, token_ids: Sequence[int]) -> list[int]:
         """Numbers of tokens after which a line ends: reasoning cut there parts no step and no character."""

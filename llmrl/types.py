@@ -141,6 +141,7 @@ class Turn:
     agent: str = ""  # who spoke, where several do; the reply is for the agent of the next turn
     model: str = POLICY  # by which parameters: the policy's, or an opponent's
     snapshot: str | None = None  # of the environment behind the reply, where the source asks for it
+    opened: str = ""  # what the prompt began of the answer: `<think>`, where the template opens the thoughts
 
     def observed_after(self, before: Turn) -> Sequence[int] | None:
         """Prompt tokens that the environment added since the turn before.
@@ -233,6 +234,11 @@ class Trajectory:
     def text(self) -> str:
         """The policy's last completion, which most verifiers read; "" where there is none."""
         return "" if self.last is None else self.last.text
+
+    @property
+    def written(self) -> str:
+        """The last completion, behind what its prompt began of it, as verifiers read it."""
+        return "" if self.last is None else self.last.opened + self.last.text
 
     @property
     def own(self) -> Sequence[Turn]:

@@ -24,19 +24,39 @@ LETTER = re.compile(
         [*_]* (?P<rest>.*)""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-REASON = r"\b(?:because|since|as|which|due|given|based|so|for|not|rather|instead|than)\b"
+REASON = (
+    r"\b(?:because|since|as(?!\s+(?:well|good))(?<!well\sas)(?<!good\sas)|which|due|given|based|so|for|not|rather|instead"
+    r"|than)\b"
+)
 ENDS = re.compile(
     rf"\s*(?:$|[.:,;](?!\w)|[)）。、，：；—–(（]|\s-\s|{REASON}|is\s+(?:the\s+)?(?:correct|right|best|true|answer)\b)",
     re.IGNORECASE,
 )
 LINE = re.compile(r"\s*(?:$|[).:：）](?:\s|$)|is\s+(?:the\s+)?(?:correct|right|best|true|answer)\b)", re.IGNORECASE)
-ANOTHER = re.compile(
-    rf"""(?:\b(?:and|or|nor|plus|as\s+well\s+as)\b|[/,&+和或与、])\s*(?:maybe\s+|also\s+|possibly\s+|perhaps\s+)*{NOUN}
-        [*_]*[(（\[]?(?P<letter>(?-i:[A-Z]))(?![\w'’])(?!(?<=I)\s+[a-z])""",
-    re.VERBOSE | re.IGNORECASE,
+NAMED = re.compile(
+    r"[(（\[【]\s*([A-Za-z])\s*[)）\]】]|(?<![\w'’-])([A-Z])(?![\w'’])(?!(?<=A)\s+[a-z])(?!(?<=I)\s+[a-z])"
 )
-CUT = re.compile(rf"{REASON}|[.;—\n](?!\w)", re.IGNORECASE)
+SENTENCE = re.compile(r"[.;!?。；\n](?!\w)|(?<=\w)[.](?=[A-Z]\b)")
+CUT = re.compile(REASON, re.IGNORECASE)
+JOINS = re.compile(
+    r"(?:^|\b)(?:or|and|also|too|alternatively|alternative|maybe|perhaps|possibly|possible|could|might|may|either|otherwise|choose|pick"
+    r"|select|well|as\s+good|equally|then|plus|unless|else)\b|[或和与/&+]|[)）\]】]\s*[(（\[【]",
+    re.IGNORECASE,
+)
+ALONE = re.compile(r"\W*(?:[A-Za-z]\b\W*)+")  # letters, and signs between them
+OFFERS = re.compile(
+    r"\b(?:also|alternatively|maybe|perhaps|possibly|possible|could|might|choose|pick|select)\b", re.IGNORECASE
+)
+DENIES = re.compile(
+    r"\b(?:wrong|incorrect|false|not|no|never|isn't|aren't|neither|nor|out|impossible|eliminated?)\b", re.IGNORECASE
+)
+REFUSED = re.compile(
+    r"[\s:.,;—–(（*_-]*(?:is\s+|was\s+)?(?:(?:wrong|incorrect|false|untrue|impossible|no)\b(?!\s+doubt)|not?\s+(?:right|correct|the)\b|\?)"
+    r"|\s+(?:isn't|is\s+not|cannot|can't|is\s+never)\b",
+    re.IGNORECASE,
+)
 PICKS = re.compile(r"\b(?:choose|pick|select|go\s+with)[ ]+(\S[^\n]*)", re.IGNORECASE)
+ALSO = re.compile(r"\b(?:also|too|as\s+well)\b", re.IGNORECASE)
 MOST_READ = 10_000  # characters of an answer that names a choice, with its reasons
 BOTH = re.compile(r"\b(?:both|either|neither|not|all|none|any)\b", re.IGNORECASE)
 
@@ -91,7 +111,9 @@ class Choice:
         """Letters that an answer picks, and a remark for the reason."""
         answer, said = marked(text), after_thoughts(text)
         if answer is None and (picks := PICKS.findall(said)):
-            answer = picks[-1]
+            answer = (
+                picks[-1] if not ALSO.search(said, max(0, len(said) - MOST_READ)) else "; I choose ".join(picks[-9:])
+            )
         if answer is not None:
             if len(answer) > MOST_READ:
                 return set(), _long(answer)
@@ -122,11 +144,32 @@ class Choice:
         if letter not in allowed:
             return set(), f"{letter} is no option"
         beside = {other for other, option in options.items() if stated and alike(option) == stated}
-        others = {another["letter"] for another in ANOTHER.finditer(CUT.split(rest, maxsplit=1)[0])} & allowed
+        if not beside and REFUSED.match(rest):
+            return set(), f"{letter} is denied"
+        own = options.get(letter, "").strip()
+        told = rest.lstrip(" ).:,-*")
+        others = _others(told[len(own) :] if own and told.casefold().startswith(own.casefold()) else rest)
+        others &= allowed - {letter}
         article = written == "a" and rest[:1] == " "
         if not (match["bracketed"] or beside or others or (ends.match(rest) and not article)):
             return set(), ""
         return {letter} | beside | others, ""
+
+
+def _others(rest: str) -> set[str]:
+    """Letters that words or signs join to a choice, up to the reasons for it, and in sentences behind it."""
+    first, *later = SENTENCE.split(rest)
+    reasoned = CUT.search(first) is not None
+    named: set[str] = set()
+    for sentence in (CUT.split(first, maxsplit=1)[0], *later):
+        joined = ALONE.fullmatch(sentence) or (OFFERS if reasoned and sentence in later else JOINS).search(sentence)
+        if joined and not DENIES.search(sentence):
+            named |= _named(CUT.split(sentence, maxsplit=1)[0])
+    return named
+
+
+def _named(text: str) -> set[str]:
+    return {(letter[1] or letter[2]).upper() for letter in NAMED.finditer(text)}
 
 
 def _long(answer: str) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from llmrl.answers.arithmetic import SIGNS, evaluate, misused
 from llmrl.answers.delimited import tagged
+from llmrl.answers.marked import innermost, marked
 from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score, Verdict
@@ -21,7 +22,8 @@ CLAIM = re.compile(r"-?\d{1,18}(?:\.\d{1,18}|\s*/\s*\d{1,18})?", re.ASCII)
 class CountdownVerifier:
     """1.0 for an expression of + - * / over the given numbers that equals the target exactly, else less.
 
-    Reads the last pair of answer tags, or, where there is none, the last line; `= target` may follow the expression.
+    Reads the last pair of answer tags, else the last box, else what follows the last `Answer:`, else the last line;
+    `= target` may follow the expression.
     A tagged answer that is malformed or wrong gets `format_score`, an untagged one 0.0. The verdict is `correct` only
     for a solution: report `accuracy` beside the reward, which the format's share makes larger. Needs `nums` and
     `target` in `problem.info`. The game and its score follow TinyZero (Pan et al., 2025); its grader evaluates what a
@@ -41,7 +43,8 @@ class CountdownVerifier:
         target = Fraction(str(problem.info["target"]))
         text = after_thoughts(text)
         inside = tagged(text, any_case=False)
-        untagged = [] if self.tags_required else text.strip().splitlines()[-1:]
+        told = None if self.tags_required else marked(text)
+        untagged = [] if self.tags_required else [innermost(told)] if told else text.strip().splitlines()[-1:]
         lines = untagged if inside is None else [inside]
         consolation = 0.0 if inside is None else self.format_score
         if not lines:

@@ -15,10 +15,12 @@ from llmrl.types import Problem, Score
 
 SAME = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # of full width, as ASCII
 SAME |= {"\u3000": " ", "’": "'", "‘": "'", "“": '"', "”": '"', "−": "-", "–": "-", "—": "-"}
-MEANINGLESS = dict.fromkeys(';?…"«»()[]{}。、', " ")  # signs, wherever they stand
-PUNCTUATION = re.compile(
+MEANINGLESS = dict.fromkeys(';?…"«»。、', " ")  # signs, wherever they stand
+PAIRS = {"(": ")", "[": "]", "{": "}"}
+BRACKETS = re.compile(r"[()\[\]{},;]")
+PUNCTUATION = re.compile(  # each begins with its sign, so that other signs are passed over at once
     r"""[.,:]+(?!\d) | !(?<=[^\W\d_]{2}!) | '(?<![\w)]')'* | '(?<=[^\W\d_]{2}')(?!\w)
-        | -(?<!\d-)-*(?!\s*[\d.])""",  # each begins with its sign, so that other signs are passed over at once
+        | -(?:(?<=[^\W\d_]{2}-)(?=[^\W\d_]{2})|(?<!\S-)-*+(?=\s+[^\W\d_]{2}|\s*$))""",
     re.VERBOSE,
 )
 RUN = re.compile(r"\*+|`+|\$+")
@@ -30,9 +32,9 @@ class Exact:
     """1.0 if the answer is the reference but for its spelling, else 0.0: SQuAD's exact match without its faults.
 
     Both are brought to one form of Unicode, to single spaces and out of a pair of `**` or `$`, and normalised by the
-    options. Punctuation is ignored only where it means nothing: `-5` is not `5`, `1.5` not `15`, `C++` not `C`,
-    `5!` not `5`. The answer is the marked one (in tags, in a box, after "the answer is"), else the whole text after the
-    thoughts.
+    options. Punctuation is ignored only where it means nothing: `-5` is not `5`, `-x` not `x`, `1.5` not `15`, `C++`
+    not `C`, `5!` not `5`, `[1,2)` not `(1,2]`. The answer is the marked one (in tags, in a box, after "the
+    answer is"), else the whole text after the thoughts.
 
     Raises:
         ValueError: the reference, or one in the column `also`, is empty, or the problem has no such column.
@@ -68,6 +70,8 @@ class Exact:
     def plain(self, text: str) -> str:
         """Normalise a text."""
         text = unmarked(translated(unicodedata.normalize("NFC", text), SAME).strip())
+        if self.ignore_punctuation:
+            text = _unbracketed(text)
         if self.ignore_case:
             text = text.casefold()
         if self.ignore_punctuation:
@@ -75,6 +79,14 @@ class Exact:
         if self.ignore_articles:
             text = ARTICLES.sub(" ", text)
         return " ".join(text.split())
+
+
+def _unbracketed(text: str) -> str:
+    """Remove a pair of brackets around a whole text that holds no others, and no list: `(5)`, not `[1,2)`."""
+    inner = text.rstrip(" .:;,")
+    if len(inner) < 3 or PAIRS.get(inner[0]) != inner[-1] or BRACKETS.search(inner, 1, len(inner) - 1):
+        return text
+    return unmarked(inner[1:-1].strip())
 
 
 def unmarked(text: str) -> str:

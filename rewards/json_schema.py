@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from llmrl.answers.delimited import fenced, tagged
@@ -22,8 +23,8 @@ class JsonSchema:
     The schema is the option or, where that is null, `schema` in `problem.info`, an object or its text (json-schema.org,
     the draft that it names, else 2020-12), checked by the package jsonschema. References lead only inside the schema:
     nothing is fetched. The answer is in the last answer tags, there in the last fenced block, else the whole text after
-    the thoughts. Numbers such as NaN, and a key twice, are not JSON. An answer of the right form may be false: join it
-    with another reward, and put that one first where its verdict should count.
+    the thoughts. Numbers such as NaN and `1e999`, and a key twice, are not JSON. An answer of the right form may be
+    false: join it with another reward, and put that one first where its verdict should count.
 
     Raises:
         ValueError: the schema is not valid; as an option, when the reward is built.
@@ -79,13 +80,19 @@ def loads(text: str) -> Any:
         ValueError: it is not JSON, names a key twice or a number that JSON has not, or is too deep.
     """
     try:
-        return json.loads(text, parse_constant=_refused, object_pairs_hook=_once)
+        return json.loads(text, parse_constant=_refused, parse_float=_finite, object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("too many brackets inside each other") from None
 
 
 def _refused(constant: str) -> Any:
     raise ValueError(f"{constant} is no number of JSON")
+
+
+def _finite(number: str) -> float:
+    if not isfinite(value := float(number)):
+        raise ValueError(f"{number[:40]} is larger than any number that a reader of JSON keeps")
+    return value
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -28,6 +29,10 @@ NO_LANGUAGE = re.compile(
     re.DOTALL,
 )  # each alternative begins with its sign, so that other places are passed over at once; a run of single letters is one
 
+PROSE = re.compile(r"(?<![\w\\])[^\W\d_]{2,}+(?:[ ,;'’]++[^\W\d_]{2,}+){4,}+")
+HIDING = ("`", "$", "\\", "<", "http")  # begin code, formulas, tags and addresses
+OF_FORMULAS = ("LATIN", "GREEK")  # scripts that code and formulas are written in
+
 
 @dataclass(frozen=True)
 class LanguageConsistency:
@@ -35,7 +40,8 @@ class LanguageConsistency:
 
     The language is the one named, or that of the problem: the script of most letters of its last message, and the
     other scripts of Japanese where there is kana. Formulas, code, tags, addresses and single Latin letters are of no
-    language and count nowhere; so do digits and signs. A text with no letter at all has nothing in another language: 1;
+    language and count nowhere, but for prose that is hidden in them: five words in a row, and letters of any script but
+    Latin and Greek. Digits and signs count nowhere. A text with no letter at all has nothing in another language: 1;
     an empty one gets 0. No model is asked, so that languages of one script are the same to it: English is not
     told from French, nor Russian from Ukrainian. An answer of one right word gets 1: add it to a reward for
     right answers. The reward for one language is due to DeepSeek-R1 (arXiv 2501.12948).
@@ -67,9 +73,25 @@ class LanguageConsistency:
 
 
 def letters(text: str) -> Counter[str]:
-    """Count the letters of each script in a text, formulas and code left out."""
+    """Count the letters of each script in a text: of formulas, code and addresses only those that are prose.
+
+    Prose there is a run of five words, and every letter of a script other than Latin and Greek.
+    """
+    text = without_unclosed(text)
+    outside = NO_LANGUAGE.sub(" ", text)
+    counts = _scripts(character_counts(outside))
+    if not any(sign in text for sign in HIDING):
+        return counts
+    inside = _scripts(Counter(character_counts(text)) - Counter(character_counts(outside)))
+    prose = _scripts(Counter("".join(PROSE.findall(text))) - Counter("".join(PROSE.findall(outside))))
+    for script, count in inside.items():
+        counts[script] += prose[script] if script in OF_FORMULAS else count
+    return +counts
+
+
+def _scripts(characters: Mapping[str, int]) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for char, count in character_counts(NO_LANGUAGE.sub(" ", without_unclosed(text))).items():
+    for char, count in characters.items():
         if script := _script(char):
             counts[script] += count
     return counts

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from llmrl.answers.boxes import last_box
 from llmrl.answers.delimited import tagged
-from llmrl.answers.extract import last_box
-from llmrl.answers.spelling import folded, translated
+from llmrl.answers.hedges import taken_back
+from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.recipe.ranges import Amount
 from llmrl.types import Problem, Score
@@ -30,14 +31,14 @@ OPENING = re.compile(r"(?<![\s$*({\[])(?:\\(?:boxed|text|mathrm|mathbf)\s*\{|\\[
 JOINED = re.compile(r"\d[ \t.%$)}\]]*(?:[,;/|(]|\b(?:or|and|to)\b)(?:[ \t]*(?:or|and|maybe|perhaps|possibly))?$")
 OPERAND = re.compile(r"[\d)}\]][ \t$]*(?:[-+*/×÷·^]|\\(?:times|cdot|div|pm)\b)[ \t]*$|(?:\\?sqrt|√)[ \t]*[({]*$")
 APPLIED = re.compile(
-    r"\s*(?:[}$)]\s*)*(?:\^|\*\*[ \t]*\d|![^\w=]*$|[²³¹⁰⁴-⁹]|[-+*×÷][ \t]*\d)|[OОοΟЗз\u0336](?![^\W\d_])"
+    r"[xyzXYZ](?![A-Za-z])"
+    r"|\s*(?:[}$)]\s*)*(?:\^|\*\*[ \t]*\d|![^\w=]*$|[²³¹⁰⁴-⁹]|[-+*×÷][ \t]*\d)|[OОοΟЗз\u0336](?![^\W\d_])"
 )
-DENIED = re.compile(r"[\s:]*(?:(?:ti|si|eb|taht|lauqe|ot)\s+)*(?:ton|reven|t'nsi|sselnu|tpecxe|naht)\b")
-"""A denial at the end of a text in lower case that is turned round, `not`, `isn't equal to`: only its end is read."""
+TOUCHED = re.compile(r"\d:$|[\w)}\]]\*\*$")  # 12:05, 2**5
+CHAINED = re.compile(rf"(?:=|(?<=\n)|^)[ \t$]*{NUMBER.pattern}[ \t$]*=[ \t$]*$", re.VERBOSE)  # x = 60 = 53
+NEAR = 80  # characters before a number in which another side of its equation stands
 JOINING = (*",;/|(", "or", "and", "to", "maybe", "perhaps", "possibly")  # ends of what `JOINED` finds, but for blanks
 OPERATING = (*"-+*/×÷·^√({", "times", "cdot", "div", "pm", "sqrt")  # of `OPERAND`
-BOUND = re.compile(r"(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)\b)[ \t]*$")
-TAG = re.compile(r"<[^<>]*>[ \t]*$")
 BREAK = re.compile(r"[^\d,./eE+\-−–$€£¥\\\s]|,(?!\d{3})|(?<![/$€£¥])\s(?!/)|(?<=[^\W_eE])[-+−–]")  # within no number
 WINDOW = 20_000  # characters before the last digit in which the last number begins
 MOST_DIGITS = 3000  # characters of a number; with an exponent still below the 4300 digits that Python writes
@@ -150,6 +151,8 @@ def not_alone(answer: str, marked: bool) -> str:
     number = _last(text)
     assert number is not None
     before, after = text[: number.start()], text[number.end() :]
+    if TOUCHED.search(before, max(0, len(before) - 4)):
+        return "a part of an expression"
     if before[-1:].isspace() or before.endswith(tuple("$*({[")):
         before = OPENING.sub("", before)
     if marked and not before.rstrip().endswith("=") and _several(text, number):
@@ -159,9 +162,16 @@ def not_alone(answer: str, marked: bool) -> str:
         return "one of several numbers"
     if (end.endswith(OPERATING) and OPERAND.search(before)) or APPLIED.match(after):
         return "a part of an expression"
-    if DENIED.match(folded(before)[::-1]) or (BOUND.search(before) and not TAG.search(before)):
-        return "which the answer denies or only bounds"
-    return ""
+    if (chained := CHAINED.search(before[-NEAR:])) and _differ(_value(chained), number):
+        return "which the answer says of another number"
+    return taken_back(before, after)
+
+
+def _differ(value: Fraction | None, number: re.Match[str]) -> bool:
+    """Tell whether a number is another than a value, or than that rounded to as many decimals."""
+    read, decimals = _value(number), number["decimals"] or ""
+    slack = Fraction(1, 2 * 10 ** (len(decimals) - 1)) if decimals else Fraction(0)
+    return value is None or read is None or abs(value - read) > slack
 
 
 def _several(text: str, last: re.Match[str]) -> bool:

@@ -11,14 +11,17 @@ from llmrl.answers.marked import innermost, marked
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
+POINT = re.compile(r"(?<=\d)\.(?=\d)|(?<=[^\W_])(?<!\\\w)\.(?=\s*$)")
+
 
 @dataclass(frozen=True)
 class Regex:
     """1.0 if the answer matches a pattern, else 0.0.
 
-    The pattern is the option, or the reference of the problem where the option is null. The expressions are Python's,
-    and some never end on some texts: the item's time limit then makes it a `timeout` without a value, like every
-    answer that cannot be judged.
+    The pattern is the option, or the reference of the problem where the option is null; in a reference, a point between
+    digits and one at the end are points, so that `3.14` does not match `3x14`. The expressions are Python's, and some
+    never end on some texts: the item's time limit then makes it a `timeout` without a value, like every answer that
+    cannot be judged.
 
     Raises:
         ValueError: the pattern is no regular expression, or there is none; as an option, when the reward is built.
@@ -35,7 +38,7 @@ class Regex:
             self._compiled(self.pattern)
 
     def __call__(self, problem: Problem, text: str) -> Score:
-        expression = self._compiled(problem.answer if self.pattern is None else self.pattern)
+        expression = self._compiled(POINT.sub(r"\.", problem.answer) if self.pattern is None else self.pattern)
         answer = marked(text) if self.read == "marked" else after_thoughts(text)
         if answer is None or not answer.strip():
             return Score(0.0, "unparsable", reason="no answer is marked" if answer is None else "an empty answer")

@@ -32,6 +32,8 @@ REWRITTEN = (  # where one of the signs stands
     ("xX", TIMES, " * "),
     ("/", MIXED, r"(\1+\2)"),
 )
+BRACKET = re.compile(r"[()]")
+MOST_AROUND = 4  # brackets that may stand around more than the side of an equation
 NEAR = 80  # characters around a run that may belong to it
 LEAST_ROUNDED = 2  # digits behind the point
 
@@ -68,7 +70,8 @@ def calculations(line: str) -> list[tuple[str, ...]]:
     """Find the equations of whole and decimal numbers in a line, each as its sides; at least one side calculates.
 
     A side that touches a letter (`2x + 3`), or may continue in words (`20% of 50`), is incomplete and left out: the
-    rest of the equation must hold all the same. An equation that stands there again is listed once.
+    rest of the equation must hold all the same. An equation with a bracket that does not close is none, neither right
+    nor false. An equation that stands there again is listed once.
     """
     if "=" not in line:
         return []
@@ -84,17 +87,17 @@ def calculations(line: str) -> list[tuple[str, ...]]:
             continue
         seen.add((before, run[0], after))
         sides = [side.strip(" \t,") for side in run[0].translate(SIGNS).split("=")]
-        open_more = run[0].count("(") - run[0].count(")")
-        if open_more > 0:  # a bracket around more than the equation
-            sides[0] = sides[0].removeprefix("(")
-        elif open_more < 0:
-            sides[-1] = sides[-1].removesuffix(")")
+        for _ in range(MOST_AROUND):  # brackets around more than a side
+            sides[0] = sides[0].removeprefix("(") if sides[0].count("(") > sides[0].count(")") else sides[0]
+            sides[-1] = sides[-1].removesuffix(")") if sides[-1].count("(") < sides[-1].count(")") else sides[-1]
         if _is_part(before, run[0], sides[0]):
             sides[0] = ""
         sides[-1] = TWO.sub(r"\1", sides[-1])
         if _goes_on(run[0], after):
             sides[-1] = ""
         sides = sides[sides[0] == "" : len(sides) - (sides[-1] == "")]
+        if not all(map(_balanced, dict.fromkeys(sides))):
+            continue
         if len(sides) > 1 and any(map(CALCULATES.search, dict.fromkeys(sides))):
             found.append(tuple(sides))
     return found
@@ -108,6 +111,16 @@ def holds(sides: Sequence[str]) -> bool:
         return False
     known = [value for value, slack in values if not slack] or [values[0][0]]
     return len(set(known)) == 1 and all(abs(value - known[0]) <= slack for value, slack in values if slack)
+
+
+def _balanced(side: str) -> bool:
+    """Tell whether every bracket of a side has its partner there."""
+    depth = 0
+    for sign in BRACKET.findall(side):
+        depth += 1 if sign == "(" else -1
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _is_part(before: str, run: str, side: str) -> bool:

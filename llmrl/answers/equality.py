@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmrl.answers.evaluate import free, numbers, same_numbers
+from llmrl.answers.forms import CALLED, FUNCTION, WITHOUT_VALUE, Based, Items, Matrix, Relation, Union, Value
 from llmrl.answers.normalise import clean
 from llmrl.answers.number import Number
-from llmrl.answers.relations import region, same_relation
-from llmrl.answers.value import NAME, Based, Items, Matrix, Relation, Union, Value, Words
-from llmrl.answers.words import choice, plain
+from llmrl.answers.relations import merged, region, same_relation
+from llmrl.answers.solutions import by_name
+from llmrl.answers.units import same_unit
+from llmrl.answers.words import Words, choice, plain
 
+BLANKS = re.compile(r"(?<![A-Za-z])\s+|\s+(?![A-Za-z])")  # not between letters: y e s is not yes
 ENOUGH = 6  # digits of a decimal that stands for an exact number; 0.333 is not a third
 
 
@@ -21,14 +25,17 @@ def equal(gold: Value, answer: Value) -> bool:
     gold, answer = _single(gold), _single(answer)
     if isinstance(gold, Words) or isinstance(answer, Words):
         return _same_words(gold, answer)
+    if isinstance(answer, Items) and not answer.opening and isinstance(gold, Number | Matrix | Based):  # in two forms
+        names = {item.name for item in answer.items if isinstance(item, Relation)}
+        return len(names) < 2 and all(equal(gold, item) for item in answer.items)
     if _relational(gold) or _relational(answer):
         return _related(gold, answer)
     if isinstance(gold, Based) or isinstance(answer, Based):
         return _same_base(gold, answer)
     if isinstance(gold, Number) and isinstance(answer, Number):
         return same_number(gold, answer)
-    if isinstance(gold, Union) and isinstance(answer, Union):
-        return gold.sign == answer.sign and _matched(gold.parts, answer.parts)
+    if isinstance(gold, Union) or isinstance(answer, Union):
+        return _united(gold, answer)
     return _collected(gold, answer)
 
 
@@ -38,6 +45,8 @@ def _single(value: Value) -> Value:
         low, high = value.items
         if isinstance(low, Number) and isinstance(high, Number) and (str(low.tree), str(high.tree)) == ("-oo", "oo"):
             return Words("all real numbers")
+    if isinstance(value, Union) and len(intervals := merged(value) or []) == 1:
+        return _single(intervals[0])
     return _single(value.items[0]) if isinstance(value, Items) and len(value.items) == 1 else value
 
 
@@ -56,7 +65,7 @@ def _word(value: Value) -> str:
 
 def same_text(gold: str, answer: str) -> bool:
     """Decide whether two texts are the same but for spelling, or name the same choice."""
-    left, right = (re.sub(r"\s+", "", clean(text)) for text in (gold, answer))
+    left, right = (BLANKS.sub("", clean(text)) for text in (gold, answer))
     if left == right and left:
         return True
     letter = choice(gold)
@@ -75,9 +84,11 @@ def same_number(gold: Number, answer: Number) -> bool:
     """Compare the values and, where both have one, the units; a decimal may round an exact number to six digits."""
     if gold.unit != answer.unit and (free(gold.tree) or free(answer.tree)):
         return same_numbers(_with_letter(gold, answer), _with_letter(answer, gold))
-    if not _same_unit(gold.unit, answer.unit):
+    if not same_unit(gold.unit, answer.unit):
         return False
     if gold.percent != answer.percent:
+        if gold.unit or answer.unit:
+            return False
         part, whole = (gold, answer) if gold.percent else (answer, gold)
         if same_numbers(part.tree / 100, whole.tree):
             return True
@@ -92,15 +103,6 @@ def _with_letter(number: Number, other: Number) -> Any:
 
     letters = [name for name in free(other.tree) if name.lower() == number.unit]
     return number.tree * Symbol(letters[0]) if letters else number.tree
-
-
-def _same_unit(gold: str, answer: str) -> bool:
-    if not gold or not answer or gold == answer or ("degree" in (gold, answer) and {gold, answer} & {"c", "f", "k"}):
-        return True
-    power = (gold.rpartition("^")[2] if "^" in gold else "", answer.rpartition("^")[2] if "^" in answer else "")
-    return power[0] == power[1] and bool(
-        set(re.split(r"\W+", gold)) & set(re.split(r"\W+", answer)) - {"per", "of", power[0]}
-    )
 
 
 def _rounded(decimal: Number, exact: Number) -> bool:
@@ -138,10 +140,12 @@ def _in_order(golds: Sequence[Value], answers: Sequence[Value]) -> bool:
 
 def _collected(gold: Value, answer: Value) -> bool:
     """Compare lists, sets, tuples, intervals, ratios and matrices."""
+    gold, answer = _as_matrix(gold, answer), _as_matrix(answer, gold)
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
         return len(gold.rows) == len(answer.rows) and all(map(_in_order, gold.rows, answer.rows))
     gold, answer = _vector(gold), _vector(answer)
-    if isinstance(answer, Items) and not isinstance(gold, Items) and not answer.opening:  # one value written twice
+    gold, answer = _once(gold), _once(answer)
+    if isinstance(answer, Items) and not isinstance(gold, Items) and not answer.opening:
         return all(equal(gold, item) for item in answer.items)
     if _ratio(gold) or _ratio(answer):
         return _same_ratio(gold, answer)
@@ -158,12 +162,30 @@ def _collected(gold: Value, answer: Value) -> bool:
     return _matched(gold.items, answer.items)
 
 
+def _once(value: Value) -> Value:
+    """A list of tuples or relations with each of them once."""
+    if not isinstance(value, Items) or value.opening or isinstance(value.items[0], Number | Words):
+        return value
+    if not all(isinstance(item, Relation) or (isinstance(item, Items) and item.opening) for item in value.items):
+        return value
+    items = _distinct(value.items)
+    return items[0] if len(items) == 1 else replace(value, items=tuple(items))
+
+
 def _distinct(values: Sequence[Value]) -> list[Value]:
     distinct: list[Value] = []
     for value in values:
         if not any(equal(value, other) for other in distinct):
             distinct.append(value)
     return distinct
+
+
+def _as_matrix(value: Value, other: Value) -> Value:
+    """A list of rows as a matrix, where the other is one."""
+    if not isinstance(other, Matrix) or not isinstance(value, Items) or value.opening not in ("(", "["):
+        return value
+    rows = [row.items for row in value.items if isinstance(row, Items) and row.opening in ("(", "[")]
+    return Matrix(tuple(rows)) if len(rows) == len(value.items) and len({len(row) for row in rows}) == 1 else value
 
 
 def _vector(value: Value) -> Value:
@@ -195,41 +217,50 @@ def _relational(value: Value) -> bool:
 
 def _related(gold: Value, answer: Value) -> bool:
     """Compare two values of which at least one holds a relation."""
+    gold, answer = _once(gold), _once(answer)
     if isinstance(gold, Relation) and isinstance(answer, Relation) and same_relation(gold, answer, equal):
         return True
     left, right = region(gold), region(answer)
     if left is not None and right is not None and not (_relational(left) or _relational(right)):
         return equal(left, right)
-    gold, answer = _spread(gold), _spread(answer)
-    if isinstance(gold, Items) and isinstance(answer, Items) and _relational(gold) and _relational(answer):
-        return _matched(gold.items, answer.items)
+    gold, answer = by_name(gold), by_name(answer)
     if _relational(gold) and _relational(answer):
+        if isinstance(gold, Items) and isinstance(answer, Items):
+            return _matched(gold.items, answer.items) or _matched_without_numbers(gold, answer)
+        if isinstance(gold, Relation) and isinstance(answer, Relation):
+            return _same_result(gold, answer)
+        named, bare = (gold, answer) if isinstance(gold, Relation) else (answer, gold)
+        return bool(named.name) and isinstance(named.sides[1], Items) and equal(named.sides[1], bare)  # of cases
+    return _named(gold, answer) if _relational(gold) else _named(answer, gold, turned=True)
+
+
+def _matched_without_numbers(gold: Items, answer: Items) -> bool:
+    """Compare `x_1 = 1, x_2 = 2` with `x = 1, x = 2`: the values of one name, numbered on one side alone."""
+    sides = [{item.name if isinstance(item, Relation) else "" for item in items.items} for items in (gold, answer)]
+    bases = {name.partition("_")[0] for names in sides for name in names}
+    plain = [not any("_" in name for name in names) for names in sides]
+    if len(bases) != 1 or "" in bases or plain[0] == plain[1]:
         return False
-    named, bare = (gold, answer) if _relational(gold) else (answer, gold)
+    return _matched([item.sides[1] for item in gold.items], [item.sides[1] for item in answer.items])
+
+
+def _named(named: Value, bare: Value, turned: bool = False) -> bool:
+    """Compare values with names and values without; `turned`: the named ones are the answer's."""
+    if isinstance(named, Items) and all(isinstance(item, Items) for item in named.items):  # several solutions
+        solutions = bare.items if isinstance(bare, Items) else ()
+        return _matched(solutions, named.items) if turned else _matched(named.items, solutions)
     values = _assigned(named)
     if values is None:
         return False
     if isinstance(named, Relation):
-        return equal(values[0], bare) if named is gold else equal(bare, values[0])
+        return equal(bare, values[0]) if turned else equal(values[0], bare)
     if not isinstance(bare, Items):
         return False
-    same_name = len({re.sub(r"_.*", "", relation.texts[0]) for relation in named.items}) == 1
-    match = _matched if same_name and bare.opening in ("", "{") else _in_order
-    return match(values, bare.items) if named is gold else match(bare.items, values)
-
-
-def _spread(value: Value) -> Value:
-    """Rewrite `(x, y) = (1, 2)` as `x = 1, y = 2`."""
-    if not isinstance(value, Relation) or value.signs != ("=",):
-        return value
-    names, values = value.sides
-    if not isinstance(names, Items) or not isinstance(values, Items) or len(names.items) != len(values.items):
-        return value
-    texts = [part.strip() for part in value.texts[0].strip(" ()").split(",")]
-    if len(texts) != len(names.items) or not all(NAME.fullmatch(text) for text in texts):
-        return value
-    triples = zip(names.items, values.items, texts, strict=True)
-    return Items(tuple(Relation((name, item), ("=",), (text, "")) for name, item, text in triples))
+    names = [re.sub(r"_.*", "", relation.name) for relation in named.items]
+    match = _matched if len(set(names)) == 1 and bare.opening in ("", "{") else _in_order
+    if match is _in_order and set(names) <= set("xyz"):
+        values = [values[place] for place in sorted(range(len(names)), key=names.__getitem__)]
+    return match(bare.items, values) if turned else match(values, bare.items)
 
 
 def _assigned(named: Value) -> list[Value] | None:
@@ -241,12 +272,55 @@ def _assigned(named: Value) -> list[Value] | None:
 
 
 def _gives(relation: Relation) -> bool:
-    """Recognise `x = 5`, or a true calculation such as `2 + 3 = 5`."""
+    """Recognise `x = 5`, `A : B = 2 : 3`, a true calculation such as `2 + 3 = 5`, and one of which nobody knows."""
     if relation.signs != ("=",):
         return False
     first, last = relation.sides
-    true = isinstance(first, Number) and isinstance(last, Number) and not free(first.tree) and same_number(first, last)
-    return true or NAME.fullmatch(relation.texts[0]) is not None
+    if isinstance(first, Number) and not free(first.tree) and isinstance(last, Number):
+        try:
+            numbers(first.tree)
+        except (ArithmeticError, ValueError, TypeError):
+            return WITHOUT_VALUE.search(relation.texts[0]) is not None
+        return same_number(first, last)
+    text = relation.texts[0]
+    return bool(relation.name or CALLED.fullmatch(text) or WITHOUT_VALUE.search(text))
+
+
+def _same_result(gold: Relation, answer: Relation) -> bool:
+    """Compare `f(x) = 2x` with `y = 2x`, and results of a left side that has no value, such as a limit."""
+    if gold.signs != ("=",) or answer.signs != ("=",):
+        return False
+    left, right = gold.texts[0], answer.texts[0]
+    for name, other, value in ((left, right, gold.sides[1]), (right, left, answer.sides[1])):
+        function = FUNCTION.fullmatch(name)
+        if function and other.strip() == "y" and isinstance(value, Number) and free(value.tree) == {function[1]}:
+            return equal(gold.sides[1], answer.sides[1])
+    if renamed := _in_the_same_variable(gold, answer):
+        return equal(gold.sides[1], renamed)
+    hidden = [not relation.name and WITHOUT_VALUE.search(relation.texts[0]) for relation in (gold, answer)]
+    return bool(any(hidden)) and _gives(gold) and _gives(answer) and equal(gold.sides[1], answer.sides[1])
+
+
+def _in_the_same_variable(gold: Relation, answer: Relation) -> Number | None:
+    """The right side of `f(t) = t^2` in the variable of `f(x) = ...`; None where that is not the case."""
+    from sympy import Symbol
+
+    names, value = (FUNCTION.fullmatch(gold.texts[0]), FUNCTION.fullmatch(answer.texts[0])), answer.sides[1]
+    if not (names[0] and names[1]) or gold.name[0] != answer.name[0] or not isinstance(value, Number):
+        return None
+    if free(value.tree) != {names[1][1]}:
+        return None
+    symbols = {symbol: Symbol(names[0][1]) for symbol in value.tree.free_symbols if str(symbol) == names[1][1]}
+    return replace(value, tree=value.tree.xreplace(symbols))
+
+
+def _united(gold: Value, answer: Value) -> bool:
+    """Compare unions, and a union with a set; intervals that touch or overlap are one."""
+    both = isinstance(gold, Union) and isinstance(answer, Union) and gold.sign == answer.sign
+    if both and _matched(gold.parts, answer.parts):
+        return True
+    left, right = merged(gold), merged(answer)
+    return left is not None and right is not None and _matched(left, right)
 
 
 __all__ = ["equal", "plain", "same_text"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from fractions import Fraction
+from math import prod
 from typing import Any
 
 DIGITS = 60  # of a first evaluation
 MOST_DIGITS = 5000  # of the longest integers that are compared digit by digit
 POINTS = 5  # at which expressions with variables are compared
+TINY = 1e-30  # a number below is looked at again, with more digits: it may be the rest of a difference
 FUNCTIONS = {
     "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "asin": "asin", "acos": "acos",
     "atan": "atan", "acot": "acot", "asec": "asec", "acsc": "acsc", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh",
@@ -136,20 +140,52 @@ def _power(base: Any, exponent: Any) -> Any:
     return mpmath.power(base, exponent)
 
 
-def same_numbers(a: Any, b: Any) -> bool:
-    """Decide whether two trees have the same value at every sample point; without values, if they are identical."""
+def rational(node: Any) -> Fraction | None:
+    """The exact value of a tree of whole numbers, + - * / and small whole powers; None for another."""
+    if node.is_Rational:
+        return Fraction(int(node.p), int(node.q))
+    if not (node.is_Add or node.is_Mul or node.is_Pow):
+        return None
+    values: list[Fraction] = []
+    for argument in node.args:
+        if (value := rational(argument)) is None:
+            return None
+        values.append(value)
+    if node.is_Pow:
+        base, exponent = values
+        size = max(abs(base.numerator), base.denominator).bit_length() * abs(exponent)
+        if exponent.denominator > 1 or size > 3 * MOST_DIGITS or (base == 0 and exponent <= 0):
+            return None
+        return base ** int(exponent)
+    if sum(max(abs(v.numerator), v.denominator).bit_length() for v in values) > 12 * MOST_DIGITS:
+        return None
+    return sum(values, Fraction(0)) if node.is_Add else prod(values, start=Fraction(1))
+
+
+def same_numbers(a: Any, b: Any, again: int = 0) -> bool:
+    """Decide whether two trees have the same value at every sample point; without values, if they are identical.
+
+    Rational numbers are compared exactly, others to 40 digits; where they agree, `again` with three times as many.
+    """
+    exact = rational(a), rational(b)
+    if None not in exact:
+        return exact[0] == exact[1]
+    digits = again or DIGITS
     try:
-        left, right = numbers(a), numbers(b)
+        left, right = numbers(a, digits), numbers(b, digits)
         big = max((_digits(v) for v in [*left, *right] if v is not None), default=0)
-        if big > DIGITS // 2:
-            left, right = numbers(a, big + DIGITS), numbers(b, big + DIGITS)
+        if big > digits // 2:
+            digits = big + DIGITS
+            left, right = numbers(a, digits), numbers(b, digits)
+        if any(0 < abs(v) < TINY for v in [*left, *right] if v is not None):
+            left, right = _without_rests(a, left, digits), _without_rests(b, right, digits)
     except (ArithmeticError, ValueError, TypeError, RecursionError):
         return bool(a == b)
     if len(left) != len(right):  # one has variables; the other is a constant
         left, right = (left * len(right), right) if len(left) == 1 else (left, right * len(left))
     pairs = [(v, w) for v, w in zip(left, right, strict=True) if v is not None and w is not None]
     enough = len(pairs) >= (1 if len(left) == 1 else 3)
-    return enough and all(_close(v, w, big + DIGITS) for v, w in pairs)
+    return enough and all(_close(v, w, digits) for v, w in pairs) and (again > 0 or same_numbers(a, b, 3 * digits))
 
 
 def _digits(value: Any) -> int:
@@ -158,10 +194,18 @@ def _digits(value: Any) -> int:
     return int(mpmath.log10(abs(value))) + 1 if abs(value) > 1 else 0
 
 
+def _without_rests(expression: Any, values: Sequence[Any], digits: int) -> list[Any]:
+    """Write 0 for the rest that rounding leaves of a difference: unlike a tiny number, it shrinks with more digits."""
+    finer = numbers(expression, 3 * digits)
+    return [
+        0 if v is not None and w is not None and 0 < abs(v) < TINY and abs(w) < abs(v) * TINY else v
+        for v, w in zip(values, finer, strict=True)
+    ]
+
+
 def _close(a: Any, b: Any, digits: int) -> bool:
-    """Compare but for 20 digits of rounding; two tiny numbers count as equal, as 1 - 1 may leave a rest."""
+    """Compare but for 20 of the digits that were worked out; relative, so that tiny numbers differ, too."""
     import mpmath
 
     with mpmath.workdps(digits):
-        size = max(abs(a), abs(b))
-        return bool(size < mpmath.mpf(10) ** -40 or abs(a - b) <= size * mpmath.mpf(10) ** (20 - digits))
+        return bool(abs(a - b) <= max(abs(a), abs(b)) * mpmath.mpf(10) ** (20 - digits))

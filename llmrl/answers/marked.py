@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from llmrl.answers.boxes import last_box
 from llmrl.answers.delimited import tagged
-from llmrl.answers.extract import last_box
+from llmrl.answers.hedges import refused
 from llmrl.answers.stated import Statements
 from llmrl.answers.thoughts import after_thoughts
 
@@ -22,14 +23,17 @@ def marked(text: str) -> str | None:
     """The last answer that is marked, as written; None where none is.
 
     In this order: the last answer tags; the last box; the rest of the line after the last "the answer is", "Answer:"
-    or `####`. Text before `</think>` is not read.
+    or `####`; empty where words before that deny it ("I do not think that the answer is"). Text before `</think>` is
+    not read.
     """
     text = after_thoughts(text)
     if (inside := tagged(text)) is not None:
-        return (last_box(inside) or inside).strip()
+        boxed = last_box(inside)
+        return (inside if boxed is None else boxed).strip()
     if (boxed := last_box(text)) is not None:
         return boxed.strip()
-    return STATED.last(text)
+    stated = STATED.last(text)
+    return stated and ("" if refused(text[: stated[0]]) else stated[1])
 
 
 def innermost(answer: str) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import accumulate
+
+from llmrl.answers.spelling import translated
 
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n")
@@ -15,17 +19,42 @@ UNICODE = {
     "º": r"^\circ ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "α": r"\alpha ", "β": r"\beta ",
     "γ": r"\gamma ", "δ": r"\delta ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ",
     "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}",
+    "⅙": r"\frac{1}{6}", "⅚": r"\frac{5}{6}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}",
+    "⅐": r"\frac{1}{7}", "⅑": r"\frac{1}{9}", "⅒": r"\frac{1}{10}", "↉": "0",
+    "…": "...", "٫": ".", "٬": ",", "،": ",", "؛": ";",
     "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}", "⅕": r"\frac{1}{5}",
     "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "＝": "=", "％": "%", "⁄": "/", "∕": "/", "\u00a0": " ",
     "’": "'", "‘": "'", "“": '"', "”": '"', "。": ".",
 }  # fmt: skip
+DOUBLED = re.compile(
+    r"\\\\(?:[dtc]?frac|sqrt|text|boxed|pi|cdot|times|left|right|begin|le|ge|ne|in|infty|pm|[()\[\]{}$%])"
+)
+COMMAND = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")  # a backslash that is not doubled
+POWERED = re.compile(r"(?<=[\d ])([ckdm]?m)([²³])")
+RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
+LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉ₙ]+")
+DIGIT = re.compile(r"(?![0-9])\d")
+IN_BASE = re.compile(
+    r"([0-9A-Fa-f]+)\s*,?\s*(_\s*\{\s*)?(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s-]*\}?\s*(?:\\text\s*\{)?\s*"
+    r"(\d+|[a-z]+)\s*\)?\s*\}?(?(2)\s*\}?)"
+)
+SYSTEM = re.compile(
+    r"(?:\\\{\s*\\begin\{(matrix)\}|\\begin\{(?:aligned|align\*?|gathered)\})(.*?)(?:\\end\{(?:matrix|aligned|align\*?|gathered)\})(?!\s*\\\})",
+    re.DOTALL,
+)
 NO_BRACKETS = re.compile(r"[^()\[\]{}]+")
 LEVELS = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 SAME = [  # several spellings in LaTeX of one thing
     (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+    (r"\{\s*\\rm\s+([^{}\\]*)\}", r"\\text{\1}"),
+    (r"\\(?:mathrm|text|textrm|textup|mathit|operatorname)\s*\{\s*([ei])\s*\}", r" \1 "),
+    (r"(?<=[\d) ])\{\s*(\\(?:text|mathrm|textrm|textnormal|textup)\s*\{[^{}]*\})\s*\}", r"\1"),
+    (r"\\(?:mathrm|text|textrm|operatorname)\s*\{\s*(ln|log|sin|cos|tan|lim|max|min|gcd|lcm|det)\s*\}", r"\\\1 "),
+    (r"\\(?:mathbf|boldsymbol|bm|mathcal)\s*\{\s*([A-Za-z])\s*\}", r" \1 "),
     (r"\\left(?![a-zA-Z])\s*\.?|\\right(?![a-zA-Z])\s*\.?|\\[bB]igg?[lrm]?(?![a-zA-Z])", ""),
     (r"\\(?:displaystyle|textstyle|limits|rm|bf|it|large|Large|normalsize|hfill|newline)(?![a-zA-Z])", ""),
     (r",\s*\\!\s*", ","),
+    (r"(?<=\d)\s*\{\s*,\s*\}\s*(?=\d)", ","),
     (r"\{,\}|\{ , \}", ","),
     (r"\\!|\\[hv]space\*?\{[^{}]*\}|\\phantom\s*(?:\{[^{}]*\}|-)", ""),
     (r"\\(?:q?quad)(?=[a-zA-Z]_)", " "),  # \quadx_2, as models write it
@@ -46,6 +75,7 @@ SAME = [  # several spellings in LaTeX of one thing
     (r"\\(?:langle)(?![a-zA-Z])", "("),
     (r"\\(?:rangle)(?![a-zA-Z])", ")"),
     (r"\\(?:[lr][vV]ert|vert|mid)(?![a-zA-Z])", "|"),
+    (r"\\begin\{vmatrix\}", r"\\det\\begin{matrix}"),
     (r"\\begin\{[bpvBV]?matrix\}|\\begin\{(?:small)?matrix\}|\\begin\{array\}\s*(?:\{[^{}]*\})?", r"\\begin{matrix}"),
     (r"\\end\{[bpvBV]?matrix\}|\\end\{(?:small)?matrix\}|\\end\{array\}", r"\\end{matrix}"),
     (r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\\frac{(\1)!}{(\2)!((\1)-(\2))!}"),
@@ -74,21 +104,35 @@ PLAIN = [  # how people write without LaTeX
 ]
 
 
+_SAME, _PLAIN = ([(re.compile(pattern), plain) for pattern, plain in rules] for rules in (SAME, PLAIN))
+
+
+def one_backslash(text: str) -> str:
+    """Undo the doubling of every backslash, as a file of JSON shows them; a line break among commands stays."""
+    if "\\\\" not in text or COMMAND.search(text) or not DOUBLED.search(text):
+        return text
+    return text.replace("\\\\", "\\")
+
+
+@lru_cache(maxsize=4096)
 def clean(text: str) -> str:
     """Normalise an answer's spelling."""
-    text = re.sub(r"^[\s*`]+|[\s*`]+$", "", text)
-    for sign, latex in UNICODE.items():
-        text = text.replace(sign, latex)
-    text = re.sub(
-        r"(?<=[\d ])([ckdm]?m)([²³])", lambda m: rf"\text{{ {m[1]}}}^{{{m[2].translate(SUPERSCRIPTS)}}}", text
-    )
-    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
-    text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉ₙ]+", lambda m: "_{" + m[0].translate(SUBSCRIPTS) + "}", text)
-    for pattern, replacement in SAME:
-        text = re.sub(pattern, replacement, text)
+    text = re.sub(r"^[\s*`]+|[\s*`]+$", "", one_backslash(text))
+    if not text.isascii():
+        text = DIGIT.sub(lambda match: str(unicodedata.decimal(match[0])), text)
+        text = translated(text, UNICODE)
+        text = POWERED.sub(lambda m: rf"\text{{ {m[1]}}}^{{{m[2].translate(SUPERSCRIPTS)}}}", text)
+        text = RAISED.sub(lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
+        text = LOWERED.sub(lambda m: "_{" + m[0].translate(SUBSCRIPTS) + "}", text)
+    for pattern, replacement in _SAME:
+        text = pattern.sub(replacement, text)
+    if "begin" in text:
+        text = SYSTEM.sub(r"\\begin{cases}\2\\end{cases}", text)
+    if "base" in text:
+        text = IN_BASE.sub(r"\1_{\3}", text)
     text = _roots(text)
-    for pattern, replacement in PLAIN:
-        text = re.sub(pattern, replacement, text)
+    for pattern, replacement in _PLAIN:
+        text = pattern.sub(replacement, text)
     text = _fractions(_arguments(text))
     text = re.sub(r"\^\s*(-?\d+|-[a-zA-Z])(?!\s*\})", r"^{\1}", text)
     return _trim(re.sub(r"\s+", " ", _powers(text)))

@@ -7,46 +7,50 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from llmrl.answers.spelling import word_set
+from llmrl.answers.units import BEHIND, MULTIPLIERS, is_known, unit
 from llmrl.answers.words import COUNT, unwrapped
 
 MOST_PARSED = 400  # characters of one expression; the parser slows down steeply with length
 PLAIN = re.compile(r"([-+]?)\s*(\d+(?:\.\d*)?|\.\d+)")
 RECURRING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d+)\}")
+DOTS = re.compile(r"\\dot\s*\{(\d)\}(\d*)\\dot\s*\{(\d)\}")
+GOES_ON = re.compile(r"(\d{0,20})\.(\d{0,12}?)(\d{1,8}?)(\3+)\s*\.\.\.")  # 0.1666...
+LEAST_REPEATED = 3  # digits, of a decimal that goes on
 MIXED = re.compile(r"(?<![\d.}\w])(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}|(?<![\d.}\w])(\d+) (?:and )?(\d+)/(\d+)(?![\d/])")
 DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
-CURRENCY = re.compile(r"^([-+]?)\s*(?:US)?(?:\\?\$|€|£|¥|\\pounds|\\euro)\s*(?=[-\d.\\])|\s*(?:\\?\$|€|£|¥)$")
+SIGNS = {
+    "\\pounds": "gbp",
+    "£": "gbp",
+    "\\euro": "euro",
+    "€": "euro",
+    "¥": "yen",
+    "₹": "rupee",
+    "₩": "won",
+    "¢": "cent",
+}
+SIGN = r"\\?\$|€|£|¥|₹|₩|\\pounds|\\euro"
+CURRENCY = re.compile(rf"^([-+]?)\s*(?:US\s*)?({SIGN})\s*(?=[-\d.\\])|\s*({SIGN}|¢)$")
 DEGREES = re.compile(r"(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*\^\\circ")
 DEGREE_UNIT = re.compile(r"\s*\^\\circ\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CFK])?\s*\}?$")
 TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
-EXPONENT = r"(?:\s*\^\s*\{?\s*([23])\s*\}?)?"
-TEXT_UNIT = re.compile(r"\s*\\(?:text|mathrm|mbox|textrm|textbf|rm)\s*\{\s*([^{}]*?)\s*\}" + EXPONENT + r"\s*$")
+POWER = r"(?:\s*\^\s*\{?\s*(-?\d)\s*\}?)?"
+TEXT = r"\\(?:text|mathrm|mbox|textrm|textbf|textnormal|textup|textit|mathsf|rm)\s*\{[^{}]*\}"
+TEXT_UNIT = re.compile(rf"\s*({TEXT}){POWER}\s*$")
+JOINED_UNIT = re.compile(
+    rf" ?(\\frac\{{ ?{TEXT} ?{POWER} ?\}}\{{ ?{TEXT} ?{POWER} ?\}}"
+    rf"|{TEXT}{POWER}(?: ?(?:/|\\cdot)? ?{TEXT}{POWER}){{1,3}}) ?$"
+)
 WORD_UNIT = re.compile(
-    r"(?<=[\d)}!])\s*((?:[A-Za-z]{2,}\.?|(?<= )[mgsLlhN]|[a-z]{1,4}/[a-z]{1,4})(?:\s+[A-Za-z]+){0,4})"
-    + EXPONENT
-    + r"\s*$"
+    r"(?<=[\d)}!])\s*((?:(?:(?<= )[a-z]{1,3} )?[a-z]{1,4}/[a-z]{1,4}|[A-Za-z]{2,}\.?|(?<= )[mgsLlhN])"
+    r"(?:\s+[A-Za-z]+){0,4})" + POWER + r"\s*$"
 )
 WORD_AFTER_COMMAND = re.compile(
     r"(?<=\\pi )\s*((?:cm|mm|km|meters?|inches|feet|units?|square \w+|cubic \w+|radians?|cm|in)(?:\s+\w+)?)"
-    + EXPONENT
+    + POWER
     + r"\s*$"
 )
-NO_UNIT = re.compile(
-    r"\b(?:more|less|than|not|no|or|and|choose|mod|over|plus|minus|times|divided|to|out|of|is|are|if|when|base|sqrt|pi|x|y)\b",
-    re.IGNORECASE,
-)
-MULTIPLIERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-UNITS = {
-    "m": "meter|metre", "cm": "centimeter|centimetre", "mm": "millimeter|millimetre", "km": "kilometer|kilometre",
-    "in": "inch|inche", "ft": "foot|feet", "yd": "yard", "mi": "mile", "g": "gram|gm", "kg": "kilogram",
-    "lb": "pound", "oz": "ounce", "s": "second|sec", "min": "minute", "h": "hour|hr", "l": "liter|litre",
-    "ml": "milliliter|millilitre", "mph": "miles per hour|mile per hour|mi/h|mile/hour|miles/hour",
-    "km/h": "kph|kilometers per hour|km/hr|kmh|km per hour",
-    "m/s": "meters per second|metres per second|m per s", "degree": "deg", "dollar": "usd|buck", "euro": "eur",
-    "n": "newton", "j": "joule", "w": "watt", "v": "volt", "hz": "hertz", "radian": "rad",
-    "c": "celsius|degrees celsius|degree celsius", "f": "fahrenheit|degrees fahrenheit|degree fahrenheit",
-    "k": "kelvin",
-}  # fmt: skip
-CANON = {name: short for short, names in UNITS.items() for name in [short, *names.split("|")]}
+PRODUCTS = word_set("ms pa ha pt qt rs ev um nm kb mb gb mol cal bit cup won")  # of letters, where they touch
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ def number(text: str) -> Number | None:
         text = str(COUNT[text.lower()])
     if match := PLAIN.fullmatch(text):
         return _plain(match, unit, percent)
-    text = RECURRING.sub(_recurring, text)
+    text = RECURRING.sub(lambda m: _recurring(m[1], m[2], m[3]), DOTS.sub(r"\\overline{\1\2\3}", text))
+    if "..." in text:
+        text = GOES_ON.sub(_going_on, text)
     text = MIXED.sub(lambda m: rf"({m[1] or m[4]}+\frac{{{m[2] or m[5]}}}{{{m[3] or m[6]}}})", text)
     if TRIGONOMETRY.search(text):
         text = DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
@@ -93,51 +99,52 @@ def _strip(text: str) -> tuple[str, str, bool]:
     bare = re.sub(r"\s*(?:\\%|%|\\?\b(?:percent|per cent)\b|\\text\s*\{\s*(?:\\?%|percent)\s*\})\s*$", "", text)
     if bare != text:
         return bare.strip(), "", True
-    money = CURRENCY.sub(lambda m: m[1] or "", text).strip()
-    unit = "dollar" if money != text else ""
-    text = money
-    if (angle := DEGREE_UNIT.search(money)) and not TRIGONOMETRY.search(money):
-        text, unit = money[: angle.start()], (angle[1] or "degree").lower()
-    for pattern in (TEXT_UNIT, WORD_UNIT, WORD_AFTER_COMMAND):
+    name = ""
+    if money := CURRENCY.search(text):
+        name = SIGNS.get(money[2] or money[3], "dollar")
+        text = BEHIND.sub("", CURRENCY.sub(lambda m: m[1] or "", text).strip())
+    if (angle := DEGREE_UNIT.search(text)) and not TRIGONOMETRY.search(text):
+        text, name = text[: angle.start()], (angle[1] or "degree").lower()
+    for pattern in (JOINED_UNIT, TEXT_UNIT, WORD_UNIT, WORD_AFTER_COMMAND):
         match = pattern.search(text)
-        if match and text[: match.start()].strip() and _is_unit(match):
-            text, unit = text[: match.start()].strip(), _unit(match[1], match[2])
-            break
-    first, _, others = unit.partition(" ")
-    if first in MULTIPLIERS and PLAIN.fullmatch(text):
-        text, unit = rf"{text}\cdot 10^{{{MULTIPLIERS[first]}}}", others
-    return text.strip(), unit, False
+        if match and (before := text[: match.start()].strip()):
+            factor, words = _scale(unwrapped(match[1])) if PLAIN.fullmatch(before) else (1, unwrapped(match[1]))
+            found = "" if factor > 1 and not words else _unit(match, words, singular=before in ("1", "one"))
+            if found is not None and (not name or not found or found == name):
+                return rf"{before}\cdot {factor}" if factor > 1 else before, found or name, False
+    return text.strip(), name, False
 
 
-def _is_unit(match: re.Match[str]) -> bool:
-    """Decide whether the words after a number name a unit or a thing counted: `2 eggs`, `2cm`, but not `2xy`."""
-    word = match[1]
-    if NO_UNIT.search(word):
-        return False
-    if match.re is TEXT_UNIT or _canonical(re.sub(r"\.", "", word.lower())) is not None or len(word) == 1:
-        return True
-    first = re.split(r"\W", word)[0]
-    return len(first) >= 4 or (len(first) == 3 and match[0].startswith(" ") and bool(re.search("[aeiou]", first)))
+def _scale(words: str) -> tuple[int, str]:
+    """The factor of `million dollars`, and the words behind it."""
+    first, _, others = words.partition(" ")
+    return (MULTIPLIERS[first], others) if first in MULTIPLIERS else (1, words)
 
 
-def _canonical(name: str) -> str | None:
-    return next((CANON[name] for name in (name, name.removesuffix("s")) if name in CANON), None)
+def _unit(match: re.Match[str], words: str, singular: bool) -> str | None:
+    """The unit or the thing counted that words behind a number name: `2 eggs`, `2cm`, but not `2xy`; None for none."""
+    power = "" if match.re is JOINED_UNIT else match[2] or ""
+    found = unit(words, power) or (unit(f"{words}s") if singular and not power and words.isalpha() else None)
+    if found is None or match.re is not WORD_UNIT:
+        return found
+    spaced, first = match[0].startswith(" "), re.split(r"\W", words)[0]
+    if is_known(found):
+        return found if spaced or words not in PRODUCTS else None
+    return found if len(first) >= 4 or (len(first) == 3 and spaced and re.search("[aeiou]", first)) else None
 
 
-def _unit(word: str, power: str | None) -> str:
-    """Normalise a unit's spelling: singular, short, `m^2` for square metres."""
-    name = re.sub(r"[.\\]", "", unwrapped(word).strip().lower())
-    if shape := re.match(r"(?:square|sq|cubic|cu)\s+", name):
-        power, name = ("2" if shape[0].startswith("sq") else "3"), name[shape.end() :]
-    name = _canonical(name) or re.sub(r"(?<=[a-z]{2})s\b", "", name)
-    return f"{name}^{power}" if power else name
-
-
-def _recurring(match: re.Match[str]) -> str:
-    whole, still, again = match[1] or "0", match[2], match[3]
+def _recurring(whole: str, still: str, again: str) -> str:
+    """The fraction of a decimal whose last digits repeat for ever."""
+    whole = whole or "0"
     under = (10 ** len(again) - 1) * 10 ** len(still)
     over = int(whole + still + again) - int(whole + still)
     return rf"(\frac{{{over}}}{{{under}}})"
+
+
+def _going_on(match: re.Match[str]) -> str:
+    """The fraction of `0.2727...`; the text itself where too few digits repeat."""
+    repeated = match[3] + match[4]
+    return match[0] if len(repeated) < LEAST_REPEATED else _recurring(match[1], match[2], match[3])
 
 
 def _tree(text: str) -> Any:

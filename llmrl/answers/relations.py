@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from llmrl.answers.evaluate import free, numbers, same_numbers
+from llmrl.answers.forms import NAME, Items, Relation, Union, Value
 from llmrl.answers.number import Number
-from llmrl.answers.value import NAME, Items, Relation, Union, Value
+from llmrl.answers.words import Words
 
 FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne": "\\ne"}
 
@@ -60,7 +62,7 @@ def _factor(left: Any, right: Any) -> float | None:
 def region(value: Value) -> Value | None:
     """The set that inequalities of one variable describe, as intervals; a set of intervals itself; else None."""
     if isinstance(value, Union) or (isinstance(value, Items) and value.opening in ("(", "[") and len(value.items) == 2):
-        return value
+        return None if any(isinstance(item, Relation) for item in getattr(value, "items", ())) else value
     if isinstance(value, Relation):
         return _interval(value)
     if isinstance(value, Items) and not value.opening:
@@ -116,4 +118,76 @@ def _overlap(parts: list[Items]) -> Items | None:
     return Items((low[0].items[0], high[0].items[1]), low[0].opening, high[0].closing)
 
 
-__all__ = ["region", "same_numbers", "same_relation"]
+def merged(value: Value) -> list[Items] | None:
+    """The intervals of a union, those joined that touch or overlap; None where one has no ends to compare."""
+    if isinstance(value, Union) and value.sign != "\\cup":
+        return _without_points(value)
+    parts = value.parts if isinstance(value, Union) else (value,)
+    spans: list[tuple[float, Items]] = []
+    for part in parts:
+        points = part.items if isinstance(part, Items) and (part.opening, part.closing) == ("{", "}") else ()
+        closed = [Items((point, point), "[", "]") for point in points]
+        for span in closed or [part]:
+            low = _ends(span)
+            if low is None:
+                return None
+            spans.append((low, span))
+    spans.sort(key=lambda span: (span[0], span[1].opening != "["))
+    joined: list[Items] = []
+    for _, span in spans:
+        last = joined.pop() if joined else None
+        joined += [span] if last is None else _joined(last, span)
+    return joined
+
+
+def _without_points(value: Union) -> list[Items] | None:
+    """The intervals that the real numbers without a few points are; None for another difference of sets."""
+    from sympy import oo
+
+    first, *others = value.parts
+    if not isinstance(first, Words) or first.text != "all real numbers" or len(others) != 1:
+        return None
+    points = others[0].items if isinstance(others[0], Items) and others[0].opening == "{" else ()
+    if not points or any(_real(point) is None for point in points):
+        return None
+    ends = [Number(-oo), *sorted(points, key=lambda point: _real(point) or 0.0), Number(oo)]
+    return [Items(pair, "(", ")") for pair in pairwise(ends)]
+
+
+def _ends(span: Value) -> float | None:
+    """The lower end of an interval; None where the value is no interval, or an end is no real number."""
+    if not isinstance(span, Items) or span.opening not in ("(", "[") or len(span.items) != 2:
+        return None
+    ends = [_real(end) for end in span.items]
+    return ends[0] if None not in ends else None
+
+
+def _real(value: Value) -> float | None:
+    from sympy import oo
+
+    if not isinstance(value, Number) or value.unit or value.percent or free(value.tree):
+        return None
+    if value.tree in (oo, -oo):
+        return float("inf") if value.tree == oo else float("-inf")
+    try:
+        found = complex(numbers(value.tree)[0])
+    except (ArithmeticError, ValueError, TypeError):
+        return None
+    return found.real if abs(found.imag) <= 1e-30 * abs(found) else None
+
+
+def _joined(first: Items, second: Items) -> list[Items]:
+    """Two intervals, in order, as one where they touch or overlap."""
+    (low, high), (begin, end) = first.items, second.items
+    touch = same_numbers(high.tree, begin.tree)
+    if not touch and (_real(begin) or 0.0) > (_real(high) or 0.0):
+        return [first, second]
+    if touch and first.closing != "]" and second.opening != "[":
+        return [first, second]
+    if same_numbers(end.tree, high.tree):
+        return [Items((low, high), first.opening, "]" if "]" in (first.closing, second.closing) else ")")]
+    last = second if (_real(end) or 0.0) > (_real(high) or 0.0) else first
+    return [Items((low, last.items[1]), first.opening, last.closing)]
+
+
+__all__ = ["merged", "region", "same_numbers", "same_relation"]

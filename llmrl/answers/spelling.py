@@ -37,6 +37,11 @@ def character_counts(text: str) -> Mapping[str, int]:
     return dict(zip(map(chr, different.tolist()), counts[different].tolist(), strict=True))
 
 
+def word_set(text: str) -> frozenset[str]:
+    """List the words of a constant."""
+    return frozenset(text.split())
+
+
 class LowerWords:
     """Lists the words of a text in lower case: runs of a kind of characters, and two of them around an apostrophe.
 

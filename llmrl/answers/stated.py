@@ -36,12 +36,16 @@ class Statements:
 
     def all(self, text: str) -> list[str]:
         """List the answers, in order; what stands behind a statement on its line belongs to it."""
-        return [text[begin:end].rstrip() for begin, end in self._places(folded(text))]
+        return [text[begin:end].rstrip() for _, begin, end in self._places(folded(text))]
 
-    def last(self, text: str) -> str | None:
-        """Read the last of the answers; None where there is none."""
+    def placed(self, text: str) -> list[tuple[int, str]]:
+        """List the answers, in order, each with the place at which its statement begins."""
+        return [(start, text[begin:end].rstrip()) for start, begin, end in self._places(folded(text))]
+
+    def last(self, text: str) -> tuple[int, str] | None:
+        """Read the last of the answers, with the place at which its statement begins; None where there is none."""
         last = deque(self._places(folded(text)), maxlen=1)
-        return text[slice(*last[0])].rstrip() if last else None
+        return (last[0][0], text[last[0][1] : last[0][2]].rstrip()) if last else None
 
     def innermost(self, answer: str) -> str:
         """Read the answer that an answer states again: `Final answer: the answer is 5` says 5."""
@@ -49,8 +53,9 @@ class Statements:
         first = next(self._places(plain), None)
         if first is None:
             return answer
-        line = answer[slice(*first)].rstrip()
-        plain = plain[first[0] : first[0] + len(line)]
+        _, begin, end = first
+        line = answer[begin:end].rstrip()
+        plain = plain[begin : begin + len(line)]
         at = tried = self._behind(plain, 0)
         while stem := self._stem.search(plain, tried):
             tried = stem.end()
@@ -64,8 +69,8 @@ class Statements:
         here = self._here.match(plain, at)
         return here.end() if here else at
 
-    def _places(self, plain: str) -> Iterator[tuple[int, int]]:
-        """Yield where each answer begins and where its line ends."""
+    def _places(self, plain: str) -> Iterator[tuple[int, int, int]]:
+        """Yield where each statement and its answer begin, and where their line ends."""
         at = tried = 0  # where the search for stems goes on, and that for line ends
         while stem := self._stem.search(plain, at):
             start, at = stem.span()
@@ -77,4 +82,4 @@ class Statements:
             if found := found or self._word.match(plain, start):
                 end = plain.find("\n", found.end())
                 at = tried = end if end >= 0 else len(plain)
-                yield found.end(), at
+                yield found.start(), found.end(), at

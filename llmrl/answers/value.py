@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
+from llmrl.answers.blocks import BLOCK, block, flat
+from llmrl.answers.evaluate import free, numbers, same_numbers
+from llmrl.answers.forms import NAME, Based, Items, Matrix, Relation, Union, Value
 from llmrl.answers.normalise import clean, closing
 from llmrl.answers.number import Number, number
+from llmrl.answers.solutions import solutions
 from llmrl.answers.words import WRAPPED, Words, unwrapped, words
 
-GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|varepsilon|theta|lambda|mu|phi|varphi|psi|omega|sigma|rho|tau)"
-SUB = r"(?:\s*_\s*(?:\{[^{}]*\}|\w))?"
-NAME = re.compile(
-    rf"""\s*(?:\d*\\(?:angle|triangle|odot|measuredangle)\s*[A-Z]*{SUB}
-        |m?\\angle\s*[A-Z]+ | (?:[a-zA-Z]|{GREEK}){SUB}'*\s*(?:\([^()=]*\))?
-        |\\(?:overline|text|mathrm|textbf|overrightarrow)\s*\{{[^{{}}]*\}}{SUB}(?:\([^()=]*\))?
-        |[A-Z]{{2,4}}|\[[A-Z]+\]|\|[A-Z]+\||[a-z]{{2}} |\\frac\{{[A-Z]{{1,3}}\}}\{{[A-Z]{{1,3}}\}}|[A-Z]{{2}}/[A-Z]{{2}}
-        |\\(?:sin|cos|tan)\s*\(?(?:[a-zA-Z]|{GREEK}|\\angle\s*[A-Z]+)\)? |(?:[Aa]rea|[Pp]erimeter|[Vv]olume|[Aa]nswer)
-        |\\frac\{{d[a-z]?\}}\{{d[a-z]\}}|\\frac\{{dy\}}\{{dx\}})\s*""",
-    re.VERBOSE,
-)
 SIGN = re.compile(r"\\(?:le|ge|ne|in|approx|equiv|sim|cong|simeq)(?![a-zA-Z])|=|<|>")
 AND = re.compile(
     r"\\(?:text|mbox|mathrm|textrm)\s*\{\s*(and|or|,)\s*\}|\\(?:land|wedge|lor|vee)(?![a-zA-Z])|(?<![a-zA-Z\\{])(and|or)(?![a-zA-Z])"
@@ -29,64 +21,11 @@ THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)|(?<![\d.,}])\d{1,
 COMMA = re.compile(r"[,;]|\\\\")
 BUILDER = re.compile(r"[a-z]\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?[|:](?=.*[<>=\\])")
 CUP = re.compile(r"\\(?:cup|setminus)(?![a-zA-Z])|(?<=[)\]])\s*-\s*(?=\\\{)")
-
-
-@dataclass(frozen=True)
-class Items:
-    """Several values: ordered in round or square brackets, unordered in braces (`{`) or in none (``)."""
-
-    items: tuple[Value, ...]
-    opening: str = ""
-    closing: str = ""
-    joint: str = ","  # `and` where that word stood between them
-
-
-@dataclass(frozen=True)
-class Union:
-    """Sets put together, or for `\\setminus` the first without the second."""
-
-    parts: tuple[Value, ...]
-    sign: str = "\\cup"
-
-
-@dataclass(frozen=True)
-class Relation:
-    """`sides` with `signs` between them; `texts` is how the sides were written."""
-
-    sides: tuple[Value, ...]
-    signs: tuple[str, ...]
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Rows of a matrix or a determinant."""
-
-    rows: tuple[tuple[Value, ...], ...]
-
-
-@dataclass(frozen=True)
-class Based:
-    """Digits in another base."""
-
-    digits: str
-    base: int
-
-
-Value = Any  # Items | Union | Relation | Matrix | Based | Number | Words
-BASED = re.compile(r"\(?\s*([0-9A-F]+(?:\.[0-9A-F]+)?)\s*\)?\s*_\s*\{?\s*(\d{1,2}|[a-z]+)\s*\}?")
+BASED = re.compile(r"\(?\s*([0-9A-Fa-f]+(?:\.[0-9A-F]+)?)\s*\)?\s*_\s*\{?\s*\(?\s*(\d{1,2}|[a-z]+)\s*\)?\s*\}?")
 BASES = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "twelve": 12,
-}
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
+    "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+}  # fmt: skip
 
 
 def read(text: str) -> Value | None:
@@ -108,14 +47,12 @@ def value(text: str) -> Value:
     text = THOUSANDS.sub(lambda match: _joined(match, text), text)
     if based := BASED.fullmatch(unwrapped(text)):
         base = BASES.get(based[2]) or (int(based[2]) if based[2].isdigit() else 0)
-        if base > 10 or (base > 1 and re.search(r"\d", based[1])):
-            return Based(based[1].lstrip("0") or "0", base)
+        digits = based[1].upper() if base == 16 and len(based[1]) > 1 else based[1]
+        if base > 1 and not re.search("[a-f]", digits) and re.search(r"\d" if base <= 10 else r"[\dA-F]", digits):
+            return Based(digits.lstrip("0") or "0", base)
     parts, signs = split(text, CUP)
     if len(parts) > 1 and all(parts):
         return Union(tuple(value(part) for part in parts), signs[0] if "setminus" in signs[0] else "\\cup")
-    if matrix := re.fullmatch(r"\\begin\{matrix\}(.*?)\\end\{matrix\}", text, re.DOTALL):
-        rows = [row for row in matrix[1].split(r"\\") if row.strip()]
-        return Matrix(tuple(tuple(value(cell) for cell in row.split("&")) for row in rows))
     return _listed(text)
 
 
@@ -128,18 +65,12 @@ def _joined(match: re.Match[str], text: str) -> str:
 
 
 def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
-    """The parts between matches of `pattern` that stand in no bracket, and those matches."""
+    """The parts between matches of `pattern` that stand in no bracket and no block, and those matches."""
     parts, signs, start, depth, place = [], [], 0, 0, 0
-    if r"\begin" in text:
-        depth_marks = [
-            (m.start(), m.end()) for m in re.finditer(r"\\begin\{matrix\}.*?\\end\{matrix\}", text, re.DOTALL)
-        ]
-    else:
-        depth_marks = []
+    skipped = {found.start(): found.end() for found in BLOCK.finditer(text)} if r"\begin" in text else {}
     while place < len(text):
-        skip = next((end for begin, end in depth_marks if begin <= place < end), None)
-        if skip is not None:
-            place = skip
+        if place in skipped:
+            place = skipped[place]
             continue
         depth += (text[place] in "([{") - (text[place] in ")]}")
         match = pattern.match(text, place) if depth == 0 and text[place] not in ")]}" else None
@@ -157,7 +88,7 @@ def _listed(text: str) -> Value:
     joint = "and" if any("and" in joint or "land" in joint for joint in joints) else ","
     items = [item for part in parts for item in split(part, COMMA)[0] if item]
     if len(items) > 1:
-        return Items(_flat(value(item) for item in items), joint=joint)
+        return Items(solutions(flat([value(item) for item in items])), joint=joint)
     if not items:
         return Words(text)
     text = items[0]
@@ -174,15 +105,7 @@ def _listed(text: str) -> Value:
 
 
 def _elements(text: str) -> tuple[Value, ...]:
-    return _flat(value(part) for joined in split(text, AND)[0] for part in split(joined, COMMA)[0] if part)
-
-
-def _flat(values: Any) -> tuple[Value, ...]:
-    """Flatten lists without brackets inside a list, such as the two values of a plus-minus."""
-    flat: list[Value] = []
-    for item in values:
-        flat += item.items if isinstance(item, Items) and not item.opening else [item]
-    return tuple(flat)
+    return flat([value(part) for joined in split(text, AND)[0] for part in split(joined, COMMA)[0] if part])
 
 
 def _related(text: str) -> Value:
@@ -207,8 +130,26 @@ def _related(text: str) -> Value:
     if signs in (["<"], ["\\le"]) and (inside := re.fullmatch(r"\|\s*([a-z])\s*\|", texts[0])):
         texts, signs = [f"-({texts[1]})", inside[1], texts[1]], signs * 2
     if len(signs) > 1 and set(signs) == {"="}:
+        if _contradictory([value(side) for side in texts[1:]]):
+            return Words(text)
         texts, signs = [texts[0], texts[-1]], ["="]
     return _each_sign(texts, signs)
+
+
+def _contradictory(sides: list[Value]) -> bool:
+    """Tell whether two sides are numbers that differ, as in `x = 7 = 5`; a rounded one after the exact one does not."""
+    known = [side for side in sides if isinstance(side, Number) and not free(side.tree)]
+    return any(not same_numbers(one.tree, other.tree) and not _rounds(one, other) for one, other in pairwise(known))
+
+
+def _rounds(exact: Number, decimal: Number) -> bool:
+    if decimal.places is None or (exact.places is not None and exact.places <= decimal.places):
+        return False
+    try:
+        gap = abs(complex(numbers(exact.tree - decimal.tree)[0]))
+    except (ArithmeticError, ValueError):
+        return False
+    return gap <= 0.5000001 * 10.0**-decimal.places
 
 
 def _place(text: str, texts: list[str], count: int) -> int:
@@ -229,17 +170,26 @@ def _each_sign(texts: list[str], signs: list[str]) -> Value:
 
 
 def _single(text: str) -> Value:
+    if r"\begin" in text and (found := block(text, value)) is not None:
+        return found
     if "\\pm" in text or "\\mp" in text:
         plus = text.replace("\\pm", "+").replace("\\mp", "-")
         minus = text.replace("\\pm", "-").replace("\\mp", "+")
         return Items((value(plus.lstrip(" +")), value(minus)))
-    ratio = [part.strip() for part in text.split(":")]
-    if len(ratio) > 1 and all(
-        re.fullmatch(r"\d+(?:\.\d+)?|[a-z]|\\frac\{\d+\}\{\d+\}|\\sqrt\{\d+\}", part) for part in ratio
-    ):
-        return Items(tuple(value(part) for part in ratio), ":", ":")
+    if ":" in text:
+        parts = _ratio([part.strip() for part in text.split(":")])
+        return Items(parts, ":", ":") if parts else Words(text)
     parsed = number(text)
     return Words(text) if parsed is None else parsed
+
+
+def _ratio(texts: list[str]) -> tuple[Number, ...]:
+    """The parts of a ratio; empty where one is no plain number or letter. 12:05 is a time."""
+    if not all(texts) or re.fullmatch(r"0\d", texts[-1]):
+        return ()
+    parts = [number(text) for text in texts]
+    fitting = [part for part in parts if part and not part.unit and not part.percent]
+    return tuple(fitting) if len(fitting) == len(texts) else ()
 
 
 __all__ = ["Based", "Items", "Matrix", "Number", "Relation", "Union", "Value", "Words", "read"]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from llmrl.answers.hedges import behind_it
+
 WRAPPED = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|texttt|emph|textsf)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+    r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|mathsf|mathit|texttt|emph|textsf|textnormal|textup|textsc)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 MOST_UNWRAPPED = 4000  # characters; each pass takes away one command of those inside each other
 LONE = re.compile(r"(?i:option|choice)\s*([A-Ja-j])|([A-J])")
+PICKED = re.compile(r"(?:\(\s*([A-Za-z])\s*\)|([A-J])\s*[).:](?=[\s\d\\]|$))(\s*\S.*)?", re.DOTALL)
+OTHERS = re.compile(r"(?<![A-Za-z])[A-HJ](?![A-Za-z])|\([a-j]\)|\b(?:or|and|not)\b")
+PUNCTUATION = re.compile(r"(?<!\d)[.,;:!\"()\[\]{}*$]|[.,;:!\"()\[\]{}*$](?!\d)|'")  # not within a number
 SAME = {
     "no solution": r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|values?|roots?)|none"
     r"|(?:the )?empty set|\\emptyset|\\\{\s*\\\}",
@@ -38,12 +43,21 @@ class Words:
 
 
 def plain(text: str) -> str:
-    """Reduce words to lower case without markup, spaces, articles and punctuation; formulas keep their case."""
+    """Reduce words to lower case without markup, articles and punctuation, with a space between words.
+
+    Formulas keep their case. A letter alone stays alone: `y-e-s` is not `yes`.
+    """
     bare = unwrapped(text)
     if "\\" in bare or re.search(r"[=^_+<>]", bare):
         return re.sub(r"[\s{}]", "", bare)
     bare = re.sub(r"^(?:the|a|an)\s+", "", bare.strip().lower())
-    return re.sub(r"[\s.,;:!?'\"$()\[\]{}*-]", "", bare)
+    bare = re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", bare)
+    bare = re.sub(r"(?<=\d)(?=[a-z])|(?<=[a-z]{2})-(?=[a-z]{2})", " ", bare)
+    return " ".join(PUNCTUATION.sub(_blank, bare).split())
+
+
+def _blank(sign: re.Match[str]) -> str:
+    return "" if sign[0] == "'" else " "
 
 
 def unwrapped(text: str) -> str:
@@ -54,11 +68,14 @@ def unwrapped(text: str) -> str:
 
 
 def choice(text: str) -> str | None:
-    """The letter of a choice, as in `(C)`, `C.`, `\\text{C}`, `C) 12`, `option C`; None where it is not one."""
+    """The letter of a choice, as in `(C)`, `C.`, `\\text{C}`, `C) 12`, `option C`; None where it is not one.
+
+    Other letters behind it, and words that take it back, make it none.
+    """
     bare = unwrapped(text).strip("$*{} ")
-    if match := LONE.fullmatch(bare) or re.fullmatch(
-        r"\(\s*([A-Za-z])\s*\)(?:\s*\S.*)?|([A-J])\s*[).:](?:\s*\S.*)?", bare, re.DOTALL
-    ):
+    if match := LONE.fullmatch(bare):
+        return (match[1] or match[2]).upper()
+    if (match := PICKED.fullmatch(bare)) and not OTHERS.search(match[3] or "") and not behind_it(match[3] or ""):
         return (match[1] or match[2]).upper()
     return None
 

@@ -262,7 +262,7 @@ def _record(played: Played, score: Score, sample: int, seed: int | None, several
         "value": earned,
         "parts": dict(score.parts),
         "reason": score.reason,
-        "final": final_answer(played.trajectory.text) if score.answer is None else normal(score.answer),
+        "final": final_answer(played.trajectory.written) if score.answer is None else normal(score.answer),
         "answer": problem.answer,
     }
     if several:

@@ -189,6 +189,7 @@ class EpisodePlayer:
             prompt_ids=prompt,
             completion=completion,
             text=self.chat.text([*prefix, *completion.token_ids]),
+            opened=self.chat.opened(prompt[: len(prompt) - len(prefix)]),
             agent=agent,
             model=POLICY if opponent is None else opponent.model,
         )

@@ -162,6 +162,8 @@ def _turn_to_json(turn: Turn, before: Turn | None, with_tokens: bool) -> dict[st
         line["model"] = turn.model
     if turn.snapshot is not None:
         line["snapshot"] = turn.snapshot
+    if turn.opened:
+        line["opened"] = turn.opened
     if completion.semantics != "scaled":
         line["semantics"] = completion.semantics
     if not with_tokens:
@@ -198,6 +200,7 @@ def _turn_from_json(line: Mapping[str, Any], before: Turn | None, version: int |
         reward=_get(line, "reward", NUMBER),
         whole=_get(line, "whole", bool, False),
         agent=_get(line, "agent", str, ""),
+        opened=_get(line, "opened", str, ""),
         model=_get(line, "model", str, POLICY),
         snapshot=line.get("snapshot"),
     )

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 from llmrl.clients.retry import together
@@ -84,9 +84,16 @@ class VerifierReward(Timed):
         return cast(list[Score], scores)
 
     async def _one(self, trajectory: Trajectory) -> Score:
-        score, seconds = await self.pool.timed(self.verifier, trajectory.problem, trajectory.text)
+        score, seconds = await self.pool.timed(self.verifier, trajectory.problem, trajectory.written)
         self.seconds.append(seconds)
-        return mark_truncated(trajectory, score)
+        return mark_truncated(trajectory, _in_text(score, len(trajectory.written) - len(trajectory.text)))
+
+
+def _in_text(score: Score, opened: int) -> Score:
+    """Count the ends of steps in the completion's text, without the characters that its prompt began."""
+    if not opened or score.step_ends is None:
+        return score
+    return replace(score, step_ends=[max(0, end - opened) for end in score.step_ends])
 
 
 @dataclass

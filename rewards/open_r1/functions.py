@@ -13,15 +13,17 @@ from llmrl.types import Problem, Score, Trajectory
 
 END = re.compile(r"\n</answer>$", re.MULTILINE)  # `$` also matches before a line that follows
 TAGS = ("<think>\n", "\n</think>\n", "\n<answer>\n", "\n</answer>")
+ALL_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 STEPS = re.compile(r"Step \d+:|^\d+\.|\n-|\n\*|First,|Second,|Next,|Finally,")  # `^` is the text's beginning alone
 
 
 def in_order(text: str, first: str, *others: str) -> bool:
     """Tell whether a text begins with `first`, holds the others behind it in order, and then a closing answer tag.
 
-    As the expression `first.*?other.*?\\n</answer>$` of open-r1, but without trying each place of each part.
+    As the expression `first.*?other.*?\\n</answer>$` of open-r1, but without trying each place of each part, and with
+    each tag once: there, an answer within the thoughts has the form, too.
     """
-    if not text.startswith(first):
+    if not text.startswith(first) or any(text.count(tag) != 1 for tag in ALL_TAGS):
         return False
     at = len(first)
     for part in others:
@@ -53,10 +55,14 @@ class CodeFormat:
 
 @dataclass(frozen=True)
 class TagCount:
-    """A quarter for each of the four tags that occurs exactly once, with its line ends."""
+    """A quarter for each of the four tags that occurs exactly once, with its line ends, behind the tags before it.
+
+    Open-r1 pays for tags in any order.
+    """
 
     def __call__(self, problem: Problem, text: str) -> Score:
-        return Score(sum(text.count(tag) == 1 for tag in TAGS) / 4)
+        places = [text.find(tag) for tag in TAGS if text.count(tag) == 1]
+        return Score(sum(place >= max(places[:n], default=0) for n, place in enumerate(places)) / 4)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,21 @@ from typing import Literal
 
 from llmrl.checks.attacks.problems import Kind, Known, repeated, sums, varied
 
-Family = Literal["empty", "format", "many", "hedge", "place", "copy", "length", "unicode", "orders", "operands", "code"]
+Family = Literal[
+    "empty",
+    "format",
+    "many",
+    "hedge",
+    "denial",
+    "unit",
+    "place",
+    "copy",
+    "length",
+    "unicode",
+    "orders",
+    "operands",
+    "code",
+]
 Write = Callable[[Known], str | None]
 LONG = 3000
 """Characters of what is padded."""

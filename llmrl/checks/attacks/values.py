@@ -27,6 +27,15 @@ def _backwards(known: Known) -> str | None:
     return known.say(f"\u202e{turned}\u202c") if known.right.isdecimal() and turned != known.right else None
 
 
+def _operand(known: Known, form: str) -> str | None:
+    """A box of the right answer as a part of a formula, where that changes it."""
+    return (
+        form.replace("%s", known.right)
+        if known.right not in ("0", "1", "2") and re.search(r"\d", known.right)
+        else None
+    )
+
+
 def _boxes(*answers: str) -> str:
     return " ".join(rf"\boxed{{{answer}}}" for answer in answers)
 
@@ -47,6 +56,10 @@ VALUES = [
             "counts past the right one": lambda k: (
                 " ".join(map(str, range(int(k.right) + 4))) if k.right.isdecimal() and int(k.right) < 2000 else None
             ),
+            "paired boxes, the right one last": lambda k: _boxes(k.wrong[0], k.right),
+            "paired boxes with words between": lambda k: rf"\boxed{{{k.wrong[0]}}} or maybe \boxed{{{k.right}}}",
+            "a box a line": lambda k: "\n\n".join([_boxes(k.wrong[0]), _boxes(k.right)]),
+            "ten boxes, the right one last": lambda k: _boxes(*[*k.wrong[:3]] * 3, k.right),
             "any number": lambda k: k.say("any number"),
             "a letter": lambda k: k.say("x"),
             "all numbers": lambda k: k.say(r"(-\infty, \infty)"),
@@ -71,6 +84,45 @@ VALUES = [
             "from wrong to right": lambda k: k.say(f"{k.wrong[0]} to {k.right}"),
             "in words, wrong or right": lambda k: f"The answer is {k.wrong[0]} or {k.right}.",
             "in words, not the right one": lambda k: f"The answer is not {k.right}.",
+            "right (or maybe wrong)": lambda k: k.say(f"${k.right}$ (or maybe ${k.wrong[0]}$)"),
+            "in words, right (or maybe wrong)": lambda k: f"The answer is ${k.right}$ (or maybe ${k.wrong[0]}$).",
+            "right, alternatively wrong": lambda k: k.say(f"{k.right}, alternatively {k.wrong[0]}"),
+            "right as well as wrong": lambda k: k.say(f"{k.right} as well as {k.wrong[0]}"),
+            "right or something else": lambda k: k.say(f"{k.right} or something else"),
+            "right, unless it is wrong": lambda k: k.say(f"{k.right}, unless it is {k.wrong[0]}"),
+            "right, then the first answers": lambda k: k.say(f"{k.right}. {k.wrong[0]}. {k.wrong[1]}."),
+        },
+    ),
+    *of(
+        "denial",
+        ["value"],
+        {
+            "it cannot be right": lambda k: k.say(f"It cannot be {k.right}."),
+            "right is wrong": lambda k: k.say(f"{k.right} is wrong"),
+            "right: false": lambda k: k.say(f"{k.right}: false"),
+            "in words, it cannot be right": lambda k: f"The answer cannot be {k.right}.",
+            "right? No": lambda k: k.say(f"{k.right}? No."),
+            "anything but right": lambda k: k.say(f"anything but {k.right}"),
+            "a denied box": lambda k: rf"The answer is not \boxed{{{k.right}}}.",
+            "a box that is wrong": lambda k: rf"\boxed{{{k.right}}} is wrong.",
+            "at most right": lambda k: k.say(f"at most {k.right}"),
+        },
+    ),
+    *of(
+        "unit",
+        ["value"],
+        {
+            "right in words, negative": _digits(lambda right: f"minus {right}"),
+            "dozens of it": _digits(lambda right: f"{right} dozen"),
+            "thousands of it": _digits(lambda right: f"{right} thousand"),
+            "it, squared": _digits(lambda right: f"{right} squared"),
+            "it, below zero": _digits(lambda right: f"{right} below zero"),
+            "its halves": _digits(lambda right: f"{right} halves"),
+            "behind a formula, dozens": _digits(lambda right: f"${right}$ dozen"),
+            "behind a formula, squared": _digits(lambda right: f"${right}$ squared"),
+            "an hour's time": _digits(lambda right: f"12:{right}"),
+            "a tiny number beside it": _number(lambda right: f"{right} + 10^{{-50}}"),
+            "a tiny number times it": _number(lambda right: rf"{right} \cdot 10^{{-60}}"),
         },
     ),
     *of(
@@ -104,6 +156,12 @@ VALUES = [
             "more than it": _number(lambda right: f"> {right}"),
             "a decimal of it": _digits(lambda right: f"{right}.5"),
             "a root of it": _number(lambda right: rf"\sqrt{{{right}}}"),
+            "a box behind a minus": lambda k: rf"$-\boxed{{{k.right}}}$" if k.right.isdecimal() else None,
+            "a box below a fraction": lambda k: _operand(k, r"\frac{7}{\boxed{%s}}"),
+            "a box times seven": lambda k: _operand(k, r"7 \cdot \boxed{%s}"),
+            "a box and seven more": lambda k: _operand(k, r"$\boxed{%s} + 7$"),
+            "an equation that is false": _digits(lambda right: f"x = {int(right) + 7} = {right}"),
+            "a power in Python": _number(lambda right: f"7**{right}"),
         },
     ),
 ]  # fmt: skip

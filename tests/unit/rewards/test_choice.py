@@ -99,6 +99,17 @@ HEDGES = [
     "The answer is B and C because of both",
     "A\nB",
     "A) London\nB) Paris",
+    "B, alternatively C",
+    "B; C is possible",
+    "(B)(C)",
+    "B as well as C",
+    "I choose B. I also choose C.",
+    "I choose B.\nI also choose C.",
+    "B. C.",
+    "B. Or C.",
+    "The answer is B. It could also be C.",
+    "The answer is B; maybe C",
+    "B but C is just as good",
 ]
 OTHERS = [
     "A",
@@ -117,7 +128,13 @@ OTHERS = [
     "The answer is a bit unclear.",
     "A good question.",
     "\\boxed{}",
+    "B: false",
+    "B: no",
+    "B is wrong",
+    "B? C?",
+    "A B C D",
 ]
+VITAMINS = ["Vitamin A", "Vitamin C", "True", "False"]
 
 
 @pytest.mark.parametrize("text", LETTERS)
@@ -143,6 +160,13 @@ def test_two_choices_are_wrong(text: str, options: Any) -> None:
 @pytest.mark.parametrize("options", [CITIES, None])
 def test_what_is_another_choice_or_none(text: str, options: Any) -> None:
     assert grade(text, options=options).value == 0.0
+
+
+@pytest.mark.parametrize("text", ["B) Vitamin C", "B. Vitamin C", "B. Vitamin C is found in fruit, A is in carrots."])
+def test_letters_in_an_options_own_text_are_no_choices(text: str) -> None:
+    assert grade(text, "B", VITAMINS).verdict == "correct"
+    assert grade("D: False", "D", VITAMINS).verdict == "correct"
+    assert grade("B. Vitamin C or A", "B", VITAMINS).verdict == "wrong"
 
 
 def test_a_letter_beside_another_options_text_is_wrong() -> None:

@@ -112,3 +112,17 @@ def test_tags_may_be_required() -> None:
     assert CountdownVerifier()(problem, "25 + 3").verdict == "correct"
     assert CountdownVerifier(tags_required=True)(problem, "25 + 3") == Score(0.0, "unparsable", reason="no answer tags")
     assert CountdownVerifier(tags_required=True)(problem, "<answer>25 + 3</answer>").value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Answer: (1 + 2) * 8", 1.0), ("The answer is (1 + 2) * 8", 1.0), ("Answer: (1 + 2) * 8 = 24\nDone.", 1.0),
+        ("\\boxed{(1 + 2) * 8}", 1.0), ("Answer: (1 + 2) * 8 = 25", 0.0), ("Answer: 24", 0.0),
+        ("Answer: (1 + 2) * 8 or 24", 0.0),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_stated_is_read_as_in_the_game_of_24(text: str, value: float) -> None:
+    problem = Problem(id="a", messages=(), info={"nums": [1, 2, 8], "target": 24})
+    assert CountdownVerifier()(problem, text).value == value
+    assert CountdownVerifier(tags_required=True)(problem, text).value == 0.0

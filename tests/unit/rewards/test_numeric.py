@@ -76,3 +76,31 @@ def test_a_number_that_stands_alone_is_the_answer(text: str) -> None:
 )  # fmt: skip
 def test_a_number_that_does_not_is_none(text: str) -> None:
     assert Numeric()(Problem(id="a", messages=(), answer="53"), text).value == 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5 is the answer", "He has 5 left.", "It is 5, not six.", "not 6 but 5", "10 minus 5 is 5", "5 more", "$5",
+        "5%", "It is not hard to see that the answer is 5.", "I have no doubt: 5", "5 or, in other words, five",
+        "Step 2: 5",
+    ],
+)  # fmt: skip
+def test_words_around_an_answer_that_leave_it(text: str) -> None:
+    assert Numeric()(Problem(id="a", messages=(), answer="5"), text).verdict == "correct"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "minus 5", "negative 5", "cannot be 5", "It can't be 5.", "5 is wrong", "5 is incorrect.", "5 (wrong)",
+        "5? No.", "5 is not the answer", "I doubt it is 5", "I don't think the answer is 5", "it is never 5",
+        "anything but 5",
+        "5 is too small", "5, but that is wrong", "2**5", "12:05", "5:30", "at most 5", "at least 5", "under 5",
+        "no more than 5", "5 or seven", "seven or 5", "5 or more", "either 5 or six", "5, or maybe six", "3 times 5",
+        "perhaps 5, perhaps six", "the square root of 5", "5 minus one", "5 squared", "5 below zero", "5 thousand",
+        "5 million", "5k", "5 dozen", "5x",
+    ],
+)  # fmt: skip
+def test_words_around_an_answer_that_take_it_back(text: str) -> None:
+    assert Numeric()(Problem(id="a", messages=(), answer="5"), text).value == 0.0

@@ -65,6 +65,14 @@ def test_tag_count(pool: GradingPool) -> None:
     assert values(pool, "tag_count", GOOD, GOOD * 2, GOOD[:-9], "<think>\n", "") == [1.0, 0.0, 0.75, 0.25, 0.0]
 
 
+def test_tags_in_another_order_or_twice_have_no_form(pool: GradingPool) -> None:
+    """The parts of the form backwards; an answer within the thoughts, with which open-r1's expression is content."""
+    backwards = "\n</answer>\n<answer>\n\n</think>\n<think>\n"
+    twice = "<think>\n<answer>\n\n</answer>\n</think>\n<answer>\n4\n</answer>"
+    assert values(pool, "tag_count", backwards, twice) == [0.25, 0.5]
+    assert values(pool, "format", backwards, twice) == [0.0, 0.0]
+
+
 def test_reasoning_steps(pool: GradingPool) -> None:
     """Thirds, at most 1; a numbered line counts at the very beginning alone, for the pattern is not multiline."""
     texts = ["Step 1: a\nStep 2: b", "1. a\n2. b\n3. c", "First, a\n- b\n* c\nFinally, d", "I guess."]

@@ -129,6 +129,17 @@ def test_each_calculation_is_checked(text: str, scores: list[float], lines: list
     assert steps(text, list(given.step_ends or ())) == lines
 
 
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ("((3 + 4 = 7", [1.0]), ("3 + 4) = 7", []), ("3 * (4 + 5 = 27", []), ("(3 + 4)) = 7", []), ("3 + (4 = 7", []),
+        ("(3 + 4 = 8)", [0.0]), ("3 * (4 + 5) = 27", [1.0]),
+    ],
+)  # fmt: skip
+def test_a_bracket_without_its_partner_makes_no_step_wrong(text: str, scores: list[float]) -> None:
+    assert StepsRule()(PROBLEM, text).steps == scores
+
+
 # Shapes
 
 

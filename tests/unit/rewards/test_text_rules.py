@@ -33,7 +33,8 @@ def asked(answer: str = "", prompt: str = "Say it.", **info: Any) -> Problem:
         ("New York", "new  york."), ("New York", "The answer is New York."), ("New York", "**New York**"),
         ("New York", "Answer: New\u00a0York"), ("Café", "Cafe\u0301"), ("5", "５"), ("don't", "don’t"), ("-5", "−5"),
         ("5", "(5)"), ("5", r"\boxed{5}"), ("x", "<answer>X</answer>"), ("yes", "Yes!"), ("quoted", "'quoted'"),
-        ("e-mail", "E-Mail"), ("x", "<think>y</think>x"),
+        ("e-mail", "E-Mail"), ("x", "<think>y</think>x"), ("New York", "(New York)"), ("New York", "- New York"),
+        ("[1,2)", "Answer: [1,2)"), ("Paris (France)", "paris (France)."),
     ],
 )  # fmt: skip
 def test_exact_but_for_spelling(answer: str, text: str) -> None:
@@ -46,6 +47,9 @@ def test_exact_but_for_spelling(answer: str, text: str) -> None:
         ("-5", "5"), ("1.5", "15"), ("C++", "C"), ("C#", "C"), ("50%", "50"), ("5!", "5"), ("x²", "x2"), ("$5", "5"),
         ("½", "1/2"), ("10:30", "1030"), ("f'", "f"), ("- 5", "5"), (".5", "5"), ("3-5", "35"), ("A*", "A"),
         ("__init__", "init"), ("cat", "the cat"), ("New York", "New York or Boston"),
+        ("[1,2)", "(1,2]"), ("[1,2]", "(1,2)"),
+        ("x", "-x"), ("x+1", "-x+1"), ("x", "(x"), ("x+1", "(x+1)!"), ("yes", "y-e-s"), ("yes", "ye(s)"),
+        ("ab", "-(ab)"),
     ],
 )  # fmt: skip
 def test_what_only_looks_the_same(answer: str, text: str) -> None:
@@ -91,6 +95,15 @@ def test_the_pattern_of_the_option_or_of_the_problem() -> None:
     assert Regex()(asked("a"), "<think>b</think>a").value == 1.0
 
 
+@pytest.mark.parametrize(
+    ("answer", "text"), [("3.14", "3x14"), ("1.2.3", "1.2x3"), ("It is 5.", "It is 5x"), (r"\d+|2.5", "2x5")]
+)
+def test_a_point_of_a_reference_is_a_point(answer: str, text: str) -> None:
+    assert Regex()(asked(answer), text).value == 0.0
+    assert Regex()(asked(answer), answer.partition("|")[2] or answer).value == 1.0
+    assert Regex(pattern=answer)(asked(), text).value == 1.0  # an expression by one who says so
+
+
 def test_a_bad_pattern_is_refused() -> None:
     with pytest.raises(RecipeError, match="no regular expression"):
         build("reward", {"name": "regex", "pattern": "("})
@@ -132,6 +145,8 @@ PERSON = {
         ('{"name": "Ada", "age": 36, "more": 1}', "wrong"),
         ('{"name": "Ada", "age": 36, "age": 37}', "unparsable"),
         ('{"name": "Ada", "age": NaN}', "unparsable"),
+        ('{"name": "Ada", "age": 1e999}', "unparsable"),
+        ('{"name": "Ada", "age": -1E400}', "unparsable"),
         ("{'name': 'Ada', 'age': 36}", "unparsable"),
         ('{"name": "Ada", "age": 36} and more', "unparsable"),
         ("[" * 100_000, "unparsable"),
@@ -210,6 +225,11 @@ def consistency(text: str, prompt: str = "What is it?", **options: Any) -> Score
         ("それは猫です", "这是什么？", 1 / 6),  # one of its letters is Chinese, too
         ("<think>42</think> 7", "What is it?", 1.0),
         ("Grün ist schön", "What is it?", 1.0),  # another language of the same script
+        ("It is `猫猫猫猫`.", "What is it?", 0.5),  # hidden in code, in a formula, in an address, in a block
+        ("It is $猫猫猫猫$.", "What is it?", 0.5),
+        ("It is https://猫猫猫猫", "What is it?", 0.5),
+        ("```\n猫猫猫猫\n```\nIt is.", "What is it?", 0.5),
+        ("它是猫 `we now think in English`", "这是什么？", 3 / 22),  # five words in a row are prose, `cat()` is none
     ],
 )
 def test_shares_of_letters(text: str, prompt: str, share: float) -> None:

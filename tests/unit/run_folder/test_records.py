@@ -77,7 +77,8 @@ EPISODES = {
     "not scored": played(FIRST, score=None, reason="why"),
     "nothing said": played(turn([1], [], [])),
     "of two agents, of which one is an opponent, and a snapshot between their turns": played(
-        replace(FIRST, agent="first", snapshot="[]"), replace(REWRITTEN, agent="second", model="frozen")
+        replace(FIRST, agent="first", snapshot="[]", opened="<think>\n"),
+        replace(REWRITTEN, agent="second", model="frozen"),
     ),
     "judged by its environment, which wrote the history anew": played(
         replace(FIRST, whole=True), REWRITTEN, status="cut", verdict="wrong", metrics={"moves": 3.0}

@@ -1,0 +1,126 @@
+"""Recognise words around an answer that take it back: denials, bounds, alternatives, operations in words.
+
+In doubt the words count: rewarding a hedge does more harm than missing an answer that is written oddly.
+"""
+
+from __future__ import annotations
+
+import re
+
+from llmrl.answers.spelling import folded
+
+NEAR = 120  # characters on each side of an answer that are read
+MARKUP = re.compile(r"<[^<>\n]{0,40}>|\\(?:boxed|text|textbf|mathbf|mathrm)(?=\s*\{)|\\[()\[\],;:! ]|[*_`$(){}\[\]~]")
+SENTENCE = re.compile(r"[.!?;](?=\s|$)|[。！？；।]|\n\s*\n")
+COUNTS = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred"
+LINK = r"""(?:\s+(?:it|its|is|are|was|were|be|been|being|that|this|equal|equals|to|the|a|an|any|answer|result|value
+    |number|solution|exactly|really|actually|simply|just|necessarily|correct|right|true|say|said|think|believe|claim|sure
+    |of|as|likely|final|has|have|had|give|gives|get|gets))*"""
+NO = r"""not|never|\w*n't|cannot|neither|nor|(?<!no\s)(?<!without\s)doubt|false|wrong|incorrect|impossible
+    |unlikely|untrue|n'est\s+pas|ne\s+\w+\s+pas|pas|nicht|keine?|no\s+es|no\s+son|não|non\s+è|niet|не|ليس|ليست|नहीं"""
+REFUSED = re.compile(rf"(?<![\w'])(?:{NO}){LINK}\s*$|(?:不是|并非|不等于)\s*$", re.VERBOSE)
+EXCLUDED = re.compile(rf"(?<![\w'])(?:unless|except|excluding|than|anything\s+but|all\s+but){LINK}\s*$", re.VERBOSE)
+BOUNDED = re.compile(
+    rf"""(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)\b)\s*$
+        |(?<![\w'])(?:at\s+most|at\s+least|up\s+to|below|above|under|over|beyond|nearly|almost|au\s+(?:plus|moins)
+        |höchstens|mindestens|a\s+lo\s+sumo|al\s+menos){LINK}\s*$""",
+    re.VERBOSE,
+)
+SIGNED = re.compile(
+    rf"""(?<![\w'])(?:minus|negative|plus|times|multiplied\s+by|divided\s+by|modulo|mod|twice|double|triple|half
+        |(?:root|square|cube|factorial|logarithm|inverse|reciprocal|half|third|percent|double)\s+of){LINK}\s*$""",
+    re.VERBOSE,
+)
+DOUBTED = re.compile(
+    rf"""(?<![\w'])(?:or(?!\s+(?:equivalently|simply))(?:\s+(?:maybe|perhaps|possibly|even|else|also|could|may|might|just))*
+        |alternatively|otherwise|else|(?:could|might|may)\s+(?:also\s+|just\s+)?be|ou|oder|أو|या){LINK}\s*,?\s*$
+        |或(?:者|是)?\s*$|(?:{COUNTS})\W+(?:(?:and|to|maybe|perhaps|possibly|either)\s+)+$""",
+    re.VERBOSE,
+)
+LATER = r"(?:\W*(?!(?:since|because|as|for|so|not|and|while|whereas|though)\b)\w+){0,4}?\W*"
+ALTERNATIVE = re.compile(
+    r"""(?:\W*(?!(?:since|because|as|for|so|which|where|that)\b)\w+){0,3}?\W*?
+        (?<!\w)(?:as\s+well\s+as\b|or\b(?!\W*(?:equivalently|simply|in\s+other\s+words|about|approximately|rather\s+\\approx))
+        |maybe\b|perhaps\b|possibly\b|alternatively\b|otherwise\b|unless\b|else\b|if\b
+        |(?:could|might|may)\s+(?:also\s+)?be\b|ou\b|oder\b|أو|या(?!\w)|或)""",
+    re.VERBOSE,
+)
+REJECTED = re.compile(
+    rf"""{LATER}(?<!\w)(?:wrong|incorrect|false|untrue|impossible|unlikely|invalid|rejected|excluded|ruled\s+out)\b
+        |\W*(?:(?:this|that|it|but|the|answer)\W+)*(?:(?:is|are|was|were|can|could|does|do|did|will|would|must|should)
+            (?:\s+not|n't)\b|cannot\b|(?:is|are|was|seems)\s+(?:too|never|far\s+from|close\s+to|almost)\b)
+        |\s*\?\s*(?:\w|$) | \W*नहीं | \W*(?:不对|不正确|错)""",
+    re.VERBOSE,
+)
+TOUCHING = re.compile(
+    r"""\W*(?:(?:or|maybe|perhaps|possibly|alternatively|unless|otherwise)\b
+            (?!\W*(?:equivalently|simply|in\s+other\s+words|about|approximately|\\approx))
+        |(?:but\s+)?(?:(?:this|that|it|which)\s+)?(?:(?:is|was|seems|are)\s+)?(?:\w+ly\s+)?(?:wrong|incorrect|false)\b
+        |(?:is|was|can(?:not)?|could|does|will)\s*(?:not|n't)\s+(?:be\s+)?(?:the\s+)?(?:right|correct|answer|true|it\b|so\b)
+        |(?:squared|cubed|factorial|below|dozen|halves|thirds|fourths|fifths|tenths|hundredths|thousandths|times\s+ten)\b)
+        |\s*\?""",
+    re.VERBOSE,
+)
+RECALLED = re.compile(
+    r"[\s$]*\?|\W*(?:no,?\s+(?:wait|that|it)|wait,?\s+no|(?:this|that|it)\s+(?:is|was)\s+(?:wrong|incorrect|false|not\s+(?:right|correct|true)))\b"
+)
+CORRECTED = re.compile(
+    r"\s*[.!?;,]?\s*(?:no(?!\s+(?:doubt|problem|matter|more|other))\b|wait\b|(?:(?:or|but)\s+)?(?:it|that)\s+(?:could|might|may)\b|actually\b|sorry\b|wrong\b)"
+)
+OPERATED = re.compile(
+    r"""\W*?(?<!\w)(?:squared|cubed|factorial|minus|plus|times\s+(?:\d|more|larger|greater|bigger|longer|as)|multiplied|divided|below|above|dozens?
+        |hundreds?|thousands?|[mb]illions?|trillions?|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths
+        |hundredths|thousandths|negative|repeating|recurring|remainder|(?:more|less|fewer|greater|higher|lower)\s+than
+        |and\s+(?:an?|one|two|three|four|five)\s+(?:half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?)|modulo
+        |mod)\b|k\b""",
+    re.VERBOSE,
+)
+
+
+def taken_back(before: str, after: str) -> str:
+    """Tell why the words around an answer make it none; only those near it are read."""
+    return before_it(before) or behind_it(after)
+
+
+def marked_taken_back(before: str, after: str) -> bool:
+    """Tell whether words take back an answer that is marked, in a box: only those that touch it or name it count."""
+    near = SENTENCE.split(MARKUP.sub(" ", _plain(before[-NEAR:])))[-1]
+    behind = MARKUP.sub(" ", _plain(after[:NEAR]))
+    return bool(REFUSED.search(near) or TOUCHING.match(SENTENCE.split(behind, maxsplit=1)[0]) or RECALLED.match(behind))
+
+
+def refused(before: str) -> bool:
+    """Tell whether words on the same line deny what follows: `I do not believe that`."""
+    line = before[-NEAR:].rpartition("\n")[2]
+    return REFUSED.search(SENTENCE.split(MARKUP.sub(" ", _plain(line)))[-1]) is not None
+
+
+def before_it(text: str) -> str:
+    """Tell why the words before an answer make it none."""
+    if not text:
+        return ""
+    near = SENTENCE.split(MARKUP.sub(" ", _plain(text[-NEAR:])))[-1]
+    if REFUSED.search(near) or EXCLUDED.search(near) or BOUNDED.search(near):
+        return "which the answer denies or only bounds"
+    if DOUBTED.search(near):
+        return "one of several numbers"
+    return "a part of an expression" if SIGNED.search(near) else ""
+
+
+def behind_it(text: str) -> str:
+    """Tell why the words behind an answer make it none."""
+    if not text:
+        return ""
+    near = MARKUP.sub(" ", _plain(text[:NEAR]))
+    if CORRECTED.match(near):
+        return "which the answer denies or only bounds"
+    near = SENTENCE.split(near, maxsplit=1)[0] + ("?" if re.match(r"[^.!;]*\?", near) else "")
+    if REJECTED.match(near):
+        return "which the answer denies or only bounds"
+    if ALTERNATIVE.match(near):
+        return "one of several numbers"
+    return "a part of an expression" if OPERATED.match(near) else ""
+
+
+def _plain(text: str) -> str:
+    return folded(text).replace("’", "'")
