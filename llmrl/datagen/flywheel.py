@@ -17,8 +17,8 @@ from typing import Any
 
 from llmrl.aio import wait
 from llmrl.chat import Chat
-from llmrl.clients.retry import together
 from llmrl.datafiles.rows import file_rows
+from llmrl.datagen.replies import replies
 from llmrl.datagen.step_labels import opened
 from llmrl.envs.follow import STOP
 from llmrl.errors import DataError
@@ -145,15 +145,8 @@ def generator_prompt(way: Mapping[str, Any]) -> str:
 
 async def instructions(prompts: Sequence[str], options: LabelOptions, engine: Engine, chat: Chat) -> list[str]:
     """The generator's instructions, without line breaks; "" where it wrote nothing."""
-
-    async def instruction(number: int, prompt: str) -> str:
-        ids = chat.prompt_ids([{"role": "user", "content": prompt}])
-        seed = options.seed + number
-        sampling = Sampling(temperature=options.temperature, max_tokens=options.max_tokens, seed=seed)
-        completion = await engine.generate(ids, sampling)
-        return " ".join(chat.text(completion.token_ids).split())
-
-    return list(await together(instruction(number, prompt) for number, prompt in enumerate(prompts)))
+    sampling = Sampling(temperature=options.temperature, max_tokens=options.max_tokens, seed=options.seed)
+    return [" ".join(text.split()) for text in await replies(prompts, engine, chat, sampling)]
 
 
 def followed(episodes: Sequence[Trajectory], threshold: float) -> float:
