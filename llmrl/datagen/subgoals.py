@@ -46,7 +46,17 @@ MOST_BROKEN = 100  # places that begin no JSON; behind more nothing is read, for
 DEPTH = 4  # lists and objects around a proposal
 TEXT = 200  # characters of a sub-goal's text, which a hint puts into prompts
 EXPERT_MOVES = 1000
-COUNTS = ("problems", "prompts", "proposed", "malformed", "repeated", "at_start", "subgoals", "reached_by_expert", "kept")
+COUNTS = (
+    "problems",
+    "prompts",
+    "proposed",
+    "malformed",
+    "repeated",
+    "at_start",
+    "subgoals",
+    "reached_by_expert",
+    "kept",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,9 +62,13 @@ def test_what_cannot_be_ended_takes_the_container_with_it(monkeypatch: pytest.Mo
     made = ContainerWorkspace(OPTIONS)
     with monkeypatch.context() as patch:
         patch.setattr(container, "END_ALL", container.END_ALL.replace("kill -9 -1", "true"))
-        with pytest.raises(SandboxError, match=rf"container {made.name} .* could not be ended: \d+\(sleep\); .* removed"):
+        with pytest.raises(
+            SandboxError, match=rf"container {made.name} .* could not be ended: \d+\(sleep\); .* removed"
+        ):
             made.exec(["sh", "-c", "setsid sleep 1003 &"])
-    listed = subprocess.run([container.engine(), "ps", "--all", "--format", "{{.Names}}"], capture_output=True, text=True)
+    listed = subprocess.run(
+        [container.engine(), "ps", "--all", "--format", "{{.Names}}"], capture_output=True, text=True
+    )
     assert made.name not in listed.stdout.split()
     made.close()
 

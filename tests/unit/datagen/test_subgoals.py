@@ -137,7 +137,9 @@ def test_rows_play_with_the_goals_of_a_server(
     assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "tasks.jsonl").read_text()
 
     env = plugins.build("env", {"name": "subgoals", "env": NAV, "goals_column": "subgoals", "alpha": 0.5})
-    problem = next(one for one in Jsonl(path=str(tmp_path / "tasks.jsonl")).problems() if one.id.endswith("/dining room"))
+    problem = next(
+        one for one in Jsonl(path=str(tmp_path / "tasks.jsonl")).problems() if one.id.endswith("/dining room")
+    )
     episode = env.make(problem)
     wait(episode.reset())
     seen = [wait(episode.step({"role": "assistant", "content": text})) for text in ("go west", "open fridge")]

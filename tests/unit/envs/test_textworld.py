@@ -86,7 +86,9 @@ def test_a_game_that_tells_no_highest_score_is_refused(folder: Path, tmp_path: P
     """The story file alone, without what TextWorld knows of it: rewards are shares of a score that nobody tells."""
     shutil.copy(folder / "one.z8", tmp_path / "bare.z8")
     played = episode(tmp_path, commands=commands)
-    with pytest.raises(DataError, match=r"game bare\.z8: it tells no highest score; expected a game of TextWorld's own"):
+    with pytest.raises(
+        DataError, match=r"game bare\.z8: it tells no highest score; expected a game of TextWorld's own"
+    ):
         wait(played.reset())
     wait(played.close())
 

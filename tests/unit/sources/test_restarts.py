@@ -327,7 +327,9 @@ def test_metrics_tell_where_success_came_from() -> None:
     def group(name: str, verdicts: str) -> list[Trajectory]:
         score = {"r": Score(1.0, "correct"), "w": Score(0.0, "wrong"), "c": Score(0.0, "truncated")}
         return [
-            Trajectory(problem=SUMS[0], turns=[], status="max_tokens" if v == "c" else "done", score=score[v], group=name)
+            Trajectory(
+                problem=SUMS[0], turns=[], status="max_tokens" if v == "c" else "done", score=score[v], group=name
+            )
             for v in verdicts
         ]
 
