@@ -25,8 +25,8 @@ class Verifiers:
     """Sum of weight times value over a rubric's functions; each value is a part.
 
     `rubric` names an object with `funcs` and `weights` (or `rubrics`, each such an object; or `rubric`, as an
-    environment has), or a function without arguments that makes one; or a class of tasks of verifiers from 0.2 on, whose
-    rewards read a trace (`llmrl.scoring.verifiers_tasks`). Functions get `prompt`, `completion`, `answer`,
+    environment has), or a function without arguments that makes one; or a class of tasks of verifiers from 0.2 on,
+    whose rewards read a trace (`llmrl.scoring.verifiers_tasks`). Functions get `prompt`, `completion`, `answer`,
     `task`, `info`, `state`, `parser` and what else the rubric holds for them, by name; sync or async; those with plural
     names get the group. A function of weight 0 is only logged. Where one that weighs something raises, abstains or
     returns no finite number, the whole has no value, and the reason names it.

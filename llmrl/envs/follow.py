@@ -96,8 +96,8 @@ class Follow:
         goal = self.env.shown(end)
         if goal == self.env.shown(state):
             raise DataError(
-                f"problem {problem.id}: info.reference ends where it begins, by what the game shows: doing nothing would "
-                "be right; leave the task out"
+                f"problem {problem.id}: info.reference ends where it begins, by what the game shows: doing nothing "
+                "would be right; leave the task out"
             )
         most = max(1, round(self.slack * len(reference)))
         return FollowEpisode(self.env, problem, goal, len(reference), most, state)

@@ -1,7 +1,7 @@
 """Environments written for verifiers up to version 0.1: `MultiTurnEnv`, whose `env_response` answers the model.
 
-Its later releases ask stop conditions by `is_completed(state)` and keep the turns in `state["trajectory"]`; earlier ones
-ask `is_completed(messages, state)`. From 0.2 on there is no such class: tasks of these are a reward, `verifiers`.
+Its later releases ask stop conditions by `is_completed(state)` and keep the turns in `state["trajectory"]`; earlier
+ones ask `is_completed(messages, state)`. From 0.2 on there is no such class: tasks of these are a reward, `verifiers`.
 """
 
 from __future__ import annotations

@@ -26,38 +26,38 @@ class Data(vf.TaskData):  # type: ignore[misc]
 class Length(vf.Task[Data, vf.State]):  # type: ignore[misc]
     """Asynchronous rewards with weights, one of which gives several values, and a metric."""
 
-    @vf.reward(weight=2.0)
+    @vf.reward(weight=2.0)  # type: ignore[untyped-decorator]
     async def right(self, trace: vf.Trace) -> float:
         return float(trace.last_reply.split()[0] == self.data.answer)
 
-    @vf.reward(weight=0.5)
+    @vf.reward(weight=0.5)  # type: ignore[untyped-decorator]
     async def form(self, task: Any, trace: vf.Trace) -> dict[str, float]:
         asked = [message.content for message in trace.messages if message.role == "user"]
         return {"unit": float(task.unit in trace.last_reply), "asked": float(len(asked))}
 
-    @vf.reward(weight=0.25)
+    @vf.reward(weight=0.25)  # type: ignore[untyped-decorator]
     async def turns(self, trace: vf.Trace, runtime: Any = None) -> float:
         return float(trace.num_turns)
 
-    @vf.metric
+    @vf.metric  # type: ignore[untyped-decorator]
     async def cut(self, trace: vf.Trace) -> float:
         return float(trace.is_truncated)
 
 
 class Broken(vf.Task[Data, vf.State]):  # type: ignore[misc]
-    @vf.reward
+    @vf.reward  # type: ignore[untyped-decorator]
     async def odd(self, trace: vf.Trace) -> float:
         raise KeyError("gone")
 
 
 class Endless(vf.Task[Data, vf.State]):  # type: ignore[misc]
-    @vf.reward
+    @vf.reward  # type: ignore[untyped-decorator]
     async def odd(self, trace: vf.Trace) -> float:
         return float("inf")
 
 
 class Boxed(vf.Task[Data, vf.State]):  # type: ignore[misc]
-    @vf.reward
+    @vf.reward  # type: ignore[untyped-decorator]
     async def ran(self, trace: vf.Trace, runtime: Any) -> float:
         return 1.0
 
