@@ -29,7 +29,7 @@ from llmrl.datagen.step_labels import opened
 from llmrl.envs.subgoals import Goal, Subgoals, goal_fault, goal_holds
 from llmrl.errors import DataError
 from llmrl.games.game import TextGame
-from llmrl.plugins import build, construct
+from llmrl.plugins import build, construct, name_of
 from llmrl.types import Problem, Sampling
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ BEGINS = re.compile(r"[\[{]")
 DECODER = json.JSONDecoder()
 MOST_BROKEN = 100  # places that begin no JSON; behind more nothing is read, for each may take as long as the reply
 DEPTH = 4  # lists and objects around a proposal
+LONGEST = 4  # members of a list that a prompt names as a value
 TEXT = 200  # characters of a sub-goal's text, which a hint puts into prompts
 EXPERT_MOVES = 1000
 COUNTS = (
@@ -168,7 +169,10 @@ def proposer_prompt(game: TextGame[Any], problem: Problem, facts: str, most: int
 
 
 def values_of_facts(game: TextGame[Any], walks: int, most: int, seed: int) -> str:
-    """Lines with the name of each fact and values that occur in games at random; of a set, its members."""
+    """Lines with the name of each fact and values that occur in games at random; of a set, its members.
+
+    Facts that no short value of JSON can name, such as a board, are left out.
+    """
     starts, values = game.starts(), dict[str, list[Any]]()
     for number in range(walks):
         random = Random(f"{seed}/facts/{number}")
@@ -177,10 +181,15 @@ def values_of_facts(game: TextGame[Any], walks: int, most: int, seed: int) -> st
             for name, fact in game.facts(state).items():
                 members = sorted(fact) if isinstance(fact, frozenset | set) else [fact]
                 seen = values.setdefault(name, [])
-                seen += [member for member in members if member not in seen and len(seen) < most]
+                seen += [each for each in members if _nameable(each) and each not in seen][: most - len(seen)]
             move = game.play(state, random.choice(game.actions(state)))
             state, over = move.state, move.end is not None
-    return "\n".join(f"- {name}: {', '.join(map(json.dumps, seen))}" for name, seen in values.items())
+    return "\n".join(f"- {name}: {', '.join(map(json.dumps, seen))}" for name, seen in values.items() if seen)
+
+
+def _nameable(fact: Any) -> bool:
+    members = fact if isinstance(fact, list | tuple) else (fact,)
+    return len(members) <= LONGEST and all(isinstance(each, str | int | float | None) for each in members)
 
 
 def reached_by_expert(game: TextGame[Any], state: Any, goals: Sequence[Goal]) -> int:
@@ -238,6 +247,8 @@ def write_proposals(options: ProposalOptions, tasks: Path, rejected: Path) -> di
 def _by_prompt(game: TextGame[Any], options: ProposalOptions) -> dict[str, list[Problem]]:
     """Problems by what the model is asked."""
     facts = values_of_facts(game, options.walks, options.values, options.seed)
+    if not facts:
+        raise DataError(f"env {name_of('env', game)}: its states have no facts that a sub-goal could name")
     asked: dict[str, list[Problem]] = {}
     for problem in build("data", options.data, "data").problems():
         asked.setdefault(proposer_prompt(game, problem, facts, options.most), []).append(problem)

@@ -92,6 +92,15 @@ def test_the_prompt_has_the_rules_the_start_and_values_of_facts() -> None:
     assert all(line.count(",") <= 2 for line in facts.splitlines()), "three values of each"
 
 
+@pytest.mark.parametrize("name", ["maze", "text_nav", "wordle", "guess_city", "car_dealer", "chess_endgame", "nim"])
+def test_values_of_every_game_can_be_named(name: str) -> None:
+    """A board is no value, and a list of all that is left is none that a prompt should hold."""
+    for line in values_of_facts(plugins.build("env", name), walks=3, most=4, seed=0).splitlines():
+        fact, _, values = line.removeprefix("- ").partition(": ")
+        for value in json.loads(f"[{values}]"):
+            assert not isinstance(value, list) or len(value) <= 4, fact
+
+
 def test_the_expert_passes_by_what_lies_on_no_way() -> None:
     start = GAME.begin("living room")
     assert reached_by_expert(GAME, start, [KITCHEN, FRIDGE]) == 2
