@@ -86,7 +86,7 @@ def test_the_best_are_drawn_alone(tmp_path: Path) -> None:
 
 
 def test_the_best_of_each_prompt_are_drawn(tmp_path: Path) -> None:
-    """One start earns 0 to 4 and another 10 to 14: the best fifth of all come from the second alone."""
+    """A start earns 0 to 4 and another 10 to 14: the best fifth of all come from the second alone."""
     kept = buffer(tmp_path)
     for start, returns in ((7, range(5)), (8, range(10, 15))):
         facts = {"token_ids": [start, 1, 2], "turn_ids": [-1, 0, 0]}
