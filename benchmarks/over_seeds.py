@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = TypeVar("Row")
@@ -22,7 +22,20 @@ def cell(values: Sequence[float], form: str = ".3f") -> str:
     return f"{fmean(values):{form}} ({low:{form}} to {high:{form}})"
 
 
-def run(about: str | None, name: str, measure: Callable[[Path, int], Row], table: Callable[[list[Row]], str]) -> None:
+def keep(rows: Sequence[Any], out: Path) -> None:
+    """Write the figures of all seeds so far, a list."""
+    out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def run(
+    about: str | None,
+    name: str,
+    measure: Callable[[Path, int], Row],
+    table: Callable[[list[Row]], str],
+    *,
+    seeds: int = 5,
+    keep: Callable[[list[Row], Path], None] = keep,
+) -> None:
     """Measure every seed, keep the figures after each, and print the table.
 
     Args:
@@ -30,18 +43,20 @@ def run(about: str | None, name: str, measure: Callable[[Path, int], Row], table
         name: of the folder in `runs/` and of the file in `docs/results/`, where nothing else is asked for.
         measure: figures of a seed, from a folder that may hold runs already.
         table: of the figures of all seeds.
+        seeds: how many, where nothing else is asked for.
+        keep: writes the figures so far to a file.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--work", type=Path, default=Path("runs") / name)
     parser.add_argument("--out", type=Path, default=Path("docs/results") / f"{name}.json")
     options = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[Row] = []
     for seed in range(options.seeds):
         rows.append(measure(work, seed))
         print(json.dumps(rows[-1]), flush=True)
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        keep(rows, options.out)
     print(table(rows))

@@ -71,7 +71,7 @@ def run(model: Path, seed: int, work: Path, name: str, steps: int = STEPS, **sec
 
 def game(learns: str, opponents: Mapping[str, Any], **rollout: Any) -> dict[str, Any]:
     """Sections of a run in which one agent learns, and the other is a model that stands still."""
-    limits = {"max_turns": 2, "max_reply_length": 32, "opponents": opponents, **rollout}
+    limits = {"max_turns": 2, "max_reply_length": 32, "overlong_turns": "answer", "opponents": opponents, **rollout}
     return {"env": {**GAME, "player": learns}, "reward": {"name": "environment"}, "rollout": limits}
 
 

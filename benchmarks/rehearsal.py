@@ -9,7 +9,6 @@ start to sums: drawn at random, or those that `llmrl data select` keeps. A run t
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -19,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import over_seeds
 import yaml
 from over_seeds import ROOT, cell
 
@@ -27,7 +27,7 @@ from llmrl.types import Sampling
 
 LIMIT_S = 1800.0  # of one command
 ROWS, BUFFER, STEPS = 4800, 200, 150
-CONDITIONS = ("none", "random", "selected")
+CONDITIONS = {"none": "nothing", "random": "chosen at random", "selected": "chosen by likelihood"}
 SUMS = {"name": "arithmetic", "low": 10}
 NEW = {**SUMS, "operators": "-"}
 DIFFERENCES = Benchmark(
@@ -37,6 +37,8 @@ DIFFERENCES = Benchmark(
     about="Held-out differences of two numbers of two digits, 500 problems",
 )
 TASKS = {"sums": "eval/arithmetic/avg@1", "differences": "eval/rehearsal:DIFFERENCES/avg@1"}
+Scores = Mapping[str, tuple[float, float]]
+"""Greedy accuracy of each task, before and after."""
 
 
 def rows(path: Path, data: Mapping[str, Any]) -> None:
@@ -109,45 +111,33 @@ def called(arguments: Sequence[str], log: Path) -> None:
         sys.exit(f"{log}: exit code {done.returncode}\n{log.read_text()[-1500:]}")
 
 
-def scores(run: Path) -> dict[str, tuple[float, float]]:
-    """Greedy accuracy of each task, before and after."""
+def scores(run: Path) -> Scores:
+    """Accuracy of each task, of a run that has ended."""
     from llmrl.run_folder.curves import read
 
     points = {task: read(run, metric)[0].points for task, metric in TASKS.items()}
     return {task: (curve[0][1], curve[-1][1]) for task, curve in points.items()}
 
 
-def table(results: Mapping[str, Sequence[Mapping[str, tuple[float, float]]]]) -> str:
+def measure(work: Path, seed: int) -> dict[str, Scores]:
+    """Scores of each condition from one start."""
+    from learning import start_model
+
+    rows(work / "differences.jsonl", NEW)
+    start = start_model(work, seed)
+    buffer = buffers(work, seed, start)
+    return {name: scores(trained(work, name, seed, start, buffer.get(name))) for name in CONDITIONS}
+
+
+def table(results: Sequence[Mapping[str, Scores]]) -> str:
     """A line for each condition: means over seeds with their 95 % intervals."""
+    columns = (("sums", 0), ("sums", 1), ("differences", 1))
     lines = ["| rehearsed | sums before | sums after | differences after |", "|---|---|---|---|"]
-    for condition, runs in results.items():
-        columns = (("sums", 0), ("sums", 1), ("differences", 1))
-        cells = [cell([run[task][which] for run in runs]) for task, which in columns]
-        lines.append(f"| {condition} | {' | '.join(cells)} |")
+    for condition, rehearsed in CONDITIONS.items():
+        cells = [cell([row[condition][task][when] for row in results]) for task, when in columns]
+        lines.append(f"| {rehearsed} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("runs/rehearsal"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/rehearsal.json"))
-    options = parser.parse_args(arguments)
-    from learning import start_model
-
-    work = options.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    rows(work / "differences.jsonl", NEW)
-    results: dict[str, list[dict[str, tuple[float, float]]]] = {condition: [] for condition in CONDITIONS}
-    for seed in range(options.seeds):
-        start = start_model(work, seed)
-        buffer = buffers(work, seed, start)
-        for condition in CONDITIONS:
-            results[condition].append(scores(trained(work, condition, seed, start, buffer.get(condition))))
-            print(condition, seed, results[condition][-1], flush=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(results))
-
-
 if __name__ == "__main__":
-    main()
+    over_seeds.run(__doc__, "rehearsal", measure, table)

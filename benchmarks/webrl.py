@@ -1,15 +1,15 @@
 """WebRL in three phases on MiniWoB++ in real Chromium, by a tiny model on a CPU.
 
-    python benchmarks/webrl.py --seeds 3 --out docs/results/webrl
+    python benchmarks/webrl.py --seeds 3 --out docs/results/webrl.json
 
 A model of 2 layers and 128 dimensions imitates a scripted player of whose moves a share is random; then
 recipes/tiny/miniwob_webrl.yaml trains it, once for each seed. Success is that of episodes sampled at temperature 1 on
-pages that nobody trained on. OUT.json has every run, OUT.png the phases. What is there already is kept.
+pages that nobody trained on. The file has every run, and a picture beside it the phases. What is
+there already is kept.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -23,7 +23,9 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
+import over_seeds
 import yaml
+from over_seeds import ROOT
 
 from llmrl import plugins, tiny
 from llmrl.browser.host import host
@@ -34,7 +36,6 @@ from llmrl.recipe import tree
 from llmrl.run_folder.records import file_name
 from llmrl.types import Problem, Sampling
 
-ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes/tiny/miniwob_webrl.yaml"
 STAGES = {stage["name"]: stage for stage in tree(RECIPE)["stages"]}
 PHASE: Mapping[str, Any] = STAGES["phase1"]["train"]
@@ -133,7 +134,7 @@ def llmrl(values: Mapping[str, Any], path: Path, *flags: str) -> str:
     """Write a recipe, train it in a process of its own, and return its output."""
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "llmrl", "train", str(path), "--quiet", *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         try:
             output = child.communicate()[0]
@@ -169,7 +170,7 @@ def phases(folder: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def result(seed: int, work: Path) -> dict[str, Any]:
+def measure(work: Path, seed: int) -> dict[str, Any]:
     """Success of the start and of a seed's phases by page, and numbers of these."""
     start, last = started(work), PHASE["train"]["max_steps"]
     folder = phased(seed, start, work)
@@ -195,16 +196,16 @@ def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def table(rows: Mapping[str, Any]) -> Iterator[str]:
-    """The figures as Markdown."""
-    yield f"| policy | success | gain | by seed | {' | '.join(TASKS)} |"
-    yield "|---" * (len(TASKS) + 4) + "|"
-    for policy, row in rows.items():
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """The figures of all seeds as Markdown."""
+    lines = [f"| policy | success | gain | by seed | {' | '.join(TASKS)} |", "|---" * (len(TASKS) + 4) + "|"]
+    for policy, row in summary(results).items():
         success = "{value:.2f} ({low:.2f} to {high:.2f})".format(**row["success"])
         gain = "" if policy == "start" else "{value:+.2f} ({low:+.2f} to {high:+.2f})".format(**row["gain"])
         seeds = ", ".join(f"{value:.2f}" for value in row["seeds"])
         cells = [policy, success, gain, seeds, *(f"{row['tasks'][task]:.2f}" for task in TASKS)]
-        yield f"| {' | '.join(cells)} |"
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def draw(rows: Mapping[str, Any], path: Path) -> None:
@@ -226,26 +227,15 @@ def draw(rows: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("runs/webrl"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/webrl"))
-    options = parser.parse_args(arguments)
-    work = options.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    results = []
-    for seed in range(options.seeds):
-        results.append(result(seed, work))
-        rows = summary(results)
-        runs = ",\n".join(map(json.dumps, results))
-        text = f'{{"summary": {json.dumps(rows, indent=1)},\n"runs": [\n{runs}\n]}}\n'
-        options.out.with_suffix(".json").write_text(text, encoding="utf-8")
-        draw(rows, options.out.with_suffix(".png"))
-        print("\n".join(table(rows)), flush=True)
+def keep(results: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Write every run behind the summary, a run a line, and the picture."""
+    rows, runs = summary(results), ",\n".join(map(json.dumps, results))
+    text = f'{{"summary": {json.dumps(rows, indent=1)},\n"runs": [\n{runs}\n]}}\n'
+    out.with_suffix(".json").write_text(text, encoding="utf-8")
+    draw(rows, out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as an exception, which ends the runs
-    main()
+    over_seeds.run(__doc__, "webrl", measure, table, seeds=3, keep=keep)

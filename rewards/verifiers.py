@@ -14,6 +14,7 @@ from llmrl.scoring.foreign import Called, Named, judged, plain
 from llmrl.scoring.process_pool import Pool
 from llmrl.scoring.transcript import dialogue, opening
 from llmrl.scoring.trl_functions import accepted, finite, parameters_of
+from llmrl.scoring.verifiers_tasks import TaskRunner, is_task, require_rewards
 from llmrl.types import Score, Trajectory
 
 PLURAL = {"states", "prompts", "completions", "answers", "tasks", "infos"}  # of functions that judge a whole group
@@ -24,7 +25,8 @@ class Verifiers:
     """Sum of weight times value over a rubric's functions; each value is a part.
 
     `rubric` names an object with `funcs` and `weights` (or `rubrics`, each such an object; or `rubric`, as an
-    environment has), or a function without arguments that makes one. Functions get `prompt`, `completion`, `answer`,
+    environment has), or a function without arguments that makes one; or a class of tasks of verifiers from 0.2 on,
+    whose rewards read a trace (`llmrl.scoring.verifiers_tasks`). Functions get `prompt`, `completion`, `answer`,
     `task`, `info`, `state`, `parser` and what else the rubric holds for them, by name; sync or async; those with plural
     names get the group. A function of weight 0 is only logged. Where one that weighs something raises, abstains or
     returns no finite number, the whole has no value, and the reason names it.
@@ -37,10 +39,20 @@ class Verifiers:
     correct_at: float | None = None  # from which sum on an answer is right; null: the sum gives no verdict
 
     def __post_init__(self) -> None:
-        _ = read(self.rubric)
+        if not self._is_task:
+            _ = read(self.rubric)
+        else:
+            require_rewards(Named(self.rubric, "rubric"))
+
+    @property
+    def _is_task(self) -> bool:
+        return is_task(Named(self.rubric, "rubric").itself)
 
     def as_group_reward(self, pool: Pool) -> Called:
         """Make the group reward: a call in a worker for each answer, or for each group if a function needs it."""
+        if self._is_task:
+            task = Named(self.rubric, "rubric")
+            return Called(task.short, call=TaskRunner(task, self.correct_at), arguments=state, pool=pool)
         together = any(entry.group for entry in read(self.rubric))
         name = Named(self.rubric, "rubric").short
         return Called(name, call=RubricRunner(self), arguments=state, pool=pool, together=together)

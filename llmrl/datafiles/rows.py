@@ -90,6 +90,12 @@ def problems(rows: Iterator[Row], make: Callable[[Row], Problem]) -> Iterator[Pr
         yield problem
 
 
+def problem_row(problem: Problem) -> dict[str, Any]:
+    """The row of which data `jsonl` makes this problem."""
+    answer = {"answer": problem.answer} if problem.answer else {}
+    return {"id": problem.id, "prompt": [dict(message) for message in problem.messages], **answer, **problem.info}
+
+
 def ask(question: str, instruction: str) -> list[dict[str, str]]:
     """Build the user message: the question, then the instruction on a line of its own."""
     return [{"role": "user", "content": f"{question}\n{instruction}" if instruction else question}]

@@ -17,8 +17,8 @@ from typing import Any
 
 from llmrl.aio import wait
 from llmrl.chat import Chat
-from llmrl.clients.retry import together
 from llmrl.datafiles.rows import file_rows
+from llmrl.datagen.replies import replies
 from llmrl.datagen.step_labels import opened
 from llmrl.envs.follow import STOP
 from llmrl.errors import DataError
@@ -81,28 +81,38 @@ class KeepOptions:
 
 
 def walks(options: LabelOptions) -> Iterator[Row]:
-    """Ways at random from the starts in turn, each once: `start`, `reference` and the text `shown` there.
+    """Ways of random actions from the game's starts, those that are long enough and no two alike.
 
-    A way ends before the game does.
+    No way comes to what it has shown before: else there is a shorter one, and where it ends at its start doing nothing
+    would be right.
     """
     game, seen = options.game(), set()
     starts, name = game.starts(), name_of("env", game)
     for number in range(options.walks):
         random = Random(f"{options.seed}/walk/{number}")
         start = starts[number % len(starts)]
-        state = game.begin(start)
-        actions: list[str] = []
-        for _ in range(random.randint(options.least_moves, options.most_moves)):
-            action = random.choice(game.actions(state))
-            move = game.play(state, action)
-            if move.end is not None:
-                break
-            state, actions = move.state, [*actions, action]
+        actions = _way(game, start, random.randint(options.least_moves, options.most_moves), random)
         key = (start, *actions)
         if len(actions) >= options.least_moves and key not in seen:
             seen.add(key)
             shown = game.shown(game.begin(start))
             yield {"id": f"{name}/walk-{number}", "start": start, "reference": actions, "shown": shown}
+
+
+def _way(game: TextGame[Any], start: str, length: int, random: Random) -> list[str]:
+    """At most so many random actions, each of which shows what was not shown before; none ends the game."""
+    state = game.begin(start)
+    shown, actions = {game.shown(state)}, list[str]()
+    while len(actions) < length:
+        moves = [(action, game.play(state, action)) for action in game.actions(state)]
+        ahead = [(action, move.state) for action, move in moves if move.end is None]
+        ahead = [(action, after) for action, after in ahead if game.shown(after) not in shown]
+        if not ahead:
+            break
+        action, state = random.choice(ahead)
+        shown.add(game.shown(state))
+        actions.append(action)
+    return actions
 
 
 def write_labelled(options: LabelOptions, out: Path) -> dict[str, int]:
@@ -145,15 +155,8 @@ def generator_prompt(way: Mapping[str, Any]) -> str:
 
 async def instructions(prompts: Sequence[str], options: LabelOptions, engine: Engine, chat: Chat) -> list[str]:
     """The generator's instructions, without line breaks; "" where it wrote nothing."""
-
-    async def instruction(number: int, prompt: str) -> str:
-        ids = chat.prompt_ids([{"role": "user", "content": prompt}])
-        seed = options.seed + number
-        sampling = Sampling(temperature=options.temperature, max_tokens=options.max_tokens, seed=seed)
-        completion = await engine.generate(ids, sampling)
-        return " ".join(chat.text(completion.token_ids).split())
-
-    return list(await together(instruction(number, prompt) for number, prompt in enumerate(prompts)))
+    sampling = Sampling(temperature=options.temperature, max_tokens=options.max_tokens, seed=options.seed)
+    return [" ".join(text.split()) for text in await replies(prompts, engine, chat, sampling)]
 
 
 def followed(episodes: Sequence[Trajectory], threshold: float) -> float:
@@ -179,7 +182,8 @@ def kept_tasks(options: KeepOptions) -> tuple[list[Row], list[Row], dict[str, in
     best = sorted(good, key=lambda row: -shares[str(row["id"])])
     if options.anchors is not None and options.anchor_share > 0:
         best = best[: round(len(anchors) * (1 - options.anchor_share) / options.anchor_share)]
-    counts = {"tasks": len(tasks), "tried": len(tried), "followed": len(good), "anchors": len(anchors)}
+    followed_once = sum(shares[str(row["id"])] > 0 for row in good)  # least_followed may be 0
+    counts = {"tasks": len(tasks), "tried": len(tried), "followed": followed_once, "anchors": len(anchors)}
     if not best and not anchors:
         raise DataError(f"{options.rollouts}: no task was followed; lower threshold or least_followed, or train longer")
     return best, anchors, counts | {"kept": len(best)}

@@ -17,6 +17,8 @@ from llmrl.aio import wait
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.clients.retry import together
 from llmrl.critics.start_values import start_values
+from llmrl.datafiles.rows import problem_row
+from llmrl.datagen.replies import replies
 from llmrl.datagen.step_labels import opened
 from llmrl.errors import DataError, LlmrlError
 from llmrl.ops.webrl import within_reach
@@ -128,10 +130,10 @@ async def by_model(problems: Sequence[Problem], options: TaskOptions, engine: En
         own = [problem for problem in problems if _site(problem, options) == site]
         calls += [random.sample(own, min(options.shown, len(own))) for _ in range(options.variants)]
     prompts = [PROPOSE.format(tasks="\n".join(f"- {_task(problem)}" for problem in some)) for some in calls]
-    replies = await _replies(prompts, options, engine, chat, temperature=1.0)
+    written = await replies(prompts, engine, chat, _sampling(options, 1.0))
     return [
         _instructed(some[0], text, f"proposed/{options.seed}/{call}/{number}")
-        for call, (some, reply) in enumerate(zip(calls, replies, strict=True))
+        for call, (some, reply) in enumerate(zip(calls, written, strict=True))
         for number, text in enumerate(spans(reply))
     ]
 
@@ -139,8 +141,8 @@ async def by_model(problems: Sequence[Problem], options: TaskOptions, engine: En
 async def feasible(tasks: Sequence[Problem], options: TaskOptions, engine: Engine, chat: Chat) -> list[Problem]:
     """Tasks of which the model says [YES] first; a reply without either word is a no."""
     prompts = [FEASIBLE.format(task=_task(task)) for task in tasks]
-    replies = await _replies(prompts, options, engine, chat, temperature=0.0)
-    verdicts = ((REPLY.findall(reply) or ["NO"])[0].upper() for reply in replies)
+    judged = await replies(prompts, engine, chat, _sampling(options, 0.0))
+    verdicts = ((REPLY.findall(reply) or ["NO"])[0].upper() for reply in judged)
     return [task for task, verdict in zip(tasks, verdicts, strict=True) if verdict == "YES"]
 
 
@@ -203,9 +205,7 @@ def write_tasks(options: TaskOptions, out: Path) -> dict[str, int]:
         raise DataError(f"{options.rollouts}: no new task is left: {left}; widen low and high, or raise variants")
     with opened(out) as file:
         for task in islice(tasks, options.count):
-            answer = {"answer": task.answer} if task.answer else {}
-            row = {"id": task.id, "prompt": [dict(message) for message in task.messages], **answer, **task.info}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(problem_row(task), ensure_ascii=False) + "\n")
     return counts
 
 
@@ -237,17 +237,8 @@ def _asked(options: TaskOptions) -> Iterator[tuple[Chat, Engine | None]]:
         yield player.chat, player.engine
 
 
-async def _replies(
-    prompts: Sequence[str], options: TaskOptions, engine: Engine, chat: Chat, temperature: float
-) -> list[str]:
-    sampling = Sampling(temperature=temperature, max_tokens=options.max_tokens, seed=options.seed)
-
-    async def reply(number: int, prompt: str) -> str:
-        ids = chat.prompt_ids([{"role": "user", "content": prompt}])
-        completion = await engine.generate(ids, replace(sampling, seed=options.seed + number))
-        return chat.text(completion.token_ids)
-
-    return list(await together(reply(number, prompt) for number, prompt in enumerate(prompts)))
+def _sampling(options: TaskOptions, temperature: float) -> Sampling:
+    return Sampling(temperature=temperature, max_tokens=options.max_tokens, seed=options.seed)
 
 
 def _task(problem: Problem) -> str:

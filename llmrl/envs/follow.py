@@ -82,7 +82,7 @@ class Follow:
         """Make an episode of the instruction.
 
         Raises:
-            DataError: the problem has no start of the game, or no reference.
+            DataError: the problem has no start of the game, no reference, or one that ends where it begins.
         """
         reference = problem.info.get("reference")
         if not isinstance(reference, Sequence) or isinstance(reference, str) or not reference:
@@ -94,8 +94,14 @@ class Follow:
         end = state
         for action in reference:
             end = self.env.play(end, str(action)).state
+        goal = self.env.shown(end)
+        if goal == self.env.shown(state):
+            raise DataError(
+                f"problem {problem.id}: info.reference ends where it begins, by what the game shows: doing nothing "
+                "would be right; leave the task out"
+            )
         most = max(1, round(self.slack * len(reference)))
-        return FollowEpisode(self.env, problem, self.env.shown(end), len(reference), most, state)
+        return FollowEpisode(self.env, problem, goal, len(reference), most, state)
 
 
 plugin = Follow

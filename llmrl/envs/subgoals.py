@@ -23,7 +23,8 @@ class Subgoals:
     """Options of the environment `subgoals`.
 
     A sub-goal is a predicate on the state of the game, whoever proposed it: no model judges whether it was reached.
-    Source: Words as Beacons, as potential-based shaping; its grids and its caching of proposals are not here.
+    Source: Words as Beacons, as potential-based shaping; its grids are not here.
+    `llmrl.datagen.subgoals` asks a model for sub-goals.
     """
 
     env: TextGame[Any] = field(metadata=holds("env"))  # a text game
@@ -70,11 +71,8 @@ class Subgoals:
     def _checked(self, goals: Sequence[Goal], place: str) -> None:
         known = self.env.facts(self.env.begin(self.env.starts()[0]))
         for number, goal in enumerate(goals):
-            when = goal.get("when") if isinstance(goal, Mapping) else None
-            if not isinstance(when, Mapping) or not when or not isinstance(goal.get("text"), str):
-                raise ValueError(f"{place}[{number}] {goal!r:.80}: expected text, and when: facts of the state")
-            if unknown := sorted(set(when) - set(known)):
-                raise ValueError(f"{place}[{number}]: {', '.join(unknown)}: expected facts among {', '.join(known)}")
+            if fault := goal_fault(goal, known):
+                raise ValueError(f"{place}[{number}]{fault}")
 
 
 @dataclass(slots=True)
@@ -116,7 +114,7 @@ class SubgoalEpisode:
     def _reached(self, count: int) -> int:
         facts = self.inner.game.facts(self.inner.state)
         for goal in self.goals[count:]:
-            if not all(_holds(facts[name], wanted) for name, wanted in goal["when"].items()):
+            if not goal_holds(goal, facts):
                 break
             count += 1
         return count
@@ -127,6 +125,32 @@ class SubgoalEpisode:
         *before, last = seen.messages
         hint = f"{last['content']}\nNext: {self.goals[self.reached]['text']}."
         return replace(seen, messages=[*before, {**last, "content": hint}])
+
+
+def goal_fault(goal: Any, known: Mapping[str, Any]) -> str:
+    """Say why a value is no sub-goal, as the end of a message that names its place; "" where it is one.
+
+    Args:
+        known: facts of any state of the game.
+    """
+    when = goal.get("when") if isinstance(goal, Mapping) else None
+    if not isinstance(when, Mapping) or not when or not isinstance(goal.get("text"), str):
+        return f" {goal!r:.80}: expected text, and when: facts of the state"
+    if unknown := sorted(str(name) for name in set(when) - set(known)):
+        return f": {', '.join(unknown)}: expected facts among {', '.join(known)}"
+    for name, wanted in when.items():
+        if not all(isinstance(value, str | int | float | None) for value in _members(wanted)):
+            return f": {name} is {wanted!r:.80}: expected a text, a number, a truth value or a list of these"
+    return ""
+
+
+def goal_holds(goal: Goal, facts: Mapping[str, Any]) -> bool:
+    """True if the facts of a state reach a sub-goal."""
+    return all(_holds(facts[name], wanted) for name, wanted in goal["when"].items())
+
+
+def _members(wanted: Any) -> Sequence[Any]:
+    return wanted if isinstance(wanted, list | tuple) else (wanted,)
 
 
 def _holds(fact: Any, wanted: Any) -> bool:

@@ -1,8 +1,13 @@
-"""Environments written for verifiers up to version 0.1: `MultiTurnEnv`, whose `env_response` answers the model."""
+"""Environments written for verifiers up to version 0.1: `MultiTurnEnv`, whose `env_response` answers the model.
+
+Its later releases ask stop conditions by `is_completed(state)` and keep the turns in `state["trajectory"]`; earlier
+ones ask `is_completed(messages, state)`. From 0.2 on there is no such class: tasks of these are a reward, `verifiers`.
+"""
 
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -13,6 +18,9 @@ from llmrl.errors import RecipeError
 from llmrl.plugins import find
 from llmrl.scoring.trl_functions import accepted, finite
 from llmrl.types import Message, Observation, Problem
+
+LIMITS = ("max_turns_reached", "prompt_too_long")
+"""Stop conditions of verifiers' own that are no end of the task."""
 
 
 @dataclass(slots=True)
@@ -28,19 +36,25 @@ class VerifiersEpisode:
         """Set the state up; show the problem."""
         info = dict(self.problem.info)
         facts = {"prompt": list(self.problem.messages), "answer": self.problem.answer, "info": info}
-        self.state = {**facts, "task": info.get("task", "default"), "completion": [], "turn": 0, "responses": []}
+        facts |= {"task": info.get("task", "default"), "example_id": self.problem.id}
+        self.state = {**facts, "input": facts, "completion": [], "turn": 0, "responses": [], "trajectory": []}
+        self.state |= {"is_completed": False, "reward": None, "metrics": None, "error": None, "timing": _timing()}
         if callable(setup := getattr(self.env, "setup_state", None)):
             self.state = await _awaited(setup(self.state)) or self.state
         return Observation(messages=self.state["prompt"])
 
     async def step(self, message: Message) -> Observation:
         """Ask the environment if it is over, else for its answer."""
-        self.state["completion"].append(dict(message))
+        answer = dict(message)
+        turn = {"prompt": self._messages, "completion": [answer], "response": None, "tokens": None, "reward": None}
+        self.state["trajectory"].append(turn | {"advantage": None, "extras": {}})
+        self.state["completion"].append(answer)
         self.state["turn"] += 1
         most = getattr(self.env, "max_turns", None) or -1
         over = await self._completed()
         if over or self.state["turn"] == most:
-            return Observation(done=True, cut=not over, **(await self._scores()))
+            cut = not over or self.state.get("stop_condition") in LIMITS
+            return Observation(done=True, cut=cut, **(await self._scores()))
         reply = await _awaited(self.env.env_response(self._messages, self.state))
         if isinstance(reply, tuple):  # of older versions
             reply, self.state = reply
@@ -49,7 +63,11 @@ class VerifiersEpisode:
         return Observation(messages=messages)
 
     async def close(self) -> None:
-        """Do nothing: the environment serves others."""
+        """Release what the episode holds, once: the environment itself serves others."""
+        release = getattr(self.env, "_cleanup", None)
+        if callable(release) and self.state and not self.state["is_completed"]:
+            self.state["is_completed"] = True  # where it ended by itself, its environment has done so
+            await _awaited(release(self.state))
 
     @property
     def _messages(self) -> list[Message]:
@@ -106,7 +124,7 @@ class VerifiersEnvironments:
             if not callable(getattr(env, method, None)):
                 raise RecipeError(
                     f"env.environment {self.environment!r}: it has no {method}; expected a MultiTurnEnv of verifiers "
-                    "up to 0.1; programs of later versions ask an endpoint: docs/gateway.md"
+                    "up to 0.1; a Task of later versions is a reward: {name: verifiers, rubric: package.module:Task}"
                 )
         return env
 
@@ -132,6 +150,10 @@ def _free(name: str, taken: Mapping[str, float]) -> str:
     """The name, or the first of `name_2`, `name_3`, ... that is not taken."""
     names = chain([name], (f"{name}_{number}" for number in count(2)))
     return next(free for free in names if free not in taken)
+
+
+def _timing() -> dict[str, float]:
+    return {"generation_ms": 0.0, "scoring_ms": 0.0, "total_ms": 0.0, "start_time": time.time()}
 
 
 async def _awaited(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmrl import recipe as recipes
 from llmrl.datagen.flywheel import KeepOptions, LabelOptions, write_kept, write_labelled
 from llmrl.datagen.search import ROWS, TreeSearch, write_rows, write_trees
+from llmrl.datagen.subgoals import ProposalOptions, write_proposals
 from llmrl.datagen.tasks import TaskOptions, write_tasks
 from llmrl.errors import RecipeError
 from llmrl.evaluation.run import EvalSetup, Plan
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Sections = Mapping[str, Any]
 TREES = "trees.jsonl"
 TASKS = "tasks.jsonl"
+REJECTED = "rejected.jsonl"
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,15 @@ def _keep(options: KeepOptions, folder: Path, _quiet: bool) -> None:
     _print("keep", write_kept(options, folder))
 
 
+def _read_subgoals(sections: Sections, _folder: Path, where: str) -> ProposalOptions:
+    made: ProposalOptions = construct(ProposalOptions, sections, f"{where}:")
+    return made
+
+
+def _subgoals(options: ProposalOptions, folder: Path, _quiet: bool) -> None:
+    _print("subgoals", write_proposals(options, folder / TASKS, folder / REJECTED))
+
+
 def _print(stage: str, counts: Mapping[str, int]) -> None:
     print(f"{stage}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
@@ -249,7 +260,7 @@ def clear_unfinished(kind: str, folder: Path) -> None:
     """Remove what a kill left of a stage that begins again: a search, or a trainer that writes its model at the end."""
     if kind in ("sft", "reward_model"):
         shutil.rmtree(folder / "final", ignore_errors=True)
-    if kind in ("search", "tasks", "label", "keep"):
+    if kind in ("search", "tasks", "label", "keep", "subgoals"):
         for path in KINDS[kind].outputs.values():
             (folder / path).unlink(missing_ok=True)
 
@@ -262,6 +273,7 @@ KINDS: Mapping[str, Kind] = {
     "tasks": Kind({"tasks": TASKS}, _read_tasks, _tasks, alone=True),
     "label": Kind({"tasks": TASKS}, _read_label, _label, alone=True),
     "keep": Kind({name: f"{name}.jsonl" for name in ("tasks", "agent", "generator")}, _read_keep, _keep, alone=True),
+    "subgoals": Kind({"tasks": TASKS, "rejected": REJECTED}, _read_subgoals, _subgoals, alone=True),
     "reward_model": Kind({"final": "final"}, _read_reward_model, _reward_model),
     "eval": Kind({"results": "results.json"}, _read_eval, _eval, alone=True),
 }

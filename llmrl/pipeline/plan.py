@@ -22,7 +22,7 @@ ASIDE = ".stale-"
 _FREE = {f"train.{name}" for name in FREE} - {"train.max_steps"}  # they change nothing that a stage makes
 
 _OURS = (lock.FILE, "stage.partial")  # the latter of a kill while a record was written
-_NO_PATHS = ("name", "kind", "engine", "benchmarks", "output_dir", "run_name")
+_NO_PATHS = ("name", "kind", "engine", "benchmarks", "output_dir", "run_name", "cache", "logs")
 
 _LOGS = (lock.FILE, METRICS, RECIPE, "manifest.json", "errors.log", "eval")
 """Files and folders in an input that tell of time and place, or of its use, and are not what is read."""

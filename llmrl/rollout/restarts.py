@@ -68,7 +68,7 @@ class RestartSampler:
     def observe(self, step: int, played: Sequence[Played]) -> dict[str, float]:
         """Update the values of the snapshots that the step used; keep new ones while later steps draw from them."""
         began = {draw.name: self.outstanding.pop(draw.name) for draw, _ in played if draw.restarts}
-        metrics = restart_metrics([group for _, group in played], began)
+        metrics = restart_metrics(played, began)
         metrics["restarts/snapshots"] = float(len(self.snapshots))
         metrics |= self._fresh.observe(step, [each for each in played if not each[0].restarts])
         if self._share(step + 1) > 0:
@@ -105,7 +105,7 @@ class RestartSampler:
         """Set a snapshot's value to the pass rate of the group that went on from it, kept or outstanding."""
         rates: dict[Snapshot, float] = {}
         for draw, group in played:
-            rate = pass_rate([episode for episode in group if not draw.cuts(episode)])
+            rate = pass_rate(draw.uncut(group))
             if draw.name in began and rate is not None:
                 rates[began[draw.name]] = rate
         self.snapshots = [replace(snapshot, value=rates.get(snapshot, snapshot.value)) for snapshot in self.snapshots]
@@ -118,11 +118,17 @@ class RestartSampler:
         self.snapshots = [*self.snapshots, *new][-self._most :]
 
 
-def restart_metrics(groups: Sequence[Sequence[Trajectory]], began: Mapping[str, Snapshot]) -> dict[str, float]:
-    """Measure how much of a step, and of its success, came from restarts; pass rates of both kinds."""
-    again = [group for group in groups if group[0].group in began]
-    fresh = [group for group in groups if group[0].group not in began]
-    metrics = {"restarts/frac": len(again) / len(groups)} if groups else {}
+def restart_metrics(played: Sequence[Played], began: Mapping[str, Snapshot]) -> dict[str, float]:
+    """Measure how much of a step, and of its success, came from restarts; pass rates of both kinds.
+
+    Episodes that only a limit of the restart cut off are no failures: `restarts/cut` is their share of all restarted
+    ones, and the pass rates leave them out.
+    """
+    again = [draw.uncut(group) for draw, group in played if draw.name in began]
+    fresh = [group for draw, group in played if draw.name not in began]
+    metrics = {"restarts/frac": len(again) / len(played)} if played else {}
+    if restarted := sum(len(group) for draw, group in played if draw.name in began):
+        metrics["restarts/cut"] = 1 - sum(map(len, again)) / restarted
     for name, kind in (("restarts/accuracy", again), ("restarts/fresh_accuracy", fresh)):
         rates = [rate for group in kind if (rate := pass_rate(group)) is not None]
         metrics |= {name: fmean(rates)} if rates else {}

@@ -34,6 +34,10 @@ class Draw:
             return True
         return self.max_completion_length is not None and episode.truncated
 
+    def uncut(self, group: Sequence[Trajectory]) -> list[Trajectory]:
+        """Episodes that ended by themselves, or by a limit that any episode has."""
+        return [episode for episode in group if not self.cuts(episode)]
+
 
 Played = tuple[Draw, list[Trajectory]]
 """A draw and its episodes, scored."""

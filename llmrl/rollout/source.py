@@ -45,7 +45,7 @@ class RolloutSource:
         self.refills = 0
         while True:
             played += self.scheduler.play(step, self._groups_per_step - sum(wanted))
-            wanted += [all(rule.wanted(group, step) for rule in self._filters) for _, group in played[len(wanted) :]]
+            wanted += [self._wanted(draw.uncut(group), step) for draw, group in played[len(wanted) :]]
             if sum(wanted) == self._groups_per_step or self.refills == self._max_refills:
                 break
             self.refills += 1
@@ -63,6 +63,9 @@ class RolloutSource:
             for group, parts in zip(groups, made, strict=True)
         ]
         return [sample for parts in made for samples in parts for sample in samples]
+
+    def _wanted(self, group: Sequence[Trajectory], step: int) -> bool:
+        return all(rule.wanted(group, step) for rule in self._filters)
 
     def timings(self) -> Mapping[str, float]:
         return self.scheduler.player.timings()

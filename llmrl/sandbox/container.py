@@ -29,6 +29,31 @@ OUTPUT = LIMITS.output_kb << 10  # bytes of each stream that are kept
 FILE_MB = 64  # of a file that is read, and of a program's results
 WAITS = "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done"
 """The container's first process: no signal of a program ends it, and it collects what programs leave behind."""
+END_ALL = r"""
+kill -9 -1 2>/dev/null
+{ read -r line < /proc/1/stat; } 2>/dev/null
+set -- ${line##*) }
+first=$4
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+  left=
+  for stat in /proc/[0-9]*/stat; do
+    pid=${stat#/proc/}; pid=${pid%/stat}
+    { read -r line < "$stat"; } 2>/dev/null || continue
+    name=${line#*(}; name=${name%)*}
+    set -- ${line##*) }
+    case "$1 $4 $pid" in Z*|X*|*" $first "*|*" $$") ;; *) left="$left $pid($name)" ;; esac
+  done
+  test -z "$left" && exit 0
+  sleep 0.1
+done
+echo "$left" >&2
+exit 1
+"""
+"""Ends every program but the first process and its own: status 1 and their names where some live on after 2 s.
+
+The builtin `kill` says nothing of those that it may not end, so the table of processes is read: the fourth field behind
+a name is the session, and no program can join that of the first process.
+"""
 
 
 def engine() -> str:
@@ -103,7 +128,11 @@ class ContainerWorkspace:
             )
 
     def exec(self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float | None = None) -> Executed:
-        """Run a program in the container, and end all that it left; its results are read from a file there."""
+        """Run a program in the container, and end all that it left; its results are read from a file there.
+
+        Raises:
+            SandboxError: something that it left could not be ended; the container is removed with it.
+        """
         wall = self.options.limits.wall_s if timeout_s is None else timeout_s
         words = [self.options.python if argv[0] == "python" else argv[0], *argv[1:]]
         file = f"/tmp/llmrl-{secrets.token_hex(8)}"
@@ -111,11 +140,23 @@ class ContainerWorkspace:
         words = ["3" if word == RESULTS else word for word in words]
         inner = f"exec timeout --kill-after=5 {wall:g} {shlex.join(words)}" + (f" 3>{file}" if wanted else "")
         outcome = self._inside(["sh", "-c", inner], stdin, wall + 10.0, wall)
-        self._inside(["sh", "-c", "kill -9 -1"], b"", LOOK_S)
+        self._end_programs()
         results = b""
         if wanted:
             results = self._inside(["sh", "-c", f"cat {file}; rm -f {file}"], b"", LOOK_S, most=FILE_MB << 20).stdout
         return Executed(outcome, results)
+
+    def _end_programs(self) -> None:
+        """End all that a program left, or remove the container: what lives on could change what is read next."""
+        done = self._inside(["sh", "-c", END_ALL], b"", LOOK_S)
+        if done.kind == "exited" and done.code == 0:
+            return
+        self.close()
+        told = (done.stderr or done.stdout).decode(errors="replace").strip()[-400:]
+        raise SandboxError(
+            f"container {self.name} of {self.options.image}: what a program left there could not be ended: "
+            f"{told or done.reason}; the container was removed, and nothing was judged in it"
+        )
 
     def read(self, path: str) -> bytes:
         done = self._inside(["cat", "--", self._place(path)], b"", LOOK_S, most=FILE_MB << 20)

@@ -55,6 +55,24 @@ def test_nothing_that_a_program_started_lives_on(place: ContainerWorkspace) -> N
     assert "1002" not in running
 
 
+def test_what_cannot_be_ended_takes_the_container_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clean-up that ends nothing stands for one that fails: what lives on is named, and nothing is read behind it."""
+    if not IMAGE:
+        pytest.skip("LLMRL_CONTAINER_IMAGE names no image with sh, python3 and pytest")
+    made = ContainerWorkspace(OPTIONS)
+    with monkeypatch.context() as patch:
+        patch.setattr(container, "END_ALL", container.END_ALL.replace("kill -9 -1", "true"))
+        with pytest.raises(
+            SandboxError, match=rf"container {made.name} .* could not be ended: \d+\(sleep\); .* removed"
+        ):
+            made.exec(["sh", "-c", "setsid sleep 1003 &"])
+    listed = subprocess.run(
+        [container.engine(), "ps", "--all", "--format", "{{.Names}}"], capture_output=True, text=True
+    )
+    assert made.name not in listed.stdout.split()
+    made.close()
+
+
 def test_time_and_output_are_bounded(place: ContainerWorkspace) -> None:
     assert place.exec(["sleep", "50"], timeout_s=0.5).outcome.kind == "timeout"
     flood = "import sys\nfor _ in range(800): sys.stdout.write('x' * 65536)"

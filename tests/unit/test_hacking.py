@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,14 @@ from llmrl import plugins, recipe
 from llmrl.rewards.numeric import Numeric
 from llmrl.rewards.steps_rule import StepsRule
 from llmrl.types import Problem
+from tests.benchmark_modules import load
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def hacking() -> Any:
-    spec = importlib.util.spec_from_file_location("hacking", ROOT / "benchmarks" / "hacking.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("hacking")
 
 
 def test_an_answer_adds_by_lines(hacking: Any) -> None:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.benchmark_modules import load
+
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> Any:
-    spec = importlib.util.spec_from_file_location("benchmark_webrl", ROOT / "benchmarks" / "webrl.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("webrl")
 
 
 def test_the_table_is_that_of_the_runs(benchmark: Any) -> None:
     kept = json.loads((ROOT / "docs/results/webrl.json").read_text(encoding="utf-8"))
-    rows = benchmark.summary(kept["runs"])
-    assert rows == kept["summary"]
-    assert "\n".join(benchmark.table(rows)) in (ROOT / "docs/algorithms/webrl.md").read_text(encoding="utf-8")
+    assert benchmark.summary(kept["runs"]) == kept["summary"]
+    assert benchmark.table(kept["runs"]) in (ROOT / "docs/algorithms/webrl.md").read_text(encoding="utf-8")
 
 
 def test_pages_are_averaged_over_seeds(benchmark: Any) -> None:

@@ -76,6 +76,24 @@ def test_a_task_without_its_way_is_refused(info: dict[str, Any]) -> None:
         Follow(env=MazeGame()).make(problem)
 
 
+def test_a_task_that_doing_nothing_solves_is_refused() -> None:
+    """Up and down again ends at the start, where `done` at once would earn everything."""
+    with pytest.raises(DataError, match=r"problem t: info\.reference ends where it begins"):
+        follow([UP, DOWN], ["done"])
+
+
+@pytest.mark.parametrize("env", [MAZE, {"name": "text_nav", "instructions": False}], ids=["maze", "text_nav"])
+def test_no_way_comes_back_to_what_it_has_shown(env: dict[str, Any]) -> None:
+    game = plugins.build("env", env)
+    ways = list(walks(options(env=env, walks=60, most_moves=5)))
+    assert len(ways) > 20
+    for way in ways:
+        states = [game.begin(way["start"])]
+        for action in way["reference"]:
+            states.append(game.play(states[-1], action).state)
+        assert len({game.shown(state) for state in states}) == len(states), way
+
+
 def test_ways_are_different_and_stay_in_the_game() -> None:
     ways = list(walks(options()))
     assert ways == list(walks(options()))
@@ -141,6 +159,8 @@ def test_what_is_followed_is_kept(round_: dict[str, Any], tmp_path: Path) -> Non
     assert [row["id"] for row in kept_tasks(KeepOptions(env=MAZE, threshold=0.5, **round_))[0]] == ["a", "c", "b"]
     anyhow = kept_tasks(KeepOptions(env=MAZE, threshold=0.0, **round_))[0]
     assert [row["id"] for row in anyhow] == ["a", "c", "b"], "who ends elsewhere has not followed"
+    every, _, counts = kept_tasks(KeepOptions(env=MAZE, least_followed=0.0, **round_))
+    assert ([row["id"] for row in every], counts["followed"]) == (["a", "b", "c", "d"], 2), "c and d never were"
     with pytest.raises(DataError, match="no task was followed"):
         kept_tasks(KeepOptions(env=MAZE, threshold=0.95, least_followed=0.9, **round_))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
@@ -87,6 +88,47 @@ def test_an_environment_of_verifiers_plays_and_scores() -> None:
     late = played(verifiers(), ["3", "9", "6"])[-1]
     assert (late.done, late.cut, late.reward) == (True, True, 0.0)
     assert played(verifiers(scored=False), ["7"])[-1].metrics == {}
+
+
+class Stopping(Guessing):
+    """The same as later releases have it: stop conditions, a trajectory, and what an episode holds is released."""
+
+    released: ClassVar[list[str]] = []
+
+    async def is_completed(self, state: dict[str, Any]) -> bool:  # type: ignore[override]
+        """As `Environment.is_completed`, which asks its conditions by name."""
+        for name in ("guessed", "max_turns_reached"):
+            if getattr(self, name)(state):
+                state |= {"is_completed": True, "stop_condition": name}
+                state["timing"]["total_ms"] = 1000 * (time.time() - state["timing"]["start_time"])
+                prompt, completion = (state["trajectory"][-1][name] for name in ("prompt", "completion"))
+                state["completion"] = [*prompt, *completion][len(state["prompt"]) :]
+                await self._cleanup(state)
+                return True
+        return False
+
+    def guessed(self, state: dict[str, Any]) -> bool:
+        return bool(state["trajectory"][-1]["completion"][-1]["content"] == state["input"]["answer"])
+
+    def max_turns_reached(self, state: dict[str, Any]) -> bool:
+        return len(state["trajectory"]) >= self.max_turns
+
+    async def _cleanup(self, state: dict[str, Any]) -> None:
+        self.released.append(str(state.get("stop_condition", "left")))
+
+
+def test_an_environment_of_later_releases_stops_by_its_conditions() -> None:
+    """Their own limit of turns is no end of the task, and what an episode holds is released once, however it ends."""
+    Stopping.released.clear()
+    env = verifiers(environment=f"{HERE}:Stopping")
+    right = played(env, ["3", "7"])
+    assert right[1].messages[0]["content"] == "Larger."
+    assert (right[2].done, right[2].cut, right[2].reward) == (True, False, 1.0)
+    assert right[2].metrics == {"found": 1.0, "hints": 1.0}
+    late = played(env, ["3", "9", "6"])[-1]
+    assert (late.done, late.cut, late.reward) == (True, True, 0.0)
+    assert not played(env, ["3"])[-1].done
+    assert Stopping.released == ["guessed", "max_turns_reached", "left"]
 
 
 class Rubrics:

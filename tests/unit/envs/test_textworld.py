@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,18 @@ def test_no_command_writes_a_file(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert "recognise" in str(say(played, "saver").messages[0]["content"])
     wait(played.close())
     assert (list(tmp_path.iterdir()), sorted(folder.iterdir())) == ([], before)
+
+
+@pytest.mark.parametrize("commands", [False, True])
+def test_a_game_that_tells_no_highest_score_is_refused(folder: Path, tmp_path: Path, commands: bool) -> None:
+    """The story file alone, without what TextWorld knows of it: rewards are shares of a score that nobody tells."""
+    shutil.copy(folder / "one.z8", tmp_path / "bare.z8")
+    played = episode(tmp_path, commands=commands)
+    with pytest.raises(
+        DataError, match=r"game bare\.z8: it tells no highest score; expected a game of TextWorld's own"
+    ):
+        wait(played.reset())
+    wait(played.close())
 
 
 def test_two_games_at_once_do_not_meet(folder: Path) -> None:

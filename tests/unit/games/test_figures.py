@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.benchmark_modules import load
+
 ROOT = Path(__file__).parents[3]
-
-
-def loaded(script: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{script}", ROOT / "benchmarks" / f"{script}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    return loaded("games")
+    return load("games")
 
 
 @pytest.mark.parametrize("script", ["games", "games_bc"])
 def test_the_tables_are_those_of_the_figures(script: str) -> None:
     rows = json.loads((ROOT / "benchmarks" / f"{script}.json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "games.md").read_text(encoding="utf-8")
-    assert "\n".join(loaded(script).table(rows)) in page
+    assert "\n".join(load(script).table(rows)) in page
 
 
 def test_every_game_has_figures(benchmark: ModuleType) -> None:

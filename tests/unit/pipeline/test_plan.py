@@ -159,3 +159,14 @@ def test_the_hash_of_a_sealed_folder_is_that_of_its_model(tmp_path: Path) -> Non
     assert digest(tmp_path) == before
     (tmp_path / "model.safetensors").write_text("weightz")
     assert digest(tmp_path) != before
+
+
+def test_a_cache_that_a_stage_fills_is_no_input_of_it(tmp_path: Path) -> None:
+    server = {"url": "http://127.0.0.1:1/v1", "cache": str(tmp_path / "cache")}
+    stage = {"env": "maze", "data": {"name": "games", "env": "maze"}, "server": server}
+    stages = [{"name": "propose", "subgoals": stage}]
+    pipeline = parse({"stages": stages, "output_dir": str(tmp_path), "run_name": "p"}, "p.yaml", "p")
+    work(pipeline, "propose")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "reply.json").write_text("{}")
+    assert states(pipeline) == {"propose": "done"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -59,6 +60,20 @@ def test_a_reference_that_fails_or_does_not_apply_is_named() -> None:
 def test_where_tests_work_a_wrong_answer_is_wrong(columns: dict[str, Any]) -> None:
     assert grade("import math", False, **columns).verdict == "wrong"
     assert grade("import math", True, **columns).verdict == "correct"
+
+
+def test_an_instance_that_nothing_can_prove_is_judged_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a reference nor PASS_TO_PASS: a wrong answer may be this machine's fault, and somebody should know."""
+    with caplog.at_level(logging.WARNING, logger="llmrl.swe.proof"):
+        assert grade("import json", False).verdict == "wrong"
+    assert [record.getMessage() for record in caplog.records] == [
+        "instance p: no reference and no PASS_TO_PASS: nothing shows that its tests work here"
+    ]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="llmrl.swe.proof"):
+        assert grade("import json", False, PASS_TO_PASS=["test_calc.py::test_zero"]).verdict == "wrong"
+        assert grade("import json", False, patch=patch("+", "import json")).verdict == "wrong"
+    assert caplog.records == []
 
 
 def test_the_reference_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:

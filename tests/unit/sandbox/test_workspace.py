@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from llmrl.errors import SandboxError
-from llmrl.sandbox.container import ContainerOptions, ContainerWorkspace
+from llmrl.sandbox.container import END_ALL, ContainerOptions, ContainerWorkspace
 from llmrl.sandbox.inmate import Program, started
 from llmrl.sandbox.isolation import Level, Limits, Mount
 from llmrl.sandbox.run import Sandbox, available
@@ -186,3 +187,19 @@ def _wait_until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < end, "not within 30 s"
         time.sleep(0.05)
+
+
+IN_CONTAINER = """
+setsid sleep 1001 & sleep 1002 & (setsid sh -c 'sleep 1003 & sleep 1004' &)
+sleep 0.3
+setsid -w sh -c "$1"; echo "$?"
+"""
+
+
+@pytest.mark.parametrize(("script", "expected"), [(END_ALL, 0), (END_ALL.replace("kill -9 -1", "true"), 1)])
+def test_a_containers_clean_up_says_what_lives_on(script: str, expected: int) -> None:
+    """The first process of a namespace is a leader of its session, as a container's is; its own children may live."""
+    spaces = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "setsid"]
+    done = subprocess.run([*spaces, "sh", "-c", IN_CONTAINER, "sh", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{expected}\n", done.stderr
+    assert len(re.findall(r"\d+\(sleep\)", done.stderr)) == 3 * expected

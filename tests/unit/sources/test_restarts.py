@@ -16,6 +16,7 @@ from llmrl.recipe import RolloutOptions
 from llmrl.rollout.context import Groups
 from llmrl.rollout.cuts import LineCuts, Snapshot
 from llmrl.rollout.restarts import RestartSampler, restart_metrics
+from llmrl.rollout.sampler import Draw
 from llmrl.rollout.samples import to_samples
 from llmrl.rollout.source import RolloutSource
 from llmrl.rollout.worker import RolloutWorker
@@ -324,16 +325,42 @@ def test_options_out_of_range_are_refused() -> None:
 
 def test_metrics_tell_where_success_came_from() -> None:
     def group(name: str, verdicts: str) -> list[Trajectory]:
-        score = {"r": Score(1.0, "correct"), "w": Score(0.0, "wrong")}
-        return [Trajectory(problem=SUMS[0], turns=[], status="done", score=score[v], group=name) for v in verdicts]
+        score = {"r": Score(1.0, "correct"), "w": Score(0.0, "wrong"), "c": Score(0.0, "truncated")}
+        return [
+            Trajectory(
+                problem=SUMS[0], turns=[], status="max_tokens" if v == "c" else "done", score=score[v], group=name
+            )
+            for v in verdicts
+        ]
 
-    groups = [group("0/p0", "rwww"), group("r0/p1@3", "rrrw"), group("1/p2", "wwww")]
-    found = restart_metrics(groups, {"r0/p1@3": Snapshot("p1", (1, 2, 3), 0.25)})
-    assert found == {
+    fresh = [(Draw(name, SUMS[0]), group(name, verdicts)) for name, verdicts in (("0/p0", "rwww"), ("1/p2", "wwww"))]
+    again = Draw("r0/p1@3", SUMS[0], (1, 2, 3), 9), group("r0/p1@3", "rrrw")
+    began = {"r0/p1@3": Snapshot("p1", (1, 2, 3), 0.25)}
+    expected = {
         "restarts/frac": pytest.approx(1 / 3),
         "restarts/accuracy": 0.75,
         "restarts/fresh_accuracy": 0.125,
         "restarts/success_share": 0.75,
         "restarts/prefix_length": 3.0,
         "restarts/value": 0.25,
+        "restarts/cut": 0.0,
     }
+    assert restart_metrics([fresh[0], again, fresh[1]], began) == expected
+    cut = again[0], [*again[1], *group("r0/p1@3", "cccc")]
+    assert restart_metrics([fresh[0], cut, fresh[1]], began) == expected | {"restarts/cut": 0.5}, "no failures"
+    none = again[0], group("r0/p1@3", "cc")
+    assert "restarts/accuracy" not in restart_metrics([*fresh, none], began), "nothing was judged"
+
+
+def test_what_only_a_restart_cut_off_does_not_make_a_group_informative() -> None:
+    """The answers that end are all right; the others would have gone on, so that nothing differs."""
+
+    def short_or_cut(_prompt: str, sampling: Sampling) -> str:
+        assert sampling.seed is not None
+        return "x" * 60 * (sampling.seed // 2 % 2)
+
+    settings = Restarts(share=1.0, dynamic_sampling=True, max_refills=0, max_continuation_length=5)
+    source = start(speaker(short_or_cut), settings)
+    sampler(source).snapshots = [Snapshot("p1", tuple(ids("ab\n")), 0.5)]
+    assert source.next(0) == []
+    assert [episode.truncated for episode in source.played[0]] == [False, True]
