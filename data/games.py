@@ -35,8 +35,6 @@ class Games:
         build_held(self)
         if not isinstance(self.env, TextGame):
             raise ValueError(f"env {name_of('env', self.env)} is no text game; expected one of docs/games.md")
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"count {self.count}: expected at least 1, or none for all there are")
 
     def problems(self) -> Iterator[Problem]:
         """Yield at most `count` problems; ids are `maze/1,1`."""

@@ -26,8 +26,6 @@ class ReasoningGym:
     instruction: str = INSTRUCTION  # a line after the question
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.seed < 0:
-            raise ValueError("count must be at least 1, seed at least 0")
         unused = set(self.config) - set(self.tasks) if self.tasks else set()
         if unused:
             raise ValueError(f"config of {', '.join(sorted(unused))}: not among tasks")

@@ -34,8 +34,6 @@ class LengthScaled:
         build("reward", self.of, "of")
         if self.max_length < 1:
             raise ValueError(f"max_length {self.max_length}: expected at least 1 token")
-        if not 0.0 <= self.risk <= 1.0:
-            raise ValueError(f"risk {self.risk}: expected 0 to 1")
 
     def value(self, correct: bool, length: int) -> float:
         """Reward of an answer of so many tokens."""

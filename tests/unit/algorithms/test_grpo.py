@@ -166,7 +166,7 @@ def test_ratios_against_another_distribution_are_refused() -> None:
         ({"channels": {"correct": 0.0}}, "weights other than 0"),
         ({"channels": {"a": 1.0}, "beta": 0.1, "kl_in_reward": True, "kl_estimator": "k1"}, "no part of the reward"),
         ({"top_entropy_quantile": 1.1}, "top_entropy_quantile 1.1: expected from 0 to 1"),
-        ({"top_entropy_quantile": float("nan")}, "top_entropy_quantile nan"),
+        ({"top_entropy_quantile": float("nan")}, "top_entropy_quantile: expected a finite number, found nan"),
         ({"top_entropy_quantile": 0.2, "importance_sampling_level": "sequence"}, "token or sequence_token"),
     ],
 )

@@ -15,7 +15,7 @@ from llmrl.errors import LlmrlError, RecipeError
     ("words", "expected"),
     [
         (["swe", ".", "--max-files", "0"], "max_files, max_lines and max_tokens of at least 1"),
-        (["swe-tests", "rows.jsonl", "--timeout-s", "0"], "expected limits above 0"),
+        (["swe-tests", "rows.jsonl", "--timeout-s", "0"], "timeout_s: input should be greater than 0; found 0.0"),
     ],
 )
 def test_a_wrong_option_is_named(words: list[str], expected: str, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_problem_shows_what_the_environment_shows() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(RecipeError, match="env single_turn is no text game"):
         ids("single_turn")
-    with pytest.raises(RecipeError, match="count 0"):
+    with pytest.raises(RecipeError, match=r"data\.count: input should be greater than or equal to 1; found 0"):
         ids("maze", count=0)
     with pytest.raises(RecipeError, match="missing"):
         plugins.build("data", "games")

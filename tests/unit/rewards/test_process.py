@@ -34,13 +34,14 @@ def pool() -> Iterator[GradingPool]:
 
 @dataclass(frozen=True)
 class Process:
-    """A process reward that gives what it is told."""
+    """A process reward that gives what it is told: `"nan"` is NaN, which no option may be."""
 
-    scores: Sequence[float] | None = None
+    scores: Sequence[Any] | None = None
     ends: Sequence[int] | None = None
 
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        return [Score(0.0, steps=self.scores, step_ends=self.ends) for _ in group]
+        steps = None if self.scores is None else list(map(float, self.scores))
+        return [Score(0.0, steps=steps, step_ends=self.ends) for _ in group]
 
 
 def score(pool: GradingPool, spec: dict[str, Any], text: str) -> Score:
@@ -254,7 +255,7 @@ def test_dense_rewards_of_several_parts_add_up() -> None:
         ([0.5], None, "gives no scores of steps"),
         ([0.5], [1, 2], "gives 1 scores and 2 ends"),
         ([0.5, 1.5], [1, 2], "expected 0 to 1, without which no bound holds"),
-        ([0.5, float("nan")], [1, 2], "expected 0 to 1"),
+        ([0.5, "nan"], [1, 2], "expected 0 to 1"),
         ([0.5, 0.5], [2, 1], "ends steps at"),
         ([0.5], [99], "in a text of 4 characters"),
     ],

@@ -144,7 +144,7 @@ def test_the_case_length_scaled_reward(pool: GradingPool) -> None:
     assert [reward.value(False, n) for n in (0, 50, 100, 101)] == pytest.approx([-1.0, -0.5, 0.0, 0.0])
     (given,) = score(pool, {"name": "length_scaled", "max_length": 100, "of": RIGHT}, answer(50))
     assert (given.value, given.verdict, given.parts) == (0.375, "correct", {"correct": 1.0})
-    with pytest.raises(RecipeError, match=r"risk 2.0: expected 0 to 1"):
+    with pytest.raises(RecipeError, match="risk: input should be less than or equal to 1; found 2"):
         build("reward", {"name": "length_scaled", "max_length": 100, "risk": 2})
 
 

@@ -108,7 +108,7 @@ def test_entries_of_a_request_can_be_added_and_removed(server: HttpServer) -> No
     ("options", "words"),
     [
         ({"patience_s": 1.0, "timeout_s": 2.0}, "not even one try has its time"),
-        ({"timeout_s": 0}, "timeout_s 0.0: expected above 0"),
+        ({"timeout_s": 0}, "timeout_s: input should be greater than 0; found 0"),
         ({"lowest": 3, "highest": 3}, "expected lowest below highest"),
         ({"form": "pairwise", "correct_from": 0.5}, "no right or wrong"),
         ({"requests_per_minute": 0}, "requests_per_minute"),
