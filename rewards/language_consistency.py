@@ -28,7 +28,6 @@ NO_LANGUAGE = re.compile(
     r"|https?://\S+|[A-Za-z](?<![^\W\d_].)(?![^\W\d_])(?:[\s\d,.:;]++[A-Za-z](?![^\W\d_]))*+",
     re.DOTALL,
 )  # each alternative begins with its sign, so that other places are passed over at once; a run of single letters is one
-
 PROSE = re.compile(r"(?<![\w\\])[^\W\d_]{2,}+(?:[ ,;'’]++[^\W\d_]{2,}+){4,}+")
 HIDING = ("`", "$", "\\", "<", "http")  # begin code, formulas, tags and addresses
 OF_FORMULAS = ("LATIN", "GREEK")  # scripts that code and formulas are written in
@@ -80,7 +79,7 @@ def letters(text: str) -> Counter[str]:
     text = without_unclosed(text)
     outside = NO_LANGUAGE.sub(" ", text)
     counts = _scripts(character_counts(outside))
-    if not any(sign in text for sign in HIDING):
+    if outside == text or not any(sign in text for sign in HIDING):
         return counts
     inside = _scripts(Counter(character_counts(text)) - Counter(character_counts(outside)))
     prose = _scripts(Counter("".join(PROSE.findall(text))) - Counter("".join(PROSE.findall(outside))))
