@@ -67,7 +67,7 @@ GAMES: Mapping[str, Mapping[str, Any]] = {  # `random_share` of the moves that a
         "rollout": {"max_turns": 20, "max_completion_length": 16, "max_reply_length": 24},
         "starts": 6,
         "random_share": 0.7,
-        "threshold": -5.0,
+        "threshold": -12.0,
     },
     "maze": {
         "env": {"name": "maze", "layout": "u", "max_moves": 15, "instructions": False},
