@@ -2,9 +2,9 @@
 
 A model of 2 layers and 64 dimensions imitates random moves, so that it knows the form; then both sides of each game
 are its own (`--mode self`), the second is its frozen copy (`--mode frozen`), or the second has parameters of its own
-and learns, too (`--mode own`). Before and after, it plays greedily from all 19 starts against the random and the perfect
-player, and the modes of a seed against each other. `--seeds`, `--steps`; `--json FILE` keeps the figures: docs/games.md
-has those of benchmarks/self_play.json and benchmarks/own_parameters.json.
+and learns, too (`--mode own`). Before and after, it plays greedily from all 19 starts against the random and the
+perfect player, and the modes of a seed against each other. `--seeds`, `--steps`; `--json FILE` keeps the figures:
+docs/games.md has those of benchmarks/self_play.json and benchmarks/own_parameters.json.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def main() -> None:
                         "seconds": time.process_time() - began,
                     }
                 )
-                told = "{mode} seed {seed}: {before} to {after}, first {first_against}, second {second_against}, {seconds:.0f} s"
+                told = "{mode} seed {seed}: {before} to {after}, first {first_against}, second {second_against}"
                 print(told.format(**results[-1]), flush=True)
                 if options.json:
                     options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

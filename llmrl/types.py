@@ -15,7 +15,7 @@ Verdict = Literal["correct", "wrong", "unparsable", "truncated", "timeout", "err
 Status = Literal["done", "cut", "max_turns", "max_tokens", "error"]
 """End of an episode: by the task, by a limit of the environment, of turns or of tokens, or because something broke."""
 POLICY = "policy"
-"""`Turn.model` of what the run's policy chose. Others are `own_policy` of an agent, and opponents, which never learn."""
+"""`Turn.model` of what the run's policy chose; others are `own_policy` of an agent, or opponents, which never learn."""
 LIMITS: frozenset[Status] = frozenset({"cut", "max_turns", "max_tokens"})
 Finish = Literal["stop", "length", "abort"]
 Role = Literal["chosen", "rejected", "mismatched"]

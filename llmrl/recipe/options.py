@@ -89,7 +89,7 @@ class OpponentOptions:
         if self.learns and self.temperature == 0:
             raise ValueError("temperature 0 with learns: a model that learns has to sample; expected above 0, or none")
         if self.learning_rate is not None and not self.learns:
-            raise ValueError(f"learning_rate {self.learning_rate}: this model is frozen; expected learns: true, or none")
+            raise ValueError(f"learning_rate {self.learning_rate}: it is frozen; expected learns: true, or none")
         if self.model is not None and self.model.partition(":")[0] == POLICY:
             raise ValueError(
                 f"model {self.model}: the log calls the policies of the run so; expected a path, such as ./{self.model}"

@@ -51,8 +51,9 @@ class Adaptation:
         """Replace an `Adaptive` algorithm by that for the next step."""
         own = finished.step - self._collect_only_steps
         if isinstance(self.algorithm, Adaptive) and own >= 0:
-            told = {name.removeprefix(self._prefix): n for name, n in finished.metrics.items() if name.startswith(self._prefix)}
-            self.algorithm = self.algorithm.adapted(own, told)
+            numbers = finished.metrics.items()
+            mine = {name.removeprefix(self._prefix): n for name, n in numbers if name.startswith(self._prefix)}
+            self.algorithm = self.algorithm.adapted(own, mine)
 
     def state(self) -> dict[str, Any]:
         """Options that differ from the recipe's."""

@@ -42,9 +42,9 @@ class UpdateGuard:
         if in_a_row >= self._most:
             names = sorted({sample.group for sample in samples})
             raise TrainingError(
-                f"step {step}: {in_a_row} updates in a row of the {update.model} had a loss or gradient that is not finite "
-                f"and were skipped; the rows of the last are in {path} ({len(samples)} rows of {', '.join(names[:4])}"
-                f"{', ...' if len(names) > 4 else ''}). Lower train.learning_rate or train.max_grad_norm, or look at "
+                f"step {step}: {in_a_row} updates in a row of the {update.model} had a loss or gradient that is not "
+                f"finite and were skipped; the rows of the last are in {path} ({len(samples)} rows of "
+                f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''}). Lower train.learning_rate or train.max_grad_norm, or look at "
                 "those rows' rewards and log-probabilities"
             )
         return update

@@ -109,8 +109,8 @@ def run(start: Callable[..., Any], folder: Path, models: Sequence[Path], method:
     made = folder / (launch or "alone") / "run"
     lines = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
     weights = load_file(made / "final" / "model.safetensors")
-    others = {f"{name}/{key}": weight for name in ("critic", "writer") for key, weight in trained(made / "final" / name).items()}
-    return weights | others, lines
+    others = {name: trained(made / "final" / name) for name in ("critic", "writer")}
+    return weights | {f"{name}/{key}": weight for name in others for key, weight in others[name].items()}, lines
 
 
 def trained(folder: Path) -> dict[str, Tensor]:

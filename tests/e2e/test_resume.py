@@ -88,7 +88,7 @@ CASES = [
 
 def steps(folder: Path) -> list[dict[str, float]]:
     """The metrics of each step, without what only a clock decides."""
-    timed = ("time/", "reward_latency/", "perf/tokens_per_sec", "step_time", "sync/seconds", "agents/writer/sync/seconds")
+    timed = ("time/", "reward_latency/", "perf/tokens_per_sec", "step_time", "sync/seconds", "agents/writer/sync/sec")
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if not k.startswith(timed)} for line in lines]
 
