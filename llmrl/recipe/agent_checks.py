@@ -49,11 +49,11 @@ def learning_opponents(recipe: Sections) -> str | None:
 
 def _shared_servers(recipe: Sections) -> str | None:
     """A server holds one model: where the weights of one that learns are sent, no other speaks."""
-    used = {url: "engine" for url in getattr(recipe.engine, "urls", ())}
+    used = {url.rstrip("/"): "engine" for url in getattr(recipe.engine, "urls", ())}
     opponents = recipe.rollout.opponents.items()
     for agent, opponent in sorted(opponents, key=lambda pair: not pair[1].learns):  # frozen ones may share
         place = f"rollout.opponents.{agent}.engine"
-        for url in getattr(opponent.engine, "urls", ()):
+        for url in (url.rstrip("/") for url in getattr(opponent.engine, "urls", ())):
             if url in used:
                 return f"{place}.urls {url}: the server of {used[url]}.urls, whose weights change; expected another"
             used |= {url: place} if opponent.learns else {}

@@ -44,8 +44,8 @@ class UpdateGuard:
             raise TrainingError(
                 f"step {step}: {in_a_row} updates in a row of the {update.model} had a loss or gradient that is not "
                 f"finite and were skipped; the rows of the last are in {path} ({len(samples)} rows of "
-                f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''}). Lower train.learning_rate or train.max_grad_norm, or look at "
-                "those rows' rewards and log-probabilities"
+                f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''}). Lower train.learning_rate or "
+                "train.max_grad_norm, or look at those rows' rewards and log-probabilities"
             )
         return update
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmrl.samples import Sample
-from llmrl.train.policies import Learned, TrainedPolicy
+from llmrl.train.policies import PolicyStep, TrainedPolicy
 from llmrl.train.run import Run
 
 
@@ -33,7 +33,7 @@ def train(run: Run) -> None:
     run.finish()
 
 
-def learn(run: Run, policy: TrainedPolicy, samples: Sequence[Sample], step: int) -> Learned:
+def learn(run: Run, policy: TrainedPolicy, samples: Sequence[Sample], step: int) -> PolicyStep:
     """Let a policy learn from its samples of a step."""
     with run.clock("logprobs"):
         samples = policy.adaptation.asked(samples)
@@ -45,4 +45,4 @@ def learn(run: Run, policy: TrainedPolicy, samples: Sequence[Sample], step: int)
             rate = policy.learners.learning_rate(step, update.model)
             for rows, optim_step in policy.learners.fit(samples, update, seed=step, rate=rate):
                 updates.append(run.guard(step, rows, optim_step))  # stops where too many are not finite
-    return Learned(policy, samples, updates)
+    return PolicyStep(policy, samples, updates)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmrl.protocols import Algorithm
-from llmrl.recipe import OpponentOptions, Recipe
+from llmrl.recipe import Recipe
+from llmrl.recipe.options import OpponentOptions
 from llmrl.rollout.episode import Opponent
 from llmrl.samples import Sample
 from llmrl.train.adaptation import Adaptation
@@ -38,7 +39,7 @@ class TrainedPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class PolicyStep:
     """A step of a policy: its samples with their credit, and its optimiser steps in order."""
 
     policy: TrainedPolicy

@@ -19,7 +19,7 @@ from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.parallel import zero_stage
 from llmrl.train.parts import Clock, FinishedStep, metric_prefix
-from llmrl.train.policies import Learned
+from llmrl.train.policies import PolicyStep
 from llmrl.types import Trajectory
 
 OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], None]
@@ -66,7 +66,7 @@ class Recorder:
             self.status(f"stopped: {type(error).__name__}: {error}")
             self.logs.error(self.accelerator.process_index, error)
 
-    def measured(self, step: int, learned: Sequence[Learned]) -> FinishedStep:
+    def measured(self, step: int, learned: Sequence[PolicyStep]) -> FinishedStep:
         """The step in numbers.
 
         Args:
@@ -86,7 +86,7 @@ class Recorder:
         samples = [sample for each in learned for sample in each.samples]
         return FinishedStep(step=step, samples=samples, groups=groups, metrics=metrics)
 
-    def _of_policy(self, step: int, learned: Learned) -> dict[str, float]:
+    def _of_policy(self, step: int, learned: PolicyStep) -> dict[str, float]:
         """Numbers of a policy alone: its sync, its mismatch, its algorithm's of the whole step."""
         fresh = [sample for sample in learned.samples if sample.origin == "fresh"]  # not of other weights, nor unplayed
         numbers = dict(learned.policy.sync.metrics)

@@ -58,7 +58,14 @@ def test_agents_are_told_apart(tmp_path: Path) -> None:
     game = "{name: nim, opponent: agent, instructions: false, heaps: 1}"
     done = typed("play", game, "--data", f"{{name: jsonl, path: '{rows}'}}", keys="a1\na1\n")
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[:-1] == ["[first]", "a2", "> [second]", "a1", "> (reward 1)", "(reward of first -1)"]
+    assert done.stdout.splitlines()[:-1] == [
+        "[first]",
+        "a2",
+        "> [second]",
+        "a1",
+        "> (reward 1)",
+        "(reward of first -1)",
+    ]
     assert done.stdout.splitlines()[-1].startswith("here: return first=-1 second=1 in 2 moves, wrong ")
     done = typed("play", game, "--player", "oracle", "--episodes", "2", "--quiet")
     assert done.stdout.splitlines()[-1] == "2 episodes: mean return first=1"

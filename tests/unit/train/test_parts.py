@@ -98,9 +98,7 @@ def test_samples_are_of_the_policy_of_their_agent() -> None:
 
     def own(agent: str, *apart: str) -> list[str]:
         nothing = cast(Any, None)
-        policy = TrainedPolicy(
-            agent=agent, learners=nothing, adaptation=nothing, sync=nothing, apart=frozenset(apart)
-        )
+        policy = TrainedPolicy(agent=agent, learners=nothing, adaptation=nothing, sync=nothing, apart=frozenset(apart))
         return [row.agent for row in policy.own(rows)]
 
     assert own("") == ["pro", "con", "judge", ""]
