@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,23 +18,53 @@ from llmrl.run_folder import reader
 from llmrl.samples import Sample
 from llmrl.train.loop import train
 from llmrl.train.run import Run
+from llmrl.types import Message, Observation, Problem
 from tests.integration import test_restarts
-from tests.integration.test_agents import DUEL
 from tests.integration.test_agents import recipe as game
 from tests.integration.test_restarts import run
 
-LETTERS = {"name": "format", "pattern": "(?s).*[a-m]"}
-"""A reward that a random model earns now and then."""
+
+@dataclass(frozen=True)
+class Duet:
+    """Two agents speak in turn, four turns in all; each turn earns the share of its letters that are a to m."""
+
+    agents: ClassVar[Sequence[str]] = ("first", "second")
+    player: str = "first"
+
+    def make(self, problem: Problem) -> DuetEpisode:
+        return DuetEpisode()
 
 
-def recipe(model: Path, out: Path, second: dict[str, Any] | None = None, **sections: Any) -> Recipe:
-    """Nim between the policy, first, and a second player that learns by itself unless told otherwise."""
-    rollout = {"opponents": {"second": {"learns": True} if second is None else second}, "num_generations": 4}
+@dataclass
+class DuetEpisode:
+    turns: int = 0
+
+    async def reset(self) -> Observation:
+        return self.shown("")
+
+    async def step(self, message: Message) -> Observation:
+        self.turns += 1
+        letters = [letter for letter in message["content"] if letter.isalpha()]
+        earned = sum(letter.lower() < "n" for letter in letters) / max(1, len(letters))
+        return replace(self.shown(message["content"]), reward=earned, done=self.turns == 4)
+
+    def shown(self, text: str) -> Observation:
+        asked = {"role": "user", "content": f"You hear: {text[:8]}"}
+        return Observation(messages=[asked], agent=Duet.agents[self.turns % 2], whole=True)
+
+    async def close(self) -> None:
+        pass
+
+
+def recipe(model: Path, out: Path, second: dict[str, Any] | None = None, /, **sections: Any) -> Recipe:
+    """A duet of the policy, first, and a second agent that learns by itself unless told otherwise."""
+    rollout = {"opponents": {"second": {"learns": True} if second is None else second}, "overlong_turns": "answer"}
     options = {"max_steps": 2, "save_steps": 1, "learning_rate": 1e-3, "output_dir": str(out), "report_to": "none"}
     rollout |= sections.pop("rollout", {})
     options |= sections.pop("train", {})
-    env = {**DUEL, **sections.pop("env", {})}
-    return game(model, out, env, **{"reward": LETTERS, "rollout": rollout, "train": options, **sections})
+    env = {"name": f"{__name__}:Duet", **sections.pop("env", {})}
+    sections = {"data": {"name": "arithmetic", "high": 9}, "rollout": rollout, "train": options, **sections}
+    return game(model, out, env, **sections)
 
 
 def steps(folder: Path) -> list[dict[str, float]]:
@@ -127,9 +158,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "critic": {"algorithm": {"name": "ppo", "kl_coef": 0.1, "kl_target": 0.01}, "critic": {"zero_init": False}},
     "lora": {"algorithm": {"name": "grpo", "beta": 0.1}, "model": {"use_peft": True, "lora_r": 4}},
 }
+SLOW = ("moving reference", "lora")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in METHODS])
 def test_a_run_of_two_policies_goes_on_after_a_kill(tiny_model_dir: Path, tmp_path: Path, method: str) -> None:
     """Three steps at once are two and, from the checkpoint, one more: every number and every bit is the same."""
     sections = dict(METHODS[method])
