@@ -23,7 +23,7 @@ def several_agents(recipe: Sections) -> str | None:
         return f"rollout.opponents: they speak for all agents of {env}, and the policy for none; leave one out"
     if agents and recipe.rollout.search is not None:
         return f"rollout.search with {env}: a search answers once, and its agents take turns; leave one out"
-    judged = getattr(recipe.env, "player", None)
+    judged = getattr(recipe.env, "player", "")
     if judged in opponents and not opponents[judged].learns:
         (side, *_) = sorted(set(agents) - opponents.keys())
         return f"rollout.opponents.{judged}: {env} judges its player {judged}, an opponent; expected env.player={side}"

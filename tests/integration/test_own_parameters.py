@@ -72,7 +72,8 @@ def steps(folder: Path) -> list[dict[str, float]]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
+    loaded: dict[str, torch.Tensor] = load_file(folder / "model.safetensors")
+    return loaded
 
 
 def same(one: Path, other: Path) -> bool:
@@ -108,7 +109,7 @@ def test_an_agent_learns_what_the_policy_would_in_its_place(tiny_model_dir: Path
     apart = run(
         recipe(tiny_model_dir, tmp_path, {"learns": True, "learning_rate": 1e-3}, train={"learning_rate": 0.0}), "apart"
     )
-    frozen = {"opponents": {"first": {}}}
+    frozen: dict[str, Any] = {"opponents": {"first": {}}}
     alone = run(recipe(tiny_model_dir, tmp_path, env={"player": "second"}, rollout=frozen), "alone")
     assert same(apart / "final", tiny_model_dir)
     assert same(apart / "final" / "second", alone / "final")
