@@ -4,7 +4,7 @@ A model of 2 layers and 64 dimensions imitates random moves, so that it knows th
 are its own (`--mode self`), the second is its frozen copy (`--mode frozen`), or the second has parameters of its own
 and learns, too (`--mode own`). Before and after, it plays greedily from all 19 starts against the random and the
 perfect player, and the modes of a seed against each other. `--seeds`, `--steps`; `--json FILE` keeps the figures:
-docs/games.md has those of benchmarks/self_play.json and benchmarks/own_parameters.json.
+docs/games.md has those of benchmarks/self_play.json.
 """
 
 from __future__ import annotations

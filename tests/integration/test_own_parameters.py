@@ -183,5 +183,8 @@ def test_a_run_of_two_policies_goes_on_after_a_kill(tiny_model_dir: Path, tmp_pa
         assert [same(critic, whole / critic.relative_to(parts)) for critic in critics] == [True, True]
         assert not same(*critics)
         assert steps(parts)[0]["agents/second/critic/loss"] != steps(parts)[0]["critic/loss"]
+    if method == "reference":  # the policy of each agent is asked, and its engine sampled by the same weights
+        for name in ("sampling/logprob_diff/mean", "agents/second/sampling/logprob_diff/mean"):
+            assert all(step[name] < 1e-3 for step in steps(parts)), name
     if method == "lora":
         assert (parts / "final" / "second" / "adapter").is_dir()
