@@ -9,7 +9,7 @@ from typing import Any, cast
 from llmrl.plugins import options_of
 from llmrl.protocols import Adaptive, Algorithm, Compares, Measured, Update
 from llmrl.samples import Sample
-from llmrl.train.parts import FinishedStep
+from llmrl.train.parts import FinishedStep, metric_prefix
 
 
 class Adaptation:
@@ -18,13 +18,15 @@ class Adaptation:
     Args:
         algorithm: the recipe's.
         collect_only_steps: first steps of the run, in which nothing learns.
+        agent: whose metrics it adapts to, where the agent has a policy of its own.
     """
 
-    def __init__(self, algorithm: Algorithm, collect_only_steps: int) -> None:
+    def __init__(self, algorithm: Algorithm, collect_only_steps: int, agent: str = "") -> None:
         self.algorithm = algorithm
         self.metrics: Mapping[str, float] = {}  # of the last step as a whole
         self._began = algorithm
         self._collect_only_steps = collect_only_steps
+        self._prefix = metric_prefix(agent)
 
     def asked(self, samples: Sequence[Sample]) -> list[Sample]:
         """The step's samples, and those that the algorithm compares them with: all that models are asked about."""
@@ -32,8 +34,12 @@ class Adaptation:
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
         """Samples with the algorithm's credit, without the columns that nothing reads behind it; fills `metrics`."""
+        self.metrics = {}
+        if not samples:  # nobody spoke by this policy
+            return []
         credited = self.algorithm.credit(samples)
-        self.metrics = self.algorithm.metrics(credited) if isinstance(self.algorithm, Measured) else {}
+        if isinstance(self.algorithm, Measured):
+            self.metrics = self.algorithm.metrics(credited)
         return [sample.on_device() for sample in credited]
 
     def updates(self, step: int) -> Sequence[Update]:
@@ -45,7 +51,9 @@ class Adaptation:
         """Replace an `Adaptive` algorithm by that for the next step."""
         own = finished.step - self._collect_only_steps
         if isinstance(self.algorithm, Adaptive) and own >= 0:
-            self.algorithm = self.algorithm.adapted(own, finished.metrics)
+            numbers = finished.metrics.items()
+            mine = {name.removeprefix(self._prefix): n for name, n in numbers if name.startswith(self._prefix)}
+            self.algorithm = self.algorithm.adapted(own, mine)
 
     def state(self) -> dict[str, Any]:
         """Options that differ from the recipe's."""
