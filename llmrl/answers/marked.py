@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmrl.answers.boxes import last_box
 from llmrl.answers.delimited import tagged
-from llmrl.answers.hedges import refused
+from llmrl.answers.hedges import corrected, refused
 from llmrl.answers.stated import Statements
 from llmrl.answers.thoughts import after_thoughts
 
@@ -23,7 +23,7 @@ def marked(text: str) -> str | None:
     """The last answer that is marked, as written; None where none is.
 
     In this order: the last answer tags; the last box; the rest of the line after the last "the answer is", "Answer:"
-    or `####`; empty where words before that deny it ("I do not think that the answer is"). Text before `</think>` is
+    or `####`; empty where words before that deny it ("I do not think that the answer is"), or words behind it correct it. Text before `</think>` is
     not read.
     """
     text = after_thoughts(text)
@@ -33,7 +33,9 @@ def marked(text: str) -> str | None:
     if (boxed := last_box(text)) is not None:
         return boxed.strip()
     stated = STATED.last(text)
-    return stated and ("" if refused(text[: stated[0]]) else stated[1])
+    if stated is None:
+        return None
+    return "" if refused(text[: stated[0]]) or corrected(text[stated[0] :]) is not None else stated[1]
 
 
 def innermost(answer: str) -> str:

@@ -35,7 +35,7 @@ DEGREES = re.compile(r"(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*\^\\circ")
 DEGREE_UNIT = re.compile(r"\s*\^\\circ\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CFK])?\s*\}?$")
 TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 POWER = r"(?:\s*\^\s*\{?\s*(-?\d)\s*\}?)?"
-TEXT = r"\\(?:text|mathrm|mbox|textrm|textbf|textnormal|textup|textit|mathsf|rm)\s*\{[^{}]*\}"
+TEXT = r"\\(?:text|mathrm|mbox|textrm|textbf|textnormal|textup|textit|mathsf|rm)\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)?\}"
 TEXT_UNIT = re.compile(rf"\s*({TEXT}){POWER}\s*$")
 JOINED_UNIT = re.compile(
     rf" ?(\\frac\{{ ?{TEXT} ?{POWER} ?\}}\{{ ?{TEXT} ?{POWER} ?\}}"

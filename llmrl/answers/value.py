@@ -14,6 +14,8 @@ from llmrl.answers.solutions import solutions
 from llmrl.answers.words import WRAPPED, Words, unwrapped, words
 
 SIGN = re.compile(r"\\(?:le|ge|ne|in|approx|equiv|sim|cong|simeq)(?![a-zA-Z])|=|<|>")
+MODULUS = re.compile(r"\s*\(?\s*(?:\\text\s*\{\s*mod\s*\}|\\?[pb]?mod(?![a-z])).+$")
+POINT = re.compile(r"[A-Z](?:_\{?\d\}?|'{1,2})?(?=\s?\()")
 AND = re.compile(
     r"\\(?:text|mbox|mathrm|textrm)\s*\{\s*(and|or|,)\s*\}|\\(?:land|wedge|lor|vee)(?![a-zA-Z])|(?<![a-zA-Z\\{])(and|or)(?![a-zA-Z])"
 )
@@ -125,6 +127,9 @@ def _related(text: str) -> Value:
         signs[cut] = "="
     if signs == ["\\in"] and NAME.fullmatch(texts[0]):
         return value(texts[1])
+    if signs[-1] == "\\equiv" and (modulus := MODULUS.search(texts[-1])):
+        result = texts[-1][: modulus.start()]
+        return Relation((Words(f"{texts[0]} {modulus[0]}"), value(result)), ("\\equiv",), (texts[0], result))
     if any(sign in ("\\equiv", "\\sim", "\\cong", "\\in") for sign in signs):
         return Words(text)
     if signs in (["<"], ["\\le"]) and (inside := re.fullmatch(r"\|\s*([a-z])\s*\|", texts[0])):
@@ -176,6 +181,9 @@ def _single(text: str) -> Value:
         plus = text.replace("\\pm", "+").replace("\\mp", "-")
         minus = text.replace("\\pm", "-").replace("\\mp", "+")
         return Items((value(plus.lstrip(" +")), value(minus)))
+    if (point := POINT.match(text)) and closing(text, opened := text.index("(")) == len(text) - 1:
+        if len(split(text[opened + 1 : -1], COMMA)[0]) > 1:  # P(3, 5)
+            return _related(f"{point[0]}={text[opened:]}")
     if ":" in text:
         parts = _ratio([part.strip() for part in text.split(":")])
         return Items(parts, ":", ":") if parts else Words(text)
