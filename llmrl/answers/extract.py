@@ -9,7 +9,7 @@ from llmrl.answers.delimited import Formula, formulas, replaced, tagged
 from llmrl.answers.hedges import before_it, behind_it, corrected, refused, taken_back
 from llmrl.answers.normalise import one_backslash
 from llmrl.answers.spelling import word_set
-from llmrl.answers.stated import Statements
+from llmrl.answers.stated import IS, NOUNS, Statements
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.answers.units import leading
 
@@ -17,17 +17,15 @@ CONTROL = re.compile(r"<\|[a-z_]+\|>.*", re.DOTALL)
 STATED = Statements(
     r"####|a:",
     r"(?: [^\S\n]*\#\#\#\# | [^\w\n]*a: )[\s:*]*",
-    "答案|answer|solution|result|réponse|résultat|respuesta|resultado|resposta|solución|risposta|risultato|antwort|ergebnis"
-    "|lösung|ответ|الجواب|الإجابة|الاجابة|النتيجة|الناتج|उत्तर|जवाब",
+    "答案|answer|solution|result|" + NOUNS + "|ответ|الجواب|الإجابة|الاجابة|النتيجة|الناتج|उत्तर|जवाब",
     r"""(?: 答案(?:是|为|：|:)+
           | (?:answers?
               | (?:solutions?|results?)(?=[^.\n]{0,6}(?:is|are|[:：=])[\s:*]*[-$\\(\[{\d]))
             (?:[ ]to[ ][^.:\n]{1,60}?)?\**(?:[ ]is\b|\s?[:：=]|[ ]are\b)
             (?![ ](?:not|as|in|to|found|incorrect|wrong|correct)\b)
             (?:[ ]*(?:thus|therefore|then|simply|exactly|precisely|just|indeed|clearly|equal[ ]to)\b)?
-          | (?:réponse|résultat|respuesta|resultado|resposta|solución|risposta|risultato|antwort|ergebnis|lösung)s?\**
-            (?:[ ](?:finale?|correct[ea]?|correcta|corretta))?
-            (?:[ ](?:est|sont|es|son|é|são|è|sono|ist|sind|lautet|beträgt)\b(?![ ](?:pas|nicht|no|não|non)\b)|\s?[:：=])
+          | (?:""" + NOUNS + r""")s?\**
+            """ + IS + r"""
             (?:[ ](?:donc|alors|égale?[ ]à|igual[ ]a|entonces|portanto|quindi|also|daher)\b)?
           | ответ\**(?:\s?[:：=-]|[ ]равен\b)?(?=[\s:*-]*[-$\\(\[{\d])
           | (?:الجواب|الإجابة|الاجابة|النتيجة|الناتج)(?:[ ](?:النهائي|النهائية|الصحيح|الصحيحة))?
@@ -99,7 +97,7 @@ def final_answer(text: str, reference: bool = False) -> str | None:
         if re.search(r"\w|\\", answer):
             if refused(text[:start]):
                 return None
-            if (instead := corrected(text[start:])) is not None:
+            if (instead := corrected(text[start:])) is not None and not STATED.last(instead):
                 return _bare_or_prose(instead) or None
             return _stated(STATED.innermost(answer)[:MOST_READ]) or None  # "Final Answer: The final answer is 5"
     return _undelimited(text) if reference else _bare_or_prose(text[-MOST_READ:]) or None
