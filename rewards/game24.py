@@ -13,7 +13,6 @@ from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
 
 
-
 @dataclass(frozen=True)
 class Game24Verifier:
     """1.0 for an expression of + - * / that uses every given number exactly once and equals 24 exactly, else 0.0.

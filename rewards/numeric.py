@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -143,7 +144,7 @@ def _answer(text: str) -> tuple[str, bool]:
     answer = text if inside is None else inside
     if (boxed := last_box(answer)) is not None:
         return boxed, True
-    lines = list(MARKED.finditer(answer))
+    lines = deque(MARKED.finditer(answer), maxlen=1)
     if lines and corrected(answer[lines[-1].end() :]) is not None:
         return "", True
     return (lines[-1][1], True) if lines else (answer, inside is not None)

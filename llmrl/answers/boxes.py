@@ -37,13 +37,18 @@ OPERATOR = re.compile(
     re.VERBOSE,
 )
 AGAIN = re.compile(r"[\s$,)\\]*or\s+(?:\$([^$\n]{1,100}?)[.,;]?\$|\\\(([^\n]{1,100}?)\\\))")  # a second form, or answer
-OPENED = re.compile(r"(?:\\left|\\[bB]igg?l?)?\s*\($")
-CLOSED = re.compile(r"\s*(?:\\right|\\[bB]igg?r?)?\s*\)")
+OPENED = re.compile(r"(?:\\left|\\[bB]igg?l?)?\s*(?:\(|(?<!\\)\[|\\\{)$")
+CLOSED = re.compile(r"\s*(?:\\right|\\[bB]igg?r?)?\s*(?:\)|(?<!\\)\]|\\\})")
+LISTED = re.compile(r"[(\[][^()\[\]$\n]{1,40},\s*$|[$=]\s*-?\d+\s*,\s*$|\d\s*(?:\\text\s*\{\s*or\s*\}|or)\s*$")
+LISTS = re.compile(r"\s*(?:,\s*[-\d\w\\.]{1,20}\s*(?:\)|\\right|\])|,\s*-?\d+\s*\$|:\s*\d|\\neq?(?![a-z]))")
+EQUALS = re.compile(r"(?:^|[=$&(\[])\s*(-?\d+)\s*=\s*$"), re.compile(r"\s*=\s*(-?\d+)\s*(?:$|[$=\\,.])")
+LETTER = re.compile(r"(?<![A-Za-z\\])[a-zA-Z]$")
+WHOLE = re.compile(r"-?\d+")
 APPLIED = re.compile(r"(?:[\w)}\]]|\d\s)$")  # in front of a bracket: a factor, or a function
 DASHED = re.compile(r"[A-Za-z*:]{2}$")
 MINUS = re.compile(r"[-−]([ \t]*)$")
 OPERATED = re.compile(
-    r"""[ \t~]*(?:\\[,;:! ]\s*)*(?:\^(?!\s*\{?\s*\\circ)|![$\\)^*/+]|[+*/×÷·](?=\s*[\w\\({$-])
+    r"""[ \t~]*(?:\\[,;:! ]\s*)*(?:\}?\^(?!\s*\{?\s*\\circ)|![$\\)^*/+]|[+*/×÷·](?=\s*[\w\\({$-])
         |-(?=\s*(?:\d|\\(?!text)|[a-z]\b))
         |\\(?:times|cdot|div|pm|mp|bmod|mod|over|pi|sqrt|frac|left)(?![a-zA-Z])|\d)|[a-zA-Z](?![a-zA-Z])""",
     re.VERBOSE,
@@ -142,6 +147,10 @@ def _in_its_formula(text: str, box: Box) -> str:
     place = before.rstrip(" \t~")
     if (
         applied
+        or LISTED.search(before)
+        or LISTS.match(after)
+        or LETTER.search(before)
+        or any(side and side[1] != inside for side in _sides(before, after) if WHOLE.fullmatch(inside))
         or place.endswith(BARS)
         or (place.endswith("|") and after.lstrip().startswith("|"))
         or OPERATED.match(after)
@@ -157,6 +166,11 @@ def _in_its_formula(text: str, box: Box) -> str:
     if re.search(r"[\w)}]$", left):
         return inside if _part_of_a_true_equation(text, box) else ""
     return f"-{inside}" if re.fullmatch(r"[\w.\\{}/]+", inside) else f"-({inside})"
+
+
+def _sides(before: str, after: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
+    """Whole numbers that a formula says a box equals, on its left and on its right."""
+    return EQUALS[0].search(before), EQUALS[1].match(after)
 
 
 def _out_of_brackets(before: str, after: str) -> tuple[str, str, bool]:

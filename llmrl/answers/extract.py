@@ -24,8 +24,12 @@ STATED = Statements(
             (?:[ ]to[ ][^.:\n]{1,60}?)?\**(?:[ ]is\b|\s?[:：=]|[ ]are\b)
             (?![ ](?:not|as|in|to|found|incorrect|wrong|correct)\b)
             (?:[ ]*(?:thus|therefore|then|simply|exactly|precisely|just|indeed|clearly|equal[ ]to)\b)?
-          | (?:""" + NOUNS + r""")s?\**
-            """ + IS + r"""
+          | (?:"""
+    + NOUNS
+    + r""")s?\**
+            """
+    + IS
+    + r"""
             (?:[ ](?:donc|alors|égale?[ ]à|igual[ ]a|entonces|portanto|quindi|also|daher)\b)?
           | ответ\**(?:\s?[:：=-]|[ ]равен\b)?(?=[\s:*-]*[-$\\(\[{\d])
           | (?:الجواب|الإجابة|الاجابة|النتيجة|الناتج)(?:[ ](?:النهائي|النهائية|الصحيح|الصحيحة))?

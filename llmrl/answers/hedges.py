@@ -34,7 +34,7 @@ SIGNED = re.compile(
 )
 DOUBTED = re.compile(
     rf"""(?<![\w'])(?:or(?!\s+(?:equivalently|simply))(?:\s+(?:maybe|perhaps|possibly|even|else|also|could|may|might|just))*
-        |maybe|perhaps|possibly|alternatively|otherwise|else|(?:could|might|may)\s+(?:also\s+|just\s+)?be|ou|oder|или|أو|या){LINK}\s*,?\s*$
+        |maybe|perhaps|possibly|alternatively|otherwise|else|(?:could|might|may)\s+(?:also\s+|just\s+)?be|ou|oder|или|أو|(?<!\u094d)या){LINK}\s*,?\s*$
         |或(?:者|是)?\s*$|(?:{COUNTS})\W+(?:(?:and|to|maybe|perhaps|possibly|either)\s+)+$""",
     re.VERBOSE,
 )
@@ -43,7 +43,7 @@ ALTERNATIVE = re.compile(
     r"""(?:\W*(?!(?:since|because|as|for|so|which|where|that)\b)\w+){0,3}?\W*?
         (?<!\w)(?:as\s+well\s+as\b|or\b(?!\W*(?:equivalently|simply|in\s+other\s+words|about|approximately|rather\s+\\approx))
         |maybe\b|perhaps\b|possibly\b|alternatively\b|otherwise\b|unless\b|else\b|if\b
-        |(?:could|might|may)\s+(?:also\s+)?be\b|ou\b|oder\b|или(?!\w)|أو|या(?!\w)|或)""",
+        |(?:could|might|may)\s+(?:also\s+)?be\b|ou\b|oder\b|или(?!\w)|أو|(?<!\u094d)या(?!\w)|或)""",
     re.VERBOSE,
 )
 REJECTED = re.compile(
@@ -58,7 +58,7 @@ TOUCHING = re.compile(
             (?!\W*(?:equivalently|simply|in\s+other\s+words|about|approximately|\\approx))
         |(?:but\s+)?(?:(?:this|that|it|which)\s+)?(?:(?:is|was|seems|are)\s+)?(?:\w+ly\s+)?(?:wrong|incorrect|false)\b
         |(?:is|was|can(?:not)?|could|does|will)\s*(?:not|n't)\s+(?:be\s+)?(?:the\s+)?(?:right|correct|answer|true|it\b|so\b)
-        |(?:squared|cubed|factorial|below|dozen|halves|thirds|fourths|fifths|tenths|hundredths|thousandths|times\s+ten)\b)
+        |(?:squared|cubed|factorial|below|dozen|hundred|thousand|[mb]illion|trillion|halves|thirds|fourths|fifths|tenths|hundredths|thousandths|times\s+ten)\b)
         |\s*\?""",
     re.VERBOSE,
 )
@@ -69,8 +69,10 @@ CORRECTED = re.compile(
     r"\s*[.!?;,]?\s*(?:no(?!\s+(?:doubt|problem|matter|more|other))\b|wait\b|(?:(?:or|but)\s+)?(?:it|that)\s+(?:could|might|may)\b|actually\b|sorry\b|wrong\b)"
 )
 CORRECTION = re.compile(
-    r"""(?:^|[.!?;\n])[\s$})*_\\\]]*(?:hm+\W+|oh\W+)?(?:wait|actually|sorry|oops|correction|hold\s+on|on\s+second\s+thought
-        |no(?=,?\s+(?:wait|that|it))|i\s+(?:was\s+wrong|(?:have\s+)?made\s+an?\s+(?:\w+\s+)?(?:mistake|error)))\b(?!['’])""",
+    r"""(?:^|[.!?;\n。！])[-\s$})*_\\\]–—]{0,8}(?:hm{1,3}\W{1,4}|oh\W{1,4})?(?:wait|actually|sorry|oops|correction|hold\s+on|on\s+(?:second\s+thought|reflection)
+        |let\s+me\s+re\w+|(?:but|however)\b[^.!?;\n]{0,60}?\b(?:wrong|incorrect|correct|should\s+be|re(?:count|check)\w*)
+        |(?:non|nein|нет|perdón|espera|warte|attends)(?=\s*,)|等等|不对
+        |no(?=,?\s+(?:wait|that|it))|i\s+(?:was\s+wrong|(?:have\s+)?made\s+an?\s+(?:\w+\s+)?(?:mistake|error)))(?!\w|['’])""",
     re.VERBOSE,
 )
 CONFIRMED = re.compile(r"\b(?:correct|right|holds|checks(?:\s+out)?|confirmed|verified|works)[\s.!)*$✓]*$")
@@ -105,7 +107,7 @@ def corrected(after: str) -> str | None:
     found = CORRECTION.search(folded(after[:FAR]))
     if found is None:
         return None
-    rest = after[found.end() :]
+    rest = after[found.end() : found.end() + FAR]
     if "?" in rest:
         return ""
     last = [sentence for sentence in SENTENCE.split(_plain(rest[-NEAR:])) if sentence.strip()][-1:]
