@@ -32,7 +32,7 @@ ARTICLES = re.compile(r"\b(?:the|a|an)\b", re.IGNORECASE)
 class Exact:
     """1.0 if the answer is the reference but for its spelling, else 0.0: SQuAD's exact match without its faults.
 
-    Both are brought to one form of Unicode, to single spaces and out of `\\text{}` and a pair of `**` or `$`, and normalised by the
+    Both are brought to one form of Unicode, to single spaces and out of `\\text{}`, `**` and `$`, and normalised by the
     options. Punctuation is ignored only where it means nothing: `-5` is not `5`, `-x` not `x`, `1.5` not `15`, `C++`
     not `C`, `5!` not `5`, `[1,2)` not `(1,2]`. The answer is the marked one (in tags, in a box, after "the
     answer is"), else the whole text after the thoughts.

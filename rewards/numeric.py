@@ -179,7 +179,7 @@ def _worked_out(before: str) -> Fraction | None:
     sides = SIDES.split(before[-NEAR:])
     whole = len(sides) > 1 or len(before) <= NEAR
     side = translated(sides[-1].strip(" \t$"), SIGNS)
-    if not whole or not side[:1].isdigit() and side[:1] != "(":
+    if not whole or (not side[:1].isdigit() and side[:1] != "("):
         return None
     try:
         return evaluate(side)[0]

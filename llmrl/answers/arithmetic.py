@@ -43,7 +43,7 @@ def evaluate(expression: str) -> tuple[Fraction, Counter[int]]:
 
 
 def plain_signs(expression: str) -> str:
-    """Write an expression in ASCII signs: `×`, `\\times`, `\\frac{8}{4}`; one too long to be an answer keeps its LaTeX."""
+    """Write an expression in ASCII signs: `×`, `\\times`, `\\frac{8}{4}`; one that is too long keeps its LaTeX."""
     if len(expression) <= MOST_LATEX:
         for pattern, sign in LATEX:
             expression = pattern.sub(sign, expression)

@@ -85,7 +85,8 @@ def final_answer(text: str, reference: bool = False) -> str | None:
     In this order: the content of the last answer tags; the last box (boxes joined by "and" count as one answer);
     the last stated answer (`#### 5`, `A: 5`, "the answer is 5"); the text itself, if it is nothing but an answer; the
     result that the last sentence states, or its last formula or number. Words that take an answer back (a denial, a
-    bound, an alternative) leave none; what corrects it ("wait, it is 6") takes its place. A `reference` is taken whole where nothing in it is marked.
+    bound, an alternative) leave none; what corrects it ("wait, it is 6") takes its place. A `reference` is taken whole
+    where nothing in it is marked.
     """
     text = one_backslash(CONTROL.sub("", text))
     text = after_thoughts(text)
@@ -95,7 +96,7 @@ def final_answer(text: str, reference: bool = False) -> str | None:
         return None
     if (boxed := last_box(text)) is not None:
         if not boxed:
-            return _bare_or_prose((corrected(behind_boxes(text)) or "")) or None
+            return _bare_or_prose(corrected(behind_boxes(text)) or "") or None
         return _undelimited(one_backslash(boxed)) or None  # formulas inside a box may stand between dollars
     for start, answer in reversed(STATED.placed(text)):
         if re.search(r"\w|\\", answer):

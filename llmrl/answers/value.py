@@ -185,9 +185,9 @@ def _single(text: str) -> Value:
         plus = text.replace("\\pm", "+").replace("\\mp", "-")
         minus = text.replace("\\pm", "-").replace("\\mp", "+")
         return Items((value(plus.lstrip(" +")), value(minus)))
-    if (point := POINT.match(text)) and closing(text, opened := text.index("(")) == len(text) - 1:
-        if len(split(text[opened + 1 : -1], COMMA)[0]) > 1:  # P(3, 5)
-            return _related(f"{point[0]}={text[opened:]}")
+    point = POINT.match(text)
+    if point and closing(text, at := text.index("(")) == len(text) - 1 and len(split(text[at + 1 : -1], COMMA)[0]) > 1:
+        return _related(f"{point[0]}={text[at:]}")  # P(3, 5)
     if ":" in text:
         parts = _ratio([part.strip() for part in text.split(":")])
         return Items(parts, ":", ":") if parts else Words(text)

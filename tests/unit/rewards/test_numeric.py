@@ -56,7 +56,8 @@ def test_a_reference_without_a_number_is_refused() -> None:
     "text",
     [
         "<answer>48 + 5 = 53</answer>", "5 * (10 + 1) - 2 = 53", "2x - 3 = 53", "160 / 3 = 53.33, so 53",
-        "#### 53\nWait, let me check: 48 + 5 = 53, correct.", "<answer>53</answer>", "\\boxed{53}", "It is 53.", "48 + 5 = 53", "6*8 = 48\n48+5 = 53", "#### 53\nthat took 3",
+        "#### 53\nWait, let me check: 48 + 5 = 53, correct.",
+        "<answer>53</answer>", "\\boxed{53}", "It is 53.", "48 + 5 = 53", "6*8 = 48\n48+5 = 53", "#### 53\nthat took 3",
         "\\boxed{48 + 5 = 53}", "<think>54</think> 53", "she has 53 candles.", "5 boxes and 53 candles", "53 m²", "53%",
         "$53.00", "not 54 but 53", "more than 50: 53", "\\boxed{53 = 53.0}", "in all - 53", "**53**", "<b>53</b>",
     ],
