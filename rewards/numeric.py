@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from llmrl.answers.arithmetic import SIGNS, evaluate
+from llmrl.answers.arithmetic import last_calculation
 from llmrl.answers.boxes import last_box
 from llmrl.answers.delimited import tagged
 from llmrl.answers.hedges import corrected, taken_back
@@ -38,7 +38,6 @@ APPLIED = re.compile(
 )
 TOUCHED = re.compile(r"\d:$|[\w)}\]]\*\*$")  # 12:05, 2**5
 CHAINED = re.compile(rf"(?:=|(?<=\n)|^)[ \t$]*{NUMBER.pattern}[ \t$]*=[ \t$]*$", re.VERBOSE)  # x = 60 = 53
-SIDES = re.compile(r"[=\n]")
 NEAR = 80  # characters before a number in which another side of its equation stands
 JOINING = (*",;/|(", "or", "and", "to", "maybe", "perhaps", "possibly")  # ends of what `JOINED` finds, but for blanks
 OPERATING = (*"-+*/×÷·^√({", "times", "cdot", "div", "pm", "sqrt")  # of `OPERAND`
@@ -169,22 +168,9 @@ def not_alone(answer: str, marked: bool) -> str:
         return "a part of an expression"
     if (chained := CHAINED.search(before[-NEAR:])) and _differ(_value(chained), number):
         return "which the answer says of another number"
-    if end.endswith("=") and (worked := _worked_out(end[:-1])) is not None and _differ(worked, number):
+    if end.endswith("=") and (worked := last_calculation(end[:-1])) is not None and _differ(worked, number):
         return "which the answer says of another number"
     return taken_back(before, after)
-
-
-def _worked_out(before: str) -> Fraction | None:
-    """The value of the calculation with which a text ends, `3 + 5`; None where it is none, or begins with a sign."""
-    sides = SIDES.split(before[-NEAR:])
-    whole = len(sides) > 1 or len(before) <= NEAR
-    side = translated(sides[-1].strip(" \t$"), SIGNS)
-    if not whole or (not side[:1].isdigit() and side[:1] != "("):
-        return None
-    try:
-        return evaluate(side)[0]
-    except (ValueError, ZeroDivisionError):
-        return None
 
 
 def _differ(value: Fraction | None, number: re.Match[str]) -> bool:

@@ -17,6 +17,8 @@ LATEX = [
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|quad|[,;:! ]|[()\[\]])|[$`]"), " "),
 ]
+SIDES = re.compile(r"[=\n$&]|\\[\[(]|\\approx")  # a side of an equation begins behind it
+NEAR = 80  # characters at the end of a text in which a calculation begins
 FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 MOST_LATEX = 500  # characters of an expression in LaTeX
 MAX_DEPTH = 32  # of brackets and signs inside each other
@@ -50,6 +52,21 @@ def plain_signs(expression: str) -> str:
         while (shorter := FRACTION.sub(r"((\1)/(\2))", expression)) != expression:
             expression = shorter
     return translated(expression, SIGNS)
+
+
+def last_calculation(text: str) -> Fraction | None:
+    """The value of the calculation with which a text ends, `48 + 5` of `x = 48 + 5`; None where it is none.
+
+    One that begins with a sign is none, since a list may begin its lines so.
+    """
+    sides = SIDES.split(text[-NEAR:])
+    side = plain_signs(sides[-1]).strip()
+    if (len(sides) < 2 and len(text) > NEAR) or not (side[:1].isdigit() or side[:1] == "("):
+        return None
+    try:
+        return evaluate(side)[0]
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
 def misused(used: Counter[int], given: Counter[int], *, every: bool = True) -> str:

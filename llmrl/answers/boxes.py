@@ -6,6 +6,7 @@ import re
 from collections import deque
 from typing import NamedTuple
 
+from llmrl.answers.arithmetic import last_calculation
 from llmrl.answers.delimited import braces
 from llmrl.answers.evaluate import same_numbers
 from llmrl.answers.hedges import corrected, marked_taken_back
@@ -40,11 +41,13 @@ AGAIN = re.compile(r"[\s$,)\\]*or\s+(?:\$([^$\n]{1,100}?)[.,;]?\$|\\\(([^\n]{1,1
 OPENED = re.compile(r"(?:\\left|\\[bB]igg?l?)?\s*(?:\(|(?<!\\)\[|\\\{)$")
 CLOSED = re.compile(r"\s*(?:\\right|\\[bB]igg?r?)?\s*(?:\)|(?<!\\)\]|\\\})")
 LISTED = re.compile(r"[(\[][^()\[\]$\n]{1,40},\s*$|[$=]\s*-?\d+\s*,\s*$|\d\s*(?:\\text\s*\{\s*or\s*\}|or)\s*$")
-LISTS = re.compile(r"\s*(?:,\s*[-\d\w\\.]{1,20}\s*(?:\)|\\right|\])|,\s*-?\d+\s*\$|:\s*\d|\\neq?(?![a-z]))")
-EQUALS = re.compile(r"(?:^|[=$&(\[])\s*(-?\d+)\s*=\s*$"), re.compile(r"\s*=\s*(-?\d+)\s*(?:$|[$=\\,.])")
+LISTS = re.compile(
+    r"\s*(?:\$,\s*\$-?\d+\$|,\s*[-\d\w\\.]{1,20}\s*(?:\)|\\right|\])|,\s*-?\d+\s*\$|:\s*\d|\\neq?(?![a-z]))"
+)
+EQUALS = re.compile(r"\s*=\s*(-?\d+)\s*(?:$|[$=\\,.])")
 LETTER = re.compile(r"(?<![A-Za-z\\])[a-zA-Z]$")
 WHOLE = re.compile(r"-?\d+")
-APPLIED = re.compile(r"(?:[\w)}\]]|\d\s)$")  # in front of a bracket: a factor, or a function
+APPLIED = re.compile(r"(?:(?<![\\A-Za-z])[A-Za-z]|[\d)}\]]|\d\s)$")  # in front of a bracket: a factor, or a function
 DASHED = re.compile(r"[A-Za-z*:]{2}$")
 MINUS = re.compile(r"[-−]([ \t]*)$")
 OPERATED = re.compile(
@@ -150,7 +153,7 @@ def _in_its_formula(text: str, box: Box) -> str:
         or LISTED.search(before)
         or LISTS.match(after)
         or LETTER.search(before)
-        or any(side and side[1] != inside for side in _sides(before, after) if WHOLE.fullmatch(inside))
+        or _differs(before, inside, after)
         or place.endswith(BARS)
         or (place.endswith("|") and after.lstrip().startswith("|"))
         or OPERATED.match(after)
@@ -168,9 +171,14 @@ def _in_its_formula(text: str, box: Box) -> str:
     return f"-{inside}" if re.fullmatch(r"[\w.\\{}/]+", inside) else f"-({inside})"
 
 
-def _sides(before: str, after: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
-    """Whole numbers that a formula says a box equals, on its left and on its right."""
-    return EQUALS[0].search(before), EQUALS[1].match(after)
+def _differs(before: str, inside: str, after: str) -> bool:
+    """Tell whether a formula says that a box of a whole number equals another number, or a calculation of another."""
+    if not WHOLE.fullmatch(inside) or after.startswith("_"):
+        return False
+    right = EQUALS.match(after)
+    left = before.rstrip(" ")
+    worked = last_calculation(left[:-1]) if left.endswith("=") else None
+    return (right is not None and int(right[1]) != int(inside)) or (worked is not None and worked != int(inside))
 
 
 def _out_of_brackets(before: str, after: str) -> tuple[str, str, bool]:

@@ -57,6 +57,7 @@ REASON = re.compile(
 )
 WHY = re.compile(r"\b(?:because|since|car|parce|puisque|porque|denn|weil)\b|لأن|क्योंकि|потому|因为")
 LABEL = re.compile(r"\**([A-Z][A-Za-z ]{2,40})\**:\**\s+(?=\S)")
+LABELLED = re.compile(r"\\(?:text|mathrm|textrm)\s*\{[^{}]*\}")
 ENUMERATED = re.compile(r"[.!?]\s+[-−$\\(]*\d[\d.,/$)\s]*(?:\.|$)")  # 5. 6. 7.
 GOES_ON = re.compile(r"\s*(?:[-–/:×÷^+*]|\\(?:times|cdot|div)|to)\s*[$\\({]*\d")  # $5$/6, $5$ to $6$
 TOUCHING = re.compile(r"[A-Za-z\u00c0-\u052f]")  # a letter that belongs to the number before it
@@ -151,7 +152,7 @@ def _bare_or_prose(text: str) -> str:
         (found and words)
         or sentence
         or len(words) > 4
-        or FOREIGN.search(outside)
+        or FOREIGN.search(LABELLED.sub(" ", outside))
         or ("'" in outside and len(words) > 1)
     ):
         return _result(text, found)

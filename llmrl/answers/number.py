@@ -42,8 +42,8 @@ JOINED_UNIT = re.compile(
     rf"|{TEXT}{POWER}(?: ?(?:/|\\cdot)? ?{TEXT}{POWER}){{1,3}}) ?$"
 )
 WORD_UNIT = re.compile(
-    r"(?<=[\d)}!])\s*((?:(?:(?<= )[a-z]{1,3} )?[a-z]{1,4}/[a-z]{1,4}|[A-Za-z]{2,}\.?|(?<= )[mgsLlhN])"
-    r"(?:\s+[A-Za-z]+){0,4})" + POWER + r"\s*$"
+    r"(?<=[\d)}!])\s*((?:(?:(?<= )[a-z]{1,3} )?[a-z]{1,4}/[a-z]{1,4}|[A-Za-zÀ-ɏ]{2,}\.?|(?<= )[mgsLlhN])"
+    r"(?:\s+[A-Za-zÀ-ɏ]+){0,4})" + POWER + r"\s*$"
 )
 WORD_AFTER_COMMAND = re.compile(
     r"(?<=\\pi )\s*((?:cm|mm|km|meters?|inches|feet|units?|square \w+|cubic \w+|radians?|cm|in)(?:\s+\w+)?)"

@@ -48,6 +48,7 @@ NO_THING = word_set(
     either maybe perhaps about per with without except unless but answers options choices percents percentages
     roots powers squares cubes logs inverses reciprocals opposites negatives others sometimes always besides
     across towards afterwards backwards downwards upwards forwards previous wrong false incorrect oops radicals
+    millones milhões milioni millionen milliers tausende docenas douzaines dutzende
     logarithms sines cosines derivatives integrals factorials halfs"""
 )
 AMBIGUOUS = word_set("m g s h l n j w v a c f k t d in min pa cal rs cup ha pt")

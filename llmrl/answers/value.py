@@ -16,7 +16,7 @@ from llmrl.answers.words import WRAPPED, Words, unwrapped, words
 SIGN = re.compile(r"\\(?:le|ge|ne|in|approx|equiv|sim|cong|simeq)(?![a-zA-Z])|=|<|>")
 MODULUS = re.compile(r"\s*\(?\s*(?:\\text\s*\{\s*mod\s*\}|\\?[pb]?mod(?![a-z])).+$")
 MULTIPLE = re.compile(r"\d+\s?[a-zA-Z]")  # 3x = 4 modulo 5 says nothing of x
-POINT = re.compile(r"[A-Z](?:_\{?\d\}?|'{1,2})?(?=\s?\()")
+POINT = re.compile(r"[A-MO-TV-Z](?:_\{?\d\}?|'{1,2})?(?=\s?\()")
 AND = re.compile(
     r"\\(?:text|mbox|mathrm|textrm)\s*\{\s*(and|or|,)\s*\}|\\(?:land|wedge|lor|vee)(?![a-zA-Z])|(?<![a-zA-Z\\{])(and|or)(?![a-zA-Z])"
 )
