@@ -172,13 +172,15 @@ def _in_its_formula(text: str, box: Box) -> str:
 
 
 def _differs(before: str, inside: str, after: str) -> bool:
-    """Tell whether a formula says that a box of a whole number equals another number, or a calculation of another."""
+    """Tell whether a formula says that a box of a whole number equals another number, or a calculation of another; `1/5 = \\boxed{20}` percent."""
     if not WHOLE.fullmatch(inside) or after.startswith("_"):
         return False
     right = EQUALS.match(after)
     left = before.rstrip(" ")
     worked = last_calculation(left[:-1]) if left.endswith("=") else None
-    return (right is not None and int(right[1]) != int(inside)) or (worked is not None and worked != int(inside))
+    return (right is not None and int(right[1]) != int(inside)) or (
+        worked is not None and int(inside) not in (worked, 100 * worked)
+    )
 
 
 def _out_of_brackets(before: str, after: str) -> tuple[str, str, bool]:
