@@ -150,9 +150,9 @@ def _in_its_formula(text: str, box: Box) -> str:
     place = before.rstrip(" \t~")
     if (
         applied
-        or LISTED.search(before)
+        or (place.endswith((",", "or", "}")) and LISTED.search(before))
         or LISTS.match(after)
-        or LETTER.search(before)
+        or (before[-1:].isalpha() and LETTER.search(before))
         or _differs(before, inside, after)
         or place.endswith(BARS)
         or (place.endswith("|") and after.lstrip().startswith("|"))
@@ -172,7 +172,10 @@ def _in_its_formula(text: str, box: Box) -> str:
 
 
 def _differs(before: str, inside: str, after: str) -> bool:
-    """Tell whether a formula says that a box of a whole number equals another number, or a calculation of another; `1/5 = \\boxed{20}` percent."""
+    """Tell whether a formula says that a box of a whole number equals another number, or a calculation of another.
+
+    A share may stand for its percentage: `1/5 = \\boxed{20}` percent.
+    """
     if not WHOLE.fullmatch(inside) or after.startswith("_"):
         return False
     right = EQUALS.match(after)
@@ -184,9 +187,9 @@ def _differs(before: str, inside: str, after: str) -> bool:
 
 
 def _out_of_brackets(before: str, after: str) -> tuple[str, str, bool]:
-    """What stands around the brackets around a box, and whether they are those of a factor or of a function."""
+    """Read the text around the brackets of a box, and whether they are those of a factor or of a function."""
     applied = False
-    while (opened := OPENED.search(before)) and (closed := CLOSED.match(after)):
+    while before.endswith(("(", "[", "{")) and (opened := OPENED.search(before)) and (closed := CLOSED.match(after)):
         before, after = before[: opened.start()], after[closed.end() :]
         applied = applied or APPLIED.search(before) is not None
     return before, after, applied

@@ -9,6 +9,7 @@ import re
 
 from llmrl.answers.spelling import folded
 
+BLANKS = " \n$.*)}\\]"
 FAR = 2000  # characters behind an answer in which a sentence may begin that corrects it
 NEAR = 120  # characters on each side of an answer that are read
 MARKUP = re.compile(r"<[^<>\n]{0,40}>|\\(?:boxed|text|textbf|mathbf|mathrm)(?=\s*\{)|\\[()\[\],;:! ]|[*_`$(){}\[\]~]")
@@ -104,6 +105,8 @@ def corrected(after: str) -> str | None:
 
     Empty where that asks.
     """
+    if not after.strip(BLANKS):  # as behind most
+        return None
     found = CORRECTION.search(folded(after[:FAR]))
     if found is None:
         return None
