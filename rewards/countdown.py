@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from llmrl.answers.arithmetic import SIGNS, evaluate, misused
+from llmrl.answers.arithmetic import evaluate, misused, plain_signs
 from llmrl.answers.delimited import tagged
 from llmrl.answers.marked import innermost, marked
-from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score, Verdict
 
@@ -49,7 +48,7 @@ class CountdownVerifier:
         consolation = 0.0 if inside is None else self.format_score
         if not lines:
             return Score(0.0, "unparsable", reason="no answer tags" if text.strip() else "an empty answer")
-        written, equals, claim = translated(lines[0], SIGNS).strip().partition("=")
+        written, equals, claim = plain_signs(lines[0]).strip().partition("=")
         expression = written.strip()
         try:
             value, used = evaluate(expression)

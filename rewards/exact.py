@@ -11,6 +11,7 @@ from typing import Literal
 from llmrl.answers.marked import innermost, marked
 from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
+from llmrl.answers.words import unwrapped
 from llmrl.types import Problem, Score
 
 SAME = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # of full width, as ASCII
@@ -31,7 +32,7 @@ ARTICLES = re.compile(r"\b(?:the|a|an)\b", re.IGNORECASE)
 class Exact:
     """1.0 if the answer is the reference but for its spelling, else 0.0: SQuAD's exact match without its faults.
 
-    Both are brought to one form of Unicode, to single spaces and out of a pair of `**` or `$`, and normalised by the
+    Both are brought to one form of Unicode, to single spaces and out of `\\text{}`, `**` and `$`, and normalised by the
     options. Punctuation is ignored only where it means nothing: `-5` is not `5`, `-x` not `x`, `1.5` not `15`, `C++`
     not `C`, `5!` not `5`, `[1,2)` not `(1,2]`. The answer is the marked one (in tags, in a box, after "the
     answer is"), else the whole text after the thoughts.
@@ -70,6 +71,8 @@ class Exact:
     def plain(self, text: str) -> str:
         """Normalise a text."""
         text = unmarked(translated(unicodedata.normalize("NFC", text), SAME).strip())
+        if "\\" in text:
+            text = unwrapped(text)
         if self.ignore_punctuation:
             text = _unbracketed(text)
         if self.ignore_case:

@@ -7,19 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
-from llmrl.answers.arithmetic import SIGNS, evaluate, misused
+from llmrl.answers.arithmetic import evaluate, misused, plain_signs
 from llmrl.answers.marked import innermost, marked
-from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.types import Problem, Score
-
-LATEX = [
-    (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])|(?<=[\d)])\s*[xX]\s*(?=[\d(])"), "*"),
-    (re.compile(r"\\div(?![a-zA-Z])"), "/"),
-    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|quad|[,;:! ]|[()\[\]])|[$`]"), " "),
-]
-FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-MAX_CHARACTERS = 500  # of an answer in LaTeX
 
 
 @dataclass(frozen=True)
@@ -58,13 +49,7 @@ class Game24Verifier:
 def written(text: str) -> str:
     """Extract the expression that a text gives as its answer, in ASCII signs; "" where there is none."""
     line = innermost(marked(text) or (after_thoughts(text).strip().splitlines() or [""])[-1])
-    if len(line) > MAX_CHARACTERS:
-        return line
-    for pattern, sign in LATEX:
-        line = pattern.sub(sign, line)
-    while (shorter := FRACTION.sub(r"((\1)/(\2))", line)) != line:
-        line = shorter
-    sides = [side.strip(" \t*.,;:") for side in translated(line, SIGNS).split("=")]
+    sides = [side.strip(" \t*.,;:") for side in plain_signs(line).split("=")]
     return next((side for side in sides if re.search(r"[\d)]\s*[-+*/]", side)), sides[0])
 
 

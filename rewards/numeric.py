@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from llmrl.answers.arithmetic import last_calculation
 from llmrl.answers.boxes import last_box
 from llmrl.answers.delimited import tagged
-from llmrl.answers.hedges import taken_back
+from llmrl.answers.hedges import corrected, taken_back
 from llmrl.answers.spelling import translated
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.recipe.ranges import Amount
@@ -141,8 +143,10 @@ def _answer(text: str) -> tuple[str, bool]:
     answer = text if inside is None else inside
     if (boxed := last_box(answer)) is not None:
         return boxed, True
-    lines = MARKED.findall(answer)
-    return (lines[-1], True) if lines else (answer, inside is not None)
+    lines = deque(MARKED.finditer(answer), maxlen=1)
+    if lines and corrected(answer[lines[-1].end() :]) is not None:
+        return "", True
+    return (lines[-1][1], True) if lines else (answer, inside is not None)
 
 
 def not_alone(answer: str, marked: bool) -> str:
@@ -163,6 +167,8 @@ def not_alone(answer: str, marked: bool) -> str:
     if (end.endswith(OPERATING) and OPERAND.search(before)) or APPLIED.match(after):
         return "a part of an expression"
     if (chained := CHAINED.search(before[-NEAR:])) and _differ(_value(chained), number):
+        return "which the answer says of another number"
+    if end.endswith("=") and (worked := last_calculation(end[:-1])) is not None and _differ(worked, number):
         return "which the answer says of another number"
     return taken_back(before, after)
 

@@ -7,9 +7,20 @@ import re
 from collections import Counter
 from fractions import Fraction
 
+from llmrl.answers.spelling import translated
+
 SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"}
 WRITTEN = re.compile(r"[\d\s()+*/-]*", re.ASCII)  # of an expression: whole numbers, four signs and brackets
 MAX_CHARACTERS = 200  # of an expression; a longer one is no answer to a game of a few numbers
+LATEX = [
+    (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])|(?<=[\d)])\s*[xX]\s*(?=[\d(])"), "*"),
+    (re.compile(r"\\div(?![a-zA-Z])"), "/"),
+    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|quad|[,;:! ]|[()\[\]])|[$`]"), " "),
+]
+SIDES = re.compile(r"[=\n$&]|\\[\[(]|\\approx")  # a side of an equation begins behind it
+NEAR = 80  # characters at the end of a text in which a calculation begins
+FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+MOST_LATEX = 500  # characters of an expression in LaTeX
 MAX_DEPTH = 32  # of brackets and signs inside each other
 
 
@@ -31,6 +42,31 @@ def evaluate(expression: str) -> tuple[Fraction, Counter[int]]:
         raise ValueError("not an arithmetic expression") from None
     used: Counter[int] = Counter()
     return _value(tree.body, used), used
+
+
+def plain_signs(expression: str) -> str:
+    """Write an expression in ASCII signs: `×`, `\\times`, `\\frac{8}{4}`; one that is too long keeps its LaTeX."""
+    if len(expression) <= MOST_LATEX:
+        for pattern, sign in LATEX:
+            expression = pattern.sub(sign, expression)
+        while (shorter := FRACTION.sub(r"((\1)/(\2))", expression)) != expression:
+            expression = shorter
+    return translated(expression, SIGNS)
+
+
+def last_calculation(text: str) -> Fraction | None:
+    """The value of the calculation with which a text ends, `48 + 5` of `x = 48 + 5`; None where it is none.
+
+    One that begins with a sign is none, since a list may begin its lines so.
+    """
+    sides = SIDES.split(text[-NEAR:])
+    side = plain_signs(sides[-1]).strip()
+    if (len(sides) < 2 and len(text) > NEAR) or not (side[:1].isdigit() or side[:1] == "("):
+        return None
+    try:
+        return evaluate(side)[0]
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
 def misused(used: Counter[int], given: Counter[int], *, every: bool = True) -> str:

@@ -6,9 +6,10 @@ import re
 from collections import deque
 from typing import NamedTuple
 
+from llmrl.answers.arithmetic import last_calculation
 from llmrl.answers.delimited import braces
 from llmrl.answers.evaluate import same_numbers
-from llmrl.answers.hedges import marked_taken_back
+from llmrl.answers.hedges import corrected, marked_taken_back
 from llmrl.answers.normalise import clean
 from llmrl.answers.number import Number
 from llmrl.answers.spelling import folded
@@ -32,15 +33,25 @@ SEPARATE = re.compile(
 )
 OPERATOR = re.compile(
     r"""(?:\\(?:times|cdot|ast|div|pm|mp|sqrt|bmod|pmod|mod|ln|log|sin|cos|tan|exp)|[×÷·√±]|[\w)}\]]\s*[+*/^_]
-        |\\[dtc]?frac\s*\{|\\sqrt\s*(?:\[[^\[\]]*\])?\s*\{|[\^_]\s*\{|(?<!color\{red)(?<!color\{blue)\}\s*\{
+        |\\[dtc]?(?:frac|binom)\s*(?:[\da-zA-Z]\s*)?\{?|\\sqrt\s*(?:\[[^\[\]]*\])?\s*\{|[\^_]\s*\{|(?<!color\{red)(?<!color\{blue)\}\s*\{
         |\\(?:overline|bar|dot)\s*\{|(?<![A-Za-z])[a-zA-Z]\s?\(|(?<![<>])[<>]|\\(?:neq?|lt|gt)|≠|\d)$""",
     re.VERBOSE,
 )
 AGAIN = re.compile(r"[\s$,)\\]*or\s+(?:\$([^$\n]{1,100}?)[.,;]?\$|\\\(([^\n]{1,100}?)\\\))")  # a second form, or answer
+OPENED = re.compile(r"(?:\\left|\\[bB]igg?l?)?\s*(?:\(|(?<!\\)\[|\\\{)$")
+CLOSED = re.compile(r"\s*(?:\\right|\\[bB]igg?r?)?\s*(?:\)|(?<!\\)\]|\\\})")
+LISTED = re.compile(r"[(\[][^()\[\]$\n]{1,40},\s*$|[$=]\s*-?\d+\s*,\s*$|\d\s*(?:\\text\s*\{\s*or\s*\}|or)\s*$")
+LISTS = re.compile(
+    r"\s*(?:\$,\s*\$-?\d+\$|,\s*[-\d\w\\.]{1,20}\s*(?:\)|\\right|\])|,\s*-?\d+\s*\$|:\s*\d|\\neq?(?![a-z]))"
+)
+EQUALS = re.compile(r"\s*=\s*(-?\d+)\s*(?:$|[$=\\,.])")
+LETTER = re.compile(r"(?<![A-Za-z\\])[a-zA-Z]$")
+WHOLE = re.compile(r"-?\d+")
+APPLIED = re.compile(r"(?:(?<![\\A-Za-z])[A-Za-z]|[\d)}\]]|\d\s)$")  # in front of a bracket: a factor, or a function
 DASHED = re.compile(r"[A-Za-z*:]{2}$")
 MINUS = re.compile(r"[-−]([ \t]*)$")
 OPERATED = re.compile(
-    r"""[ \t~]*(?:\\[,;:! ]\s*)*(?:\^(?!\s*\{?\s*\\circ)|![$\\)^*/+]|[+*/×÷·](?=\s*[\w\\({$-])
+    r"""[ \t~]*(?:\\[,;:! ]\s*)*(?:\}?\^(?!\s*\{?\s*\\circ)|![$\\)^*/+]|[+*/×÷·](?=\s*[\w\\({$-])
         |-(?=\s*(?:\d|\\(?!text)|[a-z]\b))
         |\\(?:times|cdot|div|pm|mp|bmod|mod|over|pi|sqrt|frac|left)(?![a-zA-Z])|\d)|[a-zA-Z](?![a-zA-Z])""",
     re.VERBOSE,
@@ -54,6 +65,7 @@ SUFFIX = re.compile(
 MOST_BOXES = 32  # the last ones of a text; of more that are joined, the text gives no answer
 MOST_BETWEEN = 1000  # characters between two boxes that are one answer
 MOST_WORDS = 6  # between two boxes that are one answer
+BARS = ("\\lvert", "\\vert", "\\|", "\\lVert", "\\lfloor", "\\lceil")
 FORMULA_BEGIN = ("$", "\\[", "\\(", "\n\n", "\\begin{align")
 LINES = re.compile(r"\\\\|\\q?quad(?![a-zA-Z])|[&\n]|^\*?\}")
 FAR = 300  # characters before a box that may belong to its equation
@@ -72,7 +84,7 @@ def last_box(text: str) -> str | None:
     """Read the last box, or the last few where only a few words, "and" or a comma stand between them.
 
     A minus before it and a unit behind it belong to it. Empty where it gives no answer: it is an operand of a larger
-    expression, denied, or one of several by words. None where there is no box.
+    expression, denied, corrected, or one of several by words. None where there is no box.
     """
     boxes = _boxes(text)
     if not boxes:
@@ -87,8 +99,16 @@ def last_box(text: str) -> str | None:
     again = AGAIN.match(behind)
     if len(joined) == MOST_BOXES or (marked_taken_back("", behind) and not again):
         return ""
+    if corrected(text[last.end :]) is not None:
+        return ""
     parts = [_in_its_formula(text, box) for box in reversed(joined)] + ([again[1] or again[2]] if again else [])
     return ", ".join(dict.fromkeys(parts)) if all(parts) else ""
+
+
+def behind_boxes(text: str) -> str:
+    """Read the text behind the last box."""
+    boxes = _boxes(text)
+    return text[boxes[-1].end :] if boxes else ""
 
 
 def _boxes(text: str) -> list[Box]:
@@ -126,9 +146,16 @@ def _in_its_formula(text: str, box: Box) -> str:
     inside = box.inside.strip()
     if marked_taken_back(before, ""):
         return ""
+    before, after, applied = _out_of_brackets(before, after)
     place = before.rstrip(" \t~")
     if (
-        (place.endswith("|") and after.lstrip().startswith("|"))
+        applied
+        or (place.endswith((",", "or", "}")) and LISTED.search(before))
+        or LISTS.match(after)
+        or (before[-1:].isalpha() and LETTER.search(before))
+        or _differs(before, inside, after)
+        or place.endswith(BARS)
+        or (place.endswith("|") and after.lstrip().startswith("|"))
         or OPERATED.match(after)
         or OPERATOR.search(before if place[-1:].isdigit() else place)
     ):
@@ -142,6 +169,30 @@ def _in_its_formula(text: str, box: Box) -> str:
     if re.search(r"[\w)}]$", left):
         return inside if _part_of_a_true_equation(text, box) else ""
     return f"-{inside}" if re.fullmatch(r"[\w.\\{}/]+", inside) else f"-({inside})"
+
+
+def _differs(before: str, inside: str, after: str) -> bool:
+    """Tell whether a formula says that a box of a whole number equals another number, or a calculation of another.
+
+    A share may stand for its percentage: `1/5 = \\boxed{20}` percent.
+    """
+    if not WHOLE.fullmatch(inside) or after.startswith("_"):
+        return False
+    right = EQUALS.match(after)
+    left = before.rstrip(" ")
+    worked = last_calculation(left[:-1]) if left.endswith("=") else None
+    return (right is not None and int(right[1]) != int(inside)) or (
+        worked is not None and int(inside) not in (worked, 100 * worked)
+    )
+
+
+def _out_of_brackets(before: str, after: str) -> tuple[str, str, bool]:
+    """Read the text around the brackets of a box, and whether they are those of a factor or of a function."""
+    applied = False
+    while before.endswith(("(", "[", "{")) and (opened := OPENED.search(before)) and (closed := CLOSED.match(after)):
+        before, after = before[: opened.start()], after[closed.end() :]
+        applied = applied or APPLIED.search(before) is not None
+    return before, after, applied
 
 
 def _changes(suffix: str) -> bool:

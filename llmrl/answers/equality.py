@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmrl.answers.evaluate import free, numbers, same_numbers
-from llmrl.answers.forms import CALLED, FUNCTION, WITHOUT_VALUE, Based, Items, Matrix, Relation, Union, Value
+from llmrl.answers.forms import CALLED, COMBINED, FUNCTION, WITHOUT_VALUE, Based, Items, Matrix, Relation, Union, Value
 from llmrl.answers.normalise import clean
 from llmrl.answers.number import Number
 from llmrl.answers.relations import merged, region, same_relation
@@ -249,7 +249,7 @@ def _named(named: Value, bare: Value, turned: bool = False) -> bool:
     if isinstance(named, Items) and all(isinstance(item, Items) for item in named.items):  # several solutions
         solutions = bare.items if isinstance(bare, Items) else ()
         return _matched(solutions, named.items) if turned else _matched(named.items, solutions)
-    values = _assigned(named)
+    values = _assigned(named, turned)
     if values is None:
         return False
     if isinstance(named, Relation):
@@ -263,16 +263,21 @@ def _named(named: Value, bare: Value, turned: bool = False) -> bool:
     return match(bare.items, values) if turned else match(values, bare.items)
 
 
-def _assigned(named: Value) -> list[Value] | None:
+def _assigned(named: Value, turned: bool) -> list[Value] | None:
     """Values on the right of `name = value`, or of a list of such; None for another kind of relation."""
     relations = [named] if isinstance(named, Relation) else list(named.items)
-    if not all(isinstance(relation, Relation) and _gives(relation) for relation in relations):
+    if not all(isinstance(relation, Relation) and _gives(relation, turned) for relation in relations):
         return None
     return [relation.sides[-1] for relation in relations]
 
 
-def _gives(relation: Relation) -> bool:
-    """Recognise `x = 5`, `A : B = 2 : 3`, a true calculation such as `2 + 3 = 5`, and one of which nobody knows."""
+def _gives(relation: Relation, turned: bool = False) -> bool:
+    """Recognise `x = 5`, `A : B = 2 : 3`, a true calculation such as `2 + 3 = 5`, and one of which nobody knows.
+
+    `turned`: also `m + n = 7`, which may answer a question; as a reference it is an equation.
+    """
+    if relation.signs == ("\\equiv",):
+        return True
     if relation.signs != ("=",):
         return False
     first, last = relation.sides
@@ -283,6 +288,8 @@ def _gives(relation: Relation) -> bool:
             return WITHOUT_VALUE.search(relation.texts[0]) is not None
         return same_number(first, last)
     text = relation.texts[0]
+    if turned and COMBINED.fullmatch(text) and isinstance(last, Number) and not free(last.tree):
+        return True
     return bool(relation.name or CALLED.fullmatch(text) or WITHOUT_VALUE.search(text))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from llmrl.answers.boxes import last_box
+from llmrl.answers.boxes import behind_boxes, last_box
 from llmrl.answers.delimited import Formula, formulas, replaced, tagged
-from llmrl.answers.hedges import before_it, behind_it, refused, taken_back
+from llmrl.answers.hedges import before_it, behind_it, corrected, refused, taken_back
 from llmrl.answers.normalise import one_backslash
 from llmrl.answers.spelling import word_set
-from llmrl.answers.stated import Statements
+from llmrl.answers.stated import IS, NOUNS, Statements
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.answers.units import leading
 
@@ -17,17 +17,19 @@ CONTROL = re.compile(r"<\|[a-z_]+\|>.*", re.DOTALL)
 STATED = Statements(
     r"####|a:",
     r"(?: [^\S\n]*\#\#\#\# | [^\w\n]*a: )[\s:*]*",
-    "答案|answer|solution|result|réponse|résultat|respuesta|resultado|resposta|solución|risposta|risultato|antwort|ergebnis"
-    "|lösung|ответ|الجواب|الإجابة|الاجابة|النتيجة|الناتج|उत्तर|जवाब",
+    "答案|answer|solution|result|" + NOUNS + "|ответ|الجواب|الإجابة|الاجابة|النتيجة|الناتج|उत्तर|जवाब",
     r"""(?: 答案(?:是|为|：|:)+
           | (?:answers?
               | (?:solutions?|results?)(?=[^.\n]{0,6}(?:is|are|[:：=])[\s:*]*[-$\\(\[{\d]))
             (?:[ ]to[ ][^.:\n]{1,60}?)?\**(?:[ ]is\b|\s?[:：=]|[ ]are\b)
             (?![ ](?:not|as|in|to|found|incorrect|wrong|correct)\b)
             (?:[ ]*(?:thus|therefore|then|simply|exactly|precisely|just|indeed|clearly|equal[ ]to)\b)?
-          | (?:réponse|résultat|respuesta|resultado|resposta|solución|risposta|risultato|antwort|ergebnis|lösung)s?\**
-            (?:[ ](?:finale?|correct[ea]?|correcta|corretta))?
-            (?:[ ](?:est|sont|es|son|é|são|è|sono|ist|sind|lautet|beträgt)\b(?![ ](?:pas|nicht|no|não|non)\b)|\s?[:：=])
+          | (?:"""
+    + NOUNS
+    + r""")s?\**
+            """
+    + IS
+    + r"""
             (?:[ ](?:donc|alors|égale?[ ]à|igual[ ]a|entonces|portanto|quindi|also|daher)\b)?
           | ответ\**(?:\s?[:：=-]|[ ]равен\b)?(?=[\s:*-]*[-$\\(\[{\d])
           | (?:الجواب|الإجابة|الاجابة|النتيجة|الناتج)(?:[ ](?:النهائي|النهائية|الصحيح|الصحيحة))?
@@ -55,6 +57,7 @@ REASON = re.compile(
 )
 WHY = re.compile(r"\b(?:because|since|car|parce|puisque|porque|denn|weil)\b|لأن|क्योंकि|потому|因为")
 LABEL = re.compile(r"\**([A-Z][A-Za-z ]{2,40})\**:\**\s+(?=\S)")
+LABELLED = re.compile(r"\\(?:text|mathrm|textrm)\s*\{[^{}]*\}")
 ENUMERATED = re.compile(r"[.!?]\s+[-−$\\(]*\d[\d.,/$)\s]*(?:\.|$)")  # 5. 6. 7.
 GOES_ON = re.compile(r"\s*(?:[-–/:×÷^+*]|\\(?:times|cdot|div)|to)\s*[$\\({]*\d")  # $5$/6, $5$ to $6$
 TOUCHING = re.compile(r"[A-Za-z\u00c0-\u052f]")  # a letter that belongs to the number before it
@@ -62,7 +65,7 @@ SENTENCE_END = re.compile(r"(?<=[^.\s])[.!?](?=\s|\*|$)|[。！？।؟]|\n\n")
 CONNECTOR = r"(?:\\text\s*\{\s*(?:and|or|,)\s*\}|\b(?:and|or)\b|\\q?quad|\\[,;!: ]|\\[\[\]()]|[\s,;$&.*]|\\\\)*"
 WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
 NOT_MATH = re.compile(
-    r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z}])|(?<![\\A-Za-z\d)}])(?:is|it|to|of|in|so|as|at|we|be|an|he|or|no)\b"
+    r"(?<![\\A-Za-z{])(?:[A-Za-z]{3,}(?![A-Za-z}])|[A-Za-z]{0,3}[\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f]\w*)|(?<![\\A-Za-z\d)}])(?:is|it|to|of|in|so|as|at|we|be|an|he|or|no)\b"
     r"|[^\x00-\x7f\u00b0-\u00be\u0391-\u03c9\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\u2070-\u22ff\u20ac\u00a3\u00d7\u00f7]+"
     r"|[.!?;:](?=\s|\*|$)|'[a-z]+|\n"
 )
@@ -83,7 +86,8 @@ def final_answer(text: str, reference: bool = False) -> str | None:
     In this order: the content of the last answer tags; the last box (boxes joined by "and" count as one answer);
     the last stated answer (`#### 5`, `A: 5`, "the answer is 5"); the text itself, if it is nothing but an answer; the
     result that the last sentence states, or its last formula or number. Words that take an answer back (a denial, a
-    bound, an alternative) leave none. A `reference` is taken whole where nothing in it is marked.
+    bound, an alternative) leave none; what corrects it ("wait, it is 6") takes its place. A `reference` is taken whole
+    where nothing in it is marked.
     """
     text = one_backslash(CONTROL.sub("", text))
     text = after_thoughts(text)
@@ -92,11 +96,15 @@ def final_answer(text: str, reference: bool = False) -> str | None:
     if not text.strip():
         return None
     if (boxed := last_box(text)) is not None:
+        if not boxed:
+            return _bare_or_prose(corrected(behind_boxes(text)) or "") or None
         return _undelimited(one_backslash(boxed)) or None  # formulas inside a box may stand between dollars
     for start, answer in reversed(STATED.placed(text)):
         if re.search(r"\w|\\", answer):
             if refused(text[:start]):
                 return None
+            if (instead := corrected(text[start:])) is not None and not STATED.last(instead):
+                return _bare_or_prose(instead) or None
             return _stated(STATED.innermost(answer)[:MOST_READ]) or None  # "Final Answer: The final answer is 5"
     return _undelimited(text) if reference else _bare_or_prose(text[-MOST_READ:]) or None
 
@@ -144,7 +152,7 @@ def _bare_or_prose(text: str) -> str:
         (found and words)
         or sentence
         or len(words) > 4
-        or FOREIGN.search(outside)
+        or FOREIGN.search(LABELLED.sub(" ", outside))
         or ("'" in outside and len(words) > 1)
     ):
         return _result(text, found)

@@ -12,8 +12,8 @@ GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|varepsilon|theta|lambda|mu|phi|var
 SUB = r"(?:\s*_\s*(?:\{[^{}]*\}|\w))?"
 NAME = re.compile(
     rf"""\s*(?:\d*\\(?:angle|triangle|odot|measuredangle)\s*[A-Z]*{SUB}
-        |m?\\angle\s*[A-Z]+ | (?:[a-zA-Z]|{GREEK}){SUB}'*\s*(?:\([^()=]*\))?
-        |\\(?:overline|text|mathrm|textbf|overrightarrow)\s*\{{[^{{}}]*\}}{SUB}(?:\([^()=]*\))?
+        |m?\\angle\s*[A-Z]+ | ([a-zA-Z]|{GREEK}){SUB}'*\s*(?:\((?![^()=]*\1)[^()=]*\))?
+        |\\(?:overline|text|mathrm|textbf|overrightarrow)\s*\{{[^{{}}]*\}}{SUB}(?:\([^()=]*\)|\s?(?:\\triangle\s?)?[A-Z]{{1,5}})?
         |[A-Z]{{2,4}}|\[[A-Z]+\]|\|[A-Z]+\||[a-z]{{2}} |\\frac\{{[A-Z]{{1,3}}\}}\{{[A-Z]{{1,3}}\}}|[A-Z]{{2}}/[A-Z]{{2}}
         |\\(?:sin|cos|tan)\s*\(?(?:[a-zA-Z]|{GREEK}|\\angle\s*[A-Z]+)\)? |(?:[Aa]rea|[Pp]erimeter|[Vv]olume|[Aa]nswer)
         |\\frac\{{d[a-z]?\}}\{{d[a-z]\}}|\\frac\{{dy\}}\{{dx\}})\s*""",
@@ -21,10 +21,17 @@ NAME = re.compile(
 )
 CALLED = re.compile(
     rf"""\s*(?:(?:[a-zA-Z]{SUB}|[A-Z]{{2,3}})(?:\s*:\s*(?:[a-zA-Z]{SUB}|[A-Z]{{2,3}}))+
-        |\|\s*\{{\s*[a-zA-Z]\s*\}}\s*\||\\\|[^=|]{{1,30}}\\\||[fghFGH]\([^=]{{1,30}}\))\s*""",
+        |\|\s*\{{\s*[a-zA-Z]\s*\}}\s*\||\\\|[^=|]{{1,30}}\\\||\|\s*[A-Z](?:\s?\\c[au]p\s?[A-Z])*\s*\|
+        |(?:[fghFGHPEN]|[a-z]\^\{{-1\}}|\([a-z]\s?\\circ\s?[a-z]\)|\\mathbb\s?\{{?[EP]\}}?
+            |\\(?!sqrt|ln|log|exp|frac)[a-zA-Z]+)\s?[(\[].{{1,60}}[)\]])\s*""",
     re.VERBOSE,
 )
-"""A ratio of names, the length of a vector, a function of a function: what an equation gives a value, beside names."""
+"""A ratio of names, the length of a vector, a function of a function, a probability: what an equation gives a value."""
+_LETTER = rf"(?:\{{\s?[a-zA-Z]\s?\}}|[a-zA-Z]|{GREEK}){SUB}"
+COMBINED = re.compile(
+    rf"\s*{_LETTER}(?:\s?(?:[-+/]|\\cdot|\\times)\s?{_LETTER})+\s*|\s*\\frac\{{{_LETTER}\}}\{{{_LETTER}\}}\s*"
+)
+"""Letters alone, put together: a question asks for `m + n`, and `m + n = 7` answers it; `x + 2 = 7` answers none."""
 FUNCTION = re.compile(r"\s*[fghFGHpqPQ]\s*\(\s*([a-zA-Z])\s*\)\s*")
 WITHOUT_VALUE = re.compile(
     r"\\(?:lim|sum|prod|int|oint|iint|det|bmod|pmod|mod|gcd|lcm|Pr|max|min|sup|inf|deg|dim|arg|operatorname|binom|begin)"

@@ -9,6 +9,8 @@ import re
 
 from llmrl.answers.spelling import folded
 
+BLANKS = " \n$.*)}\\]"
+FAR = 2000  # characters behind an answer in which a sentence may begin that corrects it
 NEAR = 120  # characters on each side of an answer that are read
 MARKUP = re.compile(r"<[^<>\n]{0,40}>|\\(?:boxed|text|textbf|mathbf|mathrm)(?=\s*\{)|\\[()\[\],;:! ]|[*_`$(){}\[\]~]")
 SENTENCE = re.compile(r"[.!?;](?=\s|$)|[。！？；।]|\n\s*\n")
@@ -33,7 +35,7 @@ SIGNED = re.compile(
 )
 DOUBTED = re.compile(
     rf"""(?<![\w'])(?:or(?!\s+(?:equivalently|simply))(?:\s+(?:maybe|perhaps|possibly|even|else|also|could|may|might|just))*
-        |alternatively|otherwise|else|(?:could|might|may)\s+(?:also\s+|just\s+)?be|ou|oder|أو|या){LINK}\s*,?\s*$
+        |maybe|perhaps|possibly|alternatively|otherwise|else|(?:could|might|may)\s+(?:also\s+|just\s+)?be|ou|oder|или|أو|(?<!\u094d)या){LINK}\s*,?\s*$
         |或(?:者|是)?\s*$|(?:{COUNTS})\W+(?:(?:and|to|maybe|perhaps|possibly|either)\s+)+$""",
     re.VERBOSE,
 )
@@ -42,14 +44,14 @@ ALTERNATIVE = re.compile(
     r"""(?:\W*(?!(?:since|because|as|for|so|which|where|that)\b)\w+){0,3}?\W*?
         (?<!\w)(?:as\s+well\s+as\b|or\b(?!\W*(?:equivalently|simply|in\s+other\s+words|about|approximately|rather\s+\\approx))
         |maybe\b|perhaps\b|possibly\b|alternatively\b|otherwise\b|unless\b|else\b|if\b
-        |(?:could|might|may)\s+(?:also\s+)?be\b|ou\b|oder\b|أو|या(?!\w)|或)""",
+        |(?:could|might|may)\s+(?:also\s+)?be\b|ou\b|oder\b|или(?!\w)|أو|(?<!\u094d)या(?!\w)|或)""",
     re.VERBOSE,
 )
 REJECTED = re.compile(
     rf"""{LATER}(?<!\w)(?:wrong|incorrect|false|untrue|impossible|unlikely|invalid|rejected|excluded|ruled\s+out)\b
         |\W*(?:(?:this|that|it|but|the|answer)\W+)*(?:(?:is|are|was|were|can|could|does|do|did|will|would|must|should)
             (?:\s+not|n't)\b|cannot\b|(?:is|are|was|seems)\s+(?:too|never|far\s+from|close\s+to|almost)\b)
-        |\s*\?\s*(?:\w|$) | \W*नहीं | \W*(?:不对|不正确|错)""",
+        |\s*\?\s*(?:\w|$) | \W*नहीं | \W*(?:不对|不正确|错) | \W*[이가]?\s*아[니닙] | \W*(?:では|じゃ)な""",
     re.VERBOSE,
 )
 TOUCHING = re.compile(
@@ -67,6 +69,15 @@ RECALLED = re.compile(
 CORRECTED = re.compile(
     r"\s*[.!?;,]?\s*(?:no(?!\s+(?:doubt|problem|matter|more|other))\b|wait\b|(?:(?:or|but)\s+)?(?:it|that)\s+(?:could|might|may)\b|actually\b|sorry\b|wrong\b)"
 )
+CORRECTION = re.compile(
+    r"""(?:^|[.!?;\n。！])[-\s$})*_\\\]–—]{0,8}(?:hm{1,3}\W{1,4}|oh\W{1,4})?(?:wait|actually|sorry|oops|correction|hold\s+on|on\s+(?:second\s+thought|reflection)
+        |let\s+me\s+re\w+|(?:but|however)\b[^.!?;\n]{0,60}?\b(?:wrong|incorrect|correct|should\s+be|re(?:count|check)\w*)
+        |(?:non|nein|нет|perdón|espera|warte|attends)(?=\s*,)|等等|不对
+        |no(?=,?\s+(?:wait|that|it))|i\s+(?:was\s+wrong|(?:have\s+)?made\s+an?\s+(?:\w+\s+)?(?:mistake|error)))(?!\w|['’])""",
+    re.VERBOSE,
+)
+CONFIRMED = re.compile(r"\b(?:correct|right|holds|checks(?:\s+out)?|confirmed|verified|works)[\s.!)*$✓]*$")
+DENIAL = re.compile(r"\b(?:not|never|wrong|incorrect)\b|n't\b")
 OPERATED = re.compile(
     r"""\W*?(?<!\w)(?:squared|cubed|factorial|minus|plus|times\s+(?:\d|more|larger|greater|bigger|longer|as)|multiplied|divided|below|above|dozens?
         |hundreds?|thousands?|[mb]illions?|trillions?|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths
@@ -87,6 +98,23 @@ def marked_taken_back(before: str, after: str) -> bool:
     near = SENTENCE.split(MARKUP.sub(" ", _plain(before[-NEAR:])))[-1]
     behind = MARKUP.sub(" ", _plain(after[:NEAR]))
     return bool(REFUSED.search(near) or TOUCHING.match(SENTENCE.split(behind, maxsplit=1)[0]) or RECALLED.match(behind))
+
+
+def corrected(after: str) -> str | None:
+    """Read what corrects an answer behind it ("Wait, it is 6"); None where nothing does, or where it is confirmed.
+
+    Empty where that asks.
+    """
+    if not after.strip(BLANKS):  # as behind most
+        return None
+    found = CORRECTION.search(folded(after[:FAR]))
+    if found is None:
+        return None
+    rest = after[found.end() : found.end() + FAR]
+    if "?" in rest:
+        return ""
+    last = [sentence for sentence in SENTENCE.split(_plain(rest[-NEAR:])) if sentence.strip()][-1:]
+    return None if last and CONFIRMED.search(last[0]) and not DENIAL.search(last[0]) else rest
 
 
 def refused(before: str) -> bool:

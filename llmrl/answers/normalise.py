@@ -51,6 +51,8 @@ SAME = [  # several spellings in LaTeX of one thing
     (r"(?<=[\d) ])\{\s*(\\(?:text|mathrm|textrm|textnormal|textup)\s*\{[^{}]*\})\s*\}", r"\1"),
     (r"\\(?:mathrm|text|textrm|operatorname)\s*\{\s*(ln|log|sin|cos|tan|lim|max|min|gcd|lcm|det)\s*\}", r"\\\1 "),
     (r"\\(?:mathbf|boldsymbol|bm|mathcal)\s*\{\s*([A-Za-z])\s*\}", r" \1 "),
+    (r"\\left\s*\]|(?:^|(?<=\\cup)|(?<=\\in))\s*\](?=[^\[\]()]{1,200}[\[\]])", " ("),
+    (r"\\right\s*\[|(?<=[\d\w}])\s*\[(?=\s*(?:$|\\cup))", ") "),
     (r"\\left(?![a-zA-Z])\s*\.?|\\right(?![a-zA-Z])\s*\.?|\\[bB]igg?[lrm]?(?![a-zA-Z])", ""),
     (r"\\(?:displaystyle|textstyle|limits|rm|bf|it|large|Large|normalsize|hfill|newline)(?![a-zA-Z])", ""),
     (r",\s*\\!\s*", ","),

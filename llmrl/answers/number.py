@@ -35,15 +35,15 @@ DEGREES = re.compile(r"(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*\^\\circ")
 DEGREE_UNIT = re.compile(r"\s*\^\\circ\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CFK])?\s*\}?$")
 TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 POWER = r"(?:\s*\^\s*\{?\s*(-?\d)\s*\}?)?"
-TEXT = r"\\(?:text|mathrm|mbox|textrm|textbf|textnormal|textup|textit|mathsf|rm)\s*\{[^{}]*\}"
+TEXT = r"\\(?:text|mathrm|mbox|textrm|textbf|textnormal|textup|textit|mathsf|rm)\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)?\}"
 TEXT_UNIT = re.compile(rf"\s*({TEXT}){POWER}\s*$")
 JOINED_UNIT = re.compile(
     rf" ?(\\frac\{{ ?{TEXT} ?{POWER} ?\}}\{{ ?{TEXT} ?{POWER} ?\}}"
     rf"|{TEXT}{POWER}(?: ?(?:/|\\cdot)? ?{TEXT}{POWER}){{1,3}}) ?$"
 )
 WORD_UNIT = re.compile(
-    r"(?<=[\d)}!])\s*((?:(?:(?<= )[a-z]{1,3} )?[a-z]{1,4}/[a-z]{1,4}|[A-Za-z]{2,}\.?|(?<= )[mgsLlhN])"
-    r"(?:\s+[A-Za-z]+){0,4})" + POWER + r"\s*$"
+    r"(?<=[\d)}!])\s*((?:(?:(?<= )[a-z]{1,3} )?[a-z]{1,4}/[a-z]{1,4}|[A-Za-zÀ-ɏ]{2,}\.?|(?<= )[mgsLlhN])"
+    r"(?:\s+[A-Za-zÀ-ɏ]+){0,4})" + POWER + r"\s*$"
 )
 WORD_AFTER_COMMAND = re.compile(
     r"(?<=\\pi )\s*((?:cm|mm|km|meters?|inches|feet|units?|square \w+|cubic \w+|radians?|cm|in)(?:\s+\w+)?)"

@@ -11,7 +11,7 @@ from llmrl.answers.forms import NAME, Items, Relation, Union, Value
 from llmrl.answers.number import Number
 from llmrl.answers.words import Words
 
-FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne": "\\ne"}
+FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le", "=": "=", "\\ne": "\\ne", "\\equiv": "\\equiv"}
 
 
 def same_relation(gold: Relation, answer: Relation, equal: Callable[[Value, Value], bool]) -> bool:
@@ -78,6 +78,8 @@ def region(value: Value) -> Value | None:
 def _interval(relation: Relation) -> Value | None:
     from sympy import oo
 
+    if "\\equiv" in relation.signs:
+        return None
     low, high = Number(-oo), Number(oo)
     sides, signs, texts = relation.sides, relation.signs, relation.texts
     if signs[0] in (">", "\\ge") or (len(signs) == 1 and not _name(texts[0])):

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 from llmrl.answers.spelling import folded
 
+NOUNS = "réponse|résultat|respuesta|resultado|resposta|solución|risposta|risultato|antwort|ergebnis|lösung"
+IS = r"""(?:[ ](?:finale?|correct[ea]?|correcta|corretta))?
+    (?:[ ](?:est|sont|es|son|é|são|è|sono|ist|sind|lautet|beträgt)\b(?![ ](?:pas|nicht|no|não|non)\b)|\s?[:：=])"""
+"""The words for "answer" and "is" in Romance languages and German."""
 FLAGS = re.VERBOSE | re.MULTILINE
 
 

@@ -38,7 +38,7 @@ LINKING = word_set("square sq cubic cu per an mph kph squared cubed")
 BEHIND = re.compile(
     r"\s+(?:left|remaining|total|altogether|each|long|tall|wide|high|deep|old|away|apart|in\s+(?:all|total))$"
 )
-PLURAL = re.compile(r"[a-z'-]{2,}[^ius'\W\d]s|[a-z-]{3,}ies")
+PLURAL = re.compile(r"[a-zà-öø-ɏ'-]{2,}[^ius'\W\d]s|[a-z-]{3,}ies")
 IRREGULAR = word_set("people children men women mice teeth geese sheep fish deer oxen dice")
 NO_THING = word_set(
     """minus plus less times is was has does as this thus its halves thirds fourths fifths sixths sevenths eighths
@@ -48,6 +48,7 @@ NO_THING = word_set(
     either maybe perhaps about per with without except unless but answers options choices percents percentages
     roots powers squares cubes logs inverses reciprocals opposites negatives others sometimes always besides
     across towards afterwards backwards downwards upwards forwards previous wrong false incorrect oops radicals
+    millones milhões milioni millionen milliers tausende docenas douzaines dutzende
     logarithms sines cosines derivatives integrals factorials halfs"""
 )
 AMBIGUOUS = word_set("m g s h l n j w v a c f k t d in min pa cal rs cup ha pt")
@@ -82,7 +83,7 @@ def _counted(name: str) -> str | None:
     if (
         not 1 <= len(words) <= 3
         or NO_THING & set(words)
-        or not all(re.fullmatch(r"[a-z][a-z'-]*", word) for word in words)
+        or not all(re.fullmatch(r"[a-zà-öø-ɏ][a-zà-öø-ɏ'-]*", word) for word in words)
     ):
         return None
     if words[-1] not in IRREGULAR and not PLURAL.fullmatch(words[-1]):

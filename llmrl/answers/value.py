@@ -14,6 +14,9 @@ from llmrl.answers.solutions import solutions
 from llmrl.answers.words import WRAPPED, Words, unwrapped, words
 
 SIGN = re.compile(r"\\(?:le|ge|ne|in|approx|equiv|sim|cong|simeq)(?![a-zA-Z])|=|<|>")
+MODULUS = re.compile(r"\s*\(?\s*(?:\\text\s*\{\s*mod\s*\}|\\?[pb]?mod(?![a-z])).+$")
+MULTIPLE = re.compile(r"\d+\s?[a-zA-Z]")  # 3x = 4 modulo 5 says nothing of x
+POINT = re.compile(r"[A-MO-TV-Z](?:_\{?\d\}?|'{1,2})?(?=\s?\()")
 AND = re.compile(
     r"\\(?:text|mbox|mathrm|textrm)\s*\{\s*(and|or|,)\s*\}|\\(?:land|wedge|lor|vee)(?![a-zA-Z])|(?<![a-zA-Z\\{])(and|or)(?![a-zA-Z])"
 )
@@ -125,10 +128,16 @@ def _related(text: str) -> Value:
         signs[cut] = "="
     if signs == ["\\in"] and NAME.fullmatch(texts[0]):
         return value(texts[1])
+    if signs[-1] == "\\equiv" and (modulus := MODULUS.search(texts[-1])) and not MULTIPLE.match(texts[0]):
+        result = texts[-1][: modulus.start()]
+        return Relation((Words(f"{texts[0]} {modulus[0]}"), value(result)), ("\\equiv",), (texts[0], result))
     if any(sign in ("\\equiv", "\\sim", "\\cong", "\\in") for sign in signs):
         return Words(text)
     if signs in (["<"], ["\\le"]) and (inside := re.fullmatch(r"\|\s*([a-z])\s*\|", texts[0])):
         texts, signs = [f"-({texts[1]})", inside[1], texts[1]], signs * 2
+    if signs in ([">"], ["\\ge"]) and (inside := re.fullmatch(r"\|\s*([a-z])\s*\|", texts[0])):
+        turned = {">": "<", "\\ge": "\\le "}[signs[0]]
+        return _listed(rf"{inside[1]}{turned}-({texts[1]}) \text{{or}} {inside[1]}{signs[0]} {texts[1]}")
     if len(signs) > 1 and set(signs) == {"="}:
         if _contradictory([value(side) for side in texts[1:]]):
             return Words(text)
@@ -176,6 +185,9 @@ def _single(text: str) -> Value:
         plus = text.replace("\\pm", "+").replace("\\mp", "-")
         minus = text.replace("\\pm", "-").replace("\\mp", "+")
         return Items((value(plus.lstrip(" +")), value(minus)))
+    point = POINT.match(text)
+    if point and closing(text, at := text.index("(")) == len(text) - 1 and len(split(text[at + 1 : -1], COMMA)[0]) > 1:
+        return _related(f"{point[0]}={text[at:]}")  # P(3, 5)
     if ":" in text:
         parts = _ratio([part.strip() for part in text.split(":")])
         return Items(parts, ":", ":") if parts else Words(text)

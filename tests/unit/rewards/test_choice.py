@@ -63,6 +63,8 @@ LETTERS = [
     "The answer is B (not A)",
     "<answer>A</answer> <answer>B</answer>",
     "B is correct.",
+    "Die Antwort ist B.",
+    "La réponse est (B).",
 ]
 TEXTS = [
     "Paris",

@@ -97,6 +97,12 @@ def test_nothing_that_an_answer_says_takes_long() -> None:
     assert time.perf_counter() - start < 1.0
 
 
+@pytest.mark.parametrize("answer", [r"\(55 + 36 - 19\)", "$36 + 55 - 19$", r"\left(55 - 19\right) + 36"])
+def test_signs_of_latex_are_read(answer: str) -> None:
+    assert grade(answer, [19, 36, 55], 72).value == 1.0
+    assert grade(r"8 \times (7 - \frac{8}{8})", [8, 7, 8, 8], 48).value == 1.0
+
+
 def test_depth_and_length_have_a_limit() -> None:
     ones = [1] * 40
     deep = "1"

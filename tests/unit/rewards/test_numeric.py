@@ -55,6 +55,8 @@ def test_a_reference_without_a_number_is_refused() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "<answer>48 + 5 = 53</answer>", "5 * (10 + 1) - 2 = 53", "2x - 3 = 53", "160 / 3 = 53.33, so 53",
+        "#### 53\nWait, let me check: 48 + 5 = 53, correct.",
         "<answer>53</answer>", "\\boxed{53}", "It is 53.", "48 + 5 = 53", "6*8 = 48\n48+5 = 53", "#### 53\nthat took 3",
         "\\boxed{48 + 5 = 53}", "<think>54</think> 53", "she has 53 candles.", "5 boxes and 53 candles", "53 m²", "53%",
         "$53.00", "not 54 but 53", "more than 50: 53", "\\boxed{53 = 53.0}", "in all - 53", "**53**", "<b>53</b>",
@@ -72,6 +74,7 @@ def test_a_number_that_stands_alone_is_the_answer(text: str) -> None:
         "x > 53", "\\ge 53", "7 + 53", "7 - 53", "7 \\times 53", "53^2", "53²", "53!", "\\sqrt{53}", "1\u200b53", "‐53",
         "⁻53", "－53", "1\u202f053", "53З", "<think>53", "<think>53</think>",
         "<think>53</think> I do not know", "<answer></answer> 53",
+        "<answer>48 + 6 = 53</answer>", "48 + 6 = 53", "#### 53\nWait, it is 54.", "\\boxed{53}. Oops, it is 54.",
     ],
 )  # fmt: skip
 def test_a_number_that_does_not_is_none(text: str) -> None:

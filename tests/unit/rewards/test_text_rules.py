@@ -32,7 +32,8 @@ def asked(answer: str = "", prompt: str = "Say it.", **info: Any) -> Problem:
     [
         ("New York", "new  york."), ("New York", "The answer is New York."), ("New York", "**New York**"),
         ("New York", "Answer: New\u00a0York"), ("Café", "Cafe\u0301"), ("5", "５"), ("don't", "don’t"), ("-5", "−5"),
-        ("5", "(5)"), ("5", r"\boxed{5}"), ("x", "<answer>X</answer>"), ("yes", "Yes!"), ("quoted", "'quoted'"),
+        ("5", "(5)"), ("5", r"\boxed{5}"), ("5", r"\boxed{\text{5}}"),
+        ("x", "<answer>X</answer>"), ("yes", "Yes!"), ("quoted", "'quoted'"),
         ("e-mail", "E-Mail"), ("x", "<think>y</think>x"), ("New York", "(New York)"), ("New York", "- New York"),
         ("[1,2)", "Answer: [1,2)"), ("Paris (France)", "paris (France)."),
     ],
