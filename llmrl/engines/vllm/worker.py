@@ -44,8 +44,11 @@ class WeightReceiver(TilesAllowed):
         return self._norms
 
     def _layers(self) -> Any:
-        model = self.model_runner.get_model()
-        return getattr(model, "model", model).layers
+        from torch.nn import ModuleList
+
+        count = self.model_runner.vllm_config.model_config.hf_text_config.num_hidden_layers
+        model: nn.Module = self.model_runner.get_model()
+        return next(part for part in model.modules() if isinstance(part, ModuleList) and len(part) == count)
 
     def _watcher(self, index: int) -> Any:
         def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:
