@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class _Given:
+class _Outputs:
     """The outputs of a decoder that has computed nothing but given states; all else that a model may ask for is None."""
 
     def __init__(self, states: Tensor) -> None:
@@ -22,6 +22,20 @@ class _Given:
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):  # of copies and pickles
             raise AttributeError(name)
+
+
+class _Given:
+    """A decoder that computes nothing and gives states back; its attributes are the real one's."""
+
+    def __init__(self, decoder: Any, states: Tensor) -> None:
+        self._decoder = decoder
+        self._states = states
+
+    def __call__(self, *_: Any, **__: Any) -> _Outputs:
+        return _Outputs(self._states)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_decoder"], name)
 
 
 def head_of(model: Any) -> Callable[[Tensor], Tensor]:
@@ -42,7 +56,7 @@ def head_of(model: Any) -> Callable[[Tensor], Tensor]:
     def logits(states: Tensor) -> Tensor:
         """As `head_of` says. Of no states it makes no logits, and yet takes part in every collective."""
         held = states if len(states) else functional.pad(states, (0, 0, 0, 1))
-        outputs = _with(model, path.split("."), lambda *_, **__: _Given(held[None])).forward(
+        outputs = _with(model, path.split("."), _Given(decoder, held[None])).forward(
             inputs_embeds=held[None], use_cache=False, return_dict=True
         )
         made: Tensor = outputs.logits[0, : len(states)]

@@ -47,7 +47,7 @@ class Recorder:
         processes, stage = self.accelerator.num_processes, zero_stage(self.accelerator)
         self._manifest = manifest(recipe, self.source.data, processes, stage)
         self.status("running", start=first_step)
-        if recipe.train.report_to != "none":
+        if recipe.train.trackers:
             self.accelerator.init_trackers("llmrl")
             for tracker in self.accelerator.trackers:
                 started.callback(tracker.finish)

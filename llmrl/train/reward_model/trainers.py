@@ -16,8 +16,8 @@ from llmrl.ops.reward_models import IGNORED, bradley_terry, labelled_bce, mean_l
 from llmrl.reward_models.encoding import Encoded
 from llmrl.reward_models.network import padded, pretrained
 from llmrl.reward_models.recipe import RewardRecipe
-from llmrl.train.launched import process_arguments
 from llmrl.train.adapters import adapted
+from llmrl.train.launched import process_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
