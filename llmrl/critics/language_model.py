@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class _Outputs:
-    """The outputs of a decoder that has computed nothing but given states; all else that a model may ask for is None."""
+    """The outputs of a decoder that has computed nothing but given states; all else of them is None."""
 
     def __init__(self, states: Tensor) -> None:
         self.last_hidden_state = states

@@ -296,3 +296,8 @@ class Sections:
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:
         """The dtype of forward passes in trainer and engine: that of the weights, or bfloat16 under autocast."""
         return "bfloat16" if self.train.bf16 else self.model.dtype
+
+
+def option(plugin: Any, name: str) -> Any:
+    """An option that not every plug-in of a kind has; None where it has none."""
+    return getattr(plugin, name, None)

@@ -22,7 +22,8 @@ def parse(text: str, where: str) -> Any:
     Args:
         where: with which the message of an error starts.
     Raises:
-        RecipeError: no YAML, nested deeper than `DEPTH`, of more than `NODES` values, or a key that a mapping has twice.
+        RecipeError: no YAML, nested deeper than `DEPTH`, of more than `NODES` values, or a mapping that has a key
+            twice.
     """
     import yaml
 

@@ -107,7 +107,8 @@ def require_intact(folder: str | Path) -> None:
     if found:
         raise CheckpointError(
             f"{folder}: damaged: {'; '.join(found[:3])}{_more(found)}. Copy the folder again, or have its run write it "
-            f"again: the command that trained it, with --resume. If you changed it on purpose: rm {quote(str(folder / FILE))}"
+            f"again: the command that trained it, with --resume. If you changed it on purpose: "
+            f"rm {quote(str(folder / FILE))}"
         )
 
 

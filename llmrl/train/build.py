@@ -135,6 +135,7 @@ def build(
         recorder=Recorder(recipe, place.accelerator, place.logs, clock, source, normaliser, on_step),
         stopping=stopping,
     )
+    parts.recorder.describe(resumes=place.resumed is not None)
     _restore(parts, place, gold_reward, pool.trainer_state)
     parts.recorder.open(parts.first_step, started)
     return parts

@@ -15,8 +15,6 @@ from llmrl.plugins import construct, kind_of
 from llmrl.recipe import Recipe
 from tests.unit.recipe.test_ranges import owners
 
-NESTED = [{"low": 1}, [[1]], [{}]]
-
 
 def alternatives(hint: Any) -> Iterator[Any]:
     """The types that a value may have; `Annotated` and unions are taken apart."""
@@ -67,12 +65,10 @@ def options() -> Iterator[tuple[str, type, str, Any]]:
                 yield f"{name}.{field.name}", owner, field.name, hints[field.name]
 
 
-OPTIONS = [(name, owner, field, bad_for(hint)) for name, owner, field, hint in options()]
+OPTIONS = {name: (owner, field, bad) for name, owner, field, hint in options() if (bad := bad_for(hint))}
 
 
-@pytest.mark.parametrize(
-    ("owner", "field", "values"), [o[1:] for o in OPTIONS if o[3]], ids=[o[0] for o in OPTIONS if o[3]]
-)
+@pytest.mark.parametrize(("owner", "field", "values"), OPTIONS.values(), ids=OPTIONS)
 def test_a_value_of_a_wrong_kind_is_refused(owner: type, field: str, values: list[Any]) -> None:
     for value in values:
         with pytest.raises(RecipeError) as error:
