@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llmrl.batch import Batch, collate
 from llmrl.critics.folder import head_specs, take_heads
-from llmrl.critics.language_model import head_of, pretrained, vocabulary_of
+from llmrl.critics.language_model import decoder_of, head_of, pretrained, vocabulary_of
 from llmrl.critics.layers import Tokens, layer
 from llmrl.critics.layers import head_of as critic_head
 from llmrl.errors import CheckpointError
@@ -78,7 +78,7 @@ class DuelingModel:
     def _ranks(self, batch: Batch, gamma: float, alpha: float) -> list[Rank]:
         chosen = predicting(batch.action_mask)
         inputs = {"input_ids": batch.token_ids, "position_ids": batch.position_ids, "use_cache": False}
-        states = chosen.predicting(self.policy.get_decoder()(**inputs).last_hidden_state)
+        states = chosen.predicting(decoder_of(self.policy)(**inputs).last_hidden_state)
         head, wanted = head_of(self.policy), chosen.tokens(batch.token_ids)
         chunks = pieces(len(wanted), vocabulary_of(self.policy.config), CHUNK_MB)
         logprobs, _, peak, *_ = peak_logprobs(states, head, wanted, wanted, chunks=chunks)

@@ -38,6 +38,24 @@ class _Given:
         return getattr(self.__dict__["_decoder"], name)
 
 
+def decoder_of(model: Any) -> Any:
+    """The part of a language model that makes states of tokens.
+
+    Transformers' `get_decoder` goes by names, and gives of some models the model itself, or its head.
+
+    Raises:
+        ValueError: the model has no such part.
+    """
+    named, embeddings = model.get_decoder(), model.get_input_embeddings()
+    if named is not model and embeddings in set(named.modules()):
+        return named
+    bodies = [part for part in model.modules() if part is not model and hasattr(part, "get_input_embeddings")]
+    inside = [part for part in bodies if embeddings in set(part.modules())]
+    if not inside:
+        raise ValueError("no part of it makes states of tokens: its head and its decoder are one")
+    return inside[-1]  # the innermost
+
+
 def head_of(model: Any) -> Callable[[Tensor], Tensor]:
     """(n, H) states to (n, V) logits, by the model's own forward pass behind its decoder.
 
@@ -47,11 +65,11 @@ def head_of(model: Any) -> Callable[[Tensor], Tensor]:
 
     Args:
         model: a causal language model of Transformers.
+    Raises:
+        ValueError: as `decoder_of`.
     """
-    decoder = model.get_decoder()
-    path = next((name for name, module in model.named_modules() if module is decoder), "")
-    if not path:  # the model is its own decoder, so that nothing says where its head begins
-        return model.get_output_embeddings()  # type: ignore[no-any-return]
+    decoder = decoder_of(model)
+    path = next(name for name, module in model.named_modules() if module is decoder)
 
     def logits(states: Tensor) -> Tensor:
         """As `head_of` says. Of no states it makes no logits, and yet takes part in every collective."""
@@ -81,7 +99,7 @@ def layer_norms(model: Any, run: Callable[[], Any]) -> list[list[float]]:
         norms.append(stream.float().norm(dim=-1).flatten().tolist())
 
     count = int(model.config.get_text_config().num_hidden_layers)
-    stacks = [part for part in model.get_decoder().modules() if isinstance(part, nn.ModuleList) and len(part) == count]
+    stacks = [part for part in decoder_of(model).modules() if isinstance(part, nn.ModuleList) and len(part) == count]
     hooks = [layer.register_forward_hook(hook) for layer in (stacks[0] if stacks else ())]
     try:
         run()

@@ -1,4 +1,4 @@
-"""Everything that decides a run besides its recipe: files that it names, code of its plug-ins, its data and its model."""
+"""Everything that decides a run besides its recipe: files that it names, code of plug-ins, its data and its model."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.critics.folder import Specs
-from llmrl.critics.language_model import head_of, pretrained
+from llmrl.critics.language_model import decoder_of, head_of, pretrained
 from llmrl.critics.layers import Tokens
 from llmrl.errors import CheckpointError
 from llmrl.ops.logprobs import kept_logprobs, peak_logprobs, predicting, token_logprobs
@@ -60,7 +60,7 @@ class TokenScorer(Network):
         entropies carry a gradient if `entropy_grad`.
         """
         plain: Any = plain_model(self.model)
-        decoder = plain.get_decoder()
+        decoder = decoder_of(plain)
         # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
         inputs = {"position_ids": position_ids} if takes_positions(decoder) else {}  # without them rows are not packed
         states = decoder(input_ids=token_ids, use_cache=False, **inputs).last_hidden_state
@@ -166,7 +166,7 @@ def packs(model: nn.Module) -> bool:
     """Tell whether the attention kernel keeps packed rows apart without a mask of (T, T)."""
     plain = plain_model(model)
     flash = "flash" in (plain.config.get_text_config()._attn_implementation or "")
-    return flash and takes_positions(plain.get_decoder())
+    return flash and takes_positions(decoder_of(plain))
 
 
 def takes_positions(decoder: nn.Module) -> bool:
@@ -220,6 +220,6 @@ def _freeze_other_parts(model: Any) -> None:
     """Keep the parts of a model that read no text, such as an image encoder, as they are: nothing reaches them."""
     if model.config.get_text_config() is model.config:
         return
-    learning = {id(p) for part in (model.get_decoder(), model.get_output_embeddings()) for p in part.parameters()}
+    learning = {id(p) for part in (decoder_of(model), model.get_output_embeddings()) for p in part.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in learning)
