@@ -118,10 +118,9 @@ class Encoder:
             backend = Tokenizer.from_str(json.dumps(state))
             backend.no_truncation()
             backend.no_padding()
-            known = {old: self.tokenizer.convert_tokens_to_ids(old) for old in spellings}
-            self._twins[special] = _Twin(
-                backend, spellings, {backend.token_to_id(new): known[old] for old, new in spellings.items()}
-            )
+            own = {old: int(self.tokenizer.convert_tokens_to_ids(old)) for old in spellings}
+            ids = {int(backend.token_to_id(new) or 0): own[old] for old, new in spellings.items()}
+            self._twins[special] = _Twin(backend, spellings, ids)
         return self._twins[special]
 
     def _in_parts(self, text: str, hidden: Mapping[str, str]) -> list[int]:

@@ -54,6 +54,8 @@ def require_same(folder: Path, now: Mapping[str, Any]) -> list[str]:
     try:
         before = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
+        before = None
+    if not isinstance(before, dict):
         return []  # nothing is known, as of a run of which a file was lost
     model, data = _differing(before, now, "model", "files"), _differing(before, now, "data")
     files = _differing(before, now, "inputs")

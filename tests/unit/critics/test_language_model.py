@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ def test_the_head_learns_and_hooks_stay_with_the_model() -> None:
 def test_norms_of_layers_are_found_under_any_name() -> None:
     for kind in ("llama", "gpt2", "opt", "bert"):
         policy = model(kind, **WITH_MORE.get(kind, {}))
-        norms = layer_norms(policy, lambda made=policy: made(input_ids=torch.tensor([[5, 6, 7]])))
+        norms = layer_norms(policy, partial(policy, input_ids=torch.tensor([[5, 6, 7]])))
         assert [len(layer) for layer in norms] == [3, 3], kind
 
 
