@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.answers.thoughts import opened_thoughts
-from llmrl.encoding.encoder import Encoder
+from llmrl.encoding.encoder import TextEncoder
 from llmrl.encoding.soundness import require_repeatable
 from llmrl.errors import CheckpointError, DataError
 from llmrl.run_folder.checksums import require_intact
@@ -203,8 +203,8 @@ class Chat:
                 self._rendered(together, (), add_generation_prompt=add_generation_prompt)
 
     @cached_property
-    def _encoder(self) -> Encoder:
-        return Encoder(self.tokenizer)
+    def _encoder(self) -> TextEncoder:
+        return TextEncoder(self.tokenizer)
 
     def _template_end(self) -> int | None:
         """The special token that the chat template puts behind the policy's message, if any."""

@@ -242,7 +242,7 @@ def _adapter(hint: Any) -> Any:
 
 
 def _complaint(faults: Sequence[Any], hint: Any, value: Any) -> str:
-    """What pydantic has against a value, in a line: where in it, and which word was meant, if one is close."""
+    """Tell pydantic's complaint in a line: where in the value, and which word was meant, if one is close."""
     first = faults[0]
     inside = "".join(f"[{part!r}]" for part in first["loc"] if isinstance(part, int) or str(part) in str(value))
     words = [word for word in _words(hint) if isinstance(word, str)]

@@ -1,4 +1,4 @@
-"""Small models of many architectures, and a run of one step that must hold from the first token to the exported folder."""
+"""Small models of many architectures, and a run of one step that must hold from the first token to the export."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SMALL: dict[str, Any] = {
 }
 EXPERTS = {"num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("qwen2", "qwen3", "llama", "mistral", "gemma", "gemma3_text", "phi", "phi3", "olmo2"), {}),
-    **dict.fromkeys(("gpt_neox", "gpt2", "falcon", "stablelm", "opt", "bloom", "starcoder2", "xglm", "mpt"), {}),
+    **{name: {} for name in ("qwen2", "qwen3", "llama", "mistral", "gemma", "gemma3_text", "phi", "phi3", "olmo2")},
+    **{name: {} for name in ("gpt_neox", "gpt2", "falcon", "stablelm", "opt", "bloom", "starcoder2", "xglm", "mpt")},
     "gemma2": {"final_logit_softcapping": 2.0, "query_pre_attn_scalar": 32},
     "cohere": {"logit_scale": 2.0},
     "granite": {"logits_scaling": 4.0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,11 +42,7 @@ def serve(
 
     checkpoint = folder_of(checkpoint, step)
     if search is not None:
-        if others := [*(lora or ()), *(["--critic"] if critic else ()), *context.args]:
-            raise RecipeError(
-                f"--search with {', '.join(others)}: expected none of --lora, --critic and options of vLLM; a "
-                "search takes its critic as an option of --engine"
-            )
+        _require_none([*(lora or ()), *(["--critic"] if critic else ()), *context.args])
         raise typer.Exit(
             _serve_search(
                 checkpoint,
@@ -74,6 +71,14 @@ def serve(
         server_args=context.args,
     )
     raise typer.Exit(code)
+
+
+def _require_none(others: Sequence[str]) -> None:
+    if others:
+        raise RecipeError(
+            f"--search with {', '.join(others)}: expected none of --lora, --critic and options of vLLM; a search takes "
+            "its critic as an option of --engine"
+        )
 
 
 def _serve_search(

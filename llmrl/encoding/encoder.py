@@ -23,7 +23,7 @@ class _Twin(NamedTuple):
 
 
 @dataclass
-class Encoder:
+class TextEncoder:
     """Encodes texts by a tokenizer of Transformers; text of messages never becomes a special token."""
 
     tokenizer: Any

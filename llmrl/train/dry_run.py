@@ -1,4 +1,4 @@
-"""What can be known of a run without its weights: asked by `--dry-run`, before anything is loaded."""
+"""Checks of a run that need no weights: `--dry-run` asks them, before anything is loaded."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _model_scores(policy: Policy, ids: Sequence[int]) -> list[float]:
 
 
 def _tried(read: Callable[[], list[float]], refusal: str) -> list[float]:
-    """What `read` gives.
+    """Call `read`, and blame the model where it raises.
 
     Raises:
         CheckpointError: it raises, whatever it is: models of others may raise anything.

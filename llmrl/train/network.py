@@ -208,7 +208,7 @@ def _mend_generation_config(model: Any, name: str) -> None:
 
 
 def _invalid(config: Any) -> str | None:
-    """Why Transformers would not write a generation config; None where it would."""
+    """Tell why Transformers would not write a generation config; None where it would."""
     try:
         config.validate(strict=True)
     except ValueError as error:

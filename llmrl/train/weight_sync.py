@@ -7,7 +7,8 @@ import math
 import re
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from llmrl.aio import wait
 from llmrl.critics.language_model import layer_norms
-from llmrl.errors import SyncError, TrainingError
+from llmrl.errors import LlmrlError, SyncError, TrainingError
 from llmrl.protocols import Engine
 from llmrl.train.network import plain_model
 from llmrl.train.parallel import gather, gathered_parameters
@@ -29,6 +30,8 @@ BOUNDS = {"float32": 2e-5, "bfloat16": 5e-2}
 leave 5e-7 in float32 and 3e-3 in bfloat16 (docs/engines.md); a tied head left stale left 0.37."""
 
 PROBE = 64  # tokens
+_LAYER = re.compile(r".*?\.\d+\.")
+"""The beginning of the names of a layer's weights."""
 _OF_HEAD = re.compile(r"(?<!attn_)logit.*(cap|scal)|tie_word|padded_vocab")
 """Options of configurations that change what a head makes of states."""
 
@@ -102,6 +105,22 @@ def full_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tenso
         yield _hugging_face_name(name) if adapted else name, value
 
 
+def checkpoint_weights(plain: Any, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Yield weights under the names and in the shapes of the model's files, which are others of some architectures.
+
+    Experts, for example, are one tensor in memory and one for each expert in files. Weights of one layer are held at a
+    time.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    def layer_of(pair: tuple[str, Tensor]) -> str:
+        found = _LAYER.match(pair[0])
+        return found[0] if found else ""
+
+    for _, layer in groupby(weights, key=layer_of):
+        yield from revert_weight_conversion(plain, dict(layer)).items()
+
+
 def adapter_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
     """Yield the LoRA weights under PEFT's names, gathered likewise; none without adapters. Collective."""
     for name, parameter in model.net.model.named_parameters():
@@ -115,10 +134,23 @@ def send(model: Learner, engine: Engine, version: int, dtype: str) -> dict[str, 
     """Load the policy's weights into the engine and prove it; returns metrics for the log.
 
     Raises:
-        SyncError: the engine's log-probabilities of the probe differ from the trainer's.
+        SyncError: the engine does not take them, or its log-probabilities of the probe differ from the trainer's.
     """
     started = time.perf_counter()
-    engine.load(named_weights(model), version)
+    weights = named_weights(model)
+    if getattr(engine, "checkpoint_names", False):
+        weights = checkpoint_weights(plain_model(model.net.model), weights)
+    try:
+        engine.load(weights, version)
+    except LlmrlError:
+        raise
+    except Exception as error:  # engines know weights by names of their own
+        reason = (str(error).splitlines() or [""])[0]
+        raise SyncError(
+            f"weight sync to version {version}: the engine does not take the trainer's weights: "
+            f"{type(error).__name__}: {reason:.300}. Nothing was sampled from them. engine.name=hf samples by the "
+            "trainer's own code"
+        ) from error
     gap = prove(model, engine, version, dtype)
     return {"sync/seconds": time.perf_counter() - started, "sync/probe_logp_gap": gap}
 
@@ -208,14 +240,14 @@ def _where(model: Learner, engine: Engine, token_ids: Sequence[int]) -> str:
 
 
 def _head_options(plain: Any) -> str:
-    """What a model's configuration says of its head, besides the product with the output embeddings."""
+    """Options of a model's configuration that change its head, for a message."""
     options = plain.config.get_text_config().to_dict().items()
     said = [f"{k} {v}" for k, v in options if isinstance(v, int | float) and _OF_HEAD.search(k)]
     return f" with {', '.join(said)}" if said else ""
 
 
 def _advice(engine: Engine, version: int) -> str:
-    """What to try next."""
+    """Advise what to try next."""
     same = "Both hold what the folder holds, so they compute this model differently. " if version == 0 else ""
     if type(engine).__module__.startswith("llmrl.engines.hf"):
         return f"{same}Please report it, with the model's config.json; engine.name=vllm may know the model better"

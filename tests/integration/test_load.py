@@ -1,4 +1,4 @@
-"""What a model, its tokenizer or its folder lacks is refused before the first step, by name."""
+"""Faults of a model, its tokenizer or its folder are refused before the first step, by name."""
 
 from __future__ import annotations
 

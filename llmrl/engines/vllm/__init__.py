@@ -153,6 +153,11 @@ class Colocated:
         self._pump: asyncio.Task[None] | None = None
         self.version = 0
 
+    @property
+    def checkpoint_names(self) -> bool:
+        """True where weights are taken under the names of files; a mask policy takes those of modules."""
+        return self._mask is None
+
     def follow(self, mask: MaskPolicy, steps: int) -> None:
         """Take top-p from `mask`, which gets the weights at the first load and every `steps` steps."""
         from llmrl.engines.vllm.mask_policy import policies

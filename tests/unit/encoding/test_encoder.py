@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from llmrl.chat import Chat
-from llmrl.encoding.encoder import Encoder
+from llmrl.encoding.encoder import TextEncoder
 from llmrl.encoding.soundness import require_repeatable, require_within, warn_of_losses
 from llmrl.errors import CheckpointError, DataError
 from llmrl.tiny import make_tokenizer
@@ -115,7 +115,7 @@ def test_what_nobody_spells_is_as_the_tokenizer_has_it(tokenizer: Any) -> None:
 
 
 def test_a_twin_reads_as_the_tokenizer_does(tokenizer: Any) -> None:
-    encoder = Encoder(tokenizer)
+    encoder = TextEncoder(tokenizer)
     hidden = {"\ue010": "<|nothing|>"}
     for text in ("<|user|> a b <|end|> c", "a<|end|>", "<|assistant|>", " two  spaces "):
         asked = text + "\ue010"

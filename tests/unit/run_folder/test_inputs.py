@@ -1,4 +1,4 @@
-"""What decides a run besides its recipe: what changed is named, and refused where steps would no longer fit."""
+"""Inputs of a run besides its recipe: a changed one is named, and refused where steps would no longer fit."""
 
 from __future__ import annotations
 
