@@ -11,6 +11,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from llmrl.aio import wait
+from llmrl.critics.language_model import pretrained
 from llmrl.recipe import parse
 from llmrl.tiny import make_tokenizer
 from llmrl.train.loop import train
@@ -93,7 +94,7 @@ def agreement(kind: str, engine: str, folder: Path) -> Agreement:
         with torch.no_grad():
             trained = run.learners.policy.net.model.eval()(input_ids=torch.tensor([ids])).logits[0]
     step = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
-    final: Any = AutoModelForCausalLM.from_pretrained(run.folder / "final")
+    final = pretrained(AutoModelForCausalLM, str(run.folder / "final"))
     with torch.no_grad():
         logits = final(input_ids=torch.tensor([ids])).logits[0]
     running = recipe.engine.start(

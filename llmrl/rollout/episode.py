@@ -143,7 +143,9 @@ class EpisodePlayer:
             async with self.environments.open(self.env, problem, self.options) as env, self._timed():
                 status = await self._talk(env, problem, played, sampling, list(prefix_ids))
             reason = env.fault
-        except LlmrlError:
+        except LlmrlError as error:
+            if type(error) is DataError and not str(error).startswith("problem "):
+                raise DataError(f"problem {problem.id}: {error}") from error
             raise
         except Exception as error:  # of the environment, and a bad episode is data
             status, reason = "error", f"{type(error).__name__}: {error}"

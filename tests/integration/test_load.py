@@ -192,7 +192,7 @@ def test_one_that_cannot_be_mended_is_refused(copied: Path, tmp_path: Path) -> N
 def test_a_disk_without_room(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    monkeypatch.setattr(export_trial.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
     assert "1 MiB are free there, and a checkpoint with the exported model takes " in refused(recipe(copied, tmp_path))
 
 
