@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PROC = Path("/proc")
-LAUNCHERS = ("accelerate", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
+LAUNCHERS = (
+    *("accelerate", "torchrun", "accelerate.commands.launch", "torch.distributed.run"),
+    *("deepspeed", "deepspeed.launcher.launch"),
+)
 
 
 def resuming(checkpoint: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 
 from llmrl.errors import RecipeError
@@ -10,7 +11,10 @@ from llmrl.run_folder.command import launched
 
 RANKS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 PLACES = ("MASTER_ADDR", "MASTER_PORT")
-_LAUNCHERS = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MPI_LOCALRANKID")
+_LAUNCHERS = (
+    *("TORCHELASTIC_RUN_ID", "FORK_LAUNCHED", "SLURM_PROCID"),
+    *("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MPI_LOCALRANKID"),
+)
 """Variables that a launcher, or a scheduler that starts one process for each rank, sets besides."""
 log = logging.getLogger(__name__)
 
@@ -30,7 +34,7 @@ def require_launch() -> None:
             raise RecipeError(f"environment variable {name} is {value!r}; expected a number, or none: unset {name}")
     numbers = {name: int(value) for name, value in found.items()}
     world = numbers.get("WORLD_SIZE", 1)
-    if launched() or any(name in os.environ for name in _LAUNCHERS):
+    if launched() or multiprocessing.parent_process() or any(name in os.environ for name in _LAUNCHERS):
         missing = [name for name in ("RANK", *PLACES) if world > 1 and name not in os.environ]
         if missing:
             raise RecipeError(

@@ -21,8 +21,12 @@ from llmrl.recipe.options import (
     RolloutOptions,
     TrainOptions,
 )
+from llmrl.reward_models.recipe import BackboneOptions, DataOptions, FitOptions, InputOptions, LossOptions
 
-SECTIONS = (ModelOptions, CriticOptions, OpponentOptions, RolloutOptions, TrainOptions, EvalOptions, AuditOptions)
+SECTIONS = (
+    *(ModelOptions, CriticOptions, OpponentOptions, RolloutOptions, TrainOptions, EvalOptions, AuditOptions),
+    *(BackboneOptions, DataOptions, InputOptions, LossOptions, FitOptions),  # of reward models
+)
 KINDS = [kind for kind in get_args(plugins.Kind) if kind != "benchmark"]
 """Benchmarks are chosen by name alone."""
 UNLIMITED = {"TrainOptions.max_grad_norm", "RolloutOptions.log_tokens_mb"}
