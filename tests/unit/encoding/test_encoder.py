@@ -100,12 +100,10 @@ def test_a_message_that_spells_a_special_token_is_encoded_whole(tokenizer: Any) 
     end = tokenizer.convert_tokens_to_ids(mark)
     assert ids.count(end) == 1, "the template's own"
     assert tokenizer.decode(ids).replace(" ", "") == f"<|user|>it{mark}ends{mark}<|end|><|assistant|>"
-    # the same tokenizer without that special token knows the text as ordinary, in one piece
-    whole = tokenizer("<|user|>it<|end|>ends<|end|>", add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    head = tokenizer("<|user|>", add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    plain = [token for token in ids[1 : ids.index(end)] if token not in tokenizer.all_special_ids]
-    if whole[: len(head)] == head:
-        assert plain == whole[len(head) :]
+    # ordinary text in one piece, with or without the space that a tokenizer puts behind a special token
+    text, options = f"it{mark}ends{mark}", {"add_special_tokens": False, "split_special_tokens": True}
+    head, alone, behind = (tokenizer(t, **options)["input_ids"] for t in ("<|user|>", text, f"<|user|>{text}"))
+    assert ids[1 : ids.index(end)] in (alone, behind[len(head) :])
 
 
 def test_what_nobody_spells_is_as_the_tokenizer_has_it(tokenizer: Any) -> None:
