@@ -243,7 +243,7 @@ def test_a_disk_without_room_is_refused_before_the_first_step(recipe: Path, smal
 
 
 def test_a_full_disk(recipe: Path, small_disk: Path) -> None:
-    """One that others fill while the run goes on: nothing but the message is left of it."""
+    """A disk that others fill while the run goes on: nothing but the message is left of it."""
     (recipe.parent / "fills_the_disk.py").write_text(FILLS)
     done = trained(recipe, small_disk, "reward={name: fills_the_disk:fills}")
     assert done.returncode == 1, done.stderr
