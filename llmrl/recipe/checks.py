@@ -293,8 +293,6 @@ def restored_environment(recipe: Sections) -> str | None:
     return None
 
 
-
-
 def _off(section: Any, name: str) -> str:
     return "false" if isinstance(getattr(section, name), bool) else "0"
 

@@ -94,9 +94,13 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
     """Write the models of a checkpoint as `final/` has them. Collective: under the launch that the run had.
 
     Raises:
-        CheckpointError: it is damaged, or sharded over more processes than these; or the disk is full.
+        CheckpointError: it is damaged, of several policies, or sharded over more processes; or the disk is full.
     """
     recipe = read(run / RECIPE)
+    if apart := [agent for agent, opponent in recipe.rollout.opponents.items() if opponent.learns]:
+        raise CheckpointError(
+            f"{run}: {', '.join(apart)} learned apart, and checkpoints of several policies are not exported; take final/"
+        )
     processes = accelerator(replace(recipe.train, report_to="none"))
     learners = Learners(recipe, processes, recipe.algorithm.needs() - recipe.source.fills())
     Checkpoints(run / "checkpoints", processes, recipe.train.save_total_limit).load_models(checkpoint)
@@ -109,7 +113,7 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
     learners.policy.stop_at(chat.stop_token_ids(*learners.policy.stop_configs()))
     if processes.is_main_process:
         out.parent.mkdir(parents=True, exist_ok=True)
-    export(learners.policy, chat.tokenizer, out, learners.exported)
+    export({"": learners}, chat.tokenizer, out)
 
 
 def _checkpoints(run: Path) -> list[Path]:

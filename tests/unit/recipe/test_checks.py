@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmrl.errors import RecipeError
-from llmrl.recipe import checks, read, sampling
+from llmrl.recipe import agent_checks, checks, read, sampling
 
 MINE = """
 model: {policy: ./model}
@@ -201,7 +201,7 @@ def test_what_does_not_fit_is_refused_and_what_it_says_helps(
 def test_every_check_is_in_the_table() -> None:
     public = [
         name
-        for module in (checks, sampling)
+        for module in (checks, sampling, agent_checks)
         for name, value in vars(module).items()
         if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_") and name != "check"
     ]
