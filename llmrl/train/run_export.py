@@ -99,7 +99,7 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
     recipe = read(run / RECIPE)
     if apart := [agent for agent, opponent in recipe.rollout.opponents.items() if opponent.learns]:
         raise CheckpointError(
-            f"{run}: {', '.join(apart)} learned apart, and checkpoints of several policies are not exported; take final/"
+            f"{run}: {', '.join(apart)} learned apart: checkpoints of several policies are not exported; take final/"
         )
     processes = accelerator(replace(recipe.train, report_to="none"))
     learners = Learners(recipe, processes, recipe.algorithm.needs() - recipe.source.fills())
