@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llmrl.answers.thoughts import opened_thoughts
+from llmrl.encoding.encoder import TextEncoder
+from llmrl.encoding.soundness import require_repeatable
 from llmrl.errors import CheckpointError, DataError
 from llmrl.run_folder.checksums import require_intact
 from llmrl.sandbox import rendering
@@ -49,9 +51,9 @@ class Chat:
         if not conversation:
             raise DataError("no messages to make a prompt of; expected at least one")
         if self.tokenizer.chat_template is None:
-            return self._encode(_only_text(conversation), {}, whole=True)
+            return self._encoder.prompt_ids(_only_text(conversation))
         conversation, hidden = self._hide_special(conversation)
-        return self._encode(self._render(conversation, tools), hidden)
+        return self._encoder.ids(self._render(conversation, tools), hidden)
 
     def next_prompt(
         self,
@@ -84,8 +86,10 @@ class Chat:
         fed, whole, as_usual = self._renders([conversation[:asked], conversation, answered], tools)
         for rendered_with, said in ((whole, text), (as_usual, usual)):
             if rendered_with.startswith(fed + said):
-                return joined(previous_ids, self._encode(rendered_with[len(fed + said) :], hidden))
-        return self._encode(whole, hidden)
+                return joined(
+                    previous_ids, self._encoder.ids_behind(fed + said, rendered_with[len(fed + said) :], hidden)
+                )
+        return self._encoder.ids(whole, hidden)
 
     def extend_ids(
         self, previous_ids: Sequence[int], reply: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -115,14 +119,8 @@ class Chat:
         Raises:
             CheckpointError: there is none.
         """
-        if self.tokenizer.chat_template is not None:
-            past = self.messages([{"role": "user", "content": "question"}])
-            before = self._render(past, ()) + "reply"
-            whole = self._render([*past, {"role": "assistant", "content": "reply"}], ())
-            behind = self._encode(whole[len(before) :], {}) if whole.startswith(before) else []
-            if behind and behind[0] in self.tokenizer.all_special_ids:
-                return behind[0]
-        return self.stop_token_ids()[0]
+        end = self._template_end()
+        return self.stop_token_ids()[0] if end is None else end
 
     def written_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Encode the last message, the assistant's, as the template writes it behind the prompt, tool calls included.
@@ -138,7 +136,7 @@ class Chat:
             raise CheckpointError("the tokenizer has no chat template, which tool calls need; set one and save it")
         calls = messages[-1].get("tool_calls") or ()
         called = json.dumps(calls, ensure_ascii=False)
-        if spelled := [token for token in self._special_tokens() if token in called]:
+        if spelled := [token for token in self._encoder.special_tokens() if token in called]:
             raise DataError(f"a tool call spells the special token {spelled[0]!r}, and would become it; remove it")
         conversation, hidden = self._hide_special(self.messages(messages))
         fed = self._render(conversation[:-1], tools)
@@ -150,8 +148,14 @@ class Chat:
             )
         if missing := [call["function"]["name"] for call in calls if call["function"]["name"] not in whole[len(fed) :]]:
             raise DataError(f"the chat template writes no tool calls (of {missing[0]!r}); expected one that does")
-        ids, end = self._encode(whole[len(fed) :], hidden), self.turn_end()
+        ids, end = self._encoder.ids_behind(fed, whole[len(fed) :], hidden), self.turn_end()
         return ids[: ids.index(end) + 1] if end in ids else ids
+
+    def answer_ids(self, text: str, behind_ids: Sequence[int]) -> list[int]:
+        """Encode what the policy might have written behind a prompt; no text becomes a special token."""
+        hidden = self._encoder.hidden([text])
+        before = self.tokenizer.decode(list(behind_ids[-16:]), clean_up_tokenization_spaces=False)
+        return self._encoder.ids_behind(before, self._encoder.hide(text, hidden), hidden)
 
     def text(self, token_ids: Sequence[int]) -> str:
         """Decode tokens to text, without special tokens."""
@@ -168,7 +172,10 @@ class Chat:
         return [i + 1 for i, token in enumerate(token_ids) if pieces[token].endswith("\n")]
 
     def stop_token_ids(self, *configs: Any) -> list[int]:
-        """Collect the tokens that end a completion, sorted: the tokenizer's and those of each config's `eos_token_id`.
+        """Collect the tokens that end a completion, sorted.
+
+        They are the tokenizer's, those of each config's `eos_token_id`, and the special token by which the chat
+        template ends the policy's turn, which a base model's tokenizer often does not name.
 
         Args:
             configs: generation configs or model configs; their `eos_token_id` is a number, a list or None.
@@ -178,6 +185,8 @@ class Chat:
         stops: set[int] = set()
         for value in [self.tokenizer.eos_token_id, *(getattr(config, "eos_token_id", None) for config in configs)]:
             stops |= {value} if isinstance(value, int) else set(value or ())
+        if (end := self._template_end()) is not None:
+            stops.add(end)
         if not stops:
             raise CheckpointError("no end-of-sequence token in tokenizer, config or generation config; set eos_token")
         return sorted(stops)
@@ -192,6 +201,23 @@ class Chat:
             for start in range(0, len(conversations), CHECKED_TOGETHER):
                 together = conversations[start : start + CHECKED_TOGETHER]
                 self._rendered(together, (), add_generation_prompt=add_generation_prompt)
+
+    @cached_property
+    def _encoder(self) -> TextEncoder:
+        return TextEncoder(self.tokenizer)
+
+    def _template_end(self) -> int | None:
+        """The special token that the chat template puts behind the policy's message, if any."""
+        if self.tokenizer.chat_template is None:
+            return None
+        past = self.messages([{"role": "user", "content": "question"}])
+        try:
+            before = self._render(past, ()) + "reply"
+            whole = self._render([*past, {"role": "assistant", "content": "reply"}], ())
+        except DataError:  # it wants other conversations than this one, which are told when they are met
+            return None
+        behind = self._encoder.ids(whole[len(before) :], {}) if whole.startswith(before) else []
+        return behind[0] if behind and behind[0] in self.tokenizer.all_special_ids else None
 
     def _require_template(self) -> None:
         if self.tokenizer.chat_template is None:
@@ -228,42 +254,12 @@ class Chat:
 
     def _hide_special(self, conversation: Sequence[Message]) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Replace text that spells a special token by a placeholder character; also return each placeholder's text."""
-        special = re.compile("|".join(map(re.escape, sorted(self._special_tokens(), key=len, reverse=True))) or r"(?!)")
-        texts = [str(message.get("content") or "") for message in conversation]
-        spelled = sorted({word for text in texts for word in special.findall(text)})
-        free = (chr(code) for code in range(0xE000, 0xF900) if not any(chr(code) in text for text in texts))
-        marks = dict(zip(spelled, free, strict=False))
-        hidden = [dict(message) for message in conversation]
-        for message in hidden if spelled else ():
+        hidden = self._encoder.hidden([str(message.get("content") or "") for message in conversation])
+        shown = [dict(message) for message in conversation]
+        for message in shown if hidden else ():
             if isinstance(message.get("content"), str):
-                message["content"] = special.sub(lambda match: marks[match[0]], message["content"])
-        return hidden, {mark: word for word, mark in marks.items()}
-
-    def _special_tokens(self) -> list[str]:
-        return [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-
-    def _encode(self, text: str, hidden: Mapping[str, str], whole: bool = False) -> list[int]:
-        """Encode a text; placeholders become the ordinary tokens of the text they stand for.
-
-        Raises:
-            DataError: it holds half a character, which a tokenizer cannot read.
-        """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"a prompt holds half a character, the lone surrogate \\u{ord(text[error.start]):04x}, behind "
-                f"{text[max(0, error.start - 30) : error.start]!r}; remove it from the data or the template"
-            ) from None
-        if whole:
-            return list(self.tokenizer(text, split_special_tokens=True)["input_ids"])
-        ids: list[int] = []
-        for part in re.split(f"([{''.join(hidden)}])", text) if hidden else [text]:
-            if part:
-                plain = part in hidden
-                encoded = self.tokenizer(hidden.get(part, part), add_special_tokens=False, split_special_tokens=plain)
-                ids += encoded["input_ids"]
-        return ids
+                message["content"] = self._encoder.hide(message["content"], hidden)
+        return shown, hidden
 
 
 def _apply(
@@ -307,13 +303,15 @@ def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_
             )
         require_intact(folder)
     try:
-        return AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=trust_remote_code)
+        made = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{model}: no tokenizer could be loaded: {reason}; expected a folder with tokenizer.json, or a hub name "
             "that can be reached"
         ) from error
+    require_repeatable(made, str(model))
+    return made
 
 
 def load_stop_token_ids(model: str | Path, chat: Chat) -> list[int]:

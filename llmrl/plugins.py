@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import chain
 from math import isinf, isnan
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from llmrl.errors import RecipeError
 
@@ -198,7 +199,7 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
         RecipeError: an unknown or missing key, a value that does not convert or is outside of the range in its type
             (`llmrl.recipe.ranges`), or a ValueError of the class itself.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     known = {f.name: f for f in fields(cls) if f.init}
     hints = get_type_hints(cls, include_extras=True)
@@ -217,15 +218,12 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
         infinite = MAY_BE_INFINITE in getattr(hints[key], "__metadata__", ())
         _require_numbers(value, _at(where, key), infinite)
         try:
-            read = TypeAdapter(hints[key]).validate_python(value)
+            read = _adapter(hints[key]).validate_python(value)
             _require_numbers(read, _at(where, key), infinite)  # "nan" is a number, too
+            _require_no_truth(value, read, _at(where, key))
             values[key] = tuple(read) if isinstance(known[key].default, tuple) and isinstance(read, list) else read
         except ValidationError as error:
-            first = error.errors()[0]
-            inside = "".join(f"[{part!r}]" for part in first["loc"])
-            raise RecipeError(
-                f"{_at(where, key)}{inside}: {first['msg'][0].lower()}{first['msg'][1:]}; found {value!r}"
-            ) from None
+            raise RecipeError(f"{_at(where, key)}{_complaint(error.errors(), hints[key], value)}") from None
     for key, entry in known.items():
         if key not in values and entry.default is MISSING and entry.default_factory is MISSING:
             raise RecipeError(f"{_at(where, key)}: missing; it has no default")
@@ -233,6 +231,45 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
         return cls(**values)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{where.removesuffix(':')}: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def _adapter(hint: Any) -> Any:
+    """Pydantic's reader of a type."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(hint)
+
+
+def _complaint(faults: Sequence[Any], hint: Any, value: Any) -> str:
+    """Tell pydantic's complaint in a line: where in the value, and which word was meant, if one is close."""
+    first = faults[0]
+    inside = "".join(f"[{part!r}]" for part in first["loc"] if isinstance(part, int) or str(part) in str(value))
+    words = [word for word in _words(hint) if isinstance(word, str)]
+    meant = did_you_mean(value, words) if isinstance(value, str) else ""
+    return f"{inside}: {first['msg'][0].lower()}{first['msg'][1:]}; found {value!r:.200}{meant}"
+
+
+def _words(hint: Any) -> Iterator[Any]:
+    """The words of a `Literal`, wherever in a type it stands."""
+    for part in get_args(hint):
+        yield from (part,) if get_origin(hint) is Literal else _words(part)
+
+
+def _require_no_truth(value: Any, read: Any, where: str) -> None:
+    """Refuse true and false where a number is wanted, which Python takes for 1 and 0.
+
+    Raises:
+        RecipeError: one of them was read as a number.
+    """
+    if isinstance(value, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+        raise RecipeError(f"{where}: expected a number; found {value!r}")
+    if isinstance(value, Mapping) and isinstance(read, Mapping):
+        for key in value.keys() & read.keys():
+            _require_no_truth(value[key], read[key], f"{where}.{key}")
+    elif isinstance(value, list | tuple) and isinstance(read, Sequence) and len(value) == len(read):
+        for place, (given, made) in enumerate(zip(value, read, strict=True)):
+            _require_no_truth(given, made, f"{where}[{place}]")
 
 
 def _require_numbers(value: Any, where: str, infinite: bool) -> None:

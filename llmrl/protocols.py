@@ -205,7 +205,7 @@ class Engine(Protocol):
         """Log-probability, at temperature 1, of every token after the first: `len(token_ids) - 1` numbers."""
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Take the trainer's weights, under their Hugging Face names; what is sampled from now on carries `version`."""
+        """Take the weights of `version`, by their Hugging Face names (those of files with `checkpoint_names`)."""
 
     def sleep(self) -> None:
         """Give the accelerator's memory to the trainer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from llmrl.algorithms.ppo import PPO
 from llmrl.errors import RecipeError
@@ -25,6 +25,8 @@ class NLPO(PPO):
     the engine returns what it kept (`return_kept_ids`, with `rollout.top_p`), and which weights decide is its option
     (`mask_update_steps`). Options are PPO's.
     """
+
+    needs_kept_ids: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

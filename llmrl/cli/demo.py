@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from llmrl import plugins, tiny
@@ -300,7 +301,7 @@ def _report(results: Mapping[str, Any], out: Path) -> None:
     print(f"""seconds: {taken}
 curves: {out / "curves.png"}   numbers: {out / "results.json"}   every answer: {out / ROLLOUTS}
 next:
-  llmrl eval {out / "final"} --benchmarks {BENCHMARK}
-  llmrl serve {out / "final"}
+  llmrl eval {quote(str(out / "final"))} --benchmarks {BENCHMARK}
+  llmrl serve {quote(str(out / "final"))}
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'
   llmrl train recipes/gsm8k_grpo.yaml""")

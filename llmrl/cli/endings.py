@@ -80,7 +80,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _among_several() -> bool:
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
 
 
 def _first() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -11,12 +12,14 @@ import typer
 from llmrl import __version__
 from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings, stopped_by_signals
+from llmrl.cli.export import Step, export, folder_of
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.tune import tune
+from llmrl.plugins import name_of
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
@@ -25,6 +28,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("serve-reward")(serve_reward)
+app.command()(export)
 app.command()(play)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
@@ -74,6 +78,9 @@ def train(
     if dry_run:
         import yaml
 
+        from llmrl.train.dry_run import require_possible
+
+        require_possible(made)
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return None
     from llmrl.run_folder.progress import Progress
@@ -97,13 +104,17 @@ def train(
     ):
         take_steps(run)
     if run.accelerator.is_main_process:
-        print(f"model: {run.folder / 'final'}\nnext: llmrl eval {run.folder / 'final'} --benchmarks gsm8k")
+        final, engine = run.folder / "final", name_of("engine", made.engine)
+        asked = f" --engine {engine}" if engine in ("hf", "server") else ""
+        print(f"model: {final}\nnext: llmrl eval {quote(str(final))} --benchmarks gsm8k{asked}")
     return None
 
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A folder, a hub name, or http://host:port/v1 of a running server.")],
+    model: Annotated[
+        str, typer.Argument(help="A folder, that of a run too, a hub name, or http://host:port/v1 of a running server.")
+    ],
     benchmarks: Annotated[str, typer.Option(help="Names, with commas: gsm8k,math500")],
     samples: Annotated[
         int | None, typer.Option(help="Completions per problem; the benchmark's own by default.")
@@ -126,6 +137,7 @@ def evaluate(
     search_tokens: SearchTokens = None,
     grade: Annotated[str, typer.Option(help="Of patches of SWE-bench: none, local or harness.")] = "none",
     swe: Annotated[str | None, typer.Option(help="Of SWE-bench: {repos: clones, samples: 10}.")] = None,
+    step: Step = None,
     out: Annotated[Path | None, typer.Option(help="Where results go; a second call there goes on.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
 ) -> None:
@@ -133,6 +145,7 @@ def evaluate(
     from llmrl.evaluation.run import EvalSetup, Plan, run
     from llmrl.evaluation.swe_bench import options_of
 
+    model = folder_of(model, step)
     plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     setup = EvalSetup(
         engine=spec(engine, "--engine"),

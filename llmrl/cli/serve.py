@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from llmrl.cli.export import Step, folder_of
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.errors import RecipeError
 
 
 def serve(
     context: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(help="A model folder or a hub name.")],
+    checkpoint: Annotated[str, typer.Argument(help="A model folder, the folder of a run, or a hub name.")],
     lora: Annotated[list[str] | None, typer.Option(help="An adapter, NAME=FOLDER; may be given again.")] = None,
     host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set a key then.")] = "127.0.0.1",
     port: Annotated[int, typer.Option()] = 8000,
@@ -31,18 +33,16 @@ def serve(
     judge: Judge = None,
     search_tokens: SearchTokens = None,
     engine: Annotated[str, typer.Option(help="Of the search: vllm or hf, or {name: ..., option: ...}.")] = "vllm",
+    step: Step = None,
 ) -> None:
     """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
     from llmrl.clients.bearer import read_key
     from llmrl.serve.vllm import DecodingCritic
     from llmrl.serve.vllm import serve as run
 
+    checkpoint = folder_of(checkpoint, step)
     if search is not None:
-        if others := [*(lora or ()), *(["--critic"] if critic else ()), *context.args]:
-            raise RecipeError(
-                f"--search with {', '.join(others)}: expected none of --lora, --critic and options of vLLM; a "
-                "search takes its critic as an option of --engine"
-            )
+        _require_none([*(lora or ()), *(["--critic"] if critic else ()), *context.args])
         raise typer.Exit(
             _serve_search(
                 checkpoint,
@@ -71,6 +71,14 @@ def serve(
         server_args=context.args,
     )
     raise typer.Exit(code)
+
+
+def _require_none(others: Sequence[str]) -> None:
+    if others:
+        raise RecipeError(
+            f"--search with {', '.join(others)}: expected none of --lora, --critic and options of vLLM; a search takes "
+            "its critic as an option of --engine"
+        )
 
 
 def _serve_search(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from llmrl.critics.folder import head_specs, take_heads
+from llmrl.critics.language_model import pretrained
 from llmrl.critics.layers import VocabularyLayer, head_of, layer
 from llmrl.errors import EngineError
 
@@ -52,7 +53,7 @@ def load(folder: str, dtype: str, device: str | torch.device) -> ActionValues:
             f"engine.critic: {folder} has no heads of the vocabulary; expected final/critic of a run with ilql"
         )
     try:
-        trunk = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype))
+        trunk = pretrained(AutoModel, folder, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
         raise EngineError(f"engine.critic: {folder} did not load: {error}") from error
     layers = {}

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from llmrl.batch import Batch, collate
 from llmrl.critics.folder import head_specs, take_heads
-from llmrl.critics.layers import Tokens, head_of, layer
+from llmrl.critics.language_model import decoder_of, head_of, pretrained, vocabulary_of
+from llmrl.critics.layers import Tokens, layer
+from llmrl.critics.layers import head_of as critic_head
 from llmrl.errors import CheckpointError
 from llmrl.ops.dueling import lead, rank_scores
 from llmrl.ops.logprobs import peak_logprobs, pieces, predicting
@@ -76,9 +78,9 @@ class DuelingModel:
     def _ranks(self, batch: Batch, gamma: float, alpha: float) -> list[Rank]:
         chosen = predicting(batch.action_mask)
         inputs = {"input_ids": batch.token_ids, "position_ids": batch.position_ids, "use_cache": False}
-        states = chosen.predicting(self.policy.get_decoder()(**inputs).last_hidden_state)
-        head, wanted = self.policy.get_output_embeddings(), chosen.tokens(batch.token_ids)
-        chunks = pieces(len(wanted), int(self.policy.config.vocab_size), CHUNK_MB)
+        states = chosen.predicting(decoder_of(self.policy)(**inputs).last_hidden_state)
+        head, wanted = head_of(self.policy), chosen.tokens(batch.token_ids)
+        chunks = pieces(len(wanted), vocabulary_of(self.policy.config), CHUNK_MB)
         logprobs, _, peak, *_ = peak_logprobs(states, head, wanted, wanted, chunks=chunks)
         tokens = Tokens(batch.token_ids, batch.position_ids, batch.action_mask, batch.sample_ids, 1)
         values = self.head.values(self.layer(self.trunk(**inputs).last_hidden_state, tokens)[0])
@@ -116,11 +118,11 @@ def load(folder: str, device: str | None, dtype: str, tokens_per_batch: int) -> 
         raise CheckpointError(f"{critic}: no head {HEAD}; expected final/ of a run with algorithm.name=bcoder")
     options: Any = {"dtype": getattr(torch, dtype)}
     try:
-        policy = AutoModelForCausalLM.from_pretrained(folder, **options)
-        trunk = AutoModel.from_pretrained(critic, **options)
+        policy = pretrained(AutoModelForCausalLM, folder, **options)
+        trunk = pretrained(AutoModel, str(critic), **options)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: did not load: {error}") from error
-    spec = head_of(specs[HEAD])
+    spec = critic_head(specs[HEAD])
     layers = nn.ModuleDict({HEAD: layer(spec, trunk, zero_init=True)})
     take_heads(layers, specs, critic)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")

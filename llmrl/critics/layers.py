@@ -122,7 +122,7 @@ def layer(spec: HeadSpec, model: PreTrainedModel, zero_init: bool) -> nn.Module:
         ValueError: an attention head whose `queries` do not divide the trunk's width.
     """
     head, width, residual = spec
-    config: Any = model.config
+    config: Any = model.config.get_text_config()
     outputs = int(config.vocab_size) if isinstance(head, Vocabulary) else head.outputs
     hidden, dtype = int(config.hidden_size), next(model.parameters()).dtype
     if isinstance(head, Attention):

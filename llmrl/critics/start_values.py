@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from llmrl.critics.folder import head_specs, take_heads
+from llmrl.critics.language_model import pretrained
 from llmrl.critics.layers import StateLayer, head_of, layer
 from llmrl.errors import CheckpointError
 
@@ -26,7 +27,7 @@ def start_values(folder: str, prompts: Sequence[Sequence[int]], device: str | No
     if not specs:
         raise CheckpointError(f"{folder}: no heads of states; expected final/critic of a run with webrl or ppo")
     try:
-        trunk: Any = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        trunk: Any = pretrained(AutoModel, folder, dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} did not load: {error}; expected final/critic of a run") from error
     heads = {name: head_of(spec) for name, spec in specs.items()}

@@ -72,9 +72,7 @@ class EngineJudge:
 
     async def gap(self, question: str) -> float:
         head = self.chat.prompt_ids([{"role": "user", "content": question}])
-        a, b = (
-            [*head, *self.chat.tokenizer.encode(OPENING + letter, add_special_tokens=False)] for letter in ("a", "b")
-        )
+        a, b = ([*head, *self.chat.answer_ids(OPENING + letter, head)] for letter in ("a", "b"))
         if max(len(a), len(b)) > self.max_tokens:
             raise DataError(f"a question of {max(len(a), len(b))} tokens; at most {self.max_tokens} are asked")
         shared = next(i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)

@@ -132,9 +132,11 @@ class AnswerEncoder:
         for message in written:
             if turns:
                 prompt, past = self._next(turns[-1], past, tools)
-            prompt = prompt + self._ids(message.before)
+            prompt = prompt + self.chat.answer_ids(message.before, prompt)
             past.append({"role": ASSISTANT, "content": message.before + message.text})
-            ids = self._ids(message.text) + ([self.end] if message.finish == "stop" and message.ends else [])
+            ids = self.chat.answer_ids(message.text, prompt) + (
+                [self.end] if message.finish == "stop" and message.ends else []
+            )
             ids = ids if message.ids is None else list(message.ids)
             completion = Completion(token_ids=array("i", ids), logprobs=(), finish=message.finish, version=0)
             turns.append(
@@ -169,12 +171,6 @@ class AnswerEncoder:
             if len(turn.completion.token_ids) > self.options.max_completion_length:
                 raise LeftOutError("answer longer than rollout.max_completion_length")
         return to_samples(trajectory)
-
-    def _ids(self, text: str) -> list[int]:
-        """Tokens of a text, none of which is a special one, whatever it spells."""
-        if not text:
-            return []
-        return list(self.chat.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def _written(self, example: Example) -> list[_Written]:
         """The policy's messages, each with the messages that answer it."""

@@ -24,6 +24,7 @@ from llmrl.pipeline.kinds import KINDS, clear_unfinished
 from llmrl.pipeline.plan import begin, finish, standing_of
 from llmrl.pipeline.stages import Pipeline, Stage
 from llmrl.rollout.concerted import concerted
+from llmrl.run_folder.launch import require_launch
 from llmrl.run_folder.lock import FolderLock
 
 T = TypeVar("T")
@@ -38,10 +39,12 @@ def run(pipeline: Pipeline, *, quiet: bool = False) -> None:
     """Run what is missing, unfinished or stale, in order; a stage is judged when those before it are done. Collective.
 
     Raises:
-        LlmrlError: the folder is in use, or an input or a record cannot be read.
+        LlmrlError: the folder is in use, an input or a record cannot be read, or the environment speaks of processes
+            that nobody launched.
         SystemExit: a stage has failed; with its exit code.
         Stopped: a signal came, and the stage at hand was asked to save.
     """
+    require_launch()
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     with _raising_signals(), ExitStack() as held:
         join = held.enter_context(_ranks(world))

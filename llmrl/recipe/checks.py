@@ -8,8 +8,9 @@ from typing import Any
 from llmrl.columns import filled_by
 from llmrl.errors import RecipeError
 from llmrl.plugins import find, name_of
+from llmrl.recipe import sampling
 from llmrl.recipe.agent_checks import learning_opponents, several_agents
-from llmrl.recipe.options import Sections
+from llmrl.recipe.options import ModelOptions, Sections, option
 
 
 def check(recipe: Sections) -> None:
@@ -53,7 +54,7 @@ def agents_own_episodes(recipe: Sections) -> str | None:
 
 def overlapping_engine(recipe: Sections) -> str | None:
     """Require an engine that generates during training, where the source does."""
-    if not _option(recipe.source, "overlaps") or _option(recipe.engine, "concurrent"):
+    if not option(recipe.source, "overlaps") or option(recipe.engine, "concurrent"):
         return None
     return (
         f"source {name_of('source', recipe.source)} generates while the trainer learns, which engine "
@@ -64,9 +65,9 @@ def overlapping_engine(recipe: Sections) -> str | None:
 
 def overlapping_correction(recipe: Sections) -> str | None:
     """Samples of older weights need an algorithm that corrects for them."""
-    if not _option(recipe.source, "overlaps"):
+    if not option(recipe.source, "overlaps"):
         return None
-    if (_option(recipe.algorithm, "importance_sampling_correction") or "none") != "none":
+    if (option(recipe.algorithm, "importance_sampling_correction") or "none") != "none":
         return None
     return (
         f"source {name_of('source', recipe.source)} gives samples of older weights, which algorithm "
@@ -79,14 +80,14 @@ def group_size(recipe: Sections) -> str | None:
     """An episode that is compared with its siblings needs some."""
     if not recipe.source.plays:  # groups are as they were stored
         return None
-    played, least = recipe.rollout.num_generations, _option(recipe.algorithm, "least_generations") or 1
+    played, least = recipe.rollout.num_generations, option(recipe.algorithm, "least_generations") or 1
     if played < least:
         return (
             f"rollout.num_generations {played}: algorithm {name_of('algorithm', recipe.algorithm)} as it is set here "
             f"compares episodes of a problem with each other; expected rollout.num_generations={least} or more, or an "
             "algorithm without a group, such as ppo"
         )
-    if played < 2 and _option(recipe.source, "dynamic_sampling"):
+    if played < 2 and option(recipe.source, "dynamic_sampling"):
         return (
             "source.dynamic_sampling with rollout.num_generations 1: a single episode is never right and wrong, so "
             "every group would be refused; set rollout.num_generations=2 or more, or source.dynamic_sampling=false"
@@ -121,14 +122,14 @@ def collecting(recipe: Sections) -> str | None:
 
 def learning_policy(recipe: Sections) -> str | None:
     """The policy learns in the last step, unless its warm-up may end early, or the run is for values alone."""
-    if _option(recipe.algorithm, "warmup_explained_variance") is not None or _option(recipe.algorithm, "values_only"):
+    if option(recipe.algorithm, "warmup_explained_variance") is not None or option(recipe.algorithm, "values_only"):
         return None
     last = recipe.train.max_steps - 1 - recipe.collect_only_steps
     trained = {update.model for update in recipe.algorithm.updates(last)}
     if not trained or "policy" in trained:
         return None
-    warmups = [name for name in ("critic_warmup", "critic_only_steps") if _option(recipe.algorithm, name)]
-    where = " and ".join(f"algorithm.{name} {_option(recipe.algorithm, name)}" for name in warmups) or "algorithm"
+    warmups = [name for name in ("critic_warmup", "critic_only_steps") if option(recipe.algorithm, name)]
+    where = " and ".join(f"algorithm.{name} {option(recipe.algorithm, name)}" for name in warmups) or "algorithm"
     return (
         f"{where}: in {last + 1} learning steps (train.max_steps {recipe.train.max_steps}) only "
         f"{', '.join(sorted(trained))} learns, and never the policy; expected "
@@ -190,7 +191,7 @@ def stopping_audit(recipe: Sections) -> str | None:
 
 def continuation(recipe: Sections) -> str | None:
     """A limit of what goes on from a snapshot is below that of an answer."""
-    most, whole = _option(recipe.source, "max_continuation_length"), recipe.rollout.max_completion_length
+    most, whole = option(recipe.source, "max_continuation_length"), recipe.rollout.max_completion_length
     if most is None or most < whole:
         return None
     return (
@@ -199,19 +200,22 @@ def continuation(recipe: Sections) -> str | None:
     )
 
 
-def kept_tokens(recipe: Sections) -> str | None:
-    """An engine says which tokens top-p left only where it leaves some out."""
-    if not _option(recipe.engine, "return_kept_ids") or recipe.rollout.top_p < 1:
+def adapters(recipe: Sections) -> str | None:
+    """Options of adapters have adapters."""
+    model, plain = recipe.model, ModelOptions(policy="")
+    names = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+    given = [] if model.use_peft else [name for name in names if getattr(model, name) != getattr(plain, name)]
+    if not given:
         return None
     return (
-        f"engine.return_kept_ids with rollout.top_p {recipe.rollout.top_p}: no token is left out, so none is returned; "
-        "expected rollout.top_p=0.9, say, or engine.return_kept_ids=false"
+        f"model.{given[0]} {getattr(model, given[0])} without model.use_peft: every weight would be trained, and no "
+        f"adapter; expected model.use_peft=true, or no model.{given[0]}"
     )
 
 
 def moved_decoding(recipe: Sections) -> str | None:
     """Answers that train are the policy's own, of no critic's."""
-    if _option(recipe.engine, "critic") is None or not recipe.source.plays:
+    if option(recipe.engine, "critic") is None or not recipe.source.plays:
         return None
     return (
         f"engine.critic with source {name_of('source', recipe.source)}: the answers that train would be of another "
@@ -229,7 +233,7 @@ def searched_answers(recipe: Sections) -> str | None:
             f"rollout.search with source {name_of('source', recipe.source)}, which generates nothing; expected "
             "rollout.search: null"
         )
-    if _option(recipe.algorithm, "importance_sampling_correction") is None:
+    if option(recipe.algorithm, "importance_sampling_correction") is None:
         return None
     return (
         f"rollout.search with algorithm {name_of('algorithm', recipe.algorithm)}: it learns by the ratio of policies, "
@@ -240,7 +244,7 @@ def searched_answers(recipe: Sections) -> str | None:
 
 def replayed_episodes(recipe: Sections) -> str | None:
     """Episodes of earlier policies need an algorithm that does not compare them with the policy before the step."""
-    if not _option(recipe.source, "replays") or _option(recipe.algorithm, "importance_sampling_correction") is None:
+    if not option(recipe.source, "replays") or option(recipe.algorithm, "importance_sampling_correction") is None:
         return None
     return (
         f"source {name_of('source', recipe.source)} with algorithm {name_of('algorithm', recipe.algorithm)}: it learns "
@@ -251,7 +255,7 @@ def replayed_episodes(recipe: Sections) -> str | None:
 
 def present_policy(recipe: Sections) -> str | None:
     """An algorithm that learns from turns of the policy as it stands needs a source that plays."""
-    if recipe.source.plays or not _option(recipe.algorithm, "samples_policy"):
+    if recipe.source.plays or not option(recipe.algorithm, "samples_policy"):
         return None
     return (
         f"source {name_of('source', recipe.source)} with algorithm {name_of('algorithm', recipe.algorithm)}: as it is "
@@ -262,7 +266,7 @@ def present_policy(recipe: Sections) -> str | None:
 
 def rewards_as_given(recipe: Sections) -> str | None:
     """An algorithm that compares a reward with a bound of its own needs it as it was given."""
-    if not recipe.train.normalize_rewards or not _option(recipe.algorithm, "bounds_rewards"):
+    if not recipe.train.normalize_rewards or not option(recipe.algorithm, "bounds_rewards"):
         return None
     return (
         f"train.normalize_rewards with algorithm {name_of('algorithm', recipe.algorithm)}: it tells success from "
@@ -272,26 +276,21 @@ def rewards_as_given(recipe: Sections) -> str | None:
 
 def restored_environment(recipe: Sections) -> str | None:
     """Episodes that begin between turns need an environment that can be brought there, and nothing else that plays."""
-    if _option(recipe.source, "at") != "turn":
+    if option(recipe.source, "at") != "turn":
         return None
     place = f"source {name_of('source', recipe.source)} with at: turn"
     if recipe.agent is not None or recipe.rollout.search is not None:
         return f"{place}: a program or a search begins at the beginning; expected source.at=line, or neither"
     if recipe.rollout.max_turns < 2:
         return f"{place}: no state lies between turns with rollout.max_turns 1; expected 2 or more"
-    if _option(recipe.env, "agents"):
+    if option(recipe.env, "agents"):
         return f"{place}: several agents speak in env {name_of('env', recipe.env)}; expected source.name=online"
-    if not _option(recipe.env, "restores"):
+    if not option(recipe.env, "restores"):
         return (
             f"{place}: env {name_of('env', recipe.env)} has no snapshots to go on from; expected a text game, or an "
             "environment with restores = True, snapshot() and restore()"
         )
     return None
-
-
-def _option(plugin: Any, name: str) -> Any:
-    """An option that not every plug-in of a kind has; None where it has none."""
-    return getattr(plugin, name, None)
 
 
 def _off(section: Any, name: str) -> str:
@@ -311,7 +310,8 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     evaluation,
     stopping_audit,
     continuation,
-    kept_tokens,
+    *sampling.CHECKS,
+    adapters,
     moved_decoding,
     searched_answers,
     replayed_episodes,

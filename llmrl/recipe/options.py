@@ -22,6 +22,7 @@ from llmrl.protocols import (
     SourceFactory,
 )
 from llmrl.recipe.ranges import Amount, Count, PositiveShare, Rate, Seconds, Seed, ShareBelowAll, Unlimited, Whole
+from llmrl.recipe.trackers import Tracker
 from llmrl.types import POLICY
 
 Spec = Mapping[str, Any]
@@ -211,7 +212,7 @@ class TrainOptions:
     stop_grace_s: Seconds = 120.0  # from SIGTERM or SIGHUP to the end of the process at the latest, saved or not
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
-    report_to: str = "tensorboard"  # tensorboard, wandb, mlflow, trackio, none
+    report_to: Tracker | Sequence[Tracker] = "tensorboard"  # one tracker or several; none
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
@@ -220,12 +221,20 @@ class TrainOptions:
         for name, bound in least.items():
             if not bound <= getattr(self, name) < inf:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
+        if not isinstance(self.report_to, str) and "none" in self.report_to and len(self.report_to) > 1:
+            raise ValueError(f"report_to {list(self.report_to)}: none beside others; expected either")
         if self.tokens_per_device is not None and self.tokens_per_device < 1:
             raise ValueError(f"tokens_per_device {self.tokens_per_device}: expected at least 1")
         if not self.stop_grace_s > 0:
             raise ValueError(f"stop_grace_s {self.stop_grace_s}: expected above 0")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm {self.max_grad_norm}: expected above 0; .inf clips nothing")
+
+    @property
+    def trackers(self) -> list[str]:
+        """Names of the trackers; none where nothing is reported."""
+        named = [self.report_to] if isinstance(self.report_to, str) else self.report_to
+        return [name for name in dict.fromkeys(named) if name != "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,3 +296,8 @@ class Sections:
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:
         """The dtype of forward passes in trainer and engine: that of the weights, or bfloat16 under autocast."""
         return "bfloat16" if self.train.bf16 else self.model.dtype
+
+
+def option(plugin: Any, name: str) -> Any:
+    """An option that not every plug-in of a kind has; None where it has none."""
+    return getattr(plugin, name, None)

@@ -22,7 +22,8 @@ def parse(text: str, where: str) -> Any:
     Args:
         where: with which the message of an error starts.
     Raises:
-        RecipeError: no YAML, nested deeper than `DEPTH`, or of more than `NODES` values.
+        RecipeError: no YAML, nested deeper than `DEPTH`, of more than `NODES` values, or a mapping that has a key
+            twice.
     """
     import yaml
 
@@ -65,6 +66,8 @@ def _measured(node: Any, where: str, known: dict[int, int], depth: int) -> int:
             raise RecipeError(f"{where}{_line(node)}: a number of more than {DIGITS} digits")
         return 1
     known[id(node)] = -1
+    if isinstance(node, MappingNode):
+        _require_once(node, where)
     inner = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
     total = 1
     for part in inner:
@@ -73,6 +76,28 @@ def _measured(node: Any, where: str, known: dict[int, int], depth: int) -> int:
             raise RecipeError(f"{where}{_line(node)}: anchors repeat more than {NODES:,} values; write fewer")
     known[id(node)] = total
     return total
+
+
+def _require_once(node: Any, where: str) -> None:
+    """Refuse a mapping that has a key twice, of which YAML readers take the last without a word.
+
+    Raises:
+        RecipeError: it has; names both lines.
+    """
+    from yaml import SafeLoader, ScalarNode
+
+    seen: dict[tuple[str, Any], Any] = {}
+    for key, _ in node.value:
+        if not isinstance(key, ScalarNode) or key.tag.endswith(":merge"):  # which may come several times
+            continue
+        text = key.tag.endswith(":str")
+        value = key.value if text else SafeLoader("").construct_object(key)  # type: ignore[no-untyped-call]
+        first = seen.setdefault((key.tag, value), key)
+        if first is not key:
+            raise RecipeError(
+                f"{where}{_line(key)}: the key {key.value!r} again, which line {first.start_mark.line + 1} has "
+                "already; keep one of them"
+            )
 
 
 def _told(error: Exception) -> str:

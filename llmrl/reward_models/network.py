@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from llmrl.critics import language_model
 from llmrl.errors import CheckpointError
 from llmrl.reward_models.card import Kind
 from llmrl.reward_models.encoding import Encoded
@@ -39,7 +40,7 @@ def pretrained(kind: Kind, model: str | Path, **options: Any) -> PreTrainedModel
 
     maker = AutoModelForSequenceClassification if kind == "outcome" else AutoModelForTokenClassification
     try:
-        made: PreTrainedModel = maker.from_pretrained(str(model), num_labels=1, **options)
+        made: PreTrainedModel = language_model.pretrained(maker, str(model), num_labels=1, **options)
     except Exception as error:  # configurations, weights and remote code fail in many ways
         reason = (str(error).splitlines() or [""])[0]
         raise CheckpointError(f"{model}: does not load as a reward model: {type(error).__name__}: {reason}") from error

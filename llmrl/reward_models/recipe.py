@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from llmrl.plugins import construct
 from llmrl.recipe import tree
+from llmrl.recipe.ranges import Amount, Count, Positive, Rate, Seed, ShareBelowAll
 from llmrl.reward_models.card import CHAT, Kind, Positions
 
 Columns = Literal["preference", "outcome", "stepwise", "prm800k", "first_error", "rollouts", "rollout_pairs"]
@@ -32,9 +33,9 @@ class BackboneOptions:
     attn_implementation: str | None = None  # None: Transformers chooses
     trust_remote_code: bool = False
     use_peft: bool = False  # LoRA, merged when the model is saved
-    lora_r: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.0
+    lora_r: Count = 16
+    lora_alpha: Count = 32
+    lora_dropout: ShareBelowAll = 0.0
     lora_target_modules: Sequence[str] | str = "all-linear"
 
 
@@ -44,18 +45,12 @@ class DataOptions:
 
     train: str  # .jsonl, .json or .parquet
     test: str | None = None  # None: a share of the problems of `train`
-    test_share: float = 0.1  # of the problems, never of the rows; 0 tests on nothing
+    test_share: ShareBelowAll = 0.1  # of the problems, never of the rows; 0 tests on nothing
     columns: Columns | None = None  # None: the first that the kind can learn from
     neutral_as: Literal["positive", "ignore", "negative"] = "positive"  # PRM800K's rating 0
-    balance: int | None = None  # at most so many right and as many wrong answers per problem; None takes all
-    limit: int | None = None  # the first rows only
-    seed: int = 0  # of the test share and of balancing
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.test_share < 1:
-            raise ValueError(f"test_share {self.test_share}: expected at least 0 and below 1")
-        if (self.balance is not None and self.balance < 1) or (self.limit is not None and self.limit < 1):
-            raise ValueError("balance and limit must be at least 1, or null")
+    balance: Count | None = None  # at most so many right and as many wrong answers per problem; None takes all
+    limit: Count | None = None  # the first rows only
+    seed: Seed = 0  # of the test share and of balancing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +71,7 @@ class LossOptions:
     """Options of the loss; each belongs to one kind."""
 
     margin: bool = False  # outcome: demand the margin that the rows name
-    center_rewards_coefficient: float = 0.0  # outcome: above 0 pins the mean of rewards to 0; 0.01 is usual
+    center_rewards_coefficient: Amount = 0.0  # outcome: above 0 pins the mean of rewards to 0; 0.01 is usual
     weigh: Literal["pair", "problem"] = "pair"  # outcome: the unit of equal weight
     positions: Positions = "last_token"  # verifier: which tokens are asked
     average: Literal["token", "sequence"] = "token"  # verifier with all_tokens: over all tokens, or by answer first
@@ -86,19 +81,19 @@ class LossOptions:
 class FitOptions:
     """Options of the optimisation; the names are those of Transformers' TrainingArguments."""
 
-    num_train_epochs: float = 1.0  # more than one overfits most reward models
+    num_train_epochs: Positive = 1.0  # more than one overfits most reward models
     max_steps: int | None = None  # instead of epochs
-    learning_rate: float = 1e-5  # ten times as much with LoRA
+    learning_rate: Rate = 1e-5  # ten times as much with LoRA
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
     warmup_steps: int = 0
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
+    weight_decay: Amount = 0.0
+    max_grad_norm: Amount = 1.0
     per_device_train_batch_size: int = 16  # rows, or pairs
     gradient_accumulation_steps: int = 1
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False
     logging_steps: int = 10
-    seed: int = 0
+    seed: Seed = 0
     output_dir: str = "runs/reward_models"  # the model is output_dir/run_name
     run_name: str | None = None  # None: the recipe's file name
     calibration_rows: int = 512  # answers on which mean and range of the scores are taken

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from llmrl.errors import LlmrlError, RecipeError
 from llmrl.gateway.server import Gateway
@@ -33,6 +34,7 @@ class AgentWorker(RolloutWorker):
 
     agent: Agent
     gateway: Gateway
+    breaks: ClassVar[str] = "agent"
     gate: AgentGate = field(default_factory=AgentGate, compare=False)
 
     async def play(

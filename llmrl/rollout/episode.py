@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.chat import Chat
-from llmrl.errors import DataError, LlmrlError
+from llmrl.errors import DataError, EngineError, LlmrlError
 from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.environments import Environments, OpenEnv
@@ -43,6 +43,21 @@ class Conversation:
     def say(self, answer: Message, ids: Sequence[int]) -> None:
         """Add what the agent said."""
         self.past, self.ids, self.spoke = [*self.past, answer], ids, True
+
+
+@contextmanager
+def _border(kind: type[LlmrlError], what: str) -> Iterator[None]:
+    """Name what has broken where it is not the environment: then the episode is no data, but a fault to mend.
+
+    Raises:
+        LlmrlError: of that kind, where anything else was raised.
+    """
+    try:
+        yield
+    except LlmrlError:
+        raise
+    except Exception as error:
+        raise kind(f"{what}: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +143,11 @@ class EpisodePlayer:
             async with self.environments.open(self.env, problem, self.options) as env, self._timed():
                 status = await self._talk(env, problem, played, sampling, list(prefix_ids))
             reason = env.fault
-        except LlmrlError:
+        except LlmrlError as error:
+            if type(error) is DataError and not str(error).startswith("problem "):
+                raise DataError(f"problem {problem.id}: {error}") from error
             raise
-        except Exception as error:  # a bad episode is data
+        except Exception as error:  # of the environment, and a bad episode is data
             status, reason = "error", f"{type(error).__name__}: {error}"
         return played.trajectory(problem, status, reason, group, episode)
 
@@ -184,7 +201,8 @@ class EpisodePlayer:
             wanted = replace(wanted, max_tokens=wanted.max_tokens - len(prefix))
         if opponent is not None and opponent.temperature is not None:
             wanted = replace(wanted, temperature=opponent.temperature)
-        completion = await (self.engine if opponent is None else opponent.engine).generate(prompt, wanted)
+        with _border(EngineError, "the engine, which was asked for a turn"):
+            completion = await (self.engine if opponent is None else opponent.engine).generate(prompt, wanted)
         return Turn(
             prompt_ids=prompt,
             completion=completion,
@@ -200,10 +218,11 @@ class EpisodePlayer:
             side.waits = False
             return list(side.ids)
         side.tools = seen.tools or side.tools
-        if seen.whole or not side.spoke:
-            prompt = self.chat.prompt_ids(seen.messages, side.tools)
-        else:
-            prompt = self.chat.next_prompt(side.ids, side.past, seen.messages, side.tools)
+        with _border(DataError, "the chat template and the tokenizer, which made a prompt of these messages"):
+            if seen.whole or not side.spoke:
+                prompt = self.chat.prompt_ids(seen.messages, side.tools)
+            else:
+                prompt = self.chat.next_prompt(side.ids, side.past, seen.messages, side.tools)
         side.past = list(seen.messages) if seen.whole else [*side.past, *seen.messages]
         return prompt
 

@@ -84,7 +84,8 @@ class Scheduler:
         groups = gathered(lambda: aio.wait(self._ended(step, count)), self._gather)
         turn, self._queue = self._queue[:count], self._queue[count:]
         played = {group[0].group: group for group in groups}
-        check_errors([trajectory for group in played.values() for trajectory in group], self._options.max_error_share)
+        episodes = [trajectory for group in played.values() for trajectory in group]
+        check_errors(episodes, self._options.max_error_share, self.player.breaks)
         return [(slot.draw, played[slot.draw.name]) for slot in turn]
 
     def mark(self) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import ClassVar
 
 from llmrl.errors import RewardError
 from llmrl.rollout.episode import EpisodePlayer
@@ -26,6 +27,7 @@ class RolloutWorker(EpisodePlayer):
 
     reward: GroupScorer
     seed: int
+    breaks: ClassVar[str] = "environment"  # what is to be mended where an episode broke
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False)
 
     def timings(self) -> dict[str, float]:
@@ -90,9 +92,11 @@ class RolloutWorker(EpisodePlayer):
         )
 
 
-def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
+def check_errors(played: Sequence[Trajectory], allowed: float, player: str = "environment") -> None:
     """Stop where graders or environments fail too often to go on.
 
+    Args:
+        player: what plays episodes, and is to be mended where it broke.
     Raises:
         RewardError: the share of episodes without a score is above `allowed`; quotes one reason.
     """
@@ -106,6 +110,6 @@ def check_errors(played: Sequence[Trajectory], allowed: float) -> None:
         raise RewardError(
             f"{len(failed)} of {len(played)} episodes could not be scored, above rollout.max_error_share {allowed:g}; "
             f"the first: {place}{verdict}: {reason.removeprefix(place)}. Mend the "
-            f"{'environment' if first.status == 'error' else 'reward'}{slow}, or raise rollout.max_error_share to "
+            f"{player if first.status == 'error' else 'reward'}{slow}, or raise rollout.max_error_share to "
             "learn from the others"
         )

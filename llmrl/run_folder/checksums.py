@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shlex import quote
 
 from llmrl.errors import CheckpointError
 
@@ -106,7 +107,8 @@ def require_intact(folder: str | Path) -> None:
     if found:
         raise CheckpointError(
             f"{folder}: damaged: {'; '.join(found[:3])}{_more(found)}. Copy the folder again, or have its run write it "
-            f"again: the command that trained it, with --resume. If you changed it on purpose: rm {folder / FILE}"
+            f"again: the command that trained it, with --resume. If you changed it on purpose: "
+            f"rm {quote(str(folder / FILE))}"
         )
 
 

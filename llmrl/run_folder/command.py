@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PROC = Path("/proc")
-LAUNCHERS = ("accelerate", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
+LAUNCHERS = (
+    *("accelerate", "torchrun", "accelerate.commands.launch", "torch.distributed.run"),
+    *("deepspeed", "deepspeed.launcher.launch"),
+)
 
 
 def resuming(checkpoint: Path) -> str:
@@ -42,11 +45,11 @@ def _typed() -> Sequence[str] | None:
         own = ["llmrl", *sys.argv[1:]]
     else:
         return None
-    return _launched() or own
+    return launched() or own
 
 
-def _launched() -> Sequence[str] | None:
-    """The words of the launcher that started this process."""
+def launched() -> Sequence[str] | None:
+    """The words of the launcher that started this process; None where none did."""
     try:
         words = (PROC / str(os.getppid()) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:

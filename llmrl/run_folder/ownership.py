@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from llmrl.errors import CheckpointError, RecipeError
@@ -37,7 +38,8 @@ def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: b
     Raises:
         CheckpointError: the folder holds a run and `resume` is off, or no recipe says which run it is, or it has
             ended and left no checkpoint.
-        RecipeError: the run there has another recipe, or one that this version does not know.
+        RecipeError: the run there has another recipe, or one that this version does not know, or it has taken more
+            steps than the recipe wants.
     """
     kept = traces(folder)
     if not kept:
@@ -61,6 +63,12 @@ def open_run_folder(folder: Path, recipe: Recipe, latest: Path | None, resume: b
     if latest is None and "final" in kept:
         raise CheckpointError(
             f"{begun}, which has ended and left no checkpoint to go on from; choose another train.run_name"
+        )
+    if latest is not None and (taken := int(latest.name.rpartition("-")[2])) > recipe.train.max_steps:
+        raise RecipeError(
+            f"{folder}: train.max_steps {recipe.train.max_steps}, and the run has taken {taken} steps already: nothing "
+            f"is left to take, and nothing was exported; expected more than {taken}. For the model after fewer steps, "
+            f"where its checkpoint is kept: llmrl export {quote(str(folder))} --step {recipe.train.max_steps}"
         )
     return latest
 

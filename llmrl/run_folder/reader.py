@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from llmrl.datafiles import json_text
@@ -51,7 +52,7 @@ def _records(path: Path, name: str, from_json: Callable[[Mapping[str, Any]], T])
             try:
                 yield from_json(json_text.parse(line, f"{file}:{number}"))
             except DataError as error:
-                raise _unreadable(f"{error}; to drop the line: sed -i {number}d {file}", name) from None
+                raise _unreadable(f"{error}; to drop the line: sed -i {number}d {quote(str(file))}", name) from None
             except KeyError as error:
                 raise _unreadable(f"{file}:{number}: no {error} in it", name) from None
             except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:

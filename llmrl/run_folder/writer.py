@@ -12,6 +12,7 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 from random import Random
+from shlex import quote
 from types import MappingProxyType
 from typing import Any
 
@@ -198,7 +199,7 @@ def _length_before(path: Path, step: int) -> int:
                 if found is None or not line.endswith(b"}\n") or not line.isascii() or b"\0" in line:
                     raise CheckpointError(
                         f"{path}:{number}: damaged: {line[:40]!r} begins no line that a run writes, or its bytes have "
-                        f"changed. To go on without the line: sed -i {number}d {path}"
+                        f"changed. To go on without the line: sed -i {number}d {quote(str(path))}"
                     )
                 length += len(line)
     except CheckpointError:

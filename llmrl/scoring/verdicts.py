@@ -8,6 +8,9 @@ from typing import get_args
 
 from llmrl.types import Score, Trajectory, Verdict
 
+FAILED: frozenset[Verdict] = frozenset({"timeout", "error"})
+"""Verdicts that say nothing about the answer."""
+
 
 def mark_truncated(trajectory: Trajectory, score: Score) -> Score:
     """The score, `truncated` in place of `wrong` or `unparsable` where a token limit cut the answer off.
@@ -20,8 +23,12 @@ def mark_truncated(trajectory: Trajectory, score: Score) -> Score:
 
 
 def verdict_metrics(scores: Sequence[Score]) -> dict[str, float]:
-    """`verdict/<kind>_frac`: the share of each verdict among the scores that have one; none where none has."""
+    """`verdict/<kind>_frac`: the share of each verdict among the scores that have one; none where none has.
+
+    A reward that judges nothing has scores without verdict: then what failed is a share of all scores.
+    """
     verdicts = [score.verdict for score in scores if score.verdict is not None]
     if not verdicts:
         return {}
-    return {f"verdict/{kind}_frac": verdicts.count(kind) / len(verdicts) for kind in get_args(Verdict)}
+    among = len(scores) if set(verdicts) <= FAILED else len(verdicts)
+    return {f"verdict/{kind}_frac": verdicts.count(kind) / among for kind in get_args(Verdict)}

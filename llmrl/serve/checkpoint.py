@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from llmrl.datafiles import json_text
@@ -33,7 +34,8 @@ def check(checkpoint: str) -> None:
     if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
         base = _read(folder / "adapter_config.json").get("base_model_name_or_path")
         raise CheckpointError(
-            f"{checkpoint}: a LoRA adapter; serve its base model with it: llmrl serve {base} --lora mine={checkpoint}"
+            f"{checkpoint}: a LoRA adapter; serve its base model with it: llmrl serve {quote(str(base))} "
+            f"--lora {quote(f'mine={checkpoint}')}"
         )
     if not (folder / "config.json").exists():
         inside = sorted(p.name for p in folder.iterdir())[:6]

@@ -35,6 +35,7 @@ from llmrl.train.evaluation import Evaluation, OnSample
 from llmrl.train.gold_reward import GoldReward
 from llmrl.train.guards import UpdateGuard
 from llmrl.train.learners import Learners
+from llmrl.train.load_test import require_ready
 from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.opponents import started_opponents
 from llmrl.train.parallel import accelerator, gather
@@ -111,6 +112,7 @@ def build(
     needs = recipe.algorithm.needs() - recipe.source.fills()
     learners = Learners(recipe, place.accelerator, needs, stopping)
     stop_token_ids = place.chat.stop_token_ids(*learners.policy.stop_configs())
+    require_ready(recipe, learners, place.chat.tokenizer, stop_token_ids, place.logs.folder)
     engine = _engine(recipe, stop_token_ids, started)
     pool = _graders(recipe, started)
     opponents = started_opponents(recipe, place.chat, stop_token_ids, started) if recipe.source.plays else {}
@@ -133,6 +135,7 @@ def build(
         recorder=Recorder(recipe, place.accelerator, place.logs, clock, source, normaliser, on_step),
         stopping=stopping,
     )
+    parts.recorder.describe(resumes=place.resumed is not None)
     _restore(parts, place, gold_reward, pool.trainer_state)
     parts.recorder.open(parts.first_step, started)
     return parts

@@ -24,6 +24,7 @@ from llmrl.train.weight_sync import adapter_weights, full_weights, named_weights
 
 VERSION = 3
 """The layout of a checkpoint's state; llmrl 0.1.0 wrote none."""
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 _FAILED = (OSError, RuntimeError, SafetensorError)
 """What a failed write raises: Python's, torch's and safetensors' own."""
 Weights = dict[str, Tensor]
@@ -108,6 +109,20 @@ class Checkpoints:
         Raises:
             CheckpointError: files are damaged, or do not fit this version, this recipe or this number of processes.
         """
+        state = self._read(checkpoint)
+        self._set_aside(checkpoint)
+        return int(state["step"]), state["parts"]
+
+    def load_models(self, checkpoint: Path) -> None:
+        """Put models as they were; no file changes. Any number of processes may, where weights are not sharded.
+
+        Raises:
+            CheckpointError: as `restore`.
+        """
+        self._read(checkpoint, to_go_on=False)
+
+    def _read(self, checkpoint: Path, *, to_go_on: bool = True) -> dict[str, Any]:
+        """Load models, optimisers and random states, and the run's own state. Collective."""
         from accelerate.utils import load
 
         if not (checkpoint / checksums.FILE).exists():
@@ -117,13 +132,20 @@ class Checkpoints:
             _check_version(checkpoint)
             state = state_file.read(checkpoint)
             processes = state["processes"]
-            if processes != self._accelerator.num_processes:
+            sharded = not (checkpoint / "model.safetensors").exists()  # DeepSpeed writes a part for each process
+            if processes != self._accelerator.num_processes and (to_go_on or sharded):
                 raise CheckpointError(
                     f"{checkpoint}: written by {processes} processes, this run has {self._accelerator.num_processes}; "
                     "launch as many, or start a new run from its exported model"
                 )
+            if sharded and self._accelerator.state.deepspeed_plugin is None:
+                raise CheckpointError(
+                    f"{checkpoint}: written under DeepSpeed; launch as its run was, such as accelerate launch "
+                    "--config_file recipes/accelerate/zero3.yaml -m llmrl ..."
+                )
             self._accelerator.load_state(str(checkpoint))
-            load(checkpoint / f"random_states_{self._accelerator.process_index}.pkl")  # load_state hides its failure
+            if to_go_on:  # load_state hides its failure
+                load(checkpoint / f"random_states_{self._accelerator.process_index}.pkl")
         except CheckpointError:
             raise
         except Exception as error:  # torch, pickle, zipfile, json and safetensors each have errors of their own
@@ -132,8 +154,7 @@ class Checkpoints:
                 "as they were written, so look at the versions of the packages (manifest.json). --resume-from goes on "
                 "from an older checkpoint"
             ) from error
-        self._set_aside(checkpoint)
-        return int(state["step"]), state["parts"]
+        return state
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-" + 6 * "[0-9]"), reverse=True)
@@ -225,6 +246,23 @@ def export(policies: Mapping[str, Learners], tokenizer: Any, folder: Path) -> No
         model.accelerator.wait_for_everyone()
 
 
+def _copy_processors(model: Any, folder: Path) -> None:
+    """Copy what prepares the other inputs of a model of several parts, such as images, which engines ask for."""
+    from transformers.utils import cached_file
+
+    if model.config.get_text_config() is model.config:
+        return
+    for name in _PROCESSORS:
+        found = cached_file(
+            model.name_or_path,
+            name,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found:
+            shutil.copyfile(found, folder / name)
+
+
 def _gathered(learners: Learners, main: bool) -> tuple[Weights, Weights, dict[str, tuple[Weights, Weights]]]:
     """Weights of the policy, of its adapters, and of the other models, in the main process. Collective."""
     policy = learners.policy
@@ -249,6 +287,7 @@ def _write_policy(
     """Write a policy as a Hugging Face folder, and into it the other models that were trained with it."""
     network = learners.policy.net.model
     plain_model(network).save_pretrained(folder, state_dict=state)
+    _copy_processors(plain_model(network), folder)
     if adapters:
         network.save_pretrained(folder / "adapter", state_dict=adapters)
     for name, other in learners.exported.items():

@@ -7,11 +7,17 @@ from typing import Any
 
 import torch
 
+from llmrl.run_folder.launch import require_launch
 from llmrl.train.weight_sync import full_weights
 
 
 def process_arguments() -> dict[str, Any]:
-    """Options of `TrainingArguments` that follow from the machine and from how this process was launched."""
+    """Options of `TrainingArguments` that follow from the machine and from how this process was launched.
+
+    Raises:
+        RecipeError: the environment speaks of processes that nobody launched.
+    """
+    require_launch()
     on_cpu = not torch.cuda.is_available()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"

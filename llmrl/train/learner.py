@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from llmrl.batch import Batch, balance_across_ranks, collate, inseparable
 from llmrl.columns import filled_by
+from llmrl.critics.language_model import vocabulary_of
 from llmrl.ops.logprobs import pieces
 from llmrl.protocols import Forward, Loss, Update
 from llmrl.recipe import TrainOptions
@@ -83,7 +84,7 @@ class Learner(ABC):
         self.sharded = zero_stage(accelerator) == 3
         self.pack = network.packs(net.model) if options.packing is None else options.packing
         self._budget = options.tokens_per_device or (_TOKENS_ON_CPU if accelerator.device.type == "cpu" else _TOKENS)
-        self.vocabulary = int(network.plain_model(net.model).config.vocab_size)
+        self.vocabulary = vocabulary_of(network.plain_model(net.model).config)
 
     @property
     def net(self) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.critics.folder import Specs
+from llmrl.critics.language_model import decoder_of, head_of, pretrained
 from llmrl.critics.layers import Tokens
 from llmrl.errors import CheckpointError
 from llmrl.ops.logprobs import kept_logprobs, peak_logprobs, predicting, token_logprobs
 from llmrl.recipe import ModelOptions
+from llmrl.train.adapters import adapted
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
     from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+_NOISE = ("drop", "jitter")
+"""Words in the names of what a module draws at random while it trains."""
 
 
 class Network(nn.Module):
@@ -53,10 +60,12 @@ class TokenScorer(Network):
         entropies carry a gradient if `entropy_grad`.
         """
         plain: Any = plain_model(self.model)
+        decoder = decoder_of(plain)
         # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
-        states = plain.get_decoder()(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        inputs = {"position_ids": position_ids} if takes_positions(decoder) else {}  # without them rows are not packed
+        states = decoder(input_ids=token_ids, use_cache=False, **inputs).last_hidden_state
         chosen = predicting(action_mask, sample_ids)  # perhaps nothing; every rank still runs each collective
-        asked = (chosen.predicting(states), plain.get_output_embeddings(), chosen.tokens(token_ids))
+        asked = (chosen.predicting(states), head_of(plain), chosen.tokens(token_ids))
         outputs: tuple[Tensor, ...]
         if other_ids is not None:
             others = chosen.tokens(other_ids)
@@ -96,16 +105,21 @@ def plain_model(model: nn.Module) -> Any:
 def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = False) -> PreTrainedModel:
     """Load the policy from a folder or the hub, in `options.dtype`, dropout off; with LoRA adapters where asked.
 
+    Of a model of several parts, such as one that sees images, the part that reads and writes text is trained.
+
     Raises:
         CheckpointError: no such model, or not a causal language model.
+        RecipeError: adapters on what the model does not have, or has twice.
     """
     from transformers import AutoModelForCausalLM
 
     model = _pretrained(AutoModelForCausalLM, options, "model.policy", "a causal language model")
+    _freeze_other_parts(model)
+    _mend_generation_config(model, options.policy)
     if checkpointing and trained:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if options.use_peft and trained:
-        model = _adapted(model, options)
+        model = adapted(model, options, task_type="CAUSAL_LM")
     return model if trained else model.requires_grad_(False)
 
 
@@ -118,6 +132,8 @@ def load_decoder(options: ModelOptions, *, trained: bool = True, checkpointing: 
     from transformers import AutoModel
 
     model = _pretrained(AutoModel, options, "critic.model", "a language model")
+    if model.config.get_text_config() is not model.config:
+        model = model.get_decoder()  # of several parts the one that reads text
     if checkpointing and trained:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model if trained else model.requires_grad_(False)
@@ -128,7 +144,8 @@ def _pretrained(kind: Any, options: ModelOptions, key: str, expected: str) -> Pr
     if (folder.is_absolute() or options.policy.startswith(".")) and not (folder / "config.json").is_file():
         raise CheckpointError(f"{key}: {folder} has no config.json; expected a Hugging Face model folder or a hub name")
     try:
-        model: PreTrainedModel = kind.from_pretrained(
+        model: PreTrainedModel = pretrained(
+            kind,
             options.policy,
             revision=options.model_revision or "main",
             dtype=getattr(torch, options.dtype),
@@ -147,36 +164,62 @@ def _pretrained(kind: Any, options: ModelOptions, key: str, expected: str) -> Pr
 
 def packs(model: nn.Module) -> bool:
     """Tell whether the attention kernel keeps packed rows apart without a mask of (T, T)."""
-    return "flash" in (plain_model(model).config._attn_implementation or "")
+    plain = plain_model(model)
+    flash = "flash" in (plain.config.get_text_config()._attn_implementation or "")
+    return flash and takes_positions(decoder_of(plain))
+
+
+def takes_positions(decoder: nn.Module) -> bool:
+    """Tell whether a decoder is told the positions of tokens; others count them, or have none."""
+    return "position_ids" in inspect.signature(decoder.forward).parameters
 
 
 def _still(model: nn.Module) -> None:
-    """Switch dropout off, in training mode too: the policy that learns must be the one that sampled."""
+    """Switch dropout and noise off, in training mode too: the policy that learns must be the one that sampled.
+
+    What of them a model hides elsewhere is found by `llmrl.train.load_test`.
+    """
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        elif hasattr(module, "attention_dropout"):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010 (a float where nn.Module declares tensors)
+        for name, value in vars(module).items():
+            if isinstance(value, float) and any(word in name for word in _NOISE):
+                setattr(module, name, 0.0)
 
 
-def lora(options: Any, **more: Any) -> LoraConfig:
-    """PEFT's configuration from the options that models and reward models share."""
-    from peft import LoraConfig
+def _mend_generation_config(model: Any, name: str) -> None:
+    """Let a generation config be saved that Transformers reads and would not write, hours later.
 
-    targets = options.lora_target_modules
-    return LoraConfig(
-        r=options.lora_r,
-        lora_alpha=options.lora_alpha,
-        lora_dropout=options.lora_dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        **more,
+    Options of sampling beside `do_sample: false` are the usual case; the policy is trained by sampling, so it samples.
+
+    Raises:
+        CheckpointError: it cannot be mended; says why.
+    """
+    config = model.generation_config
+    if config is None or (fault := _invalid(config)) is None:
+        return
+    config.do_sample = True
+    if _invalid(config) is not None:
+        raise CheckpointError(f"model.policy: {name}: generation_config.json could not be written: {fault}; mend it")
+    log.warning(
+        f"model.policy: {name}: its generation_config.json cannot be saved as it is ({fault}); final/ will have "
+        "do_sample: true"
     )
 
 
-def _adapted(model: PreTrainedModel, options: ModelOptions) -> PreTrainedModel:
-    from peft import get_peft_model
+def _invalid(config: Any) -> str | None:
+    """Tell why Transformers would not write a generation config; None where it would."""
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        return " ".join(str(error).partition("If you're using")[0].split())
+    return None
 
-    if model.is_gradient_checkpointing:
-        model.enable_input_require_grads()
-    adapted: PreTrainedModel = get_peft_model(model, lora(options, task_type="CAUSAL_LM"))
-    return adapted
+
+def _freeze_other_parts(model: Any) -> None:
+    """Keep the parts of a model that read no text, such as an image encoder, as they are: nothing reaches them."""
+    if model.config.get_text_config() is model.config:
+        return
+    learning = {id(p) for part in (decoder_of(model), model.get_output_embeddings()) for p in part.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in learning)

@@ -14,6 +14,8 @@ from torch import nn
 
 from llmrl.errors import RecipeError
 from llmrl.recipe import TrainOptions
+from llmrl.recipe.trackers import require_installed
+from llmrl.run_folder.launch import require_launch
 from llmrl.train.exchange import pack, unpack
 
 T = TypeVar("T")
@@ -24,8 +26,11 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     """Make an `accelerate.Accelerator` for this process, as `accelerate launch` configured it: alone, DDP or DeepSpeed.
 
     Raises:
-        RecipeError: several processes were launched that do not see each other, or DeepSpeed was silently left out.
+        RecipeError: several processes were launched that do not see each other, or DeepSpeed was silently left out; the
+            environment speaks of processes that nobody launched; or a tracker is not installed.
     """
+    require_launch()
+    require_installed(options.trackers)
     wants_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
     on_cpu = not torch.cuda.is_available()
     expected = int(os.environ.get("WORLD_SIZE", "1"))
@@ -42,7 +47,7 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     made = Accelerator(
         mixed_precision="bf16" if options.bf16 else "no",
         kwargs_handlers=[patience] if expected > 1 else [],
-        log_with=None if options.report_to == "none" else options.report_to,
+        log_with=options.trackers or None,
         project_dir=logging_dir,
     )
     if made.num_processes != expected or (expected > 1 and made.distributed_type.value == "NO"):

@@ -30,6 +30,13 @@ class Policy(Learner):
         plain = network.plain_model(self.net.model)
         return plain.generation_config, plain.config
 
+    def stop_at(self, token_ids: Sequence[int]) -> None:
+        """Write the tokens that end a completion here into the generation config, which `final/` will have."""
+        config = network.plain_model(self.net.model).generation_config
+        own = config.eos_token_id
+        if ({own} if isinstance(own, int) else set(own or ())) != set(token_ids):
+            config.eos_token_id = token_ids[0] if len(token_ids) == 1 else list(token_ids)
+
     def logprobs(self, rows: Sequence[Sample]) -> list[Array]:
         """Compute the log-probabilities of each row's action tokens, 0.0 elsewhere, on every rank."""
         return [numbers["logprobs"] for numbers in self.read(rows, ["logprobs"])]

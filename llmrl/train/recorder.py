@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import yaml
@@ -13,15 +15,18 @@ from llmrl.errors import Stopped
 from llmrl.ops.mismatch import step_metrics
 from llmrl.protocols import Source
 from llmrl.recipe import Recipe
+from llmrl.rollout.concerted import concerted
+from llmrl.run_folder.inputs import require_same
 from llmrl.run_folder.manifest import manifest
 from llmrl.run_folder.writer import Logs
 from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.train.normaliser import RewardNormaliser
-from llmrl.train.parallel import zero_stage
+from llmrl.train.parallel import gather, zero_stage
 from llmrl.train.parts import Clock, FinishedStep, metric_prefix
 from llmrl.train.policies import PolicyStep
 from llmrl.types import Trajectory
 
+log = logging.getLogger(__name__)
 OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], None]
 """Called on the main process with a step, its metrics and its groups of episodes."""
 
@@ -39,15 +44,30 @@ class Recorder:
     on_step: OnStep | None
     _manifest: dict[str, Any] = field(default_factory=dict, init=False)
 
+    def describe(self, *, resumes: bool) -> None:
+        """Put together the manifest; of a run that goes on it is compared with the one that is there. Collective.
+
+        Raises:
+            CheckpointError: the data or a model's folder is another than that of the steps before.
+        """
+        processes, stage = self.accelerator.num_processes, zero_stage(self.accelerator)
+        self._manifest = manifest(self.recipe, self.source.data, processes, stage)
+
+        def compared() -> None:
+            if not (resumes and self.accelerator.is_main_process):
+                return
+            for name in require_same(self.logs.folder, self._manifest):
+                log.warning(f"{name} has changed since the run began: its steps from here on are by the new one")
+
+        concerted(compared, partial(gather, world=processes))
+
     def open(self, first_step: int, started: ExitStack) -> None:
         """Begin the run's files and trackers, from its first step on; `started` closes the trackers."""
         recipe = self.recipe
         self.logs.forget_from(first_step)
         self.logs.text("recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
-        processes, stage = self.accelerator.num_processes, zero_stage(self.accelerator)
-        self._manifest = manifest(recipe, self.source.data, processes, stage)
         self.status("running", start=first_step)
-        if recipe.train.report_to != "none":
+        if recipe.train.trackers:
             self.accelerator.init_trackers("llmrl")
             for tracker in self.accelerator.trackers:
                 started.callback(tracker.finish)

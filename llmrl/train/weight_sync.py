@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.aio import wait
-from llmrl.errors import SyncError, TrainingError
+from llmrl.critics.language_model import layer_norms
+from llmrl.errors import LlmrlError, SyncError, TrainingError
 from llmrl.protocols import Engine
 from llmrl.train.network import plain_model
 from llmrl.train.parallel import gather, gathered_parameters
@@ -27,6 +30,10 @@ BOUNDS = {"float32": 2e-5, "bfloat16": 5e-2}
 leave 5e-7 in float32 and 3e-3 in bfloat16 (docs/engines.md); a tied head left stale left 0.37."""
 
 PROBE = 64  # tokens
+_LAYER = re.compile(r".*?\.\d+\.")
+"""The beginning of the names of a layer's weights."""
+_OF_HEAD = re.compile(r"(?<!attn_)logit.*(cap|scal)|tie_word|padded_vocab")
+"""Options of configurations that change what a head makes of states."""
 
 
 class WeightSync:
@@ -98,6 +105,22 @@ def full_weights(network: nn.Module, sharded: bool) -> Iterator[tuple[str, Tenso
         yield _hugging_face_name(name) if adapted else name, value
 
 
+def checkpoint_weights(plain: Any, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Yield weights under the names and in the shapes of the model's files, which are others of some architectures.
+
+    Experts, for example, are one tensor in memory and one for each expert in files. Weights of one layer are held at a
+    time.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    def layer_of(pair: tuple[str, Tensor]) -> str:
+        found = _LAYER.match(pair[0])
+        return found[0] if found else ""
+
+    for _, layer in groupby(weights, key=layer_of):
+        yield from revert_weight_conversion(plain, dict(layer)).items()
+
+
 def adapter_weights(model: Learner) -> Iterator[tuple[str, Tensor]]:
     """Yield the LoRA weights under PEFT's names, gathered likewise; none without adapters. Collective."""
     for name, parameter in model.net.model.named_parameters():
@@ -111,10 +134,23 @@ def send(model: Learner, engine: Engine, version: int, dtype: str) -> dict[str, 
     """Load the policy's weights into the engine and prove it; returns metrics for the log.
 
     Raises:
-        SyncError: the engine's log-probabilities of the probe differ from the trainer's.
+        SyncError: the engine does not take them, or its log-probabilities of the probe differ from the trainer's.
     """
     started = time.perf_counter()
-    engine.load(named_weights(model), version)
+    weights = named_weights(model)
+    if getattr(engine, "checkpoint_names", False):
+        weights = checkpoint_weights(plain_model(model.net.model), weights)
+    try:
+        engine.load(weights, version)
+    except LlmrlError:
+        raise
+    except Exception as error:  # engines know weights by names of their own
+        reason = (str(error).splitlines() or [""])[0]
+        raise SyncError(
+            f"weight sync to version {version}: the engine does not take the trainer's weights: "
+            f"{type(error).__name__}: {reason:.300}. Nothing was sampled from them. engine.name=hf samples by the "
+            "trainer's own code"
+        ) from error
     gap = prove(model, engine, version, dtype)
     return {"sync/seconds": time.perf_counter() - started, "sync/probe_logp_gap": gap}
 
@@ -129,7 +165,7 @@ def prove(model: Learner, engine: Engine, version: int, dtype: str) -> float:
     token_ids = probe(model.vocabulary)
     ours = score(model, token_ids)
     if not all(gather([all(map(math.isfinite, ours))], model.accelerator.num_processes)):
-        raise _not_finite(model, version, dtype)
+        raise not_finite(model, version, dtype)
     theirs = wait(engine.score(token_ids))
     gaps = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
     gap = sum(gaps) / len(gaps)
@@ -141,8 +177,7 @@ def prove(model: Learner, engine: Engine, version: int, dtype: str) -> float:
         raise SyncError(
             f"weight sync to version {version}: the engine does not hold the trainer's weights: the mean gap of a "
             f"probe's log-probabilities is {largest.item():.3g} nats, expected at most {bound:g} in {dtype}; "
-            f"{_where(model, engine, token_ids)}. Nothing was sampled from these weights. `llmrl doctor` checks vLLM "
-            "against Transformers on this machine; engine.name=hf samples without it"
+            f"{_where(model, engine, token_ids)}. Nothing was sampled from these weights. {_advice(engine, version)}"
         )
     return largest.item()
 
@@ -165,22 +200,7 @@ def score(model: Learner, token_ids: Sequence[int]) -> list[float]:
     return scores
 
 
-def layer_norms(model: Learner, token_ids: Sequence[int]) -> list[list[float]]:
-    """(layers, tokens) norm of the residual stream after each decoder layer of the trained network."""
-    norms: list[list[float]] = []
-
-    def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:
-        stream = output[0] if isinstance(output, tuple) else output
-        norms.append(stream.float().norm(dim=-1).flatten().tolist())
-
-    hooks = [layer.register_forward_hook(hook) for layer in plain_model(model.net.model).get_decoder().layers]
-    score(model, token_ids)
-    for handle in hooks:
-        handle.remove()
-    return norms
-
-
-def _not_finite(model: Learner, version: int, dtype: str) -> TrainingError:
+def not_finite(model: Learner, version: int, dtype: str) -> TrainingError:
     """Make the error for a policy that scores nothing. Collective."""
     weights = [(name, bool(weight.isfinite().all())) for name, weight in named_weights(model)]
     broken = [name for name, finite in weights if not finite]
@@ -198,19 +218,43 @@ def _not_finite(model: Learner, version: int, dtype: str) -> TrainingError:
 
 def _where(model: Learner, engine: Engine, token_ids: Sequence[int]) -> str:
     """Name the layers whose output differs most, if the engine can tell."""
-    ours = layer_norms(model, token_ids)  # on every rank: under ZeRO-3 it is collective
+    plain = plain_model(model.net.model)
+    ours = layer_norms(plain, lambda: score(model, token_ids))  # on every rank: under ZeRO-3 it is collective
     if not hasattr(engine, "layer_norms"):
         return "this engine does not say after which layer"
-    theirs = engine.layer_norms(token_ids)
-    gaps = [
-        sum(abs(a - b) / (abs(a) + 1e-9) for a, b in zip(left, right, strict=True)) / len(left)
-        for left, right in zip(ours, theirs, strict=True)
-    ]
+    try:
+        theirs = engine.layer_norms(token_ids)
+        gaps = [
+            sum(abs(a - b) / (abs(a) + 1e-9) for a, b in zip(left, right, strict=True)) / len(left)
+            for left, right in zip(ours, theirs, strict=True)
+        ]
+    except Exception as error:  # engines know not every model so well; the gap itself is the news
+        return f"after which layer is not known ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
     grown = {f"layer {i}": gap - (gaps[i - 1] if i else 0.0) for i, gap in enumerate(gaps)}
     worst = sorted(grown, key=lambda name: -grown[name])[:3]
+    if not worst:
+        return "after which layer is not known"
     if grown[worst[0]] < 1e-4:
-        return "the decoder layers agree, so the final norm or the output head differs (lm_head)"
+        return f"the decoder layers agree, so the final norm or the output head differs (lm_head{_head_options(plain)})"
     return "the residual stream parts most at " + ", ".join(f"{name} (by {grown[name]:.2g})" for name in worst)
+
+
+def _head_options(plain: Any) -> str:
+    """Options of a model's configuration that change its head, for a message."""
+    options = plain.config.get_text_config().to_dict().items()
+    said = [f"{k} {v}" for k, v in options if isinstance(v, int | float) and _OF_HEAD.search(k)]
+    return f" with {', '.join(said)}" if said else ""
+
+
+def _advice(engine: Engine, version: int) -> str:
+    """Advise what to try next."""
+    same = "Both hold what the folder holds, so they compute this model differently. " if version == 0 else ""
+    if type(engine).__module__.startswith("llmrl.engines.hf"):
+        return f"{same}Please report it, with the model's config.json; engine.name=vllm may know the model better"
+    return (
+        f"{same}model.attn_implementation=eager computes attention as it is written; `llmrl doctor` checks vLLM "
+        "against Transformers on this machine; engine.name=hf samples without it"
+    )
 
 
 def _adapter(layer: Any) -> list[nn.Parameter]:

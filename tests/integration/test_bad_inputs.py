@@ -192,12 +192,12 @@ def test_an_output_that_cannot_be_written(recipe: Path, refused: Refused) -> Non
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 1 MiB."""
+    """A folder on a disk of 6 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
     done = (
-        subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True) if mount else None
+        subprocess.run([mount, "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True) if mount else None
     )
     if done is None or done.returncode != 0:
         pytest.skip("a full disk needs a small one to fill: only root may mount it")
@@ -205,19 +205,49 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk(recipe: Path, small_disk: Path) -> None:
-    """In a process of its own, with a tracker that writes there too: nothing but the message is left of the run."""
-    overrides = [f"train.output_dir={small_disk}", "train.report_to=tensorboard"]
-    done = subprocess.run(
+FILLS = """
+import os
+
+
+def fills(completions, **columns):
+    try:
+        with open(os.environ["SMALL_DISK"] + "/full", "wb") as file:
+            while True:
+                file.write(b"0" * 4096)
+                file.flush()
+    except OSError:
+        return [float(len(one[0]["content"])) for one in completions]
+"""
+
+
+def trained(recipe: Path, disk: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Train in a process of its own, with a tracker that writes there too."""
+    overrides = [f"train.output_dir={disk}", "train.report_to=tensorboard", *more]
+    paths = [str(recipe.parent), *filter(None, sys.path)]
+    return subprocess.run(
         [sys.executable, "-m", "llmrl", "train", str(recipe), "--quiet", *overrides],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "SMALL_DISK": str(disk)},
         capture_output=True,
         text=True,
         timeout=200,
     )
+
+
+def test_a_disk_without_room_is_refused_before_the_first_step(recipe: Path, small_disk: Path) -> None:
+    (small_disk / "other").write_bytes(b"0" * (5 << 20))
+    done = trained(recipe, small_disk)
+    assert done.returncode == 1, done.stderr
+    message = done.stderr[done.stderr.rindex("llmrl: ") :]
+    assert message.startswith(f"llmrl: {small_disk / 'mine'}: 1 MiB are free there, and a checkpoint with the exported")
+    assert not (small_disk / "mine" / "metrics.jsonl").exists()
+
+
+def test_a_full_disk(recipe: Path, small_disk: Path) -> None:
+    """A disk that others fill while the run goes on: nothing but the message is left of it."""
+    (recipe.parent / "fills_the_disk.py").write_text(FILLS)
+    done = trained(recipe, small_disk, "reward={name: fills_the_disk:fills}")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     message = done.stderr[done.stderr.rindex("llmrl: ") :]
-    place = small_disk / "mine" / "checkpoints" / "step-000002"
-    assert message.startswith(f"llmrl: {place}: the checkpoint was not written: ")
-    assert " MiB are free there); the last complete one is none. Make room, then start again with --resume" in message
+    assert message.startswith(f"llmrl: {small_disk / 'mine'}")
+    assert "ake room, then start again with --resume" in message

@@ -60,6 +60,5 @@ def test_a_run_renormalises_over_what_was_kept(tiny_model_dir: Path, tmp_path: P
 
 @pytest.mark.usefixtures("rewarded")
 def test_an_engine_that_does_not_say_is_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
-    made = recipe(tiny_model_dir, tmp_path / "runs")
-    with Run(made, name="nlpo") as run, pytest.raises(RecipeError, match=r"engine\.return_kept_ids=true"):
-        train(run)
+    with pytest.raises(RecipeError, match=r"engine\.return_kept_ids=true"):
+        recipe(tiny_model_dir, tmp_path / "runs")

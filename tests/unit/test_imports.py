@@ -34,6 +34,7 @@ LAYERS = {
     "llmrl.critics": 2,
     "llmrl.datafiles": 2,
     "llmrl.dialogue": 2,
+    "llmrl.encoding": 2,
     "llmrl.games": 2,
     "llmrl.sandbox": 2,
     "llmrl.scoring": 2,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from llmrl import aio
 from llmrl.chat import load_tokenizer
 from llmrl.engines.hf.sampler import Keeper, SecondModel, TokenSampler, ending
+from llmrl.engines.hf.scorer import scored
 from llmrl.errors import EngineError, SyncError
 from llmrl.ops.stop_strings import StopStrings
 from llmrl.recipe.ranges import Amount, Count
@@ -65,12 +66,16 @@ class Hf:
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
         from llmrl.critics import action_values
+        from llmrl.critics.language_model import pretrained
 
         unset_hf_deepspeed_config()  # under ZeRO-3 Transformers would shard this model too, which samples by itself
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            network = AutoModelForCausalLM.from_pretrained(
-                model, dtype=getattr(torch, dtype), attn_implementation=self.attn_implementation
+            network = pretrained(
+                AutoModelForCausalLM,
+                model,
+                dtype=getattr(torch, dtype),
+                attn_implementation=self.attn_implementation,
             )
         except (OSError, ValueError) as error:
             raise EngineError(f"engine hf: {model} did not load: {error}") from error
@@ -184,6 +189,16 @@ class HfEngine:
                 self._mask.load_state_dict(own)
             self._loaded = True
             self.version = version
+
+    def layer_norms(self, token_ids: Sequence[int]) -> list[list[float]]:
+        """(layers, tokens) norm of the residual stream after each decoder layer, to find where two models differ."""
+        import torch
+
+        from llmrl.critics.language_model import layer_norms
+
+        with self._busy, torch.inference_mode():
+            ids = torch.tensor([list(token_ids)], device=self._network.device)
+            return layer_norms(self._network, lambda: self._network(ids, use_cache=False))
 
     def sleep(self) -> None:
         """Do nothing: the model stays where it is."""
@@ -305,19 +320,11 @@ class HfEngine:
         )
 
     def _score(self, token_ids: list[int]) -> list[float]:
-        """Score in pieces through the key-value cache, so that the logits of a long text are never held at once."""
         import torch
-        from transformers import DynamicCache
 
         with self._busy, torch.inference_mode():
             self._open()
-            ids = torch.tensor(token_ids, device=self._network.device)
-            piece = max(1, self._options.logits_chunk_mb * 2**20 // (4 * self._network.config.vocab_size))
-            cache, logprobs = DynamicCache(config=self._network.config), []
-            for tokens, targets in zip(ids[:-1].split(piece), ids[1:].split(piece), strict=True):
-                logits = self._network(tokens[None], past_key_values=cache, use_cache=True).logits[0].float()
-                logprobs.append(logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0])
-            return [float(x) for x in torch.cat(logprobs).tolist()]
+            return scored(self._network, token_ids, self._options.logits_chunk_mb)
 
 
 def _batches(requests: list[_Request], most: int) -> list[list[_Request]]:

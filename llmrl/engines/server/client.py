@@ -27,6 +27,8 @@ T = TypeVar("T")
 class VllmClient:
     """Client of running servers. Its own thread and event loop let it serve any loop of the caller."""
 
+    checkpoint_names = True  # of the weights that it loads: servers read them from a file
+
     def __init__(
         self,
         options: ServerOptions,

@@ -107,10 +107,12 @@ class Vllm:
         return engine
 
     def _beside(self, engine: Colocated, model: str, dtype: str, device: str) -> None:
-        """Load the models that read along: a mask policy, a critic."""
+        """Care for the models beside: the trainer's own, and those that read along, a mask policy and a critic."""
         from llmrl.critics import action_values
         from llmrl.engines.vllm.mask_policy import MaskPolicy, load
+        from llmrl.engines.vllm.shared_classes import spare_trainer
 
+        spare_trainer()
         if self.mask_update_steps is not None:
             engine.follow(load(model, dtype, device), self.mask_update_steps)
         if self.critic is not None:
@@ -147,6 +149,7 @@ class Colocated:
         self._least = least  # tokens that top_p keeps in any case, where kept ids are wanted
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._mask: MaskPolicy | None = None
+        self.checkpoint_names = True  # of weights; a mask policy takes those of modules
         self._mask_steps, self._loaded = 1, False
         self._moved: tuple[float, int] | None = None  # by a critic: beta and top-k
         self._requests = self._named = 0
@@ -157,7 +160,7 @@ class Colocated:
         """Take top-p from `mask`, which gets the weights at the first load and every `steps` steps."""
         from llmrl.engines.vllm.mask_policy import policies
 
-        self._mask, self._mask_steps = mask, steps
+        self._mask, self._mask_steps, self.checkpoint_names = mask, steps, False
         policies[str(id(self))] = mask
 
     def listen(self, critic: MaskPolicy, beta: float, top_k: int) -> None:

@@ -24,6 +24,18 @@ class WeightReceiver(TilesAllowed):
         # On a CPU a tied head multiplies by a packed copy that reload_weights leaves stale; packing it again is exact.
         if head is not None and hasattr(head, "quant_method"):
             head.quant_method.process_weights_after_loading(head)
+        self._pack_experts(model)
+
+    def _pack_experts(self, model: nn.Module) -> None:
+        """Pack experts on a CPU, whose kernels read packed copies that reload_weights fills with unpacked weights."""
+        from vllm.platforms import current_platform
+
+        if not current_platform.is_cpu():
+            return
+        for layer in model.modules():
+            kernel = getattr(getattr(layer, "quant_method", None), "moe_kernel", None)
+            if kernel is not None:
+                kernel.fused_experts.process_weights_after_loading(layer)
 
     def reload_file(self, path: str) -> None:
         """Replace every weight by those of a safetensors file that this process can read."""
@@ -44,8 +56,11 @@ class WeightReceiver(TilesAllowed):
         return self._norms
 
     def _layers(self) -> Any:
-        model = self.model_runner.get_model()
-        return getattr(model, "model", model).layers
+        from torch.nn import ModuleList
+
+        count = self.model_runner.vllm_config.model_config.hf_text_config.num_hidden_layers
+        model: nn.Module = self.model_runner.get_model()
+        return next(part for part in model.modules() if isinstance(part, ModuleList) and len(part) == count)
 
     def _watcher(self, index: int) -> Any:
         def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:

@@ -16,8 +16,8 @@ from llmrl.ops.reward_models import IGNORED, bradley_terry, labelled_bce, mean_l
 from llmrl.reward_models.encoding import Encoded
 from llmrl.reward_models.network import padded, pretrained
 from llmrl.reward_models.recipe import RewardRecipe
+from llmrl.train.adapters import adapted
 from llmrl.train.launched import process_arguments
-from llmrl.train.network import lora
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,12 +218,10 @@ def _network(recipe: RewardRecipe) -> PreTrainedModel:
 
 
 def _adapted(network: Any, recipe: RewardRecipe) -> PreTrainedModel:
-    from peft import get_peft_model
-
-    adapted: Any = get_peft_model(network, lora(recipe.model, exclude_modules="score"))
-    adapted.get_base_model().score.requires_grad_(True)  # random as it is, the head must learn in full
-    made: PreTrainedModel = adapted
-    return made
+    made: Any = adapted(network, recipe.model, exclude_modules="score")
+    made.get_base_model().score.requires_grad_(True)  # random as it is, the head must learn in full
+    model: PreTrainedModel = made
+    return model
 
 
 def _unused_id(tokenizer: Any, rows: Iterable[Encoded]) -> int:

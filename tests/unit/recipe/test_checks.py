@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmrl.errors import RecipeError
-from llmrl.recipe import checks, read
+from llmrl.recipe import agent_checks, checks, read, sampling
 
 MINE = """
 model: {policy: ./model}
@@ -149,6 +149,44 @@ AUDIT = ["audit.reward={name: numeric}", "audit.stop=true"]
             "engine.return_kept_ids with rollout.top_p 1.0",
             ["rollout.top_p=0.9", "algorithm.importance_sampling_correction=none"],
         ),
+        *(
+            (
+                "whole_distribution",
+                [f"rollout.{cut}={value}", f"algorithm={{name: {algorithm}}}"],
+                f"rollout.{cut} {value} with algorithm {algorithm}: its ratios need .*rollout.top_p=1 rollout.top_k=0",
+                instead,
+            )
+            for cut, value, algorithm, instead in [
+                ("top_p", 0.9, "grpo", ["rollout.top_p=1"]),
+                ("top_k", 20, "rloo", ["rollout.top_k=0"]),
+                ("min_p", 0.05, "ppo", ["rollout.min_p=0"]),
+                ("top_p", 0.5, "reinforce_pp", ["algorithm.importance_sampling_correction=none"]),
+            ]
+        ),
+        (
+            "kept_ids",
+            ["algorithm=nlpo", "rollout.top_p=0.9"],
+            "algorithm nlpo with engine hf and rollout.top_p 0.9: it learns over the tokens that top-p left",
+            ["engine.return_kept_ids=true"],
+        ),
+        (
+            "kept_ids",
+            ["algorithm=nlpo", "engine={name: hf, return_kept_ids: true}"],
+            "engine hf and rollout.top_p 1: ",
+            ["rollout.top_p=0.9"],
+        ),
+        (
+            "top_p_alone",
+            ["algorithm=nlpo", "engine={name: hf, return_kept_ids: true}", "rollout.top_p=0.9", "rollout.top_k=5"],
+            "engine.return_kept_ids with rollout.top_k 5 and rollout.min_p 0: it knows of top_p alone",
+            ["rollout.top_k=0"],
+        ),
+        (
+            "adapters",
+            ["model.lora_r=8"],
+            "model.lora_r 8 without model.use_peft: every weight would be trained",
+            ["model.use_peft=true"],
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_what_it_says_helps(
@@ -156,16 +194,18 @@ def test_what_does_not_fit_is_refused_and_what_it_says_helps(
 ) -> None:
     with pytest.raises(RecipeError, match=rf"^{mine}: .*{message}"):
         read(mine, overrides)
-    assert getattr(checks, check)(read(mine, [*overrides, *instead])) is None
+    complain = next(each for each in checks.CHECKS if each.__name__ == check)  # type: ignore[attr-defined]
+    assert complain(read(mine, [*overrides, *instead])) is None
 
 
 def test_every_check_is_in_the_table() -> None:
     public = [
         name
-        for name, value in vars(checks).items()
-        if getattr(value, "__module__", "") == checks.__name__ and not name.startswith("_") and name != "check"
+        for module in (checks, sampling, agent_checks)
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_") and name != "check"
     ]
-    assert [complain.__name__ for complain in checks.CHECKS] == public  # type: ignore[attr-defined]
+    assert sorted(complain.__name__ for complain in checks.CHECKS) == sorted(public)  # type: ignore[attr-defined]
 
 
 def test_the_first_of_several_complaints_is_told(mine: Path) -> None:

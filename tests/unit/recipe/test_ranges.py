@@ -21,8 +21,12 @@ from llmrl.recipe.options import (
     RolloutOptions,
     TrainOptions,
 )
+from llmrl.reward_models.recipe import BackboneOptions, DataOptions, FitOptions, InputOptions, LossOptions
 
-SECTIONS = (ModelOptions, CriticOptions, OpponentOptions, RolloutOptions, TrainOptions, EvalOptions, AuditOptions)
+SECTIONS = (
+    *(ModelOptions, CriticOptions, OpponentOptions, RolloutOptions, TrainOptions, EvalOptions, AuditOptions),
+    *(BackboneOptions, DataOptions, InputOptions, LossOptions, FitOptions),  # of reward models
+)
 KINDS = [kind for kind in get_args(plugins.Kind) if kind != "benchmark"]
 """Benchmarks are chosen by name alone."""
 UNLIMITED = {"TrainOptions.max_grad_norm", "RolloutOptions.log_tokens_mb"}
@@ -43,13 +47,18 @@ NEGATIVE = {  # numbers below 0 that mean something: rewards and thresholds of r
 }
 
 
-def numbers() -> Iterator[tuple[str, type, str, type]]:
-    """Each number among the options: its name, and class, field and type."""
-    owners: list[tuple[str, Any]] = [(section.__name__, section) for section in SECTIONS]
+def owners() -> list[tuple[str, Any]]:
+    """Everything that has options: each section and each plug-in, by name."""
+    found: list[tuple[str, Any]] = [(section.__name__, section) for section in SECTIONS]
     for kind in KINDS:
         known = [(f"{kind} {name}", plugins.find(kind, name)) for name in plugins.names(kind)]
-        owners += [(name, plugin) for name, plugin in known if is_dataclass(plugin)]
-    for name, owner in owners:
+        found += [(name, plugin) for name, plugin in known if is_dataclass(plugin)]
+    return found
+
+
+def numbers() -> Iterator[tuple[str, type, str, type]]:
+    """Each number among the options: its name, and class, field and type."""
+    for name, owner in owners():
         hints = get_type_hints(owner)
         for field in fields(owner):
             for number in (int, float):

@@ -28,6 +28,12 @@ FAULTS = {
     "cycle": ("a: &a [*a]", "line 1: an anchor that holds itself"),
     "half a character": ('a: "\\ud800"', r"line 1: half a character, the lone surrogate \\ud800"),
     "no date": ("a: 2001-99-99", "not YAML: month must be in 1..12"),
+    "twice": ("train:\n  seed: 1\n  lr: 2\n  seed: 3", "line 4: the key 'seed' again, which line 2 has already; keep"),
+    "twice at the top": ("a: {b: 1}\nc: 2\na: {d: 1}", "line 3: the key 'a' again, which line 1 has already; keep one"),
+    "twice in a line": ("{a: 1, 'a': 2}", "line 1: the key 'a' again, which line 1 has already; keep one of them"),
+    "twice in a list": ("- {a: 1}\n- b: 1\n  b: 1", "line 3: the key 'b' again, which line 2 has already; keep one"),
+    "twice as another word": ("yes: 1\ntrue: 2", "line 2: the key 'true' again, which line 1 has already; keep one"),
+    "twice as a number": ("16: 1\n0x10: 2", "line 2: the key '0x10' again, which line 1 has already; keep one of"),
     "tag": ("a: !!python/object:os.system x", "not YAML: could not determine a constructor"),
 }
 
@@ -42,6 +48,13 @@ def test_faults(name: str) -> None:
     assert time.process_time() - began < 10
 
 
-@pytest.mark.parametrize("text", ["", "7", "a: &x {b: 1}\nc: {<<: *x, d: [*x, *x]}", "{a: 1e-6, b: 2001-01-01}", "- é"])
+PLAIN = [
+    *("", "7", "- é", "{a: 1e-6, b: 2001-01-01}"),
+    *("a: &x {b: 1}\nc: {<<: *x, d: [*x, *x]}", "a: &x {b: 1}\nc: {<<: *x, b: 2}", "a: {b: 1}\nc: {b: 1}"),
+    "a: &x {b: 1}\nb: &y {c: 1}\nd: {<<: *x, <<: *y}",
+]
+
+
+@pytest.mark.parametrize("text", PLAIN)
 def test_the_rest_is_what_yaml_reads(text: str) -> None:
     assert yaml_text.parse(text, "mine.yaml") == yaml.safe_load(text)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from llmrl.recipe import parse
@@ -17,7 +18,8 @@ def test_the_hash_sees_ids_messages_answers_and_order() -> None:
     some = [problem(0), problem(1)]
     assert data_hash(some) == data_hash([problem(0), problem(1)])
     changed = [[problem(1), problem(0)], [problem(0)], [problem(0), problem(1, answer="2")], [problem(0), problem(2)]]
-    assert len({data_hash(problems) for problems in [some, *changed]}) == 5
+    changed.append([problem(0), replace(problem(1), info={"tests": "assert 1"})])
+    assert len({data_hash(problems) for problems in [some, *changed]}) == 6
 
 
 def test_a_manifest_says_what_a_run_was(tmp_path: Path) -> None:

@@ -348,6 +348,10 @@ def test_metrics() -> None:
     assert shares["verdict/timeout_frac"] == 0.25
     assert math.isclose(sum(shares.values()), 1.0)
     assert verdict_metrics([Score(1.0)]) == {}
+    broken = verdict_metrics([Score(1.0), Score(None, "error"), Score(0.0), Score(None, "timeout")])
+    assert (broken["verdict/error_frac"], broken["verdict/timeout_frac"]) == (0.25, 0.25), (
+        "of a reward without verdicts"
+    )
     assert latency_metrics({"numeric": [i / 100 for i in range(1, 101)], "none": []}) == {
         "reward_latency/numeric/p95": 0.95
     }

@@ -1,0 +1,1 @@
+"""Text to tokens and back, whatever a tokenizer adds, strips or draws by itself; only `llmrl.chat` calls it."""
