@@ -111,11 +111,12 @@ def build(
     clock = Clock()
     needs = recipe.algorithm.needs() - recipe.source.fills()
     learners = Learners(recipe, place.accelerator, needs, stopping)
-    stop_token_ids = place.chat.stop_token_ids(*learners.policy.stop_configs())
-    require_ready(recipe, learners, place.chat.tokenizer, stop_token_ids, place.logs.folder)
-    engine = _engine(recipe, stop_token_ids, started)
+    stops = place.chat.stop_token_ids(*learners.policy.stop_configs())
+    ready = partial(require_ready, tokenizer=place.chat.tokenizer, stop_token_ids=stops, folder=place.logs.folder)
+    ready(recipe, learners)
+    engine = _engine(recipe, stops, started)
     pool = _graders(recipe, started)
-    opponents = started_opponents(recipe, place.chat, stop_token_ids, started) if recipe.source.plays else {}
+    opponents = started_opponents(recipe, place.chat, stops, started) if recipe.source.plays else {}
     source = _source(recipe, place, engine, opponents, pool, started)
     normaliser = RewardNormaliser(recipe.train.normalize_rewards)
     gold_reward = GoldReward(recipe.audit, pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
@@ -127,7 +128,7 @@ def build(
         chat=place.chat,
         logs=place.logs,
         clock=clock,
-        policies=trained_policies(recipe, place.accelerator, learners, sync, opponents, stopping),
+        policies=trained_policies(recipe, place.accelerator, learners, sync, opponents, stopping, ready),
         source=source,
         normaliser=normaliser,
         guard=UpdateGuard(place.logs, recipe.train.max_nonfinite_updates),

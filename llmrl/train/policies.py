@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,7 @@ def trained_policies(
     sync: WeightSync,
     opponents: Mapping[str, Opponent],
     stopping: Stopping,
+    ready: Callable[[Recipe, Learners], None],
 ) -> list[TrainedPolicy]:
     """The run's policy, and one for each agent whose opponent learns, in the recipe's order.
 
@@ -63,13 +64,16 @@ def trained_policies(
         learners, sync: of the run's policy.
         opponents: running, by agent.
         stopping: signals that may ask the run to end.
+        ready: refuses models that will not do.
     """
     apart = {agent: options for agent, options in recipe.rollout.opponents.items() if options.learns}
     steps = recipe.collect_only_steps
     own = Adaptation(recipe.algorithm, steps)
     made = [TrainedPolicy(learners=learners, adaptation=own, sync=sync, apart=frozenset(apart))]
     for agent, options in apart.items():
-        learners = Learners(_own_recipe(recipe, options), accelerator, recipe.algorithm.needs(), stopping, agent=agent)
+        its = _own_recipe(recipe, options)
+        learners = Learners(its, accelerator, recipe.algorithm.needs(), stopping, agent=agent)
+        ready(its, learners)
         made.append(
             TrainedPolicy(
                 agent=agent,

@@ -184,7 +184,7 @@ def test_a_run_of_two_policies_goes_on_after_a_kill(tiny_model_dir: Path, tmp_pa
         assert not same(*critics)
         assert steps(parts)[0]["agents/second/critic/loss"] != steps(parts)[0]["critic/loss"]
     if method == "reference":  # the policy of each agent is asked, and its engine sampled by the same weights
-        for name in ("sampling/logprob_diff/mean", "agents/second/sampling/logprob_diff/mean"):
+        for name in ("sampling/sampling_logp_difference/mean", "agents/second/sampling/sampling_logp_difference/mean"):
             assert all(step[name] < 1e-3 for step in steps(parts)), name
     if method == "lora":
         assert (parts / "final" / "second" / "adapter").is_dir()
