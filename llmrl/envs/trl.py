@@ -43,7 +43,7 @@ class TrlEpisode:
     async def reset(self) -> Observation:
         """Return the problem, with the text that `reset` gives behind its last message."""
         problem = self.inner.problem
-        columns = {**problem.info, "prompt": list(problem.messages), "answer": problem.answer}
+        columns = {"answer": problem.answer, **problem.info, "prompt": list(problem.messages)}
         added = await _called(self.instance.reset, columns)
         first = await self.inner.reset()
         if not added:

@@ -122,9 +122,9 @@ class Solving:
     instance: Instance
     sampling: Sampling
     numbers: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
+    tokens: int | None = 0  # None: a server did not say
 
-    async def solved(self) -> tuple[str, int]:
+    async def solved(self) -> tuple[str, int | None]:
         """The patch that is chosen, "" for none, and the tokens that were generated."""
         options = self.by.options
         files = await asyncio.to_thread(files_of, self.instance, options.repos)
@@ -175,7 +175,7 @@ class Solving:
 
         inputs = _digest([messages, asdict(sampling), dict(self.by.inner.settings)])
         made = await self.by.log.once(f"{asked.id}/{inputs}", ask)
-        self.tokens += made["tokens"]
+        self.tokens = None if None in (self.tokens, made["tokens"]) else self.tokens + made["tokens"]
         return str(made["text"])
 
     async def _run(self, kind: str, changes: Changes, tests: Mapping[str, str | None]) -> dict[str, str]:

@@ -26,7 +26,7 @@ class Played:
     """An episode and its length in tokens, for a server gives no token ids."""
 
     trajectory: Trajectory
-    tokens: int
+    tokens: int | None  # None: the server did not say
 
 
 class Generator(Protocol):
