@@ -198,8 +198,6 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
         RecipeError: an unknown or missing key, a value that does not convert or is outside of the range in its type
             (`llmrl.recipe.ranges`), or a ValueError of the class itself.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     known = {f.name: f for f in fields(cls) if f.init}
     hints = get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
@@ -214,18 +212,8 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
                 raise RecipeError(f"{_at(where, key)}: expected a section with keys, found {value!r}")
             values[key] = construct(hints[key], value, _at(where, key))  # type: ignore[arg-type]
             continue
-        infinite = MAY_BE_INFINITE in getattr(hints[key], "__metadata__", ())
-        _require_numbers(value, _at(where, key), infinite)
-        try:
-            read = TypeAdapter(hints[key]).validate_python(value)
-            _require_numbers(read, _at(where, key), infinite)  # "nan" is a number, too
-            values[key] = tuple(read) if isinstance(known[key].default, tuple) and isinstance(read, list) else read
-        except ValidationError as error:
-            first = error.errors()[0]
-            inside = "".join(f"[{part!r}]" for part in first["loc"])
-            raise RecipeError(
-                f"{_at(where, key)}{inside}: {first['msg'][0].lower()}{first['msg'][1:]}; found {value!r}"
-            ) from None
+        read = converted(hints[key], value, _at(where, key))
+        values[key] = tuple(read) if isinstance(known[key].default, tuple) and isinstance(read, list) else read
     for key, entry in known.items():
         if key not in values and entry.default is MISSING and entry.default_factory is MISSING:
             raise RecipeError(f"{_at(where, key)}: missing; it has no default")
@@ -233,6 +221,26 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
         return cls(**values)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{where.removesuffix(':')}: {error}") from error
+
+
+def converted(kind: Any, value: Any, where: str) -> Any:
+    """A plain value as a type, such as those of `llmrl.recipe.ranges`; `where` is the place that messages name.
+
+    Raises:
+        RecipeError: it does not convert, or is outside of the type's range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    infinite = MAY_BE_INFINITE in getattr(kind, "__metadata__", ())
+    _require_numbers(value, where, infinite)
+    try:
+        read = TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        inside = "".join(f"[{part!r}]" for part in first["loc"])
+        raise RecipeError(f"{where}{inside}: {first['msg'][0].lower()}{first['msg'][1:]}; found {value!r}") from None
+    _require_numbers(read, where, infinite)  # "nan" is a number, too
+    return read
 
 
 def _require_numbers(value: Any, where: str, infinite: bool) -> None:

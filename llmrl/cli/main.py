@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -130,22 +131,29 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
 ) -> None:
     """Ask a model the problems of benchmarks; a call that was stopped goes on where it was."""
+    from llmrl.clients.bearer import read_key
     from llmrl.evaluation.run import EvalSetup, Plan, run
     from llmrl.evaluation.swe_bench import options_of
+    from llmrl.plugins import construct
+    from llmrl.serve.checkpoint import check
 
-    plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
-    setup = EvalSetup(
-        engine=spec(engine, "--engine"),
-        dtype=dtype,
-        system_prompt=system_prompt,
-        served_model=served_model,
-        api_key=api_key,
-        search=search,
-        judge=spec(judge, "--judge"),
-        search_tokens=search_tokens,
-        max_prompt_tokens=max_prompt_tokens,
-        swe=options_of(grade, spec(swe, "--swe")),
-    )
+    asked = {"samples": samples, "limit": limit, "seed": seed}
+    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+    plan = construct(Plan, {**asked, **sampling}, "eval")
+    options = {
+        "engine": spec(engine, "--engine"),
+        "dtype": dtype,
+        "system_prompt": system_prompt,
+        "served_model": served_model,
+        "api_key": read_key(api_key),
+        "search": search,
+        "judge": spec(judge, "--judge"),
+        "search_tokens": search_tokens,
+        "max_prompt_tokens": max_prompt_tokens,
+    }
+    setup = replace(construct(EvalSetup, options, "eval"), swe=options_of(grade, spec(swe, "--swe")))
+    if Path(model).exists() or (("/" in model or model.startswith(".")) and "://" not in model):
+        check(model, intact=False)  # its checksums are compared when it is loaded
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")
     run(model, names, folder, plan, setup, quiet=quiet)

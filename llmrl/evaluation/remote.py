@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llmrl.clients.addresses import require_url
 from llmrl.clients.bearer import header
 from llmrl.clients.retry import LONGEST_PAUSE_S, retry_after
 from llmrl.errors import EngineError
@@ -48,6 +49,10 @@ class RemoteGenerator:
         """
         import httpx
 
+        try:
+            require_url(self.url)
+        except ValueError as error:
+            raise EngineError(str(error)) from None
         limits = httpx.Limits(max_connections=self.concurrency)
         self._client = httpx.AsyncClient(
             headers=header(self.api_key), timeout=httpx.Timeout(self.timeout_s, connect=10), limits=limits
@@ -139,8 +144,6 @@ class RemoteGenerator:
                 response = await self._client.request(method, f"{self.url}/{path}", json=body)
                 if response.status_code == 200:
                     return read(response)
-            except httpx.InvalidURL as error:
-                raise EngineError(f"{self.url}: {error}; expected http://HOST:PORT/v1") from None
             except (httpx.HTTPError, ValueError) as error:
                 reason = f"{type(error).__name__} {error}" if isinstance(error, httpx.HTTPError) else str(error)
                 continue
