@@ -99,7 +99,8 @@ class Update:
 class Algorithm(Protocol):
     """Turns a step's samples into updates. A value: frozen, comparable, picklable; it holds options, never tensors.
 
-    Where it compares the episodes of a group, its `least_generations` says how many a group must have.
+    Where it compares the episodes of a group, its `least_generations` says how many a group must have; `least_problems`
+    and `least_episodes` say how many a step must have, where it compares those.
     """
 
     def needs(self) -> frozenset[Column]:

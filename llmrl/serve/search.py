@@ -91,7 +91,7 @@ def app(generator: SearchGenerator, name: str, default: Sampling, api_key: str |
             return refused(500, type(error).__name__, str(error))
         if played.trajectory.status == "error":
             return refused(400, "bad_request", played.trajectory.reason)
-        return JSONResponse(reply(played.trajectory, played.tokens, name))
+        return JSONResponse(reply(played.trajectory, played.tokens or 0, name))
 
     async def models(request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": name, "object": "model", "owned_by": "llmrl"}]})

@@ -219,7 +219,7 @@ def test_numbers_are_written_out(tmp_path: Path) -> None:
 
 
 def test_a_null_is_named(tmp_path: Path) -> None:
-    rows = [{"prompt": "2+2?", "answer": "4"}, {"prompt": "2+3?", "answer": None}]
+    rows: list[dict[str, Any]] = [{"prompt": "2+2?", "answer": "4"}, {"prompt": "2+3?", "answer": None}]
     with pytest.raises(DataError, match=r"a\.parquet: row 1: column 'answer' is null"):
         read(table(tmp_path / "a.parquet", rows))
     with pytest.raises(DataError, match=r"b\.parquet: row 1: column 'prompt' is null"):
