@@ -191,7 +191,7 @@ def adopt_reward_model(
     max_length: Annotated[int, typer.Option(help="Tokens that it reads.")] = 1024,
     data: Annotated[Path | None, typer.Option(help="Rows to calibrate on: .jsonl, .json or .parquet.")] = None,
     columns: Annotated[str | None, typer.Option(help="What they look like; by the kind.")] = None,
-    limit: Annotated[int, typer.Option(help="The first rows only.")] = 512,
+    limit: Annotated[int, typer.Option(min=1, help="The first rows only.")] = 512,
     revision: Annotated[str | None, typer.Option(help="Of a hub name.")] = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code of its authors.")] = False,
 ) -> None:
@@ -224,7 +224,7 @@ def evaluate_reward_model(
         str | None, typer.Option(help="Such as preference, outcome or rollouts; by the model's kind.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A folder; `eval` in the model's own by default.")] = None,
-    limit: Annotated[int | None, typer.Option(help="The first rows only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first rows only.")] = None,
 ) -> None:
     """Judge a reward model: accuracy, AUC, calibration, first errors, best of n, with 95 % intervals."""
     from llmrl.evaluation.reward_model import run
@@ -279,15 +279,17 @@ def audit_reward(
 @app.command()
 def demo(
     overrides: Annotated[list[str] | None, typer.Argument(help="Of recipes/demo.yaml: train.max_steps=100")] = None,
-    seed: Annotated[int, typer.Option(help="Of the weights, the problems and the samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights, the problems and the samples.")] = 0,
     out: Annotated[Path, typer.Option(help="A folder; one that an earlier demo made is replaced.")] = Path("runs/demo"),
     target: Annotated[float, typer.Option(help="Accuracy that ends fine-tuning, 0 to 1.")] = 0.4,
     quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
 ) -> None:
     """Make a small model from nothing, and watch reinforcement learning make it better."""
     from llmrl.cli.demo import run
+    from llmrl.plugins import converted
+    from llmrl.recipe.ranges import Share
 
-    run(seed, quiet, out, target, overrides or ())
+    run(seed, quiet, out, converted(Share, target, "demo.target"), overrides or ())
 
 
 @app.command()

@@ -78,7 +78,7 @@ def longer(problems: Sequence[Problem], chat: Chat, most: int) -> dict[str, int]
     if not problems:
         return {}
     around = len(chat.prompt_ids(problems[0].messages))
-    long = {}
+    long: dict[str, int] = {}
     for problem in problems:
         contents = [str(message.get("content") or "") for message in problem.messages]
         if _bytes(contents) + around + TOKENS_OF_A_MESSAGE * len(contents) > most:

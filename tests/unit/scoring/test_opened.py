@@ -121,7 +121,12 @@ def test_a_search_tells_its_judge_its_votes_and_its_answer() -> None:
 def test_stored_answers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Trajectory] = []
     encoder = AnswerEncoder(opening(), RolloutOptions())
-    monkeypatch.setattr(AnswerEncoder, "fit", lambda self, trajectory: made.append(trajectory) or [])
+
+    def fit(encoder: AnswerEncoder, trajectory: Trajectory) -> list[Any]:
+        made.append(trajectory)
+        return []
+
+    monkeypatch.setattr(AnswerEncoder, "fit", fit)
     row = Row({}, "rows.jsonl:1", 0)
     encoder.samples([answered("2+2?", "so</think>4", row), answered("2+2?", "</think>4", row, prefix="so")], "g")
     assert [one.written for one in made] == ["<think>\nso</think>4", "<think>\nso</think>4"]
