@@ -34,7 +34,6 @@ def serve(
 ) -> None:
     """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
     from llmrl.clients.bearer import read_key
-    from llmrl.plugins import converted
     from llmrl.serve.vllm import DecodingCritic
     from llmrl.serve.vllm import serve as run
 
@@ -59,7 +58,6 @@ def serve(
                 name=served_model_name,
             )
         )
-    beta = converted(float, critic_beta, "serve.critic_beta")
     code = run(
         checkpoint,
         lora=lora or (),
@@ -69,7 +67,7 @@ def serve(
         served_model_name=served_model_name,
         dtype=dtype,
         max_model_len=max_model_len,
-        critic=None if critic is None else DecodingCritic(critic, beta, critic_top_k),
+        critic=None if critic is None else DecodingCritic.of(critic, critic_beta, critic_top_k),
         server_args=context.args,
     )
     raise typer.Exit(code)

@@ -16,6 +16,7 @@ from llmrl.engines.server import process as server_process
 from llmrl.engines.server.child_process import Child
 from llmrl.engines.vllm import perturbation
 from llmrl.errors import CheckpointError, DataError, EngineError
+from llmrl.plugins import converted
 from llmrl.sandbox.rendering import TemplateLimitError
 from llmrl.serve.checkpoint import check, lora_rank
 
@@ -31,6 +32,11 @@ class DecodingCritic(NamedTuple):
     folder: str  # final/critic of a run
     beta: float = 4.0
     top_k: int = 50  # likeliest tokens among which it chooses; 0: all
+
+    @classmethod
+    def of(cls, folder: str, beta: float, top_k: int) -> DecodingCritic:
+        """The critic of the command line; raises RecipeError where beta is no finite number."""
+        return cls(folder, converted(float, beta, "serve.critic_beta"), top_k)
 
 
 def serve(
@@ -53,8 +59,7 @@ def serve(
     Args:
         checkpoint: a folder with model and tokenizer, or a hub name.
         lora: adapters as NAME=FOLDER; a request chooses one by `model: NAME`.
-        host: where to listen; 0.0.0.0 is every network this machine is in: set an `api_key` then.
-        port: 0 is a free one.
+        host, port: where to listen; 0.0.0.0 is every network: set an `api_key` then. Port 0 is a free one.
         api_key: bearer token that clients must send to every route but /health; None lets everyone in.
         served_model_name: the model's name for clients; None is `checkpoint` itself.
         max_model_len: tokens of prompt and completion; None is the model's own limit.
@@ -65,8 +70,7 @@ def serve(
         The exit code: 0 after ctrl-C.
     Raises:
         CheckpointError: the folder, or an adapter's, is incomplete or broken, or its chat template takes too much.
-        RecipeError: no such port.
-        EngineError: the port is taken, the host is none of this machine's, or the server ended by itself.
+        RecipeError, EngineError: there is no such port or host, or it is taken; or the server ended by itself.
     """
     with listening(host, port) as probe:
         port = probe.getsockname()[1]
