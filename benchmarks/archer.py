@@ -62,6 +62,13 @@ GAMES: Mapping[str, Mapping[str, Any]] = {  # `random_share` of the moves that a
         "random_share": 0.7,
         "threshold": -2.0,
     },
+    "twenty_questions": {
+        "env": {"name": "twenty_questions", "objects": "small", "instructions": False},
+        "rollout": {"max_turns": 20, "max_completion_length": 16, "max_reply_length": 24},
+        "starts": 6,
+        "random_share": 0.7,
+        "threshold": -12.0,
+    },
     "maze": {
         "env": {"name": "maze", "layout": "u", "max_moves": 15, "instructions": False},
         "rollout": {"max_turns": 16, "max_completion_length": 6, "max_reply_length": 64},
@@ -158,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", nargs="*", default=list(GAMES), choices=list(GAMES))
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--engine", default="hf", choices=["hf", "vllm"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path("runs/archer"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/archer"))
@@ -171,7 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed in range(options.seeds):
             model = primed(game, seed, folder)
             for method in options.methods:
-                run = trained(recipe(game, model, folder, method, seed, **METHODS[method]))
+                sections = {"engine": {"name": options.engine}, **METHODS[method]}
+                run = trained(recipe(game, model, folder, method, seed, **sections))
                 results.append({"game": game, **measured(run, game)})
                 print(
                     "{game} {method} {seed}: {first:.2f} to {last:.2f}, {seconds:.0f} s".format(**results[-1]),

@@ -3,7 +3,7 @@
     python benchmarks/qarl.py --seeds 5 --out docs/results/qarl.json
 
 The start of `benchmarks/learning.py` has seen 50 batches of sums with texts around them, so that it heeds some of them.
-Then it is trained by GRPO for 40 steps of 128 answers: on plain sums, on all texts alike, on texts that the curriculum
+Then it is trained by GRPO for 40 steps of 256 answers: on plain sums, on all texts alike, on texts that the curriculum
 `qarl` chooses, or in four rounds against a writer, which learns for five steps against the solver of the round before
 and then speaks at an ever lower temperature. Judged greedily on held-out sums, with these texts and with others.
 A run that is there already is kept.
@@ -52,13 +52,13 @@ def run(model: Path, seed: int, work: Path, name: str, steps: int = STEPS, **sec
     """The model that GRPO on sums makes of another, 16 problems a step with 8 answers each; kept if it is there."""
     from self_play import trained
 
-    rollout = {"num_generations": 8, "prompts_per_step": 16, "max_prompt_length": 64, "max_completion_length": 8}
+    rollout = {"num_generations": 8, "prompts_per_step": 32, "max_prompt_length": 64, "max_completion_length": 8}
     options = {
         "data": SUMS,
         "reward": {"name": "numeric"},
         "algorithm": {"name": "grpo", "loss_type": "grpo"},
         "engine": {"name": "hf"},
-        "train": {"learning_rate": 3e-4, "lr_scheduler_type": "constant"},
+        "train": {"learning_rate": 1e-4, "lr_scheduler_type": "constant"},
         **sections,
         "rollout": {**rollout, **sections.get("rollout", {})},
     }

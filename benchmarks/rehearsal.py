@@ -4,7 +4,8 @@
 
 The old task is sums, of which the start of `benchmarks/learning.py` knows some; the new one is differences, learned
 from 4,800 right answers, read once. A share of each step's rows is rehearsed from a buffer of 200 right answers of the
-start to sums: drawn at random, or those that `llmrl data select` keeps. A run that is there already is kept.
+start to sums: drawn at random, or those that `llmrl data select` keeps. A run that is there already is kept. A picture
+beside the figures shows both tasks while the new one is learned.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import over_seeds
@@ -27,6 +29,7 @@ from llmrl.types import Sampling
 
 LIMIT_S = 1800.0  # of one command
 ROWS, BUFFER, STEPS = 4800, 200, 150
+EVERY = 25  # steps between two evaluations
 CONDITIONS = {"none": "nothing", "random": "chosen at random", "selected": "chosen by likelihood"}
 SUMS = {"name": "arithmetic", "low": 10}
 NEW = {**SUMS, "operators": "-"}
@@ -37,8 +40,8 @@ DIFFERENCES = Benchmark(
     about="Held-out differences of two numbers of two digits, 500 problems",
 )
 TASKS = {"sums": "eval/arithmetic/avg@1", "differences": "eval/rehearsal:DIFFERENCES/avg@1"}
-Scores = Mapping[str, tuple[float, float]]
-"""Greedy accuracy of each task, before and after."""
+Scores = Mapping[str, Sequence[tuple[int, float]]]
+"""Greedy accuracy of each task at the steps where it was evaluated."""
 
 
 def rows(path: Path, data: Mapping[str, Any]) -> None:
@@ -91,7 +94,7 @@ def trained(work: Path, condition: str, seed: int, start: Path, buffer: Path | N
         "engine": {"name": "hf"},
         "rollout": {"prompts_per_step": 32, "max_prompt_length": 64, "max_completion_length": 8},
         "train": {"max_steps": STEPS, "learning_rate": 1e-3, "lr_scheduler_type": "linear", "seed": seed},
-        "eval": {"every": STEPS, "on_start": True, "benchmarks": ["arithmetic", "rehearsal:DIFFERENCES"]},
+        "eval": {"every": EVERY, "on_start": True, "benchmarks": ["arithmetic", "rehearsal:DIFFERENCES"]},
     }
     recipe["train"] |= {"output_dir": str(work), "run_name": run.name, "save_steps": 0, "report_to": "none"}
     file = work / f"{run.name}.yaml"
@@ -112,11 +115,10 @@ def called(arguments: Sequence[str], log: Path) -> None:
 
 
 def scores(run: Path) -> Scores:
-    """Accuracy of each task, of a run that has ended."""
+    """Curves of a run that has ended."""
     from llmrl.run_folder.curves import read
 
-    points = {task: read(run, metric)[0].points for task, metric in TASKS.items()}
-    return {task: (curve[0][1], curve[-1][1]) for task, curve in points.items()}
+    return {task: read(run, metric)[0].points for task, metric in TASKS.items()}
 
 
 def measure(work: Path, seed: int) -> dict[str, Scores]:
@@ -131,13 +133,38 @@ def measure(work: Path, seed: int) -> dict[str, Scores]:
 
 def table(results: Sequence[Mapping[str, Scores]]) -> str:
     """A line for each condition: means over seeds with their 95 % intervals."""
-    columns = (("sums", 0), ("sums", 1), ("differences", 1))
+    columns = (("sums", 0), ("sums", -1), ("differences", -1))
     lines = ["| rehearsed | sums before | sums after | differences after |", "|---|---|---|---|"]
     for condition, rehearsed in CONDITIONS.items():
-        cells = [cell([row[condition][task][when] for row in results]) for task, when in columns]
+        cells = [cell([row[condition][task][when][1] for row in results]) for task, when in columns]
         lines.append(f"| {rehearsed} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def draw(results: Sequence[Mapping[str, Scores]], path: Path) -> None:
+    """Draw accuracy of each task by step: a thin line for each seed, and their mean."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    for panel, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):
+        for number, (condition, rehearsed) in enumerate(CONDITIONS.items()):
+            curves = [row[condition][task] for row in results]
+            for curve in curves:
+                panel.plot(*zip(*curve, strict=True), color=f"C{number}", alpha=0.25, linewidth=0.8)
+            steps = [step for step, _ in curves[0]]
+            means = [fmean(value for _, value in points) for points in zip(*curves, strict=True)]
+            panel.plot(steps, means, color=f"C{number}", label=rehearsed)
+        panel.set(title=task, xlabel="step", ylabel="greedy accuracy")
+        panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def keep(results: Sequence[Mapping[str, Scores]], out: Path) -> None:
+    """Write the figures of all seeds so far, and the picture."""
+    over_seeds.keep(results, out)
+    draw(results, out.with_suffix(".png"))
+
+
 if __name__ == "__main__":
-    over_seeds.run(__doc__, "rehearsal", measure, table)
+    over_seeds.run(__doc__, "rehearsal", measure, table, keep=keep)

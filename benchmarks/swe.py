@@ -1,4 +1,4 @@
-"""Software engineering on two CPU cores, by a tiny policy; tests a minute; disk: `python benchmarks/swe.py`.
+"""Software engineering on two CPU cores, by a tiny policy; tests a minute; disk: `python -m benchmarks.swe`.
 
 `--parts` chooses of `learning` (generated functions, first by similarity, then by tests), `repository` (a git
 repository with bugs: rows curated from its history, tests found by running them, a policy trained on them and evaluated
