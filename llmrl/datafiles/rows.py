@@ -103,8 +103,10 @@ def problems(rows: Iterator[Row], make: Callable[[Row], Problem]) -> Iterator[Pr
 
 def problem_row(problem: Problem) -> dict[str, Any]:
     """The row of which data `jsonl` makes this problem."""
-    answer = {"answer": problem.answer} if problem.answer else {}
-    return {"id": problem.id, "prompt": [dict(message) for message in problem.messages], **answer, **problem.info}
+    given = problem.info.get("answer")  # of the type that it has in the data
+    answer = {"answer": given if str(given) == problem.answer else problem.answer} if problem.answer else {}
+    columns = {"id": problem.id, "prompt": [dict(message) for message in problem.messages], **answer}
+    return columns | {name: value for name, value in problem.info.items() if name not in columns}
 
 
 def ask(question: str, instruction: str) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llmrl import plugins
+from llmrl.datafiles.rows import problem_row
 from llmrl.errors import DataError, RecipeError
 from llmrl.types import Problem
 
@@ -250,3 +251,22 @@ def test_only_a_text_called_prompt_is_plain(tmp_path: Path) -> None:
     rows = [{"prompt": "2+2?"}, {"prompt": [USER]}, {"question": "2+2?"}]
     files = [write(tmp_path / f"{number}.jsonl", row) for number, row in enumerate(rows)]
     assert [read(path)[0].plain for path in files] == [True, False, False]
+
+
+def test_a_problem_is_written_as_it_is_read(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "prompt": "2+2?", "answer": 4, "level": 3},
+        {"id": "b", "prompt": [USER], "answer": "4"},
+        {"id": 7, "question": "2+2?", "solution": "4"},
+    ]
+    for number, row in enumerate(rows):
+        (problem,) = read(write(tmp_path / f"{number}.jsonl", row))
+        (again,) = read(write(tmp_path / "again.jsonl", problem_row(problem)))
+        assert (again.id, again.messages, again.answer) == (problem.id, problem.messages, problem.answer)
+        assert again.info.items() >= {key: value for key, value in problem.info.items() if key != "id"}.items()
+    names = {"prompt_column": "ask", "answer_column": "want"}
+    (problem,) = read(
+        write(tmp_path / "named.jsonl", {"ask": "2+2?", "want": "4", "prompt": "no", "answer": "5"}), **names
+    )
+    (again,) = read(write(tmp_path / "again.jsonl", problem_row(problem)))
+    assert (again.messages, again.answer) == (problem.messages, "4")
