@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from llmrl.errors import EngineError, RecipeError
@@ -46,14 +47,15 @@ def listening(host: str, port: int, backlog: int = 512) -> socket.socket:
             f"--host {host}: no address: {getattr(error, 'strerror', None) or error}; expected one of this machine, "
             "such as 127.0.0.1, or 0.0.0.0 for all of its networks"
         ) from None
-    sock = socket.socket(family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(address)
-        sock.listen(backlog)
-    except OSError as error:
-        sock.close()
-        raise EngineError(
-            f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port or --host"
-        ) from error
+    with ExitStack() as opened:
+        try:
+            sock = opened.enter_context(socket.socket(family))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(backlog)
+        except OSError as error:
+            raise EngineError(
+                f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port or --host"
+            ) from error
+        opened.pop_all()
     return sock
