@@ -1,8 +1,9 @@
 """Self-play on Nim by GRPO over turns, on a CPU: `python benchmarks/self_play.py`.
 
 A model of 2 layers and 64 dimensions imitates random moves, so that it knows the form; then both sides of each game
-are its own (`--mode self`), or the second is its frozen copy (`--mode frozen`). Before and after, it plays greedily
-from all 19 starts against the random and the perfect player. `--seeds`, `--steps`; `--json FILE` keeps the figures:
+are its own (`--mode self`), the second is its frozen copy (`--mode frozen`), or the second has parameters of its own
+and learns, too (`--mode own`). Before and after, it plays greedily from all 19 starts against the random and the
+perfect player, and the modes of a seed against each other. `--seeds`, `--steps`; `--json FILE` keeps the figures:
 docs/games.md has those of benchmarks/self_play.json.
 """
 
@@ -27,9 +28,15 @@ from llmrl.games.play import play
 from llmrl.recipe import parse
 from llmrl.train.loop import train
 from llmrl.train.run import Run
+from llmrl.types import Problem
 
 ENV = {"name": "nim", "instructions": False}
-MODES: Mapping[str, Mapping[str, Any]] = {"self": {}, "frozen": {"second": {}}}
+HF = {"name": "hf", "max_num_seqs": 256}
+MODES: Mapping[str, Mapping[str, Any]] = {
+    "self": {},
+    "frozen": {"second": {"engine": HF}},
+    "own": {"second": {"learns": True, "engine": HF}},
+}
 
 
 def trained(sections: Mapping[str, Any], model: Path, seed: int, folder: Path, name: str, steps: int) -> Path:
@@ -63,7 +70,7 @@ def played(mode: str, model: Path, seed: int, folder: Path, steps: int) -> Path:
         "data": {"name": "games", "env": ENV, "split": "all"},
         "reward": {"name": "environment", "judged": False},
         "algorithm": {"name": "grpo", "credit_level": "turn", "scale_rewards": "none"},
-        "engine": {"name": "hf", "max_num_seqs": 256},
+        "engine": HF,
         "rollout": {
             "prompts_per_step": 19,
             "num_generations": 8,
@@ -92,6 +99,26 @@ def wins(model: Path) -> dict[str, float]:
     return shares
 
 
+def duels(first: Path, second: Path) -> float:
+    """Share of all starts that the first player wins, both greedy."""
+    game = Nim(instructions=False, opponent="agent")
+    models = {"first": Greedy(first), "second": Greedy(second)}
+
+    def won(problem: Problem) -> bool:
+        players = {agent: model.player() for agent, model in models.items()}
+        played = asyncio.run(play(game.make(problem), lambda env, seen: players[seen.agent](env, seen)))
+        return played.last.verdict == "correct"
+
+    ends = [won(problem) for problem in Games(env=game, split="all").problems()]
+    return sum(ends) / len(ends)
+
+
+def players(run: Path) -> tuple[Path, Path]:
+    """The models of a run that play first and second."""
+    apart = run / "final" / "second"
+    return run / "final", apart if apart.exists() else run / "final"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", nargs="*", default=list(MODES), choices=list(MODES))
@@ -103,10 +130,10 @@ def main() -> None:
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as name:
             model = primed(seed, Path(name)) / "final"
-            before = wins(model)
+            before, runs = wins(model), {}
             for mode in options.mode:
                 began = time.process_time()
-                run = played(mode, model, seed, Path(name), options.steps)
+                run = runs[mode] = played(mode, model, seed, Path(name), options.steps)
                 lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
                 results.append(
                     {
@@ -115,13 +142,20 @@ def main() -> None:
                         "steps": options.steps,
                         "before": before,
                         "after": wins(run / "final"),
+                        "first_against": {
+                            other: duels(players(run)[0], players(against)[1]) for other, against in runs.items()
+                        },
+                        "second_against": {
+                            other: 1 - duels(players(against)[0], players(run)[1]) for other, against in runs.items()
+                        },
                         "best_moves": [line["env/best_moves"] for line in lines],
                         "first_won": [line["env/first_won"] for line in lines],
                         "illegal": [line["env/illegal"] for line in lines],
                         "seconds": time.process_time() - began,
                     }
                 )
-                print("{mode} seed {seed}: {before} to {after}, {seconds:.0f} s".format(**results[-1]), flush=True)
+                told = "{mode} seed {seed}: {before} to {after}, first {first_against}, second {second_against}"
+                print(told.format(**results[-1]), flush=True)
                 if options.json:
                     options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -16,13 +16,18 @@ Verdict = Literal["correct", "wrong", "unparsable", "truncated", "timeout", "err
 Status = Literal["done", "cut", "max_turns", "max_tokens", "error"]
 """End of an episode: by the task, by a limit of the environment, of turns or of tokens, or because something broke."""
 POLICY = "policy"
-"""`Turn.model` of what the policy chose; other models are opponents, from whose turns nothing is learned."""
+"""`Turn.model` of what the run's policy chose; others are `own_policy` of an agent, or opponents, which never learn."""
 LIMITS: frozenset[Status] = frozenset({"cut", "max_turns", "max_tokens"})
 Finish = Literal["stop", "length", "abort"]
 Role = Literal["chosen", "rejected", "mismatched"]
 Origin = Literal["fresh", "replay", "proposal"]
 """Origin of a sample: an episode of its step, one of an earlier step, or a turn that no environment has answered."""
 Semantics = Literal["scaled", "raw", "renormalised"]
+
+
+def own_policy(agent: str) -> str:
+    """`Turn.model` of an agent that learns with parameters of its own: `policy:second`."""
+    return f"{POLICY}:{agent}"
 
 
 def is_correct(verdict: str | None) -> bool | None:
@@ -145,9 +150,14 @@ class Turn:
     reward: float = 0.0
     whole: bool = False  # the reply is the whole next prompt, for the environment has rewritten the history
     agent: str = ""  # who spoke, where several do; the reply is for the agent of the next turn
-    model: str = POLICY  # by which parameters: the policy's, or an opponent's
+    model: str = POLICY  # by which parameters: the policy's, the agent's own, or an opponent's
     snapshot: str | None = None  # of the environment behind the reply, where the source asks for it
     opened: str = ""  # what the prompt began of the answer: `<think>`, where the template opens the thoughts
+
+    @property
+    def trains(self) -> bool:
+        """True where a policy of the run chose it, the shared one or the agent's own, which learns from it."""
+        return self.model in (POLICY, own_policy(self.agent))
 
     def observed_after(self, before: Turn) -> Sequence[int] | None:
         """Prompt tokens that the environment added since the turn before.
@@ -210,21 +220,21 @@ class Trajectory:
         """
         if self.score is None or self.score.value is None:
             return None
-        return self.score.value + sum(turn.reward for turn in self.turns if turn.model == POLICY)
+        return self.score.value + sum(turn.reward for turn in self.own)
 
     @property
     def agents(self) -> Sequence[str]:
         """Agents for which the policy spoke, in the order of their first turns; `[""]` in episodes of a single one."""
-        return list(dict.fromkeys(turn.agent for turn in self.turns if turn.model == POLICY))
+        return list(dict.fromkeys(turn.agent for turn in self.own))
 
     @property
     def version(self) -> int | None:
         """Version of the weights that began the policy's first turn; None where it has none."""
-        return next((turn.completion.version for turn in self.turns if turn.model == POLICY), None)
+        return next((turn.completion.version for turn in self.own), None)
 
     def turns_of(self, agent: str) -> Sequence[int]:
         """Numbers of the turns that the policy chose for an agent."""
-        return [number for number, turn in enumerate(self.turns) if (turn.agent, turn.model) == (agent, POLICY)]
+        return [number for number, turn in enumerate(self.turns) if turn.agent == agent and turn.trains]
 
     def earned_by(self, agent: str) -> float | None:
         """The reward of an agent: the score's value, which all agents get, and the rewards of its own turns."""
@@ -249,19 +259,19 @@ class Trajectory:
 
     @property
     def own(self) -> Sequence[Turn]:
-        """Turns of the policy: all but an opponent's."""
-        return [turn for turn in self.turns if turn.model == POLICY]
+        """Turns of the policies that learn: all but an opponent's."""
+        return [turn for turn in self.turns if turn.trains]
 
     @property
     def last(self) -> Turn | None:
         """The policy's last turn; None where it has none."""
-        return next((turn for turn in reversed(self.turns) if turn.model == POLICY), None)
+        return next((turn for turn in reversed(self.turns) if turn.trains), None)
 
     @property
     def truncated(self) -> bool:
         """True if a token limit ended the last completion or the episode."""
         last = self.turns[-1] if self.turns else None
-        cut = last is not None and last.model == POLICY and last.completion.finish == "length"
+        cut = last is not None and last.trains and last.completion.finish == "length"
         return self.status == "max_tokens" or cut
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -51,12 +52,20 @@ def play(
         except EOFError:
             print("\nended before the game did")
             return
-        returns.append(episode.total)
+        returns.append(episode.returns)
         ending = "cut off" if episode.last.cut else episode.last.verdict or "done"
         numbers = " ".join(f"{name}={value:g}" for name, value in episode.last.metrics.items())
-        print(f"{problem.id}: return {episode.total:g} in {len(episode.turns)} moves, {ending} {numbers}".rstrip())
+        earned = _by_agent([episode.returns])
+        print(f"{problem.id}: return {earned} in {len(episode.turns)} moves, {ending} {numbers}".rstrip())
     if len(returns) > 1:
-        print(f"{len(returns)} episodes: mean return {sum(returns) / len(returns):g}")
+        print(f"{len(returns)} episodes: mean return {_by_agent(returns)}")
+
+
+def _by_agent(returns: Sequence[Mapping[str, float]]) -> str:
+    """The mean return, or that of each agent where several act."""
+    agents = dict.fromkeys(agent for earned in returns for agent in earned)
+    means = {agent: fmean(earned[agent] for earned in returns if agent in earned) for agent in agents}
+    return " ".join(f"{agent}={mean:g}" if agent else f"{mean:g}" for agent, mean in means.items()) or "0"
 
 
 def _again(spec: Any) -> Iterator[Problem]:
@@ -78,11 +87,15 @@ def _again(spec: Any) -> Iterator[Problem]:
 
 
 def _show(seen: Observation) -> None:
+    if seen.agent and not seen.done:
+        print(f"[{seen.agent}]")
     for message in seen.messages:
         role, content = message["role"], str(message.get("content", ""))
         print(content.rstrip("\n") if role == "user" else f"{role}: {content}")
     if seen.reward:
         print(f"(reward {seen.reward:g})")
+    for agent, reward in seen.rewards.items():
+        print(f"(reward of {agent} {reward:g})")
 
 
 def _asked(env: Env, seen: Observation) -> str:

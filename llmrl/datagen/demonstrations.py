@@ -33,6 +33,9 @@ class Demonstrations:
             raise ValueError(f"random_share {self.random_share}: expected 0 to 1")
         if self.episodes < 1:
             raise ValueError(f"episodes {self.episodes}: expected at least 1")
+        if self.data.env.agents:
+            agents = ", ".join(self.data.env.agents)
+            raise ValueError(f"env: {agents} play as agents, and rows are of one player; expected opponent: perfect")
 
     def played(self) -> Iterator[tuple[Problem, Playthrough]]:
         """Play the episodes, one after the other.

@@ -31,7 +31,19 @@ class Playthrough:
     @property
     def total(self) -> float:
         """The return: the sum of all rewards."""
-        return sum(seen.reward for _, seen in self.turns)
+        return sum(self.returns.values())
+
+    @property
+    def returns(self) -> dict[str, float]:
+        """The return of each agent that acted, in the order of their first actions; of a single one under ""."""
+        earned: dict[str, float] = {}
+        actor = self.first.agent
+        for _, seen in self.turns:
+            earned[actor] = earned.get(actor, 0.0) + seen.reward
+            for agent in seen.rewards.keys() & earned.keys():  # one that has not acted earns nothing
+                earned[agent] += seen.rewards[agent]
+            actor = seen.agent
+        return earned
 
 
 async def play(env: Env, choose: Choose, on_observation: Callable[[Observation], Any] | None = None) -> Playthrough:

@@ -8,6 +8,7 @@ from typing import Any
 from llmrl.columns import filled_by
 from llmrl.errors import RecipeError
 from llmrl.plugins import find, name_of
+from llmrl.recipe.agent_checks import learning_opponents, several_agents
 from llmrl.recipe.options import Sections
 
 
@@ -294,29 +295,6 @@ def restored_environment(recipe: Sections) -> str | None:
     return None
 
 
-def several_agents(recipe: Sections) -> str | None:
-    """Opponents speak for agents of the environment, and leave at least one to the policy."""
-    agents, opponents = _option(recipe.env, "agents") or (), recipe.rollout.opponents
-    env = f"env {name_of('env', recipe.env)}"
-    if unknown := sorted(opponents.keys() - set(agents)):
-        known = f"its agents are {', '.join(agents)}" if agents else "a single agent plays it as it is set here"
-        return f"rollout.opponents {', '.join(unknown)}: {env} has none of that name; {known}"
-    if agents and set(agents) == opponents.keys():
-        return f"rollout.opponents: they speak for all agents of {env}, and the policy for none; leave one out"
-    if agents and recipe.rollout.search is not None:
-        return f"rollout.search with {env}: a search answers once, and its agents take turns; leave one out"
-    if (judged := _option(recipe.env, "player")) in opponents:
-        (side, *_) = sorted(set(agents) - opponents.keys())
-        return f"rollout.opponents.{judged}: {env} judges its player {judged}, an opponent; expected env.player={side}"
-    for agent, opponent in opponents.items():
-        if name_of("engine", opponent.engine) == "vllm":
-            return (
-                f"rollout.opponents.{agent}.engine vllm: a process holds one vLLM, which is the policy's; expected "
-                "engine hf, or server"
-            )
-    return None
-
-
 def _option(plugin: Any, name: str) -> Any:
     """An option that not every plug-in of a kind has; None where it has none."""
     return getattr(plugin, name, None)
@@ -347,4 +325,5 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     rewards_as_given,
     restored_environment,
     several_agents,
+    learning_opponents,
 )

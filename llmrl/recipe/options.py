@@ -22,6 +22,7 @@ from llmrl.protocols import (
     SourceFactory,
 )
 from llmrl.recipe.ranges import Amount, Count, PositiveShare, Rate, Seconds, Seed, ShareBelowAll, Unlimited, Whole
+from llmrl.types import POLICY
 
 Spec = Mapping[str, Any]
 """A plug-in by name, with its options: `{name: grpo, beta: 0.01}`; see `llmrl.plugins.build`."""
@@ -73,16 +74,26 @@ class CriticOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OpponentOptions:
-    """Another model, which speaks for an agent where an environment has several; nothing is learned from its turns."""
+    """Another model, which speaks for an agent where an environment has several: frozen, or learning by itself."""
 
     model: str | None = None  # a folder or a hub name, with the policy's tokenizer; None: the policy as the run began
     engine: EngineFactory = field(default_factory=partial(build, "engine", "hf"), metadata=holds("engine"))
     temperature: float | None = None  # of its sampling; None: rollout.temperature
+    learns: bool = False  # from the agent's turns, as the policy does from all others; False: it stays as it is
+    learning_rate: Rate | None = None  # at its peak, where it learns; None: train.learning_rate
 
     def __post_init__(self) -> None:
         build_held(self)
         if self.temperature is not None and not 0 <= self.temperature < inf:
             raise ValueError(f"temperature {self.temperature}: expected at least 0, or none")
+        if self.learns and self.temperature == 0:
+            raise ValueError("temperature 0 with learns: a model that learns has to sample; expected above 0, or none")
+        if self.learning_rate is not None and not self.learns:
+            raise ValueError(f"learning_rate {self.learning_rate}: it is frozen; expected learns: true, or none")
+        if self.model is not None and self.model.partition(":")[0] == POLICY:
+            raise ValueError(
+                f"model {self.model}: the log calls the policies of the run so; expected a path, such as ./{self.model}"
+            )
 
     @property
     def label(self) -> str:

@@ -158,7 +158,7 @@ class EpisodePlayer:
                 return "cut" if seen.cut else "done"
             if self.snapshots:
                 played.turns[-1] = replace(played.turns[-1], snapshot=await env.snapshot())
-            ends = self.options.overlong_turns == "end" and turn.model == POLICY
+            ends = self.options.overlong_turns == "end" and turn.trains
             if turn.completion.finish == "length" and ends:
                 return "max_tokens"
             if len(played.turns) == (self.max_turns or self.options.max_turns):

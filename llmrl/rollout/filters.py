@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
 
-from llmrl.types import POLICY, Trajectory
+from llmrl.types import Trajectory
 
 
 class Filter(Protocol):
@@ -91,6 +91,6 @@ def _alike(name: str, episodes: Sequence[Trajectory]) -> dict[str, float]:
 
 def _lag(group: Sequence[Trajectory], step: int) -> int:
     """Versions between the step and the policy's oldest token in the group; 0 where there is none."""
-    own = [turn for episode in group for turn in episode.turns if turn.model == POLICY]
+    own = [turn for episode in group for turn in episode.own]
     completions = [turn.completion for turn in own if turn.completion.token_ids]
     return max((step - min(completion.versions or (completion.version,)) for completion in completions), default=0)

@@ -38,7 +38,8 @@ from llmrl.train.learners import Learners
 from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.opponents import started_opponents
 from llmrl.train.parallel import accelerator, gather
-from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful
+from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful, metric_prefix
+from llmrl.train.policies import TrainedPolicy, trained_policies
 from llmrl.train.prompts import check_benchmarks, problems_to_play
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
@@ -59,10 +60,8 @@ class Parts:
     chat: Chat
     logs: Logs
     clock: Clock
-    learners: Learners
-    adaptation: Adaptation
+    policies: Sequence[TrainedPolicy]  # the run's, then those of agents that learn by themselves
     source: Source
-    sync: WeightSync
     normaliser: RewardNormaliser
     guard: UpdateGuard
     evaluation: Evaluation
@@ -71,6 +70,21 @@ class Parts:
     saver: Saver = field(init=False)
     first_step: int = 0  # where a resumed run goes on
     after_step: Sequence[ActsAfterStep] = ()  # in this order
+
+    @property
+    def learners(self) -> Learners:
+        """Models of the run's policy."""
+        return self.policies[0].learners
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """The algorithm of the run's policy."""
+        return self.policies[0].adaptation
+
+    @property
+    def sync(self) -> WeightSync:
+        """The sync into the run's engine."""
+        return self.policies[0].sync
 
 
 def build(
@@ -95,7 +109,6 @@ def build(
     place = _place(recipe, name, resume, started)
     set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
     clock = Clock()
-    adaptation = Adaptation(recipe.algorithm, recipe.collect_only_steps, stored=not recipe.source.plays)
     needs = recipe.algorithm.needs() - recipe.source.fills()
     learners = Learners(recipe, place.accelerator, needs, stopping)
     stop_token_ids = place.chat.stop_token_ids(*learners.policy.stop_configs())
@@ -113,14 +126,12 @@ def build(
         chat=place.chat,
         logs=place.logs,
         clock=clock,
-        learners=learners,
-        adaptation=adaptation,
+        policies=trained_policies(recipe, place.accelerator, learners, sync, opponents, stopping),
         source=source,
-        sync=sync,
         normaliser=normaliser,
         guard=UpdateGuard(place.logs, recipe.train.max_nonfinite_updates),
         evaluation=evaluation,
-        recorder=Recorder(recipe, place.accelerator, place.logs, clock, source, sync, normaliser, adaptation, on_step),
+        recorder=Recorder(recipe, place.accelerator, place.logs, clock, source, normaliser, on_step),
         stopping=stopping,
     )
     _restore(parts, place, gold_reward, pool.trainer_state)
@@ -132,7 +143,7 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
     """Name the parts that have a state and those that end a step; go on from the checkpoint where there is one."""
     states: dict[str, Stateful] = {
         "source": parts.source,
-        "algorithm": parts.adaptation,
+        **{f"{metric_prefix(policy.agent)}algorithm": policy.adaptation for policy in parts.policies},
         "rewards": parts.normaliser,
         "updates": parts.guard,
         "evaluation": parts.evaluation,
@@ -140,8 +151,8 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
     }
     parts.saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train, parts.logs, parts.stopping)
     parts.after_step = (
-        parts.learners,  # the reference follows the policy
-        parts.adaptation,  # the algorithm adapts, to what was measured
+        *(policy.learners for policy in parts.policies),  # the reference follows the policy
+        *(policy.adaptation for policy in parts.policies),  # the algorithm adapts, to what was measured
         _Progress(progress),  # rewards with a schedule move on
         parts.evaluation,
         gold_reward,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from llmrl.run_folder import checksums
 from llmrl.run_folder.command import beginning_anew, resuming
 from llmrl.train import state_file
 from llmrl.train.critic import Critic
-from llmrl.train.learner import Learner
+from llmrl.train.learners import Learners
 from llmrl.train.network import plain_model
 from llmrl.train.parallel import gather
 from llmrl.train.weight_sync import adapter_weights, full_weights, named_weights
@@ -26,6 +26,8 @@ VERSION = 3
 """The layout of a checkpoint's state; llmrl 0.1.0 wrote none."""
 _FAILED = (OSError, RuntimeError, SafetensorError)
 """What a failed write raises: Python's, torch's and safetensors' own."""
+Weights = dict[str, Tensor]
+"""By name."""
 
 
 class Checkpoints:
@@ -186,32 +188,32 @@ class Checkpoints:
             _remove(left)
 
 
-def export(model: Learner, tokenizer: Any, folder: Path, others: Mapping[str, Critic] | None = None) -> None:
-    """The policy as a plain Hugging Face folder, LoRA merged in (and beside it in `adapter/`). Collective.
+def export(policies: Mapping[str, Learners], tokenizer: Any, folder: Path) -> None:
+    """Policies as plain Hugging Face folders, LoRA merged in (and beside it in `adapter/`). Collective.
 
-    Others that were trained lie in folders of their names, each with its heads: `critic.model` of a next run.
+    Other models that were trained lie in folders of their names, each with its heads: `critic.model` of a next run.
 
+    Args:
+        policies: by agent: each lies in a folder of that name, and that of no agent, "", in `folder` itself.
+        tokenizer: of all.
+        folder: replaced, once all is written.
     Raises:
         CheckpointError: the disk is full or not writable.
     """
+    model = policies[""].policy
     main = model.accelerator.is_main_process
-    state = {name: weight.cpu() for name, weight in named_weights(model) if main}
-    adapters = {name: weight.cpu() for name, weight in adapter_weights(model) if main}
-    numbers = {name: _parts(other, main) for name, other in (others or {}).items()}
+    gathered = {agent: _gathered(learners, main) for agent, learners in policies.items()}
     if not main:
         model.accelerator.wait_for_everyone()
         return
-    network = model.net.model
     partial = folder.with_suffix(".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        plain_model(network).save_pretrained(partial, state_dict=state)
-        tokenizer.save_pretrained(partial)
-        if adapters:
-            network.save_pretrained(partial / "adapter", state_dict=adapters)  # type: ignore[operator]
-        for name, other in (others or {}).items():
-            _write_numbers(other, *numbers[name], partial / name)
-        checksums.write(partial, checksums.flushed(partial, checksums.names(partial)))
+        for agent in sorted(policies, reverse=True):  # the outermost last: its checksums are of all
+            place = partial / agent
+            _write_policy(policies[agent], *gathered[agent], place)
+            tokenizer.save_pretrained(place)
+            checksums.write(place, checksums.flushed(place, checksums.names(place)))
         _remove(folder)
         partial.rename(folder)
     except _FAILED as error:
@@ -223,10 +225,34 @@ def export(model: Learner, tokenizer: Any, folder: Path, others: Mapping[str, Cr
         model.accelerator.wait_for_everyone()
 
 
-def _parts(model: Critic, main: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _gathered(learners: Learners, main: bool) -> tuple[Weights, Weights, dict[str, tuple[Weights, Weights]]]:
+    """Weights of the policy, of its adapters, and of the other models, in the main process. Collective."""
+    policy = learners.policy
+    numbers = {name: _parts(other, main) for name, other in learners.exported.items()}
+    return _held(named_weights(policy), main), _held(adapter_weights(policy), main), numbers
+
+
+def _parts(model: Critic, main: bool) -> tuple[Weights, Weights]:
     """Weights of its trunk and of its heads, in the main process. Collective."""
     trunk, heads = (full_weights(part, model.sharded) for part in (model.net.model, model.net.heads))
-    return {k: v.cpu() for k, v in trunk if main}, {k: v.cpu() for k, v in heads if main}
+    return _held(trunk, main), _held(heads, main)
+
+
+def _held(weights: Iterable[tuple[str, Tensor]], main: bool) -> Weights:
+    """The weights on the CPU, in the main process. All ranks exhaust them together."""
+    return {name: weight.cpu() for name, weight in weights if main}
+
+
+def _write_policy(
+    learners: Learners, state: Weights, adapters: Weights, numbers: Mapping[str, tuple[Weights, Weights]], folder: Path
+) -> None:
+    """Write a policy as a Hugging Face folder, and into it the other models that were trained with it."""
+    network = learners.policy.net.model
+    plain_model(network).save_pretrained(folder, state_dict=state)
+    if adapters:
+        network.save_pretrained(folder / "adapter", state_dict=adapters)
+    for name, other in learners.exported.items():
+        _write_numbers(other, *numbers[name], folder / name)
 
 
 def _write_numbers(model: Critic, trunk: Mapping[str, Tensor], heads: Mapping[str, Tensor], folder: Path) -> None:

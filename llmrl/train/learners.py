@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmrl.batch import minibatches
@@ -15,7 +16,7 @@ from llmrl.recipe import Recipe, TrainOptions
 from llmrl.samples import Array, Sample
 from llmrl.train import critic, network
 from llmrl.train.learner import Learner, OptimStep
-from llmrl.train.parts import FinishedStep
+from llmrl.train.parts import FinishedStep, metric_prefix
 from llmrl.train.policy import Policy, Reference
 from llmrl.train.stopping import Stopping
 
@@ -42,6 +43,7 @@ class Learners:
         needs: columns that models shall fill; a critic is there for those of a critic.
         stopping: signals that may ask the run to end.
         only_needs: leave out models that fill none of these columns, for what never trains.
+        agent: whose models they are, where the agent has a policy of its own.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Learners:
         stopping: Stopping | None = None,
         *,
         only_needs: bool = False,
+        agent: str = "",
     ) -> None:
         needs = frozenset(needs)
         _require_known(needs)
@@ -66,6 +69,7 @@ class Learners:
         self._named: dict[str, Learner] = {"policy": self.policy}
         for name, spec in _models(recipe, needs, only_needs).items():
             self._named[name] = critic.load(recipe, accelerator, spec)
+        self._label = metric_prefix(agent)
         self._stopping = stopping or Stopping()
         for learner in (*self._named.values(), self.reference):
             if learner is not None:
@@ -125,7 +129,7 @@ class Learners:
         for part in parts:
             fitted = self[update.model].fit(part, update, scale=len(rows) / len(part), rate=rate)
             self._stopping.commit()
-            yield part, fitted
+            yield part, replace(fitted, model=self._label + fitted.model)
 
     @property
     def exported(self) -> Mapping[str, critic.Critic]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from llmrl.samples import Sample
+from llmrl.train.policies import PolicyStep, TrainedPolicy
 from llmrl.train.run import Run
 
 
@@ -17,20 +21,28 @@ def train(run: Run) -> None:
         run.begin(step)
         with run.clock("rollout"), run.stopping.interrupting():
             samples = run.normaliser(run.source.next(step))  # what happened
-            run.sync.sleep()  # until then, the engine's memory is the trainer's
-        with run.clock("logprobs"):
-            samples = run.adaptation.asked(samples)
-            samples = run.learners.annotate(samples, run.algorithm.needs())  # what the models think of it
-        samples = run.adaptation.credit(samples)  # who deserves what
-        updates = []
-        with run.clock("train"):
-            for update in run.adaptation.updates(step):  # who learns, from which loss
-                rate = run.learners.learning_rate(step, update.model)
-                for rows, optim_step in run.learners.fit(samples, update, seed=step, rate=rate):
-                    updates.append(run.guard(step, rows, optim_step))  # stops where too many are not finite
+            for policy in run.policies:  # one, and one more for each agent that learns by itself
+                policy.sync.sleep()  # until it is needed, the engine's memory is the trainer's
+        learned = [learn(run, policy, policy.own(samples), step) for policy in run.policies]
         with run.clock("sync"):
-            run.sync(version=step + 1)
-        finished = run.recorder.measured(step, samples, updates)
+            for policy in run.policies:
+                policy.sync(version=step + 1)
+        finished = run.recorder.measured(step, learned)
         for part in run.after_step:  # follow, adapt, evaluate, audit, log, save
             part.after_step(finished)
     run.finish()
+
+
+def learn(run: Run, policy: TrainedPolicy, samples: Sequence[Sample], step: int) -> PolicyStep:
+    """Let a policy learn from its samples of a step."""
+    with run.clock("logprobs"):
+        samples = policy.adaptation.asked(samples)
+        samples = policy.learners.annotate(samples, policy.algorithm.needs())  # what the models think of it
+    samples = policy.adaptation.credit(samples)  # who deserves what
+    updates = []
+    with run.clock("train"):
+        for update in policy.adaptation.updates(step):  # who learns, from which loss
+            rate = policy.learners.learning_rate(step, update.model)
+            for rows, optim_step in policy.learners.fit(samples, update, seed=step, rate=rate):
+                updates.append(run.guard(step, rows, optim_step))  # stops where too many are not finite
+    return PolicyStep(policy, samples, updates)

@@ -41,13 +41,16 @@ def rollout_metrics(groups: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
 def fit_metrics(fits: Sequence[OptimStep]) -> dict[str, float]:
     """The mean over a step's optimiser steps, and how many tokens they took; skipped updates count apart.
 
-    What another model than the policy learned carries its name: `critic/loss`.
+    What another model than the policy learned carries its name, `critic/loss`, and what an agent's own models learned
+    the agent's: `agents/second/loss`, `agents/second/critic/loss`.
     """
     applied = [fit for fit in fits if fit.applied]
     columns: dict[str, list[float]] = {}
     for fit in applied:
         for name, value in fit.metrics.items():
-            columns.setdefault(name if fit.model == "policy" else f"{fit.model}/{name}", []).append(value)
+            *agent, model = fit.model.rsplit("/", 1)
+            place = [*agent, *([] if model == "policy" else [model]), name]
+            columns.setdefault("/".join(place), []).append(value)
     metrics = {name: fmean(values) for name, values in sorted(columns.items())}
     if fits:
         slots = sum(fit.slots for fit in fits)

@@ -9,12 +9,14 @@ from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError
 from llmrl.recipe import Recipe
 from llmrl.rollout.episode import Opponent
+from llmrl.train.weight_sync import PROBE
+from llmrl.types import own_policy
 
 
 def started_opponents(
     recipe: Recipe, chat: Chat, stop_token_ids: Sequence[int], started: ExitStack
 ) -> dict[str, Opponent]:
-    """Start the engines of `rollout.opponents`; nothing is ever loaded into them.
+    """Start the engines of `rollout.opponents`; what one learns is loaded by its `WeightSync`, and into others nothing.
 
     Args:
         chat: of the policy, whose tokenizer makes their prompts.
@@ -37,9 +39,10 @@ def started_opponents(
             options.model or recipe.model.policy,
             dtype=recipe.compute_dtype,
             seed=recipe.train.seed,
-            max_model_len=recipe.rollout.max_length,
+            max_model_len=max(recipe.rollout.max_length, PROBE + 1),
             stop_token_ids=stop_token_ids,
         )
         started.callback(engine.close)
-        made[agent] = Opponent(options.label, engine, options.temperature)
+        label = own_policy(agent) if options.learns else options.label
+        made[agent] = Opponent(label, engine, options.temperature)
     return made

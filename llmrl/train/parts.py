@@ -30,6 +30,11 @@ class FinishedStep:
         return self.step + 1
 
 
+def metric_prefix(agent: str) -> str:
+    """Beginning of the names of an agent's own metrics: `agents/second/`; "" for the run's policy."""
+    return f"agents/{agent}/" if agent else ""
+
+
 class ActsAfterStep(Protocol):
     """A part that acts when a step has ended."""
 

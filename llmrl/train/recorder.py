@@ -15,14 +15,11 @@ from llmrl.protocols import Source
 from llmrl.recipe import Recipe
 from llmrl.run_folder.manifest import manifest
 from llmrl.run_folder.writer import Logs
-from llmrl.samples import Sample
-from llmrl.train.adaptation import Adaptation
-from llmrl.train.learner import OptimStep
 from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.parallel import zero_stage
-from llmrl.train.parts import Clock, FinishedStep
-from llmrl.train.weight_sync import WeightSync
+from llmrl.train.parts import Clock, FinishedStep, metric_prefix
+from llmrl.train.policies import PolicyStep
 from llmrl.types import Trajectory
 
 OnStep = Callable[[int, Mapping[str, float], Sequence[Sequence[Trajectory]]], None]
@@ -38,9 +35,7 @@ class Recorder:
     logs: Logs
     clock: Clock
     source: Source
-    sync: WeightSync
     normaliser: RewardNormaliser
-    adaptation: Adaptation
     on_step: OnStep | None
     _manifest: dict[str, Any] = field(default_factory=dict, init=False)
 
@@ -71,26 +66,33 @@ class Recorder:
             self.status(f"stopped: {type(error).__name__}: {error}")
             self.logs.error(self.accelerator.process_index, error)
 
-    def measured(self, step: int, samples: Sequence[Sample], updates: Sequence[OptimStep]) -> FinishedStep:
+    def measured(self, step: int, learned: Sequence[PolicyStep]) -> FinishedStep:
         """The step in numbers.
 
         Args:
             step: of the loop.
-            samples: all of the step's, with their credit.
-            updates: of the step, in order.
+            learned: what each policy has made of it.
         """
         groups = self.source.played
         turns = [turn for group in groups for episode in group for turn in episode.turns]
         metrics = {"num_tokens": float(sum(len(turn.prompt_ids) + len(turn.completion.token_ids) for turn in turns))}
-        metrics |= rollout_metrics(groups) | fit_metrics(updates) | self.sync.metrics
+        metrics |= rollout_metrics(groups) | fit_metrics([update for each in learned for update in each.updates])
         metrics |= self.source.metrics
-        fresh = [sample for sample in samples if sample.origin == "fresh"]  # others are of other weights, or unplayed
-        metrics |= step_metrics(fresh, version=step) if groups else {}  # so are stored answers
+        for each in learned:
+            metrics |= self._of_policy(step, each)
         metrics |= self.normaliser.metrics()
-        metrics |= self.adaptation.metrics
         seconds = self.clock.step_seconds
         metrics |= {"step_time": seconds, "perf/tokens_per_sec": metrics["num_tokens"] / max(1e-9, seconds)}
+        samples = [sample for each in learned for sample in each.samples]
         return FinishedStep(step=step, samples=samples, groups=groups, metrics=metrics)
+
+    def _of_policy(self, step: int, learned: PolicyStep) -> dict[str, float]:
+        """Numbers of a policy alone: its sync, its mismatch, its algorithm's of the whole step."""
+        fresh = [sample for sample in learned.samples if sample.origin == "fresh"]  # not of other weights, nor unplayed
+        numbers = dict(learned.policy.sync.metrics)
+        numbers |= step_metrics(fresh, version=step) if self.source.played else {}  # stored answers are of others, too
+        numbers |= learned.policy.adaptation.metrics
+        return {metric_prefix(learned.policy.agent) + name: number for name, number in numbers.items()}
 
     def after_step(self, finished: FinishedStep) -> None:
         """Write the step, with everything that the parts before have added to it."""

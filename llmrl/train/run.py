@@ -65,8 +65,9 @@ class Run(Parts):
         return self.adaptation.algorithm
 
     def start(self) -> None:
-        """Give the engine the policy's weights and prove that it has them; evaluate before the first step."""
-        self.sync(version=self.first_step)
+        """Give each engine its policy's weights and prove that it has them; evaluate before the first step."""
+        for policy in self.policies:
+            policy.sync(version=self.first_step)
         if self.first_step == 0:
             self.evaluation.at_start()
 
@@ -83,7 +84,7 @@ class Run(Parts):
     def finish(self) -> None:
         """Export all trained models to `final/` and draw the curves."""
         self.stopping.steps_end()
-        export(self.learners.policy, self.chat.tokenizer, self.folder / "final", self.learners.exported)
+        export({policy.agent: policy.learners for policy in self.policies}, self.chat.tokenizer, self.folder / "final")
         self.logs.curves()
         self.recorder.status("finished", steps=self.recipe.train.max_steps)
 

@@ -54,6 +54,17 @@ algorithm: {name: a_lol, baseline: attention, max_reward: 2.0, priority: good_ra
 critic: {zero_init: false, learning_rate: 1e-3}
 source: {name: offline, path: ROWS}""",
 }
+METHODS["own parameters"] = """
+algorithm: {name: grpo, beta: 0.1}
+env: {name: perturbation, reward: numeric, allowed: '(?s).*', request: '{prompt}'}"""
+OVERRIDES = {
+    "own parameters": [
+        "rollout.max_turns=2",
+        "rollout.overlong_turns=answer",
+        "rollout.opponents={writer: {learns: true}}",
+        "engine.name=hf",
+    ]
+}
 ROWS = [{"prompt": f"{i}+1=", "completion": "x" * (i % 5) + str(i), "reward": i % 3} for i in range(17)]
 LAUNCHES = [
     pytest.param("bc", "zero2", marks=pytest.mark.slow),  # ilql and ppo cover the parts
@@ -70,6 +81,9 @@ LAUNCHES = [
     pytest.param("a_lol", "ddp", marks=pytest.mark.slow),
     pytest.param("a_lol", "zero3", marks=pytest.mark.slow),
     ("grpo", "ddp"),
+    ("own parameters", "ddp"),
+    pytest.param("own parameters", "zero2", marks=pytest.mark.slow),
+    pytest.param("own parameters", "zero3", marks=pytest.mark.slow),
     pytest.param("curriculum", "ddp", marks=pytest.mark.slow),
     pytest.param("grpo", "zero2", marks=pytest.mark.slow),
     pytest.param("grpo", "zero3", marks=pytest.mark.slow),
@@ -89,17 +103,18 @@ def run(start: Callable[..., Any], folder: Path, models: Sequence[Path], method:
     model, critic = models
     recipe, stored = folder / "run.yaml", folder / "rows.jsonl"
     stored.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    method = METHODS[method].replace("ROWS", str(stored)).replace("CRITIC", str(critic))
-    recipe.write_text(RECIPE.format(model=model, out=folder / (launch or "alone"), method=method))
-    start("train", str(recipe), "--quiet", launch=launch).wait()
+    sections = METHODS[method].replace("ROWS", str(stored)).replace("CRITIC", str(critic))
+    recipe.write_text(RECIPE.format(model=model, out=folder / (launch or "alone"), method=sections))
+    start("train", str(recipe), "--quiet", *OVERRIDES.get(method, ()), launch=launch).wait()
     made = folder / (launch or "alone") / "run"
     lines = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
     weights = load_file(made / "final" / "model.safetensors")
-    return weights | trained_numbers(made / "final" / "critic"), lines
+    others = {name: trained(made / "final" / name) for name in ("critic", "writer")}
+    return weights | {f"{name}/{key}": weight for name in others for key, weight in others[name].items()}, lines
 
 
-def trained_numbers(folder: Path) -> dict[str, Tensor]:
-    """Weights of a critic's trunk and heads; none where there is no critic."""
+def trained(folder: Path) -> dict[str, Tensor]:
+    """Weights of another model that was trained, and of its heads; none where there is no such folder."""
     files = sorted(folder.glob("*.safetensors"))
     return {f"{file.stem}/{name}": weight for file in files for name, weight in load_file(file).items()}
 

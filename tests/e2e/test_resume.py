@@ -53,6 +53,17 @@ algorithm: {name: ilql, head_width: 1, policy: awac, target: model, target_tau: 
 source: {name: offline, path: ROWS, shuffle_window: 7, max_bad_rows: 1}
 critic: {zero_init: false, learning_rate: 1e-3}""",
 }
+METHODS["own parameters"] = """
+algorithm: {name: grpo, beta: 0.01, minibatches: 2}
+env: {name: perturbation, reward: numeric, allowed: '(?s).*', request: '{prompt}'}
+engine: {name: hf}"""
+OVERRIDES = {
+    "own parameters": [
+        "rollout.max_turns=2",
+        "rollout.overlong_turns=answer",
+        "rollout.opponents={writer: {learns: true, learning_rate: 2e-3}}",
+    ]
+}
 MOVING = ", sync_ref_model: true, ref_model_mixup_alpha: 0.1, ref_model_sync_steps: 1"
 CASES = [
     pytest.param("grpo", None, marks=pytest.mark.slow, id="one process"),
@@ -63,6 +74,8 @@ CASES = [
     pytest.param("ilql", "zero3", marks=pytest.mark.slow, id="token critics with copies, two processes, ZeRO 3"),
     pytest.param("ilql, whole copies", "zero2", marks=pytest.mark.slow, id="copies of whole critics, ZeRO 2"),
     pytest.param("ilql, whole copies", "zero3", marks=pytest.mark.slow, id="copies of whole critics, ZeRO 3"),
+    pytest.param("own parameters", None, marks=pytest.mark.slow, id="two policies, one process"),
+    pytest.param("own parameters", "zero2", marks=pytest.mark.slow, id="two policies, two processes, ZeRO 2"),
     pytest.param("ppo", None, marks=pytest.mark.slow, id="PPO, one process"),
     pytest.param("ppo", "zero3", marks=pytest.mark.slow, id="PPO, two processes, ZeRO 3"),
     pytest.param("oreal", "zero2", marks=pytest.mark.slow, id="OREAL, two processes, ZeRO 2"),
@@ -75,7 +88,7 @@ CASES = [
 
 def steps(folder: Path) -> list[dict[str, float]]:
     """The metrics of each step, without what only a clock decides."""
-    timed = ("time/", "reward_latency/", "perf/tokens_per_sec", "step_time", "sync/seconds")
+    timed = ("time/", "reward_latency/", "perf/tokens_per_sec", "step_time", "sync/seconds", "agents/writer/sync/sec")
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if not k.startswith(timed)} for line in lines]
 
@@ -96,24 +109,26 @@ def test_killed_and_resumed_equals_uninterrupted(
             )
         )
 
+    overrides = OVERRIDES.get(method, ())
     write(tmp_path / "whole")
-    llmrl("train", str(recipe), "--quiet", launch=launch).wait()
+    llmrl("train", str(recipe), "--quiet", *overrides, launch=launch).wait()
     whole = tmp_path / "whole" / "run"
 
     write(tmp_path / "killed")
     killed = tmp_path / "killed" / "run"
     moment = Random().randrange(3, 11)
     print(f"killed after {moment} steps")
-    victim = llmrl("train", str(recipe), "--quiet", launch=launch)
+    victim = llmrl("train", str(recipe), "--quiet", *overrides, launch=launch)
     log = killed / "metrics.jsonl"
     victim.wait_for(lambda: log.exists() and len(log.read_text().splitlines()) >= moment)
     victim.kill()
     assert not (killed / "final").exists()
-    llmrl("train", str(recipe), "--quiet", "--resume", launch=launch).wait()
+    llmrl("train", str(recipe), "--quiet", "--resume", *overrides, launch=launch).wait()
 
     assert steps(killed) == steps(whole)
-    expected, found = (load_file(folder / "final" / "model.safetensors") for folder in (whole, killed))
     start = load_file(tiny_model_dir / "model.safetensors")
-    assert expected.keys() == found.keys()
-    assert all((expected[name] == found[name]).all() for name in expected)
-    assert any((expected[name] != start[name]).any() for name in start if name in expected), "nothing was learned"
+    for model in ("model.safetensors", *(["writer/model.safetensors"] if method == "own parameters" else [])):
+        expected, found = (load_file(folder / "final" / model) for folder in (whole, killed))
+        assert expected.keys() == found.keys()
+        assert all((expected[name] == found[name]).all() for name in expected)
+        assert any((expected[name] != start[name]).any() for name in start if name in expected), "nothing was learned"

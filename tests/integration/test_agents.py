@@ -14,7 +14,7 @@ from llmrl.run_folder import reader
 from tests.integration.test_restarts import run, steps
 
 
-def recipe(model: Path, out: Path, env: dict[str, Any], **sections: Any) -> Recipe:
+def recipe(model: Path, out: Path, env: dict[str, Any], /, **sections: Any) -> Recipe:
     rollout = dict(sections.pop("rollout", {}))
     limits = {"max_turns": 6, "max_completion_length": 8, "max_prompt_length": 96, "max_reply_length": 96}
     return parse(

@@ -25,7 +25,6 @@ from llmrl.recipe import Recipe, parse
 from llmrl.run_folder import checksums
 from llmrl.train import state_file
 from llmrl.train.checkpoints import Checkpoints, export
-from llmrl.train.learner import Learner
 from llmrl.train.learners import Learners
 from llmrl.train.loop import train
 from llmrl.train.parallel import accelerator
@@ -36,7 +35,7 @@ STATE: dict[str, dict[str, Any]] = {
     "updates": {"in_a_row": 0},
     "evaluation": {"best": None},
 }
-Saved = tuple[Callable[[int], Checkpoints], Learner]
+Saved = tuple[Callable[[int], Checkpoints], Learners]
 
 
 def recipe(model: Path, out: Path, **train_options: Any) -> Recipe:
@@ -64,8 +63,8 @@ def saved(tiny_model_dir: Path, tmp_path: Path) -> Saved:
     """Checkpoints that keep so many, and the model that they hold."""
     made = recipe(tiny_model_dir, tmp_path)
     processes = accelerator(made.train)
-    policy = Learners(made, processes, frozenset()).policy
-    return lambda keep: Checkpoints(tmp_path / "checkpoints", processes, keep), policy
+    learners = Learners(made, processes, frozenset())
+    return lambda keep: Checkpoints(tmp_path / "checkpoints", processes, keep), learners
 
 
 def names(folder: Path) -> list[str]:
@@ -73,16 +72,16 @@ def names(folder: Path) -> list[str]:
 
 
 def test_restore_puts_everything_back(saved: Saved, tmp_path: Path) -> None:
-    keep, policy = saved
-    before = {name: value.clone() for name, value in policy.net.state_dict().items()}
+    keep, learners = saved
+    before = {name: value.clone() for name, value in learners.policy.net.state_dict().items()}
     torch.manual_seed(7)
     path = keep(2).save(1, STATE)
     drawn = torch.rand(3)
     with torch.no_grad():
-        for parameter in policy.net.parameters():
+        for parameter in learners.policy.net.parameters():
             parameter.add_(1.0)
     assert keep(2).restore(path) == (1, STATE)
-    assert all(torch.equal(value, before[name]) for name, value in policy.net.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in learners.policy.net.state_dict().items())
     assert torch.equal(torch.rand(3), drawn), "the generators go on where they were"
 
 
@@ -152,7 +151,7 @@ def test_a_kill_during_a_save_leaves_the_last_one_in_force(
 @pytest.mark.parametrize("broken", ["model.safetensors", "optimizer.bin", "random_states_0.pkl", *FILES])
 @pytest.mark.parametrize("how", ["cut", "gone", "flipped"])
 def test_a_broken_checkpoint_is_named_with_the_way_on(saved: Saved, broken: str, how: str) -> None:
-    keep, policy = saved
+    keep, learners = saved
     good, path = keep(2).save(1, STATE), keep(2).save(2, STATE)
     content = bytearray((path / broken).read_bytes())
     if how == "gone":
@@ -163,7 +162,7 @@ def test_a_broken_checkpoint_is_named_with_the_way_on(saved: Saved, broken: str,
         content[len(content) // 2] ^= 1
         (path / broken).write_bytes(content)
     with torch.no_grad():
-        for parameter in policy.net.parameters():
+        for parameter in learners.policy.net.parameters():
             parameter.fill_(0.5)
     found = {"gone": "missing", "cut": "has 40 bytes, ", "flipped": "its bytes have changed since it was written"}
     with pytest.raises(CheckpointError) as refused:
@@ -172,7 +171,7 @@ def test_a_broken_checkpoint_is_named_with_the_way_on(saved: Saved, broken: str,
     assert message.startswith(f"{path}: damaged: {broken}: {found[how]}"), message
     assert "Nothing was loaded. The newest without damage is step-000001. To go on from it: Run(" in message
     assert f"resume=Path('{good}')" in message
-    assert all((parameter == 0.5).all() for parameter in policy.net.parameters()), "nothing was loaded indeed"
+    assert all((parameter == 0.5).all() for parameter in learners.policy.net.parameters()), "nothing was loaded indeed"
     assert keep(2).restore(good) == (1, STATE)
     assert names(good.parents[1]) == ["step-000001", "step-000002.replaced"]
     keep(2).save(2, STATE)
@@ -245,7 +244,7 @@ def test_another_number_of_processes_is_refused(saved: Saved) -> None:
 
 
 def test_a_folder_in_the_way(saved: Saved, tmp_path: Path) -> None:
-    keep, policy = saved
+    keep, learners = saved
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(
         CheckpointError, match=r"step-000001: the checkpoint was not written: .*last complete one is none"
@@ -253,7 +252,7 @@ def test_a_folder_in_the_way(saved: Saved, tmp_path: Path) -> None:
         keep(2).save(1, STATE)
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(CheckpointError, match=r"taken/final: the model was not written: "):
-        export(policy, None, tmp_path / "taken" / "final")
+        export({"": learners}, None, tmp_path / "taken" / "final")
 
 
 # A run's folder

@@ -262,7 +262,7 @@ def test_an_export_loads_and_says_the_same(
     tokenizer = load_tokenizer(tiny_model_dir)
     (tmp_path / "final").mkdir()
     (tmp_path / "final" / "old.txt").write_text("of an export before")
-    export(found.policy, tokenizer, tmp_path / "final")
+    export({"": found}, tokenizer, tmp_path / "final")
     assert not (tmp_path / "final" / "old.txt").exists()
 
     loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "final")

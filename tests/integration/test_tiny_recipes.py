@@ -79,6 +79,17 @@ def test_both_sides_of_self_play_learn_from_their_own_turns(model: Path, tmp_pat
     assert all({"agents/first/reward", "agents/second/reward"} <= step.keys() for step in measured)
 
 
+def test_both_players_learn_models_of_their_own(model: Path, tmp_path: Path) -> None:
+    primed = imitating(Nim(instructions=False), model, tmp_path)
+    folder = run(read("own_parameters", primed, tmp_path, "rollout.prompts_per_step=6"), "own_parameters")
+    spoke = {(turn.agent, turn.model) for episode in played(folder) for turn in episode.turns}
+    assert spoke == {("first", "policy"), ("second", "policy:second")}
+    measured = steps(folder)
+    assert learned(measured)
+    assert all(step["agents/second/grad_norm"] > 0 for step in measured)
+    assert (folder / "final" / "second" / "model.safetensors").exists()
+
+
 def test_half_of_the_later_groups_begin_between_turns(model: Path, tmp_path: Path) -> None:
     sizes = ["rollout.prompts_per_step=4", "rollout.max_turns=4", "rollout.overlong_turns=answer"]
     folder = run(read("turn_restarts", model, tmp_path, *sizes), "turn_restarts")

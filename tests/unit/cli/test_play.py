@@ -51,6 +51,26 @@ def test_scripted_players_print_their_returns() -> None:
     assert "> move" in typed("play", U, "--player", "random").stdout
 
 
+def test_agents_are_told_apart(tmp_path: Path) -> None:
+    """Both sides of Nim: who is to act is named, and each has its own return, also of what the other's move gave."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": "here", "prompt": "x", "answer": "y", "start": "2"}\n')
+    game = "{name: nim, opponent: agent, instructions: false, heaps: 1}"
+    done = typed("play", game, "--data", f"{{name: jsonl, path: '{rows}'}}", keys="a1\na1\n")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[:-1] == [
+        "[first]",
+        "a2",
+        "> [second]",
+        "a1",
+        "> (reward 1)",
+        "(reward of first -1)",
+    ]
+    assert done.stdout.splitlines()[-1].startswith("here: return first=-1 second=1 in 2 moves, wrong ")
+    done = typed("play", game, "--player", "oracle", "--episodes", "2", "--quiet")
+    assert done.stdout.splitlines()[-1] == "2 episodes: mean return first=1"
+
+
 def test_demonstrations_are_written(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     done = typed("data", "play", U, "--split", "all", "--episodes", "6", "--out", str(out))
@@ -67,6 +87,10 @@ def test_demonstrations_are_written(tmp_path: Path) -> None:
         (("play", "maze", "--data", "{name: games, env: maze, split: none}"), "split"),
         (("data", "play", "maze", "--out", "x.jsonl", "--player", "person"), "'random' or 'oracle'"),
         (("data", "play", "single_turn", "--out", "x.jsonl"), "is no text game"),
+        (
+            ("data", "play", "{name: nim, opponent: agent}", "--out", "x.jsonl"),
+            "first, second play as agents, and rows are of one player",
+        ),
     ],
 )
 def test_refusals(words: tuple[str, ...], message: str) -> None:

@@ -27,7 +27,7 @@ from llmrl.scoring.wrapped import tokens
 from llmrl.tiny import make_tokenizer
 from llmrl.train.metrics import rollout_metrics
 from llmrl.trajectories import compact
-from llmrl.types import Message, Observation, Problem, Score, Trajectory
+from llmrl.types import Message, Observation, Problem, Score, Trajectory, own_policy
 from tests.builders import scripted_worker
 
 CHAT = Chat(make_tokenizer())
@@ -132,6 +132,28 @@ def test_an_opponent_speaks_and_is_not_learned_from() -> None:
     assert (episode.earned, episode.text) == (1.5, "b"), "what the opponent earned and said is not the policy's"
 
 
+def test_an_agents_own_policy_speaks_and_is_learned_from() -> None:
+    """Each by its own parameters: both have samples, and what the one wins from the other cancels in the sum."""
+    episode = played(con=Opponent(own_policy("con"), engine(("no", "never"))))
+    assert [turn.model for turn in episode.turns] == ["policy", "policy:con"] * 2
+    assert episode == replace(played(con=Opponent("policy", engine(("no", "never")))), turns=episode.turns)
+    pro, con = to_samples(episode)
+    assert (pro.agent, pro.reward, con.agent, con.reward) == ("pro", 1.5, "con", -1.0)
+    assert (episode.earned, episode.text, episode.agents) == (0.5, "never", ["pro", "con"])
+    line = EpisodeRecord(step=0, trajectory=episode, tokens=7).to_json()
+    assert [turn.get("model") for turn in line["turns"]] == [None, "policy:con"] * 2
+    metrics = rollout_metrics([[episode]])
+    assert (metrics["agents/pro/reward"], metrics["agents/con/reward"]) == (1.5, -1.0)
+    theirs = replace(episode, turns=[replace(turn, model="policy:pro") for turn in episode.turns])
+    assert theirs.agents == ["pro"], "the own policy of an agent is an opponent where it speaks for another"
+
+
+def test_a_turn_that_is_cut_off_ends_the_episode_of_an_own_policy() -> None:
+    """As it does the policy's: what was cut is no move, and it is to be learned from."""
+    episode = played(con=Opponent(own_policy("con"), engine(("n" * 30, "n" * 30))))
+    assert (episode.status, episode.truncated, len(episode.turns)) == ("max_tokens", True, 2)
+
+
 def test_an_opponent_that_is_cut_off_ends_nothing() -> None:
     other = engine(("n" * 30, "n" * 30))
     episode = played(con=Opponent("frozen", other))
@@ -195,11 +217,101 @@ RECIPE: dict[str, Any] = {
             {"source": {"name": "restarts", "at": "turn"}, "rollout": {"max_turns": 4}},
             "several agents speak in env nim",
         ),
+        ({"rollout": {"opponents": {"second": {"model": "policy"}}}}, r"the policies of the run so; .* \./policy"),
+        ({"rollout": {"opponents": {"second": {"model": "policy:second"}}}}, r"a path, such as \./policy:second"),
+        ({"rollout": {"opponents": {"second": {"learning_rate": 1e-3}}}}, "it is frozen; expected learns: true"),
+        (
+            {
+                "engine": {"name": "server", "urls": ["http://a:1"]},
+                "rollout": {"opponents": {"second": {"engine": {"name": "server", "urls": ["http://a:1"]}}}},
+            },
+            r"second.engine.urls http://a:1: the server of engine.urls, whose weights change",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(RecipeError, match=complaint):
         parse(RECIPE | changes)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """An environment with agents of any names."""
+
+    agents: Sequence[str]
+
+    def make(self, problem: Problem) -> Debate:
+        return Debate()
+
+
+LEARNS: dict[str, Any] = {"rollout": {"opponents": {"second": {"learns": True}}}}
+
+
+def talk(engine: Any = "hf", **opponents: Any) -> dict[str, Any]:
+    """Sections of a recipe in which `pro` is the policy's and others are opponents'."""
+    env = {"name": f"{__name__}:Talk", "agents": ["pro", *opponents]}
+    return {"env": env, "engine": engine, "rollout": {"opponents": opponents}}
+
+
+def server(url: str) -> dict[str, Any]:
+    return {"name": "server", "urls": [url]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"rollout": {"opponents": {"second": {"learns": True, "temperature": 0}}}}, "that learns has to sample"),
+        ({"rollout": {"opponents": {"second": {"learns": True, "engine": "vllm"}}}}, "a process holds one vLLM"),
+        ({"rollout": {"opponents": {"first": {"learns": True}, "second": {"learns": True}}}}, "for all agents of env"),
+        (
+            {"algorithm": {"name": "bc"}, "source": {"name": "offline", "path": "rows.jsonl"}},
+            "second.learns: source offline generates nothing",
+        ),
+        (
+            {
+                "algorithm": {"name": "grpo", "importance_sampling_correction": "token_truncate"},
+                "source": {"name": "asynchronous"},
+                "engine": {"name": "hf"},
+            },
+            "second.learns: source asynchronous generates while models learn",
+        ),
+        (
+            {"algorithm": {"name": "archer"}, "source": {"name": "replay"}},
+            "second.learns: source replay gives turns of earlier steps",
+        ),
+        (
+            {"engine": {"name": "hf", "return_kept_ids": True}, "rollout": {"top_p": 0.9, **LEARNS["rollout"]}},
+            "second.learns: its engine has return_kept_ids: false, and the policy's true",
+        ),
+        (
+            {"rollout": {"opponents": {"second": {"learns": True, "engine": {"name": "hf", "critic": "runs/critic"}}}}},
+            "second.learns: its engine has a critic",
+        ),
+        (talk(critic={"learns": True}), "its model would lie in final/critic, which is no name for a folder there"),
+        (talk(**{"../x": {"learns": True}}), r"its model would lie in final/\.\./x, which is no name"),
+        (
+            talk(server("http://a:1"), con={"learns": True, "engine": server("http://a:1")}),
+            r"con.engine.urls http://a:1: the server of engine.urls, whose weights change",
+        ),
+        (
+            talk(con={"engine": server("http://b:1")}, judge={"learns": True, "engine": server("http://b:1")}),
+            r"con.engine.urls http://b:1: the server of rollout.opponents.judge.engine.urls",
+        ),
+    ],
+)
+def test_an_opponent_that_cannot_learn_is_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RecipeError, match=complaint):
+        parse(RECIPE | LEARNS | changes)
+
+
+def test_opponents_that_stay_may_share_a_server() -> None:
+    parse(RECIPE | talk(con={"engine": server("http://b:1")}, judge={"engine": server("http://b:1")}))
+
+
+def test_the_player_that_is_judged_may_be_one_that_learns() -> None:
+    recipe = parse(RECIPE | {"rollout": {"opponents": {"first": {"learns": True, "learning_rate": 1e-4}}}})
+    assert recipe.rollout.opponents["first"].learning_rate == 1e-4
+    assert parse(recipe.as_dict()) == recipe
 
 
 def test_a_recipe_with_an_opponent_is_written_back() -> None:

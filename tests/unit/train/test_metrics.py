@@ -94,6 +94,14 @@ def test_updates_that_were_skipped_count_apart() -> None:
     assert fit_metrics([]) == {}
 
 
+def test_what_another_model_learned_carries_its_name() -> None:
+    models = ("policy", "critic", "agents/second/policy", "agents/second/critic")
+    fits = [OptimStep(model, {"loss": float(i)}, True, tokens=1, slots=1) for i, model in enumerate(models)]
+    metrics = fit_metrics(fits)
+    del metrics["perf/padding_fraction"], metrics["updates/skipped"]
+    assert metrics == {"loss": 0, "critic/loss": 1, "agents/second/loss": 2, "agents/second/critic/loss": 3}
+
+
 def test_dense_rewards_are_summed_by_answer() -> None:
     scores = [
         Score(1.0, token_rewards=[0.5, -0.25]),

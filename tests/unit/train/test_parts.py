@@ -14,6 +14,7 @@ import pytest
 from llmrl.algorithms.bc import BC
 from llmrl.algorithms.grpo import GRPO
 from llmrl.algorithms.ppo import PPO
+from llmrl.algorithms.pro import PRO
 from llmrl.algorithms.reinforce_pp import ReinforcePP
 from llmrl.algorithms.rloo import RLOO
 from llmrl.algorithms.t1 import T1
@@ -29,6 +30,7 @@ from llmrl.train.guards import UpdateGuard
 from llmrl.train.learner import OptimStep
 from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.parts import Clock, FinishedStep
+from llmrl.train.policies import TrainedPolicy
 from llmrl.train.saver import Saver
 from tests import builders
 
@@ -89,6 +91,34 @@ def test_stored_answers_without_siblings_are_refused_where_they_are_compared(alg
     assert Adaptation(BC(), 0, stored=True).credit(alone)
 
 
+def test_an_algorithm_adapts_to_the_metrics_of_its_own_agent() -> None:
+    adaptation = Adaptation(T1(entropy_coef=0.002), collect_only_steps=0, agent="second")
+    adaptation.after_step(finished(0, entropy=9.0))
+    assert adaptation.state() == {}, "that is the policy's"
+    adaptation.after_step(finished(0, **{"entropy": 9.0, "agents/second/entropy": 2.5}))
+    assert adaptation.state() == {"starting_entropy": 2.5}
+
+
+def test_where_nobody_spoke_no_algorithm_is_asked() -> None:
+    adaptation = Adaptation(PRO(), collect_only_steps=0)
+    adaptation.metrics = {"of": 1.0}
+    assert (adaptation.credit([]), adaptation.metrics) == ([], {})
+
+
+def test_samples_are_of_the_policy_of_their_agent() -> None:
+    rows = [sample(agent) for agent in ("pro", "con", "judge", "")]
+    rows = [replace(row, agent=row.group) for row in rows]
+
+    def own(agent: str, *apart: str) -> list[str]:
+        nothing = cast(Any, None)
+        policy = TrainedPolicy(agent=agent, learners=nothing, adaptation=nothing, sync=nothing, apart=frozenset(apart))
+        return [row.agent for row in policy.own(rows)]
+
+    assert own("") == ["pro", "con", "judge", ""]
+    assert own("", "con", "judge") == ["pro", ""]
+    assert (own("con", "con", "judge"), own("judge", "con", "judge")) == (["con"], ["judge"])
+
+
 def test_an_algorithm_that_does_not_adapt_stays() -> None:
     adaptation = Adaptation(GRPO(), collect_only_steps=0)
     adaptation.after_step(finished(0, entropy=1.0))
@@ -120,8 +150,8 @@ def test_rewards_pass_where_nothing_asks_for_it() -> None:
 # Updates that are not finite
 
 
-def optim_step(applied: bool) -> OptimStep:
-    return OptimStep("policy", {}, applied, tokens=1, slots=1)
+def optim_step(applied: bool, model: str = "policy") -> OptimStep:
+    return OptimStep(model, {}, applied, tokens=1, slots=1)
 
 
 def test_skipped_updates_in_a_row_stop_a_run_also_across_a_resume(tmp_path: Path) -> None:
@@ -136,6 +166,14 @@ def test_skipped_updates_in_a_row_stop_a_run_also_across_a_resume(tmp_path: Path
     with pytest.raises(TrainingError, match=r"^step 3: 3 updates in a row .*nonfinite-step-3.jsonl \(2 rows of a, b\)"):
         other(3, [sample("b"), sample("a")], bad)
     assert json.loads((tmp_path / "nonfinite-step-2.jsonl").read_text())["group"] == "x"
+
+
+def test_a_model_that_learns_hides_no_other_that_does_not(tmp_path: Path) -> None:
+    guard = UpdateGuard(Logs(tmp_path, True, 1.0), most=2)
+    guard(0, [sample()], optim_step(False, "policy"))
+    guard(0, [sample()], optim_step(True, "critic"))
+    with pytest.raises(TrainingError, match=r"^step 1: 2 updates in a row of the policy had a loss"):
+        guard(1, [sample()], optim_step(False, "policy"))
 
 
 # Evaluation
