@@ -43,7 +43,7 @@ def test_whole_numbers(words: list[str]) -> None:
             ["serve-reward", "numeric", "--request-timeout-s", "inf"],
             "serve-reward.request_timeout_s: expected a finite",
         ),
-        (["serve", "none", "--critic-beta", "nan"], "serve.critic_beta: expected a finite number"),
+        (["serve", "none", "--critic", "none", "--critic-beta", "nan"], "serve.critic_beta: expected a finite number"),
         (["serve", "none", "--search", "best_of_n:2", "--search-tokens", "0"], "serve.search_tokens: input should be"),
         (["demo", "--target", "1.5"], "demo.target: input should be less than or equal to 1"),
         (["demo", "--target", "nan"], "demo.target: expected a finite number"),
