@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles.messages import message_of
 from llmrl.datafiles.rows import Row, as_text, file_rows, hub_rows, problems
 from llmrl.errors import DataError
 from llmrl.types import Message, Problem
@@ -21,9 +22,10 @@ class Jsonl:
     """Problems of a .jsonl, .json or .parquet file, or of a hub dataset.
 
     Columns that are not named are recognised: prompts as TRL, verl (`prompt`, `reward_model.ground_truth`) and OpenRLHF
-    (`input`, `label`) call them. All other columns pass untouched to `Problem.info`, and so does an object that an
-    answer is taken from: inside one it may be of any type, and `Problem.answer` is then its JSON. A dataset without
-    answers is fine for rewards that need none; with one, every row must have it.
+    (`input`, `label`) call them. All columns pass untouched to `Problem.info`, but for those that rewards get anyway:
+    prompts called `prompt` or `messages`, and texts called `answer` or `id`. Inside an object an answer may be of any
+    type, and `Problem.answer` is then its JSON. A dataset without answers is fine for rewards that need none; with one,
+    every row must have it.
     """
 
     path: str | None = None  # a file
@@ -52,24 +54,32 @@ class Jsonl:
         return problems(self._resolved(rows), self._problem)
 
     def _resolved(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Convert rows to `id`, `prompt`, `answer` and `info`; the first row decides which columns hold them."""
-        prompt = answer = None
+        """Convert rows to `id`, `prompt`, `answer`, `info` and `plain`; the first row decides which they are."""
+        prompt, answer, first = self.prompt_column, self.answer_column, None
         for row in rows:
-            prompt = prompt or self.prompt_column or _first(row, PROMPTS)
+            if first is None:
+                first, prompt, answer = row, prompt or _first(row, PROMPTS), answer or _first(row, ANSWERS)
             if prompt is None:
                 raise DataError(
                     f"{row.where}: no prompt column; expected one of {', '.join(PROMPTS)}, found "
                     f"{', '.join(row.values) or 'none'}; name it with prompt_column"
                 )
-            answer = answer or self.answer_column or _first(row, ANSWERS) or ""
-            used = {prompt.partition(".")[0], answer, self.id_column}
+            if self.answer_column is None:
+                _require_no_other(row, first, answer)
             values = {
                 "id": row.values.get(self.id_column),
                 "prompt": _reach(row, prompt),
                 "answer": _answer(row, answer) if answer else "",
-                "info": {key: value for key, value in row.values.items() if key not in used},
+                "info": {key: value for key, value in row.values.items() if not self._told(key, value, prompt, answer)},
+                "plain": prompt == "prompt" and isinstance(row.values.get(prompt), str),
             }
             yield Row(values, row.where, row.index)
+
+    def _told(self, key: str, value: Any, prompt: str, answer: str | None) -> bool:
+        """Tell if a column reaches rewards without `info`, as the data has it: as the prompt, the answer or the id."""
+        if key == prompt:
+            return key in ("prompt", "messages")
+        return isinstance(value, str) and ((key == answer == "answer") or (key == self.id_column == "id"))
 
     def _problem(self, row: Row) -> Problem:
         name = row.values["id"]
@@ -81,6 +91,7 @@ class Jsonl:
             messages=messages(row.values["prompt"], self.instruction, row.where),
             answer=row.values["answer"],
             info=row.values["info"],
+            plain=row.values["plain"],
         )
 
 
@@ -95,7 +106,7 @@ def messages(prompt: Any, instruction: str, where: str) -> list[Message]:
     if not isinstance(prompt, list) or not prompt:
         found = "an empty list" if prompt == [] else type(prompt).__name__
         raise DataError(f"{where}: the prompt is {found}; expected text or a list of messages")
-    conversation = [dict(_message(message, f"{where}: message {index}")) for index, message in enumerate(prompt)]
+    conversation = [dict(message_of(message, f"{where}: message {index}")) for index, message in enumerate(prompt)]
     last = conversation[-1]
     if last["role"] == "assistant":
         raise DataError(f"{where}: the prompt ends with the assistant's words; expected it to end before them")
@@ -106,12 +117,20 @@ def messages(prompt: Any, instruction: str, where: str) -> list[Message]:
     return list(conversation)
 
 
-def _message(message: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise DataError(f"{where}: expected an object with role and content, found {message!r:.60}")
-    if not isinstance(message.get("content"), str):
-        raise DataError(f"{where}: content is {type(message.get('content')).__name__}; expected text")
-    return message
+def _require_no_other(row: Row, first: Row, answer: str | None) -> None:
+    """Refuse a row with an answer in a column that would be meant, had the first row a value there.
+
+    Raises:
+        DataError: it has one.
+    """
+    better = ANSWERS if answer is None else ANSWERS[: ANSWERS.index(answer)]
+    if row is first or (other := _first(row, better)) is None:
+        return
+    chosen = f"its answer is in {answer!r}" if answer else "it has no answer"
+    raise DataError(
+        f"{row.where}: column {other!r} has a value, and at {first.where} it has none, so that {chosen}; fill the "
+        "column, or choose one by answer_column"
+    )
 
 
 def _first(row: Row, columns: tuple[str, ...]) -> str | None:
@@ -135,8 +154,9 @@ def _reach(row: Row, column: str, missing_ok: bool = False) -> Any:
         for key in column.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
     if value is None and not missing_ok:
+        found = f"column {column!r} is null" if column in row.values else f"no column {column!r}"
         raise DataError(
-            f"{row.where}: no column {column!r}; found {', '.join(row.values) or 'none'}; every row must have it, or "
+            f"{row.where}: {found}; found {', '.join(row.values) or 'none'}; every row must have it, or "
             "name another with prompt_column or answer_column"
         )
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,10 @@ from llmrl.datafiles.pass_rates import pass_rates
 from llmrl.errors import DataError
 from llmrl.plugins import build, construct
 from llmrl.types import Problem
+
+log = logging.getLogger(__name__)
+OWN_SOURCE = "row_source"
+"""Name that a column `source` of the data gets, whose own name is the mixture's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,7 @@ class Part:
         Raises:
             DataError: `records` lack a problem, or cannot be read.
         """
-        rates = pass_rates(Path(self.records)) if self.records is not None else None
+        rates, renamed = pass_rates(Path(self.records)) if self.records is not None else None, False
         for problem in build("data", self.data, f"data.sources.{source}.data").problems():
             if self.short_answers and not canonical(problem.answer):
                 continue
@@ -47,7 +52,13 @@ class Part:
                     "records of an evaluation of the same dataset: finish it with `llmrl eval`"
                 )
             if rates is None or rates[problem.id] > self.min_pass_rate:
-                yield replace(problem, id=f"{source}/{problem.id}", info={**problem.info, "source": source})
+                info = dict(problem.info)
+                if "source" in info:
+                    info[OWN_SOURCE] = info.pop("source")
+                    if not renamed:
+                        log.warning("data.sources.%s: its column 'source' is called %r here", source, OWN_SOURCE)
+                    renamed = True
+                yield replace(problem, id=f"{source}/{problem.id}", info={**info, "source": source})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +67,8 @@ class Mixture:
 
     Nothing is drawn at random and nothing is repeated: the mixture ends with the first source that ends, or, with
     `keep_rest`, continues with the others. Ids begin with the source, and `info["source"]` names it: the reward
-    `by_source` reads that. After arXiv 2502.03373, section 5, which mixes clean problems with noisy ones from the web.
+    `by_source` reads that. A column of that name in the data is `row_source`, with a warning. After arXiv 2502.03373,
+    section 5, which mixes clean problems with noisy ones from the web.
     """
 
     sources: Mapping[str, Mapping[str, Any]] = field(hash=False)  # the options of a `Part` by name

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from llmrl.errors import DataError
 from llmrl.plugins import build
 from llmrl.types import Message, Problem
 
@@ -42,6 +43,8 @@ class Perturbed:
             DataError: the dataset cannot be read.
         """
         for problem in build("data", self.of, "data.of").problems():
+            if "perturbation" in problem.info:
+                raise DataError(f"problem {problem.id}: its data has a column 'perturbation' already; rename it")
             for name, template in self.templates.items():
                 info = {**problem.info, "perturbation": name}
                 yield replace(problem, id=f"{problem.id}#{name}", messages=_around(problem, template), info=info)

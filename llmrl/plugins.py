@@ -199,8 +199,6 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
         RecipeError: an unknown or missing key, a value that does not convert or is outside of the range in its type
             (`llmrl.recipe.ranges`), or a ValueError of the class itself.
     """
-    from pydantic import ValidationError
-
     known = {f.name: f for f in fields(cls) if f.init}
     hints = get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
@@ -215,15 +213,8 @@ def construct(cls: type, options: Mapping[str, Any], where: str) -> Any:
                 raise RecipeError(f"{_at(where, key)}: expected a section with keys, found {value!r}")
             values[key] = construct(hints[key], value, _at(where, key))  # type: ignore[arg-type]
             continue
-        infinite = MAY_BE_INFINITE in getattr(hints[key], "__metadata__", ())
-        _require_numbers(value, _at(where, key), infinite)
-        try:
-            read = _adapter(hints[key]).validate_python(value)
-            _require_numbers(read, _at(where, key), infinite)  # "nan" is a number, too
-            _require_no_truth(value, read, _at(where, key))
-            values[key] = tuple(read) if isinstance(known[key].default, tuple) and isinstance(read, list) else read
-        except ValidationError as error:
-            raise RecipeError(f"{_at(where, key)}{_complaint(error.errors(), hints[key], value)}") from None
+        read = converted(hints[key], value, _at(where, key))
+        values[key] = tuple(read) if isinstance(known[key].default, tuple) and isinstance(read, list) else read
     for key, entry in known.items():
         if key not in values and entry.default is MISSING and entry.default_factory is MISSING:
             raise RecipeError(f"{_at(where, key)}: missing; it has no default")
@@ -239,6 +230,25 @@ def _adapter(hint: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(hint)
+
+
+def converted(kind: Any, value: Any, where: str) -> Any:
+    """A plain value as a type, such as those of `llmrl.recipe.ranges`; `where` is the place that messages name.
+
+    Raises:
+        RecipeError: it does not convert, or is outside of the type's range.
+    """
+    from pydantic import ValidationError
+
+    infinite = MAY_BE_INFINITE in getattr(kind, "__metadata__", ())
+    _require_numbers(value, where, infinite)
+    try:
+        read = _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise RecipeError(f"{where}{_complaint(error.errors(), kind, value)}") from None
+    _require_numbers(read, where, infinite)  # "nan" is a number, too
+    _require_no_truth(value, read, where)
+    return read
 
 
 def _complaint(faults: Sequence[Any], hint: Any, value: Any) -> str:

@@ -99,7 +99,7 @@ class Update:
 class Algorithm(Protocol):
     """Turns a step's samples into updates. A value: frozen, comparable, picklable; it holds options, never tensors.
 
-    Where it compares the episodes of a group, its `least_generations` says how many a group must have.
+    Where it compares, it says how many a group needs, by `least_generations`, and a step, by `least_episodes`.
     """
 
     def needs(self) -> frozenset[Column]:

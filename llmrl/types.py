@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Literal, overload
 
@@ -41,7 +42,12 @@ class Problem:
     id: str  # stable across runs, unique in its dataset
     messages: Sequence[Message]  # what the policy reads
     answer: str = ""  # the reference, which only verifiers read
-    info: Mapping[str, Any] = field(default_factory=dict)  # other columns: level, subject, tests, ...
+    info: Mapping[str, Any] = field(default_factory=dict)  # columns as the data has them: level, subject, tests, ...
+    plain: bool = field(default=False, compare=False)  # the data has a text, no chat: TRL's functions get texts, too
+
+    def copied(self) -> Problem:
+        """A copy that shares nothing that can be changed, for code of others."""
+        return replace(self, messages=deepcopy(list(self.messages)), info=deepcopy(dict(self.info)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +188,7 @@ class Score:
     token_rewards: Sequence[float] | None = None  # besides `value`: one per token of the last completion
     reason: str = ""  # for people
     answer: str | None = None  # as the verifier read it from the text; None: it found none, or reads none
+    abstained: bool = False  # the reward is of other problems than this: without a value, and a mix leaves it out
 
     @property
     def correct(self) -> bool | None:

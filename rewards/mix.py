@@ -11,7 +11,7 @@ from typing import Any
 from llmrl.plugins import build
 from llmrl.scoring.combine import dense, on_last
 from llmrl.scoring.conditions import Gate, gate, of
-from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
+from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward, usable
 from llmrl.scoring.wrapped import tokens
 from llmrl.types import Score, Trajectory
 
@@ -27,7 +27,8 @@ class Mix:
     reward's own options, and `name` where the part is not called like its reward. The weight is that of its dense
     rewards too. A part of weight 0 is only logged; the parts of a part are logged as `<part>/<name>`. The verdict is
     that of the first part that gives one. Where a part with a weight cannot be judged, neither can the sum: `value` is
-    None, and `reason` names the part.
+    None, and `reason` names the part. A part that abstains, for it is of other problems, is left out; where all do, so
+    does the sum.
 
     A part with `if` counts only where another part's value, before its weight, is so high; elsewhere it has weight 0.
     `<part>/gated` is the value that counts. If the other part cannot be judged, neither can the sum.
@@ -83,19 +84,23 @@ class MixedReward:
     async def score(self, group: Sequence[Trajectory]) -> list[Score]:
         columns = await asyncio.gather(*(reward.score(group) for reward in self.rewards.values()))
         return [
-            self._sum(dict(zip(self.rewards, row, strict=True)), tokens(trajectory))
+            usable(self._sum(dict(zip(self.rewards, row, strict=True)), tokens(trajectory)), "mix", trajectory.problem)
             for trajectory, row in zip(group, zip(*columns, strict=True), strict=True)
         ]
 
     def _sum(self, scores: Mapping[str, Score], length: int) -> Score:
         parts = {name: score.value for name, score in scores.items()}
         parts |= {f"{name}/{inner}": value for name, score in scores.items() for inner, value in score.parts.items()}
-        held = {name: condition.holds(parts) for name, condition in self.gates.items()}
-        weights = {name: 0.0 if held.get(name) is False else weight for name, weight in self.weights.items()}
+        silent = {name for name, score in scores.items() if score.abstained}
+        left = silent | {name for name in self.gates if self._asked(name) in silent}
+        held = {name: False if name in left else asked.holds(parts) for name, asked in self.gates.items()}
+        weights = {n: 0.0 if n in left or held.get(n) is False else weight for n, weight in self.weights.items()}
+        heavy = [name for name, weight in self.weights.items() if weight != 0]
+        abstained = bool(heavy) and left.issuperset(heavy)
         unsure = {self._asked(n): self.gates[n] for n, holds in held.items() if holds is None and weights[n] != 0}
         missing = [n for n, s in scores.items() if n in unsure or (s.value is None and weights[n] != 0)]
         paid = {n: on_last(s, length) if n in self.standing else s for n, s in scores.items()}
-        value = None if missing else sum(weights[n] * (s.value or 0.0) for n, s in paid.items())
+        value = None if missing or abstained else sum(weights[n] * (s.value or 0.0) for n, s in paid.items())
         told = missing or [n for n, score in scores.items() if score.reason]
         failed = [scores[n] for n in missing if scores[n].value is None]
         telling = [s for n, s in scores.items() if s.value is not None or weights[n] != 0]
@@ -107,6 +112,7 @@ class MixedReward:
             parts=parts | {f"{name}/gated": counted for name, counted in gated.items()},
             reason="; ".join(f"{name}: {_why(scores[name], unsure.get(name))}" for name in told),
             answer=judge.answer,
+            abstained=abstained,
         )
         return dense(total, [(weights[name], score) for name, score in paid.items()])
 

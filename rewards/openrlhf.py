@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from llmrl.scoring.foreign import ByAnswer, judged, numbers, plain, returned
 from llmrl.scoring.transcript import before_last, opening
-from llmrl.types import Message, Score, Trajectory
+from llmrl.types import Message, Problem, Score, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class OpenRLHF(ByAnswer):
         return {
             "queries": [written(before_last(trajectory), self.chat) + trajectory.text + end],
             "prompts": [written(opening(trajectory), self.chat)],
-            "labels": [trajectory.problem.answer],
+            "labels": [_label(trajectory.problem)],
         }
 
     def ask(self, arguments: dict[str, Any]) -> Any:
@@ -52,6 +52,12 @@ class OpenRLHF(ByAnswer):
             return judged(reward, self.correct_at, numbers(logs))
         score = judged(_only(scores, "scores"), self.correct_at, {})
         return replace(judged(reward, None, numbers(logs) | {"scores": score.value}), verdict=score.verdict)
+
+
+def _label(problem: Problem) -> Any:
+    """The answer, of the type that it has in the data."""
+    columns = [problem.info[name] for name in ("label", "answer") if name in problem.info]
+    return next((value for value in columns if str(value) == problem.answer), problem.answer)
 
 
 def written(messages: Sequence[Message], chat: str) -> str:

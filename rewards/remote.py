@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmrl.clients import retry
+from llmrl.clients.addresses import require_url
 from llmrl.errors import DataError, RewardError
 from llmrl.recipe.ranges import Seconds
 from llmrl.scoring import serialization
@@ -45,8 +46,7 @@ class Remote:
         self.bounds()
         if self.concurrency < 1:
             raise ValueError(f"concurrency {self.concurrency}: expected at least 1")
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url {self.url!r}: expected http://... or https://...")
+        require_url(self.url, "http://127.0.0.1:8100")
 
     def bounds(self) -> retry.Bounds:
         """Bounds of a single request."""

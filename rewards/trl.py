@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from llmrl.scoring.foreign import Named
 from llmrl.scoring.manager import GradingPool, GroupScorer
-from llmrl.scoring.trl_functions import FunctionReward, parameters_of
+from llmrl.scoring.trl_functions import RESERVED, FunctionReward, parameters_of
 from llmrl.scoring.wrapped import Shaped
 from llmrl.types import Score, Trajectory
 
@@ -32,6 +33,8 @@ class Trl:
     correct_at: float | None = None  # from which value on an answer is right; null: the value gives no verdict
 
     def __post_init__(self) -> None:
+        if taken := [name for name in RESERVED if name in self.kwargs]:
+            raise ValueError(f"kwargs.{taken[0]}: each call gets its own; expected other arguments of the function")
         _ = Made(Named(self.function, "function"), self.kwargs).func
 
     def as_group_reward(self, pool: GradingPool) -> GroupScorer:
@@ -56,7 +59,7 @@ class Made:
     kwargs: Mapping[str, Any]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Made, (self.named, dict(self.kwargs))
+        return Made, (self.named, dict(self.kwargs))  # each worker has a copy
 
     @cached_property
     def func(self) -> Any:
@@ -65,7 +68,7 @@ class Made:
         if _trl(given):
             return given
         try:
-            made = given(**self.kwargs)
+            made = given(**deepcopy(dict(self.kwargs)))
         except Exception as error:  # somebody else's code
             raise ValueError(f"function {self.named.name!r} raised {type(error).__name__}: {error}") from error
         if not callable(made) or not _trl(made):
@@ -84,7 +87,11 @@ class Made:
         _ = self.func
 
     def __call__(self, **columns: Any) -> Any:
-        return self.func(**{**columns, **self.kwargs} if self.func is self.named.function else columns)
+        if self.func is not self.named.function:
+            return self.func(**columns)
+        if taken := sorted(self.kwargs.keys() & columns.keys() - {"answer", "solution", "id"}):
+            raise ValueError(f"kwargs.{taken[0]}: the data has a column of that name; rename one of them")
+        return self.func(**{**columns, **deepcopy(dict(self.kwargs))})
 
 
 def _trl(function: Any) -> bool:

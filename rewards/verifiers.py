@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,7 +16,7 @@ from llmrl.scoring.process_pool import Pool
 from llmrl.scoring.transcript import dialogue, opening
 from llmrl.scoring.trl_functions import accepted, finite, parameters_of
 from llmrl.scoring.verifiers_tasks import TaskRunner, is_task, require_rewards
-from llmrl.types import Score, Trajectory
+from llmrl.types import Score, Trajectory, Verdict
 
 PLURAL = {"states", "prompts", "completions", "answers", "tasks", "infos"}  # of functions that judge a whole group
 
@@ -85,7 +86,10 @@ class RubricRunner:
             elif entry.weight:
                 total += entry.weight * value
         if broken or missing:
-            return Score(None, "error" if broken else None, parts=parts, reason="; ".join(broken + missing))
+            given = [entry for entry in used if entry.weight and parts[entry.name] is not None]
+            abstained = not broken and not given
+            verdict: Verdict | None = "error" if broken else None
+            return Score(None, verdict, parts=parts, reason="; ".join(broken + missing), abstained=abstained)
         return judged(total, self.options.correct_at, parts)
 
 
@@ -152,11 +156,11 @@ def state(trajectory: Trajectory) -> dict[str, Any]:
     problem, info = trajectory.problem, trajectory.problem.info
     own = info.get("info", info)
     return {
-        "prompt": [dict(message) for message in opening(trajectory)],
-        "completion": [dict(message) for message in dialogue(trajectory)],
+        "prompt": deepcopy([dict(message) for message in opening(trajectory)]),
+        "completion": deepcopy([dict(message) for message in dialogue(trajectory)]),
         "answer": problem.answer,
         "task": info.get("task", "default"),
-        "info": json.loads(own) if isinstance(own, str) else dict(own or {}),
+        "info": json.loads(own) if isinstance(own, str) else deepcopy(dict(own or {})),
         "example_id": problem.id,
         "turn": sum(message["role"] == "assistant" for message in dialogue(trajectory)),
         "is_completed": trajectory.status == "done",

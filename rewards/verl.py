@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from llmrl.errors import DataError
 from llmrl.scoring.foreign import ByAnswer, judged, numbers, returned
 from llmrl.scoring.trl_functions import accepted
 from llmrl.types import Score, Trajectory
+
+RESERVED = ("num_turns", "rollout_reward_scores")
+"""Keys of `extra_info` that verl sets for each answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +35,18 @@ class Verl(ByAnswer):
 
     def arguments(self, trajectory: Trajectory) -> dict[str, Any]:
         info, answer = trajectory.problem.info, trajectory.problem.answer
-        model = info.get("reward_model")
+        model, given = info.get("reward_model"), info.get("extra_info") or {}
+        if taken := [name for name in RESERVED if name in given]:
+            raise DataError(
+                f"problem {trajectory.problem.id}: extra_info has {taken[0]!r}, which verl fills itself; rename the key"
+            )
         sources = (info.get("data_source"), self.data_source, info.get("source"))
         return {
             "data_source": next((source for source in sources if source is not None), None),
             "solution_str": trajectory.text,
             "ground_truth": model.get("ground_truth", answer) if isinstance(model, Mapping) else answer,
             "extra_info": {
-                **(info.get("extra_info") or {}),
+                **given,
                 "num_turns": 2
                 * len(
                     trajectory.turns if trajectory.last is None else trajectory.turns_of(trajectory.last.agent)
@@ -49,7 +58,9 @@ class Verl(ByAnswer):
     def ask(self, arguments: dict[str, Any]) -> Any:
         if arguments["data_source"] is None:
             raise LookupError("no data_source: give the problems a column of that name, or the reward the option")
-        return returned(self.named.function, **accepted(self.named.function, arguments), **self.reward_kwargs)
+        return returned(
+            self.named.function, **accepted(self.named.function, arguments), **deepcopy(dict(self.reward_kwargs))
+        )
 
     def read(self, result: Any) -> Score:
         if not isinstance(result, Mapping):

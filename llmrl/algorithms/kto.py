@@ -42,6 +42,11 @@ class KTO:
         if self.minibatches < 1:
             raise ValueError(f"minibatches {self.minibatches}: expected at least 1")
 
+    @property
+    def least_problems(self) -> int:
+        """Problems that a step needs: the reference point puts answers behind the prompt of another."""
+        return 2 if self.loss_type == "kto" else 1
+
     def needs(self) -> frozenset[Column]:
         """The reference, and the policy before the step, which the reference point is made of."""
         return frozenset({"ref_logprobs", "old_logprobs"} if self.loss_type == "kto" else {"ref_logprobs"})

@@ -55,6 +55,11 @@ class ReinforcePP(Repeated):
         """Episodes that a group needs: two for its mean to be a baseline."""
         return 2 if self.baseline == "group" else 1
 
+    @property
+    def least_episodes(self) -> int:
+        """Episodes that a step needs: the tokens of a single one all have its reward as their return, undiscounted."""
+        return 2 if self.gamma == 1 else 1
+
     def needs(self) -> frozenset[Column]:
         """The reference and the policy before the step where beta is not 0; the latter also with several updates."""
         columns: set[Column] = {"ref_logprobs", "old_logprobs"} if self.beta else set()

@@ -6,6 +6,7 @@ import re
 
 from llmrl.answers.delimited import tagged
 from llmrl.answers.spelling import folded
+from llmrl.answers.thoughts import after_thoughts
 
 STATED = re.compile(r"(?:####|answer\s*(?:is|:|=))\s*+\**\s*([^\n]+)")  # of a text in lower case
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
@@ -18,9 +19,11 @@ SIGNS = re.compile(r"[-,./]*")
 def final_answer(text: str) -> str | None:
     """Extract the answer that a vote counts: the last box, answer tag, stated answer or number; None without any.
 
-    The first kind that occurs is taken. Votes only group completions: the reward decides which group is right. Answers
-    that are equal but written differently (`0.5`, `1/2`) are separate votes.
+    The first kind that occurs is taken, behind the thoughts: what stands in them alone does not vote. Votes only group
+    completions: the reward decides which group is right. Answers that are equal but written differently (`0.5`, `1/2`)
+    are separate votes.
     """
+    text = after_thoughts(text)
     for marked in (_boxed(text), tagged(text)):
         if marked is not None:
             return normal(marked)

@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 def check_data(
     train: Annotated[str, typer.Argument(help="A dataset, a dataset/split, or a file.")],
     against: Annotated[str, typer.Option(help="The test that it must not share problems with.")],
-    words: Annotated[int, typer.Option(help="Length of the runs of words that are compared.")] = 13,
+    words: Annotated[int, typer.Option(min=1, help="Length of the runs of words that are compared.")] = 13,
 ) -> None:
     """Read every row of a dataset and look for problems that it shares with a test; exit code 1 where there are."""
     from llmrl.datagen.contamination import check
@@ -41,7 +41,7 @@ def swe_data(
     license: Annotated[str, typer.Option(help="Of the repository, for the column of that name.")] = "",
     max_files: Annotated[int, typer.Option(help="That a change edits, tests aside.")] = 5,
     max_lines: Annotated[int, typer.Option(help="That a change takes away or adds, tests aside.")] = 300,
-    max_tokens: Annotated[int, typer.Option(help="Of the issue and all files, three characters each.")] = 12_000,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of the issue and all files, three characters each.")] = 12_000,
     context_files: Annotated[int, typer.Option(help="Relevant files that stay as they are, at most.")] = 3,
     ending: Annotated[list[str] | None, typer.Option(help="Of files of code: .py by default.")] = None,
     bugs_only: Annotated[bool, typer.Option(help="Leave out issues that describe no fault.")] = True,
@@ -79,9 +79,9 @@ def swe_data(
 def prime_data(
     condition: Annotated[str, typer.Argument(help="all, backtracking_only, ... incorrect: docs/algorithms/habits.md.")],
     out: Annotated[Path, typer.Option(help="A .jsonl file to write; one that is there is replaced.")],
-    count: Annotated[int, typer.Option(help="Rows.")] = 1000,
+    count: Annotated[int, typer.Option(min=1, help="Rows.")] = 1000,
     heldout: Annotated[bool, typer.Option("--heldout", help="Of the puzzles that the others never hold.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the puzzles and the words.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the puzzles and the words.")] = 0,
 ) -> None:
     """Write worked countdown puzzles that show chosen habits of thought, to fine-tune on."""
     from llmrl.datagen.priming import write
@@ -95,10 +95,12 @@ def play_data(
     env: Annotated[str, typer.Argument(help="A text game: maze, or {name: maze, layout: u}.")],
     out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet; give it as source.path.")],
     player: Annotated[str, typer.Option(help="oracle or random.")] = "oracle",
-    random_share: Annotated[float, typer.Option(help="Of the oracle's moves: drawn at random, 0 to 1.")] = 0.0,
-    episodes: Annotated[int, typer.Option(help="Over the starts, again and again.")] = 1000,
+    random_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the oracle's moves: drawn at random, 0 to 1.")
+    ] = 0.0,
+    episodes: Annotated[int, typer.Option(min=1, help="Over the starts, again and again.")] = 1000,
     split: Annotated[str, typer.Option(help="Of the starts: train, heldout or all.")] = "train",
-    seed: Annotated[int, typer.Option(help="Of the order of starts, and of the player's draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of starts, and of the player's draws.")] = 0,
 ) -> None:
     """Write episodes of a text game by a scripted player, to imitate or to learn a critic from: docs/games.md."""
     from llmrl.datagen.demonstrations import Demonstrations, write
@@ -122,22 +124,24 @@ def label_steps(
     data: Annotated[str, typer.Option(help="A dataset: gsm8k, or {name: arithmetic, low: 10}.")],
     reward: Annotated[str, typer.Option(help="With verdicts: math_verify, or {name: numeric, tolerance: 0.1}.")],
     out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
-    solutions: Annotated[int, typer.Option(help="Of each problem.")] = 4,
-    completions: Annotated[int, typer.Option(help="Behind each step.")] = 8,
+    solutions: Annotated[int, typer.Option(min=1, help="Of each problem.")] = 4,
+    completions: Annotated[int, typer.Option(min=1, help="Behind each step.")] = 8,
     separator: Annotated[str, typer.Option(help="Ends a step; \\n is a line's end.")] = "\\n",
     soft: Annotated[bool, typer.Option("--soft", help="Shares instead of 0 and 1.")] = False,
     stop_at_first_error: Annotated[
         bool, typer.Option("--stop-at-first-error", help="Nothing is completed behind the first 0.")
     ] = False,
     temperature: Annotated[float, typer.Option(help="Of solutions and completions.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="Of a solution, completions included.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of a solution, completions included.")] = 1024,
     engine: Annotated[str, typer.Option(help="vllm or hf, or a mapping with options.")] = "vllm",
-    limit: Annotated[int | None, typer.Option(help="The first problems only.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first problems only.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
 ) -> None:
     """Label the steps of solutions by how often completions behind them come to the right answer (Math-Shepherd)."""
     from llmrl.datagen.step_labels import Labelling, write
+    from llmrl.plugins import converted
     from llmrl.recipe import yaml_text
+    from llmrl.recipe.ranges import Temperature
     from llmrl.types import Sampling
 
     options = Labelling(
@@ -146,7 +150,7 @@ def label_steps(
         completions=completions,
         soft=soft,
         stop_at_first_error=stop_at_first_error,
-        sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+        sampling=Sampling(temperature=converted(Temperature, temperature, "data.temperature"), max_tokens=max_tokens),
         seed=seed,
     )
     specs = {
@@ -164,17 +168,19 @@ def search_data(
     reward: Annotated[str, typer.Option(help="With verdicts, of whole answers: math_verify.")],
     out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet, a line for each node.")],
     judge: Judge = None,
-    trees: Annotated[int, typer.Option(help="Of each problem.")] = 1,
+    trees: Annotated[int, typer.Option(min=1, help="Of each problem.")] = 1,
     search_tokens: SearchTokens = None,
     temperature: Annotated[float, typer.Option(help="Of every step.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 1024,
     engine: Annotated[str, typer.Option(help="vllm or hf, or a mapping with options.")] = "vllm",
-    limit: Annotated[int | None, typer.Option(help="The first problems only.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first problems only.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
 ) -> None:
     """Search a dataset's answers with the reference at hand, and store the trees: docs/search.md."""
     from llmrl.datagen.search import TreeSearch, write_trees
+    from llmrl.plugins import converted
     from llmrl.recipe import yaml_text
+    from llmrl.recipe.ranges import Temperature
     from llmrl.types import Sampling
 
     options = TreeSearch(
@@ -183,7 +189,7 @@ def search_data(
         judge=spec(judge, "--judge"),
         trees=trees,
         tokens=search_tokens,
-        sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+        sampling=Sampling(temperature=converted(Temperature, temperature, "data.temperature"), max_tokens=max_tokens),
         seed=seed,
     )
     problems, player = yaml_text.parse(data, "--data"), yaml_text.parse(engine, "--engine")
@@ -229,19 +235,20 @@ def select_rows(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A recipe whose source is offline, with the trained model.policy.")],
     out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet; give it as source.replay.path.")],
-    keep: Annotated[int, typer.Option(help="Rows at most.")] = 1000,
-    per_problem: Annotated[int | None, typer.Option(help="Rows of one problem at most.")] = None,
+    keep: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 1000,
+    per_problem: Annotated[int | None, typer.Option(min=1, help="Rows of one problem at most.")] = None,
     min_reward: Annotated[float, typer.Option(help="Answers with a reward above it have succeeded.")] = 0.5,
 ) -> None:
     """Choose rows to rehearse while a later task is learned: right answers that the trained policy finds likeliest.
 
     Overrides of the recipe follow, section.key=value. Runs under `accelerate launch`, too.
     """
+    from llmrl.plugins import converted
     from llmrl.recipe import read
     from llmrl.train.selection import write_selection
 
-    made = read(recipe, context.args)
-    if rows := write_selection(made, out, keep=keep, per_problem=per_problem, min_reward=min_reward):
+    made, least = read(recipe, context.args), converted(float, min_reward, "data select.min_reward")
+    if rows := write_selection(made, out, keep=keep, per_problem=per_problem, min_reward=least):
         print(f"{rows} rows: {out}")
 
 
@@ -250,7 +257,7 @@ def heron_data(
     answers: Annotated[Path, typer.Argument(help="Prompts with several answers each, as `llmrl eval` writes them.")],
     factors: Annotated[Path, typer.Option(help="A YAML list, the most important first; or a recipe of `heron`.")],
     out: Annotated[Path, typer.Option(help="A .jsonl file for the rows; a second call goes on.")],
-    workers: Annotated[int, typer.Option(help="Processes that judge.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that judge.")] = 2,
 ) -> None:
     """Write preference rows from answers and an order of factors: docs/heron.md."""
     from llmrl.datagen.heron import factors_of, write
@@ -267,10 +274,10 @@ def salmon_data(
     principles: Annotated[Path | None, typer.Option(help="A .jsonl file; a few that ship by default.")] = None,
     engine: Annotated[str, typer.Option(help="For a folder or a hub name: vllm or hf.")] = "vllm",
     api: Annotated[str, typer.Option(help="Of a server: chat or completions.")] = "chat",
-    max_tokens: Annotated[int, typer.Option(help="Of a question to the judge.")] = 1536,
-    min_chars: Annotated[int, typer.Option(help="Shorter answers are left out.")] = 16,
-    passes: Annotated[int, typer.Option(help="Rows that a pair may give, each with its own principles.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the principles, negations and flips.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of a question to the judge.")] = 1536,
+    min_chars: Annotated[int, typer.Option(min=0, help="Shorter answers are left out.")] = 16,
+    passes: Annotated[int, typer.Option(min=1, help="Rows that a pair may give, each with its own principles.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of the principles, negations and flips.")] = 0,
 ) -> None:
     """Have a model compare answers by principles, and write preference rows: docs/salmon.md."""
     from llmrl.datagen.judge import open_judge
@@ -293,8 +300,9 @@ def swe_trajectories(
 ) -> None:
     """Write episodes of the environment swe as conversations to fine-tune on, in the form of SWE-smith."""
     from llmrl.datagen.swe_trajectories import write
+    from llmrl.plugins import converted
 
-    print(f"{write(run, out, least)} conversations: {out}")
+    print(f"{write(run, out, converted(float, least, 'data swe-trajectories.least'))} conversations: {out}")
 
 
 @app.command("swe-tests")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -142,23 +143,30 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table and no progress.")] = False,
 ) -> None:
     """Ask a model the problems of benchmarks; a call that was stopped goes on where it was."""
+    from llmrl.clients.bearer import read_key
     from llmrl.evaluation.run import EvalSetup, Plan, run
     from llmrl.evaluation.swe_bench import options_of
+    from llmrl.plugins import construct
+    from llmrl.serve.checkpoint import check
 
     model = folder_of(model, step)
-    plan = Plan(samples=samples, limit=limit, seed=seed, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
-    setup = EvalSetup(
-        engine=spec(engine, "--engine"),
-        dtype=dtype,
-        system_prompt=system_prompt,
-        served_model=served_model,
-        api_key=api_key,
-        search=search,
-        judge=spec(judge, "--judge"),
-        search_tokens=search_tokens,
-        max_prompt_tokens=max_prompt_tokens,
-        swe=options_of(grade, spec(swe, "--swe")),
-    )
+    asked = {"samples": samples, "limit": limit, "seed": seed}
+    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+    plan = construct(Plan, {**asked, **sampling}, "eval")
+    options = {
+        "engine": spec(engine, "--engine"),
+        "dtype": dtype,
+        "system_prompt": system_prompt,
+        "served_model": served_model,
+        "api_key": read_key(api_key),
+        "search": search,
+        "judge": spec(judge, "--judge"),
+        "search_tokens": search_tokens,
+        "max_prompt_tokens": max_prompt_tokens,
+    }
+    setup = replace(construct(EvalSetup, options, "eval"), swe=options_of(grade, spec(swe, "--swe")))
+    if Path(model).exists() or (("/" in model or model.startswith(".")) and "://" not in model):
+        check(model, intact=False)  # its checksums are compared when it is loaded
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")
     run(model, names, folder, plan, setup, quiet=quiet)
@@ -196,7 +204,7 @@ def adopt_reward_model(
     max_length: Annotated[int, typer.Option(help="Tokens that it reads.")] = 1024,
     data: Annotated[Path | None, typer.Option(help="Rows to calibrate on: .jsonl, .json or .parquet.")] = None,
     columns: Annotated[str | None, typer.Option(help="What they look like; by the kind.")] = None,
-    limit: Annotated[int, typer.Option(help="The first rows only.")] = 512,
+    limit: Annotated[int, typer.Option(min=1, help="The first rows only.")] = 512,
     revision: Annotated[str | None, typer.Option(help="Of a hub name.")] = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code of its authors.")] = False,
 ) -> None:
@@ -229,7 +237,7 @@ def evaluate_reward_model(
         str | None, typer.Option(help="Such as preference, outcome or rollouts; by the model's kind.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A folder; `eval` in the model's own by default.")] = None,
-    limit: Annotated[int | None, typer.Option(help="The first rows only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first rows only.")] = None,
 ) -> None:
     """Judge a reward model: accuracy, AUC, calibration, first errors, best of n, with 95 % intervals."""
     from llmrl.evaluation.reward_model import run
@@ -284,15 +292,17 @@ def audit_reward(
 @app.command()
 def demo(
     overrides: Annotated[list[str] | None, typer.Argument(help="Of recipes/demo.yaml: train.max_steps=100")] = None,
-    seed: Annotated[int, typer.Option(help="Of the weights, the problems and the samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights, the problems and the samples.")] = 0,
     out: Annotated[Path, typer.Option(help="A folder; one that an earlier demo made is replaced.")] = Path("runs/demo"),
     target: Annotated[float, typer.Option(help="Accuracy that ends fine-tuning, 0 to 1.")] = 0.4,
     quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
 ) -> None:
     """Make a small model from nothing, and watch reinforcement learning make it better."""
     from llmrl.cli.demo import run
+    from llmrl.plugins import converted
+    from llmrl.recipe.ranges import Share
 
-    run(seed, quiet, out, target, overrides or ())
+    run(seed, quiet, out, converted(Share, target, "demo.target"), overrides or ())
 
 
 @app.command()

@@ -22,11 +22,11 @@ PLAYERS = ("person", "oracle", "random")
 def play(
     env: Annotated[str, typer.Argument(help="An environment: maze, or {name: maze, layout: u}.")],
     player: Annotated[str, typer.Option(help="person, oracle or random; the last two play text games.")] = "person",
-    episodes: Annotated[int, typer.Option(help="Over the problems, again and again.")] = 1,
+    episodes: Annotated[int, typer.Option(min=1, help="Over the problems, again and again.")] = 1,
     data: Annotated[
         str | None, typer.Option(help="Problems: a dataset, or {name: ..., option: ...}; a text game's own starts.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of starts, and of the player's draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of starts, and of the player's draws.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Results alone.")] = False,
 ) -> None:
     """Play an environment in the terminal: texts are shown, and a line is an action; ctrl-D ends it."""

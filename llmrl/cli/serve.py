@@ -18,14 +18,14 @@ def serve(
     checkpoint: Annotated[str, typer.Argument(help="A model folder, the folder of a run, or a hub name.")],
     lora: Annotated[list[str] | None, typer.Option(help="An adapter, NAME=FOLDER; may be given again.")] = None,
     host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set a key then.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option()] = 8000,
+    port: Annotated[int, typer.Option(help="0 is a free one.")] = 8000,
     api_key: Annotated[
         str | None, typer.Option(envvar=["LLMRL_API_KEY", "VLLM_API_KEY"], help="What clients must send.")
     ] = None,
     api_key_file: Annotated[Path | None, typer.Option(help="A file that holds it.")] = None,
     served_model_name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
     dtype: Annotated[str, typer.Option()] = "auto",
-    max_model_len: Annotated[int | None, typer.Option(help="Tokens of prompt and completion.")] = None,
+    max_model_len: Annotated[int | None, typer.Option(min=1, help="Tokens of prompt and completion.")] = None,
     critic: Annotated[str | None, typer.Option(help="A folder final/critic, whose Q moves the logits.")] = None,
     critic_beta: Annotated[float, typer.Option(help="By how much: logits + beta (Q - V).")] = 4.0,
     critic_top_k: Annotated[int, typer.Option(min=0, help="Among so many likeliest tokens; 0: all.")] = 50,
@@ -67,7 +67,7 @@ def serve(
         served_model_name=served_model_name,
         dtype=dtype,
         max_model_len=max_model_len,
-        critic=None if critic is None else DecodingCritic(critic, critic_beta, critic_top_k),
+        critic=None if critic is None else DecodingCritic.of(critic, critic_beta, critic_top_k),
         server_args=context.args,
     )
     raise typer.Exit(code)
@@ -92,16 +92,18 @@ def _serve_search(
     **options: Any,
 ) -> int:
     from llmrl.evaluation.run import EvalSetup
+    from llmrl.plugins import construct
     from llmrl.serve.search import serve as run
 
-    setup = EvalSetup(
-        engine=spec(engine, "--engine"),
-        dtype=None if dtype == "auto" else dtype,
-        max_model_len=max_model_len,
-        search=search,
-        judge=spec(judge, "--judge"),
-        search_tokens=search_tokens,
-    )
+    settings = {
+        "engine": spec(engine, "--engine"),
+        "dtype": None if dtype == "auto" else dtype,
+        "max_model_len": max_model_len,
+        "search": search,
+        "judge": spec(judge, "--judge"),
+        "search_tokens": search_tokens,
+    }
+    setup = construct(EvalSetup, settings, "serve")
     return run(checkpoint, setup, **options)
 
 
@@ -123,18 +125,22 @@ def serve_reward(
 ) -> None:
     """Put a reward behind HTTP until ctrl-C; runs ask it by the reward `remote`."""
     from llmrl.clients.bearer import read_key
+    from llmrl.plugins import construct, converted
+    from llmrl.recipe.ranges import Seconds
     from llmrl.serve.reward import serve
     from llmrl.serve.scoring import ServerLimits
 
-    limits = ServerLimits(
-        batch=batch,
-        max_waiting=max_waiting,
-        max_texts=max_texts,
-        max_text_mb=max_text_mb,
-        max_body_mb=max_body_mb,
-        request_timeout_s=request_timeout_s,
-        grace_s=grace_s,
-    )
+    given = {
+        "batch": batch,
+        "max_waiting": max_waiting,
+        "max_texts": max_texts,
+        "max_text_mb": max_text_mb,
+        "max_body_mb": max_body_mb,
+        "request_timeout_s": request_timeout_s,
+        "grace_s": grace_s,
+    }
+    limits = construct(ServerLimits, given, "serve-reward")
+    timeout_s = converted(Seconds, timeout_s, "serve-reward.timeout_s")
     key = read_key(api_key, api_key_file)
     code = serve(reward, host=host, port=port, api_key=key, workers=workers, timeout_s=timeout_s, limits=limits)
     raise typer.Exit(code)

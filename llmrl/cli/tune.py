@@ -14,8 +14,8 @@ def tune(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, as for `llmrl train`.")],
     space: Annotated[Path, typer.Option(help="A YAML file: what varies, and which metrics count: docs/tune.md.")],
     out: Annotated[Path, typer.Option(help="A folder; a second call there goes on.")],
-    trials: Annotated[int, typer.Option(help="Trials in all, those of earlier calls included.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the search; those of the runs are in the space.")] = 0,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those of earlier calls included.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search; those of the runs are in the space.")] = 0,
     launch: Annotated[
         str | None, typer.Option(help="What starts a run: 'accelerate launch --config_file zero2.yaml -m llmrl'.")
     ] = None,

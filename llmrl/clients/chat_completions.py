@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmrl.clients import retry
+from llmrl.clients.addresses import require_url
 from llmrl.clients.cache import Cache, key_of
 from llmrl.errors import RewardError
 from llmrl.recipe.ranges import Amount, Seconds
@@ -48,8 +49,7 @@ class ChatOptions:
             raise ValueError("expected concurrency and max_tokens at least 1")
         if self.requests_per_minute is not None and not self.requests_per_minute > 0:
             raise ValueError(f"requests_per_minute {self.requests_per_minute}: expected above 0")
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url {self.url!r}: expected http://... or https://..., up to and with /v1")
+        require_url(self.url)
 
     def bounds(self) -> retry.Bounds:
         """Bounds of a single request."""

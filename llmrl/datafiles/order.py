@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.datafiles import json_text
-from llmrl.datafiles.rows import Row
+from llmrl.datafiles.rows import Row, is_packed
 from llmrl.errors import DataError
 
 Unit = list[Row]
@@ -61,15 +61,21 @@ class Index:
     """
 
     def __init__(self, path: Path, seed: int, folder: Path, key: Key | None, rows: Callable[[], Iterator[Row]]) -> None:
-        if path.suffix not in (".jsonl", ".ndjson"):
+        if path.suffix.lower() not in (".jsonl", ".ndjson"):
             raise DataError(f"source.shuffle index: {path} is no .jsonl; expected one, or source.shuffle=window")
+        if is_packed(path):
+            raise DataError(f"source.shuffle index: {path} is packed; unpack it, or set source.shuffle=window")
         self._path, self._seed, self._key = path, seed, key
         folder.mkdir(parents=True, exist_ok=True)
         lines = _line_starts(path)
         with tempfile.TemporaryFile(dir=folder, suffix=".index") as file:  # lives on as long as it is mapped
             for unit in together(rows(), key):
                 number = int(unit[0].where.rpartition(":")[2])
-                offset = next(start for line, start in lines if line == number)
+                offset = next((start for line, start in lines if line == number), None)
+                if offset is None:
+                    raise DataError(
+                        f"source.shuffle index: {path}: its lines end by CR alone; expected LF, or CR and LF"
+                    )
                 file.write(np.array([offset, number, unit[0].index], np.int64).tobytes())
             file.write(np.array([path.stat().st_size, -1, -1], np.int64).tobytes())
             file.flush()
@@ -166,7 +172,8 @@ def _line_starts(path: Path) -> Iterator[tuple[int, int]]:
 def _object(text: bytes) -> Mapping[str, Any] | None:
     """The object of a line; None for an empty or a broken one, which was told when the index was made."""
     try:
-        values = json_text.parse(text, "")
+        values = json_text.parse(text, "", unique_keys=True)
+        json_text.require_characters(values, text.decode(), "")
     except DataError:
         return None
     return values if isinstance(values, dict) else None

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from llmrl.datafiles import json_text
 from llmrl.errors import DataError, LlmrlError
 from llmrl.types import Problem
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""The first bytes of gzip's and of Zstandard's files, whatever their names are."""
+KINDS = "expected .jsonl, .ndjson, .json, each also with .gz or .zst, or .parquet"
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 
 
@@ -46,6 +52,9 @@ class Row:
             if self.values.get(column) is not None:
                 return as_text(self.values[column], column, self.where)
         wanted = " or ".join(repr(column) for column in columns)
+        null = [column for column in columns if column in self.values]
+        if null:
+            raise DataError(f"{self.where}: column {null[0]!r} is null; expected text or a number")
         raise DataError(f"{self.where}: no column {wanted}; found {', '.join(self.values) or 'none'}")
 
 
@@ -67,8 +76,10 @@ def as_text(value: Any, column: str, where: str) -> str:
     Raises:
         DataError: anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise DataError(f"{where}: column {column!r} holds {type(value).__name__}; expected text or a number")
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        raise DataError(f"{where}: column {column!r} holds {value}, which is no number that could be right")
     text = str(value)
     if not text.strip():
         raise DataError(f"{where}: column {column!r} is empty; expected text")
@@ -92,8 +103,10 @@ def problems(rows: Iterator[Row], make: Callable[[Row], Problem]) -> Iterator[Pr
 
 def problem_row(problem: Problem) -> dict[str, Any]:
     """The row of which data `jsonl` makes this problem."""
-    answer = {"answer": problem.answer} if problem.answer else {}
-    return {"id": problem.id, "prompt": [dict(message) for message in problem.messages], **answer, **problem.info}
+    given = problem.info.get("answer")  # of the type that it has in the data
+    answer = {"answer": given if str(given) == problem.answer else problem.answer} if problem.answer else {}
+    columns = {"id": problem.id, "prompt": [dict(message) for message in problem.messages], **answer}
+    return columns | {name: value for name, value in problem.info.items() if name not in columns}
 
 
 def ask(question: str, instruction: str) -> list[dict[str, str]]:
@@ -134,7 +147,7 @@ def known_rows(origin: Origin) -> Iterator[Row]:
 
 
 def file_rows(path: Path, bad: Bad | None = None) -> Iterator[Row]:
-    """Rows of a .jsonl, .json or .parquet file, the first two also gzipped (.gz).
+    """Rows of a .jsonl, .ndjson, .json or .parquet file; all but the last may be packed by gzip or Zstandard.
 
     A broken line is an error; with `bad` it is handed over, and the rows behind it follow.
 
@@ -142,13 +155,13 @@ def file_rows(path: Path, bad: Bad | None = None) -> Iterator[Row]:
         DataError: no such file, an unknown ending, or a line that is no JSON object.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; expected .jsonl, .json, either with .gz, or .parquet")
-    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+        raise DataError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; {KINDS}")
+    kind = path.name.lower().removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
     if kind == "parquet":
         return _parquet(path)
     if kind in ("jsonl", "json", "ndjson"):
         return _json(path, bad)
-    raise DataError(f"{path}: unknown ending; expected .jsonl, .json, either with .gz, or .parquet")
+    raise DataError(f"{path}: unknown ending; {KINDS}")
 
 
 def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
@@ -169,15 +182,15 @@ def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
 
 def _json(path: Path, bad: Bad | None) -> Iterator[Row]:
     """Objects of a file with one a line, or with one list of them."""
-    with open(path, "rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as data:
-        file = io.TextIOWrapper(data, encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
+    with _unpacked(path) as data:
+        file = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape")
         index = 0
         try:
             for number, line in enumerate(file, start=1):
                 if index == 0 and line.lstrip().startswith("["):
                     yield from _list(path, line + file.read())
                     return
-                if line.strip():
+                if line.strip(f"{json_text.BOM} \t\r\n"):
                     try:
                         values = _object(line, f"{path}:{number}")
                     except DataError as error:
@@ -187,26 +200,53 @@ def _json(path: Path, bad: Bad | None) -> Iterator[Row]:
                         continue
                     yield Row(values, f"{path}:{number}", index)
                     index += 1
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: not readable after row {index}: {error}; expected UTF-8 text") from error
     if index == 0:
         raise DataError(f"{path}: holds no rows; expected one JSON object a line")
 
 
+def is_packed(path: Path) -> bool:
+    """Tell by its first bytes whether a file is packed by gzip or Zstandard."""
+    with path.open("rb") as raw:
+        return raw.read(4).startswith(PACKED)
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked where its first ones say that it is packed."""
+    with path.open("rb") as raw:
+        first = raw.read(4)
+        raw.seek(0)
+        if first.startswith(PACKED[0]):
+            with gzip.open(raw) as data:
+                yield data  # type: ignore[misc]
+        elif first.startswith(PACKED[1]):
+            import pyarrow  # type: ignore[import-untyped]
+
+            with pyarrow.CompressedInputStream(raw, "zstd") as data:
+                yield data
+        else:
+            yield raw
+
+
 def _object(line: str, where: str) -> Mapping[str, Any]:
     try:
-        values = json_text.parse(line.rstrip(), where)
+        values = json_text.parse(line.rstrip(), where, unique_keys=True)
         json_text.require_characters(values, line, where)
     except DataError as error:
-        raise DataError(f"{error}; mend or remove the line") from None
+        whole = "" if "ends before" not in str(error) else ", or write an object a line, as `jq -c . FILE` does"
+        raise DataError(f"{error}; mend or remove the line{whole}") from None
     if not isinstance(values, dict):
         raise DataError(f"{where}: expected a JSON object, found {type(values).__name__}")
     return values
 
 
 def _list(path: Path, text: str) -> Iterator[Row]:
-    items = json_text.parse(text, str(path))
+    items = json_text.parse(text, str(path), unique_keys=True)
     json_text.require_characters(items, text, str(path))
+    if not items:
+        raise DataError(f"{path}: holds no rows; expected a list of JSON objects")
     for index, values in enumerate(items):
         if not isinstance(values, dict):
             raise DataError(f"{path}: item {index}: expected a JSON object, found {type(values).__name__}")
@@ -229,3 +269,5 @@ def _parquet(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: a row after row {index} holds text that is not UTF-8: {error}") from error
     except (pyarrow.ArrowException, OSError, RecursionError) as error:
         raise DataError(f"{path}: not a parquet file that can be read: {error}; copy it again") from error
+    if index == 0:
+        raise DataError(f"{path}: holds no rows; expected at least one")

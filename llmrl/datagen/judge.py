@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from llmrl.aio import wait
 from llmrl.chat import Chat, load_stop_token_ids, load_tokenizer
+from llmrl.clients.addresses import require_url
 from llmrl.clients.bearer import header
 from llmrl.errors import CheckpointError, DataError, EngineError
 from llmrl.plugins import build
@@ -206,6 +207,10 @@ def open_judge(model: str, *, engine: str, api: str, max_tokens: int) -> Iterato
         url, _, name = model.partition("#")
         if not name:
             raise EngineError(f"judge {model}: which model? Expected {url}#name, with the name that the server uses")
+        try:
+            require_url(url, name="judge")
+        except ValueError as error:
+            raise EngineError(str(error)) from None
         judge = ServerJudge(url, name, "completions" if api == "completions" else "chat")
         try:
             yield judge

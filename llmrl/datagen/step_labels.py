@@ -13,6 +13,7 @@ from typing import Any
 
 from llmrl.aio import wait
 from llmrl.answers.steps import steps as parts
+from llmrl.chat import Chat
 from llmrl.errors import DataError
 from llmrl.evaluation.generators import EngineGenerator
 from llmrl.plugins import build
@@ -85,7 +86,7 @@ async def label(
     ends = step_ends(text, options.separator)
     if not ends:
         return None
-    outcome = await _right([_played(problem, prompt, completion, text)], reward)
+    outcome = await _right([_played(problem, player.chat, prompt, completion, text)], reward)
     if outcome is None:
         return None
     places = last_tokens(player.chat, completion.token_ids, ends)
@@ -145,7 +146,8 @@ async def _counts(
         ]
         completions = await asyncio.gather(*asked)
         played = [
-            _played(problem, prompt, reply, player.chat.text([*before, *reply.token_ids])) for reply in completions
+            _played(problem, player.chat, prompt, reply, player.chat.text([*before, *reply.token_ids]))
+            for reply in completions
         ]
         return await _right(played, reward)
 
@@ -167,8 +169,9 @@ async def _right(played: Sequence[Trajectory], reward: GroupScorer) -> int | Non
     return None if None in right or len(right) < len(scores) else sum(map(bool, right))
 
 
-def _played(problem: Problem, prompt: list[int], completion: Completion, text: str) -> Trajectory:
-    return Trajectory(problem=problem, turns=[Turn(prompt_ids=prompt, completion=completion, text=text)], status="done")
+def _played(problem: Problem, chat: Chat, prompt: list[int], completion: Completion, text: str) -> Trajectory:
+    turn = Turn(prompt_ids=prompt, completion=completion, text=text, opened=chat.opened(prompt))
+    return Trajectory(problem=problem, turns=[turn], status="done")
 
 
 def _sampling(options: Labelling, problem: Problem, number: int, what: str) -> Sampling:

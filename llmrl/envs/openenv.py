@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmrl.clients.addresses import require_url
 from llmrl.plugins import find
 from llmrl.types import Message, Observation, Problem
 
@@ -95,8 +96,7 @@ class OpenEnvServers:
     observation: str | None = None  # package.module:function, observation -> text; None: its JSON
 
     def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://", "ws://", "wss://")):
-            raise ValueError(f"base_url {self.base_url!r}: expected http://... or ws://...")
+        require_url(self.base_url, "http://127.0.0.1:8000", name="base_url", schemes=("http", "https", "ws", "wss"))
         for path in (self.client, self.action, self.observation):
             if path is not None:
                 _imported(path)

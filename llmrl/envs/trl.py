@@ -12,6 +12,7 @@ from typing import Any
 from llmrl.errors import RecipeError
 from llmrl.plugins import find
 from llmrl.recipe.ranges import Count
+from llmrl.scoring.trl_functions import finite
 from llmrl.tool_calls.episode import OpenTools, ToolEpisode
 from llmrl.tool_calls.functions import ToolFunction, of_python
 from llmrl.types import Message, Observation, Problem
@@ -43,7 +44,7 @@ class TrlEpisode:
     async def reset(self) -> Observation:
         """Return the problem, with the text that `reset` gives behind its last message."""
         problem = self.inner.problem
-        columns = {**problem.info, "prompt": list(problem.messages), "answer": problem.answer}
+        columns = {"answer": problem.answer, **problem.info, "prompt": list(problem.messages)}
         added = await _called(self.instance.reset, columns)
         first = await self.inner.reset()
         if not added:
@@ -58,7 +59,7 @@ class TrlEpisode:
         if not seen.done:
             return seen
         own = getattr(self.instance, "get_reward", None)
-        reward = 0.0 if own is None else float(await _called(own, {}))
+        reward = 0.0 if own is None else finite(await _called(own, {}))
         return Observation(done=True, reward=reward, metrics=seen.metrics)
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from llmrl.datafiles import json_text
 from llmrl.errors import DataError
-from llmrl.evaluation.generators import Generator, Played
+from llmrl.evaluation.generators import Generator, Played, refused
 from llmrl.run_folder.jsonl import Journal
 from llmrl.swe.agentless import localise, repair, reproduce, rerank
 from llmrl.swe.clones import files_of
@@ -102,6 +102,8 @@ class AgentlessGenerator:
         """
         solving = Solving(self, problem, Instance.of(problem), sampling)
         patch, tokens = await solving.solved()
+        if solving.refusals and not solving.heard:
+            return refused(problem, f"no question was answered; the first: {solving.refusals[0]}")
         completion = Completion(token_ids=[], logprobs=[], finish="stop", version=0)
         turn = Turn(prompt_ids=[], completion=completion, text=patch)
         return Played(Trajectory(problem=problem, turns=[turn], status="done", metrics=solving.numbers), tokens)
@@ -122,9 +124,11 @@ class Solving:
     instance: Instance
     sampling: Sampling
     numbers: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
+    tokens: int | None = 0  # None: a server did not say
+    heard: int = 0  # answers
+    refusals: list[str] = field(default_factory=list)  # reasons why there was none
 
-    async def solved(self) -> tuple[str, int]:
+    async def solved(self) -> tuple[str, int | None]:
         """The patch that is chosen, "" for none, and the tokens that were generated."""
         options = self.by.options
         files = await asyncio.to_thread(files_of, self.instance, options.repos)
@@ -175,7 +179,11 @@ class Solving:
 
         inputs = _digest([messages, asdict(sampling), dict(self.by.inner.settings)])
         made = await self.by.log.once(f"{asked.id}/{inputs}", ask)
-        self.tokens += made["tokens"]
+        if made["reason"] and not made["text"]:
+            self.refusals.append(str(made["reason"]))
+        else:
+            self.heard += 1
+        self.tokens = None if None in (self.tokens, made["tokens"]) else self.tokens + made["tokens"]
         return str(made["text"])
 
     async def _run(self, kind: str, changes: Changes, tests: Mapping[str, str | None]) -> dict[str, str]:

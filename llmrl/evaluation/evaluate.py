@@ -14,17 +14,18 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
 from llmrl.answers.voting import final_answer, normal
-from llmrl.errors import LlmrlError, RewardError
+from llmrl.errors import DataError, LlmrlError, RewardError
 from llmrl.evaluation.generators import Generator, Played, playing
 from llmrl.evaluation.records import Key, Records, claim, read_json, write_json
 from llmrl.evaluation.summary import Record, summarise
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Reward
+from llmrl.recipe.ranges import Count, PositiveShare, Seed, Temperature
 from llmrl.run_folder.jsonl import plain
 from llmrl.run_folder.records import file_name
 from llmrl.scoring.verdicts import mark_truncated
@@ -38,12 +39,12 @@ OnSample = Callable[[int, int], None]  # completions done, completions in all
 class Plan:
     """Settings of an evaluation. None stands for the benchmark's own."""
 
-    samples: int | None = None  # completions per problem
-    limit: int | None = None  # the first problems only
-    seed: int = 0
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
+    samples: Count | None = None  # completions per problem
+    limit: Count | None = None  # the first problems only
+    seed: Seed = 0
+    temperature: Temperature | None = None
+    top_p: PositiveShare | None = None
+    max_tokens: Count | None = None
     sampled: bool = False  # a greedy benchmark is sampled for a single completion, too: a search draws several for it
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class BenchmarkRun:
         """
         benchmark = build("benchmark", name) if benchmark is None else benchmark
         player = playing(player, benchmark, name)
-        problems = list(islice(build("data", benchmark.data, f"benchmark {name}: data").problems(), plan.limit))
+        problems = list(islice(problems_of(benchmark, name), plan.limit))
         return cls(name=name, benchmark=benchmark, player=player, reward=reward, plan=plan, problems=problems)
 
     @property
@@ -178,6 +179,20 @@ class BenchmarkRun:
         result = {"about": self.benchmark.about, **result}
         write_json(out / "results.json", {**read_json(out / "results.json"), file_name(self.name): result})
         return result
+
+
+def problems_of(benchmark: Benchmark, name: str) -> Iterator[Problem]:
+    """The problems of a benchmark.
+
+    Raises:
+        RecipeError: no such data.
+        DataError: it cannot be read, or there are none.
+    """
+    problems = build("data", benchmark.data, f"benchmark {name}: data").problems()
+    first = next(problems, None)
+    if first is None:
+        raise DataError(f"benchmark {name}: its data has no problems")
+    return chain([first], problems)
 
 
 async def evaluate(

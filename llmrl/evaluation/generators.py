@@ -26,7 +26,7 @@ class Played:
     """An episode and its length in tokens, for a server gives no token ids."""
 
     trajectory: Trajectory
-    tokens: int
+    tokens: int | None  # None: the server did not say
 
 
 class Generator(Protocol):
@@ -98,14 +98,11 @@ def playing(generator: Generator, benchmark: Benchmark, name: str) -> Generator:
     """
     if benchmark.method and benchmark.method != getattr(generator, "method", ""):
         raise RecipeError(f"benchmark {name}: it is answered in stages ({benchmark.method}), by `llmrl eval` alone")
-    env, single = build("env", benchmark.env, f"benchmark {name}: env"), build("env", "single_turn")
-    if env == single and benchmark.max_turns == 1:
+    env = build("env", benchmark.env, f"benchmark {name}: env")
+    if not in_environment(benchmark):
         return generator
     if not isinstance(generator, EngineGenerator):
-        raise RecipeError(
-            f"benchmark {name}: it is played in the environment {benchmark.env.get('name')}, which a search and a "
-            "server's chat cannot; give the folder of a model, and no search"
-        )
+        raise in_no_environment(benchmark, name)
     settings = {"env": dict(benchmark.env), "max_turns": benchmark.max_turns}
     return replace(
         generator,
@@ -113,6 +110,19 @@ def playing(generator: Generator, benchmark: Benchmark, name: str) -> Generator:
         max_turns=benchmark.max_turns,
         settings={**generator.settings, **settings},
         environments=Environments(),  # bounds are of one environment
+    )
+
+
+def in_environment(benchmark: Benchmark) -> bool:
+    """Tell if a benchmark is more than a question and its answer."""
+    return build("env", benchmark.env) != build("env", "single_turn") or benchmark.max_turns != 1
+
+
+def in_no_environment(benchmark: Benchmark, name: str) -> RecipeError:
+    """The error for a benchmark whose environment a generator cannot play."""
+    return RecipeError(
+        f"benchmark {name}: it is played in the environment {benchmark.env.get('name')}, which a search and a "
+        "server's chat cannot; give the folder of a model, and no search"
     )
 
 

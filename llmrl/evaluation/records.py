@@ -69,13 +69,7 @@ def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
     """
     path = out / "config.json"
     config = json.loads(json.dumps(config, default=str))
-    stored = read_json(path)
-    foreign = sorted(key for key, value in stored.items() if not (isinstance(value, dict) and "player" in value))
-    if foreign:
-        raise LlmrlError(
-            f"{path}: holds {', '.join(foreign[:3])}, which no evaluation writes (a model's folder?); nothing was "
-            "changed. Choose another output"
-        )
+    stored = settings_in(out)
     if begun:
         old = stored.get(name)
         if not isinstance(old, dict):
@@ -88,6 +82,27 @@ def claim(out: Path, name: str, config: Mapping[str, Any], begun: bool) -> None:
                 f"{name}.jsonl there to begin anew"
             )
     write_json(path, {**stored, name: config})
+
+
+def settings_in(out: Path) -> dict[str, Any]:
+    """The settings of the benchmarks in a folder, where evaluations may write; none of a new one.
+
+    Raises:
+        LlmrlError: it is no folder, cannot be written, or is another program's.
+    """
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        found = "a folder that cannot be written" if there.is_dir() else "a file"
+        raise LlmrlError(f"{there}: {found}; choose another output, a folder")
+    path = out / "config.json"
+    stored = read_json(path)
+    foreign = sorted(key for key, value in stored.items() if not (isinstance(value, dict) and "player" in value))
+    if foreign:
+        raise LlmrlError(
+            f"{path}: holds {', '.join(foreign[:3])}, which no evaluation writes (a model's folder?); nothing was "
+            "changed. Choose another output"
+        )
+    return stored
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from llmrl.clients.addresses import require_url
 from llmrl.clients.bearer import header
+from llmrl.clients.retry import LONGEST_PAUSE_S, retry_after
 from llmrl.errors import EngineError
+from llmrl.evaluation.chat_reply import ChatReply, read_reply
 from llmrl.evaluation.generators import Played, refused
-from llmrl.types import Completion, Finish, Problem, Sampling, Trajectory, Turn
+from llmrl.types import Completion, Problem, Sampling, Trajectory, Turn
 
 if TYPE_CHECKING:
     import httpx
 
+T = TypeVar("T")
 REFUSALS = 5  # bad requests in a row before any answer: then it is not the problem's fault
 
 
@@ -45,18 +49,17 @@ class RemoteGenerator:
         """
         import httpx
 
+        try:
+            require_url(self.url)
+        except ValueError as error:
+            raise EngineError(str(error)) from None
         limits = httpx.Limits(max_connections=self.concurrency)
         self._client = httpx.AsyncClient(
             headers=header(self.api_key), timeout=httpx.Timeout(self.timeout_s, connect=10), limits=limits
         )
         self.url = self.url.rstrip("/")
         try:
-            served = [str(entry["id"]) for entry in (await self._ask("GET", "models", None, attempts=1)).json()["data"]]
-        except (ValueError, KeyError, TypeError) as error:
-            await self._client.aclose()
-            raise EngineError(
-                f"{self.url}/models: not an OpenAI server's answer ({error!r}); is /v1 missing?"
-            ) from error
+            served = await self._ask("GET", "models", None, _models, attempts=1)
         except BaseException:
             await self._client.aclose()
             raise
@@ -81,31 +84,20 @@ class RemoteGenerator:
         }
 
     async def generate(self, problem: Problem, sampling: Sampling) -> Played:
-        """Generate an answer; a request that the server rejects as bad is an episode of status `error`.
+        """Generate an answer; one that the server refuses, filters or keeps to itself is an episode of status `error`.
 
         Raises:
-            EngineError: the server does not answer, refuses every request, or sends nonsense.
+            EngineError: the server does not answer, refuses every request, or sends nonsense again and again.
         """
-        response = await self._ask("POST", "chat/completions", self._body(problem, sampling))
-        if response.status_code != 200:
+        reply = await self._ask("POST", "chat/completions", self._body(problem, sampling), read_reply)
+        if isinstance(reply, str) or reply.fault:
             self.refusals += 1
-            reason = f"HTTP {response.status_code}: {response.text[:300]}"
+            reason = reply if isinstance(reply, str) else reply.fault
             if not self.answered and self.refusals >= REFUSALS:
                 raise EngineError(f"{self.url}: the first {REFUSALS} requests were refused; the last: {reason}")
             return refused(problem, reason)
         self.answered += 1
-        try:
-            answer = response.json()
-            choice = answer["choices"][0]
-            text, tokens = str(choice["message"]["content"] or ""), int(answer["usage"]["completion_tokens"])
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise EngineError(
-                f"{self.url}: not a chat completion with usage ({error!r}): {response.text[:300]}"
-            ) from error
-        finish: Finish = choice["finish_reason"] if choice.get("finish_reason") in ("stop", "length") else "abort"
-        completion = Completion(token_ids=[], logprobs=[], finish=finish, version=0)
-        turn = Turn(prompt_ids=[], completion=completion, text=text)
-        return Played(Trajectory(problem=problem, turns=[turn], status="done"), tokens)
+        return _played(problem, reply)
 
     def _body(self, problem: Problem, sampling: Sampling) -> dict[str, Any]:
         messages = [dict(message) for message in problem.messages]
@@ -129,26 +121,51 @@ class RemoteGenerator:
         return body | {key: value for key, value in extras.items() if value is not None}
 
     async def _ask(
-        self, method: str, path: str, body: Mapping[str, Any] | None, attempts: int | None = None
-    ) -> httpx.Response:
-        """Send a request: the response is 200 or a refusal of this request; passing failures are tried again."""
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[httpx.Response], T],
+        attempts: int | None = None,
+    ) -> T | str:
+        """Send a request, and read its reply; the reason where the server refuses this request alone.
+
+        What may pass is tried again, after the pause that the server asks for: no connection, a busy or broken server,
+        a reply at which `read` raises a ValueError.
+        """
         import httpx
 
-        reason = ""
+        reason, pause = "", 0.0
         attempts = attempts or self.attempts
         for attempt in range(attempts):
-            if attempt:
-                await asyncio.sleep(self.pause_s * 2 ** (attempt - 1))
+            await asyncio.sleep(pause)
+            pause = self.pause_s * 2**attempt
             try:
                 response = await self._client.request(method, f"{self.url}/{path}", json=body)
-            except httpx.HTTPError as error:
-                reason = f"{type(error).__name__} {error}".strip()
+                if response.status_code == 200:
+                    return read(response)
+            except (httpx.HTTPError, ValueError) as error:
+                reason = f"{type(error).__name__} {error}" if isinstance(error, httpx.HTTPError) else str(error)
                 continue
-            if response.status_code == 200 or (body is not None and response.status_code in (400, 413, 422)):
-                return response
             reason = f"HTTP {response.status_code}: {response.text[:300]}"
+            if body is not None and response.status_code in (400, 413, 422):
+                return reason
             if response.status_code not in (408, 429) and response.status_code < 500:
                 break
+            pause = max(pause, min(LONGEST_PAUSE_S, retry_after(response)))
         raise EngineError(
-            f"{self.url}/{path}: no answer after {attempt + 1} attempt(s) ({reason}); is the server running?"
+            f"{self.url}/{path}: no answer after {attempt + 1} attempt(s) ({reason.strip()}); is the server running?"
         )
+
+
+def _models(reply: httpx.Response) -> list[str]:
+    try:
+        return [str(entry["id"]) for entry in reply.json()["data"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not an OpenAI server's answer ({error!r}); is /v1 missing?") from None
+
+
+def _played(problem: Problem, reply: ChatReply) -> Played:
+    completion = Completion(token_ids=[], logprobs=[], finish=reply.finish, version=0)
+    turn = Turn(prompt_ids=[], completion=completion, text=reply.text, opened=reply.opened)
+    return Played(Trajectory(problem=problem, turns=[turn], status="done"), reply.tokens)

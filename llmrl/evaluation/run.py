@@ -9,22 +9,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llmrl.aio import wait
 from llmrl.chat import Chat, load_stop_token_ids, load_tokenizer
 from llmrl.errors import CheckpointError, RecipeError
-from llmrl.evaluation.evaluate import OnSample, Plan, evaluate
-from llmrl.evaluation.generators import EngineGenerator, Generator
+from llmrl.evaluation.evaluate import OnSample, Plan, evaluate, problems_of
+from llmrl.evaluation.generators import EngineGenerator, Generator, in_environment, in_no_environment
+from llmrl.evaluation.records import settings_in
 from llmrl.evaluation.remote import RemoteGenerator
 from llmrl.evaluation.search import SearchGenerator
 from llmrl.evaluation.summary import table
 from llmrl.evaluation.swe_bench import SweOptions, agentless, graded, require_harness, run_harness, write_predictions
 from llmrl.plugins import build, spec_of
+from llmrl.plugins import names as known_names
 from llmrl.protocols import Benchmark
 from llmrl.reasoning.judge import AnswerJudge
 from llmrl.reasoning.searcher import Searcher, parse_search
 from llmrl.recipe import RolloutOptions
+from llmrl.recipe.ranges import Count, Seconds
 from llmrl.run_folder.records import file_name
 from llmrl.scoring.manager import GradingPool, as_group_reward
 
@@ -38,19 +41,19 @@ class EvalSetup:
     """Settings of asking a model. None stands for the model's own setting, or one that fits it."""
 
     engine: Mapping[str, Any] | str = "vllm"  # for folders and hub names
-    dtype: str | None = None
-    max_model_len: int | None = None  # tokens of prompt and completion
-    max_prompt_tokens: int = 2048  # a longer prompt is not asked, and counted as unjudged
+    dtype: Literal["float32", "float16", "bfloat16", "float64"] | None = None
+    max_model_len: Count | None = None  # tokens of prompt and completion
+    max_prompt_tokens: Count = 2048  # a longer prompt is not asked, and counted as unjudged
     system_prompt: str | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    concurrency: int | None = None  # completions in flight; None: 256 for an engine, 32 for a server
-    reward_workers: int = 2  # processes
-    reward_timeout_s: float = 5.0  # per completion
+    concurrency: Count | None = None  # completions in flight; None: 256 for an engine, 32 for a server
+    reward_workers: Count = 2  # processes
+    reward_timeout_s: Seconds = 5.0  # per completion
     served_model: str = ""  # by a server of several
     api_key: str | None = None  # for a server; None: OPENAI_API_KEY
     search: Mapping[str, Any] | str | None = None  # a strategy of search at test time, such as best_of_n:8
     judge: Mapping[str, Any] | str | None = None  # a reward that needs no reference answer, for the search
-    search_tokens: int | None = None  # that the search of a problem may generate
+    search_tokens: Count | None = None  # that the search of a problem may generate
     swe: SweOptions = field(default_factory=SweOptions)  # for SWE-bench
 
 
@@ -79,7 +82,8 @@ def run(
     plan, setup = plan or Plan(), setup or EvalSetup()
     if setup.search is not None:
         plan = replace(plan, sampled=True)
-    chosen: dict[str, Benchmark] = {name: build("benchmark", name) for name in benchmarks}
+    chosen = _chosen(benchmarks)
+    _require_parts(model, chosen, Path(out), setup)
     chosen = {name: graded(each, setup.swe) if each.method == "agentless" else each for name, each in chosen.items()}
     if setup.swe.grade == "harness":
         require_harness(setup.swe.harness)
@@ -92,10 +96,49 @@ def run(
     return results
 
 
+def _chosen(names: Sequence[str]) -> dict[str, Benchmark]:
+    """Benchmarks by name.
+
+    Raises:
+        RecipeError: there are none, or not of that name.
+    """
+    if not names:
+        raise RecipeError(f"--benchmarks: expected at least one of {', '.join(known_names('benchmark'))}")
+    chosen = {name: build("benchmark", name, "--benchmarks") for name in names}
+    for name, benchmark in chosen.items():
+        if not isinstance(benchmark, Benchmark):
+            raise RecipeError(f"--benchmarks: {name} is {type(benchmark).__name__}; expected a Benchmark")
+    return chosen
+
+
+def _require_parts(model: str, chosen: Mapping[str, Benchmark], out: Path, setup: EvalSetup) -> None:
+    """Refuse what cannot work before anything is loaded: options of plug-ins, data, and the output folder.
+
+    Raises:
+        LlmrlError: the first fault.
+    """
+    remote = _is_remote(model)
+    if not remote:
+        build("engine", setup.engine, "--engine")
+    if setup.search is not None:
+        build("search", parse_search(setup.search) if isinstance(setup.search, str) else setup.search, "--search")
+    if setup.judge is not None:
+        build("reward", setup.judge, "--judge")
+    for name, benchmark in chosen.items():
+        if (remote or setup.search is not None) and in_environment(benchmark):
+            raise in_no_environment(benchmark, name)
+        next(problems_of(benchmark, name))
+    settings_in(out)
+
+
+def _is_remote(model: str) -> bool:
+    return model.startswith(("http://", "https://"))
+
+
 async def _run(
     model: str, chosen: Mapping[str, Benchmark], out: Path, plan: Plan, setup: EvalSetup, quiet: bool
 ) -> dict[str, Any]:
-    remote = model.startswith(("http://", "https://"))
+    remote = _is_remote(model)
     async with AsyncExitStack() as stack:
         plugins = {name: build("reward", each.reward, f"benchmark {name}: reward") for name, each in chosen.items()}
         timeout_s = max([setup.reward_timeout_s, *(getattr(each, "item_timeout_s", 0.0) for each in plugins.values())])
@@ -190,7 +233,7 @@ def local_search(
     Raises:
         RecipeError: no such strategy or judge, no judge where one is needed, or a server, which gives no token ids.
     """
-    if model.startswith(("http://", "https://")):
+    if _is_remote(model):
         raise RecipeError(f"{model}: a search needs token ids, which a server's chat gives none of; give the folder")
     spec = parse_search(setup.search) if isinstance(setup.search, str) else dict(setup.search or {})
     strategy = build("search", spec, "search")

@@ -51,7 +51,7 @@ def summarise(
     tried = [_attempts(problem, [records[problem.id, index] for index in range(samples)]) for problem in problems]
     judged = [each for each in tried if each.right]
     broken = [record["value"] is None and (is_judged or record["verdict"] is not None) for record in kept]
-    lengths = [record["tokens"] for record in kept if record["finish"] is not None]
+    lengths = [record["tokens"] for record in kept if record["finish"] is not None and record["tokens"] is not None]
     return {
         "problems": len(problems),
         "samples": samples,

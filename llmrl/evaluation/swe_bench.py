@@ -18,6 +18,7 @@ from llmrl.evaluation.agentless import AgentlessGenerator, AgentlessOptions, Sta
 from llmrl.evaluation.generators import Generator
 from llmrl.evaluation.records import read_json, write_json
 from llmrl.protocols import Benchmark
+from llmrl.recipe.ranges import Count
 from llmrl.run_folder.jsonl import unwritable
 from llmrl.run_folder.records import file_name
 from llmrl.sandbox.container import engine
@@ -32,8 +33,8 @@ class HarnessOptions:
     """Options of the package `swebench`, which runs in a process of its own: it draws in much."""
 
     python: str = sys.executable  # of an environment that has the package
-    workers: int = 4
-    timeout_s: int = 1800  # of an instance
+    workers: Count = 4
+    timeout_s: Count = 1800  # of an instance
 
 
 @dataclass(frozen=True, kw_only=True)

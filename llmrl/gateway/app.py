@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,6 +16,7 @@ from llmrl.gateway.requests import Wanted, chat_request, completion_request
 from llmrl.gateway.responses import responses_reply, responses_request, responses_streamed
 from llmrl.gateway.session import Call, Session
 from llmrl.gateway.sessions import Sessions, SessionsFullError
+from llmrl.scoring.trl_functions import finite
 from llmrl.tool_calls.forms import Parsed
 from llmrl.types import Verdict
 
@@ -133,19 +133,23 @@ class GatewayRoutes:
 
         body = await self._body(request)
         value = body.get("value") if isinstance(body, Mapping) else None
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            raise RecipeError(f"value {value!r}: expected a finite number")
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise RecipeError(f"value {value!r:.80}: expected a finite number")
+        try:
+            value = finite(value)
+        except ValueError as error:
+            raise RecipeError(f"value: {str(error).removeprefix('returned ')}") from None
         verdict = body.get("verdict")
         if verdict is not None and verdict not in get_args(Verdict):
             raise RecipeError(f"verdict {verdict!r}: expected one of {', '.join(get_args(Verdict))}")
         call_id = body.get("call_id")
         if call_id is None:
-            session.reward, session.rewarded = float(value), True
+            session.reward, session.rewarded = value, True
         else:
             call = next((call for call in session.answered if call.id == call_id), None)
             if call is None:
                 raise RecipeError(f"call_id {call_id!r}: no answer has this id; expected the `id` of one")
-            call.reward = float(value)
+            call.reward = value
         session.verdict = verdict or session.verdict
         return JSONResponse({"ok": True})
 

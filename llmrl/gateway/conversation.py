@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmrl.datafiles.messages import content_text
 from llmrl.errors import DataError
 from llmrl.types import Message
 
@@ -49,13 +50,10 @@ def _message(given: Mapping[str, Any]) -> Message:
 
 
 def _text(content: Any) -> str:
-    """Content as text: parts are joined."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    parts = content if isinstance(content, list) else [content]
-    if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
-        raise DataError("messages: content that is no text; the gateway serves text alone: expected a string, or parts")
-    return "".join(part["text"] for part in parts)
+    try:
+        return content_text(content)
+    except DataError as error:
+        raise DataError(f"messages: {error}; the gateway serves text alone") from None
 
 
 def _call(call: Any) -> dict[str, Any]:

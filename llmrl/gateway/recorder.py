@@ -152,6 +152,7 @@ class CallRecorder:
             session.running.discard(task)
             call.seconds = time.monotonic() - begun
         call.text = self.chat.text(call.completion.token_ids)
+        call.opened = self.chat.opened(call.prompt_ids)
         call.status = "answered"
 
     def _parsed(self, call: Call, wanted: Wanted) -> Parsed:

@@ -11,7 +11,7 @@ from typing import Any
 
 from llmrl import aio
 from llmrl.chat import Chat
-from llmrl.errors import EngineError
+from llmrl.clients.addresses import listening
 from llmrl.gateway.app import app
 from llmrl.gateway.recorder import CallRecorder
 from llmrl.gateway.sessions import Sessions
@@ -39,7 +39,7 @@ class Gateway:
             EngineError: the port is taken.
         """
         if self._socket is None:
-            self._socket = self._listening()
+            self._socket = listening("127.0.0.1", self._port, BACKLOG)
             self._server = self._made()
             self._task = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
         host, port = self._socket.getsockname()[:2]
@@ -64,19 +64,6 @@ class Gateway:
         """Stop serving, from code that does not run on the event loop; safe to call twice."""
         if self._task is not None:
             aio.wait(self.stop())
-
-    def _listening(self) -> socket.socket:
-        sock = socket.socket(socket.AF_INET)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", self._port))
-            sock.listen(BACKLOG)
-        except OSError as error:
-            sock.close()
-            raise EngineError(
-                f"the gateway cannot listen at 127.0.0.1:{self._port}: {error.strerror}; expected a free port, or 0"
-            ) from error
-        return sock
 
     def _made(self) -> Any:
         import uvicorn

@@ -30,6 +30,7 @@ class Call:
     drift: bool = False  # the session had a history, and the prompt goes on from none of it
     completion: Completion | None = None
     text: str = ""  # the completion decoded, without special tokens
+    opened: str = ""  # what the prompt began of the answer: see `Turn.opened`
     status: CallStatus = "waiting"
     reply: Sequence[Message] = ()  # what a later call has put behind the completion
     reward: float = 0.0
@@ -101,6 +102,7 @@ class Session:
                 prompt_ids=call.prompt_ids,
                 completion=call.completion,  # type: ignore[arg-type] # an answered call has one
                 text=call.text,
+                opened=call.opened,
                 reply=call.reply,
                 reward=call.reward + (self.reward if last else 0.0),
             )

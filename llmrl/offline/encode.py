@@ -121,7 +121,8 @@ class AnswerEncoder:
         if not begun or self.chat.text(ids) != text:
             return []
         completion = Completion(token_ids=array("i", ids), logprobs=(), finish="stop", version=0)
-        return [Turn(prompt_ids=array("i", before), completion=completion, text=text)]
+        opened = self.chat.opened(prompt) + example.prefix
+        return [Turn(prompt_ids=array("i", before), completion=completion, text=text, opened=opened)]
 
     def _turns(
         self, asked: Sequence[Message], prompt: list[int], written: Sequence[_Written], tools: Any = ()
@@ -132,6 +133,7 @@ class AnswerEncoder:
         for message in written:
             if turns:
                 prompt, past = self._next(turns[-1], past, tools)
+            opened = self.chat.opened(prompt) + message.before
             prompt = prompt + self.chat.answer_ids(message.before, prompt)
             past.append({"role": ASSISTANT, "content": message.before + message.text})
             ids = self.chat.answer_ids(message.text, prompt) + (
@@ -147,6 +149,7 @@ class AnswerEncoder:
                     reply=message.reply,
                     reward=message.reward,
                     whole=message.whole,
+                    opened=opened,
                 )
             )
         return turns

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmrl.datafiles import json_text
+from llmrl.datafiles.messages import message_of
 from llmrl.datafiles.rows import LeftOutError, Row
 from llmrl.errors import DataError
 from llmrl.types import Message, Role, Score
@@ -75,25 +76,20 @@ def conversation(value: Any, role: str, row: Row) -> list[Message]:
     """
     if isinstance(value, str):
         value = [{"role": role, "content": value}] if value.strip() else []
-    if not isinstance(value, list) or not all(map(is_message, value)):
-        raise DataError(
-            f"{row.where}: found {value!r:.60}; expected text, or a list of messages with role and content, or with "
-            "tool_calls of functions with a name and arguments"
-        )
+    if not isinstance(value, list):
+        raise DataError(f"{row.where}: found {value!r:.60}; expected text, or a list of messages with role and content")
     if not value:
         raise LeftOutError("empty response" if role == ASSISTANT else "empty prompt")
-    return [_plain(message) for message in value]
+    return [message_of(message, f"{row.where}: message {number}") for number, message in enumerate(value)]
 
 
 def is_message(value: Any) -> bool:
     """True for an object with a role and a text, or with well-formed tool calls in place of one."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
+    try:
+        message_of(value, "")
+    except DataError:
         return False
-    calls = value.get("tool_calls")
-    if not calls:
-        return isinstance(value.get("content"), str)
-    named = isinstance(calls, list) and all(_function(call) is not None for call in calls)
-    return named and isinstance(value.get("content") or "", str)
+    return True
 
 
 def tools_of(row: Row) -> Sequence[Mapping[str, Any]]:
@@ -112,42 +108,17 @@ def tools_of(row: Row) -> Sequence[Mapping[str, Any]]:
     return tools
 
 
-def _plain(message: Message) -> Message:
-    """The message with a text, and with the arguments of its tool calls as objects, which templates write."""
-    calls = message.get("tool_calls")
-    if not calls:
-        return message
-    plain = []
-    for call in calls:
-        function = _function(call)
-        assert function is not None  # `is_message` has looked
-        given = function["arguments"]
-        arguments = json_text.parse(given, "arguments") if isinstance(given, str) else given
-        plain.append({**call, "type": "function", "function": {**function, "arguments": arguments}})
-    return {**message, "content": message.get("content") or "", "tool_calls": plain}
-
-
-def _function(call: Any) -> Mapping[str, Any] | None:
-    """The function of a tool call; None where it has no name, or arguments that are no object."""
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        return None
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json_text.parse(arguments, "arguments")
-        except DataError:
-            return None
-    return function if isinstance(arguments, Mapping) else None
-
-
 def numbers_of(row: Row, *read: str) -> dict[str, float]:
     """Finite numbers in the columns of a row, besides those that the format reads itself."""
-    return {
-        name: float(value)
-        for name, value in row.values.items()
-        if name not in read and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
+    others = {name: finite(value) for name, value in row.values.items() if name not in read}
+    return {name: value for name, value in others.items() if value is not None}
+
+
+def finite(value: Any) -> float | None:
+    """A number that is finite as float; None for anything else, truth values among it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else None
 
 
 def reward_of(row: Row, *columns: str) -> float | None:
@@ -163,9 +134,10 @@ def reward_of(row: Row, *columns: str) -> float | None:
             continue
         if not isinstance(value, int | float):
             raise DataError(f"{row.where}: column {column!r} holds {value!r:.60}; expected a number")
-        if not math.isfinite(value):
+        number = float(value) if isinstance(value, bool) else finite(value)
+        if number is None:
             raise LeftOutError("reward is not finite")
-        return float(value)
+        return number
     return None
 
 

@@ -16,6 +16,7 @@ from llmrl.offline.example import (
     answered,
     conversation,
     dialogue,
+    finite,
     judged,
     numbers_of,
     reward_of,
@@ -72,7 +73,7 @@ def ranked(row: Row) -> list[Example]:
         raise DataError(
             f"{row.where}: expected `responses` and as many `rewards`; found {responses!r:.40}, {rewards!r:.40}"
         )
-    if not all(isinstance(r, int | float) for r in rewards) or sorted(rewards, reverse=True) != rewards:
+    if not all(finite(r) is not None for r in rewards) or sorted(rewards, reverse=True) != rewards:
         raise DataError(f"{row.where}: `rewards` {rewards!r:.60}; expected numbers, the largest first")
     prompt = row.values[_column(row, PROMPTS)]
     return [
@@ -87,7 +88,8 @@ def stepwise(row: Row) -> list[Example]:
     labels = row.values.get("labels")
     if not isinstance(steps, list) or not isinstance(labels, list) or len(steps) != len(labels):
         raise DataError(f"{row.where}: expected `completions` (or `steps`) and as many `labels`")
-    if not all(isinstance(step, str) for step in steps) or not all(isinstance(x, bool | int | float) for x in labels):
+    known = all(isinstance(x, bool) or finite(x) is not None for x in labels)
+    if not all(isinstance(step, str) for step in steps) or not known:
         raise DataError(f"{row.where}: expected texts in `completions`, and numbers or true and false in `labels`")
     return [_in_steps(row.values[_column(row, PROMPTS)], steps, list(map(float, labels)), row)]
 

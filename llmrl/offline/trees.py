@@ -26,6 +26,7 @@ def tree_samples(encoder: AnswerEncoder, rows: Sequence[Row], group: str) -> lis
     """
     tree = tree_of((row.where, row.values) for row in rows)
     _require_own_tokens(encoder, tree, rows[0])
+    tree.opened = encoder.chat.opened
     scored = [(leaf, score) for leaf in tree.leaves() if (score := score_of(leaf)) is not None]
     samples = []
     for episode, (leaf, score) in enumerate(scored):

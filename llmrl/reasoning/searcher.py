@@ -63,7 +63,7 @@ class Searcher:
         """
         seen = blind(problem)
         prompt = self.chat.prompt_ids(problem.messages) if prompt_ids is None else prompt_ids
-        tree = SearchTree(seen, prompt, self.chat.text)
+        tree = SearchTree(seen, prompt, self.chat.text, opened=self.chat.opened)
         policy = SearchPolicy(self.engine, self.chat, sampling, self.budget, self.max_model_len)
         judge = self.judge or AnswerJudge(NoReward())
         if self.gold is not None:

@@ -77,6 +77,7 @@ class SearchTree:
     decode: Callable[[Sequence[int]], str] | None  # token ids to text, without special ones; None: of a tree in a file
     nodes: list[TreeNode] = field(default_factory=list)
     pruned: int = 0  # nodes that were taken out again
+    opened: Callable[[Sequence[int]], str] | None = None  # what the end of a prompt began of the answer, if known
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -116,15 +117,17 @@ class SearchTree:
 
     def prefix_ids(self, node: TreeNode) -> list[int]:
         """Tokens that a child of the node goes on from: prompt and answer so far, none of them encoded again."""
-        begin = node.answer()[:1]
-        prompt = self.prompt_ids if not begin or begin[0].prompt_ids is None else begin[0].prompt_ids
-        return [*prompt, *self.answer_ids(node)]
+        return [*self._asked(node), *self.answer_ids(node)]
 
     def text(self, node: TreeNode) -> str:
         """Text of the answer up to the end of a node; without a decoder the texts of its nodes."""
         if self.decode is None:
             return "".join(part.text for part in node.answer())
         return self.decode(self.answer_ids(node))
+
+    def written(self, node: TreeNode) -> str:
+        """Text of the answer up to the end of a node, behind what its prompt began of it."""
+        return self._opened(self._asked(node)) + self.text(node)
 
     def trajectory(self, node: TreeNode) -> Trajectory:
         """The answer that ends with a node as an episode: a turn, and another for each revision."""
@@ -148,8 +151,17 @@ class SearchTree:
             version=parts[0].version,
             semantics=parts[0].semantics,
         )
-        prompt = self.prefix_ids(end)[: -len(ids)] if len(ids) else self.prefix_ids(end)
-        return Turn(prompt_ids=array("i", prompt), completion=completion, text=self.text(end), reply=reply)
+        prompt = array("i", self._asked(end))
+        opened = self._opened(prompt)
+        return Turn(prompt_ids=prompt, completion=completion, text=self.text(end), reply=reply, opened=opened)
+
+    def _asked(self, node: TreeNode) -> Sequence[int]:
+        """The prompt that a node's answer stands behind: the question's, or that of its newest revision."""
+        begin = node.answer()[:1]
+        return self.prompt_ids if not begin or begin[0].prompt_ids is None else begin[0].prompt_ids
+
+    def _opened(self, prompt: Sequence[int]) -> str:
+        return "" if self.opened is None else self.opened(prompt)
 
     def leaves(self) -> Iterator[TreeNode]:
         """Whole answers, in the order of their creation."""

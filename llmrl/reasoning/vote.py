@@ -29,7 +29,8 @@ def voted(
     """
     given = [1.0] * len(answers) if weights is None else list(weights)
     finals = [
-        final_answer(tree.text(node)) if isfinite(weight) else None for node, weight in zip(answers, given, strict=True)
+        final_answer(tree.written(node)) if isfinite(weight) else None
+        for node, weight in zip(answers, given, strict=True)
     ]
     winner = elected(votes(finals, given, how))
     agreeing = [i for i, final in enumerate(finals) if final == winner and winner is not None] or [0]

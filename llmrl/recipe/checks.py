@@ -77,8 +77,8 @@ def overlapping_correction(recipe: Sections) -> str | None:
 
 
 def group_size(recipe: Sections) -> str | None:
-    """An episode that is compared with its siblings needs some."""
-    if not recipe.source.plays:  # groups are as they were stored
+    """An episode that is compared with its siblings, or with others of its step, needs some; stored ones are there."""
+    if not recipe.source.plays:
         return None
     played, least = recipe.rollout.num_generations, option(recipe.algorithm, "least_generations") or 1
     if played < least:
@@ -87,6 +87,12 @@ def group_size(recipe: Sections) -> str | None:
             f"compares episodes of a problem with each other; expected rollout.num_generations={least} or more, or an "
             "algorithm without a group, such as ppo"
         )
+    for what, held in (("problems", recipe.rollout.prompts_per_step), ("episodes", recipe.rollout.episodes_per_step)):
+        if held < (least := option(recipe.algorithm, f"least_{what}") or 1):
+            return (
+                f"rollout.prompts_per_step {recipe.rollout.prompts_per_step}: {name_of('algorithm', recipe.algorithm)} "
+                f"compares the {what} of a step, {least} at least; expected rollout.prompts_per_step={least} or more"
+            )
     if played < 2 and option(recipe.source, "dynamic_sampling"):
         return (
             "source.dynamic_sampling with rollout.num_generations 1: a single episode is never right and wrong, so "

@@ -110,6 +110,7 @@ class RolloutOptions:
     prompts_per_step: int = 8  # over all ranks
     max_completion_length: int = 1024  # tokens per turn; too small and every answer is cut off
     max_prompt_length: int = 2048  # a longer prompt is an error, never cut
+    drop_long_prompts: bool = False  # leave such problems out of the data, with a warning; in benchmarks: unjudged
     max_reply_length: int = 512  # tokens that the environment adds after a turn, on average: room is kept for them
     temperature: Annotated[float, Le(100)] = 1.0
     top_p: float = 1.0  # below 1 the sampled log-probabilities are of another distribution

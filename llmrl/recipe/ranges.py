@@ -33,6 +33,8 @@ Amount = Annotated[float, Ge(0)]
 """At least 0."""
 Unlimited = Annotated[float, Ge(0), MAY_BE_INFINITE]
 """At least 0; infinite is no limit."""
+Temperature = Annotated[float, Ge(0), Le(100)]
+"""Of sampling; 0 is greedy."""
 Rate = Annotated[float, Ge(0), Le(1)]
 """Learning rate. Adam moves each weight by about as much in a step: more than 1 is a slip of the sign in `1e-6`."""
 Seconds = Annotated[float, Gt(0), Le(1e7)]

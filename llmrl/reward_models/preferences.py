@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles.messages import message_of
 from llmrl.datafiles.rows import Row, file_rows
 from llmrl.errors import DataError
 from llmrl.reward_models.rows import AnswerRow, LabelledRow, PreferencePair, Rows
@@ -112,16 +113,16 @@ def conversation(row: Row, column: str) -> str | list[Message]:
     value = row.values.get(column)
     if isinstance(value, str) and value.strip():
         return value
-    if isinstance(value, list) and value and all(_is_message(message) for message in value):
-        return list(value)
+    if isinstance(value, list) and value:
+        return _messages(value, f"{row.where}: column {column!r}")
     raise DataError(f"{row.where}: column {column!r} holds {value!r:.60}; expected text or a list of messages")
 
 
 def _answer(row: Row, column: str) -> str:
     """Read an answer: a text, or the only message of a list."""
     value = row.values.get(column)
-    if isinstance(value, list) and len(value) == 1 and _is_message(value[0]):
-        value = value[0]["content"]
+    if isinstance(value, list) and len(value) == 1:
+        value = _messages(value, f"{row.where}: column {column!r}")[0]["content"]
     if not isinstance(value, str):
         holds = "nothing" if value is None else f"{value!r:.60}"
         raise DataError(f"{row.where}: column {column!r} holds {holds}; expected text, or one message of the assistant")
@@ -138,7 +139,8 @@ def _parted(row: Row) -> tuple[str | list[Message], str, str] | None:
         if cut >= len(TURN) and rejected.startswith(chosen[:cut]) and TURN not in rejected[cut:]:
             return chosen[:cut], chosen[cut:].strip(), rejected[cut:].strip()
         return None
-    if isinstance(chosen, list) and isinstance(rejected, list) and all(map(_is_message, chosen + rejected)):
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        chosen, rejected = _messages(chosen, f"{row.where}: chosen"), _messages(rejected, f"{row.where}: rejected")
         shared = len(chosen) - 1
         if shared >= 1 and len(rejected) == len(chosen) and chosen[:shared] == rejected[:shared]:
             return chosen[:shared], chosen[-1]["content"], rejected[-1]["content"]
@@ -157,5 +159,5 @@ def _rejected(chosen: str, rejected: str, margin: float | None) -> str:
     return "margin is not finite" if margin is not None and not math.isfinite(margin) else ""
 
 
-def _is_message(message: Any) -> bool:
-    return isinstance(message, Mapping) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+def _messages(values: Sequence[Any], where: str) -> list[Message]:
+    return [message_of(value, f"{where}: message {number}") for number, value in enumerate(values)]

@@ -12,6 +12,7 @@ from typing import Any
 from llmrl.protocols import EnvFactory, Isolation
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.isolation import PLACES, EnvPlace
+from llmrl.scoring.trl_functions import finite
 from llmrl.types import Message, Observation, Problem
 
 
@@ -65,7 +66,7 @@ class Environments:
             place = self._place(factory, isolation)
             env = OpenEnv(place, options.env_timeout_s)
             try:
-                await place.call(options.env_timeout_s, "make", problem)
+                await place.call(options.env_timeout_s, "make", problem.copied())  # it may change what it is given
                 try:
                     yield env
                 finally:
@@ -92,6 +93,11 @@ class Environments:
 
 
 def _observed(method: str, value: Any) -> Observation:
-    if isinstance(value, Observation):
-        return value
-    raise TypeError(f"the environment's {method} returned {type(value).__name__}; expected an Observation")
+    if not isinstance(value, Observation):
+        raise TypeError(f"the environment's {method} returned {type(value).__name__}; expected an Observation")
+    for reward in (value.reward, *value.rewards.values()):
+        try:
+            finite(reward)
+        except ValueError as error:
+            raise ValueError(f"the environment's {method}: a reward {error}") from None
+    return value

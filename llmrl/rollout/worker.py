@@ -104,9 +104,10 @@ def check_errors(played: Sequence[Trajectory], allowed: float, player: str = "en
     if played and len(failed) > allowed * len(played):
         first, score = failed[0], failed[0].score
         place = f"problem {first.problem.id}: "
-        verdict, reason = (score.verdict, score.reason) if score else ("no score", first.reason)
+        verdict, reason = (score.verdict or "no score", score.reason) if score else ("no score", first.reason)
         slow = ", raise rollout.reward_timeout_s" if verdict == "timeout" else ""
-        slow = ", raise the rollout.*_timeout_s that it names" if reason.startswith("TimeoutError") else slow
+        ours = reason.startswith("TimeoutError") and "(rollout." in reason
+        slow = ", raise the rollout.*_timeout_s that it names" if ours else slow
         raise RewardError(
             f"{len(failed)} of {len(played)} episodes could not be scored, above rollout.max_error_share {allowed:g}; "
             f"the first: {place}{verdict}: {reason.removeprefix(place)}. Mend the "

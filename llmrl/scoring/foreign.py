@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from llmrl.errors import LlmrlError
 from llmrl.plugins import find
 from llmrl.scoring.process_pool import CallOutcome, Pool
-from llmrl.scoring.trl_functions import Timed, finite, unscored
+from llmrl.scoring.trl_functions import Timed, awaited, finite, unscored
 from llmrl.types import Score, Trajectory
 
 Call = Callable[[list[dict[str, Any]]], list[Score]]
@@ -78,6 +79,8 @@ class Called(Timed):
         limit_s = self.pool.timeout_s * len(episodes)
         try:
             arguments = [self.arguments(episode) for episode in episodes]
+        except LlmrlError:
+            raise
         except Exception as error:  # columns of other types than the toolkit has
             outcome = CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
         else:
@@ -95,12 +98,7 @@ class Called(Timed):
 
 def returned(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call a function, sync or async, and return its result; for a worker process, which has no event loop."""
-    value = function(*arguments, **named)
-    return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
+    return awaited(function(*arguments, **named))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +159,7 @@ def plain(value: Any) -> Any:
 def judged(value: Any, correct_at: float | None, parts: Mapping[str, float | None], reason: str = "") -> Score:
     """Score of a returned value; at `correct_at` or above the verdict is correct, below it wrong."""
     if value is None:
-        return Score(None, parts=parts, reason="abstained")
+        return Score(None, parts=parts, reason="abstained", abstained=True)
     number = finite(value)
     if correct_at is None:
         return Score(number, parts=parts, reason=reason)
@@ -174,6 +172,6 @@ def numbers(entries: Mapping[str, Any]) -> dict[str, float | None]:
     for name, value in entries.items():
         values = plain(value) if isinstance(plain(value), list) else [plain(value)]
         if values and all(isinstance(number, int | float) for number in values):
-            mean = sum(values) / len(values)
-            kept |= {str(name): float(mean)} if mean - mean == 0.0 else {}
+            with suppress(ValueError):
+                kept[str(name)] = sum(map(finite, values)) / len(values)
     return kept

@@ -7,13 +7,24 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_args
+
+import numpy as np
 
 from llmrl.clients.retry import together
 from llmrl.errors import LlmrlError, RewardError
 from llmrl.protocols import Reward, Verifier
 from llmrl.scoring.process_pool import CallOutcome, Pool
-from llmrl.scoring.trl_functions import FunctionReward, Timed, TrainerState, name_of, parameters_of, unscored
+from llmrl.scoring.trl_functions import (
+    LARGEST,
+    FunctionReward,
+    Timed,
+    TrainerState,
+    finite,
+    name_of,
+    parameters_of,
+    unscored,
+)
 from llmrl.scoring.verdicts import mark_truncated
 from llmrl.types import Problem, Score, Trajectory, Verdict
 
@@ -49,11 +60,33 @@ class GradingPool(Pool):
 
 
 def _score(outcome: CallOutcome, verifier: Any, problem: Problem) -> Score:
-    if outcome.kind == "value" and isinstance(outcome.value, Score):
-        return outcome.value
     if outcome.kind == "value":
-        outcome = CallOutcome("died", reason=f"returned {type(outcome.value).__name__}; expected a Score")
+        return usable(outcome.value, name_of(verifier), problem)
     return unscored(outcome, name_of(verifier), problem)
+
+
+def usable(score: Any, name: str, problem: Problem) -> Score:
+    """The score that a reward gave, or an `error` that names the reward where nothing can be learned from it.
+
+    Its verdict is a known one, and its numbers are finite and no larger than float32 holds.
+    """
+    try:
+        if not isinstance(score, Score):
+            raise ValueError(f"returned {type(score).__name__}; expected a Score")
+        if score.verdict not in (None, *get_args(Verdict)):
+            raise ValueError(f"returned verdict {score.verdict!r:.80}; expected one of {', '.join(get_args(Verdict))}")
+        for column in ("steps", "token_rewards"):
+            _require_finite(getattr(score, column), column)
+        return score if score.value is None else replace(score, value=finite(score.value))
+    except ValueError as error:
+        return Score(None, "error", reason=f"problem {problem.id}: {name} {error}")
+
+
+def _require_finite(numbers: Any, column: str) -> None:
+    column_of_numbers = np.asarray([] if numbers is None else numbers, np.float64)
+    bad = column_of_numbers[~(np.abs(column_of_numbers) <= LARGEST)]
+    if len(bad):
+        raise ValueError(f"returned {column} with {bad[0]}; expected finite numbers of at most 3.4e38")
 
 
 class GroupScorer(Protocol):
@@ -111,16 +144,41 @@ class GroupReward(Timed):
         verdict: Verdict = "error"
         try:
             async with asyncio.timeout(limit_s) as limit:
-                scores = await self.reward.score(group)
+                scores = [
+                    usable(score, self.name, one.problem)
+                    for one, score in _paired(group, await self.reward.score(_copied(group)))
+                ]
         except LlmrlError:
             raise
-        except Exception as error:  # somebody else's code: a failure is counted, as of a verifier
+        except (Exception, SystemExit) as error:  # somebody else's code: a failure is counted, as of a verifier
             failure = f"{self.name} raised {type(error).__name__}: {error}"
             if limit.expired():
                 verdict, failure = "timeout", f"{self.name} took longer than {limit_s:g} s for {len(group)} items"
             scores = [Score(None, verdict, reason=f"problem {one.problem.id}: {failure}") for one in group]
         self.seconds += [(time.monotonic() - start) / max(len(group), 1)] * len(group)
         return scores
+
+
+def _copied(group: Sequence[Trajectory]) -> list[Trajectory]:
+    """The episodes with problems of their own, for code that may change what it is given."""
+    problems = {id(one.problem): one.problem.copied() for one in group}
+    return [replace(one, problem=problems[id(one.problem)]) for one in group]
+
+
+def _paired(group: Sequence[Trajectory], scores: Any) -> list[tuple[Trajectory, Any]]:
+    """Episodes with their scores.
+
+    Raises:
+        RewardError: there are more or fewer.
+    """
+    if not isinstance(scores, Sequence):
+        raise TypeError(f"its score() returned {type(scores).__name__}; expected a list of Score")
+    if len(scores) != len(group):
+        raise RewardError(
+            f"problem {group[0].problem.id if group else ''}: the reward gave {len(scores)} scores for {len(group)} "
+            "episodes; expected one each, in their order"
+        )
+    return list(zip(group, scores, strict=True))
 
 
 def as_group_reward(reward: Any, pool: GradingPool) -> GroupScorer:

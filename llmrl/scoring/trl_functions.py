@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
+import numbers
 import pickle
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmrl.errors import DataError
 from llmrl.scoring.process_pool import CallOutcome, Pool
 from llmrl.types import Problem, Score, Trajectory, Verdict
+
+RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+"""Arguments of functions in TRL's form that are no columns of the data."""
+LARGEST = 3.4028234663852886e38
+"""The largest number of float32, in which rewards are learned from."""
 
 
 @dataclass
@@ -55,12 +62,8 @@ class FunctionReward(Timed):
         if not group:
             return []
         columns = accepted(self.function, self._columns(group))
-        limit_s = self.pool.timeout_s * len(group)
         start = time.monotonic()
-        try:
-            outcome = await self._call(columns, limit_s)
-        except TimeoutError:
-            outcome = CallOutcome("timeout", None, f"took longer than {limit_s:g} s")
+        outcome = await self._call(columns, self.pool.timeout_s * len(group))
         self.seconds += [(time.monotonic() - start) / len(group)] * len(group)
         if outcome.kind != "value":
             return [unscored(outcome, self.name, trajectory.problem) for trajectory in group]
@@ -70,28 +73,42 @@ class FunctionReward(Timed):
         return self._scores(values, group)
 
     def _columns(self, group: Sequence[Trajectory]) -> dict[str, Any]:
+        """Arguments by name; nothing in them is shared with the problems, or by two rows."""
         problems = [trajectory.problem for trajectory in group]
-        names = {name: None for problem in problems for name in problem.info}
-        columns: dict[str, Any] = {name: [problem.info.get(name) for problem in problems] for name in names}
+        names = [name for name in dict.fromkeys(n for p in problems for n in p.info) if accepts(self.function, name)]
+        if taken := [name for name in names if name in RESERVED]:
+            raise DataError(
+                f"problem {problems[0].id}: the data has a column {taken[0]!r}, and {self.name} is passed something "
+                "else by that name; rename the column"
+            )
+        columns: dict[str, Any] = {name: [deepcopy(problem.info.get(name)) for problem in problems] for name in names}
         for name in ("answer", "solution"):
             columns.setdefault(name, [problem.answer for problem in problems])
+        columns.setdefault("id", [problem.id for problem in problems])
         return columns | {
-            "prompts": [[dict(message) for message in problem.messages] for problem in problems],
-            "completions": [[{"role": "assistant", "content": trajectory.text}] for trajectory in group],
+            "prompts": [
+                problem.messages[-1]["content"] if problem.plain else deepcopy([dict(m) for m in problem.messages])
+                for problem in problems
+            ],
+            "completions": [t.text if t.problem.plain else [{"role": "assistant", "content": t.text}] for t in group],
             "completion_ids": [[] if t.last is None else list(t.last.completion.token_ids) for t in group],
-            "trainer_state": self.trainer_state,
+            "trainer_state": copy(self.trainer_state),
         }
 
     async def _call(self, columns: dict[str, Any], limit_s: float) -> CallOutcome:
         wants = [name for name in ("log_extra", "log_metric") if accepts(self.function, name)]
-        if inspect.iscoroutinefunction(_body(self.function)):
-            return await asyncio.wait_for(_call_async(self.function, columns, wants), limit_s)
-        if _importable(self.function):
+        if not inspect.iscoroutinefunction(_body(self.function)) and _importable(self.function):
             future: Future[CallOutcome] = self.pool.submit(
                 FunctionCall(self.function, tuple(wants)), columns, timeout_s=limit_s
             )
             return await asyncio.wrap_future(future)
-        return await asyncio.wait_for(asyncio.to_thread(_call_here, self.function, columns, wants), limit_s)
+        try:
+            async with asyncio.timeout(limit_s):
+                if inspect.iscoroutinefunction(_body(self.function)):
+                    return await _call_async(self.function, columns, wants)
+                return await asyncio.to_thread(_call_here, self.function, columns, wants)
+        except TimeoutError:  # ours: what a function raises is an outcome
+            return CallOutcome("timeout", None, f"took longer than {limit_s:g} s")
 
     def _scores(self, values: Any, group: Sequence[Trajectory]) -> list[Score]:
         values = values.tolist() if hasattr(values, "tolist") else values
@@ -102,7 +119,7 @@ class FunctionReward(Timed):
 
     def _one(self, value: Any, trajectory: Trajectory) -> Score:
         if value is None:
-            return Score(None, reason=f"{self.name} abstained")
+            return Score(None, reason=f"{self.name} abstained", abstained=True)
         try:
             return Score(finite(value))
         except ValueError as error:
@@ -113,18 +130,31 @@ class FunctionReward(Timed):
 
 
 def finite(value: Any) -> float:
-    """Convert a returned value to a number; numbers of numpy and torch are accepted.
+    """Convert a returned value to a number; numbers of numpy and torch are accepted, and truth values as 0 and 1.
 
     Raises:
-        ValueError: it is no number, or not finite; the message begins with `returned`.
+        ValueError: it is no number, not finite, or larger than float32 holds; the message begins with `returned`.
     """
     try:
-        number = float("nan") if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
+        complex_one = isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)
+        number = float("nan") if complex_one or isinstance(value, str | bytes | bytearray) else float(value)
+    except OverflowError:  # of a whole number
+        number = float("inf")
+    except Exception:  # somebody else's type
         number = float("nan")
-    if not math.isfinite(number):
-        raise ValueError(f"returned {value!r:.200}; expected a finite number or None")
+    if not abs(number) <= LARGEST:
+        large = " of at most 3.4e38, which float32 holds," if abs(number) > LARGEST else ""
+        raise ValueError(f"returned {_shown(value)}; expected a finite number{large} or None")
     return number
+
+
+def _shown(value: Any) -> str:
+    """A value in a message."""
+    try:
+        return f"{value!r:.200}"
+    except Exception:  # a number of thousands of digits, or a type whose repr is broken
+        bits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
+        return f"a value of type {type(value).__name__}{bits}"
 
 
 def unscored(outcome: CallOutcome, name: str, problem: Problem) -> Score:
@@ -151,26 +181,33 @@ class FunctionCall:
         values = self.function(
             **columns, **{name: lambda key, value: logged.append((key, value)) for name in self.wants}
         )
-        return values, logged
+        return awaited(values), logged
+
+
+def awaited(value: Any) -> Any:
+    """The result of a call: of an async function behind a plain decorator, too. For threads without an event loop."""
+    return asyncio.run(_result(value)) if inspect.isawaitable(value) else value
+
+
+async def _result(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def _call_here(function: Callable[..., Any], columns: dict[str, Any], wants: Sequence[str]) -> CallOutcome:
+    """Call in this thread; a function that exits has failed, like any that raises."""
     try:
         return CallOutcome("value", FunctionCall(function, tuple(wants))(columns))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
 
 
 async def _call_async(function: Callable[..., Any], columns: dict[str, Any], wants: Sequence[str]) -> CallOutcome:
-    outcome = _call_here(function, columns, wants)
-    if outcome.kind != "value":
-        return outcome
-    coroutine, logged = outcome.value
+    """Call an async function on this event loop; its own TimeoutError is an error like any other."""
+    logged: list[tuple[str, Any]] = []
+    added = {name: lambda key, value: logged.append((key, value)) for name in wants}
     try:
-        return CallOutcome("value", (await coroutine, logged))
-    except TimeoutError:
-        raise
-    except Exception as error:
+        return CallOutcome("value", (await function(**columns, **added), logged))
+    except (Exception, SystemExit) as error:
         return CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
 
 

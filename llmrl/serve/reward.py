@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrl.clients.addresses import listening
 from llmrl.clients.bearer import open_to_all, reaches_others, read_key
-from llmrl.errors import EngineError, RecipeError
+from llmrl.errors import RecipeError
 from llmrl.plugins import build
 from llmrl.recipe import yaml_text
 from llmrl.scoring.manager import GradingPool, as_group_reward
@@ -41,7 +41,7 @@ def serve(
         The exit code: 0 after ctrl-C.
     Raises:
         RecipeError, RewardError: there is no such reward, or it cannot be made ready.
-        EngineError: the port is taken.
+        EngineError: the port is taken, or the host is none of this machine's.
     """
     import uvicorn
 
@@ -88,23 +88,6 @@ def reward_of(spec: str) -> Mapping[str, Any]:
     if not isinstance(named, dict) or not isinstance(named.get("name"), str):
         raise RecipeError(f"{spec}: found {named!r}; expected a reward's name, {{name: ...}}, or a file with `reward:`")
     return named
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """Open a socket that listens.
-
-    Raises:
-        EngineError: it cannot.
-    """
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(512)
-    except OSError as error:
-        sock.close()
-        raise EngineError(f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port") from error
-    return sock
 
 
 def _greet(name: str, host: str, port: int, api_key: str | None) -> None:

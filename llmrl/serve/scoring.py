@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from llmrl import __version__
 from llmrl.clients.bearer import Guard
 from llmrl.errors import DataError, LlmrlError
+from llmrl.recipe.ranges import Amount, Count, Seconds
 from llmrl.scoring import serialization
 from llmrl.scoring.manager import GroupScorer
 from llmrl.scoring.serialization import TooLargeError
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 class ServerLimits:
     """Limits of a reward server."""
 
-    batch: int = 32  # groups scored at a time
-    max_waiting: int = 256  # groups that wait; further ones are sent away
-    request_timeout_s: float = 600.0  # of a group, waiting and scoring
-    max_body_mb: int = 256  # of a request, in MiB
-    max_texts: int = 4096  # answers of a request
-    max_text_mb: int = 64  # of their texts together, in MiB
-    grace_s: float = 30.0  # for groups being scored when the server is stopped
+    batch: Count = 32  # groups scored at a time
+    max_waiting: Count = 256  # groups that wait; further ones are sent away
+    request_timeout_s: Seconds = 600.0  # of a group, waiting and scoring
+    max_body_mb: Count = 256  # of a request, in MiB
+    max_texts: Count = 4096  # answers of a request
+    max_text_mb: Count = 64  # of their texts together, in MiB
+    grace_s: Amount = 30.0  # for groups being scored when the server is stopped
 
     def __post_init__(self) -> None:
         if min(self.batch, self.max_waiting, self.max_body_mb, self.max_texts, self.max_text_mb) < 1:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from llmrl.clients.addresses import listening
 from llmrl.clients.bearer import Guard, open_to_all, reaches_others
 from llmrl.engines.server.process import KEY_VARIABLE
 from llmrl.errors import LlmrlError, RecipeError
@@ -15,7 +16,6 @@ from llmrl.evaluation.run import EvalSetup, local_search
 from llmrl.evaluation.search import SearchGenerator
 from llmrl.plugins import construct
 from llmrl.scoring.manager import GradingPool
-from llmrl.serve.reward import listening
 from llmrl.serve.scoring import refused
 from llmrl.types import Problem, Sampling
 
@@ -91,7 +91,7 @@ def app(generator: SearchGenerator, name: str, default: Sampling, api_key: str |
             return refused(500, type(error).__name__, str(error))
         if played.trajectory.status == "error":
             return refused(400, "bad_request", played.trajectory.reason)
-        return JSONResponse(reply(played.trajectory, played.tokens, name))
+        return JSONResponse(reply(played.trajectory, played.tokens or 0, name))
 
     async def models(request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": name, "object": "model", "owned_by": "llmrl"}]})

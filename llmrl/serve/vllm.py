@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -10,12 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmrl.chat import Chat, load_tokenizer
+from llmrl.clients.addresses import listening
 from llmrl.clients.bearer import open_to_all, reaches_others, read_key
 from llmrl.critics.folder import head_specs
 from llmrl.engines.server import process as server_process
 from llmrl.engines.server.child_process import Child
 from llmrl.engines.vllm import perturbation
 from llmrl.errors import CheckpointError, DataError, EngineError
+from llmrl.plugins import converted
 from llmrl.sandbox.rendering import TemplateLimitError
 from llmrl.serve.checkpoint import check, lora_rank
 
@@ -31,6 +32,11 @@ class DecodingCritic(NamedTuple):
     folder: str  # final/critic of a run
     beta: float = 4.0
     top_k: int = 50  # likeliest tokens among which it chooses; 0: all
+
+    @classmethod
+    def of(cls, folder: str, beta: float, top_k: int) -> DecodingCritic:
+        """The critic of the command line; raises RecipeError where beta is no finite number."""
+        return cls(folder, converted(float, beta, "serve.critic_beta"), top_k)
 
 
 def serve(
@@ -53,7 +59,7 @@ def serve(
     Args:
         checkpoint: a folder with model and tokenizer, or a hub name.
         lora: adapters as NAME=FOLDER; a request chooses one by `model: NAME`.
-        host: where to listen; 0.0.0.0 is every network this machine is in: set an `api_key` then.
+        host, port: where to listen; 0.0.0.0 is every network: set an `api_key` then. Port 0 is a free one.
         api_key: bearer token that clients must send to every route but /health; None lets everyone in.
         served_model_name: the model's name for clients; None is `checkpoint` itself.
         max_model_len: tokens of prompt and completion; None is the model's own limit.
@@ -64,13 +70,14 @@ def serve(
         The exit code: 0 after ctrl-C.
     Raises:
         CheckpointError: the folder, or an adapter's, is incomplete or broken, or its chat template takes too much.
-        EngineError: the port is taken, or the server ended by itself.
+        RecipeError, EngineError: there is no such port or host, or it is taken; or the server ended by itself.
     """
+    with listening(host, port) as probe:
+        port = probe.getsockname()[1]
     check(checkpoint)
     _check_template(checkpoint)
     moved = [] if critic is None else _moved(critic)
     arguments = [*_arguments(checkpoint, lora, served_model_name, dtype, max_model_len), *moved]
-    _check_port(host, port)
     if api_key is None and reaches_others(host):
         print(open_to_all(f"{host}:{port}", server_process.KEY_VARIABLE), file=sys.stderr)
     env = server_process.environment(api_key=read_key(api_key), cpu_kvcache_space=cpu_kvcache_space)
@@ -150,18 +157,6 @@ def _check_template(checkpoint: str) -> None:
             raise CheckpointError(f"{checkpoint}: {error}") from None
         except DataError:
             continue
-
-
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise EngineError(
-                f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port"
-            ) from error
 
 
 def _failure(child: Child, checkpoint: str, limit_s: float) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from llmrl.plugins import options_of
+from llmrl.ops.credit import refuse_single_answers
+from llmrl.plugins import name_of, options_of
 from llmrl.protocols import Adaptive, Algorithm, Compares, Measured, Update
 from llmrl.samples import Sample
 from llmrl.train.parts import FinishedStep, metric_prefix
@@ -19,13 +20,15 @@ class Adaptation:
         algorithm: the recipe's.
         collect_only_steps: first steps of the run, in which nothing learns.
         agent: whose metrics it adapts to, where the agent has a policy of its own.
+        stored: the rows are of data, and so are their groups, of which no recipe knows how large they are.
     """
 
-    def __init__(self, algorithm: Algorithm, collect_only_steps: int, agent: str = "") -> None:
+    def __init__(self, algorithm: Algorithm, collect_only_steps: int, agent: str = "", *, stored: bool = False) -> None:
         self.algorithm = algorithm
         self.metrics: Mapping[str, float] = {}  # of the last step as a whole
         self._began = algorithm
         self._collect_only_steps = collect_only_steps
+        self._compares = stored and getattr(algorithm, "least_generations", 1) > 1
         self._prefix = metric_prefix(agent)
 
     def asked(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -33,10 +36,16 @@ class Adaptation:
         return [*samples, *(self.algorithm.compared(samples) if isinstance(self.algorithm, Compares) else ())]
 
     def credit(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Samples with the algorithm's credit, without the columns that nothing reads behind it; fills `metrics`."""
+        """Samples with the algorithm's credit, without the columns that nothing reads behind it; fills `metrics`.
+
+        Raises:
+            RecipeError: the algorithm compares answers to a problem, and no problem of stored rows has two.
+        """
         self.metrics = {}
         if not samples:  # nobody spoke by this policy
             return []
+        if self._compares:
+            refuse_single_answers(samples, name_of("algorithm", self._began))
         credited = self.algorithm.credit(samples)
         if isinstance(self.algorithm, Measured):
             self.metrics = self.algorithm.metrics(credited)

@@ -41,6 +41,7 @@ from llmrl.train.opponents import started_opponents
 from llmrl.train.parallel import accelerator, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful, metric_prefix
 from llmrl.train.policies import TrainedPolicy, trained_policies
+from llmrl.train.prompts import check_benchmarks, problems_to_play
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
 from llmrl.train.stopping import Stopping
@@ -187,11 +188,13 @@ class _Place:
 def _place(recipe: Recipe, name: str, resume: bool | Path, started: ExitStack) -> _Place:
     """Read the data, and open the folder, which is this run's until `started` closes; nothing runs yet."""
     train, model = recipe.train, recipe.model
-    problems = list(recipe.data.problems()) if recipe.data is not None else []
     tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
+    chat = Chat(tokenizer, model.system_prompt, model.chat_template_kwargs)
     folder = Path(train.output_dir) / (train.run_name or name)
     processes = accelerator(train, str(folder))
     main, join = processes.is_main_process, partial(gather, world=processes.num_processes)
+    problems = problems_to_play(recipe, chat, main)
+    check_benchmarks(recipe, chat, main)
     checkpoints = Checkpoints(folder / "checkpoints", processes, train.save_total_limit)
 
     def opened() -> list[Path | None]:
@@ -204,7 +207,7 @@ def _place(recipe: Recipe, name: str, resume: bool | Path, started: ExitStack) -
     (resumed,) = join(concerted(lambda: opened() if main else [], join))
     return _Place(
         accelerator=processes,
-        chat=Chat(tokenizer, model.system_prompt, model.chat_template_kwargs),
+        chat=chat,
         problems=problems,
         logs=Logs(folder, main, recipe.rollout.log_completions, recipe.rollout.log_tokens_mb),
         checkpoints=checkpoints,

@@ -68,7 +68,7 @@ def trained_policies(
     """
     apart = {agent: options for agent, options in recipe.rollout.opponents.items() if options.learns}
     steps = recipe.collect_only_steps
-    own = Adaptation(recipe.algorithm, steps)
+    own = Adaptation(recipe.algorithm, steps, stored=not recipe.source.plays)
     made = [TrainedPolicy(learners=learners, adaptation=own, sync=sync, apart=frozenset(apart))]
     for agent, options in apart.items():
         its = _own_recipe(recipe, options)

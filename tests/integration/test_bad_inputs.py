@@ -156,8 +156,10 @@ def test_a_model_that_is_not_there(recipe: Path, refused: Refused) -> None:
 
 def test_a_prompt_that_is_too_long(refused: Refused) -> None:
     message = refused("rollout.max_prompt_length=5")
-    assert "its prompt has 7 tokens, rollout.max_prompt_length is 5; raise it, or leave the problem out" in message
-    assert message.startswith("llmrl: problem rows/")
+    assert message == (
+        "llmrl: data: 3 of 3 prompts are longer than rollout.max_prompt_length 5, the longest of problem rows/0 with 7 "
+        "tokens (then rows/1, rows/2); set it to 7"
+    )
 
 
 @pytest.mark.parametrize(

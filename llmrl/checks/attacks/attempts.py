@@ -12,7 +12,7 @@ from llmrl.checks.attacks.problems import FORMS, Known, varied
 from llmrl.checks.attacks.programs import CODE, EDITS, ESCAPES, EXPRESSIONS, JSON, REPAIRS, STUFFING
 from llmrl.checks.attacks.values import VALUES
 from llmrl.scoring.manager import GroupScorer
-from llmrl.types import Completion, Problem, Score, Trajectory, Turn, Verdict
+from llmrl.types import Completion, Score, Trajectory, Turn, Verdict
 
 CORPUS: Sequence[Attack] = [*ANY, *VALUES, *EXPRESSIONS, *CODE, *ESCAPES, *STUFFING, *JSON, *EDITS, *REPAIRS]
 AGAIN = {
@@ -22,6 +22,7 @@ AGAIN = {
 """Pairs of a repetitive text and a varied text of the same length: the first may not be rewarded more."""
 ALIKE = 1e-9
 """Values that differ by no more are equal."""
+THINK = "<think>"
 ROOM = 0.1
 """Share of the highest reward of a right answer that a form may lack because it is longer than another."""
 
@@ -75,13 +76,13 @@ def honest(known: Known, reward: GroupScorer) -> Honest:
     """Score honest answers to a problem."""
     forms = [known.in_form(form) for form in FORMS[known.kind]]
     scores = _scores(
-        reward, known.problem, [text for each in forms for text in (each.say(each.right), each.say(each.wrong[0]))]
+        reward, known, [text for each in forms for text in (each.say(each.right), each.say(each.wrong[0]))]
     )
     pairs = list(zip(forms, scores[::2], scores[1::2], strict=True))
     tried = [Honest(known=form, right=right, wrong=wrong, others=()) for form, right, wrong in pairs]
     best = _best([answers for answers in tried if answers.judges]) or tried[0]
     mistake = known.wrong[0]
-    others = _scores(reward, known.problem, [best.known.padded(mistake, varied(LONG)), mistake])
+    others = _scores(reward, known, [best.known.padded(mistake, varied(LONG)), mistake])
     return Honest(known=best.known, right=best.right, wrong=best.wrong, others=others)
 
 
@@ -96,10 +97,10 @@ def attempts(answers: Honest, reward: GroupScorer) -> list[Attempt]:
     """Score and judge every attack that applies to the problem."""
     known = answers.known
     written, plain = attacks(known), [known.say(known.right), known.say(known.wrong[0])]
-    right, wrong, *scores = _scores(reward, known.problem, [*plain, *(text for _, text in written)])
+    right, wrong, *scores = _scores(reward, known, [*plain, *(text for _, text in written)])
     if right.value is None and answers.right.value is not None:  # one text took the group with it
-        right, wrong = _scores(reward, known.problem, plain)
-        scores = [_scores(reward, known.problem, [*plain, text])[2] for _, text in written]
+        right, wrong = _scores(reward, known, plain)
+        scores = [_scores(reward, known, [*plain, text])[2] for _, text in written]
     answers = replace(answers, right=right, wrong=wrong)  # compared must be scores of the same group
     by_name = {attack.name: score for (attack, _), score in zip(written, scores, strict=True)}
     return [
@@ -151,14 +152,20 @@ def total_reward(score: Score) -> float | None:
     return score.value + sum(score.token_rewards or ()) + sum(steps)
 
 
-def episode_of(problem: Problem, text: str, episode: int = 0) -> Trajectory:
-    """Make an episode of one turn with this text, one token for each byte of it."""
+def episode_of(known: Known, text: str, episode: int = 0) -> Trajectory:
+    """Make an episode of one turn with this text, one token for each byte of it.
+
+    Where the prompt has opened the thoughts, a text that begins with their tag goes on behind it.
+    """
+    problem, begun = known.problem, text.lstrip()
+    if known.opened and begun.startswith(THINK):
+        text = begun.removeprefix(THINK).lstrip()
     tokens = list(text.encode(errors="replace"))
     completion = Completion(token_ids=tokens, logprobs=[0.0] * len(tokens), finish="stop", version=0)
-    turn = Turn(prompt_ids=[], completion=completion, text=text)
+    turn = Turn(prompt_ids=[], completion=completion, text=text, opened=known.opened)
     return Trajectory(problem=problem, turns=[turn], status="done", group=problem.id, episode=episode)
 
 
-def _scores(reward: GroupScorer, problem: Problem, texts: Sequence[str]) -> list[Score]:
+def _scores(reward: GroupScorer, known: Known, texts: Sequence[str]) -> list[Score]:
     """Score answers to a problem as one group."""
-    return aio.wait(reward.score([episode_of(problem, text, number) for number, text in enumerate(texts)]))
+    return aio.wait(reward.score([episode_of(known, text, number) for number, text in enumerate(texts)]))

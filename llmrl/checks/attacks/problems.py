@@ -46,6 +46,7 @@ class Known:
     wrong: Sequence[str]  # the first is the honest mistake; three or more of a value
     kind: Kind = "value"
     form: str = ""  # one of FORMS
+    opened: str = ""  # by the chat template of the policy, behind the problem: `<think>`
 
     @property
     def layout(self) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrl import plugins
+from llmrl.chat import Chat, load_tokenizer
 from llmrl.checks.attacks.attempts import Attempt, Outcome, attempts, honest
 from llmrl.checks.attacks.problems import Known
 from llmrl.checks.attacks.setups import PROBLEMS, rows, setup
 from llmrl.errors import RecipeError
 from llmrl.recipe import Recipe, RolloutOptions, read, yaml_text
+from llmrl.recipe.ranges import Count
 from llmrl.scoring.manager import GradingPool, as_group_reward
 
 if TYPE_CHECKING:
@@ -197,6 +199,10 @@ def run(
     """
     from rich.console import Console
 
+    limit = plugins.converted(Count, limit, "audit-reward.limit")
+    _require_writable(out)
+    for name in names:
+        plugins.find("reward", name)
     made = None if recipe is None else read(recipe)
     given = _options(options)
     if made is not None and names:
@@ -241,7 +247,35 @@ def _of_recipe(
         raise RecipeError("the recipe has no reward and data to attack: its source generates no answers")
     spec = {**plugins.spec_of("reward", recipe.reward), **options}
     given = data or plugins.spec_of("data", recipe.data)
-    return audit(spec["name"], plugins.build("reward", spec, "reward"), rows(given, limit), pool)
+    problems = rows(given, limit)
+    chat = _chat(recipe)
+    if chat is not None:
+        problems = [replace(each, opened=chat.opened(chat.prompt_ids(each.problem.messages))) for each in problems]
+    report = audit(spec["name"], plugins.build("reward", spec, "reward"), problems, pool)
+    unseen = f"the chat template of {recipe.model.policy} is not on this machine: attacked as if it opened no thoughts"
+    return report if chat is not None else replace(report, note="; ".join(filter(None, (report.note, unseen))))
+
+
+def _chat(recipe: Recipe) -> Chat | None:
+    """The chat of a recipe's policy, whose template may open its thoughts; None where this machine does not have it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    model = recipe.model
+    if not Path(model.policy).is_dir() and not isinstance(try_to_load_from_cache(model.policy, "config.json"), str):
+        return None
+    tokenizer = load_tokenizer(model.policy, model.model_revision, model.trust_remote_code)
+    return Chat(tokenizer, model.system_prompt, model.chat_template_kwargs)
+
+
+def _require_writable(out: Path | None) -> None:
+    """Refuse a report's place that is none, before anything is attacked.
+
+    Raises:
+        RecipeError: it is.
+    """
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        found = "a folder" if out.is_dir() else "its folder is not there"
+        raise RecipeError(f"--json {out}: {found}; expected a file to write")
 
 
 def _options(given: Sequence[str]) -> dict[str, Any]:
@@ -255,5 +289,7 @@ def _options(given: Sequence[str]) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not equals:
             raise RecipeError(f"--option {option!r}: expected key=value, such as tolerance=0.01")
+        if key in options:
+            raise RecipeError(f"--option {key}: given twice; expected one value for it")
         options[key] = yaml_text.parse(value, f"--option {option!r:.80}")
     return options

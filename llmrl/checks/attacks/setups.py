@@ -10,6 +10,7 @@ from typing import Any
 from llmrl import plugins
 from llmrl.checks.attacks import hostile_code
 from llmrl.checks.attacks.problems import BUG, CAPITAL, LARGER, OPTIONS, SCHEMA, SENTENCES, Known, edit, known
+from llmrl.errors import DataError
 from llmrl.swe.edits import read_edits, write_edits
 from llmrl.types import Problem
 
@@ -40,11 +41,14 @@ def rows(data: Mapping[str, Any] | str, count: int = PROBLEMS) -> list[Known]:
     """Read the first problems of a dataset.
 
     Raises:
-        RecipeError, DataError: there is no such dataset, or a problem has no right answer.
+        RecipeError, DataError: there is no such dataset, it is empty, or a problem has no right answer.
     """
     from llmrl.datagen.contamination import named
 
-    return [known(problem) for problem in islice(named(data).problems(), count)]
+    found = [known(problem) for problem in islice(named(data).problems(), count)]
+    if not found:
+        raise DataError(f"data {data!r}: has no problems to attack a reward with")
+    return found
 
 
 def numbers() -> list[Known]:

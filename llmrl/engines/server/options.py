@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from llmrl.clients.addresses import require_url
 from llmrl.clients.bearer import read_key
 from llmrl.engines.server.process import names_key
 from llmrl.recipe.ranges import Amount, Count, PositiveShare, Seconds
@@ -38,6 +39,8 @@ class ServerOptions:
     server_args: Sequence[str] = ()  # anything else that vLLM's server takes
 
     def __post_init__(self) -> None:
+        for url in self.urls:
+            require_url(url, "http://node7:8000", name="urls:")
         if not self.urls and self.servers < 1:
             raise ValueError("servers: expected at least 1, or urls of servers that run")
         if self.devices and len(self.devices) != self.servers:

@@ -82,3 +82,83 @@ def test_parquet(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(DataError, match=r"rows.parquet: not a parquet file that can be read"):
         list(file_rows(path))
+
+
+ROW = '{"a": 1}'
+PRETTY = '{\n  "a": 1\n}\n'
+
+
+def read(path: Path, content: bytes) -> list[Any]:
+    path.write_bytes(content)
+    return [row.values for row in file_rows(path)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bom.jsonl", b"\xef\xbb\xbf" + ROW.encode()),
+        ("bom.json", b"\xef\xbb\xbf[" + ROW.encode() + b"]"),
+        ("joined.jsonl", b"\xef\xbb\xbf\n\xef\xbb\xbf" + ROW.encode() + b"\n"),
+        ("crlf.jsonl", f"{ROW}\r\n\r\n".encode()),
+        ("cr.jsonl", f"\r{ROW}\r".encode()),
+        ("ROWS.JSONL", ROW.encode()),
+        ("Rows.Json", f"[{ROW}]".encode()),
+        ("packed.jsonl.gz", gzip.compress(ROW.encode())),
+        ("PACKED.JSONL.GZ", gzip.compress(ROW.encode())),
+        ("packed.jsonl", gzip.compress(ROW.encode())),
+        ("plain.jsonl.gz", ROW.encode()),
+        ("several.json", f" \n[\n{ROW}\n]\n".encode()),
+    ],
+)
+def test_files_as_programs_write_them(tmp_path: Path, name: str, content: bytes) -> None:
+    assert read(tmp_path / name, content) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl.zst", "rows.json.zst", "rows.jsonl"])
+def test_zstandard(tmp_path: Path, name: str) -> None:
+    import pyarrow
+
+    rows = [{"a": i, "text": "é" * 1000} for i in range(2000)]
+    text = json.dumps(rows) if ".json." in name else "".join(f"{json.dumps(row)}\n" for row in rows)
+    packed = pyarrow.Codec("zstd").compress(text.encode(), asbytes=True)
+    assert read(tmp_path / name, packed) == rows
+    with pytest.raises(DataError, match=rf"{name}: not readable after row"):
+        read(tmp_path / name, packed[:-20])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.jsonl", b"", "empty.jsonl: holds no rows"),
+        ("empty.jsonl.gz", gzip.compress(b""), "holds no rows"),
+        ("blank.jsonl", b"\n \r\n\n", "holds no rows"),
+        ("empty.json", b"[]", "holds no rows"),
+        ("utf16.jsonl", ROW.encode("utf-16"), r"utf16.jsonl:1: UTF-16 text; expected UTF-8"),
+        ("utf16be.jsonl", b"\xfe\xff" + ROW.encode("utf-16-be"), "UTF-16 text"),
+        ("bare16.jsonl", f"{ROW}\n{ROW}\n".encode("utf-16-le"), r"bare16.jsonl:1: UTF-16 text"),
+        ("twice.jsonl", f'{ROW}\n{{"a": 1, "b": {{"c": 1, "c": 2}}}}'.encode(), r"twice.jsonl:2: .* key 'c' twice"),
+        ("twice.json", b'[{"a": 1, "a": 1}]', r"twice.json: .* key 'a' twice"),
+        ("pretty.jsonl", (PRETTY * 2).encode(), r"pretty.jsonl:1: not JSON: .*ends before its value.*jq -c \. FILE"),
+        ("pretty.json", PRETTY.encode(), r"pretty.json:1: not JSON: .*jq -c \. FILE"),
+        ("numbers.jsonl", f"{ROW}\n1\n".encode(), "numbers.jsonl:2: expected a JSON object, found int"),
+        ("null.jsonl", f"{ROW}\nnull\n".encode(), "null.jsonl:2: expected a JSON object, found NoneType"),
+    ],
+)
+def test_files_that_are_none(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / name, content)
+
+
+def test_a_parquet_file_without_rows_is_named(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": pyarrow.array([], pyarrow.string())}), path)
+    with pytest.raises(DataError, match=r"rows\.parquet: holds no rows"):
+        list(file_rows(path))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a folder; expected \.jsonl"):
+        list(file_rows(tmp_path))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llmrl import plugins
+from llmrl.datafiles.rows import problem_row
 from llmrl.errors import DataError, RecipeError
 from llmrl.types import Problem
 
@@ -26,9 +27,10 @@ def write(path: Path, *rows: Any) -> Path:
 @pytest.mark.parametrize(
     ("row", "answer", "info"),
     [
-        ({"prompt": "2+2?", "solution": "4", "level": 3}, "4", {"level": 3}),
-        ({"problem": "2+2?", "answer": 4, "tags": ["a"]}, "4", {"tags": ["a"]}),
-        ({"input": "2+2?", "label": "4"}, "4", {}),
+        ({"prompt": "2+2?", "solution": "4", "level": 3}, "4", {"solution": "4", "level": 3}),
+        ({"prompt": "2+2?", "answer": "4", "tags": ["a"]}, "4", {"tags": ["a"]}),
+        ({"problem": "2+2?", "answer": 4, "tags": ["a"]}, "4", {"problem": "2+2?", "answer": 4, "tags": ["a"]}),
+        ({"input": "2+2?", "label": "4"}, "4", {"input": "2+2?", "label": "4"}),
         ({"prompt": [{"role": "user", "content": "2+2?"}]}, "", {}),
         (
             {
@@ -50,7 +52,11 @@ def write(path: Path, *rows: Any) -> Path:
             {"reward_model": {"ground_truth": {"target": 4, "numbers": [2, 2]}}},
         ),
         ({"prompt": "2+2?", "reward_model": {"ground_truth": 4}}, "4", {"reward_model": {"ground_truth": 4}}),
-        ({"problem": "2+2?", "solution": "So 4.", "answer": "4"}, "4", {"solution": "So 4."}),
+        (
+            {"problem": "2+2?", "solution": "So 4.", "answer": "4"},
+            "4",
+            {"problem": "2+2?", "solution": "So 4."},
+        ),
     ],
 )
 def test_columns_in_common_use_are_recognised(tmp_path: Path, row: Any, answer: str, info: Any) -> None:
@@ -62,9 +68,7 @@ def test_columns_can_be_named_and_an_instruction_added(tmp_path: Path) -> None:
     row = {"key": 5, "ask": {"text": "2+2?"}, "want": "4", "answer": "no"}
     names = {"prompt_column": "ask.text", "answer_column": "want", "id_column": "key"}
     (problem,) = read(write(tmp_path / "mine.jsonl", row), instruction="Be brief.", **names)
-    assert problem == Problem(
-        id="5", messages=[{"role": "user", "content": "2+2?\nBe brief."}], answer="4", info={"answer": "no"}
-    )
+    assert problem == Problem(id="5", messages=[{"role": "user", "content": "2+2?\nBe brief."}], answer="4", info=row)
 
 
 def test_every_kind_of_file_reads_alike(tmp_path: Path) -> None:
@@ -141,3 +145,128 @@ def test_a_file_or_a_name_is_needed(tmp_path: Path) -> None:
         read(tmp_path / "none.jsonl")
     with pytest.raises(RecipeError, match=r"either path \(a file\) or dataset_name"):
         plugins.build("data", "jsonl")
+
+
+def table(path: Path, rows: list[dict[str, Any]]) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+USER = {"role": "user", "content": "2+2?"}
+PARTS = [{"type": "text", "text": "2+"}, {"type": "text", "text": "2?"}]
+CALLED = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "messages"),
+    [
+        ([{"role": "user", "content": PARTS}], [USER]),
+        ([{"role": "user", "content": {"type": "text", "text": "2+2?"}}], [USER]),
+        ([{**USER, "name": None, "tool_calls": None}], [USER]),
+        (
+            [USER, {"role": "assistant", "tool_calls": CALLED}, {"role": "tool", "content": "4"}],
+            [
+                USER,
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}],
+                },
+                {"role": "tool", "content": "4"},
+            ],
+        ),
+    ],
+)
+def test_messages_are_read_as_templates_take_them(tmp_path: Path, prompt: Any, messages: Any) -> None:
+    (problem,) = read(write(tmp_path / "mine.jsonl", {"prompt": prompt, "answer": "4"}))
+    assert problem.messages == messages
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "content with a part of 'image_url'"),
+        ({"role": "user", "content": 4}, "content is int; expected text"),
+        ({"role": "user", "content": [4]}, "content with a part of 'int'"),
+        ({"role": "user", "content": None}, "content is NoneType"),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
+            "tool_calls .* expected",
+        ),
+    ],
+)
+def test_messages_that_are_no_text_are_named(tmp_path: Path, message: Any, said: str) -> None:
+    with pytest.raises(DataError, match=rf"bad\.jsonl:2: message 0: {said}"):
+        read(write(tmp_path / "bad.jsonl", GOOD, {"prompt": [message, USER], "answer": "4"}))
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none_are_no_answers(tmp_path: Path, value: str) -> None:
+    path = write(tmp_path / "bad.jsonl", GOOD, f'{{"prompt": "2+2?", "answer": {value}}}')
+    with pytest.raises(DataError, match=r"bad\.jsonl:2: column 'answer' holds -?(nan|inf)"):
+        read(path)
+
+
+def test_numbers_are_written_out(tmp_path: Path) -> None:
+    from decimal import Decimal
+
+    answers = [7, 0.5, 10**400]
+    rows = [{"prompt": "?", "answer": answer} for answer in answers]
+    assert [problem.answer for problem in read(write(tmp_path / "a.jsonl", *rows))] == [str(a) for a in answers]
+    assert read(table(tmp_path / "a.parquet", [{"prompt": "?", "answer": Decimal("4.50")}]))[0].answer == "4.50"
+
+
+def test_a_null_is_named(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"prompt": "2+2?", "answer": "4"}, {"prompt": "2+3?", "answer": None}]
+    with pytest.raises(DataError, match=r"a\.parquet: row 1: column 'answer' is null"):
+        read(table(tmp_path / "a.parquet", rows))
+    with pytest.raises(DataError, match=r"b\.parquet: row 1: column 'prompt' is null"):
+        read(table(tmp_path / "b.parquet", [rows[0], {"prompt": None, "answer": "5"}]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (
+            {"final_answer": None, "answer": "so 4"},
+            {"final_answer": "5", "answer": "so 5"},
+            "its answer is in 'answer'",
+        ),
+        ({"answer": None}, {"answer": "5"}, "it has no answer"),
+        ({}, {"answer": "5"}, "it has no answer"),
+    ],
+)
+def test_an_answer_that_the_first_row_lacks_is_never_passed_over(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], said: str
+) -> None:
+    path = write(tmp_path / "bad.jsonl", {"prompt": "2+2?", **first}, {"prompt": "2+3?", **second})
+    with pytest.raises(DataError, match=rf"bad\.jsonl:2: column '(final_)?answer' has a value, and at .*:1 .*{said}"):
+        read(path)
+
+
+def test_only_a_text_called_prompt_is_plain(tmp_path: Path) -> None:
+    rows = [{"prompt": "2+2?"}, {"prompt": [USER]}, {"question": "2+2?"}]
+    files = [write(tmp_path / f"{number}.jsonl", row) for number, row in enumerate(rows)]
+    assert [read(path)[0].plain for path in files] == [True, False, False]
+
+
+def test_a_problem_is_written_as_it_is_read(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "prompt": "2+2?", "answer": 4, "level": 3},
+        {"id": "b", "prompt": [USER], "answer": "4"},
+        {"id": 7, "question": "2+2?", "solution": "4"},
+    ]
+    for number, row in enumerate(rows):
+        (problem,) = read(write(tmp_path / f"{number}.jsonl", row))
+        (again,) = read(write(tmp_path / "again.jsonl", problem_row(problem)))
+        assert (again.id, again.messages, again.answer) == (problem.id, problem.messages, problem.answer)
+        assert again.info.items() >= {key: value for key, value in problem.info.items() if key != "id"}.items()
+    names = {"prompt_column": "ask", "answer_column": "want"}
+    (problem,) = read(
+        write(tmp_path / "named.jsonl", {"ask": "2+2?", "want": "4", "prompt": "no", "answer": "5"}), **names
+    )
+    (again,) = read(write(tmp_path / "again.jsonl", problem_row(problem)))
+    assert (again.messages, again.answer) == (problem.messages, "4")

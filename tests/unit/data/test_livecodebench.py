@@ -92,7 +92,7 @@ def test_contests_of_a_time(tmp_path: Path) -> None:
         ({"public_test_cases": "[{"}, "public_test_cases: no JSON"),
         ({"public_test_cases": '[{"input": 1, "output": "1"}]'}, "both text"),
         ({"public_test_cases": cases("functional", ("1", "1"))}, "found .'functional', 'stdin'."),
-        ({"contest_date": None}, "no column 'contest_date'"),
+        ({"contest_date": None}, "column 'contest_date' is null"),
     ],
 )
 def test_a_broken_row_is_named(tmp_path: Path, change: dict[str, Any], words: str) -> None:

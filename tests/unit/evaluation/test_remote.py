@@ -69,11 +69,101 @@ def test_a_refused_problem_is_an_episode_but_refusing_everything_is_an_error(ser
         ask(server, times=5)
 
 
-@pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"message": {"content": "4"}}]}])
-def test_nonsense_is_named(server: HttpServer, answer: Any) -> None:
+NONSENSE = [
+    {},
+    [],
+    "4",
+    b"<html>",
+    {"choices": []},
+    {"choices": None},
+    {"choices": [{}]},
+    {"choices": [{"message": "4"}]},
+]
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
+def test_nonsense_is_tried_again_and_named(server: HttpServer, answer: Any) -> None:
+    server.answer = in_turn((200, answer), ANSWER)
+    assert ask(server)[0].trajectory.text == "4"
     server.answer = in_turn((200, answer))
-    with pytest.raises(EngineError, match="not a chat completion with usage"):
+    with pytest.raises(EngineError, match=r"no answer after 3 attempt\(s\) \(not a chat completion"):
         ask(server)
+
+
+def reply(message: Any, finish: Any = "stop", **body: Any) -> tuple[int, Any]:
+    return 200, {"choices": [{"message": message, "finish_reason": finish}], **body}
+
+
+@pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": {"completion_tokens": None}}, {"usage": "many"}])
+def test_a_reply_without_usage_is_an_answer_of_unknown_length(server: HttpServer, usage: Any) -> None:
+    server.answer = in_turn(reply({"content": "4"}, **usage))
+    (played,) = ask(server)
+    assert (played.trajectory.text, played.tokens, played.trajectory.status) == ("4", None, "done")
+
+
+CALL = [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "reason"),
+    [
+        ({"content": None}, "content_filter", "finish_reason content_filter of the server"),
+        ({"content": "I ca"}, "content_filter", "finish_reason content_filter"),
+        ({"content": None, "tool_calls": CALL}, "tool_calls", "finish_reason tool_calls of the server"),
+        ({"content": "", "tool_calls": CALL}, "stop", "finish_reason tool_calls"),
+        ({"content": None}, "function_call", "finish_reason function_call"),
+        ({"content": "4"}, "abort", "finish_reason abort"),
+        ({"content": None}, "stop", "a message of the server without content"),
+        ({}, None, "a message of the server without content"),
+    ],
+)
+def test_what_is_the_servers_doing_is_unjudged(server: HttpServer, message: Any, finish: Any, reason: str) -> None:
+    server.answer = in_turn(reply(message, finish))
+    (played,) = ask(server)
+    assert (played.trajectory.status, played.trajectory.turns) == ("error", [])
+    assert played.trajectory.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "written", "truncated"),
+    [
+        ({"content": ""}, "stop", "", False),
+        ({"content": None}, "length", "", True),
+        ({"content": "4"}, None, "4", False),
+        ({"content": "4"}, "eos_token", "4", False),
+        ({"content": "4"}, "max_tokens", "4", True),
+        ({"content": None, "refusal": "I cannot"}, "stop", "I cannot", False),
+        ({"content": [{"type": "text", "text": "so "}, {"type": "text", "text": "4"}]}, "stop", "so 4", False),
+        ({"content": "4", "tool_calls": [], "reasoning_content": None}, "stop", "4", False),
+        ({"content": "4", "reasoning_content": "2+2"}, "stop", "<think>\n2+2\n</think>\n\n4", False),
+        ({"content": None, "reasoning": "2+"}, "length", "<think>\n2+", True),
+        ({"content": "2+2</think>4"}, "stop", "<think>\n2+2</think>4", False),
+        ({"content": "<think>2+2</think>4"}, "stop", "<think>2+2</think>4", False),
+    ],
+)
+def test_an_answer_is_what_the_model_wrote(
+    server: HttpServer, message: Any, finish: Any, written: str, truncated: bool
+) -> None:
+    server.answer = in_turn(reply(message, finish))
+    (played,) = ask(server)
+    assert (played.trajectory.written, played.trajectory.truncated) == (written, truncated)
+
+
+def test_the_server_says_how_long_to_wait(server: HttpServer) -> None:
+    server.answer = in_turn((429, "slow down", {"Retry-After": "0.2"}), ANSWER)
+    assert ask(server)[0].trajectory.text == "4"
+    first, second = (request.at for request in server.requests)
+    assert second - first >= 0.2
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/v1", "http://127.0.0.1:port/v1", "http://[::1/v1"])
+def test_an_address_that_is_none_is_named(url: str) -> None:
+    async def go() -> None:
+        async with RemoteGenerator(url):
+            pass
+
+    with pytest.raises(EngineError, match=r"^url 'http:.*expected http://\.\.\. or https://\.\.\., such as http"):
+        asyncio.run(go())
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from llmrl.errors import EngineError, LlmrlError, RecipeError, SandboxError
 from llmrl.evaluation import swe_bench
 from llmrl.evaluation.agentless import AgentlessOptions, StageLog
 from llmrl.evaluation.evaluate import Plan, evaluate
-from llmrl.evaluation.generators import Played, playing
+from llmrl.evaluation.generators import Played, playing, refused
 from llmrl.evaluation.swe_bench import HarnessOptions, SweOptions, agentless, graded, options_of, write_predictions
 from llmrl.plugins import build
 from llmrl.protocols import Benchmark
@@ -84,6 +84,18 @@ def run(
 def settings(folder: Path, grade: Any = "none", **options: Any) -> SweOptions:
     made = AgentlessOptions(repos=str(folder / "clones"), timeout_s=60.0, **options)
     return SweOptions(grade=grade, agentless=made)
+
+
+class Refuses(Scripted):
+    """A server whose filter ends every answer."""
+
+    async def generate(self, problem: Problem, sampling: Sampling) -> Played:
+        return refused(problem, "finish_reason content_filter of the server")
+
+
+def test_an_issue_of_which_no_question_was_answered_is_unjudged(clones: Path) -> None:
+    result = run(clones, Refuses({}), settings(clones, "local"))
+    assert (result["unjudged"], result["metrics"]) == (1, {})
 
 
 FOUND = ["```\npkg/calc.py\npkg/other.py\n```"]

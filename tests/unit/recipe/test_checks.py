@@ -79,6 +79,41 @@ AUDIT = ["audit.reward={name: numeric}", "audit.stop=true"]
             "source.dynamic_sampling with rollout.num_generations 1",
             ["source.dynamic_sampling=false"],
         ),
+        *(
+            (
+                "group_size",
+                ["rollout.num_generations=1", f"algorithm={{{algorithm}}}"],
+                "num_generations 1: .* or more",
+                change,
+            )
+            for algorithm, change in (
+                ("name: grpo, credit_level: turn", ["rollout.num_generations=2"]),
+                ("name: rloo, credit_level: turn", ["rollout.num_generations=2"]),
+                ("name: preference", ["rollout.num_generations=2"]),
+                ("name: step_apo", ["rollout.num_generations=2"]),
+                ("name: pro", ["rollout.num_generations=2"]),
+                ("name: a_lol, baseline: group", ["rollout.num_generations=2"]),
+                ("name: t1", ["rollout.num_generations=2"]),
+            )
+        ),
+        (
+            "group_size",
+            ["rollout.num_generations=1", "rollout.prompts_per_step=1", "algorithm={name: reinforce_pp}"],
+            "prompts_per_step 1: reinforce_pp compares the episodes of a step, 2 at least; .*per_step=2",
+            ["rollout.prompts_per_step=2"],
+        ),
+        (
+            "group_size",
+            ["rollout.num_generations=1", "rollout.prompts_per_step=1", "algorithm={name: reinforce_pp}"],
+            "prompts_per_step 1: reinforce_pp",
+            ["algorithm.gamma=0.9"],
+        ),
+        (
+            "group_size",
+            ["rollout.prompts_per_step=1", "algorithm={name: kto}"],
+            "prompts_per_step 1: kto compares the problems of a step, 2 at least",
+            ["algorithm.loss_type=apo_zero_unpaired"],
+        ),
         (
             "schedule",
             ["train.lr_scheduler_type=cosine", "train.warmup_steps=10"],

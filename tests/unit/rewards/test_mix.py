@@ -62,8 +62,25 @@ def test_a_part_that_cannot_be_judged_takes_the_whole_with_it(pool: GradingPool)
     result = score(pool, {"numeric": 1.0, "format": 0.1}, answer="none")
     assert (result.value, result.verdict) == (None, "error")
     assert "numeric: problem a: numeric raised ValueError" in result.reason
-    assert score(pool, {"numeric": 1.0, "some_parts:abstains": 0.1}).value is None
-    assert score(pool, {"numeric": 1.0, "some_parts:abstains": 0}).value == 1.0
+    assert score(pool, {"numeric": 1.0, "countdown": 0.1}).value is None
+
+
+def test_a_part_that_abstains_is_left_out(pool: GradingPool) -> None:
+    result = score(pool, {"some_parts:abstains": 2.0, "numeric": 1.0})
+    assert (result.value, result.verdict, result.abstained) == (1.0, "correct", False)
+    assert result.parts["some_parts:abstains"] is None
+    gated = {"weight": 0.5, "if": "some_parts:abstains >= 1"}
+    assert score(pool, {"some_parts:abstains": 2.0, "numeric": 1.0, "format": gated}).value == 1.0
+
+
+@pytest.mark.parametrize(
+    "others",
+    [{}, {"numeric": 0}, {"format": {"weight": 0.5, "if": "some_parts:abstains >= 1"}}],
+)
+def test_where_all_parts_abstain_nobody_has_judged(pool: GradingPool, others: dict[str, Any]) -> None:
+    result = score(pool, {"some_parts:abstains": 1.0, **others})
+    assert (result.value, result.abstained) == (None, True)
+    assert "some_parts:abstains: abstains abstained" in result.reason
 
 
 def test_latencies_are_by_part(pool: GradingPool) -> None:

@@ -11,11 +11,14 @@ from typing import Any, cast
 
 import pytest
 
+from llmrl.algorithms.bc import BC
 from llmrl.algorithms.grpo import GRPO
 from llmrl.algorithms.ppo import PPO
 from llmrl.algorithms.pro import PRO
+from llmrl.algorithms.reinforce_pp import ReinforcePP
+from llmrl.algorithms.rloo import RLOO
 from llmrl.algorithms.t1 import T1
-from llmrl.errors import TrainingError
+from llmrl.errors import RecipeError, TrainingError
 from llmrl.recipe import TrainOptions
 from llmrl.run_folder.writer import Logs
 from llmrl.samples import Sample
@@ -76,6 +79,16 @@ def test_only_what_has_moved_is_kept_and_restored() -> None:
     other = Adaptation(T1(entropy_coef=0.002), collect_only_steps=1)
     other.restore(json.loads(json.dumps(adaptation.state())))
     assert other.algorithm == adaptation.algorithm == T1(entropy_coef=0.002, starting_entropy=2.5)
+
+
+@pytest.mark.parametrize("algorithm", [GRPO(), RLOO(beta=0.0), ReinforcePP(baseline="group", beta=0.0)])
+def test_stored_answers_without_siblings_are_refused_where_they_are_compared(algorithm: Any) -> None:
+    alone = [sample("a", 1.0), sample("b", 0.0)]
+    with pytest.raises(RecipeError, match=r"none of the step's 2 problems has two answers to compare"):
+        Adaptation(algorithm, 0, stored=True).credit(alone)
+    pair = [replace(sample("a", reward), episode=number) for number, reward in enumerate((1.0, 0.0))]
+    assert Adaptation(algorithm, 0, stored=True).credit([*pair, sample("b")])
+    assert Adaptation(BC(), 0, stored=True).credit(alone)
 
 
 def test_an_algorithm_adapts_to_the_metrics_of_its_own_agent() -> None:

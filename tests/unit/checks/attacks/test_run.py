@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from llmrl.chat import load_tokenizer
 from llmrl.checks.attacks import run as audit
 from llmrl.checks.attacks import setups
 from llmrl.checks.attacks.attempts import attacks
@@ -249,3 +250,44 @@ def test_the_command_attacks_the_reward_of_a_recipe(tmp_path: Path, capsys: pyte
     assert audit.run([], ["tolerance=2"], recipe, limit=1) == 1  # a mistake by one is paid
     assert "numeric" in capsys.readouterr().out
     assert audit.run([], [], recipe, limit=1) == 0
+
+
+def test_a_recipe_is_attacked_behind_the_template_of_its_policy(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = load_tokenizer(tiny_model_dir)
+    tokenizer.chat_template += "{% if add_generation_prompt %}<think>\n{% endif %}"
+    tokenizer.save_pretrained(tmp_path / "model")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        f"model: {{policy: {tmp_path / 'model'}}}\ndata: {{name: gsm8k, split: tiny}}\n"
+        "reward: {name: format}\nalgorithm: {name: grpo}\n"
+    )
+    out = tmp_path / "report.json"
+    audit.run([], [], recipe, limit=1, out=out)
+    texts = [one["text"] for one in json.loads(out.read_text())["rewards"][0]["attempts"]]
+    assert texts
+    assert "is not on this machine" not in capsys.readouterr().out
+    recipe.write_text(recipe.read_text().replace(str(tmp_path / "model"), "nobody/nothing"))
+    audit.run([], [], recipe, limit=1)
+    assert "chat template of nobody/nothing is not on this machine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_that_is_none_is_refused(limit: int) -> None:
+    with pytest.raises(RecipeError, match=r"audit-reward\.limit: input should be greater than or equal to 1"):
+        audit.run(["numeric"], limit=limit)
+
+
+def test_places_names_and_data_are_looked_at_before_anything_is_attacked(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"--json .*: its folder is not there; expected a file to write"):
+        audit.run(["numeric"], out=tmp_path / "none" / "report.json")
+    with pytest.raises(RecipeError, match=r"--json .*: a folder"):
+        audit.run(["numeric"], out=tmp_path)
+    with pytest.raises(RecipeError, match=r"--option tolerance: given twice"):
+        audit.run(["numeric"], ["tolerance=1", "tolerance=2"])
+    with pytest.raises(RecipeError, match="did you mean 'numeric'"):
+        audit.run(["exact", "numerik"])
+    (tmp_path / "rows.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"rows\.jsonl: holds no rows"):
+        audit.run(["numeric"], data=str(tmp_path / "rows.jsonl"))

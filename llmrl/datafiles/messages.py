@@ -1,0 +1,70 @@
+"""Messages of conversations, as data and requests have them, in the form that chat templates take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmrl.datafiles import json_text
+from llmrl.errors import DataError
+from llmrl.types import Message
+
+
+def message_of(value: Any, where: str) -> Message:
+    """A message with a role and a text; arguments of tool calls, which templates write, as objects.
+
+    Content in parts is joined, and may be missing beside tool calls. Keys that are null, with which Parquet fills up
+    what other messages have, are left out.
+
+    Raises:
+        DataError: no such object; the message begins with `where`.
+    """
+    if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
+        raise DataError(f"{where}: expected an object with role and content, found {value!r:.60}")
+    given = {key: entry for key, entry in value.items() if entry is not None}
+    calls = given.get("tool_calls")
+    if "content" not in given and not calls:
+        raise DataError(f"{where}: content is NoneType; expected text")
+    try:
+        given["content"] = content_text(given.get("content"))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    if not calls:
+        return given
+    functions = [_function(call) for call in calls] if isinstance(calls, list) else [None]
+    if None in functions:
+        raise DataError(f"{where}: tool_calls {calls!r:.60}; expected a list of functions with a name and arguments")
+    called = zip(calls, functions, strict=True)
+    return given | {"tool_calls": [{**call, "type": "function", "function": function} for call, function in called]}
+
+
+def content_text(content: Any) -> str:
+    """Content as text: parts (`{"type": "text", "text": ...}`) are joined, and none at all is empty.
+
+    Raises:
+        DataError: it is neither, or a part is no text, such as a picture.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list | Mapping):
+        raise DataError(f"content is {type(content).__name__}; expected text")
+    parts = content if isinstance(content, list) else [content]
+    for part in parts:
+        if not isinstance(part, str) and not (isinstance(part, Mapping) and isinstance(part.get("text"), str)):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise DataError(f"content with a part of {kind!r}; expected text, or parts of type text")
+    return "".join(part if isinstance(part, str) else part["text"] for part in parts)
+
+
+def _function(call: Any) -> Mapping[str, Any] | None:
+    """The function of a tool call; None where it has no name, or arguments that are no object."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        return None
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json_text.parse(arguments, "arguments")
+        except DataError:
+            return None
+    return {**function, "arguments": arguments} if isinstance(arguments, Mapping) else None

@@ -1,0 +1,100 @@
+"""Prompts that are longer than a run allows: found before its first step, in its data and in its benchmarks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from llmrl.chat import Chat
+from llmrl.errors import DataError
+from llmrl.evaluation.evaluate import problems_of
+from llmrl.evaluation.generators import in_environment
+from llmrl.plugins import build, name_of
+from llmrl.protocols import Benchmark
+from llmrl.recipe import Recipe
+from llmrl.types import Problem
+
+log = logging.getLogger(__name__)
+NAMED = 3
+"""Problems that a message names."""
+TOKENS_OF_A_MESSAGE = 64
+"""Room for what a chat template writes around each message, besides what it writes around the first prompt."""
+
+
+def problems_to_play(recipe: Recipe, chat: Chat, main: bool) -> list[Problem]:
+    """The problems of a run, without those whose prompts are too long where `rollout.drop_long_prompts` says so.
+
+    Only an environment that shows the problem as it is lets prompts be known beforehand; in others, and before
+    programs, a prompt that is too long is met when it is made.
+
+    Args:
+        main: this process warns.
+    Raises:
+        DataError: some prompts are too long, or all.
+    """
+    problems = list(recipe.data.problems()) if recipe.data is not None else []
+    if not recipe.source.plays or recipe.agent is not None or name_of("env", recipe.env) != "single_turn":
+        return problems
+    long = longer(problems, chat, recipe.rollout.max_prompt_length)
+    if not long:
+        return problems
+    told = _told("data", long, len(problems), recipe.rollout.max_prompt_length)
+    if not recipe.rollout.drop_long_prompts or len(long) == len(problems):
+        other = ", or rollout.drop_long_prompts=true to leave them out" if len(long) < len(problems) else ""
+        raise DataError(f"{told}; set it to {max(long.values())}{other}")
+    if main:
+        log.warning("%s; they are left out", told)
+    return [problem for problem in problems if problem.id not in long]
+
+
+def check_benchmarks(recipe: Recipe, chat: Chat, main: bool) -> None:
+    """Look for prompts that are too long in the benchmarks that the run will ask, which would be unjudged each time.
+
+    Raises:
+        DataError: there are some, unless `rollout.drop_long_prompts` accepts it; or a benchmark's data cannot be read.
+    """
+    most = recipe.rollout.max_prompt_length
+    for name in recipe.eval.benchmarks if recipe.evaluates else ():
+        benchmark: Benchmark = build("benchmark", name, "eval.benchmarks")
+        problems = list(islice(problems_of(benchmark, name), recipe.eval.limit))
+        long = {} if in_environment(benchmark) else longer(problems, chat, most)
+        if not long:
+            continue
+        told = _told(f"eval.benchmarks {name}", long, len(problems), most)
+        if not recipe.rollout.drop_long_prompts:
+            raise DataError(
+                f"{told}; set it to {max(long.values())}, or rollout.drop_long_prompts=true to count them as unjudged"
+            )
+        if main:
+            log.warning("%s; they are not asked, and are unjudged", told)
+
+
+def longer(problems: Sequence[Problem], chat: Chat, most: int) -> dict[str, int]:
+    """Tokens of the prompts that have more than `most`, by the problem's id.
+
+    A prompt with fewer bytes than that, and room for its template, is not encoded: no token is less than a byte.
+    """
+    if not problems:
+        return {}
+    around = len(chat.prompt_ids(problems[0].messages))
+    long: dict[str, int] = {}
+    for problem in problems:
+        contents = [str(message.get("content") or "") for message in problem.messages]
+        if _bytes(contents) + around + TOKENS_OF_A_MESSAGE * len(contents) > most:
+            tokens = len(chat.prompt_ids(problem.messages))
+            long |= {problem.id: tokens} if tokens > most else {}
+    return long
+
+
+def _bytes(texts: Iterable[str]) -> int:
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def _told(where: str, long: dict[str, int], of: int, most: int) -> str:
+    first, *others = sorted(long, key=lambda name: -long[name])[:NAMED]
+    also = f" (then {', '.join(others)})" if others else ""
+    return (
+        f"{where}: {len(long)} of {of} prompts are longer than rollout.max_prompt_length {most}, the longest of "
+        f"problem {first} with {long[first]} tokens{also}"
+    )
