@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -39,6 +39,7 @@ EVEN = Grader(lambda one: one.text.count("x") % 2 == 0)
 class Plays:
     """A real player whose groups last as long as `last` says, in seconds, by their name."""
 
+    breaks: ClassVar[str] = "environment"
     player: RolloutWorker
     last: Callable[[str], float] = lambda _: 0.0
 

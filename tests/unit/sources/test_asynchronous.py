@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -48,6 +48,7 @@ def seeded(prompt: str, sampling: Sampling) -> str:
 class Plays:
     """In place of a `RolloutWorker`: groups last as long as `last` says, and carry the version at which they began."""
 
+    breaks: ClassVar[str] = "environment"
     last: Callable[[str], float] = lambda _: 0.0  # seconds, by name
     judge: Callable[[str], tuple[Score, Score]] = lambda _: (Score(1.0, "correct"), Score(0.0, "wrong"))
     version: int = 0

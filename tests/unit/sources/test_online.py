@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,6 +23,8 @@ ALIKE = (Score(1.0, "correct"), Score(1.0, "correct"))
 
 class Plays:
     """In place of a `RolloutWorker`: every group has the two scores that `judge` says; remembers what it played."""
+
+    breaks: ClassVar[str] = "environment"
 
     def __init__(self, judge: Callable[[Problem], tuple[Score, Score]] = lambda _: SPREAD) -> None:
         self.judge = judge

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -32,6 +32,7 @@ SETTINGS = Replay(turns=6, proposals=5, capacity=8)
 class Plays:
     """In place of a `RolloutWorker`: two episodes of two turns; a completion of a prompt is its length."""
 
+    breaks: ClassVar[str] = "environment"
     asked: list[str] = field(default_factory=list)
 
     async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
