@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Literal
 
 from llmrl.chat import PAST_REPLY, Chat
 from llmrl.errors import CheckpointError, DataError
 from llmrl.types import Message
+
+log = logging.getLogger(__name__)
 
 History = Literal["kept", "rewritten", "refused"]
 """Earlier turns, once a reply has come: as they were fed and sampled, in other tokens, or refused with the reply."""
@@ -42,3 +46,14 @@ def _history(chat: Chat, role: str, answer: str) -> History:
     except DataError:
         return "refused"
     return "kept" if prompt[: len(fed)] == fed else "rewritten"
+
+
+def warn_of_rewriting(found: Mapping[str, History], main: bool) -> None:
+    """Warn of replies behind which the chat template rewrites earlier turns: they cost samples and tokens."""
+    rewritten = [reply for reply, history in found.items() if history == "rewritten"]
+    if rewritten and main:
+        log.warning(
+            "the chat template rewrites earlier turns behind replies of: %s. Each such turn begins a sample, which "
+            "costs tokens; a template that only appends makes an episode one sample (docs/turns.md)",
+            ", ".join(rewritten),
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from llmrl.rollout.agent_worker import AgentWorker
 from llmrl.rollout.concerted import concerted
 from llmrl.rollout.context import SourceContext
 from llmrl.rollout.episode import Opponent
-from llmrl.rollout.history import History, histories
+from llmrl.rollout.history import histories, warn_of_rewriting
 from llmrl.rollout.search_worker import SearchWorker
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.lock import FolderLock
@@ -48,8 +47,6 @@ from llmrl.train.stopping import Stopping
 from llmrl.train.stored_columns import fingerprints
 from llmrl.train.weight_sync import PROBE, WeightSync, probed
 from llmrl.types import Problem
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -255,7 +252,7 @@ def _source(
     if recipe.source.plays:
         assert engine is not None
         if recipe.rollout.max_turns > 1:
-            _tell_histories(histories(place.chat), main=place.rank[0] == 0)
+            warn_of_rewriting(histories(place.chat), main=place.rank[0] == 0)
         worker = _worker(recipe, place, engine, opponents, pool, started)
     source = recipe.source.start(
         SourceContext(
@@ -272,17 +269,6 @@ def _source(
     )
     started.callback(source.close)
     return source
-
-
-def _tell_histories(found: Mapping[str, History], main: bool) -> None:
-    """Warn of replies behind which the chat template rewrites earlier turns: they cost samples and tokens."""
-    rewritten = [reply for reply, history in found.items() if history == "rewritten"]
-    if rewritten and main:
-        log.warning(
-            "the chat template rewrites earlier turns behind replies of: %s. Each such turn begins a sample, which "
-            "costs tokens; a template that only appends makes an episode one sample (docs/turns.md)",
-            ", ".join(rewritten),
-        )
 
 
 def _worker(
