@@ -280,7 +280,11 @@ def server(url: str) -> dict[str, Any]:
             "second.learns: source replay gives turns of earlier steps",
         ),
         (
-            {"engine": {"name": "hf", "return_kept_ids": True}, "rollout": {"top_p": 0.9, **LEARNS["rollout"]}},
+            {
+                "algorithm": {"name": "grpo", "importance_sampling_correction": "none"},
+                "engine": {"name": "hf", "return_kept_ids": True},
+                "rollout": {"top_p": 0.9, **LEARNS["rollout"]},
+            },
             "second.learns: its engine has return_kept_ids: false, and the policy's true",
         ),
         (
