@@ -255,7 +255,6 @@ def test_dense_rewards_of_several_parts_add_up() -> None:
         ([0.5], None, "gives no scores of steps"),
         ([0.5], [1, 2], "gives 1 scores and 2 ends"),
         ([0.5, 1.5], [1, 2], "expected 0 to 1, without which no bound holds"),
-        ([0.5, "nan"], [1, 2], "expected 0 to 1"),
         ([0.5, 0.5], [2, 1], "ends steps at"),
         ([0.5], [99], "in a text of 4 characters"),
     ],
@@ -268,6 +267,13 @@ def test_a_process_reward_that_gives_nonsense_is_an_error(
     assert (given.value, given.verdict, given.steps) == (None, "error", None)
     assert message in given.reason
     assert given.reason.startswith("problem a: clip_delta: the reward in of")
+
+
+def test_a_step_that_is_no_number_is_the_fault_of_who_gave_it(pool: GradingPool) -> None:
+    spec = {"name": "clip_delta", "of": {"name": f"{__name__}:Process", "scores": [0.5, "nan"], "ends": [1, 2]}}
+    given = score(pool, spec, "text")
+    assert (given.value, given.verdict) == (None, "error")
+    assert given.reason.startswith("problem a: Process returned steps with nan; expected finite numbers")
 
 
 @pytest.mark.parametrize(
