@@ -13,15 +13,10 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from llmrl.critics.language_model import decoder_of, head_of, layer_norms, pretrained, vocabulary_of
+from tests import architectures
 
 SMALL: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 32,
-    "max_position_embeddings": 128,
+    **architectures.SMALL,
     "vocab_size": 120,
     "eos_token_id": 1,
     "pad_token_id": 0,
