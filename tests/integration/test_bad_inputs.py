@@ -122,7 +122,8 @@ def test_a_broken_row(recipe: Path, refused: Refused) -> None:
     rows.write_text('{"question": "1+1=", "answer": "2"}\n{"question": "2+2=", "answer":\n')
     assert refused() == (
         f'llmrl: {rows}:2: not JSON: Expecting value at column 31; found \'{{"question": "2+2=", "answer":\'; '
-        "mend or remove the line"
+        "the text ends before its value does; mend or remove the line, or write an object a line, as `jq -c . FILE` "
+        "does"
     )
 
 

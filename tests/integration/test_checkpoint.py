@@ -22,6 +22,7 @@ from llmrl.chat import load_tokenizer
 from llmrl.errors import CheckpointError, DataError, RecipeError, TrainingError
 from llmrl.plugins import build
 from llmrl.recipe import Recipe, parse
+from llmrl.rollout.source import RolloutSource
 from llmrl.run_folder import checksums
 from llmrl.train import state_file
 from llmrl.train.checkpoints import Checkpoints, export
@@ -354,10 +355,16 @@ def test_a_run_that_never_saved_begins_again(tiny_model_dir: Path, tmp_path: Pat
         assert (run.folder / "metrics.jsonl").read_text() == ""
 
 
-def test_a_run_that_never_took_a_step_leaves_its_folder_free(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_a_run_that_never_took_a_step_leaves_its_folder_free(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: RolloutSource, step: int) -> Any:
+        raise DataError(f"nothing to play in step {step}")
+
     short = recipe(tiny_model_dir, tmp_path)
-    short = replace(short, rollout=replace(short.rollout, max_prompt_length=2))
-    with pytest.raises(DataError, match=r"rollout.max_prompt_length is 2"), Run(short, name="one") as run:
+    short = replace(short, rollout=replace(short.rollout, max_prompt_length=16))
+    monkeypatch.setattr(RolloutSource, "next", broken)
+    with pytest.raises(DataError, match="nothing to play in step 0"), Run(short, name="one") as run:
         train(run)
     with Run(recipe(tiny_model_dir, tmp_path), name="one") as run:
         assert "max_prompt_length: 32" in (run.folder / "recipe.yaml").read_text(), "mended, and started again"

@@ -151,15 +151,15 @@ def test_a_search_answers_and_its_tokens_are_counted(tiny_model_dir: Path, tmp_p
     judge = {"name": "length", "unit": "words"}
     setup = replace(HF, search="best_of_n:4", judge=judge, search_tokens=24)
     plan = Plan(limit=3, max_tokens=16)
-    (result,) = run(str(tiny_model_dir), ["gsm8k"], tmp_path, plan, setup, quiet=True).values()
+    (result,) = run(str(tiny_model_dir), ["arithmetic"], tmp_path, plan, setup, quiet=True).values()
     assert result["problems"] == 3
     assert 4 <= result["mean_tokens"] <= 24
-    config = json.loads((tmp_path / "config.json").read_text())["gsm8k"]
+    config = json.loads((tmp_path / "config.json").read_text())["arithmetic"]
     assert config["player"]["search"] == {"name": "best_of_n", "n": 4}
     assert config["sampling"]["temperature"] == 0.6
     with pytest.raises(LlmrlError, match="begun with other settings"):
-        run(str(tiny_model_dir), ["gsm8k"], tmp_path, plan, replace(setup, search="best_of_n:2"), quiet=True)
+        run(str(tiny_model_dir), ["arithmetic"], tmp_path, plan, replace(setup, search="best_of_n:2"), quiet=True)
     with pytest.raises(RecipeError, match="compares answers by a judge"):
-        run(str(tiny_model_dir), ["gsm8k"], tmp_path / "b", plan, replace(setup, judge=None), quiet=True)
+        run(str(tiny_model_dir), ["arithmetic"], tmp_path / "b", plan, replace(setup, judge=None), quiet=True)
     with pytest.raises(RecipeError, match="needs token ids"):
-        run("http://127.0.0.1:9/v1", ["gsm8k"], tmp_path / "c", plan, setup, quiet=True)
+        run("http://127.0.0.1:9/v1", ["arithmetic"], tmp_path / "c", plan, setup, quiet=True)

@@ -107,7 +107,7 @@ def test_the_search_of_the_page_answers_a_benchmark(
     monkeypatch.delitem(sys.modules, "until_ahead", raising=False)
     setup = EvalSetup(engine={"name": "hf", "device": "cpu"}, search="until_ahead:UntilAhead:4")
     (result,) = run(
-        str(tiny_model_dir), ["gsm8k"], tmp_path / "eval", Plan(limit=2, max_tokens=4), setup, quiet=True
+        str(tiny_model_dir), ["arithmetic"], tmp_path / "eval", Plan(limit=2, max_tokens=4), setup, quiet=True
     ).values()
     assert 8 <= result["mean_tokens"] <= 16, "two to four answers of four tokens"
 
