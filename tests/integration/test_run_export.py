@@ -161,6 +161,7 @@ def test_code_that_changed_is_told(
     with Run(parse(values), name="one") as begun:
         train(begun)
     code.write_text(code.read_text().replace("1.0", "2.0"))
-    with Run(parse(values | {"train": values["train"] | {"max_steps": 2}}), resume=True, name="one") as run:
+    longer = parse(values | {"train": values["train"] | {"max_steps": 2}})
+    with caplog.at_level("WARNING", "llmrl.train.recorder"), Run(longer, resume=True, name="one") as run:
         assert f"{code} has changed since the run began" in caplog.text
         train(run)
