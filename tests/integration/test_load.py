@@ -239,3 +239,4 @@ def test_no_padding_token_is_needed(copied: Path, tmp_path: Path) -> None:
     changed(copied, "config.json", pad_token_id=None)
     with Run(recipe(copied, tmp_path), name="one") as run:
         train(run)
+    assert (run.folder / "final" / "config.json").is_file()
