@@ -19,7 +19,9 @@ from tests.felt.probe import Options, Probe
 
 STEPS = (0, 1, 12, 30, LATE)
 """Steps whose updates are looked at: inside and behind the warm-ups."""
-METRICS = [{"entropy": nats, "explained_variance": 0.3, "objective/kl": 0.3, "objective/episodes": 8.0} for nats in (1, 2)]
+METRICS = [
+    {"entropy": nats, "explained_variance": 0.3, "objective/kl": 0.3, "objective/episodes": 8.0} for nats in (1, 2)
+]
 """Of the steps that an algorithm adapts to."""
 
 
@@ -27,13 +29,14 @@ KL = {"kl_in_reward": False, "kl_estimator": "k3"}
 BESIDE: dict[str, list[Options]] = {
     "a_lol": [{"baseline": "attention"}, {"baseline": "stored"}],
     "grpo": [{"loss_type": "cispo", "weight_cap": 1.0, "num_iterations": 2}, {**KL, "beta": 0.1}],
-    "oreal": [{"token_weights": "top_fraction"}, {"right_above": 0.5}, {"scale_wrong": 2.0}],
+    "oreal": [{"token_weights": "top_fraction"}, {"right_above": 0.5}],
     "ppo": [
         {"kl_target": 0.1, "kl_horizon": 100},
         {"critic_warmup": 5, "warmup_explained_variance": 0.5},
         {"lam": 1.0},
         KL,
     ],
+    "rloo": [{"num_iterations": 2}],
     "step_apo": [{"loss_type": loss, "advantage_margin": 0.0} for loss in ("simpo", "cpl")],
     "t1": [{"entropy_control": "adaptive", "starting_entropy": 1.5}, {"starting_entropy": 0.5}, {"train_k": 2}],
 }
@@ -57,9 +60,10 @@ def probes() -> dict[str, list[Probe]]:
         own = [form for form in forms() if type(form.algorithm) is owner]
         woken = [options for parent, each in BESIDE.items() for options in each if parent in _lineage(owner)]
         beside = [{**_changed(own[0]), **options} for options in woken]
+        played = replace(own[0], turns=not own[0].pairs)
         made[f"algorithm {name}"] = [
             *(Probe(use=_use(form), base=_changed(form), values=VALUES) for form in own),
-            *(Probe(use=_use(own[0]), base=base, values=VALUES) for base in beside if _fits(owner, base)),
+            *(Probe(use=_use(played), base=base, values=VALUES) for base in beside if _fits(owner, base)),
         ]
     return made
 
@@ -105,7 +109,7 @@ def _telling(form: Form) -> Play:
     size = 4 if form.name in ("oreal", "webrl_released") else 3
     some = (play_for(form, seed, groups=size, size=size) for seed in range(99))
     play = next(play for play in some if form.pairs or any(_cut(row) for row in play.rows[3:]))
-    rows = [replace(row, correct=row.correct if row.episode % 2 else None) for row in play.rows]
+    rows = [replace(row, correct=row.correct if row.episode else None) for row in play.rows]
     rows = [row.with_numbers(value=0.3) for row in rows]
     return replace(play, rows=rows)
 

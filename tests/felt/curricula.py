@@ -14,7 +14,13 @@ PROBLEMS = [
     Problem(
         id=f"p{i}",
         messages=[{"role": "user", "content": "?" * (1 + i)}],
-        info={"difficulty": i / 10, "other": (i * 7 % 20) / 5, "level": i // 5, "family": f"f{i // 5}", "kind": f"k{i % 2}"},
+        info={
+            "difficulty": i / 10,
+            "other": (i * 7 % 20) / 5,
+            "level": i // 5,
+            "family": f"f{i // 5}",
+            "kind": f"k{i % 2}",
+        },
     )
     for i in range(20)
 ]
@@ -50,9 +56,7 @@ def probes() -> dict[str, list[Probe]]:
                 values={**kept, "features": [["difficulty"]], "history": [60], "max_components": [2]},
             )
         ],
-        "curriculum levels": [
-            Probe(use=use, base={"window": 10}, values={"key": ["difficulty"], "threshold": [0.3]})
-        ],
+        "curriculum levels": [Probe(use=use, base={"window": 10}, values={"key": ["difficulty"], "threshold": [0.3]})],
         "curriculum mbtl": [
             Probe(
                 use=use,

@@ -56,21 +56,50 @@ def probes() -> dict[str, list[Probe]]:
     }
     return made | {
         "data arithmetic": [
-            Probe(use=use, base={"high": 20, "count": 9}, values={"operators": ["+-"], "low": [5], "template": ["{a} {op} {b}"], "count": [3]})
+            Probe(
+                use=use,
+                base={"high": 20, "count": 9},
+                values={"operators": ["+-"], "low": [5], "template": ["{a} {op} {b}"], "count": [3]},
+            )
         ],
         "data gsm8k": known("gsm8k", {"question": "How many?", "answer": "#### 5"}, "instruction"),
         "data countdown": known("countdown", nums, "template", text="{nums} {target}"),
         "data game24": known("game24", {"nums": [1, 2, 3, 4], "rank": 905}, "template", text="{nums}"),
         "data countdown_generated": [
-            Probe(use=use, base={"count": 8}, values={"count": [4], "counts": [[3]], "operators": ["+-"], "low_target": [50], "high_target": [60], "template": ["{nums} {target}"]})
+            Probe(
+                use=use,
+                base={"count": 8},
+                values={
+                    "count": [4],
+                    "counts": [[3]],
+                    "operators": ["+-"],
+                    "low_target": [50],
+                    "high_target": [60],
+                    "template": ["{nums} {target}"],
+                },
+            )
         ],
-        "data constrained_text": [Probe(use=use, base={"count": 8}, values={"count": [4], "nouns": [2], "template": ["Use {words}"]})],
-        "data bug_fixes": [Probe(use=use, base={"count": 4}, values={"count": [2], "template": ["{issue} {path} {text}"], "modules": [2], "arguments": [3]})],
+        "data constrained_text": [
+            Probe(use=use, base={"count": 8}, values={"count": [4], "nouns": [2], "template": ["Use {words}"]})
+        ],
+        "data bug_fixes": [
+            Probe(
+                use=use,
+                base={"count": 4},
+                values={"count": [2], "template": ["{issue} {path} {text}"], "modules": [2], "arguments": [3]},
+            )
+        ],
         "data jsonl": [
             Probe(
                 use=use,
                 base={"path": written(*rows)},
-                values={"path": [written({"question": "c", "answer": "2"})], "prompt_column": ["q"], "answer_column": ["gold"], "id_column": ["key"], "instruction": ["Go."]},
+                values={
+                    "path": [written({"question": "c", "answer": "2"})],
+                    "prompt_column": ["q"],
+                    "answer_column": ["gold"],
+                    "id_column": ["key"],
+                    "instruction": ["Go."],
+                },
             )
         ],
         "data games": [
@@ -79,22 +108,45 @@ def probes() -> dict[str, list[Probe]]:
         "data mixture": [
             Probe(
                 use=counted,
-                base={"sources": {"a": {"data": {**ARITHMETIC, "count": 9}, "weight": 1.0}, "b": {"data": {"name": "gsm8k", "split": "tiny"}, "weight": 1.0}}},
-                values={"sources": [{"a": {"data": {**ARITHMETIC, "count": 3}, "weight": 1.0}, "b": {"data": {"name": "gsm8k", "split": "tiny"}, "weight": 1.0}}]},
+                base={
+                    "sources": {
+                        "a": {"data": {**ARITHMETIC, "count": 9}, "weight": 1.0},
+                        "b": {"data": {"name": "gsm8k", "split": "tiny"}, "weight": 1.0},
+                    }
+                },
+                values={
+                    "sources": [
+                        {
+                            "a": {"data": {**ARITHMETIC, "count": 3}, "weight": 1.0},
+                            "b": {"data": {"name": "gsm8k", "split": "tiny"}, "weight": 1.0},
+                        }
+                    ]
+                },
             )
         ],
         "data humaneval": [Probe(use=use, base=TINY, values={"path": [], "split": []})],
         "data mbpp": [Probe(use=use, base=TINY, values={"shown_tests": [2, 3, 0], "path": [], "split": []})],
         "data miniwob": [
-            Probe(use=use, base={"seeds": 3, "tasks": ["click-button"]}, values={"tasks": [["click-link"]], "seeds": [2], "first": [7], "levels": [2]})
+            Probe(
+                use=use,
+                base={"seeds": 3, "tasks": ["click-button"]},
+                values={"tasks": [["click-link"]], "seeds": [2], "first": [7], "levels": [2]},
+            )
         ],
         "data shop": [
             Probe(use=use, base={"seeds": 3}, values={"kinds": [["find"]], "seeds": [2], "first": [7], "levels": [2]})
         ],
         "data swe": [Probe(use=use, base=TINY, values={"system": [False]})],
         "data by_pass_rate": [
-            Probe(use=counted, base={"of": {**ARITHMETIC, "count": 9}, "records": records, "missing": "drop"}, values={"repeats": [[1, 1, 1, 1]], "below": [0.3], "records": [others], "of": [{**ARITHMETIC, "count": 4}]})
+            Probe(
+                use=counted,
+                base={"of": {**ARITHMETIC, "count": 9}, "records": records, "missing": "drop"},
+                values={
+                    "repeats": [[1, 1, 1, 1]],
+                    "below": [0.3],
+                    "records": [others],
+                    "of": [{**ARITHMETIC, "count": 4}],
+                },
+            )
         ],
     }
-
-

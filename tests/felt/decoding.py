@@ -60,5 +60,7 @@ def probes() -> dict[str, list[Probe]]:
                 only=True,
             )
         ],
-        "engine scripted": [Probe(use=scripted, base={"replies": ["1", "22"]}, values={"replies": [["3"]], "logprob": [-2.0]})],
+        "engine scripted": [
+            Probe(use=scripted, base={"replies": ["1", "22"]}, values={"replies": [["3"]], "logprob": [-2.0]})
+        ],
     }

@@ -69,5 +69,15 @@ def probes() -> dict[str, list[Probe]]:
         "env nim": game("nim", "a1", "b1", "c1", "b1", number=3, seed=[1, 2, 3]),
         "env text_nav": game("text_nav", "go north", "go south", "look", max_moves=[1]),
         "env twenty_questions": game("twenty_questions", "Is it alive?", "Is it a dog?", "Is it big?"),
-        "env wordle": game("wordle", "slate", "c r a n e", "e e r i e", "l e v e l", "s a s s y", "a l l e y", "l l a m a", vocabulary=[5]),
+        "env wordle": game(
+            "wordle",
+            "slate",
+            "c r a n e",
+            "e e r i e",
+            "l e v e l",
+            "s a s s y",
+            "a l l e y",
+            "l l a m a",
+            vocabulary=[5],
+        ),
     }

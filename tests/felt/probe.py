@@ -76,7 +76,9 @@ def other_values(hint: Any, value: Any) -> Iterator[Any]:
         yield not value
     elif int in kinds or float in kinds:
         now = 0 if value is None or isinstance(value, str) else value
-        near = (now + 1, 2 * now, 1, 2, 3, 0, 5, 20) if float not in kinds else (now / 2, now + 0.25, 0.5, 0.1, 2.0, 0.0)
+        near = (
+            (now + 1, 2 * now, 1, 2, 3, 0, 5, 20) if float not in kinds else (now / 2, now + 0.25, 0.5, 0.1, 2.0, 0.0)
+        )
         yield from (number for number in dict.fromkeys(near) if number != value)
     yield from (word for word in _words(hint) if word != value)
 

@@ -161,7 +161,11 @@ def _rollouts() -> list[Probe]:
     sampling = {"temperature": [0.5], "top_p": [0.5], "top_k": [5], "min_p": [0.1]}
     sizes = {"num_generations": [3], "prompts_per_step": [1], "max_completion_length": [2]}
     logs = {"log_completions": [0.0], "log_tokens_mb": [0.0]}
-    found = {"search": [{"name": "best_of_n", "n": 3}], "judge": [{"name": "length", "unit": "words"}], "search_tokens": [5]}
+    found = {
+        "search": [{"name": "best_of_n", "n": 3}],
+        "judge": [{"name": "length", "unit": "words"}],
+        "search_tokens": [5],
+    }
     bc, long = {"name": "bc"}, {"name": "arithmetic", "high": 12}
     late = {"max_turns": [1], "max_reply_length": [100], "env_timeout_s": [0.05], "episode_timeout_s": [0.05]}
     return [
@@ -171,7 +175,9 @@ def _rollouts() -> list[Probe]:
         _rollout(two, {"max_open_envs": [1], "env_isolation": ["thread"], "overlong_turns": ["answer"]}, env=slow),
         _rollout(two, late, env={**slow, "seconds": 0.2}),
         _rollout(SMALL, {"reward_timeout_s": [0.05]}, reward={"name": f"{__name__}:slow_reward"}),
-        _rollout({**SMALL, "reward_timeout_s": 0.05}, {"max_error_share": [0.0]}, reward={"name": f"{__name__}:slow_reward"}),
+        _rollout(
+            {**SMALL, "reward_timeout_s": 0.05}, {"max_error_share": [0.0]}, reward={"name": f"{__name__}:slow_reward"}
+        ),
         _rollout(searched, found, algorithm=bc),
     ]
 
@@ -201,7 +207,13 @@ def probes() -> dict[str, list[Probe]]:
             Probe(
                 use=lambda options: played(eval=vars(options), rollout=longer),
                 base=judged,
-                values={"every": [2], "on_start": [True], "benchmarks": [["constrained_text"]], "limit": [1], "samples": [2]},
+                values={
+                    "every": [2],
+                    "on_start": [True],
+                    "benchmarks": [["constrained_text"]],
+                    "limit": [1],
+                    "samples": [2],
+                },
                 only=True,
             )
         ],

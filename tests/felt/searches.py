@@ -30,11 +30,34 @@ def _reply(prefix: str, sampling: Sampling) -> str:
 
 def probes() -> dict[str, list[Probe]]:
     return {
-        "search beam": [Probe(use=use, base={"width": 2, "branch": 2, "max_steps": 3}, values={**LINES, "groups": [2], "max_steps": [1]})],
+        "search beam": [
+            Probe(
+                use=use,
+                base={"width": 2, "branch": 2, "max_steps": 3},
+                values={**LINES, "groups": [2], "max_steps": [1]},
+            )
+        ],
         "search best_of_n": [Probe(use=use, base={"n": 3})],
         "search majority": [Probe(use=use, base={"n": 3})],
-        "search plan_mcts": [Probe(use=use, base={"iterations": 12, "children": 2, "max_depth": 3, "root_children": 2}, values={**LINES, "reward_range": [[0.9, 1.0], [-9.0, 1.0]], "c_puct": [50.0, 0.01], "max_depth": [1, 2]})],
+        "search plan_mcts": [
+            Probe(
+                use=use,
+                base={"iterations": 12, "children": 2, "max_depth": 3, "root_children": 2},
+                values={
+                    **LINES,
+                    "reward_range": [[0.9, 1.0], [-9.0, 1.0]],
+                    "c_puct": [50.0, 0.01],
+                    "max_depth": [1, 2],
+                },
+            )
+        ],
         "search refine": [Probe(use=use, base={"rounds": 2}, values={"instruction": ["Again."]})],
         "search weighted_majority": [Probe(use=use, base={"n": n}) for n in (5, 9, 14)],
-        "search x1_mcts": [Probe(use=use, base={"iterations": 12, "children": 2, "max_depth": 3}, values={**LINES, "learning_rate": [0.01], "max_depth": [1, 2], "gamma": [0.01]})],
+        "search x1_mcts": [
+            Probe(
+                use=use,
+                base={"iterations": 12, "children": 2, "max_depth": 3},
+                values={**LINES, "learning_rate": [0.01], "max_depth": [1, 2], "gamma": [0.01]},
+            )
+        ],
     }

@@ -63,8 +63,7 @@ NEVER: Listed = {
     },
     "a browser plays it, which is no quick test: tests/integration/test_browser.py": {
         "env miniwob": (
-            "observation actions history instructions max_steps max_elements max_text shaping "
-            "shaping_gamma pages"
+            "observation actions history instructions max_steps max_elements max_text shaping shaping_gamma pages"
         ),
         "env shop": "observation actions history instructions max_steps max_elements max_text shaping shaping_gamma",
     },
@@ -78,8 +77,7 @@ LATER: Listed = {
     },
     "it needs a reward model to be trained, as tests/integration/test_reward_models.py does": {
         "BackboneOptions": (
-            "model_name_or_path dtype attn_implementation use_peft lora_r lora_alpha lora_dropout "
-            "lora_target_modules"
+            "model_name_or_path dtype attn_implementation use_peft lora_r lora_alpha lora_dropout lora_target_modules"
         ),
         "DataOptions": "train test test_share columns neutral_as balance limit seed",
         "InputOptions": "template separator max_length",
@@ -185,6 +183,8 @@ LATER: Listed = {
         "simulator car_buyer": "temper",
     },
     "it needs outcomes, or answers, in which it decides; the probe has none": {
+        "algorithm oreal": "scale_wrong",
+        "algorithm webrl": "gamma",
         "reward heron": "calibration",
         "search weighted_majority": "how",
         "curriculum alp_bins": "records",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import cos, pi
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from llmrl import aio
 from llmrl.algorithms.t1 import T1
 from llmrl.chat import Chat
 from llmrl.plugins import build
@@ -127,7 +128,9 @@ def test_nothing_learns_or_adapts_while_a_run_collects() -> None:
     assert again.algorithm == adapts.algorithm
 
 
-@pytest.mark.parametrize(("kind", "last"), [("constant", 1.0), ("linear", 1 / 8), ("cosine", 0.5 * (1 + cos(pi * 7 / 8)))])
+@pytest.mark.parametrize(
+    ("kind", "last"), [("constant", 1.0), ("linear", 1 / 8), ("cosine", 0.5 * (1 + cos(pi * 7 / 8)))]
+)
 def test_rates_at_both_ends(kind: Any, last: float) -> None:
     """Two steps of warm-up in ten: 1/2, 1 at its end, 1 behind it; the last step is one short of the end."""
     options = TrainOptions(learning_rate=0.8, max_steps=10, warmup_steps=2, lr_scheduler_type=kind)
@@ -137,7 +140,9 @@ def test_rates_at_both_ends(kind: Any, last: float) -> None:
     assert learning_rate(options, 10) == pytest.approx(0.8 if kind == "constant" else 0.0)
 
 
-def seeds(steps: int, resumed: int | None = None, rank: tuple[int, int] = (0, 1), gather: Any = None) -> list[list[Any]]:
+def seeds(
+    steps: int, resumed: int | None = None, rank: tuple[int, int] = (0, 1), gather: Any = None
+) -> list[list[Any]]:
     """Prompts and seeds that each step asks the engine with; a resumed source has the state of one that was killed."""
     chat = Chat(make_tokenizer())
     options = RolloutOptions(num_generations=2, prompts_per_step=2, max_completion_length=4)
@@ -166,6 +171,14 @@ def test_seeds_of_steps() -> None:
     assert len(set(each)) == len(each) == 20
 
 
+@pytest.fixture
+def loop_for_all_ranks() -> Iterator[None]:
+    aio.background()
+    yield
+    aio.foreground()
+
+
+@pytest.mark.usefixtures("loop_for_all_ranks")
 def test_ranks_ask_with_seeds_of_their_own() -> None:
     """Two ranks share the episodes of one: none asks for another's, and together they ask what one alone would."""
     alone = seeds(3)
@@ -173,5 +186,3 @@ def test_ranks_ask_with_seeds_of_their_own() -> None:
     for one, other, whole in zip(first, second, alone, strict=True):
         assert len(one) == len(other) == 2
         assert sorted([*one, *other]) == whole
-
-
