@@ -57,4 +57,4 @@ def test_what_was_felt(capsys: pytest.CaptureFixture[str]) -> None:
         print(f"\noptions: {fields}, felt: {changed}, listed: {len(LISTED)}")
     assert fields == changed + len(LISTED)
     assert all(len(reason.split()) > 4 for reason in LISTED.values())
-    assert {name for name in probes()} <= {name for name, _ in OWNERS}
+    assert set(probes()) <= {name for name, _ in OWNERS}

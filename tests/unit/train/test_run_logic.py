@@ -1,4 +1,4 @@
-"""The run's own logic: which checkpoint is the best, who learns while a run only collects, rates at both ends, seeds."""
+"""The run's own logic: the best checkpoint, collecting before learning, rates at both ends, seeds."""
 
 from __future__ import annotations
 
