@@ -165,7 +165,7 @@ def probes() -> dict[str, list[Probe]]:
                 use=scoring(
                     answers(
                         problem(),
-                        "<think>Ich denke, also bin ich, und das ist gut.</think>The answer is four, as everyone knows.",
+                        "<think>Ich denke, also bin ich, und das ist gut.</think>The answer is four, as all know.",
                         "The answer is that of the day.",
                     )
                 ),
