@@ -9,7 +9,7 @@ from llmrl.types import Sampling
 from tests.felt.probe import Probe
 from tests.unit.search.worlds import engine, search
 
-LINES = {"step_end": [["b"]], "reward_range": [[0.0, 2.0]], "max_step_tokens": [1]}
+LINES: dict[str, list[Any]] = {"step_end": [["b"]], "reward_range": [[0.0, 2.0]], "max_step_tokens": [1]}
 
 
 def use(strategy: Any) -> Any:
