@@ -18,7 +18,7 @@ from llmrl.errors import DataError, RewardError, TrainingError
 from llmrl.train.learner import OptimStep
 from llmrl.train.loop import train
 from llmrl.train.run import Run
-from llmrl.types import Message, Observation, Problem, Sampling, Score
+from llmrl.types import Message, Observation, Problem, Sampling
 from tests.felt.probe import Options, Probe
 from tests.felt.steps import model, recipe
 
@@ -88,14 +88,6 @@ class SlowEpisode:
     async def close(self) -> None:
         if OPEN:
             OPEN.pop()
-
-
-def slow_reward(problem: Problem, text: str) -> Score:
-    """A score after a while."""
-    import time
-
-    time.sleep(0.2)
-    return Score(1.0)
 
 
 def played(**sections: Any) -> Any:
@@ -174,9 +166,9 @@ def _rollouts() -> list[Probe]:
         _rollout({**SMALL, "drop_long_prompts": True}, {"max_prompt_length": [7]}, data=long),
         _rollout(two, {"max_open_envs": [1], "env_isolation": ["thread"], "overlong_turns": ["answer"]}, env=slow),
         _rollout(two, late, env={**slow, "seconds": 0.2}),
-        _rollout(SMALL, {"reward_timeout_s": [0.05]}, reward={"name": f"{__name__}:slow_reward"}),
+        _rollout(SMALL, {"reward_timeout_s": [0.05]}, reward={"name": "tests.felt.scorers:slow"}),
         _rollout(
-            {**SMALL, "reward_timeout_s": 0.05}, {"max_error_share": [0.0]}, reward={"name": f"{__name__}:slow_reward"}
+            {**SMALL, "reward_timeout_s": 0.05}, {"max_error_share": [0.0]}, reward={"name": "tests.felt.scorers:slow"}
         ),
         _rollout(searched, found, algorithm=bc),
     ]
