@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ LISTED = {
 }
 
 
-@lru_cache
+@cache
 def probes() -> dict[str, list[Probe]]:
     """The probes of each owner, of all parts."""
     made: dict[str, list[Probe]] = {}
@@ -33,7 +33,7 @@ def probes() -> dict[str, list[Probe]]:
     return made
 
 
-@lru_cache
+@cache
 def found(name: str) -> set[str]:
     """Fields of an owner that are felt."""
     return felt(dict(owners())[name], probes().get(name, []))
