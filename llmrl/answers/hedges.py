@@ -15,13 +15,14 @@ NEAR = 120  # characters on each side of an answer that are read
 MARKUP = re.compile(r"<[^<>\n]{0,40}>|\\(?:boxed|text|textbf|mathbf|mathrm)(?=\s*\{)|\\[()\[\],;:! ]|[*_`$(){}\[\]~]")
 SENTENCE = re.compile(r"[.!?;](?=\s|$)|[。！？；।]|\n\s*\n")
 SCALED = r"""(?:dozens?|hundreds?|thousands?|[mb]illions?|trillions?|tens|score|lakhs?|crores?|tausend|millionen|milliard(?:en?|s)?
-    |milliers|mil|mille|mila|milion[ei]|millones|millón|milhões|milhão|milyon|docenas?|douzaines?|dutzend
+    |milliers|mil|mille|mila|milion[ei]|millones|millón|milhões|milhão|milyon|docenas?|douzaines?|dutzend|cientos|centenas|centaines
+    |hunderte|centinaia|decenas|dizaines|dezenas|decine
     |тысяч\w*|миллион\w*|миллиард\w*)\b|[万萬亿億백천만억]|百(?!分)|千(?![米克瓦])|हज़ार|हजार|लाख|करोड़|ألف|آلاف|مليون"""
 """Words of number that multiply the number before them."""
 PARTS = r"""halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths
     |and\s+(?:an?|one|two|three|four|five)\s+(?:half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?)"""
 VERBS = r"""hay|había|habrá|quedan?|existe[nm]?|tienen?|il|y|en|a|reste|restent|gibt|es|sind|bleiben|ci|sono|restano|rimangono
-    |há|restam|sobram|tem|têm|zijn|finns"""
+    |há|restam|sobram|tem|têm|zijn|finns|هناك|يوجد|توجد"""
 """Words that say in other languages that there are things, so many of them."""
 COUNTS = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred"
 LINK = r"""(?:\s+(?:it|its|is|are|was|were|be|been|being|that|this|equal|equals|to|the|a|an|any|answer|result|value
@@ -29,14 +30,14 @@ LINK = r"""(?:\s+(?:it|its|is|are|was|were|be|been|being|that|this|equal|equals|
     |of|as|likely|final|has|have|had|give|gives|get|gets|""" + VERBS + "))*"
 NO = r"""not|never|\w*n't|cannot|neither|nor|(?<!no\s)(?<!without\s)doubt|false|wrong|incorrect|impossible
     |unlikely|untrue|n'est\s+pas|ne\s+\w+\s+pas|pas|nicht|keine?|no(?=\s+(?:es|son|hay|había|habrá|quedan?|existen?|tienen?)\b)|não
-    |non(?=\s+(?:è|sono|ci|esist\w+|restano|rimangono)\b)|niet|geen|не|нет|ليس|ليست|नहीं"""
-REFUSED = re.compile(rf"(?<![\w'])(?:{NO}){LINK}\s*$|(?:不是|并非|不等于)\s*$", re.VERBOSE)
+    |non(?=\s+(?:è|sono|ci|esist\w+|restano|rimangono)\b)|niet|geen|не|нет|ليس|ليست|لا(?=\s+(?:يوجد|توجد))|नहीं"""
+REFUSED = re.compile(rf"(?<![\w'])(?:{NO}){LINK}\s*$|(?:不是|并非|不等于|没有|不到|不足|少于|多于|超过|至多|至少)\s*$", re.VERBOSE)
 EXCLUDED = re.compile(rf"(?<![\w'])(?:unless|except|excluding|than|anything\s+but|all\s+but){LINK}\s*$", re.VERBOSE)
 BOUNDED = re.compile(
     rf"""(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)\b)\s*$
         |(?<![\w'])(?:at\s+most|at\s+least|up\s+to|below|above|under|over|beyond|nearly|almost|au\s+(?:plus|moins)
         |höchstens|mindestens|a\s+lo\s+sumo|al\s+menos|(?:más|menos|plus|moins|mais|più|meno)\s+d[ei]
-        |(?:mehr|weniger)\s+als|больше|меньше|более|менее){LINK}\s*$""",
+        |(?:mehr|weniger)\s+als|больше|меньше|более|менее|почти|casi|presque|beinahe|quase|quasi){LINK}\s*$""",
     re.VERBOSE,
 )
 SIGNED = re.compile(
@@ -55,9 +56,9 @@ CHANGED = re.compile(
 DOUBTED = re.compile(
     rf"""(?<![\w'])(?:or(?!\s+(?:equivalently|simply))(?:\s+(?:maybe|perhaps|possibly|even|else|also|could|may|might|just))*
         |maybe|perhaps|possibly|alternatively|otherwise|else|(?:could|might|may)\s+(?:also\s+|just\s+)?be|ou|oder|vielleicht
-        |quizás?|tal\s+vez|peut-être|forse|talvez|возможно|или|أو|(?<!\u094d)या){LINK}\s*,?\s*$
+        |quizás?|tal\s+vez|peut-être|forse|talvez|возможно|или|أو|(?<!\S)या){LINK}\s*,?\s*$
         |或(?:者|是)?\s*$|(?:{COUNTS})\W+(?:(?:and|to|maybe|perhaps|possibly|either)\s+)+$
-        |(?<![\w.])\d[\d.,]*\s+[^\W\d_]{{3,}}\s+(?:and|et|y|und|e|и)\s+$""",
+        |(?<![\w.])\d[\d.,]*\s+[^\W\d_]{{3,}}\s+(?:and|et|y|und|e|и)\s*$""",
     re.VERBOSE,
 )
 LATER = r"(?:\W*(?!(?:since|because|as|for|so|not|and|while|whereas|though)\b)\w+){0,4}?\W*"
@@ -65,14 +66,14 @@ ALTERNATIVE = re.compile(
     r"""(?:\W*(?!(?:since|because|as|for|so|which|where|that)\b)\w+){0,3}?\W*?
         (?<!\w)(?:as\s+well\s+as\b|or\b(?!\W*(?:equivalently|simply|in\s+other\s+words|about|approximately|rather\s+\\approx))
         |maybe\b|perhaps\b|possibly\b|alternatively\b|otherwise\b|unless\b|else\b|if\b
-        |(?:could|might|may)\s+(?:also\s+)?be\b|ou\b|oder\b|или(?!\w)|أو|(?<!\u094d)या(?!\w)|或)""",
+        |(?:could|might|may)\s+(?:also\s+)?be\b|ou\b|oder\b|или(?!\w)|أو|(?<!\S)या(?!\S)|或)""",
     re.VERBOSE,
 )
 REJECTED = re.compile(
     rf"""{LATER}(?<!\w)(?:wrong|incorrect|false|untrue|impossible|unlikely|invalid|rejected|excluded|ruled\s+out)\b
         |\W*(?:(?:this|that|it|but|the|answer)\W+)*(?:(?:is|are|was|were|can|could|does|do|did|will|would|must|should)
             (?:\s+not|n't)\b|cannot\b|(?:is|are|was|seems)\s+(?:too|never|far\s+from|close\s+to|almost)\b)
-        |\s*\?\s*(?:\w|$) | \W*नहीं | \W*(?:不对|不正确|错) | \W*[이가]?\s*아[니닙] | \W*(?:では|じゃ)な""",
+        |\s*\?\s*(?:\w|$) | \W*(?:\S+\s+){{0,3}}?नहीं | \W*(?:\w+\s+){{0,3}}?нет\b | \W*(?:不对|不正确|错) | \W*\w{{0,4}}?[이가]?\s*아[니닙] | \W*\w{{0,4}}?(?:では|じゃ)(?:な|あり)""",
     re.VERBOSE,
 )
 TOUCHING = re.compile(
