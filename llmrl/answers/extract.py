@@ -64,6 +64,8 @@ LABELLED = re.compile(r"\\(?:text|mathrm|textrm)\s*\{[^{}]*\}")
 ENUMERATED = re.compile(r"[.!?]\s+[-−$\\(]*\d[\d.,/$)\s]*(?:\.|$)")  # 5. 6. 7.
 LETTER = re.compile(r"\(?[A-H][).:]+\s+(?=[-−$\\\d])")
 GOES_ON = re.compile(r"\s*(?:[-–/:×÷^+*]|\\(?:times|cdot|div)|to)\s*[$\\({]*\d")  # $5$/6, $5$ to $6$
+COUNTED = re.compile(r"(?<![\w.])\d[\d.,]*\s+[^\W\d_]{3,}\s+(?:and|et|y|und|e|и)\s*$")  # 3 boys and 4 girls
+NEAR = 80  # characters before a number that are read for another
 TOUCHING = re.compile(r"[A-Za-z\u00c0-\u052f]")  # a letter that belongs to the number before it
 SENTENCE_END = re.compile(r"(?<=[^.\s])[.!?](?=\s|\*|$)|[。！？।؟]|\n\n")
 CONNECTOR = r"(?:\\text\s*\{\s*(?:and|or|,)\s*\}|\b(?:and|or)\b|\\q?quad|\\[,;!: ]|\\[\[\]()]|[\s,;$&.*]|\\\\)*"
@@ -193,7 +195,9 @@ def _result(text: str, found: list[Formula]) -> str:
         return _kept(found[-1].inside, text[: found[-1].start], text[found[-1].end :])
     answer = _last_run(text)
     before, _, after = text.rpartition(answer)
-    return _kept(answer, before, after, unit=answer != text.strip()) if answer else ""
+    if not answer or COUNTED.search(before[-NEAR:]):
+        return ""
+    return _kept(answer, before, after, unit=answer != text.strip())
 
 
 def _kept(answer: str, before: str, after: str, unit: bool = True) -> str:

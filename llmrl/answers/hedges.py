@@ -57,8 +57,7 @@ DOUBTED = re.compile(
     rf"""(?<![\w'])(?:or(?!\s+(?:equivalently|simply))(?:\s+(?:maybe|perhaps|possibly|even|else|also|could|may|might|just))*
         |maybe|perhaps|possibly|alternatively|otherwise|else|(?:could|might|may)\s+(?:also\s+|just\s+)?be|ou|oder|vielleicht
         |quizás?|tal\s+vez|peut-être|forse|talvez|возможно|или|أو|(?<!\S)या){LINK}\s*,?\s*$
-        |或(?:者|是)?\s*$|(?:{COUNTS})\W+(?:(?:and|to|maybe|perhaps|possibly|either)\s+)+$
-        |(?<![\w.])\d[\d.,]*\s+[^\W\d_]{{3,}}\s+(?:and|et|y|und|e|и)\s*$""",
+        |或(?:者|是)?\s*$|(?:{COUNTS})\W+(?:(?:and|to|maybe|perhaps|possibly|either)\s+)+$""",
     re.VERBOSE,
 )
 LATER = r"(?:\W*(?!(?:since|because|as|for|so|not|and|while|whereas|though)\b)\w+){0,4}?\W*"
