@@ -41,7 +41,9 @@ class Verl(ByAnswer):
         """
         given = problem.info.get("extra_info")
         if taken := [name for name in RESERVED if isinstance(given, Mapping) and name in given]:
-            raise DataError(f"problem {problem.id}: extra_info has {taken[0]!r}, which verl fills itself; rename the key")
+            raise DataError(
+                f"problem {problem.id}: extra_info has {taken[0]!r}, which verl fills itself; rename the key"
+            )
 
     def arguments(self, trajectory: Trajectory) -> dict[str, Any]:
         info, answer = trajectory.problem.info, trajectory.problem.answer

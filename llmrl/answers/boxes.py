@@ -37,9 +37,10 @@ OPERATOR = re.compile(
         |\\(?:overline|bar|dot)\s*\{|(?<![A-Za-z])[a-zA-Z]\s?\(|\d)$""",
     re.VERBOSE,
 )
-SIGN = r"""\\(?:neq?|lt|gt|nless|ngtr|n[lg]eq(?:slant)?|ll|gg|lesssim|gtrsim|n?mid|notin|(?:not|neg|lnot)\s*(?:[=<>]|\\[a-z]{2,6})?)(?![a-zA-Z])
+SIGN = r"""\\(?:neq?|lt|gt|nless|ngtr|n[lg]eq(?:slant)?|ll|gg|lesssim|gtrsim|n?mid|notin
+        |(?:not|neg|lnot)\s*(?:[=<>]|\\[a-z]{2,6})?)(?![a-zA-Z])
     |[≠≪≫≮≯∤∉¬]"""
-"""Signs of a relation that no value of its side can end, and of a denial; a bound that is reached, as `\\le`, is none."""
+"""Signs of a denial, and of relations to another number; a bound that is reached, as by `\\le`, is none."""
 DENIES = re.compile(rf"(?:{SIGN}|(?<![<>])[<>])\s*$", re.VERBOSE)
 DENIED = re.compile(rf"[\s~]*(?:{SIGN}|(?:<(?![</|A-Za-z])|<(?=[a-z]\b(?!\s*/?>))|>(?!>)))", re.VERBOSE)
 TAG = re.compile(r"<[/A-Za-z][^<>\n]{0,40}>\s*$")

@@ -45,7 +45,8 @@ TELLS = re.compile(
 )
 GIVES = re.compile(
     r"(?:\b(?:is|are|was|were|be|equals?|gives?|makes?|yields?|leaves|est|sont|vaut|donne|es|son|ist|sind|beträgt|sono|são"
-    r"|hay|quedan?|existen?|tienen?|[Ii]l y (?:en )?a|[Ii]l (?:en )?reste|hat|gibt es|es gibt|ci sono|ha|existem|tem|toplam)\b"
+    r"|hay|quedan?|existen?|tienen?|[Ii]l y (?:en )?a|[Ii]l (?:en )?reste|hat|gibt es|es gibt|ci sono"
+    r"|ha|existem|tem|toplam)\b"
     r"|(?<!\w)(?:é|è|هو|هي|يساوي|تساوي|равн[аоы]|равен)(?!\w)|=)[\s:*]*(?=[-−]?[$\\(\[{]*[-−]?\d|\$|\\)"
 )
 BECAUSE = re.compile(

@@ -14,24 +14,30 @@ FAR = 2000  # characters behind an answer in which a sentence may begin that cor
 NEAR = 120  # characters on each side of an answer that are read
 MARKUP = re.compile(r"<[^<>\n]{0,40}>|\\(?:boxed|text|textbf|mathbf|mathrm)(?=\s*\{)|\\[()\[\],;:! ]|[*_`$(){}\[\]~]")
 SENTENCE = re.compile(r"[.!?;](?=\s|$)|[。！？；।]|\n\s*\n")
-SCALED = r"""(?:dozens?|hundreds?|thousands?|[mb]illions?|trillions?|tens|score|lakhs?|crores?|tausend|millionen|milliard(?:en?|s)?
-    |milliers|mil|mille|mila|milion[ei]|millones|millón|milhões|milhão|milyon|docenas?|douzaines?|dutzend|cientos|centenas|centaines
-    |hunderte|centinaia|decenas|dizaines|dezenas|decine
+SCALED = r"""(?:dozens?|hundreds?|thousands?|[mb]illions?|trillions?|tens|score|lakhs?|crores?|tausend|millionen
+    |milliard(?:en?|s)?|milliers|mil|mille|mila|milion[ei]|millones|millón|milhões|milhão|milyon|docenas?|douzaines?|dutzend
+    |cientos|centenas|centaines|hunderte|centinaia|decenas|dizaines|dezenas|decine
     |тысяч\w*|миллион\w*|миллиард\w*)\b|[万萬亿億백천만억]|百(?!分)|千(?![米克瓦])|हज़ार|हजार|लाख|करोड़|ألف|آلاف|مليون"""
 """Words of number that multiply the number before them."""
 PARTS = r"""halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths
     |and\s+(?:an?|one|two|three|four|five)\s+(?:half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?)"""
-VERBS = r"""hay|había|habrá|quedan?|existe[nm]?|tienen?|il|y|en|a|reste|restent|gibt|es|sind|bleiben|ci|sono|restano|rimangono
-    |há|restam|sobram|tem|têm|zijn|finns|هناك|يوجد|توجد"""
+VERBS = r"""hay|había|habrá|quedan?|existe[nm]?|tienen?|il|y|en|a|reste|restent|gibt|es|sind|bleiben|ci|sono|restano
+    |rimangono|há|restam|sobram|tem|têm|zijn|finns|هناك|يوجد|توجد"""
 """Words that say in other languages that there are things, so many of them."""
 COUNTS = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred"
-LINK = r"""(?:\s+(?:it|its|is|are|was|were|be|been|being|that|this|equal|equals|to|the|a|an|any|answer|result|value
+LINK = (
+    r"""(?:\s+(?:it|its|is|are|was|were|be|been|being|that|this|equal|equals|to|the|a|an|any|answer|result|value
     |number|solution|exactly|really|actually|simply|just|necessarily|correct|right|true|say|said|think|believe|claim|sure
-    |of|as|likely|final|has|have|had|give|gives|get|gets|""" + VERBS + "))*"
+    |of|as|likely|final|has|have|had|give|gives|get|gets|"""
+    + VERBS
+    + "))*"
+)
 NO = r"""not|never|\w*n't|cannot|neither|nor|(?<!no\s)(?<!without\s)doubt|false|wrong|incorrect|impossible
     |unlikely|untrue|n'est\s+pas|ne\s+\w+\s+pas|pas|nicht|keine?|no(?=\s+(?:es|son|hay|había|habrá|quedan?|existen?|tienen?)\b)|não
     |non(?=\s+(?:è|sono|ci|esist\w+|restano|rimangono)\b)|niet|geen|не|нет|ليس|ليست|لا(?=\s+(?:يوجد|توجد))|नहीं"""
-REFUSED = re.compile(rf"(?<![\w'])(?:{NO}){LINK}\s*$|(?:不是|并非|不等于|没有|不到|不足|少于|多于|超过|至多|至少)\s*$", re.VERBOSE)
+REFUSED = re.compile(
+    rf"(?<![\w'])(?:{NO}){LINK}\s*$|(?:不是|并非|不等于|没有|不到|不足|少于|多于|超过|至多|至少)\s*$", re.VERBOSE
+)
 EXCLUDED = re.compile(rf"(?<![\w'])(?:unless|except|excluding|than|anything\s+but|all\s+but){LINK}\s*$", re.VERBOSE)
 BOUNDED = re.compile(
     rf"""(?:[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)\b)\s*$
@@ -72,7 +78,9 @@ REJECTED = re.compile(
     rf"""{LATER}(?<!\w)(?:wrong|incorrect|false|untrue|impossible|unlikely|invalid|rejected|excluded|ruled\s+out)\b
         |\W*(?:(?:this|that|it|but|the|answer)\W+)*(?:(?:is|are|was|were|can|could|does|do|did|will|would|must|should)
             (?:\s+not|n't)\b|cannot\b|(?:is|are|was|seems)\s+(?:too|never|far\s+from|close\s+to|almost)\b)
-        |\s*\?\s*(?:\w|$) | \W*(?:\S+\s+){{0,3}}?नहीं | \W*(?:\w+\s+){{0,3}}?нет\b | \W*(?:不对|不正确|错) | \W*\w{{0,4}}?[이가]?\s*아[니닙] | \W*\w{{0,4}}?(?:では|じゃ)(?:な|あり)""",
+        |\s*\?\s*(?:\w|$) | \W*(?:\S+\s+){{0,3}}?नहीं | \W*(?:\w+\s+){{0,3}}?нет\b
+        | \W*(?:不对|不正确|错) | \W*\w{{0,4}}?[이가]?\s*아[니닙]
+        | \W*\w{{0,4}}?(?:では|じゃ)(?:な|あり)""",
     re.VERBOSE,
 )
 TOUCHING = re.compile(

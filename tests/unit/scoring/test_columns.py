@@ -199,7 +199,9 @@ def test_a_run_finds_them_in_its_data_before_anything_is_scored(reward: dict[str
     taken = {"tags": [], "source": "web", "completions": 1, "extra_info": {"num_turns": 1}}
     row = Problem(id="p", messages=(), answer="1", info={"tags": [], "source": "web"})
     require_free(scorer, [row])
-    with pytest.raises(DataError, match=r"^problem q: (the data has a column 'completions'|extra_info has 'num_turns')"):
+    with pytest.raises(
+        DataError, match=r"^problem q: (the data has a column 'completions'|extra_info has 'num_turns')"
+    ):
         require_free(scorer, [row, replace(row, id="q", info=taken)])
     if reward["name"] == "by_source":
         require_free(scorer, [replace(row, info=taken | {"source": "clean"})])
