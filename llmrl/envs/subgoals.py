@@ -50,7 +50,7 @@ class Subgoals:
         self._checked(self.goals, "goals")
 
     def first_messages(self, problem: Problem) -> Sequence[Message]:
-        """Those of the game; a hint comes on top."""
+        """Messages of the game; a hint comes on top."""
         return self.env.first_messages(problem)
 
     def make(self, problem: Problem) -> SubgoalEpisode:
