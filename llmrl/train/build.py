@@ -27,6 +27,7 @@ from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
 from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.scoring.reserved import require_free
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.train.adaptation import Adaptation
 from llmrl.train.checkpoints import Checkpoints
@@ -105,6 +106,10 @@ def build(
         on_step, on_sample: see every step, and every answer of an evaluation.
     """
     place = _place(recipe, name, resume, started)
+    pool = _graders(recipe, started)
+    for reward in (recipe.reward, recipe.audit.reward) if recipe.source.plays else ():
+        if reward is not None:
+            require_free(as_group_reward(reward, pool), place.problems)
     set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
     clock = Clock()
     needs = recipe.algorithm.needs() - recipe.source.fills()
@@ -113,7 +118,6 @@ def build(
     ready = partial(require_ready, tokenizer=place.chat.tokenizer, stop_token_ids=stops, folder=place.logs.folder)
     ready(recipe, learners)
     engine = _engine(recipe, stops, started)
-    pool = _graders(recipe, started)
     opponents = started_opponents(recipe, place.chat, stops, started) if recipe.source.plays else {}
     source = _source(recipe, place, engine, opponents, pool, started)
     normaliser = RewardNormaliser(recipe.train.normalize_rewards)

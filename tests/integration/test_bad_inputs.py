@@ -178,6 +178,15 @@ def test_a_reward_that_raises(refused: Refused, name: str, said: str) -> None:
     assert said in message
 
 
+def test_a_column_that_the_reward_fills_itself(recipe: Path, refused: Refused) -> None:
+    rows = [row | {"completions": "2"} for row in ROWS]
+    (recipe.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reward = "reward={name: mix, parts: {'bad_rewards:fails': 1.0, numeric: 1.0}}"
+    nobody = "engine={name: server, urls: ['http://127.0.0.1:9/v1']}"  # which would be an error of its own
+    said = refused(reward, nobody)
+    assert "problem rows/0: the data has a column 'completions', and fails is passed something else by that" in said
+
+
 def test_a_reward_that_hangs(refused: Refused) -> None:
     message = refused("reward.name=bad_rewards:hangs", "rollout.reward_timeout_s=0.3")
     assert "4 of 4 episodes could not be scored" in message
