@@ -363,7 +363,9 @@ def beside_its_samples(episode: Trajectory) -> Trajectory:
 @pytest.mark.parametrize("kept", [logged, in_a_checkpoint, beside_its_samples], ids=lambda kept: kept.__name__)
 def test_an_episode_that_was_kept_has_the_tokens_that_were_sampled(kept: Callable[[Trajectory], Trajectory]) -> None:
     episode = played()
-    assert [(list(a), list(b)) for a, b in of(kept(episode).turns)] == [(list(a), list(b)) for a, b in of(episode.turns)]
+    assert [(list(a), list(b)) for a, b in of(kept(episode).turns)] == [
+        (list(a), list(b)) for a, b in of(episode.turns)
+    ]
     (sample,), (again,) = to_samples(episode), to_samples(kept(episode))
     sampled = [token for _, ids in of(episode.turns) for token in ids]
     for made in (sample, again):
@@ -384,9 +386,16 @@ def test_an_answer_of_a_tree_in_a_file_has_the_tokens_that_were_sampled() -> Non
 def test_a_stored_step_has_the_tokens_that_were_sampled() -> None:
     """A pair of steps with its tokens, as searches write it."""
     tokens = sampling_engine(REPLIES)
-    prefix, step, other = (tokens.tokenizer.encode(text) for text in ("the first line\n", "the answer\n", "the reply\n"))
+    prefix, step, other = (
+        tokens.tokenizer.encode(text) for text in ("the first line\n", "the answer\n", "the reply\n")
+    )
     row = {"prompt": "the question", "prefix": "the first line\n", "chosen": "the answer\n", "rejected": "the reply\n"}
     asked = CHAT.prompt_ids([{"role": "user", "content": "the question"}])
-    values = row | {"prefix_ids": [*asked, *prefix], "chosen_ids": step, "rejected_ids": other}
+    values = row | {
+        "prompt": "the question",
+        "prefix_ids": [*asked, *prefix],
+        "chosen_ids": step,
+        "rejected_ids": other,
+    }
     made = AnswerEncoder(CHAT, OPTIONS).samples(reader("step_pair")(Row(values, "r:1", 0)), "g")
     assert [sample.token_ids.tolist() for sample in made] == [[*asked, *prefix, *ids] for ids in (step, other)]
