@@ -96,6 +96,6 @@ def test_a_bounded_critic_must_be_scalar(tiny_model_dir: Path, tmp_path: Path) -
     for name, bound in (("tight", 1e-7), ("wide", 1e3)):
         with Run(recipe(tiny_model_dir, tmp_path, "scalar", cliprange_value=bound), name=name) as run:
             train(run)
-    # The first of the step's two updates finds every value where it was, so at least a quarter is within any bound
+    # The first of the step's four updates finds every value where it was: a quarter is within any bound
     assert 0 < lines(tmp_path / "tight")[2]["critic/clip_ratio"] <= 0.75
     assert lines(tmp_path / "wide")[2]["critic/clip_ratio"] == 0
