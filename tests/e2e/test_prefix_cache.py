@@ -48,9 +48,9 @@ def greedy(engine: Any) -> list[Completion]:
     """Greedy completions of all prompts, asked at the same time."""
 
     async def ask() -> list[Completion]:
-        return await asyncio.gather(
-            *(engine.generate(prompt, Sampling(temperature=0.0, max_tokens=4)) for prompt in PROMPTS)
-        )
+        sampling = Sampling(temperature=0.0, max_tokens=4)
+        completions: list[Completion] = await asyncio.gather(*(engine.generate(p, sampling) for p in PROMPTS))
+        return completions
 
     return asyncio.run(ask())
 
