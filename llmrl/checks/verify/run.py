@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Form", "Numbers", "Oracle", "OracleAnswer", "exit_code", "resolve", "save", "show", "verify"]
 
+QUICK_FIRST: tuple[Part, ...] = ("oracle", "invariances", "differences", "learning")
+"""Parts of every form, in the order in which they are looked at."""
 SHOWN = 20
 """Lines of failures that `show` prints of one form."""
 
@@ -58,6 +60,7 @@ def verify(
     cases: Sequence[str] | None = None,
     status: Callable[[str], Any] = str,
     processes: int = 1,
+    fail_fast: bool = False,
 ) -> list[Check]:
     """Everything that is checked of the forms.
 
@@ -66,6 +69,7 @@ def verify(
         cases: whose worked cases to look at, by their subject; None: all that ship.
         status: told what is being looked at.
         processes: look at so many forms at a time; what is found does not depend on it.
+        fail_fast: stop at the first part of a form in which a check fails. Of every form what is quick comes first.
     Raises:
         LlmrlError: one of the processes ended, for want of memory, say.
     """
@@ -74,15 +78,22 @@ def verify(
     status("worked cases")
     with _one_thread():
         checks = worked(cases)
+    if fail_fast and not all(check.ok for check in checks):
+        return checks
+    looks = [(form, part) for part in QUICK_FIRST for form in forms]
+    places = [(form.name, part) for form in forms for part in PARTS]
+    seen: dict[tuple[str, Part], list[Check]] = {}
     with _spread(forms, processes) as spread:
-        for form, found in zip(forms, spread(_look_at, forms), strict=True):
-            status(form.name)
-            checks += found
-    return checks
+        for (form, part), found in zip(looks, spread(_look_at, *zip(*looks, strict=True)), strict=True):
+            status(f"{form.name}, {part}")
+            seen[form.name, part] = found
+            if fail_fast and not all(check.ok for check in found):
+                break
+    return [*checks, *(check for place in places for check in seen.get(place, []))]
 
 
-def _look_at(form: Form) -> list[Check]:
-    """Run every check of a form."""
+def _look_at(form: Form, part: Part) -> list[Check]:
+    """Run the checks of a part of a form."""
     from llmrl.checks.verify import differences, invariances, toy
     from llmrl.checks.verify.oracles import compare as oracle
 
@@ -93,7 +104,7 @@ def _look_at(form: Form) -> list[Check]:
         "learning": form.learns or toy.learning,
     }
     with _one_thread():
-        return [check for part, look in looks.items() for check in _looked(form, part, look)]
+        return _looked(form, part, looks[part])
 
 
 @contextmanager
@@ -105,7 +116,10 @@ def _spread(forms: Sequence[Form], processes: int) -> Iterator[Callable[..., Ite
         return
     try:
         with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            yield pool.map
+            try:
+                yield pool.map
+            finally:
+                pool.shutdown(cancel_futures=True)  # of a look that stops early
     except BrokenProcessPool as error:
         raise LlmrlError(
             f"llmrl verify: a process ended while it looked at a form ({error}); is memory short?"
@@ -161,14 +175,15 @@ def save(checks: Sequence[Check], seconds: float, path: Path) -> None:
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def run(names: Sequence[str], out: Path | None = None) -> int:
+def run(names: Sequence[str], out: Path | None = None, *, fail_fast: bool = False) -> int:
     """Run `llmrl verify`; returns its exit code."""
     from rich.console import Console
 
     forms, console, began = resolve(names), Console(), time.perf_counter()
     live = console.status("") if console.is_terminal else nullcontext()
     with live as line:
-        checks = verify(forms, names or None, line.update if line is not None else str, len(os.sched_getaffinity(0)))
+        tell: Callable[[str], Any] = line.update if line is not None else str
+        checks = verify(forms, names or None, tell, len(os.sched_getaffinity(0)), fail_fast)
     seconds = time.perf_counter() - began
     show(checks, seconds, console)
     if out is not None:
