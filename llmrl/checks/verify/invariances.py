@@ -78,7 +78,9 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
     yield "credit does not read masked tokens", distance(plain, step.learn(dirty))
     order = Random(0).sample(step.rows, len(step.rows))
     yield "the order of rows cannot matter", distance(plain, step.learn(order))
-    judged = [row for row in step.rows if row.reward == row.reward or row.origin == "proposal" or row.role == "mismatched"]
+    judged = [
+        row for row in step.rows if row.reward == row.reward or row.origin == "proposal" or row.role == "mismatched"
+    ]
     yield "a reward of NaN is as good as no row", distance(plain, step.learn(judged))
     if form.only_ratios:
         yield "only ratios matter", distance(_slopes(plain), _slopes(_shifted(step)))

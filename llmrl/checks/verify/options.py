@@ -90,7 +90,12 @@ REINFORCE: Options = {
 }
 REINFORCE_OF_TURNS: Options = {
     "turns_both": {"gamma": 0.9, "turn_discount": 0.7},
-    "turns_outcome": {"credit_level": "outcome", "gamma": 0.9, "turn_discount": 0.7, "mask_truncated_completions": True},
+    "turns_outcome": {
+        "credit_level": "outcome",
+        "gamma": 0.9,
+        "turn_discount": 0.7,
+        "mask_truncated_completions": True,
+    },
 }
 T1: Options = {
     "default": {},

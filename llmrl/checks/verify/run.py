@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
-from multiprocessing import get_context
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,8 @@ def resolve(names: Sequence[str], oracle: str | None = None) -> list[Form]:
     """The forms to verify: all that ship where no name is given.
 
     Args:
-        names: of forms that ship (`dapo`), or `package.module:Attribute` of an algorithm, its class, or a `Form`.
+        names: of forms that ship (`dapo`; `grpo` brings `grpo: k2` and its others), or `package.module:Attribute` of
+            an algorithm, its class, or a `Form`.
         oracle: by which a user's algorithm is compared with its equation; None: the class's own `oracle`, if any.
     Raises:
         RecipeError: no such form, a module that cannot be imported, a thing that is no algorithm, or no such oracle.
@@ -49,8 +50,8 @@ def resolve(names: Sequence[str], oracle: str | None = None) -> list[Form]:
             found.append(_own(name, oracle))
         elif oracle is not None:
             raise RecipeError(f"--oracle {oracle}: {name} ships and has its own; expected package.module:Attribute")
-        elif name in shipped:
-            found.append(shipped[name])
+        elif own := [form for each, form in shipped.items() if each == name or each.startswith(f"{name}: ")]:
+            found += own
         else:
             raise RecipeError(
                 f"unknown algorithm {name!r}{plugins.did_you_mean(name, shipped)}; known: {', '.join(shipped)}, or "
@@ -175,7 +176,7 @@ def show(
             console.print(f"{name}: and {len(own) - SHOWN} more")
     for name in uncompared:
         line = (
-            f"{name}: the equation itself was not compared, since there is no oracle: a wrong objective passes. Give one "
+            f"{name}: the equation itself was not compared, without an oracle: a wrong objective passes. Give one "
             'with --oracle NAME, with `oracle: ClassVar[str] = "NAME"` in the class, or with a Form of your own '
             f"(docs/verify.md); names: {', '.join(ORACLES)}, or package.module:function"
         )
@@ -192,9 +193,7 @@ def save(checks: Sequence[Check], seconds: float, path: Path, uncompared: Sequen
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def run(
-    names: Sequence[str], out: Path | None = None, *, fail_fast: bool = False, oracle: str | None = None
-) -> int:
+def run(names: Sequence[str], out: Path | None = None, *, fail_fast: bool = False, oracle: str | None = None) -> int:
     """Run `llmrl verify`; returns its exit code."""
     from rich.console import Console
 

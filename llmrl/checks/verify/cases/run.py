@@ -67,7 +67,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "salmon": (),
     "search": (),
     "statistics": (),
-    "controls": (),
+    "controls": ("t1", "ppo", "webrl"),
     "curriculum": (),
     "returns": (),
     "tuning": (),

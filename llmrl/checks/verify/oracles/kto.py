@@ -11,7 +11,7 @@ from llmrl.samples import Sample
 
 
 def kto(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
-    """The mean over answers of their weight times one less their value; the reference point is what mismatched answers say."""
+    """The mean over answers of weight times one less value; the reference point is what mismatched answers say."""
     known = [i for i, row in enumerate(rows) if row.reward == row.reward and row.role != "mismatched"]
     point = _point(rows) if algorithm.loss_type == "kto" else 0.0
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
