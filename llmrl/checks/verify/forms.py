@@ -129,9 +129,7 @@ def forms() -> list[Form]:
         _bcoder("bcoder_passed", ground_truth="passed", alpha=0.5, gamma=0.9, nll_coef=0.1),
         *_archers(),
         *_webrls(),
-        _imitation("bc_none", _alike),
-        _imitation("bc_reward", _reward, weights="reward"),
-        _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
+        *_imitations(),
         *options(),
     ]
 
@@ -229,6 +227,15 @@ def _webrl(name: str, only_ratios: bool = True, **options: Any) -> Form:
         only_ratios=only_ratios,
         learns=log_ratios,
     )
+
+
+def _imitations() -> list[Form]:
+    """Imitation of all answers alike, by reward, and of good ones."""
+    return [
+        _imitation("bc_none", _alike),
+        _imitation("bc_reward", _reward, weights="reward"),
+        _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
+    ]
 
 
 def _imitation(name: str, weight: Callable[[float], float], **options: Any) -> Form:

@@ -73,7 +73,8 @@ def stop_strings(given: Given) -> dict[str, Any]:
 
 
 def subgoals(given: Given) -> dict[str, Any]:
-    return {"bonus": [bonus(*move, given["goals"], given["alpha"], given["gamma"]) for move in given["moves"]]}
+    rest = {name: given[name] for name in ("goals", "alpha", "gamma")}
+    return {"bonus": [bonus(before, after, **rest) for before, after in given["moves"]]}
 
 
 def replayed_share(given: Given) -> dict[str, Any]:
