@@ -37,7 +37,7 @@ def in_one(rows: Sequence[Sample]) -> list[Sample]:
 
 
 def in_several(rows: Sequence[Sample], said: Said) -> tuple[list[Sample], Said, Pieces]:
-    """Each row as one or two samples, the later one first; their outputs by first token; and which became which."""
+    """Each row as one or two samples, in every second the later one first; their outputs by first token; and which became which."""
     made: list[Sample] = []
     outputs, pieces = list(said), []
     for row in rows:
@@ -49,7 +49,8 @@ def in_several(rows: Sequence[Sample], said: Said) -> tuple[list[Sample], Said, 
         later = len(outputs)
         outputs.append({name: column[cut:] for name, column in said[index].items()})
         outputs[index] = {name: column[:cut] for name, column in said[index].items()}
-        made += [_piece(row, cut, length, later), _piece(row, 0, cut, index)]
+        own = [_piece(row, 0, cut, index), _piece(row, cut, length, later)]
+        made += own if index % 2 else own[::-1]
         pieces.append([(index, cut), (later, length - cut)])
     return made, outputs, pieces
 

@@ -84,10 +84,15 @@ def replayed_share(given: Given) -> dict[str, Any]:
     rows = [
         Sample(group=f"{origin}{i}", episode=0, reward=1.0, origin=origin, columns=columns, dtype=np.float64)
         for origin in ("fresh", "replay")
-        for i in range(given["each"])
+        for i in range(given[origin])
     ]
     taught = algorithm.credit(rows)
     return {origin: sum(row.origin == origin for row in taught) for origin in ("fresh", "replay")}
+
+
+def columns(given: Given) -> dict[str, Any]:
+    """Columns that models must fill, by options."""
+    return {"needs": [sorted(plugins.build("algorithm", spec).needs()) for spec in given["algorithms"]]}
 
 
 def defaults(given: Given) -> dict[str, Any]:
