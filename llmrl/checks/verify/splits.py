@@ -37,7 +37,7 @@ def in_one(rows: Sequence[Sample]) -> list[Sample]:
 
 
 def in_several(rows: Sequence[Sample], said: Said) -> tuple[list[Sample], Said, Pieces]:
-    """Each row as one or two samples, in every second the later one first; their outputs by first token; and which became which."""
+    """Each row as one or two samples, of every second the later one first; their outputs; and which became which."""
     made: list[Sample] = []
     outputs, pieces = list(said), []
     for row in rows:
