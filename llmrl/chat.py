@@ -303,8 +303,7 @@ def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_
                 f"{', '.join(held[:8]) or 'nothing'}. Save one with `tokenizer.save_pretrained({str(model)!r})`"
             )
         require_intact(folder)
-    else:
-        hub.look(str(model), revision)
+    hub.look(str(model), revision)
     try:
         made = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:

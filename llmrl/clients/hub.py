@@ -54,6 +54,8 @@ def look(model: str | None = None, revision: str | None = None) -> None:
     """
     if model is not None:
         require_present(model, "model", revision)
+        if Path(model).is_dir():
+            return
     from huggingface_hub import constants
 
     if not constants.HF_HUB_OFFLINE and (reason := _unreachable()):

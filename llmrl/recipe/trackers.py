@@ -15,7 +15,10 @@ Tracker = Literal[
 _MODULES: Mapping[str, Sequence[str]] = {"tensorboard": ("tensorboard", "tensorboardX")}
 """Modules of which one must be there, where they have other names than the tracker."""
 _NAME: Mapping[str, str] = {
-    **{"wandb": "name", "trackio": "name", "mlflow": "run_name", "clearml": "task_name"},
+    "wandb": "name",
+    "trackio": "name",
+    "mlflow": "run_name",
+    "clearml": "task_name",
     "swanlab": "experiment_name",
 }
 """What a tracker calls the name of a run when it begins one."""

@@ -30,6 +30,7 @@ from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.train.adaptation import Adaptation
 from llmrl.train.checkpoints import Checkpoints
+from llmrl.train.dry_run import Rewards
 from llmrl.train.evaluation import Evaluation, OnSample
 from llmrl.train.gold_reward import GoldReward
 from llmrl.train.guards import UpdateGuard
@@ -40,7 +41,6 @@ from llmrl.train.opponents import started_opponents
 from llmrl.train.parallel import accelerator, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful, metric_prefix
 from llmrl.train.policies import TrainedPolicy, trained_policies
-from llmrl.train.dry_run import Rewards
 from llmrl.train.prompts import check_benchmarks, problems_to_play
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
