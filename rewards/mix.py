@@ -50,8 +50,10 @@ class Mix:
             if channel not in CHANNELS:
                 raise ValueError(f"parts.{name}: channel {channel!r}; expected {' or '.join(CHANNELS)}")
         _ = self._gates
-        for name in self.parts:
-            self._built(name)
+        for name, part in self.parts.items():
+            named = part.get("name", name) if isinstance(part, Mapping) else name
+            if ":" not in str(named):  # somebody else's module is imported when the reward is made ready
+                self._built(name)
 
     def _built(self, name: str) -> Any:
         """The reward of a part.

@@ -14,6 +14,7 @@ from llmrl import __version__
 from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings, stopped_by_signals
 from llmrl.cli.export import Step, export, folder_of
+from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
@@ -23,7 +24,12 @@ from llmrl.cli.tune import tune
 from llmrl.plugins import name_of
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=__doc__,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
@@ -72,7 +78,7 @@ def train(
     """Train by a recipe, alone or under `accelerate launch -m llmrl train ...`."""
     from llmrl import recipe as recipes
 
-    changes = [*(overrides or ()), *context.args]
+    changes = changes_of(context, overrides)
     if recipes.STAGES in (values := recipes.tree(recipe)):
         return train_stages(values, recipe, changes, resume_from=resume_from, quiet=quiet, dry_run=dry_run)
     made = recipes.read(recipe, changes)
