@@ -23,6 +23,12 @@ def resuming(checkpoint: Path) -> str:
     return shlex.join([*plain, "--resume-from", str(checkpoint)])
 
 
+def going_on() -> str:
+    """The command of this process, going on from the newest checkpoint."""
+    plain = _without_resume(_typed())
+    return "Run(recipe, resume=True)" if plain is None else shlex.join([*plain, "--resume"])
+
+
 def beginning_anew(run_name: str) -> str:
     """The command of this process, beginning anew in another folder."""
     plain = _without_resume(_typed())
