@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from llmrl import __version__
 from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings, stopped_by_signals
 from llmrl.cli.export import Step, export, folder_of
+from llmrl.cli.next_steps import after_training
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.play import play
@@ -21,7 +21,6 @@ from llmrl.cli.recipes import app as recipes_app
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.tune import tune
-from llmrl.plugins import name_of
 
 app = typer.Typer(
     add_completion=False,
@@ -95,11 +94,11 @@ def train(
     from llmrl.train.run import Run
     from llmrl.train.stopping import Stopping
 
-    chosen = resume_from or resume
+    chosen, folder = resume_from or resume, Path(made.train.output_dir) / (made.train.run_name or recipe.stem)
     with (
         stopped_by_signals(),
         Stopping() as stopping,
-        Progress(made.train.max_steps, quiet=quiet) as progress,
+        Progress(made.train.max_steps, quiet=quiet, folder=str(folder)) as progress,
         Run(
             made,
             resume=chosen,
@@ -111,9 +110,8 @@ def train(
     ):
         take_steps(run)
     if run.accelerator.is_main_process:
-        final, engine = run.folder / "final", name_of("engine", made.engine)
-        asked = f" --engine {engine}" if engine in ("hf", "server") else ""
-        print(f"model: {final}\nnext: llmrl eval {quote(str(final))} --benchmarks gsm8k{asked}")
+        final = run.folder / "final"
+        print(f"model: {final}\nnext: {after_training(made, final)}")
     return None
 
 
@@ -300,15 +298,14 @@ def demo(
     overrides: Annotated[list[str] | None, typer.Argument(help="Of recipes/demo.yaml: train.max_steps=100")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights, the problems and the samples.")] = 0,
     out: Annotated[Path, typer.Option(help="A folder; one that an earlier demo made is replaced.")] = Path("runs/demo"),
-    target: Annotated[float, typer.Option(help="Accuracy that ends fine-tuning, 0 to 1.")] = 0.4,
+    target: Annotated[float, typer.Option(help="Accuracy that ends fine-tuning, 0 to 0.9.")] = 0.4,
     quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
 ) -> None:
     """Make a small model from nothing, and watch reinforcement learning make it better."""
-    from llmrl.cli.demo import run
+    from llmrl.cli.demo import Target, run
     from llmrl.plugins import converted
-    from llmrl.recipe.ranges import Share
 
-    run(seed, quiet, out, converted(Share, target, "demo.target"), overrides or ())
+    run(seed, quiet, out, converted(Target, target, "demo.target"), overrides or ())
 
 
 @app.command()

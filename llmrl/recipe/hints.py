@@ -41,7 +41,8 @@ def require_placed(values: Mapping[str, Any], where: str) -> None:
     for key, value in values.items():
         if key not in known:
             _refuse(key, key, value, known, where)
-        elif key not in PLUGINS and not isinstance(value, Mapping) and value is not None:
+            continue
+        if key not in PLUGINS and not isinstance(value, Mapping) and value is not None:
             first = "policy" if key == "model" else next(iter(known[key]), "")
             raise RecipeError(
                 f"{where}: {key}: expected a section with keys, found {value!r:.80}; such as {key}.{first}={value}"
