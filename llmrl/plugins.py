@@ -90,7 +90,7 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
         except Exception as error:  # somebody else's module may raise anything while it is imported
             raise RecipeError(
                 f"{place}{name!r} cannot be imported: {type(error).__name__}: {error}; expected "
-                "package.module:Attribute on the Python path, to which PYTHONPATH adds folders"
+                "package.module:Attribute in the working folder or on the Python path, to which PYTHONPATH adds folders"
             ) from error
     known = names(kind)
     if name not in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from llmrl import __version__
 from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings, stopped_by_signals
 from llmrl.cli.export import Step, export, folder_of
+from llmrl.cli.listing import list_names
 from llmrl.cli.next_steps import after_training
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
@@ -23,7 +25,6 @@ from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.tune import tune
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -35,6 +36,7 @@ app.add_typer(recipes_app, name="recipes")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("serve-reward")(serve_reward)
 app.command()(export)
+app.command("list")(list_names)
 app.command()(play)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
@@ -45,6 +47,7 @@ def main() -> None:
     # Before torch is loaded: threads that spin while they wait take cores that somebody else, such as a grader, could
     # use (benchmarks/cpu.py waiting --busy 1).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.path.append(os.getcwd())  # so that rewards beside the recipe are found, and hide no library
     with endings():
         app()
 

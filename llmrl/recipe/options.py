@@ -249,6 +249,7 @@ class EvalOptions:
     benchmarks: Sequence[str] = ()
     limit: Count | None = None  # the first problems only
     samples: Count | None = None  # None: the benchmark's own
+    max_completion_length: Count | None = None  # tokens of an answer; None: the benchmark's own
 
 
 @dataclass(frozen=True, kw_only=True)
