@@ -12,16 +12,16 @@ import typer
 
 from llmrl import __version__
 from llmrl.cli.data import app as data_app
-from llmrl.cli.endings import endings, stopped_by_signals
+from llmrl.cli.endings import endings
 from llmrl.cli.export import Step, export, folder_of
 from llmrl.cli.listing import list_names
-from llmrl.cli.next_steps import after_training
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
+from llmrl.cli.training import dpo, kto, sft, train_by
 from llmrl.cli.tune import tune
 
 app = typer.Typer(
@@ -37,6 +37,8 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command("serve-reward")(serve_reward)
 app.command()(export)
 app.command("list")(list_names)
+for _as_in_trl in (sft, dpo, kto):
+    app.command()(_as_in_trl)
 app.command()(play)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
@@ -92,29 +94,7 @@ def train(
         require_possible(made)
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return None
-    from llmrl.run_folder.progress import Progress
-    from llmrl.train.loop import train as take_steps
-    from llmrl.train.run import Run
-    from llmrl.train.stopping import Stopping
-
-    chosen, folder = resume_from or resume, Path(made.train.output_dir) / (made.train.run_name or recipe.stem)
-    with (
-        stopped_by_signals(),
-        Stopping() as stopping,
-        Progress(made.train.max_steps, quiet=quiet, folder=str(folder)) as progress,
-        Run(
-            made,
-            resume=chosen,
-            name=recipe.stem,
-            stopping=stopping,
-            on_step=progress.step,
-            on_sample=progress.sample,
-        ) as run,
-    ):
-        take_steps(run)
-    if run.accelerator.is_main_process:
-        final = run.folder / "final"
-        print(f"model: {final}\nnext: {after_training(made, final)}")
+    train_by(made, recipe.stem, resume_from or resume, quiet=quiet)
     return None
 
 
