@@ -1,4 +1,4 @@
-"""What to type after a run: what fits the model that it has trained, on this machine."""
+"""Commands to type after a run: those that fit the model that it has trained, on this machine."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class UnansweredError(Exception):
 
 
 def advice(status: int, url: str) -> str:
-    """What to do about a request that a server has refused for good, as after `HTTP 401`."""
+    """Advice about a request that a server has refused for good, as after `HTTP 401`."""
     if status == 404 and not url.rstrip("/").endswith("/v1"):
         return f"the server runs, and has no such address: is /v1 missing? Expected {url.rstrip('/')}/v1"
     return _ADVICE.get(status, "the server runs, and refuses every such request: check its address and options")

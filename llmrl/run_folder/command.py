@@ -45,7 +45,7 @@ def writing_recipe(path: Path) -> str:
 
 
 def program() -> str:
-    """What to type for `llmrl`: its path where the shell has none, or that of another environment."""
+    """Word to type for `llmrl`: its path where the shell has none, or that of another environment."""
     here = Path(sys.executable).parent / "llmrl"
     found = shutil.which("llmrl")
     if not here.exists() or (found is not None and Path(found).resolve() == here.resolve()):

@@ -63,7 +63,7 @@ def serve(
         host, port: where to listen; 0.0.0.0 is every network: set an `api_key` then. Port 0 is a free one.
         api_key: bearer token that clients must send to every route but /health; None lets everyone in.
         served_model_name: the model's name for clients; None is `checkpoint` itself.
-        dtype: auto is the checkpoint's own; vLLM's auto would serve float32 in 16 bits.
+        dtype: auto is the checkpoint's own, where vLLM's would serve float32 in 16 bits.
         max_model_len: tokens of prompt and completion; None is the model's own limit.
         critic: what moves the logits of all answers.
         cpu_kvcache_space: GiB for keys and values, on a CPU.
@@ -79,16 +79,14 @@ def serve(
     check(checkpoint)
     _check_template(checkpoint)
     moved = [] if critic is None else _moved(critic)
-    dtype = own_dtype(checkpoint) if dtype == "auto" else dtype
+    dtype = own_dtype(checkpoint, dtype)
     arguments = [*_arguments(checkpoint, lora, served_model_name, dtype, max_model_len), *moved]
     if api_key is None and reaches_others(host):
         print(open_to_all(f"{host}:{port}", server_process.KEY_VARIABLE), file=sys.stderr)
     env = server_process.environment(api_key=read_key(api_key), cpu_kvcache_space=cpu_kvcache_space)
-    argv = server_process.command(checkpoint, host, port, *arguments, *server_args)
-    child = Child(argv, env=env)
+    child = Child(server_process.command(checkpoint, host, port, *arguments, *server_args), env=env)
     try:
-        reached = _EVERYWHERE.get(host, host)
-        url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+        url = _url(_EVERYWHERE.get(host, host), port)
         server = server_process.ApiServer(url, child)
         if not server_process.answers(server, time.monotonic() + start_timeout_s):
             raise EngineError(_failure(child, checkpoint, start_timeout_s))
@@ -102,6 +100,10 @@ def serve(
         return 0
     finally:
         child.stop()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _arguments(
@@ -162,11 +164,13 @@ def _check_template(checkpoint: str) -> None:
             continue
 
 
-def own_dtype(checkpoint: str) -> str:
-    """The dtype in a checkpoint's configuration; `auto`, with a line that says so, where it is not known.
+def own_dtype(checkpoint: str, wanted: str = "auto") -> str:
+    """The dtype that is wanted; for `auto` that of the checkpoint's configuration; `auto`, and a line, where it has none.
 
     It is kept: a policy answers as it did when it was trained and evaluated.
     """
+    if wanted != "auto":
+        return wanted
     from transformers import AutoConfig
 
     hub.look(checkpoint)

@@ -1,4 +1,4 @@
-"""What is proposed after a run fits what it has trained."""
+"""Commands that are proposed after a run fit what it has trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a reward raised: in its own file, not in ours or a library's."""
+"""Place at which a reward raised: in its own file, not in ours or a library's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--dry-run` refuses without weights and without a hub: nested rewards, data, folders, stored answers."""
+"""Refusals of `--dry-run` without weights and without a hub: nested rewards, data, folders, stored answers."""
 
 from __future__ import annotations
 
