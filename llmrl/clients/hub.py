@@ -70,7 +70,7 @@ def look(model: str | None = None, revision: str | None = None) -> None:
 
 @lru_cache(maxsize=1)
 def _unreachable() -> str:
-    """Reason why the hub does not answer, by one question of `PATIENCE_S` at most; "" where it does, whatever it answers."""
+    """Reason why the hub does not answer, by one question of `PATIENCE_S`; "" where it does, whatever it answers."""
     import httpx
     from huggingface_hub import constants, get_session
 

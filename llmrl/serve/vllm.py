@@ -165,7 +165,7 @@ def _check_template(checkpoint: str) -> None:
 
 
 def own_dtype(checkpoint: str, wanted: str = "auto") -> str:
-    """The dtype that is wanted; for `auto` that of the checkpoint's configuration; `auto`, and a line, where it has none.
+    """The dtype that is wanted; for `auto` that of the checkpoint, or `auto` and a line where it names none.
 
     It is kept: a policy answers as it did when it was trained and evaluated.
     """
