@@ -13,6 +13,7 @@ from typing import Any
 from llmrl.errors import LlmrlError
 from llmrl.plugins import find
 from llmrl.scoring.process_pool import CallOutcome, Pool
+from llmrl.scoring.raised import raised
 from llmrl.scoring.reserved import Reserves
 from llmrl.scoring.trl_functions import Timed, awaited, finite, unscored
 from llmrl.types import Problem, Score, Trajectory
@@ -92,7 +93,7 @@ class Called(Timed):
         except LlmrlError:
             raise
         except Exception as error:  # columns of other types than the toolkit has
-            outcome = CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
+            outcome = CallOutcome("raised", reason=raised(error))
         else:
             outcome = await asyncio.wrap_future(self.pool.submit(self.call, arguments, timeout_s=limit_s))
         self.seconds += [outcome.seconds / len(episodes)] * len(episodes)

@@ -15,6 +15,7 @@ from typing import Any
 
 from llmrl.errors import DataError
 from llmrl.scoring.process_pool import CallOutcome, Pool
+from llmrl.scoring.raised import raised
 from llmrl.types import Problem, Score, Trajectory, Verdict
 
 RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
@@ -207,7 +208,7 @@ def _call_here(function: Callable[..., Any], columns: dict[str, Any], wants: Seq
     try:
         return CallOutcome("value", FunctionCall(function, tuple(wants))(columns))
     except (Exception, SystemExit) as error:
-        return CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
+        return CallOutcome("raised", reason=raised(error))
 
 
 async def _call_async(function: Callable[..., Any], columns: dict[str, Any], wants: Sequence[str]) -> CallOutcome:
@@ -217,7 +218,7 @@ async def _call_async(function: Callable[..., Any], columns: dict[str, Any], wan
     try:
         return CallOutcome("value", (await function(**columns, **added), logged))
     except (Exception, SystemExit) as error:
-        return CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
+        return CallOutcome("raised", reason=raised(error))
 
 
 def _body(function: Callable[..., Any]) -> Callable[..., Any]:

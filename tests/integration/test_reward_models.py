@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from pathlib import Path
 from random import Random
@@ -65,6 +66,14 @@ def test_an_outcome_model_prefers_what_it_was_taught(outcome: Path) -> None:
     assert model.card.calibration is not None
     assert model.card.calibration.low < model.card.calibration.mean < model.card.calibration.high
     assert (model.scored, model.truncated) == (2, 0)
+
+
+def test_the_accuracy_on_rows_that_were_held_out_is_printed(tiny_model_dir: Path, tmp_path: Path) -> None:
+    _, said = trained("outcome", tiny_model_dir, tmp_path)
+    (line,) = [line for line in said if line.startswith("held out")]
+    assert re.fullmatch(
+        r"held out, \d+ rows: pairwise_accuracy [\d.]+ \([\d.]+ to [\d.]+\); more by `llmrl eval-rm`", line
+    )
 
 
 def test_the_score_is_that_of_trls_trainer_whatever_pads(outcome: Path, tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -291,7 +291,8 @@ def test_a_group_reward_that_times_out_by_itself_has_broken(pool: GradingPool) -
             raise TimeoutError("no answer")
 
     (found,) = asyncio.run(as_group_reward(Judge(), pool).score([episode("a")]))
-    assert (found.verdict, found.reason) == ("error", "problem sum/1: Judge raised TimeoutError: no answer")
+    told = f"problem sum/1: Judge raised TimeoutError: no answer ({__file__}:{Judge.score.__code__.co_firstlineno + 1})"
+    assert (found.verdict, found.reason) == ("error", told)
 
 
 def test_lift_trl_functions(pool: GradingPool, graders: Any) -> None:
