@@ -220,15 +220,18 @@ def _child(look: Callable[[], Any], root: Path, sends: int) -> None:
     os._exit(0)
 
 
-def verify_red(file: str) -> str:
-    """The first check of `llmrl verify` that fails, of those that can reach a file; "" where none does."""
+def verify_red(near: Mapping[str, int]) -> str:
+    """The first check of `llmrl verify` that fails, of those that can reach a file; "" where none does.
+
+    Args:
+        near: steps of imports from the file to those that reach it.
+    """
     import torch
 
     from llmrl.checks.verify.cases.run import SUBJECTS, cases
     from llmrl.checks.verify.forms import forms
 
     torch.set_num_threads(1)
-    near = Tree(Path.cwd()).distances(file)
     subjects = [name for name in SUBJECTS if f"llmrl/checks/verify/cases/{name}.py" in near]
     for subject in sorted(subjects, key=lambda name: near[f"llmrl/checks/verify/cases/{name}.py"]):
         for check in cases([subject]):
@@ -282,22 +285,22 @@ def tests_red(files: Sequence[str]) -> str:
     return first.failed or ("" if code in (0, 5) else f"pytest ended with {code}")
 
 
-def judged(error: PlantedError, root: Path, looks: Sequence[str]) -> dict[str, Any]:
+def judged(error: PlantedError, tree: Tree, looks: Sequence[str]) -> dict[str, Any]:
     """Plant an error, and see what notices it.
 
     Args:
         looks: of `LOOKS`, those that are asked, in their order.
     """
     result: dict[str, Any] = {"verify": "", "test": "", "seconds": 0.0, "timeout": False}
-    stages = Tree(root).stages(error.file)
+    stages = tree.stages(error.file)
     asked = {
-        "verify": [partial(verify_red, error.file)],
+        "verify": [partial(verify_red, tree.distances(error.file))],
         "unit": [partial(tests_red, files) for files in stages["unit"]],
         "integration": [partial(tests_red, files) for files in stages["integration"]],
     }
-    with in_place(error, root):
+    with in_place(error, tree.root):
         for name, look in [(kind, look) for kind in looks for look in asked[kind]]:
-            seen = apart(look, root)
+            seen = apart(look, tree.root)
             result["seconds"] = round(result["seconds"] + seen["seconds"], 1)
             result["timeout"] |= bool(seen.get("timeout"))
             if seen["red"]:
@@ -361,10 +364,11 @@ def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.N
     with tempfile.TemporaryDirectory(prefix="llmrl-mutants-") as place:
         root = Path(place) / "tree"
         copied(ROOT, root)
+        tree = Tree(root)
         for error, looks in todo:
             began = time.monotonic()
             row = {"key": key_of(error, ROOT), "whole": whole, **asdict(error), "looks": list(looks)}
-            row |= judged(error, root, looks)
+            row |= judged(error, tree, looks)
             with options.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             said = f"verify: {row['verify']}" if row["verify"] else row["test"] or "ALIVE"
