@@ -42,7 +42,8 @@ LOOKS = (*VERIFY, "unit", "integration")
 CPU_S, WALL_S = 300, 1800  # of one look at an error, in a process of its own
 WARM = {
     "cases": "numpy torch yaml pydantic",
-    "unit": "transformers safetensors tokenizers accelerate rich typer httpx jinja2 sympy pytest hypothesis",
+    "unit": "transformers transformers.models.qwen3.modeling_qwen3 safetensors.torch tokenizers accelerate peft rich typer "
+    "httpx jinja2 sympy pytest hypothesis starlette uvicorn",
 }
 """Modules that take long to import and are no part of llmrl, by what first needs them."""
 
@@ -238,8 +239,8 @@ def table(rows: Sequence[tuple[PlantedError, Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def warm(root: Path) -> None:
-    """Import what verify is made of from the copy of the tree: each look imports anew what its error can reach."""
+def warm(root: Path, tests: bool) -> None:
+    """Import what looks are made of from the copy of the tree: each imports anew what its error can reach."""
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.path.insert(0, str(root))
@@ -247,6 +248,10 @@ def warm(root: Path) -> None:
     for name in ("cases", "oracles"):
         for path in sorted((root / "llmrl" / "checks" / "verify" / name).glob("[a-z]*.py")):
             importlib.import_module(f"llmrl.checks.verify.{name}.{path.stem}")
+    for name in (
+        ("train.run", "evaluation.evaluate", "engines.hf", "sources.replay", "reward_models.model") if tests else ()
+    ):
+        importlib.import_module(f"llmrl.{name}")
 
 
 def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.Namespace, whole: str) -> None:
@@ -258,7 +263,7 @@ def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.N
         root, caught = Path(place) / "tree", set()
         copied(ROOT, root)
         tree = Tree(root)
-        warm(root)
+        warm(root, any({"unit", "integration"} & set(looks) for _, looks in todo))
         for look, error in [(look, error) for look in LOOKS for error, looks in todo if look in looks]:
             if error in caught:
                 continue
@@ -276,7 +281,12 @@ def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.N
 
 def spread(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.Namespace, whole: str) -> None:
     """Divide errors among processes that have imported what is slow to import, and none of llmrl."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "DS_ACCELERATOR": "cpu",
+    }
     wanted = {look for _, looks in todo for look in looks}
     tests = wanted & {"unit", "integration"}
     for name in f"{WARM['cases'] if todo else ''} {WARM['unit'] if tests else ''}".split():

@@ -29,6 +29,7 @@ COPIED = (
     "Makefile",
 )
 IMPORT = re.compile(r"^ *(?:from|import) ((?:llmrl|tests)[\w.]*)(?: import (\([^)]*\)|.*))?$", re.MULTILINE)
+AT_ONCE = 5  # test files that one process collects before it runs any of them
 LINKS = ("rewards", "data", "eval", "recipes")  # in llmrl/, to the folders beside it
 
 
@@ -119,7 +120,8 @@ class Tree:
             seen.update(stage)
         named = [path for path in whole if stem.strip("_") in Path(path).stem] if len(stem) > 2 else []
         closest = [path for path in dict.fromkeys([*named, *whole]) if path in named or distances[path] <= 2]
-        return {"unit": [stage for stage in fresh if stage], "integration": [closest] if closest else []}
+        parts = [stage[i : i + AT_ONCE] for stage in fresh for i in range(0, len(stage), AT_ONCE)]
+        return {"unit": parts, "integration": [[path] for path in closest]}
 
 
 def _imported(path: Path, names: Mapping[str, str]) -> Iterator[str]:
