@@ -263,11 +263,19 @@ def verify(
         list[str] | None, typer.Argument(help="Such as grpo, or package.module:Attribute; all that ship by default.")
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", help="A file for every check and what it found.")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    oracle: Annotated[
+        str | None,
+        typer.Option(
+            help="The equation of your own algorithm: ppo, grpo, ... or package.module:function. Without one, what it "
+            "computes is compared with nothing."
+        ),
+    ] = None,
 ) -> None:
     """Prove algorithms right, on a CPU; exit code 1 where a check fails."""
     from llmrl.checks.verify.run import run
 
-    raise typer.Exit(run(algorithms or (), json))
+    raise typer.Exit(run(algorithms or (), json, fail_fast=fail_fast, oracle=oracle))
 
 
 @app.command("audit-reward")

@@ -13,6 +13,8 @@ from llmrl.checks.verify.oracles.turns import advantages_of_turns
 from llmrl.samples import Sample
 
 STD_EPSILON = 1e-4
+NO_SIGNAL = 1e-6
+"""Rewards of a group that differ by less are equal but for rounding."""
 BOUNDS = {
     "token_truncate": (0.0, 2.0),
     "token_mask": (0.5, 2.0),
@@ -76,7 +78,7 @@ def group_advantages(groups: Sequence[str], rewards: Sequence[float], scale: str
     advantages = []
     for group, reward in zip(groups, rewards, strict=True):
         known = np.array([r for g, r in zip(groups, rewards, strict=True) if g == group and not np.isnan(r)])
-        if np.isnan(reward) or len(known) < 2 or known.max() - known.min() < 1e-6:
+        if np.isnan(reward) or len(known) < 2 or known.max() - known.min() < NO_SIGNAL:
             advantages.append(0.0)
             continue
         advantage = reward - known.mean()

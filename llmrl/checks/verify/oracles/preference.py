@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
+from llmrl.checks.verify.oracles.group import NO_SIGNAL
 from llmrl.samples import Sample
 
 
@@ -20,7 +21,7 @@ def preference(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) 
         known.sort(key=lambda i: rows[i].episode)
         best = max(known, key=lambda i: rows[i].reward)
         worst = min(known, key=lambda i: rows[i].reward)
-        if rows[best].reward > rows[worst].reward:
+        if rows[best].reward - rows[worst].reward >= NO_SIGNAL:
             pairs.append((best, worst))
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     for best, worst in pairs:

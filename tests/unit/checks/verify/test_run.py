@@ -75,6 +75,18 @@ def test_an_algorithm_that_raises_is_a_failure_and_no_traceback(monkeypatch: pyt
     assert checks[0].found == "KeyError: 'column'"
 
 
+def test_the_first_failure_is_the_last_thing_that_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("column")
+
+    monkeypatch.setattr(GRPO, "credit", broken)
+    monkeypatch.setattr("llmrl.checks.verify.cases.run.cases", lambda _: [])
+    (only,) = verify([form, replace(form, name="other")], fail_fast=True)
+    assert (only.form, only.part, only.ok) == ("mine", "invariances", False)
+    monkeypatch.setattr("llmrl.checks.verify.cases.run.cases", lambda _: [GOOD, BAD])
+    assert verify([form], fail_fast=True) == [GOOD, BAD]
+
+
 def test_forms_are_looked_at_in_other_processes_where_they_can_be_sent() -> None:
     names, forms = attrgetter("name"), [form, replace(form, name="other")]
     with _spread(forms, 2) as spread:
