@@ -20,6 +20,7 @@ from llmrl.scoring.manager import GradingPool, as_group_reward
 from llmrl.scoring.trl_functions import RESERVED, finite
 from llmrl.types import Problem, Score, Trajectory
 from tests import builders
+from tests.builders import some
 
 FUNCTIONS = """
 import functools
@@ -216,7 +217,7 @@ def _late_here(completions: Any) -> list[float]:
 )
 def test_a_timeout_of_its_own_is_the_functions_fault(function: Any, pool: GradingPool) -> None:
     function = named(function) if isinstance(function, str) else function
-    for given in score(function, group(), pool):
+    for given in some(score(function, group(), pool)):
         assert given.verdict == "error"
         assert "raised TimeoutError: no answer of the database" in given.reason
 
@@ -308,7 +309,7 @@ def test_scores_that_teach_nothing_are_errors(value: Any, said: str, grouped: bo
         async def score(self, given: Any) -> list[Any]:
             return [value] * len(given)
 
-    for given in score(Judge() if grouped else Gives(value), group(), pool):
+    for given in some(score(Judge() if grouped else Gives(value), group(), pool)):
         assert (given.value, given.verdict) == (None, "error")
         assert f"problem p: {'Judge' if grouped else 'Gives'} {said}" in given.reason
 
