@@ -15,89 +15,32 @@ asks again only about what has changed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import importlib
 import json
 import os
 import re
-import resource
-import select
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from planting import CODE, ROOT, PlantedError, Tree, copied, errors, in_place, module_of
+from planting import CODE, ROOT, PlantedError, Tree, apart, copied, errors, in_place
 
 RESULTS = ROOT / "build" / "mutants.jsonl"
 MATHEMATICS = ("llmrl/ops/", "llmrl/algorithms/")
 VERIFY = ("cases", "oracle", "invariances", "differences", "learning")
 LOOKS = (*VERIFY, "unit", "integration")
-CPU_S, WALL_S = 300, 1800  # of one look at an error, in a process of its own
 WARM = {
     "cases": "numpy torch yaml pydantic",
-    "unit": "transformers transformers.models.qwen3.modeling_qwen3 safetensors.torch tokenizers accelerate peft rich typer "
-    "httpx jinja2 sympy pytest hypothesis starlette uvicorn",
+    "unit": "transformers transformers.models.qwen3.modeling_qwen3 safetensors.torch tokenizers accelerate peft rich "
+    "typer httpx jinja2 sympy pytest hypothesis starlette uvicorn",
 }
 """Modules that take long to import and are no part of llmrl, by what first needs them."""
-
-
-def apart(look: Callable[[], Any], root: Path, stale: Iterable[str]) -> dict[str, Any]:
-    """Result of a function in a forked process, and the seconds that it computed.
-
-    Args:
-        look: the function.
-        root: the tree whose `llmrl` the process has.
-        stale: files whose modules it imports anew.
-    """
-    receives, sends = os.pipe()
-    child = os.fork()
-    if not child:
-        _child(look, root, stale, sends)
-    os.close(sends)
-    text, ends = b"", time.monotonic() + WALL_S
-    while select.select([receives], [], [], max(0.0, ends - time.monotonic()))[0]:
-        if not (part := os.read(receives, 65536)):
-            break
-        text += part
-    else:
-        text = json.dumps({"red": "", "timeout": True}).encode()
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child, signal.SIGKILL)  # it, where it still runs, and what it has left behind
-    os.close(receives)
-    _, status, usage = os.wait4(child, 0)
-    if not text:
-        over = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
-        text = json.dumps({"red": "" if over else f"the process ended ({status})", "timeout": over}).encode()
-    return {**json.loads(text), "seconds": round(usage.ru_utime + usage.ru_stime, 1)}
-
-
-def _child(look: Callable[[], Any], root: Path, stale: Iterable[str], sends: int) -> None:
-    os.setsid()
-    os.chdir(root)
-    for name in map(module_of, stale):
-        sys.modules.pop(name, None)
-        parent, _, own = name.rpartition(".")
-        if parent in sys.modules and hasattr(sys.modules[parent], own):
-            delattr(sys.modules[parent], own)
-    os.environ["PYTHONPATH"] = str(root)
-    os.environ.setdefault("LLMRL_DATA", str(ROOT.parent / "shared" / "data"))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))
-    quiet = os.open(root / "look.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    try:
-        found = look()
-    except BaseException as error:
-        found = f"{type(error).__name__}: {error}"[:300]
-    os.write(sends, json.dumps({"red": found}).encode())
-    os._exit(0)
 
 
 def cases_red(near: Mapping[str, int]) -> str:
@@ -225,17 +168,25 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def table(rows: Sequence[tuple[PlantedError, Mapping[str, Any]]]) -> str:
+def state_of(row: Mapping[str, Any] | None) -> str:
+    """What is known of an error: caught by `verify` or `tests`, `alive`, or `open` where not all was asked."""
+    if row is None or not (row["verify"] or row["test"] or {*VERIFY, "unit"} <= {*row["looks"]}):
+        return "open"
+    return "verify" if row["verify"] else "tests" if row["test"] else "alive"
+
+
+def table(rows: Sequence[tuple[PlantedError, Mapping[str, Any] | None]]) -> str:
     """Markdown: by package, what has caught its errors."""
-    packages = {
-        error.file: "/".join(error.file.split("/")[: -1 if error.file.count("/") > 1 else None][:2])
-        for error, _ in rows
-    }
-    lines = ["| package | errors | caught by verify | by tests | alive |", "|---|---|---|---|---|"]
-    for package in [*dict.fromkeys(packages.values()), "all"]:
-        own = [row for error, row in rows if package in ("all", packages[error.file])]
-        verify, tests = sum(bool(row["verify"]) for row in own), sum(bool(row["test"]) for row in own)
-        lines.append(f"| {package} | {len(own)} | {verify} | {tests} | {len(own) - verify - tests} |")
+    states = [("/".join(error.file.split("/")[:2]).removesuffix(".py"), state_of(row)) for error, row in rows]
+    states = [(name if name.startswith("llmrl/") else name.split("/")[0], state) for name, state in states]
+    lines = [
+        "| errors in | planted | caught by verify | by tests | alive | not all asked yet |",
+        "|---|---|---|---|---|---|",
+    ]
+    for package in [*dict.fromkeys(name for name, _ in states), "all"]:
+        own = [state for name, state in states if package in ("all", name)]
+        counts = [own.count(state) for state in ("verify", "tests", "alive", "open")]
+        lines.append(f"| {package} | {len(own)} | {' | '.join(map(str, counts))} |")
     return "\n".join(lines)
 
 
@@ -336,14 +287,19 @@ def main() -> int:
         ]
         spread([(error, looks) for error, looks in todo if looks], options, whole)
     known = kept(options.results)
-    rows = [(error, known[key_of(error, ROOT)]) for error in listed if key_of(error, ROOT) in known]
+    rows = [(error, known.get(key_of(error, ROOT))) for error in listed]
     print(table(rows))
     for error, row in rows:
-        if not row["verify"] and not row["test"]:
+        if state_of(row) == "alive":
             print(f"alive: {error.file}: {error.why}\n    {error.old}\n    {error.new}")
-    print(f"{len(rows)} of {len(listed)} errors, {sum(row['seconds'] for _, row in rows):.0f} s of one core")
+    asked = [(error, row) for error, row in rows if row is not None]
+    print(
+        f"{len(asked)} of {len(rows)} errors were planted, {sum(row['seconds'] for _, row in asked):.0f} s of one core"
+    )
     if options.json:
-        plain = [{**asdict(e), **{name: row[name] for name in ("verify", "test", "seconds")}} for e, row in rows]
+        plain = [
+            {**asdict(e), **{name: row[name] for name in ("looks", "verify", "test", "seconds")}} for e, row in asked
+        ]
         options.json.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 

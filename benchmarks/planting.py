@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
+import resource
+import select
 import shutil
-from collections.abc import Iterator, Mapping
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from compileall import compile_dir
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,6 +37,7 @@ COPIED = (
     "Makefile",
 )
 IMPORT = re.compile(r"^ *(?:from|import) ((?:llmrl|tests)[\w.]*)(?: import (\([^)]*\)|.*))?$", re.MULTILINE)
+CPU_S, WALL_S = 300, 1800  # of one look at an error, in a process of its own
 AT_ONCE = 5  # test files that one process collects before it runs any of them
 LINKS = ("rewards", "data", "eval", "recipes")  # in llmrl/, to the folders beside it
 
@@ -153,3 +162,55 @@ def in_place(error: PlantedError, root: Path) -> Iterator[None]:
     finally:
         path.write_text(text, encoding="utf-8")
         os.utime(path, ns=times)  # its compiled form is that of this text
+
+
+def apart(look: Callable[[], Any], root: Path, stale: Iterable[str]) -> dict[str, Any]:
+    """Result of a function in a forked process, and the seconds that it computed.
+
+    Args:
+        look: the function.
+        root: the tree whose `llmrl` the process has.
+        stale: files whose modules it imports anew.
+    """
+    receives, sends = os.pipe()
+    child = os.fork()
+    if not child:
+        _child(look, root, stale, sends)
+    os.close(sends)
+    text, ends = b"", time.monotonic() + WALL_S
+    while select.select([receives], [], [], max(0.0, ends - time.monotonic()))[0]:
+        if not (part := os.read(receives, 65536)):
+            break
+        text += part
+    else:
+        text = json.dumps({"red": "", "timeout": True}).encode()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)  # it, where it still runs, and what it has left behind
+    os.close(receives)
+    _, status, usage = os.wait4(child, 0)
+    if not text:
+        over = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
+        text = json.dumps({"red": "" if over else f"the process ended ({status})", "timeout": over}).encode()
+    return {**json.loads(text), "seconds": round(usage.ru_utime + usage.ru_stime, 1)}
+
+
+def _child(look: Callable[[], Any], root: Path, stale: Iterable[str], sends: int) -> None:
+    os.setsid()
+    os.chdir(root)
+    for name in map(module_of, stale):
+        sys.modules.pop(name, None)
+        parent, _, own = name.rpartition(".")
+        if parent in sys.modules and hasattr(sys.modules[parent], own):
+            delattr(sys.modules[parent], own)
+    os.environ["PYTHONPATH"] = str(root)
+    os.environ.setdefault("LLMRL_DATA", str(ROOT.parent / "shared" / "data"))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))
+    quiet = os.open(root / "look.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    try:
+        found = look()
+    except BaseException as error:
+        found = f"{type(error).__name__}: {error}"[:300]
+    os.write(sends, json.dumps({"red": found}).encode())
+    os._exit(0)

@@ -74,11 +74,18 @@ def test_a_second_run_asks_only_what_is_not_known() -> None:
 
 def test_the_page_has_the_table_of_the_figures() -> None:
     rows = json.loads((ROOT / "benchmarks" / "mutants.json").read_text(encoding="utf-8"))
-    known = {(row["file"], row["old"], row["new"]) for row in rows}
-    assert known <= {(error.file, error.old, error.new) for error in PLANTED}
+    known = {(row["file"], row["old"], row["new"]): row for row in rows}
+    assert known.keys() <= {(error.file, error.old, error.new) for error in PLANTED}, "run benchmarks/mutants.py again"
     page = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
-    errors = [planting.PlantedError(**{name: row[name] for name in ("file", "why", "old", "new")}) for row in rows]
-    assert mutants.table(list(zip(errors, rows, strict=True))) in page
+    assert mutants.table([(error, known.get((error.file, error.old, error.new))) for error in PLANTED]) in page
+
+
+def test_an_error_is_alive_only_where_all_was_asked() -> None:
+    row = {"verify": "", "test": "", "looks": [*mutants.VERIFY]}
+    assert mutants.state_of(row) == mutants.state_of(None) == "open"
+    assert mutants.state_of({**row, "looks": [*mutants.VERIFY, "unit"]}) == "alive"
+    assert mutants.state_of({**row, "test": "tests/unit/ops/test_gae.py::test"}) == "tests"
+    assert mutants.state_of({**row, "verify": "grpo, oracle", "looks": ["cases"]}) == "verify"
 
 
 def test_the_list_is_spread_over_the_files() -> None:

@@ -29,8 +29,8 @@ Build = Callable[..., Learners]
 def build(tiny_model_dir: Path) -> Build:
     def made(*needs: Column, **sections: dict[str, Any]) -> Learners:
         given = {"report_to": "none", "max_grad_norm": float("inf"), **sections.pop("train", {})}
-        tree = {"data": {"name": "arithmetic"}, "reward": {"name": "numeric"}, "algorithm": {"name": "grpo"}, **sections}
-        tree |= {"model": {"policy": str(tiny_model_dir), **sections.get("model", {})}, "train": given}
+        tree = {"data": {"name": "arithmetic"}, "reward": {"name": "numeric"}, "algorithm": {"name": "grpo"}}
+        tree |= {**sections, "model": {"policy": str(tiny_model_dir), **sections.get("model", {})}, "train": given}
         recipe = parse(tree)
         torch.manual_seed(0)
         return Learners(recipe, accelerator(recipe.train), frozenset(needs))
