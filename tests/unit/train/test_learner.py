@@ -130,7 +130,8 @@ def test_minibatches_weigh_as_their_step_does(build: Build) -> None:
 
 
 def test_an_update_that_is_not_finite_changes_nothing(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    models, called = build(), []
+    called: list[str] = []
+    models = build()
     monkeypatch.setattr(models.policy, "stepped", lambda: called.append("targets would follow"))
     before = [weight.clone() for weight in models.policy.net.parameters()]
     (step,) = fitted(models, Update("policy", lambda new, batch: Loss(new.logprobs * float("nan"))), rate=0.1)
