@@ -23,7 +23,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ LOOKS = (*VERIFY, "unit", "integration")
 WARM = {
     "cases": "numpy torch yaml pydantic",
     "unit": "transformers transformers.models.qwen3.modeling_qwen3 safetensors.torch tokenizers accelerate peft rich "
-    "typer httpx jinja2 sympy pytest hypothesis starlette uvicorn",
+    "typer httpx jinja2 sympy pytest starlette uvicorn",
 }
 """Modules that take long to import and are no part of llmrl, by what first needs them."""
 
@@ -91,8 +91,12 @@ def _looked(form: Any, part: str) -> Sequence[Any]:
         return [Check(form.name, part, "runs", False, "no error", str(error))]  # type: ignore[arg-type]
 
 
-def tests_red(files: Sequence[str]) -> str:
-    """The first test of these files that fails, in their order; "" where none does."""
+def tests_red(files: Sequence[str], ignored: Sequence[str] = ()) -> str:
+    """The first test of these files that fails, in their order; "" where none does.
+
+    Args:
+        ignored: tests that are left out.
+    """
     import pytest
 
     class First:
@@ -104,31 +108,56 @@ def tests_red(files: Sequence[str]) -> str:
 
         def pytest_collectreport(self, report: Any) -> None:
             if report.failed and not self.failed:
-                self.failed = f"{report.nodeid}: it cannot be collected"
+                self.failed = report.nodeid
 
     first = First()
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu", "-o", "timeout=900"]
-    code = pytest.main([*options, *files], plugins=[first])
-    return first.failed or ("" if code in (0, 5) else f"pytest ended with {code}")
+    code = pytest.main([*options, *(f"--deselect={name}" for name in ignored), *files], plugins=[first])
+    return first.failed or ("" if code in (0, 5) else f"pytest ended with {int(code)}")
 
 
-def judged(error: PlantedError, tree: Tree, look: str) -> dict[str, Any]:
-    """Plant an error, and see if a look, one of `LOOKS`, notices it."""
-    result: dict[str, Any] = {"verify": "", "test": "", "seconds": 0.0, "timeout": False}
-    near = tree.distances(error.file)
-    asked: list[Callable[[], Any]] = [partial(forms_red, near, look)]
-    if look == "cases":
-        asked = [partial(cases_red, near)]
-    elif look not in VERIFY:
-        asked = [partial(tests_red, files) for files in tree.stages(error.file)[look]]
-    with in_place(error, tree.root):
-        for ask in asked:
-            seen = apart(ask, tree.root, near)
+class Judge:
+    """Plants errors into a copy of the tree, and sees if a look notices them."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._right: set[str] = set()  # tests that pass without any error
+        self._wrong: set[str] = set()  # and those that do not: they tell nothing
+
+    def __call__(self, error: PlantedError, look: str) -> dict[str, Any]:
+        """The result of a look, one of `LOOKS`."""
+        result: dict[str, Any] = {"verify": "", "test": "", "seconds": 0.0, "timeout": False}
+        near = self._tree.distances(error.file)
+        asked: list[Sequence[str] | None] = [None] if look in VERIFY else [*self._tree.stages(error.file)[look]]
+        while asked:
+            files = asked[0]
+            ask = (
+                partial(tests_red, files, sorted(self._wrong)) if files is not None else partial(forms_red, near, look)
+            )
+            with in_place(error, self._tree.root):
+                seen = apart(partial(cases_red, near) if look == "cases" else ask, self._tree.root, near)
             result["seconds"] = round(result["seconds"] + seen["seconds"], 1)
             result["timeout"] |= bool(seen.get("timeout"))
-            if seen["red"]:
+            if seen["red"] and (look in VERIFY or self._tells(seen["red"], near)):
                 return {**result, "verify" if look in VERIFY else "test": seen["red"]}
-    return result
+            if not seen["red"]:
+                asked.pop(0)  # else once more, without the test that fails anyway
+        return result
+
+    def _tells(self, test: str, near: Mapping[str, int]) -> bool:
+        """True of a test that passes without the error.
+
+        Raises:
+            RuntimeError: pytest itself fails, whatever is planted.
+        """
+        if test not in self._right | self._wrong:
+            clean = apart(partial(tests_red, [test]), self._tree.root, near)["red"]
+            if clean and clean != test:
+                raise RuntimeError(f"{test} without any error: {clean}; look at {self._tree.root / 'look.log'}")
+            (self._wrong if clean else self._right).add(test)
+            if clean:
+                print(f"{test} fails without any error, and is left out", flush=True)
+        return test in self._right
 
 
 def key_of(error: PlantedError, root: Path) -> str:
@@ -213,14 +242,14 @@ def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.N
     with tempfile.TemporaryDirectory(prefix="llmrl-mutants-") as place:
         root, caught = Path(place) / "tree", set()
         copied(ROOT, root)
-        tree = Tree(root)
+        judge = Judge(Tree(root))
         warm(root, any({"unit", "integration"} & set(looks) for _, looks in todo))
         for look, error in [(look, error) for look in LOOKS for error, looks in todo if look in looks]:
             if error in caught:
                 continue
             began = time.monotonic()
             row = {"key": key_of(error, ROOT), "whole": whole, **asdict(error), "looks": [look]}
-            row |= judged(error, tree, look)
+            row |= judge(error, look)
             with options.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             said = row["verify"] or row["test"]
