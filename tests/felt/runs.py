@@ -213,6 +213,7 @@ def probes() -> dict[str, list[Probe]]:
                     "benchmarks": [["constrained_text"]],
                     "limit": [1],
                     "samples": [2],
+                    "max_completion_length": [1],
                 },
                 only=True,
             )
