@@ -4,6 +4,7 @@
     python benchmarks/cpu.py waiting --busy 1   # the same beside a process that never rests
     python benchmarks/cpu.py micro-batch        # seconds of an optimiser step, by train.tokens_per_device
     python benchmarks/cpu.py blocks             # seconds to sample 64 completions, by the size of vLLM's cache blocks
+    python benchmarks/cpu.py logprobs           # of vLLM, as dictionaries and flat
     python benchmarks/cpu.py rows               # the same for padded rows, and rows that share their prompt
     python benchmarks/cpu.py mask-policy        # seconds to sample 64 completions, by whose top-p vLLM samples within
 
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -111,6 +113,37 @@ def blocks(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
     for size, completion in ((128, 64), (32, 64), (32, 64), (128, 64), (128, 14), (32, 14), (32, 14), (128, 14)):
         name = f"block {size}, 64 x {completion}"
         taken.setdefault(name, []).extend(sample(options.model, options.rounds, completion=completion, block_size=size))
+    return taken
+
+
+def logprobs(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Hold log-probabilities of 1,024 completions of 256 tokens as vLLM does, and read them, on the host alone."""
+    from vllm.logprobs import append_logprobs_for_next_position, create_sample_logprobs
+
+    from llmrl.engines.vllm.outputs import sampled_logprobs
+
+    ids = list(range(256))
+
+    def dictionaries() -> None:
+        held = [create_sample_logprobs(False) for _ in range(1024)]
+        for token in ids:
+            for one in held:
+                append_logprobs_for_next_position(one, [token], [-1.0], [None], [1], 0)
+        for one in held:
+            array("f", (entry[token].logprob for token, entry in zip(ids, one, strict=True)))
+
+    def flat() -> None:
+        held = [create_sample_logprobs(True) for _ in range(1024)]
+        for token in ids:
+            for one in held:
+                append_logprobs_for_next_position(one, [token], [-1.0], [None], [1], 0)
+        for one in held:
+            sampled_logprobs(one, ids)
+
+    taken: dict[str, list[tuple[float, float]]] = {"dictionaries": [], "flat": []}
+    for _ in range(options.rounds):
+        for work in (dictionaries, flat, flat, dictionaries):
+            taken[work.__name__].append(spent(work))
     return taken
 
 
@@ -205,7 +238,14 @@ def _rest_never() -> None:
         pass
 
 
-MEASURES = {"waiting": waiting, "blocks": blocks, "micro-batch": micro_batch, "rows": rows, "mask-policy": mask_policy}
+MEASURES = {
+    "waiting": waiting,
+    "blocks": blocks,
+    "logprobs": logprobs,
+    "micro-batch": micro_batch,
+    "rows": rows,
+    "mask-policy": mask_policy,
+}
 
 
 def main() -> None:

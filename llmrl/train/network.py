@@ -45,7 +45,7 @@ class Network(nn.Module):
     def states(self, token_ids: Tensor, position_ids: Tensor, sample_ids: Tensor) -> Tensor:
         """(B, T, H) last hidden states; those of padding are arbitrary."""
         decoder = self.decoder
-        if self.by_rows:
+        if self.by_rows and int(sample_ids.max()) > 0:  # a row alone is read as it always was, to the last bit
             return row_attention.decoder_states(decoder, token_ids, position_ids, sample_ids)
         # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
         inputs = {"position_ids": position_ids} if takes_positions(decoder) else {}  # without them rows are not packed

@@ -12,7 +12,7 @@ from llmrl.recipe import ModelOptions
 from llmrl.train import row_attention
 from llmrl.train.network import TokenScorer, ValueNetwork, load, load_decoder
 from llmrl.train.row_attention import RowLayout, UnfitError
-from tests.rows import gaps, packed, padded, random_rows
+from tests.rows import gaps, packed, padded, random_rows, said
 
 
 def scorer(folder: Path, **options: Any) -> Any:
@@ -109,6 +109,16 @@ def test_a_model_alone_is_read_as_before(tiny_model_dir: Path) -> None:
         assert torch.equal(net.model(input_ids=ids, attention_mask=mask).logits, before)
 
 
+def test_a_row_alone_is_scored_to_the_last_bit_as_before(tiny_model_dir: Path) -> None:
+    """Fingerprints of weights are hashes of such scores."""
+    net = scorer(tiny_model_dir)
+    (row, *_) = random_rows(250)
+    before = said(net, padded([row]))
+    assert net.try_rows(torch.device("cpu"))
+    for ours, theirs in zip(said(net, padded([row])), before, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_the_way_of_reading_is_not_in_the_exported_config(tiny_model_dir: Path, tmp_path: Path) -> None:
     net = scorer(tiny_model_dir)
     assert net.try_rows(torch.device("cpu"))
@@ -117,7 +127,7 @@ def test_the_way_of_reading_is_not_in_the_exported_config(tiny_model_dir: Path, 
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "named"),
     [
         ({"softcap": 5.0}, "softcap"),
         ({"sliding_window": 4096}, "sliding_window"),
@@ -126,10 +136,10 @@ def test_the_way_of_reading_is_not_in_the_exported_config(tiny_model_dir: Path, 
         ({"attention_mask": torch.zeros(1, 1, 4, 4)}, "masks"),
     ],
 )
-def test_what_a_model_asks_of_attention_besides_is_never_left_out(fault: dict[str, Any], said: str) -> None:
+def test_what_a_model_asks_of_attention_besides_is_never_left_out(fault: dict[str, Any], named: str) -> None:
     rows = RowLayout.of(torch.arange(4)[None], torch.zeros(1, 4, dtype=torch.long))
     q = torch.zeros(1, 2, 4, 8)
-    with pytest.raises(UnfitError, match=said):
+    with pytest.raises(UnfitError, match=named):
         row_attention.attend(nn.Module(), q, q, q, **{"attention_mask": None, "rows": rows, **fault})
 
 
