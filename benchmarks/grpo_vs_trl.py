@@ -254,9 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--given", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.side:
-        run = (
-            run_llmrl if options.side == "llmrl" else partial(run_trl, problems=problems, reward=digits, stored=stored)
-        )
+        longest = LONGEST[options.given["table"]]
+        trl = partial(run_trl, problems=problems, reward=digits, stored=stored, longest=longest)
+        run = run_llmrl if options.side == "llmrl" else trl
         options.out.write_text(json.dumps(run(**options.given)))
         return
     from llmrl import tiny
