@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from math import inf, nan
 from typing import Any, get_args, get_type_hints
 
@@ -12,23 +12,9 @@ import pytest
 from llmrl import plugins
 from llmrl.errors import RecipeError
 from llmrl.plugins import construct
-from llmrl.recipe.options import (
-    AuditOptions,
-    CriticOptions,
-    EvalOptions,
-    ModelOptions,
-    OpponentOptions,
-    RolloutOptions,
-    TrainOptions,
-)
-from llmrl.reward_models.recipe import BackboneOptions, DataOptions, FitOptions, InputOptions, LossOptions
+from llmrl.recipe.options import TrainOptions
+from tests.options import owners
 
-SECTIONS = (
-    *(ModelOptions, CriticOptions, OpponentOptions, RolloutOptions, TrainOptions, EvalOptions, AuditOptions),
-    *(BackboneOptions, DataOptions, InputOptions, LossOptions, FitOptions),  # of reward models
-)
-KINDS = [kind for kind in get_args(plugins.Kind) if kind != "benchmark"]
-"""Benchmarks are chosen by name alone."""
 UNLIMITED = {"TrainOptions.max_grad_norm", "RolloutOptions.log_tokens_mb"}
 NEGATIVE = {  # numbers below 0 that mean something: rewards and thresholds of rewards, log-probabilities, operands
     *("algorithm bc.min_reward", "algorithm webrl.min_reward", "algorithm bcoder.max_reward"),
@@ -45,15 +31,6 @@ NEGATIVE = {  # numbers below 0 that mean something: rewards and thresholds of r
     *(f"reward salmon.{name}" for name in ("negate", "length", "length_reasoning", "length_scale", "no_stop")),
     "reward salmon.language_bonus",
 }
-
-
-def owners() -> list[tuple[str, Any]]:
-    """Everything that has options: each section and each plug-in, by name."""
-    found: list[tuple[str, Any]] = [(section.__name__, section) for section in SECTIONS]
-    for kind in KINDS:
-        known = [(f"{kind} {name}", plugins.find(kind, name)) for name in plugins.names(kind)]
-        found += [(name, plugin) for name, plugin in known if is_dataclass(plugin)]
-    return found
 
 
 def numbers() -> Iterator[tuple[str, type, str, type]]:
