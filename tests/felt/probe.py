@@ -26,11 +26,13 @@ class Probe:
         use: the owner, made with options, to what comes of it: numbers and texts, never the options themselves.
         base: options beside which each field is tried.
         values: other values of a field than those that its type tells.
+        only: feel the fields in `values` alone; the use is dear.
     """
 
     use: Callable[[Any], Any]
     base: Options = field(default_factory=dict)
     values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    only: bool = False
 
 
 def felt(owner: type, probes: Sequence[Probe]) -> set[str]:
@@ -42,11 +44,12 @@ def felt(owner: type, probes: Sequence[Probe]) -> set[str]:
     found: set[str] = set()
     for probe in probes:
         left = [each for each in open_fields(owner) if each.name not in found]
+        left = [each for each in left if not probe.only or each.name in probe.values]
         if not left:
-            break
+            continue
         made = construct(owner, probe.base, owner.__name__)
         before, again = seen(probe.use(made)), seen(probe.use(construct(owner, probe.base, owner.__name__)))
-        assert before == again, f"{owner.__name__}: two results of the same options"
+        assert before == again, f"{owner.__name__}: two results of the same options: {_parting(before, again)}"
         for each in left:
             if any(seen(result) != before for result in _others(owner, probe, each, getattr(made, each.name))):
                 found.add(each.name)
@@ -73,7 +76,9 @@ def other_values(hint: Any, value: Any) -> Iterator[Any]:
         yield not value
     elif int in kinds or float in kinds:
         now = 0 if value is None or isinstance(value, str) else value
-        near = (now + 1, 2 * now, 1, 2, 3, 0, 5, 20) if float not in kinds else (now / 2, now + 0.25, 0.5, 0.1, 2.0, 0.0)
+        near = (
+            (now + 1, 2 * now, 1, 2, 3, 0, 5, 20) if float not in kinds else (now / 2, now + 0.25, 0.5, 0.1, 2.0, 0.0)
+        )
         yield from (number for number in dict.fromkeys(near) if number != value)
     yield from (word for word in _words(hint) if word != value)
 
@@ -106,3 +111,9 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str | bytes | Enum):
         return value
     raise AssertionError(f"{type(value).__name__} {value!r:.80}: no number and no text")
+
+
+def _parting(one: str, other: str) -> str:
+    """Where two texts part."""
+    at = next((i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
+    return f"{one[max(0, at - 120) : at + 40]!r} and {other[at : at + 40]!r}"

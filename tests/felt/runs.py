@@ -7,15 +7,14 @@ import json
 import os
 import shutil
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from llmrl.engines.scripted import Scripted
-from llmrl.errors import TrainingError
-from llmrl.recipe import AuditOptions, EvalOptions, ModelOptions, OpponentOptions, RolloutOptions, TrainOptions
+from llmrl.errors import DataError, RewardError, TrainingError
 from llmrl.train.learner import OptimStep
 from llmrl.train.loop import train
 from llmrl.train.run import Run
@@ -33,13 +32,21 @@ SMALL: Options = {
 }
 LEARNS: Options = {"max_steps": 2, "learning_rate": 1e-2, "report_to": "none", "output_dir": "runs", "save_steps": 0}
 GRPO: Options = {"name": "grpo"}
-UNTIMED = ("time/", "step_time", "perf/", "sync/")
+UNTIMED = ("time/", "step_time", "perf/", "sync/", "reward_latency/")
 
 
 def reply(prompt: str, sampling: Sampling) -> str:
     """Digits that the seed decides: one to five of them."""
     seed = sampling.seed or 0
     return str(seed)[: 1 + seed % 5]
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """An engine that answers by `reply`."""
+
+    def start(self, model: str, **facts: Any) -> Any:
+        return Scripted(replies=reply).start(model, **facts)
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,8 @@ def played(**sections: Any) -> Any:
     before = Path.cwd()
     os.chdir(root)
     try:
-        base = {"rollout": SMALL, "train": LEARNS, "algorithm": GRPO}
-        made = recipe(**{name: {**base.get(name, {}), **given} for name, given in {**base, **sections}.items()})
-        made = replace(made, engine=Scripted(replies=reply))
+        base = {"rollout": SMALL, "train": LEARNS, "algorithm": GRPO, "engine": {"name": f"{__name__}:Seeded"}}
+        made = recipe(**{**base, **sections})
         with Run(made) as run:
             run.sync._engine = None  # a script has no weights
             train(run)
@@ -136,67 +142,95 @@ def _files(root: Path) -> Any:
             yield str(path.parent.relative_to(root)), "events"
 
 
-def probes() -> dict[str, list[Probe]]:
+def _rollout(base: Options, values: Options, **sections: Any) -> Probe:
+    """A probe of rollout options in a run of a step with these sections; a refusal is a result."""
+
+    def use(options: Any) -> Any:
+        try:
+            return played(rollout=vars(options), train={**LEARNS, "max_steps": 1}, **sections)
+        except (DataError, RewardError) as error:
+            return type(error).__name__
+
+    return Probe(use=use, base=base, values=values, only=True)
+
+
+def _rollouts() -> list[Probe]:
     slow = {"name": f"{__name__}:Slow", "turns": 2}
-    lengthy = {"template": "{a}{op}{b}=" + "0" * 12}
+    two = {**SMALL, "max_turns": 2, "max_prompt_length": 40}
     searched = {**SMALL, "search": {"name": "best_of_n", "n": 2}, "judge": {"name": "length"}}
-    two = {**SMALL, "max_turns": 2, "max_prompt_length": 40, "num_generations": 4}
+    sampling = {"temperature": [0.5], "top_p": [0.5], "top_k": [5], "min_p": [0.1]}
+    sizes = {"num_generations": [3], "prompts_per_step": [1], "max_completion_length": [2]}
+    logs = {"log_completions": [0.0], "log_tokens_mb": [0.0]}
+    found = {
+        "search": [{"name": "best_of_n", "n": 3}],
+        "judge": [{"name": "length", "unit": "words"}],
+        "search_tokens": [5],
+    }
+    bc, long = {"name": "bc"}, {"name": "arithmetic", "high": 12}
+    late = {"max_turns": [1], "max_reply_length": [100], "env_timeout_s": [0.05], "episode_timeout_s": [0.05]}
+    return [
+        _rollout(SMALL, {**sampling, **sizes, **logs}, algorithm=bc),
+        _rollout({**SMALL, "max_prompt_length": 7}, {"drop_long_prompts": [True]}, data=long),
+        _rollout({**SMALL, "drop_long_prompts": True}, {"max_prompt_length": [7]}, data=long),
+        _rollout(two, {"max_open_envs": [1], "env_isolation": ["thread"], "overlong_turns": ["answer"]}, env=slow),
+        _rollout(two, late, env={**slow, "seconds": 0.2}),
+        _rollout(SMALL, {"reward_timeout_s": [0.05]}, reward={"name": f"{__name__}:slow_reward"}),
+        _rollout(
+            {**SMALL, "reward_timeout_s": 0.05}, {"max_error_share": [0.0]}, reward={"name": f"{__name__}:slow_reward"}
+        ),
+        _rollout(searched, found, algorithm=bc),
+    ]
 
-    def rollout(base: Options, values: Any = None, **sections: Any) -> Probe:
-        return Probe(
-            use=lambda options: played(rollout=vars(options), **sections), base=base, values={**idle, **(values or {})}
-        )
 
-    idle = {name: [] for name in ("opponents", "search", "judge", "search_tokens", "reward_workers", "max_prompt_length")}
-    waits = {name: [] for name in ("env_timeout_s", "episode_timeout_s", "reward_timeout_s", "max_open_envs")}
-    waits |= {"env_isolation": [], "max_turns": [], "max_reply_length": [], "overlong_turns": [], "log_tokens_mb": [0]}
-    waits |= {"log_completions": [0.0], "max_error_share": []}
+def _trains() -> list[Probe]:
+    def use(options: Any) -> Any:
+        return played(train=vars(options))
+
+    places = {"output_dir": ["other"], "run_name": ["mine"], "report_to": ["tensorboard"]}
+    decides = {"warmup_rollouts": [4], "seed": [1], "save_steps": [1], "normalize_rewards": [True]}
+    bounds = {"max_nonfinite_updates": [2], "stop_grace_s": [9.0]}
+    return [
+        Probe(use=use, base=LEARNS, values={**places, **decides, **bounds}, only=True),
+        Probe(use=use, base={**LEARNS, "save_steps": 1}, values={"save_total_limit": [1]}, only=True),
+    ]
+
+
+def probes() -> dict[str, list[Probe]]:
+    """Probes of the sections that a run reads."""
+    judged = {"benchmarks": ["arithmetic"], "every": 1, "limit": 2}
+    audited = {"reward": {"name": "numeric"}, "share": 0.9}
+    longer = {**SMALL, "max_prompt_length": 200}
     return {
-        "RolloutOptions": [
-            rollout(SMALL, {**waits, "drop_long_prompts": [], "top_p": [0.5], "temperature": [0.5]}),
-            rollout(SMALL | {"max_prompt_length": 14, "drop_long_prompts": True}, {"max_prompt_length": [20]}, data={"operators": "+*", "high": 12}),
-            rollout(two, {"max_open_envs": [1], "env_isolation": ["thread"]}, env=slow),
-            rollout(two | {"env_timeout_s": 9.0}, {"env_timeout_s": [0.1], "episode_timeout_s": [0.1]}, env={**slow, "seconds": 0.3}),
-            rollout(SMALL, {"reward_timeout_s": [0.1]}, reward={"name": f"{__name__}:slow_reward"}),
-            rollout(searched, {"search": [{"name": "best_of_n", "n": 3}], "judge": [{"name": "numeric"}], "search_tokens": [5]}, algorithm={"name": "bc"}),
-        ],
-        "TrainOptions": [
-            Probe(
-                use=lambda options: played(train=vars(options)),
-                base=LEARNS,
-                values={
-                    "warmup_rollouts": [4],
-                    "output_dir": ["other"],
-                    "run_name": ["mine"],
-                    "report_to": ["tensorboard"],
-                    "save_steps": [1],
-                    "seed": [1],
-                },
-            ),
-            Probe(use=lambda options: played(train=vars(options)), base={**LEARNS, "save_steps": 1}, values={"save_total_limit": [1]}),
-        ],
+        "RolloutOptions": _rollouts(),
+        "TrainOptions": _trains(),
         "EvalOptions": [
             Probe(
-                use=lambda options: played(eval=vars(options)),
-                base={"benchmarks": ["arithmetic"], "every": 1, "limit": 2},
-                values={"every": [2], "benchmarks": [[]], "limit": [1]},
+                use=lambda options: played(eval=vars(options), rollout=longer),
+                base=judged,
+                values={
+                    "every": [2],
+                    "on_start": [True],
+                    "benchmarks": [["constrained_text"]],
+                    "limit": [1],
+                    "samples": [2],
+                },
+                only=True,
             )
         ],
         "AuditOptions": [
             Probe(
                 use=lambda options: played(audit=vars(options)),
-                base={"reward": {"name": "numeric"}},
-                values={"reward": [None], "every": [2], "share": [0.9], "window": []},
+                base=audited,
+                values={"reward": [None], "every": [2], "share": [0.3]},
+                only=True,
             )
         ],
         "ModelOptions": [
             Probe(
-                use=lambda options: played(model=vars(options), rollout={**SMALL, "max_prompt_length": 40}),
+                use=lambda options: played(model=vars(options), rollout=longer),
                 base={"policy": model()},
-                values={"system_prompt": ["sum"], "chat_template_kwargs": [{"add_generation_prompt": False}]},
+                values={"system_prompt": ["sum"]},
+                only=True,
             )
         ],
-        "OpponentOptions": [],
     }
-
-

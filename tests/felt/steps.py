@@ -13,7 +13,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from llmrl import tiny
-from llmrl.recipe import CriticOptions, ModelOptions, Recipe, TrainOptions, parse
+from llmrl.recipe import Recipe, parse
 from llmrl.samples import Sample
 from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
@@ -41,9 +41,7 @@ def recipe(**sections: Any) -> Recipe:
         "critic": {"learning_rate": 1e-2},
         "train": LEARNS,
     }
-    for name, given in sections.items():
-        base[name] = {**base.get(name, {}), **given} if name != "algorithm" else given
-    return parse(base)
+    return parse({**base, **sections})
 
 
 def rows() -> list[Sample]:
@@ -102,14 +100,14 @@ def probes() -> dict[str, list[Probe]]:
             Probe(use=lambda train: list(learned(recipe(train=vars(train)))), base=base, values=values)
             for base, values in (
                 (LEARNS, {"packing": [True], "tokens_per_device": [16], "report_to": [], "output_dir": []}),
-                ({**LEARNS, "lr_scheduler_type": "linear"}, {"max_steps": [4], "warmup_steps": [3]}),
+                ({**LEARNS, "lr_scheduler_type": "linear"}, {"max_steps": [4], "warmup_steps": [3], "report_to": []}),
             )
         ],
         "CriticOptions": [
             Probe(
                 use=lambda critic: list(learned(recipe(critic=vars(critic)))),
                 base={"learning_rate": 1e-2},
-                values={"model": [model(1)], "head": [{"name": "hlgauss", "bins": 11}], "zero_init": [False]},
+                values={"model": [model(1)], "head": [{"name": "bernoulli"}]},
             )
         ],
         "ModelOptions": [

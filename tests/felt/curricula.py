@@ -1,0 +1,69 @@
+"""Curricula: weights of problems after pass rates that came and went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from llmrl.types import Problem
+from tests.felt.probe import Probe
+
+PROBLEMS = [
+    Problem(
+        id=f"p{i}",
+        messages=[{"role": "user", "content": "?" * (1 + i)}],
+        info={
+            "difficulty": i / 10,
+            "other": (i * 7 % 20) / 5,
+            "level": i // 5,
+            "family": f"f{i // 5}",
+            "kind": f"k{i % 2}",
+        },
+    )
+    for i in range(20)
+]
+
+
+def use(factory: Any) -> Any:
+    """Weights and metrics over forty steps of a policy that learns the easy ones first."""
+    curriculum, told = factory.start(PROBLEMS), [factory.random_share]
+    for step in range(40):
+        drawn = [(step * 3 + k) % 20 for k in range(6)]
+        rates = [(i, max(0.0, min(1.0, (step - i) / 12))) for i in drawn]
+        told += [curriculum.observe(rates), curriculum.weights()]
+    return told
+
+
+def records() -> str:
+    """Earlier outcomes of each problem, as `llmrl data` writes them."""
+    path = Path(mkdtemp(prefix="felt-")) / "records.jsonl"
+    told = ("correct", "wrong")
+    lines = [{"problem": f"p{i}", "verdict": told[(i + k) % 3 > 0], "value": 1.0} for i in range(20) for k in range(4)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def probes() -> dict[str, list[Probe]]:
+    kept = {"records": [records()]}
+    return {
+        "curriculum alp_bins": [Probe(use=use, base={"bins": 4}, values={**kept, "feature": ["other"]})],
+        "curriculum alp_gmm": [
+            Probe(
+                use=use,
+                base={"fit_every": 60, "max_components": 6, "history": 240, "features": ["other"]},
+                values={**kept, "features": [["difficulty"]], "history": [60], "max_components": [2]},
+            )
+        ],
+        "curriculum levels": [Probe(use=use, base={"window": 10}, values={"key": ["difficulty"], "threshold": [0.3]})],
+        "curriculum mbtl": [
+            Probe(
+                use=use,
+                base={"family": "family", "features": ["difficulty"], "stage_steps": 5},
+                values={**kept, "family": ["kind"], "features": [["other"]], "slope": [0.5], "stage_steps": [7]},
+            )
+        ],
+        "curriculum pass_rate_window": [Probe(use=use, values={**kept, "low": [0.4], "high": [0.6]})],
+        "curriculum qarl": [Probe(use=use, base={"by": "level", "window": 8}, values={"by": ["family"]})],
+    }
