@@ -164,7 +164,7 @@ def rows(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
         "three groups": credited(3, [drawn.randint(COMPLETION // 2, COMPLETION) for _ in range(3 * GENERATIONS)]),
         "heavy tail": credited(2, tail),
     }
-    settings: dict[str, dict[str, Any]] = {"padded": {"packing": False}, "by rows": {}}
+    settings: dict[str, dict[str, Any]] = {"padded": {"packing": False}, "by rows": {"packing": True}}
     return {
         f"{shape}, {name}": times
         for shape, credit in shapes.items()

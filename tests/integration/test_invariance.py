@@ -132,7 +132,7 @@ def test_neither_the_budget_nor_packing_changes_the_gradient(
             found = models(packing=packing, tokens_per_device=budget)
             gap = error(gradient(found, rows, algorithm), whole)
             assert gap < TOLERANCE, f"packing {packing}, budget {budget}: {gap:.1e}"
-            assert found.policy.net.by_rows is (packing is not False)
+            assert found.policy.net.by_rows is bool(packing)
 
 
 def test_packed_rows_have_the_same_gradient_under_a_mask_of_them_all(
