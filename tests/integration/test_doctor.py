@@ -73,6 +73,18 @@ def test_processors(flags: set[str], state: str) -> None:
     assert machine.processor(flags, 2).state == state
 
 
+@pytest.mark.parametrize(("cost", "state"), [(0.6, "ok"), (1.4, "ok"), (51.0, "warn")])
+def test_products_in_bfloat16_that_are_slow_are_told(cost: float, state: str) -> None:
+    found = machine.bfloat16(cost)
+    assert found.state == state
+    assert bool(found.next_step) is (state == "warn")
+    assert f"{cost:.2g} times" in found.detail
+
+
+def test_the_cost_of_bfloat16_is_measured() -> None:
+    assert 0.01 < machine.bfloat16_cost(64) < 1000
+
+
 def test_missing_programs_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     found = by_name(machine.findings())
