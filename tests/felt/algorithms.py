@@ -126,7 +126,7 @@ def _step(given: Any, play_rows: list[Sample], said: Any) -> Iterator[Any]:
     rows = annotated(algorithm, play_rows)
     yield from _learned(algorithm, rows, said)
     if isinstance(algorithm, Adaptive):
-        moved = algorithm
+        moved: Any = algorithm
         for step in range(12):
             moved = moved.adapted(step, METRICS[step > 0])
             if step in (0, 2, 11) and moved != algorithm:

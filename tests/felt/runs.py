@@ -186,9 +186,9 @@ def _trains() -> list[Probe]:
     def use(options: Any) -> Any:
         return played(train=vars(options))
 
-    places = {"output_dir": ["other"], "run_name": ["mine"], "report_to": ["tensorboard"]}
-    decides = {"warmup_rollouts": [4], "seed": [1], "save_steps": [1], "normalize_rewards": [True]}
-    bounds = {"max_nonfinite_updates": [2], "stop_grace_s": [9.0]}
+    places: Options = {"output_dir": ["other"], "run_name": ["mine"], "report_to": ["tensorboard"]}
+    decides: Options = {"warmup_rollouts": [4], "seed": [1], "save_steps": [1], "normalize_rewards": [True]}
+    bounds: Options = {"max_nonfinite_updates": [2], "stop_grace_s": [9.0]}
     return [
         Probe(use=use, base=LEARNS, values={**places, **decides, **bounds}, only=True),
         Probe(use=use, base={**LEARNS, "save_steps": 1}, values={"save_total_limit": [1]}, only=True),

@@ -95,12 +95,14 @@ def weights(models: Learners) -> Mapping[str, Any]:
 
 def probes() -> dict[str, list[Probe]]:
     lora = {"policy": model(), "use_peft": True, "lora_r": 2}
+    packed: Options = {"packing": [True], "tokens_per_device": [16], "report_to": [], "output_dir": []}
+    linear: Options = {"max_steps": [4], "warmup_steps": [3], "report_to": []}
     return {
         "TrainOptions": [
             Probe(use=lambda train: list(learned(recipe(train=vars(train)))), base=base, values=values)
             for base, values in (
-                (LEARNS, {"packing": [True], "tokens_per_device": [16], "report_to": [], "output_dir": []}),
-                ({**LEARNS, "lr_scheduler_type": "linear"}, {"max_steps": [4], "warmup_steps": [3], "report_to": []}),
+                (LEARNS, packed),
+                ({**LEARNS, "lr_scheduler_type": "linear"}, linear),
             )
         ],
         "CriticOptions": [

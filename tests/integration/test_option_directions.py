@@ -79,7 +79,8 @@ def test_adam_is_that_of_the_options(name: str) -> None:
     models, seen, first = fitted(recipe(train={**NARROW, **options}, critic={"learning_rate": rate}), steps=3)
     assert len(seen[name]) == 3
     for i, now in enumerate(models[name].net.parameters()):
-        weight, mean, square = first[name][i].double(), 0.0, 0.0
+        weight = first[name][i].double()
+        mean, square = torch.zeros_like(weight), torch.zeros_like(weight)
         for step, grads in enumerate(seen[name], start=1):
             grad = grads[i].double()
             mean, square = beta1 * mean + (1 - beta1) * grad, beta2 * square + (1 - beta2) * grad.square()

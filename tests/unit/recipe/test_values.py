@@ -13,7 +13,7 @@ import pytest
 from llmrl.errors import RecipeError
 from llmrl.plugins import construct, kind_of
 from llmrl.recipe import Recipe
-from tests.unit.recipe.test_ranges import owners
+from tests.options import owners
 
 
 def alternatives(hint: Any) -> Iterator[Any]:
