@@ -59,6 +59,12 @@ CHANGED = re.compile(
     re.VERBOSE,
 )
 """Words that touch a marked answer, and make it a part of something else."""
+ONLY = re.compile(
+    r"""(?<![\w'])(?:(?:no|none|nothing|nobody)\b[^.;]{0,40}?\s(?:other\s+than|except|but|besides)
+        |(?:for|on|at)\s+(?:all|every|any)\b[^.;]{0,40}?\s(?:other\s+than|except))(?:\s+(?:for|at|where|when|the|a|an))*\s*$""",
+    re.VERBOSE,
+)
+"""Words that leave a marked answer as the one that is asked for: `no number other than`, `for all x except`."""
 DOUBTED = re.compile(
     rf"""(?<![\w'])(?:or(?!\s+(?:equivalently|simply))(?:\s+(?:maybe|perhaps|possibly|even|else|also|could|may|might|just))*
         |maybe|perhaps|possibly|alternatively|otherwise|else|(?:could|might|may)\s+(?:also\s+|just\s+)?be|ou|oder|vielleicht
@@ -124,7 +130,7 @@ def marked_taken_back(before: str, after: str) -> bool:
     """Tell whether words take back an answer that is marked, in a box: only those that touch it or name it count."""
     near = SENTENCE.split(MARKUP.sub(" ", _plain(before[-NEAR:])))[-1]
     behind = MARKUP.sub(" ", _plain(after[:NEAR]))
-    taken = REFUSED.search(near) or CHANGED.search(near)
+    taken = REFUSED.search(near) or (CHANGED.search(near) and not ONLY.search(near))
     return bool(taken or TOUCHING.match(SENTENCE.split(behind, maxsplit=1)[0]) or RECALLED.match(behind))
 
 
