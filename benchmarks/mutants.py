@@ -176,7 +176,7 @@ def whole_hash(root: Path) -> str:
 
 
 def still_asked(row: Mapping[str, Any] | None, looks: Sequence[str], whole: str) -> list[str]:
-    """What has not been asked about an error in this tree, and nothing if it has been caught."""
+    """List what has not been asked about an error in this tree; nothing if it has been caught."""
     if row is not None and (row["verify"] or row["test"]):
         return []
     done = row["looks"] if row is not None and row["whole"] == whole else []
@@ -197,7 +197,7 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def state_of(row: Mapping[str, Any] | None) -> str:
-    """What is known of an error: caught by `verify` or `tests`, `alive`, or `open` where not all was asked."""
+    """Tell what is known of an error: caught by `verify` or `tests`, `alive`, or `open` where not all was asked."""
     if row is None or not (row["verify"] or row["test"] or {*VERIFY, "unit"} <= {*row["looks"]}):
         return "open"
     return "verify" if row["verify"] else "tests" if row["test"] else "alive"

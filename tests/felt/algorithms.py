@@ -89,7 +89,7 @@ def _changed(form: Form) -> Options:
 
 
 def _use(form: Form) -> Callable[[Any], Any]:
-    """What an algorithm makes of a random step of the rows that a form learns from."""
+    """Return what an algorithm makes of a random step of the rows that a form learns from."""
 
     plays: dict[str, Play] = {}  # by the models that it asks
 

@@ -22,7 +22,7 @@ def use(dataset: Any) -> Any:
 
 
 def counted(dataset: Any) -> Any:
-    """How many problems there are."""
+    """Count the problems."""
     return [problem.id for problem in dataset.problems()]
 
 
@@ -44,17 +44,16 @@ def known(name: str, row: Any, *more: str, split: str = "train", text: str = "Go
 
 
 def probes() -> dict[str, list[Probe]]:
-    nums = {"nums": [1, 2, 3], "target": 6, "id": "a"}
-    rows = [{"q": "a?", "question": "b?", "answer": "1", "gold": "2", "id": "x", "key": "y"}]
-    ids = [problem.id for problem in build("data", {**ARITHMETIC, "count": 9}).problems()]
-    told = ("correct", "wrong")
-    lines = [{"problem": i, "verdict": told[n > k], "value": 1.0} for n, i in enumerate(ids) for k in range(8)]
-    records, others = written(*lines), written(*lines[:40])
-    made: dict[str, list[Probe]] = {
+    competitions = {
         f"data {name}": known(name, MATH, "instruction", split="train" if name == "math" else "test")
         for name in ("aime24", "aime25", "amc23", "math", "math500")
     }
-    return made | {
+    return competitions | _made() | _of_others() | _of_files()
+
+
+def _made() -> dict[str, list[Probe]]:
+    nums = {"nums": [1, 2, 3], "target": 6, "id": "a"}
+    return {
         "data arithmetic": [
             Probe(
                 use=use,
@@ -89,19 +88,11 @@ def probes() -> dict[str, list[Probe]]:
                 values={"count": [2], "template": ["{issue} {path} {text}"], "modules": [2], "arguments": [3]},
             )
         ],
-        "data jsonl": [
-            Probe(
-                use=use,
-                base={"path": written(*rows)},
-                values={
-                    "path": [written({"question": "c", "answer": "2"})],
-                    "prompt_column": ["q"],
-                    "answer_column": ["gold"],
-                    "id_column": ["key"],
-                    "instruction": ["Go."],
-                },
-            )
-        ],
+    }
+
+
+def _of_others() -> dict[str, list[Probe]]:
+    return {
         "data games": [
             Probe(use=use, base={"env": {"name": "nim"}, "count": 4}, values={"env": [{"name": "maze"}], "count": [2]})
         ],
@@ -137,6 +128,29 @@ def probes() -> dict[str, list[Probe]]:
             Probe(use=use, base={"seeds": 3}, values={"kinds": [["find"]], "seeds": [2], "first": [7], "levels": [2]})
         ],
         "data swe": [Probe(use=use, base=TINY, values={"system": [False]})],
+    }
+
+
+def _of_files() -> dict[str, list[Probe]]:
+    rows = [{"q": "a?", "question": "b?", "answer": "1", "gold": "2", "id": "x", "key": "y"}]
+    ids = [problem.id for problem in build("data", {**ARITHMETIC, "count": 9}).problems()]
+    told = ("correct", "wrong")
+    lines = [{"problem": i, "verdict": told[n > k], "value": 1.0} for n, i in enumerate(ids) for k in range(8)]
+    records, others = written(*lines), written(*lines[:40])
+    return {
+        "data jsonl": [
+            Probe(
+                use=use,
+                base={"path": written(*rows)},
+                values={
+                    "path": [written({"question": "c", "answer": "2"})],
+                    "prompt_column": ["q"],
+                    "answer_column": ["gold"],
+                    "id_column": ["key"],
+                    "instruction": ["Go."],
+                },
+            )
+        ],
         "data by_pass_rate": [
             Probe(
                 use=counted,

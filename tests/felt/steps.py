@@ -68,7 +68,7 @@ def learners(made: Recipe) -> Learners:
 
 
 def learned(made: Recipe) -> Iterator[Any]:
-    """What the models say of the rows, what each update reports, and the weights behind them."""
+    """Yield what the models say of the rows, what each update reports, and the weights behind them."""
     models = learners(made)
     for step in range(made.train.max_steps if made.train.max_steps < 3 else 2):
         told = models.annotate(rows(), made.algorithm.needs())

@@ -140,7 +140,7 @@ def choices(algorithm: Oreal) -> SimpleNamespace:
 
 
 def require_selection(algorithm: Oreal, rows: Sequence[Sample], kept: Sequence[tuple[str, int]]) -> None:
-    """Of each mixed group a right answer and a wrong one are kept, or all; of any other group none."""
+    """Check that of each mixed group a right answer and a wrong one are kept, or all; of any other group none."""
     pairs = algorithm.selection == "pair" or (algorithm.selection is None and algorithm.token_weights != "none")
     for group in {r.group for r in rows}:
         own = [r for r in rows if r.group == group]

@@ -1,4 +1,4 @@
-"""What was sampled is fed again as it was sampled, wherever a prompt is built from a turn that was played."""
+"""Sampled ids are fed again as they were sampled, wherever a prompt is built from a turn that was played."""
 
 from __future__ import annotations
 
