@@ -183,7 +183,7 @@ LATER: Listed = {
         "simulator car_buyer": "temper",
     },
     "it needs outcomes, or answers, in which it decides; the probe has none": {
-        "algorithm oreal": "scale_right scale_wrong",
+        "algorithm oreal": "scale_right",
         "algorithm webrl": "gamma",
         "reward heron": "calibration",
         "search weighted_majority": "how",
