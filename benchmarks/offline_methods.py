@@ -146,9 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"start-{seed}, data-{seed}: ready", flush=True)
         wanted += [(name, plain, start, seed, work) for name in options.methods]
         wanted += [(f"{name}_corrupted", corrupted, start, seed, work) for name in options.methods if name in CORRUPTED]
+    before, after = ([run for run in wanted if (run[0] in FIRST) is first] for first in (True, False))
     with ThreadPoolExecutor(options.jobs) as pool:
-        for line in pool.map(lambda run: train(*run), wanted):
-            print(line, flush=True)
+        for runs_of_a_kind in (before, after):
+            for line in pool.map(lambda run: train(*run), runs_of_a_kind):
+                print(line, flush=True)
     names = dict.fromkeys(name for name, *_ in wanted if name not in FIRST)
     runs = [work / f"{name}-{seed}" for name in names for seed in range(options.seeds)]
     draw([run for run in runs if (run / "final").exists()], options.out, METRIC, "Held-out accuracy, greedy, 500 sums")

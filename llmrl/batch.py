@@ -14,7 +14,7 @@ from torch import Tensor
 
 from llmrl.columns import COLUMNS, TokenColumns
 from llmrl.errors import ColumnError
-from llmrl.samples import Array, Sample
+from llmrl.samples import Array, Sample, prompt_hash
 
 T = TypeVar("T")
 
@@ -142,6 +142,45 @@ def inseparable(samples: Sequence[Sample], keep_groups: bool) -> list[list[int]]
     return list(groups.values())
 
 
+def share_prompts(
+    rows: Sequence[Sample], together: Sequence[Sequence[int]], budget: int, ranks: int
+) -> tuple[list[list[int]], list[int]]:
+    """Join units of one prompt, for networks that read neighbours' common beginning once.
+
+    Args:
+        together: units from `inseparable`.
+        budget: tokens that units are joined to at most; with several ranks a quarter of a rank's share, if that is
+            less, so that the ranks stay balanced.
+    Returns:
+        units, and the tokens that each sample costs: its prompt counts for the first sample of a unit alone.
+    """
+    lengths = [len(row.token_ids) for row in rows]
+    limit = budget if ranks == 1 else min(budget, sum(lengths) // (4 * ranks))
+    begun: dict[bytes, list[int]] = {}  # by the prompt of their first sample
+    joined: list[list[int]] = []
+    costs = list(lengths)
+    for unit in together:
+        hashes = [prompt_hash(rows[i]) for i in unit]
+        known = set[bytes]()
+        for i, prompt in zip(unit, hashes, strict=True):
+            costs[i] -= _prompt(rows[i]) if prompt in known else 0
+            known.add(prompt)
+        open_unit = begun.get(hashes[0])
+        saved = _prompt(rows[unit[0]])
+        if open_unit is not None and sum(costs[i] for i in (*open_unit, *unit)) - saved <= limit:
+            costs[unit[0]] -= saved
+            open_unit += unit
+            continue
+        joined.append(list(unit))
+        begun[hashes[0]] = joined[-1]
+    return joined, costs
+
+
+def _prompt(row: Sample) -> int:
+    """Number of tokens before the first action."""
+    return int(row.action_mask.argmax())
+
+
 def minibatches(
     rows: Sequence[Sample], *, epochs: int, parts: int, keep_groups: bool, seed: int
 ) -> Iterator[list[Sample]]:
@@ -160,8 +199,8 @@ def balance_across_ranks(
     """Divide the samples among the ranks, and each rank's among its micro-batches.
 
     Args:
-        lengths: tokens of each sample.
-        together: units from `inseparable`; each goes to a single micro-batch.
+        lengths: tokens of each sample, those that it shares with another of its unit left out.
+        together: units from `inseparable` or `share_prompts`; each goes to a single micro-batch.
         ranks: number of ranks.
         budget: tokens of a micro-batch, padding included; a larger unit has a micro-batch of its own.
         pack: True packs samples behind one another, so that only real tokens count.
@@ -171,7 +210,7 @@ def balance_across_ranks(
     """
     shards: list[list[Sequence[int]]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
-    for unit in sorted(together, key=lambda unit: max(lengths[i] for i in unit), reverse=True):
+    for unit in sorted(together, key=lambda unit: (sum if pack else max)(lengths[i] for i in unit), reverse=True):
         rank = loads.index(min(loads))
         shards[rank].append(unit)
         loads[rank] += sum(lengths[i] for i in unit)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.answers.thoughts import opened_thoughts
+from llmrl.clients import hub
 from llmrl.encoding.encoder import TextEncoder
 from llmrl.encoding.soundness import require_repeatable
 from llmrl.errors import CheckpointError, DataError
@@ -302,6 +303,7 @@ def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_
                 f"{', '.join(held[:8]) or 'nothing'}. Save one with `tokenizer.save_pretrained({str(model)!r})`"
             )
         require_intact(folder)
+    hub.look(str(model), revision)
     try:
         made = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:

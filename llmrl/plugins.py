@@ -47,6 +47,24 @@ PACKAGES: Mapping[Kind, str] = {
     "simulator": "llmrl.simulators",
 }
 
+ELSEWHERE: Mapping[str, Mapping[str, str]] = {
+    "reward": {
+        "accuracy_reward": "math_verify, or TRL's own as trl.rewards:accuracy_reward",
+        "reasoning_accuracy_reward": "math_verify, or TRL's own as trl.rewards:reasoning_accuracy_reward",
+        "think_format_reward": "format, or TRL's own as trl.rewards:think_format_reward",
+        "get_soft_overlong_punishment": "soft_overlong",
+        "get_cosine_scaled_reward": "cosine_length",
+        "get_repetition_penalty_reward": "repetition",
+        **dict.fromkeys(("accuracy", "tag_count", "reasoning_steps", "repetition_penalty"), "open_r1"),
+    },
+    "algorithm": {
+        **dict.fromkeys(("dapo", "dr_grpo", "gspo", "cispo"), "grpo with options, as recipes/tiny has them"),
+        **dict.fromkeys(("dpo", "ipo", "simpo", "orpo", "cpl"), "preference, whose loss_type sigmoid is DPO"),
+        **dict.fromkeys(("vapo", "vc_ppo"), "ppo with options, as recipes/tiny/vapo.yaml has them"),
+        "sft": "bc, or the command `llmrl sft`",
+    },
+}
+"""What plug-ins are called here that are known by other names, or in other toolkits."""
 _HOLDS = "llmrl.plugins"
 MAY_BE_INFINITE = "may be infinite"
 """Mark of a type, in `Annotated`, whose numbers `construct` does not ask to be finite."""
@@ -72,11 +90,13 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
         except Exception as error:  # somebody else's module may raise anything while it is imported
             raise RecipeError(
                 f"{place}{name!r} cannot be imported: {type(error).__name__}: {error}; expected "
-                "package.module:Attribute on the Python path, to which PYTHONPATH adds folders"
+                "package.module:Attribute in the working folder or on the Python path, to which PYTHONPATH adds folders"
             ) from error
     known = names(kind)
     if name not in known:
-        raise RecipeError(f"{place}unknown {kind} {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+        other = ELSEWHERE.get(kind, {}).get(name)
+        meant = f"; expected {other}" if other else did_you_mean(name, known)
+        raise RecipeError(f"{place}unknown {kind} {name!r}{meant}; known: {', '.join(known)}")
     return importlib.import_module(f"{PACKAGES[kind]}.{name}").plugin
 
 
@@ -90,8 +110,15 @@ def build(kind: Kind, spec: Mapping[str, Any] | str, where: str = "") -> Any:
     Raises:
         RecipeError: unknown name or option, a value of the wrong type, or options that the plug-in refuses.
     """
-    options = {"name": spec} if isinstance(spec, str) else dict(spec)
     where = where or kind
+    named = spec if not isinstance(spec, Mapping) else spec.get("name")
+    if callable(named):
+        at = f"{getattr(named, '__module__', '')}:{getattr(named, '__qualname__', 'name')}"
+        raise RecipeError(
+            f"{where}: the name is a {type(named).__name__} itself; expected its place as text, such as {at!r}, or in "
+            f"Python the plug-in in place of its spec: {kind}={getattr(named, '__name__', 'it')}"
+        )
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise RecipeError(f"{where}: no name; expected one of {', '.join(names(kind))}, or package.module:Attribute")

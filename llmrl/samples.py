@@ -39,7 +39,9 @@ class Sample(TokenColumns[Array]):
     status: Status = "done"  # how its episode ended
     truncated: bool = False  # a token limit ended it
     correct: bool | None = None  # the unshaped verdict; None where no reward gave one
-    parts: Mapping[str, float] = field(default_factory=dict)  # what its reward is made of, by name, without weights
+    parts: Mapping[str, float] = field(
+        default_factory=dict
+    )  # what its reward is made of, by name, without weights; NaN: not given
     origin: Origin = "fresh"  # a proposal has no reward: NaN
     agent: str = ""  # for which the policy spoke, in episodes of several agents; its group is of that agent alone
     role: Role | None = None  # as the data say; mismatched: an answer behind another problem, never learned from

@@ -40,6 +40,8 @@ else
         stop "neither the configured package indexes nor $TORCH_CPU_INDEX gave $torch; $next"
     pip install --no-deps -r requirements/cpu.txt || stop "$next"
     pip install --no-deps --no-build-isolation -e . || stop "$next"
+    .venv/bin/python -m llmrl.train.extensions || # the first start of several processes would have to wait for it
+        echo "llmrl: see the line above; everything but DeepSpeed works" >&2
 fi
 touch .venv/.complete
 echo "llmrl: installed; .venv/bin/llmrl --help"

@@ -10,8 +10,9 @@ from typing import Any
 from llmrl.errors import RewardError
 from llmrl.plugins import build
 from llmrl.scoring.manager import GradingPool, GroupScorer
+from llmrl.scoring.reserved import require_free
 from llmrl.scoring.wrapped import lifted
-from llmrl.types import Score, Trajectory
+from llmrl.types import Problem, Score, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,15 @@ class Sorted:
     def latencies(self) -> dict[str, list[float]]:
         """Latencies by source and reward."""
         return {f"{s}/{n}": seconds for s, reward in self.rewards.items() for n, seconds in reward.latencies().items()}
+
+    def require_free(self, problem: Problem) -> None:
+        """Refuse a problem with a column that the reward of its source fills itself.
+
+        Raises:
+            DataError: names the problem and the column.
+        """
+        if (reward := self.rewards.get(str(problem.info.get("source")))) is not None:
+            require_free(reward, [problem])
 
     def _source(self, trajectory: Trajectory) -> str:
         source = trajectory.problem.info.get("source")

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from llmrl.answers.spelling import character_counts
+from llmrl.plugins import build
 from llmrl.rewards.repetition import repeated
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.wrapped import Shaped, lifted
@@ -49,6 +50,8 @@ class Degenerate:
         for name in ("repeated_share", "foreign_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected from 0 to 1")
+        if self.of is not None:
+            build("reward", self.of, "of")
 
     def as_group_reward(self, pool: GradingPool) -> Shaped:
         """Make the group reward around `of`."""

@@ -10,6 +10,7 @@ from llmrl.answers.equality import equal, same_text
 from llmrl.answers.extract import final_answer
 from llmrl.answers.normalise import depth
 from llmrl.answers.value import read
+from llmrl.answers.words import valued_choice
 from llmrl.types import Problem, Score
 
 MAX_CHARACTERS = 1000  # of an answer; a longer one is no answer to a question of mathematics
@@ -40,7 +41,7 @@ class MathVerify:
         levels = depth(answer)
         if len(answer) > MAX_CHARACTERS or levels > MAX_DEPTH:
             return Score(0.0, "unparsable", reason=f"an answer of {len(answer)} characters, {levels} brackets deep")
-        right = same_text(gold, answer) or _same(expected, answer)
+        right = same_text(gold, answer) or _same(expected, answer) or _same_beside_letters(gold, answer)
         reason = f"read {answer[:200]!r}, expected {gold[:200]!r}"
         return Score(float(right), "correct" if right else "wrong", reason=reason, answer=answer)
 
@@ -57,6 +58,17 @@ def _reference(answer: str) -> tuple[str, Any]:
 def _same(expected: Any, answer: str) -> bool:
     found = read(answer)
     return found is not None and equal(expected, found)
+
+
+def _same_beside_letters(gold: str, answer: str) -> bool:
+    """Compare the values where a letter of a choice stands before one, as in `(B) 42`, or before both."""
+    left, right = valued_choice(gold), valued_choice(answer)
+    if left is None and right is None:
+        return False
+    if left and right and left[0] != right[0]:
+        return False
+    expected = read(left[1] if left else gold)
+    return expected is not None and _same(expected, right[1] if right else answer)
 
 
 plugin = MathVerify

@@ -50,6 +50,21 @@ class Mix:
             if channel not in CHANNELS:
                 raise ValueError(f"parts.{name}: channel {channel!r}; expected {' or '.join(CHANNELS)}")
         _ = self._gates
+        for name, part in self.parts.items():
+            named = part.get("name", name) if isinstance(part, Mapping) else name
+            if ":" not in str(named):  # somebody else's module is imported when the reward is made ready
+                self._built(name)
+
+    def _built(self, name: str) -> Any:
+        """The reward of a part.
+
+        Raises:
+            RecipeError: there is none of that name, or it refuses its options.
+        """
+        part = self.parts[name]
+        given = {"name": name, **(part if isinstance(part, Mapping) else {})}
+        options = {key: value for key, value in given.items() if key not in ("weight", "if", "channel")}
+        return build("reward", options, f"reward.parts.{name}")
 
     @property
     def _gates(self) -> dict[str, Gate]:
@@ -64,11 +79,10 @@ class Mix:
         rewards: dict[str, GroupScorer] = {}
         standing: list[str] = []
         for name, part in self.parts.items():
-            options = {"name": name, **(part if isinstance(part, Mapping) else {"weight": part})}
-            options.pop("if", None)
-            standing += [name] if options.pop("channel", CHANNELS[0]) == CHANNELS[1] else []
-            weights[name] = float(options.pop("weight"))
-            rewards[name] = as_group_reward(build("reward", options, f"reward.parts.{name}"), pool)
+            options = part if isinstance(part, Mapping) else {"weight": part}
+            standing += [name] if options.get("channel", CHANNELS[0]) == CHANNELS[1] else []
+            weights[name] = float(options["weight"])
+            rewards[name] = as_group_reward(self._built(name), pool)
         return MixedReward(weights, rewards, self._gates, standing)
 
 

@@ -37,7 +37,10 @@ APPLIED = re.compile(
     r"|\s*(?:[}$)]\s*)*(?:\^|\*\*[ \t]*\d|![^\w=]*$|[²³¹⁰⁴-⁹]|[-+*×÷][ \t]*\d)|[OОοΟЗз\u0336](?![^\W\d_])"
 )
 TOUCHED = re.compile(r"\d:$|[\w)}\]]\*\*$")  # 12:05, 2**5
-CHAINED = re.compile(rf"(?:=|(?<=\n)|^)[ \t$]*{NUMBER.pattern}[ \t$]*=[ \t$]*$", re.VERBOSE)  # x = 60 = 53
+CHAINED = re.compile(
+    rf"(?:=|(?<=\n)|^)[ \t$]*{NUMBER.pattern}[ \t$]*(?P<percent>\\?%[ \t$]*)?=[ \t$]*$", re.VERBOSE
+)  # x = 60 = 53
+PERCENT = re.compile(r"[ \t$]*\\?%")
 NEAR = 80  # characters before a number in which another side of its equation stands
 JOINING = (*",;/|(", "or", "and", "to", "maybe", "perhaps", "possibly")  # ends of what `JOINED` finds, but for blanks
 OPERATING = (*"-+*/×÷·^√({", "times", "cdot", "div", "pm", "sqrt")  # of `OPERAND`
@@ -166,11 +169,19 @@ def not_alone(answer: str, marked: bool) -> str:
         return "one of several numbers"
     if (end.endswith(OPERATING) and OPERAND.search(before)) or APPLIED.match(after):
         return "a part of an expression"
-    if (chained := CHAINED.search(before[-NEAR:])) and _differ(_value(chained), number):
+    if (chained := CHAINED.search(before[-NEAR:])) and _differ(
+        _worth(chained, PERCENT.match(after) is not None), number
+    ):
         return "which the answer says of another number"
     if end.endswith("=") and (worked := last_calculation(end[:-1])) is not None and _differ(worked, number):
         return "which the answer says of another number"
     return taken_back(before, after)
+
+
+def _worth(side: re.Match[str], percent: bool) -> Fraction | None:
+    """The value of a side of an equation, in percent where the other side is."""
+    value = _value(side)
+    return None if value is None else value * Fraction(100) ** (percent - bool(side["percent"]))
 
 
 def _differ(value: Fraction | None, number: re.Match[str]) -> bool:

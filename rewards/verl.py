@@ -10,7 +10,7 @@ from typing import Any
 from llmrl.errors import DataError
 from llmrl.scoring.foreign import ByAnswer, judged, numbers, returned
 from llmrl.scoring.trl_functions import accepted
-from llmrl.types import Score, Trajectory
+from llmrl.types import Problem, Score, Trajectory
 
 RESERVED = ("num_turns", "rollout_reward_scores")
 """Keys of `extra_info` that verl sets for each answer."""
@@ -33,13 +33,22 @@ class Verl(ByAnswer):
     reward_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)  # arguments for every call
     data_source: str | None = None  # of problems that name none
 
+    def require_free(self, problem: Problem) -> None:
+        """Refuse a problem whose `extra_info` has a key that verl fills itself.
+
+        Raises:
+            DataError: names the problem and the key.
+        """
+        given = problem.info.get("extra_info")
+        if taken := [name for name in RESERVED if isinstance(given, Mapping) and name in given]:
+            raise DataError(
+                f"problem {problem.id}: extra_info has {taken[0]!r}, which verl fills itself; rename the key"
+            )
+
     def arguments(self, trajectory: Trajectory) -> dict[str, Any]:
         info, answer = trajectory.problem.info, trajectory.problem.answer
         model, given = info.get("reward_model"), info.get("extra_info") or {}
-        if taken := [name for name in RESERVED if name in given]:
-            raise DataError(
-                f"problem {trajectory.problem.id}: extra_info has {taken[0]!r}, which verl fills itself; rename the key"
-            )
+        self.require_free(trajectory.problem)
         sources = (info.get("data_source"), self.data_source, info.get("source"))
         return {
             "data_source": next((source for source in sources if source is not None), None),

@@ -6,7 +6,7 @@ Samples are made from lists and in float64, so that numbers worked by hand stay 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -61,6 +61,13 @@ def row(group: str = "g", episode: int = 0, reward: float = 0.0, actions: int = 
     turns = 1 + max([0, *(int(turn) for turn in columns.get("turn_ids", ()))])
     given = {"turn_rewards": [0.0] * turns, "sampled_logprobs": [-1.0 if on else 0.0 for on in mask]} | columns
     return sample(group=group, episode=episode, reward=reward, token_ids=[0] * len(mask), action_mask=mask, **given)
+
+
+def some(items: Iterable[T]) -> list[T]:
+    """The items, which are any: a test that asserts in a loop over none proves nothing."""
+    found = list(items)
+    assert found, "nothing to look at"
+    return found
 
 
 def changed(row: Sample, **changes: Any) -> Sample:

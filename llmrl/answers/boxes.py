@@ -13,7 +13,7 @@ from llmrl.answers.hedges import corrected, marked_taken_back
 from llmrl.answers.normalise import clean
 from llmrl.answers.number import Number
 from llmrl.answers.spelling import folded
-from llmrl.answers.units import leading, unit
+from llmrl.answers.units import MULTIPLIERS, leading, unit
 from llmrl.answers.value import value
 from llmrl.answers.words import unwrapped
 
@@ -34,9 +34,19 @@ SEPARATE = re.compile(
 OPERATOR = re.compile(
     r"""(?:\\(?:times|cdot|ast|div|pm|mp|sqrt|bmod|pmod|mod|ln|log|sin|cos|tan|exp)|[×÷·√±]|[\w)}\]]\s*[+*/^_]
         |\\[dtc]?(?:frac|binom)\s*(?:[\da-zA-Z]\s*)?\{?|\\sqrt\s*(?:\[[^\[\]]*\])?\s*\{|[\^_]\s*\{|(?<!color\{red)(?<!color\{blue)\}\s*\{
-        |\\(?:overline|bar|dot)\s*\{|(?<![A-Za-z])[a-zA-Z]\s?\(|(?<![<>])[<>]|\\(?:neq?|lt|gt)|≠|\d)$""",
+        |\\(?:overline|bar|dot)\s*\{|(?<![A-Za-z])[a-zA-Z]\s?\(|\d)$""",
     re.VERBOSE,
 )
+SIGN = r"""\\(?:neq?|lt|gt|nless|ngtr|n[lg]eq(?:slant)?|ll|gg|lesssim|gtrsim|n?mid|notin
+        |(?:not|neg|lnot)\s*(?:[=<>]|\\[a-z]{2,6})?)(?![a-zA-Z])
+    |[≠≪≫≮≯∤∉¬]"""
+"""Signs of a denial, and of relations to another number; a bound that is reached, as by `\\le`, is none."""
+DENIES = re.compile(rf"(?:{SIGN}|(?<![<>])[<>])\s*$", re.VERBOSE)
+DENIED = re.compile(rf"[\s~]*(?:{SIGN}|(?:<(?![</|A-Za-z])|<(?=[a-z]\b(?!\s*/?>))|>(?!>)))", re.VERBOSE)
+TAG = re.compile(r"<[/A-Za-z][^<>\n]{0,40}>\s*$")
+BOUND = r"(?:\\[lg]e(?:q(?:slant)?)?|[≤≥])"
+BOUND_ALONE = re.compile(rf"\\?[a-zA-Z]+(?:_\w)?{BOUND}@|@{BOUND}\\?[a-zA-Z]+(?:_\w)?")  # at the box
+AROUND = re.compile(r"[\s${}.~]|\\[\[\](),;:! ]")
 AGAIN = re.compile(r"[\s$,)\\]*or\s+(?:\$([^$\n]{1,100}?)[.,;]?\$|\\\(([^\n]{1,100}?)\\\))")  # a second form, or answer
 OPENED = re.compile(r"(?:\\left|\\[bB]igg?l?)?\s*(?:\(|(?<!\\)\[|\\\{)$")
 CLOSED = re.compile(r"\s*(?:\\right|\\[bB]igg?r?)?\s*(?:\)|(?<!\\)\]|\\\})")
@@ -96,12 +106,17 @@ def last_box(text: str) -> str | None:
             break
         joined.append(before)
     behind = _outside(text[last.end : last.end + 2 * NEAR])
+    scale, behind = _scale(behind)
     again = AGAIN.match(behind)
     if len(joined) == MOST_BOXES or (marked_taken_back("", behind) and not again):
         return ""
     if corrected(text[last.end :]) is not None:
         return ""
+    if len(text) < FAR and BOUND_ALONE.fullmatch(AROUND.sub("", f"{text[: last.start]}@{text[last.end :]}")):
+        return ""  # what ends no derivation is the relation itself
     parts = [_in_its_formula(text, box) for box in reversed(joined)] + ([again[1] or again[2]] if again else [])
+    if scale and parts[-1]:
+        parts[-1] += rf"\text{{ {scale.lower()}}}"
     return ", ".join(dict.fromkeys(parts)) if all(parts) else ""
 
 
@@ -147,9 +162,12 @@ def _in_its_formula(text: str, box: Box) -> str:
     if marked_taken_back(before, ""):
         return ""
     before, after, applied = _out_of_brackets(before, after)
+    before = TAG.sub("", before)
     place = before.rstrip(" \t~")
     if (
         applied
+        or DENIES.search(place)
+        or DENIED.match(after)
         or (place.endswith((",", "or", "}")) and LISTED.search(before))
         or LISTS.match(after)
         or (before[-1:].isalpha() and LETTER.search(before))
@@ -169,6 +187,14 @@ def _in_its_formula(text: str, box: Box) -> str:
     if re.search(r"[\w)}]$", left):
         return inside if _part_of_a_true_equation(text, box) else ""
     return f"-{inside}" if re.fullmatch(r"[\w.\\{}/]+", inside) else f"-({inside})"
+
+
+def _scale(behind: str) -> tuple[str, str]:
+    """Words of number at the start of what follows a box, such as `thousand`, and the text behind them."""
+    text = behind.lstrip("$)\\ ")
+    name = leading(text)
+    scale = name if name and MULTIPLIERS.keys() >= set(name.lower().split()) else ""
+    return scale, text.removeprefix(scale) if scale else behind
 
 
 def _differs(before: str, inside: str, after: str) -> bool:

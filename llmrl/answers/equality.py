@@ -77,6 +77,8 @@ def _same_base(gold: Value, answer: Value) -> bool:
         return gold == answer
     if isinstance(gold, Based) and isinstance(answer, Number) and gold.digits.isdigit():  # the question named the base
         return not answer.unit and bool(answer.tree.is_Integer) and int(answer.tree) == int(gold.digits)
+    if isinstance(gold, Number) and isinstance(answer, Based) and answer.base == 10:
+        return not gold.unit and bool(gold.tree.is_Integer) and str(int(gold.tree)) == answer.digits
     return False
 
 

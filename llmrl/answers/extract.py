@@ -12,6 +12,7 @@ from llmrl.answers.spelling import word_set
 from llmrl.answers.stated import IS, NOUNS, Statements
 from llmrl.answers.thoughts import after_thoughts
 from llmrl.answers.units import leading
+from llmrl.answers.words import valued_choice
 
 CONTROL = re.compile(r"<\|[a-z_]+\|>.*", re.DOTALL)
 STATED = Statements(
@@ -38,11 +39,14 @@ STATED = Statements(
 )
 TELLS = re.compile(
     r"\b(?:is|are|was|were|has|have|gets?|pays?|costs?|total|so|thus|therefore|hence|he|she|it|we|they|be|gives?|equals?"
-    r"|makes?|yields?|est|sont|es|son|ist|sind)\b",
+    r"|makes?|yields?|est|sont|es|son|ist|sind|hay|había|quedan?|existen?|tienen?|reste|restent|il y|hat|haben|gibt"
+    r"|bleiben|ci sono|restano|rimangono|hanno|existem|restam|sobram|tem|zijn|heeft|ada|toplam|finns)\b",
     re.I,
 )
 GIVES = re.compile(
-    r"(?:\b(?:is|are|was|were|be|equals?|gives?|makes?|yields?|leaves|est|sont|vaut|donne|es|son|ist|sind|beträgt|sono|são)\b"
+    r"(?:\b(?:is|are|was|were|be|equals?|gives?|makes?|yields?|leaves|est|sont|vaut|donne|es|son|ist|sind|beträgt|sono|são"
+    r"|hay|quedan?|existen?|tienen?|[Ii]l y (?:en )?a|[Ii]l (?:en )?reste|hat|gibt es|es gibt|ci sono"
+    r"|ha|existem|tem|toplam)\b"
     r"|(?<!\w)(?:é|è|هو|هي|يساوي|تساوي|равн[аоы]|равен)(?!\w)|=)[\s:*]*(?=[-−]?[$\\(\[{]*[-−]?\d|\$|\\)"
 )
 BECAUSE = re.compile(
@@ -59,7 +63,10 @@ WHY = re.compile(r"\b(?:because|since|car|parce|puisque|porque|denn|weil)\b|لأ
 LABEL = re.compile(r"\**([A-Z][A-Za-z ]{2,40})\**:\**\s+(?=\S)")
 LABELLED = re.compile(r"\\(?:text|mathrm|textrm)\s*\{[^{}]*\}")
 ENUMERATED = re.compile(r"[.!?]\s+[-−$\\(]*\d[\d.,/$)\s]*(?:\.|$)")  # 5. 6. 7.
+LETTER = re.compile(r"\(?[A-H][).:]+\s+(?=[-−$\\\d])")
 GOES_ON = re.compile(r"\s*(?:[-–/:×÷^+*]|\\(?:times|cdot|div)|to)\s*[$\\({]*\d")  # $5$/6, $5$ to $6$
+COUNTED = re.compile(r"(?<![\w.])\d[\d.,]*\s+[^\W\d_]{3,}\s+(?:and|et|y|und|e|и)\s*$")  # 3 boys and 4 girls
+NEAR = 80  # characters before a number that are read for another
 TOUCHING = re.compile(r"[A-Za-z\u00c0-\u052f]")  # a letter that belongs to the number before it
 SENTENCE_END = re.compile(r"(?<=[^.\s])[.!?](?=\s|\*|$)|[。！？।؟]|\n\n")
 CONNECTOR = r"(?:\\text\s*\{\s*(?:and|or|,)\s*\}|\b(?:and|or)\b|\\q?quad|\\[,;!: ]|\\[\[\]()]|[\s,;$&.*]|\\\\)*"
@@ -125,6 +132,10 @@ def _stated(rest: str) -> str:
             return _kept(", ".join(parts), before, rest[end:], unit=len(parts) == 1)
     rest = rest.strip("* ")
     sentence = SENTENCE_END.split(rest, maxsplit=1)[0]
+    if (letter := LETTER.match(rest)) and (letter[0] not in sentence or sentence == letter[0].rstrip()):
+        value = SENTENCE_END.split(rest[letter.end() :], maxsplit=1)[0]
+        if valued_choice(letter[0] + value):
+            sentence = letter[0] + value
     if behind_it(rest[len(sentence) :]) or ENUMERATED.match(rest, len(sentence)):
         return ""
     plain = sentence.strip().strip("*").strip()
@@ -185,7 +196,9 @@ def _result(text: str, found: list[Formula]) -> str:
         return _kept(found[-1].inside, text[: found[-1].start], text[found[-1].end :])
     answer = _last_run(text)
     before, _, after = text.rpartition(answer)
-    return _kept(answer, before, after, unit=answer != text.strip()) if answer else ""
+    if not answer or COUNTED.search(before[-NEAR:]):
+        return ""
+    return _kept(answer, before, after, unit=answer != text.strip())
 
 
 def _kept(answer: str, before: str, after: str, unit: bool = True) -> str:

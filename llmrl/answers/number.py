@@ -116,9 +116,12 @@ def _strip(text: str) -> tuple[str, str, bool]:
 
 
 def _scale(words: str) -> tuple[int, str]:
-    """The factor of `million dollars`, and the words behind it."""
-    first, _, others = words.partition(" ")
-    return (MULTIPLIERS[first], others) if first in MULTIPLIERS else (1, words)
+    """The factor of `hundred million dollars`, and the words behind it."""
+    factor, (first, _, others) = 1, words.partition(" ")
+    while first in MULTIPLIERS:
+        factor, words = factor * MULTIPLIERS[first], others
+        first, _, others = words.partition(" ")
+    return factor, words
 
 
 def _unit(match: re.Match[str], words: str, singular: bool) -> str | None:

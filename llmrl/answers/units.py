@@ -99,7 +99,7 @@ def leading(text: str) -> str:
         phrase = " ".join(words[:count])
         parts = re.split(r"[ /]", phrase.lower())
         known = all({part, part.removesuffix("s")} & (CANON.keys() | LINKING) for part in parts)
-        if phrase in ("%", "\\%", "percent") or phrase.lower() in MULTIPLIERS:
+        if phrase in ("%", "\\%", "percent") or MULTIPLIERS.keys() >= set(parts):
             return phrase
         if known and not {phrase.lower(), phrase.lower().removesuffix("s")} & AMBIGUOUS and unit(phrase):
             return phrase

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import Any
 
 from llmrl.answers.blocks import BLOCK, block, flat
 from llmrl.answers.evaluate import free, numbers, same_numbers
@@ -146,19 +147,34 @@ def _related(text: str) -> Value:
 
 
 def _contradictory(sides: list[Value]) -> bool:
-    """Tell whether two sides are numbers that differ, as in `x = 7 = 5`; a rounded one after the exact one does not."""
+    """Tell whether two sides are numbers that differ, as in `x = 7 = 5`; a rounded one after the exact one does not.
+
+    Percents are numbers, too; sides in two units are not compared.
+    """
     known = [side for side in sides if isinstance(side, Number) and not free(side.tree)]
-    return any(not same_numbers(one.tree, other.tree) and not _rounds(one, other) for one, other in pairwise(known))
+    return any(
+        not same_numbers(_plain(one), _plain(other)) and not _rounds(one, other)
+        for one, other in pairwise(known)
+        if one.unit == other.unit or not (one.unit and other.unit)
+    )
+
+
+def _plain(number: Number) -> Any:
+    """The tree of a number without its percent sign."""
+    return number.tree / 100 if number.percent else number.tree
 
 
 def _rounds(exact: Number, decimal: Number) -> bool:
-    if decimal.places is None or (exact.places is not None and exact.places <= decimal.places):
+    places = [None if side.places is None else side.places + 2 * side.percent for side in (exact, decimal)]
+    if decimal.percent and places[1] is None and decimal.tree.is_Integer:
+        places[1] = 2
+    if places[1] is None or (places[0] is not None and places[0] <= places[1]):
         return False
     try:
-        gap = abs(complex(numbers(exact.tree - decimal.tree)[0]))
+        gap = abs(complex(numbers(_plain(exact) - _plain(decimal))[0]))
     except (ArithmeticError, ValueError):
         return False
-    return gap <= 0.5000001 * 10.0**-decimal.places
+    return gap <= 0.5000001 * 10.0 ** -places[1]
 
 
 def _place(text: str, texts: list[str], count: int) -> int:

@@ -13,6 +13,12 @@ WRAPPED = re.compile(
 MOST_UNWRAPPED = 4000  # characters; each pass takes away one command of those inside each other
 LONE = re.compile(r"(?i:option|choice)\s*([A-Ja-j])|([A-J])")
 PICKED = re.compile(r"(?:\(\s*([A-Za-z])\s*\)|([A-J])\s*[).:](?=[\s\d\\]|$))(\s*\S.*)?", re.DOTALL)
+VALUED = re.compile(
+    r"(?:(?:(?:[Oo]ption|[Cc]hoice)\s+)?(?:\(\s*([A-H])\s*\)|([A-H])\s*[).:])|(?:[Oo]ption|[Cc]hoice)\s+([A-H])\s*,)"
+    r"(?:\s|\\\s|(?=[\\$]))\s*(?=\S*[\d\\])(.+)",
+    re.DOTALL,
+)
+"""A letter of a choice, and the value of it."""
 OTHERS = re.compile(r"(?<![A-Za-z])[A-HJ](?![A-Za-z])|\([a-j]\)|\b(?:or|and|not)\b")
 PUNCTUATION = re.compile(r"(?<!\d)[.,;:!\"()\[\]{}*$]|[.,;:!\"()\[\]{}*$](?!\d)|'")  # not within a number
 SAME = {
@@ -78,6 +84,17 @@ def choice(text: str) -> str | None:
     if (match := PICKED.fullmatch(bare)) and not OTHERS.search(match[3] or "") and not behind_it(match[3] or ""):
         return (match[1] or match[2]).upper()
     return None
+
+
+def valued_choice(text: str) -> tuple[str, str] | None:
+    """The letter of a choice and the value behind it, as in `(B) 42`; None where it is not both.
+
+    Other letters behind it, and words that take it back, make it none.
+    """
+    found = VALUED.fullmatch(unwrapped(text).strip("* "))
+    if not found or OTHERS.search(found[4]) or behind_it(found[4]):
+        return None
+    return found[1] or found[2] or found[3], found[4].strip()
 
 
 def words(text: str) -> Words | None:

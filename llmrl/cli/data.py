@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llmrl.cli.overrides import changes_of
 from llmrl.cli.search_options import Judge, SearchTokens, spec
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
@@ -226,7 +227,7 @@ def store_columns(
     from llmrl.recipe import read
     from llmrl.train.stored_columns import write_columns
 
-    if rows := write_columns(read(recipe, context.args), out):
+    if rows := write_columns(read(recipe, changes_of(context, None)), out):
         print(f"{rows} rows: {out}")
 
 
@@ -247,7 +248,7 @@ def select_rows(
     from llmrl.recipe import read
     from llmrl.train.selection import write_selection
 
-    made, least = read(recipe, context.args), converted(float, min_reward, "data select.min_reward")
+    made, least = read(recipe, changes_of(context, None)), converted(float, min_reward, "data select.min_reward")
     if rows := write_selection(made, out, keep=keep, per_problem=per_problem, min_reward=least):
         print(f"{rows} rows: {out}")
 

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
-from shlex import quote
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 from llmrl import plugins, tiny
+from llmrl.cli.next_steps import after_demo
 from llmrl.errors import CheckpointError, TrainingError
 from llmrl.recipe import Recipe, read
 from llmrl.run_folder import lock, reader
@@ -28,6 +30,8 @@ from llmrl.types import Problem, is_correct
 BENCHMARK = "arithmetic"
 DATA = {"name": "arithmetic", "low": 10}  # of the recipe and of the benchmark
 TARGET = 0.4  # accuracy that ends fine-tuning: reinforcement learning needs a policy that sometimes succeeds
+Target = Annotated[float, Ge(0), Le(0.9)]
+"""Beyond it fine-tuning would leave nothing to learn, if it ever got there."""
 CHECK_STEPS = 5  # of fine-tuning between two looks at its accuracy, which rises from 30 to 60 % within 20
 MAX_SFT_STEPS = 1500  # 300 to 400 are usual
 MARKER = ".llmrl-demo"  # of folders that the next demo may replace
@@ -47,7 +51,7 @@ def run(
         seed: of the weights, the order of the problems and the samples.
         quiet: plain lines instead of a live view; so too where there is no terminal.
         out: a folder; one that an earlier demo has made is replaced.
-        target: accuracy that ends fine-tuning, 0 to 1.
+        target: accuracy that ends fine-tuning, 0 to 0.9.
         overrides: of the recipe, such as `train.max_steps=100`.
     Returns:
         `before` and `after`, each with `accuracy`, `low` and `high` (95 % bootstrap interval over 500 problems);
@@ -297,11 +301,6 @@ def _report(results: Mapping[str, Any], out: Path) -> None:
     console = Console()
     console.print(scores, answers)
     taken = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in results["seconds"].items())
-    body = json.dumps({"messages": [{"role": "user", "content": "12+34="}], "max_tokens": 8})
     print(f"""seconds: {taken}
 curves: {out / "curves.png"}   numbers: {out / "results.json"}   every answer: {out / ROLLOUTS}
-next:
-  llmrl eval {quote(str(out / "final"))} --benchmarks {BENCHMARK}
-  llmrl serve {quote(str(out / "final"))}
-  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'
-  llmrl train recipes/gsm8k_grpo.yaml""")
+{after_demo(out, BENCHMARK)}""")

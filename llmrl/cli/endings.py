@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from llmrl import aio
 from llmrl.errors import LlmrlError, Stopped
+from llmrl.run_folder.command import going_on
 
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|socket", re.IGNORECASE)
 SHOW_CURSOR = "\x1b[?25h"
@@ -44,20 +45,21 @@ def endings() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_by_signals(advice: str = "go on with --resume", unsaved: str = "nothing to save yet") -> Iterator[None]:
+def stopped_by_signals(advice: str | None = None, unsaved: str = "nothing to save yet") -> Iterator[None]:
     """Turn the end of a run by a signal into its exit code; inside of a command, for typer makes 130 of it.
 
     The process ends without Python's own farewell, whose waiting for threads nobody bounds.
 
     Args:
-        advice: what to do next, where a checkpoint was saved.
+        advice: what to do next, where a checkpoint was saved; None: the command that was typed, with `--resume`.
         unsaved: what to print where none was.
     """
     try:
         yield
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
-            kept = f"saved after {stopped.steps} steps; {advice}" if stopped.steps else unsaved
+            go_on = f"go on with: {going_on()}" if advice is None else advice
+            kept = f"saved after {stopped.steps} steps; {go_on}" if stopped.steps else unsaved
             print(f"llmrl: stopped by {stopped}: {kept}", file=sys.stderr)
         _leave(128 + stopped.number)
 

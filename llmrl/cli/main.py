@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
 
 from llmrl import __version__
 from llmrl.cli.data import app as data_app
-from llmrl.cli.endings import endings, stopped_by_signals
+from llmrl.cli.endings import endings
 from llmrl.cli.export import Step, export, folder_of
+from llmrl.cli.listing import list_names
+from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
+from llmrl.cli.training import dpo, kto, sft, train_by
 from llmrl.cli.tune import tune
-from llmrl.plugins import name_of
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Post-training and reasoning RL for language models.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("serve-reward")(serve_reward)
 app.command()(export)
+app.command("list")(list_names)
+for _as_in_trl in (sft, dpo, kto):
+    app.command()(_as_in_trl)
 app.command()(play)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
@@ -40,6 +49,7 @@ def main() -> None:
     # Before torch is loaded: threads that spin while they wait take cores that somebody else, such as a grader, could
     # use (benchmarks/cpu.py waiting --busy 1).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.path.append(os.getcwd())  # so that rewards beside the recipe are found, and hide no library
     with endings():
         app()
 
@@ -72,7 +82,7 @@ def train(
     """Train by a recipe, alone or under `accelerate launch -m llmrl train ...`."""
     from llmrl import recipe as recipes
 
-    changes = [*(overrides or ()), *context.args]
+    changes = changes_of(context, overrides)
     if recipes.STAGES in (values := recipes.tree(recipe)):
         return train_stages(values, recipe, changes, resume_from=resume_from, quiet=quiet, dry_run=dry_run)
     made = recipes.read(recipe, changes)
@@ -84,30 +94,7 @@ def train(
         require_possible(made)
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return None
-    from llmrl.run_folder.progress import Progress
-    from llmrl.train.loop import train as take_steps
-    from llmrl.train.run import Run
-    from llmrl.train.stopping import Stopping
-
-    chosen = resume_from or resume
-    with (
-        stopped_by_signals(),
-        Stopping() as stopping,
-        Progress(made.train.max_steps, quiet=quiet) as progress,
-        Run(
-            made,
-            resume=chosen,
-            name=recipe.stem,
-            stopping=stopping,
-            on_step=progress.step,
-            on_sample=progress.sample,
-        ) as run,
-    ):
-        take_steps(run)
-    if run.accelerator.is_main_process:
-        final, engine = run.folder / "final", name_of("engine", made.engine)
-        asked = f" --engine {engine}" if engine in ("hf", "server") else ""
-        print(f"model: {final}\nnext: llmrl eval {quote(str(final))} --benchmarks gsm8k{asked}")
+    train_by(made, recipe.stem, resume_from or resume, quiet=quiet)
     return None
 
 
@@ -263,11 +250,19 @@ def verify(
         list[str] | None, typer.Argument(help="Such as grpo, or package.module:Attribute; all that ship by default.")
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", help="A file for every check and what it found.")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    oracle: Annotated[
+        str | None,
+        typer.Option(
+            help="The equation of your own algorithm: ppo, grpo, ... or package.module:function. Without one, what it "
+            "computes is compared with nothing."
+        ),
+    ] = None,
 ) -> None:
     """Prove algorithms right, on a CPU; exit code 1 where a check fails."""
     from llmrl.checks.verify.run import run
 
-    raise typer.Exit(run(algorithms or (), json))
+    raise typer.Exit(run(algorithms or (), json, fail_fast=fail_fast, oracle=oracle))
 
 
 @app.command("audit-reward")
@@ -294,15 +289,14 @@ def demo(
     overrides: Annotated[list[str] | None, typer.Argument(help="Of recipes/demo.yaml: train.max_steps=100")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights, the problems and the samples.")] = 0,
     out: Annotated[Path, typer.Option(help="A folder; one that an earlier demo made is replaced.")] = Path("runs/demo"),
-    target: Annotated[float, typer.Option(help="Accuracy that ends fine-tuning, 0 to 1.")] = 0.4,
+    target: Annotated[float, typer.Option(help="Accuracy that ends fine-tuning, 0 to 0.9.")] = 0.4,
     quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
 ) -> None:
     """Make a small model from nothing, and watch reinforcement learning make it better."""
-    from llmrl.cli.demo import run
+    from llmrl.cli.demo import Target, run
     from llmrl.plugins import converted
-    from llmrl.recipe.ranges import Share
 
-    run(seed, quiet, out, converted(Share, target, "demo.target"), overrides or ())
+    run(seed, quiet, out, converted(Target, target, "demo.target"), overrides or ())
 
 
 @app.command()

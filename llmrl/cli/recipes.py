@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
+from llmrl.cli.listing import recipes
+
 app = typer.Typer(rich_markup_mode=None, help="The recipes that ship, one path a line with its first comment.")
 
 
 @app.callback(invoke_without_command=True)
 def list_recipes(context: typer.Context) -> None:
     """The recipes that ship, one path a line with its first comment."""
-    from importlib.resources import files
-
     if context.invoked_subcommand:
         return
-    for path in sorted(Path(str(files("llmrl.recipes"))).rglob("*.yaml")):
-        first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    for path, first in recipes():
         print(f"{path}: {first}")
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PASSING = (408, 409, 425, 429)  # HTTP statuses that another try may cure, besides those from 500 on
 REFUSALS = (401, 403, 404)  # a wrong key, address or model: every request would fail
+_ADVICE = {
+    401: "it wants another key, or any: give it with --api-key, or in OPENAI_API_KEY",
+    403: "the key may not do this: give another with --api-key, or in OPENAI_API_KEY",
+}
 AWAY = 0  # in place of a status: nobody took the connection, or it broke
 LATE = -1  # and: no whole reply within the time of a try
 LONGEST_PAUSE_S = 60.0
@@ -31,6 +35,13 @@ class UnansweredError(Exception):
     def __init__(self, failure: str, status: int) -> None:
         super().__init__(failure)
         self.status = status
+
+
+def advice(status: int, url: str) -> str:
+    """Advice about a request that a server has refused for good, as after `HTTP 401`."""
+    if status == 404 and not url.rstrip("/").endswith("/v1"):
+        return f"the server runs, and has no such address: is /v1 missing? Expected {url.rstrip('/')}/v1"
+    return _ADVICE.get(status, "the server runs, and refuses every such request: check its address and options")
 
 
 @dataclass(frozen=True, kw_only=True)

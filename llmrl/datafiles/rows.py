@@ -9,12 +9,14 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from llmrl.clients import hub
 from llmrl.datafiles import json_text
 from llmrl.errors import DataError, LlmrlError
 from llmrl.types import Problem
@@ -26,10 +28,15 @@ KINDS = "expected .jsonl, .ndjson, .json, each also with .gz or .zst, or .parque
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 
 
+class HubDataError(DataError):
+    """The rows are on a hub, which was not to be asked: see `without_hub`."""
+
+
 class LeftOutError(LlmrlError):
     """A row that is no mistake and of no use, such as one with an empty answer: it is counted by its reason."""
 
 
+_hub_asked: ContextVar[bool] = ContextVar("hub_asked", default=True)
 Bad = Callable[[DataError], None]
 """Called with the error of a line that is broken, to go on behind it; it may raise it."""
 
@@ -139,6 +146,8 @@ def known_rows(origin: Origin) -> Iterator[Row]:
             return file_rows(place)
     try:
         return hub_rows(origin.hub, origin.config, origin.hub_split or origin.split)
+    except HubDataError:
+        raise
     except DataError as error:
         raise DataError(
             f"{origin.file} was not found: no such file in {', '.join(str(p.parent) for p in places)}, and {error}; "
@@ -164,12 +173,26 @@ def file_rows(path: Path, bad: Bad | None = None) -> Iterator[Row]:
     raise DataError(f"{path}: unknown ending; {KINDS}")
 
 
+@contextmanager
+def without_hub() -> Iterator[None]:
+    """Read what is on this machine, and raise `HubDataError` where a hub would be asked."""
+    token = _hub_asked.set(False)
+    try:
+        yield
+    finally:
+        _hub_asked.reset(token)
+
+
 def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
     """Rows of a dataset of the Hugging Face hub, by `datasets.load_dataset`.
 
     Raises:
         DataError: it could not be loaded, for whatever reason.
+        HubDataError: inside `without_hub`.
     """
+    if not _hub_asked.get():
+        raise HubDataError(f"{name}: on the hub, which was not asked")
+    hub.look()
     from datasets import load_dataset
 
     try:

@@ -11,7 +11,7 @@ from llmrl.dialogue.episode import DialogueEpisode
 from llmrl.dialogue.simulator import UserSimulator
 from llmrl.plugins import build
 from llmrl.recipe.ranges import Amount, Count
-from llmrl.types import Problem
+from llmrl.types import Message, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,10 @@ class Dialogue:
             RecipeError: there is none of a name, or it refuses its options.
         """
         return [build("simulator", spec, f"env.simulators[{n}]") for n, spec in enumerate(self.simulators)]
+
+    def first_messages(self, problem: Problem) -> Sequence[Message]:
+        """The problem's messages; the user's first line, if it opens, comes on top."""
+        return problem.messages
 
     def make(self, problem: Problem) -> DialogueEpisode:
         """Make a conversation about a problem."""

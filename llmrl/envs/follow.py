@@ -31,9 +31,7 @@ class FollowEpisode:
 
     async def reset(self) -> Observation:
         """Show the instruction, which is the problem's text, and the start."""
-        *before, last = self.problem.messages
-        text = f"{last['content']}\n\n{self.game.shown(self.state)}"
-        return Observation(messages=[*before, {**last, "content": text}])
+        return Observation(messages=_shown(self.problem, self.game, self.state))
 
     async def step(self, message: Message) -> Observation:
         """Play an action, or end; success counts as much as the way was short."""
@@ -78,6 +76,14 @@ class Follow:
         if not self.slack >= 1:
             raise ValueError(f"slack {self.slack}: expected at least 1")
 
+    def first_messages(self, problem: Problem) -> Sequence[Message]:
+        """The instruction and the start.
+
+        Raises:
+            DataError: as `make`.
+        """
+        return _shown(problem, self.env, self.make(problem).state)
+
     def make(self, problem: Problem) -> FollowEpisode:
         """Make an episode of the instruction.
 
@@ -102,6 +108,11 @@ class Follow:
             )
         most = max(1, round(self.slack * len(reference)))
         return FollowEpisode(self.env, problem, goal, len(reference), most, state)
+
+
+def _shown(problem: Problem, game: TextGame[Any], state: Any) -> Sequence[Message]:
+    *before, last = problem.messages
+    return [*before, {**last, "content": f"{last['content']}\n\n{game.shown(state)}"}]
 
 
 plugin = Follow

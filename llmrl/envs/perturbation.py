@@ -37,9 +37,7 @@ class PerturbationEpisode:
 
     async def reset(self) -> Observation:
         """Ask the writer for a text."""
-        *_, asked = self.problem.messages
-        request = filled(self.game.request, prompt=str(asked["content"]))
-        return Observation(messages=[{"role": "user", "content": request}], agent=WRITER)
+        return Observation(messages=self.game.first_messages(self.problem), agent=WRITER)
 
     async def step(self, message: Message) -> Observation:
         """Show the problem with the text to the solver, or judge its answer."""
@@ -102,6 +100,11 @@ class PerturbationGame:
             re.compile(self.allowed)
         except re.error as error:
             raise ValueError(f"allowed {self.allowed!r:.60}: {error}; expected a regular expression") from None
+
+    def first_messages(self, problem: Problem) -> Sequence[Message]:
+        """The request to the writer."""
+        *_, asked = problem.messages
+        return [{"role": "user", "content": filled(self.request, prompt=str(asked["content"]))}]
 
     def make(self, problem: Problem) -> PerturbationEpisode:
         """Make an episode of the problem."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmrl.types import Message, Observation, Problem
@@ -28,6 +29,10 @@ class Episode:
 @dataclass(frozen=True)
 class SingleTurn:
     """Options of the environment: there are none."""
+
+    def first_messages(self, problem: Problem) -> Sequence[Message]:
+        """The problem's messages."""
+        return problem.messages
 
     def make(self, problem: Problem) -> Episode:
         """Make an episode of this problem."""

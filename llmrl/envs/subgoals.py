@@ -49,6 +49,10 @@ class Subgoals:
             raise ValueError("expected either goals, at least one, or a goals_column of the data")
         self._checked(self.goals, "goals")
 
+    def first_messages(self, problem: Problem) -> Sequence[Message]:
+        """Messages of the game; a hint comes on top."""
+        return self.env.first_messages(problem)
+
     def make(self, problem: Problem) -> SubgoalEpisode:
         """Make an episode of the game.
 

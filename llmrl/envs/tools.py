@@ -11,7 +11,7 @@ from llmrl.plugins import build
 from llmrl.recipe.ranges import Count
 from llmrl.tool_calls.episode import OpenTools, ToolEpisode
 from llmrl.tool_calls.functions import Tool, ToolFunction, named
-from llmrl.types import Problem
+from llmrl.types import Message, Problem
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class Tools:
             RecipeError: there is none of a name, or it refuses its options.
         """
         return [_built(spec, f"env.tools[{number}]") for number, spec in enumerate(self.tools)]
+
+    def first_messages(self, problem: Problem) -> Sequence[Message]:
+        """The problem's messages; schemas of tools, which are known when the tools are open, come on top."""
+        return problem.messages
 
     def make(self, problem: Problem) -> ToolEpisode:
         """Make an episode of this problem, with tools of its own."""

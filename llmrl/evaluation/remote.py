@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmrl.clients.addresses import require_url
 from llmrl.clients.bearer import header
-from llmrl.clients.retry import LONGEST_PAUSE_S, retry_after
+from llmrl.clients.retry import LONGEST_PAUSE_S, advice, retry_after
 from llmrl.errors import EngineError
 from llmrl.evaluation.chat_reply import ChatReply, read_reply
 from llmrl.evaluation.generators import Played, refused
@@ -135,7 +135,7 @@ class RemoteGenerator:
         """
         import httpx
 
-        reason, pause = "", 0.0
+        reason, pause, running = "", 0.0, False
         attempts = attempts or self.attempts
         for attempt in range(attempts):
             await asyncio.sleep(pause)
@@ -145,16 +145,18 @@ class RemoteGenerator:
                 if response.status_code == 200:
                     return read(response)
             except (httpx.HTTPError, ValueError) as error:
-                reason = f"{type(error).__name__} {error}" if isinstance(error, httpx.HTTPError) else str(error)
+                running = not isinstance(error, httpx.HTTPError)
+                reason = str(error) if running else f"{type(error).__name__} {error}"
                 continue
             reason = f"HTTP {response.status_code}: {response.text[:300]}"
             if body is not None and response.status_code in (400, 413, 422):
                 return reason
             if response.status_code not in (408, 429) and response.status_code < 500:
-                break
+                raise EngineError(f"{self.url}/{path}: {reason}; {advice(response.status_code, self.url)}")
             pause = max(pause, min(LONGEST_PAUSE_S, retry_after(response)))
         raise EngineError(
-            f"{self.url}/{path}: no answer after {attempt + 1} attempt(s) ({reason.strip()}); is the server running?"
+            f"{self.url}/{path}: no {'usable ' if running else ''}answer after {attempts} attempt(s) ({reason.strip()})"
+            + ("" if running else "; is the server running?")
         )
 
 

@@ -48,6 +48,29 @@ class TextGame(ABC, Generic[S]):
         """Make an episode of the problem, whose `info` has a `start`."""
         return GameEpisode(self, problem)
 
+    def begun(self, problem: Problem) -> S:
+        """The state at a problem's start.
+
+        Raises:
+            DataError: the problem has no start of this game.
+        """
+        start = problem.info.get("start")
+        try:
+            return self.begin(str(start))
+        except ValueError as error:
+            raise DataError(
+                f"problem {problem.id}: info.start is {start!r:.80}, which {type(self).__name__} does not "
+                f"take: {error}; make problems by data: {{name: games, env: ...}} with the options of this env"
+            ) from None
+
+    def first_messages(self, problem: Problem) -> Sequence[Message]:
+        """The start of the problem as it is shown.
+
+        Raises:
+            DataError: the problem has no start of this game.
+        """
+        return [_shown(self.opening(self.begun(problem)))]
+
     def opening(self, state: S) -> str:
         """The first text: the rules, unless they are left out, and what is shown of the state."""
         return f"{self.rules}\n\n{self.shown(state)}" if self.instructions else self.shown(state)
@@ -120,14 +143,7 @@ class GameEpisode(Generic[S]):
         Raises:
             DataError: the problem has no start of this game.
         """
-        start = self.problem.info.get("start")
-        try:
-            self.state = self.game.begin(str(start))
-        except ValueError as error:
-            raise DataError(
-                f"problem {self.problem.id}: info.start is {start!r:.80}, which {type(self.game).__name__} does not "
-                f"take: {error}; make problems by data: {{name: games, env: ...}} with the options of this env"
-            ) from None
+        self.state = self.game.begun(self.problem)
         return Observation(messages=[_shown(self.game.opening(self.state))])
 
     async def step(self, message: Message) -> Observation:

@@ -215,7 +215,7 @@ def has_credit(row: Sample) -> bool:
 
 
 def _part(episode: Episode, name: str) -> float:
-    """A named part of the episode's reward; NaN where the reward could not be given."""
+    """A named part of the episode's reward; NaN where the reward could not be given, or the part abstained."""
     first, place = episode[0], f"group {episode[0].group}, episode {episode[0].episode}"
     if isnan(first.reward):
         return nan
@@ -224,7 +224,7 @@ def _part(episode: Episode, name: str) -> float:
             f"{place}: tokens or the environment earned something besides the reward, which no part holds; expected a "
             "reward without dense parts and an environment without rewards, or algorithm.channels=null"
         )
-    if name not in first.parts or isnan(first.parts[name]):
+    if name not in first.parts:
         raise RecipeError(
             f"{place}: its reward has no part {name!r}, which algorithm.channels names; expected one of "
             f"{', '.join(sorted(first.parts)) or 'none: this reward has no parts'}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
+
+_CACHED = 2**18  # float32 numbers that a CPU holds in the cache of a core, with as many beside them
+_RULED_OUT = -1e6  # a log-probability whose exp is 0; a token that a model rules out has -inf, and 0 * -inf is NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ def token_logprobs(
         head: (n, H) to (n, V) logits. A module is called, never unpacked, so that ZeRO-3 gathers its weights.
         targets: (N,) int64.
         temperature: divides the logits; above 0.
-        chunk_mb: MiB of float32 logits in one piece. Of several pieces each is computed again in the backward pass.
+        chunk_mb: MiB of float32 logits in one piece. Of several pieces all but the last are computed again in the
+            backward pass. Beside a piece's logits nothing of their size exists but their gradient.
         entropy_grad: whether the entropy carries a gradient.
         chunks: how many pieces; None chooses. Under ZeRO-3 a call of the head is a collective: all ranks need one
             number, the largest of their `pieces`.
@@ -104,10 +110,12 @@ def token_logprobs(
     if chunks is None:
         chunks = pieces(len(hidden), _vocabulary(head, hidden), chunk_mb)
 
-    def score(states: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
-        return _score(head(states), wanted, temperature, entropy_grad)[:2]
+    def score(states: Tensor, wanted: Tensor, known: list[Tensor]) -> tuple[Tensor, ...]:
+        chosen, entropy = _Scored.apply(head(states), wanted, temperature, known)  # type: ignore[no-untyped-call]
+        return chosen, entropy if entropy_grad else entropy.detach()
 
-    logprobs, entropy = _in_pieces(score, zip(hidden.tensor_split(chunks), targets.tensor_split(chunks), strict=True))
+    parts = zip(hidden.tensor_split(chunks), targets.tensor_split(chunks), strict=True)
+    logprobs, entropy = _in_pieces(score, ((states, wanted, []) for states, wanted in parts))
     return logprobs, entropy
 
 
@@ -189,11 +197,12 @@ def chosen_numbers(
     return numbers, logprobs
 
 
-def _in_pieces(score: Callable[..., tuple[Tensor, ...]], parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Outputs of `score` for all parts; where there are several, each is computed again in the backward pass."""
-    parts = list(parts)
-    again = len(parts) > 1 and torch.is_grad_enabled()
-    computed = [checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in parts]
+def _in_pieces(score: Callable[..., tuple[Tensor, ...]], parts: Iterable[tuple[Any, ...]]) -> tuple[Tensor, ...]:
+    """Outputs of `score` for all parts; the backward pass begins with the last, and computes all others again."""
+    *before, last = parts
+    again = torch.is_grad_enabled()
+    computed = [checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in before]
+    computed.append(score(*last))
     return tuple(torch.cat(column) for column in zip(*computed, strict=True))
 
 
@@ -208,6 +217,66 @@ def _over(kept: Kept, logprobs: Tensor, entropy_grad: bool) -> tuple[Tensor, Ten
         inside = (own - mass[owner]).clamp(min=torch.finfo(own.dtype).min)
         entropy = -own.new_zeros(tokens).index_add(0, owner, inside.exp() * inside)
     return mass, entropy
+
+
+class _Scored(torch.autograd.Function):
+    """(n,) log-probability of each target and entropy, of (n, V) logits that are read once, a few rows at a time.
+
+    On a CPU those rows stay in its caches. Sums are float32, float64 where the logits are, whatever their dtype.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, temperature: float, known: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """`known` is filled the first time; where a piece is computed again, nothing but the logits is."""
+        if not known:
+            known += _sums(logits, targets, temperature)
+        chosen, entropy, mass = known
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(logits, targets, mass, entropy)
+        ctx.temperature = temperature
+        return chosen.clone(), entropy.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_chosen: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor, None, None, None]:
+        logits, targets, mass, entropy = ctx.saved_tensors
+        of_chosen = torch.zeros_like(mass) if of_chosen is None else of_chosen
+        gradient = torch.empty_like(logits)
+        for rows in _blocks(logits):
+            logprobs = (logits[rows].to(mass.dtype) / ctx.temperature).sub_(mass[rows, None])
+            weights = logprobs.exp()
+            slope = -of_chosen[rows, None]
+            if of_entropy is not None:
+                surprise = logprobs.clamp_(min=_RULED_OUT).add_(entropy[rows, None])
+                slope = surprise.mul_(-of_entropy[rows, None]).add_(slope)
+            weights.mul_(slope).scatter_add_(-1, targets[rows, None], of_chosen[rows, None])
+            gradient[rows] = weights.div_(ctx.temperature)
+        return gradient, None, None, None
+
+
+def _sums(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(n,) log-probabilities of the targets, entropies, and logarithms of what a softmax divides by."""
+    kind = torch.promote_types(logits.dtype, torch.float32)
+    chosen, entropy, mass = (logits.new_empty(len(logits), dtype=kind) for _ in range(3))
+    for rows in _blocks(logits):
+        scaled = logits[rows].to(kind) / temperature
+        highest = scaled.amax(-1, keepdim=True)
+        shifted = scaled.sub_(highest)
+        own = shifted.gather(-1, targets[rows].unsqueeze(-1)).squeeze(-1)
+        weights = shifted.clamp_(min=_RULED_OUT).exp()
+        total = weights.sum(-1)
+        chosen[rows] = own - total.log()
+        entropy[rows] = total.log() - weights.mul_(shifted).sum(-1) / total
+        mass[rows] = highest.squeeze(-1) + total.log()
+    return chosen, entropy, mass
+
+
+def _blocks(logits: Tensor) -> Iterator[slice]:
+    """Rows of (n, V) logits, as many at a time as fit in a cache of the processor; all on other devices."""
+    rows = max(1, _CACHED // logits.shape[-1]) if logits.device.type == "cpu" else max(1, len(logits))
+    return (slice(start, start + rows) for start in range(0, len(logits), rows))
 
 
 def _vocabulary(head: Callable[[Tensor], Tensor], hidden: Tensor) -> int:

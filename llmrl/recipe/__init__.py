@@ -11,6 +11,7 @@ from llmrl.errors import RecipeError
 from llmrl.plugins import build_held, construct, options_of
 from llmrl.protocols import Fitted
 from llmrl.recipe import checks, yaml_text
+from llmrl.recipe.hints import require_placed
 from llmrl.recipe.options import (
     PLUGINS,
     AuditOptions,
@@ -113,6 +114,7 @@ def parse(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         RecipeError: an unknown key or plug-in, a value of the wrong type, or sections that do not fit; starts with
             `where`.
     """
+    require_placed(values, where)
     recipe: Recipe = construct(Recipe, values, f"{where}:")
     return recipe
 
@@ -128,6 +130,8 @@ def override(values: dict[str, Any], text: str) -> None:
         raise RecipeError(f"override {text!r}: expected section.key=value, such as train.learning_rate=2e-6")
     *parents, last = path.lstrip("-").split(".")
     node = values
+    if len(parents) == 1 and isinstance(name := values.get(parents[0]), str) and parents[0] in PLUGINS:
+        values[parents[0]] = {"name": name}
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):

@@ -204,13 +204,15 @@ class TrainOptions:
     tokens_per_device: int | None = None
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time
-    packing: bool | None = None  # None: where the attention kernel knows of packed rows
+    packing: bool | None = None  # None: where the attention kernel keeps packed rows apart; True: by rows; False pads
     logits_chunk_mb: int = 256  # log-probabilities are computed in pieces whose float32 logits are no larger
     seed: Seed = 0
     save_steps: int = 50  # 0: only at the end
     save_total_limit: int = 2  # the best by eval is kept besides
     max_nonfinite_updates: int = 3  # in a row, skipped and reported, before the run stops
-    stop_grace_s: Seconds = 120.0  # from SIGTERM or SIGHUP to the end of the process at the latest, saved or not
+    stop_grace_s: Seconds = (
+        120.0  # from SIGTERM, SIGHUP or ctrl-C to the end of the process at the latest, saved or not
+    )
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: Tracker | Sequence[Tracker] = "tensorboard"  # one tracker or several; none
@@ -247,6 +249,7 @@ class EvalOptions:
     benchmarks: Sequence[str] = ()
     limit: Count | None = None  # the first problems only
     samples: Count | None = None  # None: the benchmark's own
+    max_completion_length: Count | None = None  # tokens of an answer; None: the benchmark's own
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from llmrl.protocols import EnvFactory, Isolation
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.isolation import PLACES, EnvPlace
 from llmrl.scoring.trl_functions import finite
 from llmrl.types import Message, Observation, Problem
+
+
+@runtime_checkable
+class Foreseen(Protocol):
+    """A plug-in of an environment that knows, from the problem alone, how an episode's first prompt begins."""
+
+    def first_messages(self, problem: Problem) -> Sequence[Message]:
+        """Messages that the first prompt has, or has at least; nothing is opened or asked for them."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import nan
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def _side(trajectory: Trajectory, agent: str) -> list[Sample]:
                 truncated=trajectory.truncated and ends_episode,
                 correct=score.correct if len(trajectory.agents) == 1 else None,
                 agent=agent,
-                parts={name: part for name, part in score.parts.items() if part is not None},
+                parts={name: nan if part is None else part for name, part in score.parts.items()},
                 support_ids=ids,
                 columns=columns,
             )

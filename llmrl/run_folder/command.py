@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -23,6 +25,12 @@ def resuming(checkpoint: Path) -> str:
     return shlex.join([*plain, "--resume-from", str(checkpoint)])
 
 
+def going_on() -> str:
+    """The command of this process, going on from the newest checkpoint."""
+    plain = _without_resume(_typed())
+    return "Run(recipe, resume=True)" if plain is None else shlex.join([*plain, "--resume"])
+
+
 def beginning_anew(run_name: str) -> str:
     """The command of this process, beginning anew in another folder."""
     plain = _without_resume(_typed())
@@ -34,6 +42,17 @@ def writing_recipe(path: Path) -> str:
     plain = _without_resume(_typed())
     words = "llmrl train RECIPE" if plain is None else shlex.join(plain)
     return f"{words} --dry-run > {shlex.quote(str(path))}"
+
+
+def program() -> str:
+    """Word to type for `llmrl`: its path where the shell has none, or that of another environment."""
+    here = Path(sys.executable).parent / "llmrl"
+    found = shutil.which("llmrl")
+    if not here.exists() or (found is not None and Path(found).resolve() == here.resolve()):
+        return "llmrl"
+    with suppress(ValueError):
+        here = here.relative_to(Path.cwd())
+    return shlex.quote(str(here))
 
 
 def _typed() -> Sequence[str] | None:

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,12 +33,22 @@ class FolderLock:
         instead: what to type where somebody else has it, such as `choose another train.run_name`.
         name: of the file in it that is locked.
         elsewhere: what to type where it cannot be made or written to; else `instead`.
+        waiting: called with the holder, again and again, while somebody else has it; None refuses in place of waiting.
     """
 
-    def __init__(self, folder: Path, instead: str, name: str = FILE, *, elsewhere: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        instead: str,
+        name: str = FILE,
+        *,
+        elsewhere: str = "",
+        waiting: Callable[[str], None] | None = None,
+    ) -> None:
         self._path = folder / name
         self._instead = instead
         self._elsewhere = elsewhere or instead
+        self._waiting = waiting
 
     def __enter__(self) -> Self:
         """Take the lock and write down who has it.
@@ -55,7 +65,7 @@ class FolderLock:
         except OSError as error:
             raise CheckpointError(f"{folder}: cannot be {failed}: {error.strerror}; {self._elsewhere}") from error
         try:
-            if lock(self._handle, self._path):
+            if self._locked():
                 _warn_of_network(folder)
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "argv": sys.argv}
@@ -74,6 +84,17 @@ class FolderLock:
     def __exit__(self, *exc: object) -> None:
         os.ftruncate(self._handle, 0)
         self._close()
+
+    def _locked(self) -> bool:
+        """Lock the file, as `lock` does, after waiting for its holder where that is wanted."""
+        while True:
+            try:
+                return lock(self._handle, self._path)
+            except BlockingIOError:
+                if self._waiting is None:
+                    raise
+                self._waiting(self._holder())
+                time.sleep(0.1)
 
     def _close(self) -> None:
         unlock(self._handle)

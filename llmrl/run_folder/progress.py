@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,20 @@ from typing import Any
 
 from llmrl.types import Trajectory
 
+WIDTH = 200
+"""Characters of an answer that the live view shows."""
+
 
 class Progress:
-    """Shows step, reward, accuracy, real tokens per second and time left. Use as a context manager."""
+    """Shows step, reward, accuracy, length, entropy, tokens per second, evaluations and time left; a context manager.
 
-    def __init__(self, steps: int, *, quiet: bool = False, title: str = "train") -> None:
+    A terminal shows besides the run's folder and, under the bar, one episode of the last step.
+    """
+
+    def __init__(self, steps: int, *, quiet: bool = False, title: str = "train", folder: str = "") -> None:
         self._steps = steps
+        self._folder = folder
+        self._evaluated = ""
         self._title = title
         self._bar: Any = None
         self._task: Any = None
@@ -35,6 +44,8 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()
+            if self._folder:
+                self._bar.console.print(f"run: {self._folder}", markup=False, highlight=False)
             self._task = self._bar.add_task(self._title, total=self._steps, numbers="starting")
         return self
 
@@ -45,9 +56,14 @@ class Progress:
     def step(self, step: int, metrics: Mapping[str, float], played: Sequence[Sequence[Trajectory]]) -> None:
         """Show a finished step."""
         numbers = describe(metrics)
+        if evaluated := evaluations(metrics):
+            self._evaluated = evaluated
         if self._bar is not None:
-            self._bar.update(self._task, completed=step + 1, numbers=numbers)
+            self._bar.update(self._task, completed=step + 1, numbers=f"{numbers}  {self._evaluated}")
+            if text := one_episode(played):
+                self._bar.console.print(text, markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
             return
+        numbers = "  ".join(filter(None, [numbers, evaluated]))
         now = time.perf_counter()
         if self._began is None:
             self._began, self._first = now, step
@@ -66,5 +82,26 @@ class Progress:
 
 def describe(metrics: Mapping[str, float]) -> str:
     """The few numbers that people watch."""
-    shown = [("reward", "reward", ".3f"), ("accuracy", "accuracy", ".3f"), ("perf/tokens_per_sec", "tokens/s", ".0f")]
+    shown = [
+        ("reward", "reward", ".3f"),
+        ("accuracy", "accuracy", ".3f"),
+        ("completions/mean_length", "length", ".0f"),
+        ("entropy", "entropy", ".2f"),
+        ("perf/tokens_per_sec", "tokens/s", ".0f"),
+    ]
     return "  ".join(f"{label} {metrics[name]:{form}}" for name, label, form in shown if name in metrics)
+
+
+def evaluations(metrics: Mapping[str, float]) -> str:
+    """The results of a step's evaluation, without their intervals: `eval gsm8k avg@1 0.412`."""
+    names = [name for name in metrics if re.fullmatch(r"eval/[^/]+/avg@\d+", name)]
+    return "  ".join(f"eval {' '.join(name.split('/')[1:])} {metrics[name]:.3f}" for name in names)
+
+
+def one_episode(played: Sequence[Sequence[Trajectory]]) -> str:
+    """The first answer of a step in a line: `[reward 1.000] text`; "" where nothing was played."""
+    episode = next((episode for group in played for episode in group), None)
+    if episode is None:
+        return ""
+    reward = "" if episode.earned is None else f"[reward {episode.earned:.3f}] "
+    return reward + " ".join(episode.text.split())[:WIDTH]

@@ -13,8 +13,10 @@ from typing import Any
 from llmrl.errors import LlmrlError
 from llmrl.plugins import find
 from llmrl.scoring.process_pool import CallOutcome, Pool
+from llmrl.scoring.raised import raised
+from llmrl.scoring.reserved import Reserves
 from llmrl.scoring.trl_functions import Timed, awaited, finite, unscored
-from llmrl.types import Score, Trajectory
+from llmrl.types import Problem, Score, Trajectory
 
 Call = Callable[[list[dict[str, Any]]], list[Score]]
 """Scores for the arguments of some episodes, in their order; made in a worker process, so it pickles."""
@@ -75,6 +77,15 @@ class Called(Timed):
             return await self._some(group) if group else []
         return [score for (score,) in await asyncio.gather(*(self._some([episode]) for episode in group))]
 
+    def require_free(self, problem: Problem) -> None:
+        """Refuse a problem with a column that the call fills itself.
+
+        Raises:
+            DataError: names the problem and the column.
+        """
+        if isinstance(self.call, Reserves):
+            self.call.require_free(problem)
+
     async def _some(self, episodes: Sequence[Trajectory]) -> list[Score]:
         limit_s = self.pool.timeout_s * len(episodes)
         try:
@@ -82,7 +93,7 @@ class Called(Timed):
         except LlmrlError:
             raise
         except Exception as error:  # columns of other types than the toolkit has
-            outcome = CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
+            outcome = CallOutcome("raised", reason=raised(error))
         else:
             outcome = await asyncio.wrap_future(self.pool.submit(self.call, arguments, timeout_s=limit_s))
         self.seconds += [outcome.seconds / len(episodes)] * len(episodes)

@@ -15,6 +15,7 @@ from llmrl.clients.retry import together
 from llmrl.errors import LlmrlError, RewardError
 from llmrl.protocols import Reward, Verifier
 from llmrl.scoring.process_pool import CallOutcome, Pool
+from llmrl.scoring.raised import raised
 from llmrl.scoring.trl_functions import (
     LARGEST,
     FunctionReward,
@@ -151,7 +152,7 @@ class GroupReward(Timed):
         except LlmrlError:
             raise
         except (Exception, SystemExit) as error:  # somebody else's code: a failure is counted, as of a verifier
-            failure = f"{self.name} raised {type(error).__name__}: {error}"
+            failure = f"{self.name} raised {raised(error)}"
             if limit.expired():
                 verdict, failure = "timeout", f"{self.name} took longer than {limit_s:g} s for {len(group)} items"
             scores = [Score(None, verdict, reason=f"problem {one.problem.id}: {failure}") for one in group]

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from llmrl.scoring.raised import raised
+
 KEPT = 16  # functions a worker holds loaded
 
 
@@ -37,7 +39,7 @@ def serve(fd: int, memory_mb: int) -> None:
                 signal.setitimer(signal.ITIMER_REAL, message[3] + 5.0)
                 answer = functions[message[1]](*pickle.loads(message[2]))
         except Exception as error:
-            _reply(connection, ("raised", None, f"{type(error).__name__}: {error}"))
+            _reply(connection, ("raised", None, raised(error)))
         else:
             _reply(connection, ("value", answer, ""))
         finally:

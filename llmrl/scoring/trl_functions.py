@@ -15,6 +15,7 @@ from typing import Any
 
 from llmrl.errors import DataError
 from llmrl.scoring.process_pool import CallOutcome, Pool
+from llmrl.scoring.raised import raised
 from llmrl.types import Problem, Score, Trajectory, Verdict
 
 RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
@@ -72,15 +73,24 @@ class FunctionReward(Timed):
             self.logged.setdefault(name, []).append(value)
         return self._scores(values, group)
 
+    def require_free(self, problem: Problem) -> None:
+        """Refuse a problem with a column by whose name the function is passed something else.
+
+        Raises:
+            DataError: names the problem and the column.
+        """
+        if taken := [name for name in RESERVED if name in problem.info and accepts(self.function, name)]:
+            raise DataError(
+                f"problem {problem.id}: the data has a column {taken[0]!r}, and {self.name} is passed something "
+                "else by that name; rename the column"
+            )
+
     def _columns(self, group: Sequence[Trajectory]) -> dict[str, Any]:
         """Arguments by name; nothing in them is shared with the problems, or by two rows."""
         problems = [trajectory.problem for trajectory in group]
+        for problem in problems:
+            self.require_free(problem)
         names = [name for name in dict.fromkeys(n for p in problems for n in p.info) if accepts(self.function, name)]
-        if taken := [name for name in names if name in RESERVED]:
-            raise DataError(
-                f"problem {problems[0].id}: the data has a column {taken[0]!r}, and {self.name} is passed something "
-                "else by that name; rename the column"
-            )
         columns: dict[str, Any] = {name: [deepcopy(problem.info.get(name)) for problem in problems] for name in names}
         for name in ("answer", "solution"):
             columns.setdefault(name, [problem.answer for problem in problems])
@@ -198,7 +208,7 @@ def _call_here(function: Callable[..., Any], columns: dict[str, Any], wants: Seq
     try:
         return CallOutcome("value", FunctionCall(function, tuple(wants))(columns))
     except (Exception, SystemExit) as error:
-        return CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
+        return CallOutcome("raised", reason=raised(error))
 
 
 async def _call_async(function: Callable[..., Any], columns: dict[str, Any], wants: Sequence[str]) -> CallOutcome:
@@ -208,7 +218,7 @@ async def _call_async(function: Callable[..., Any], columns: dict[str, Any], wan
     try:
         return CallOutcome("value", (await function(**columns, **added), logged))
     except (Exception, SystemExit) as error:
-        return CallOutcome("raised", reason=f"{type(error).__name__}: {error}")
+        return CallOutcome("raised", reason=raised(error))
 
 
 def _body(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrl.scoring.foreign import Named, judged
+from llmrl.scoring.raised import raised
 from llmrl.scoring.trl_functions import finite
 from llmrl.types import Score
 
@@ -69,7 +70,7 @@ class TaskRunner:
             return judged(finite(trace.reward), self.correct_at, parts)
         except Exception as error:  # somebody else's code
             cause = error.__cause__ or error
-            return Score(None, "error", reason=f"{self.task.short} raised {type(cause).__name__}: {cause}")
+            return Score(None, "error", reason=f"{self.task.short} raised {raised(cause)}")
 
 
 def columns(state: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

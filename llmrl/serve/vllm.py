@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmrl.chat import Chat, load_tokenizer
+from llmrl.clients import hub
 from llmrl.clients.addresses import listening
 from llmrl.clients.bearer import open_to_all, reaches_others, read_key
 from llmrl.critics.folder import head_specs
@@ -62,6 +63,7 @@ def serve(
         host, port: where to listen; 0.0.0.0 is every network: set an `api_key` then. Port 0 is a free one.
         api_key: bearer token that clients must send to every route but /health; None lets everyone in.
         served_model_name: the model's name for clients; None is `checkpoint` itself.
+        dtype: auto is the checkpoint's own, where vLLM's would serve float32 in 16 bits.
         max_model_len: tokens of prompt and completion; None is the model's own limit.
         critic: what moves the logits of all answers.
         cpu_kvcache_space: GiB for keys and values, on a CPU.
@@ -77,21 +79,20 @@ def serve(
     check(checkpoint)
     _check_template(checkpoint)
     moved = [] if critic is None else _moved(critic)
+    dtype = own_dtype(checkpoint, dtype)
     arguments = [*_arguments(checkpoint, lora, served_model_name, dtype, max_model_len), *moved]
     if api_key is None and reaches_others(host):
         print(open_to_all(f"{host}:{port}", server_process.KEY_VARIABLE), file=sys.stderr)
     env = server_process.environment(api_key=read_key(api_key), cpu_kvcache_space=cpu_kvcache_space)
-    argv = server_process.command(checkpoint, host, port, *arguments, *server_args)
-    child = Child(argv, env=env)
+    child = Child(server_process.command(checkpoint, host, port, *arguments, *server_args), env=env)
     try:
-        reached = _EVERYWHERE.get(host, host)
-        url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+        url = _url(_EVERYWHERE.get(host, host), port)
         server = server_process.ApiServer(url, child)
         if not server_process.answers(server, time.monotonic() + start_timeout_s):
             raise EngineError(_failure(child, checkpoint, start_timeout_s))
         if api_key is not None:
             server_process.check_guarded(server)
-        _greet(url, served_model_name or checkpoint, api_key)
+        _greet(url, served_model_name or checkpoint, api_key, dtype)
         child.wait()
         raise EngineError(_failure(child, checkpoint, start_timeout_s))
     except KeyboardInterrupt:
@@ -99,6 +100,10 @@ def serve(
         return 0
     finally:
         child.stop()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _arguments(
@@ -159,6 +164,27 @@ def _check_template(checkpoint: str) -> None:
             continue
 
 
+def own_dtype(checkpoint: str, wanted: str = "auto") -> str:
+    """The dtype that is wanted; for `auto` that of the checkpoint, or `auto` and a line where it names none.
+
+    It is kept: a policy answers as it did when it was trained and evaluated.
+    """
+    if wanted != "auto":
+        return wanted
+    from transformers import AutoConfig
+
+    hub.look(checkpoint)
+    try:
+        config = AutoConfig.from_pretrained(checkpoint)
+    except (OSError, ValueError):  # vLLM says why, or knows the model by itself
+        config = None
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    named = str(getattr(config, "dtype", None) or getattr(text, "dtype", None) or "").removeprefix("torch.")
+    if not named:
+        print(f"llmrl: {checkpoint} names no dtype: vLLM chooses one; --dtype float32 keeps full precision")
+    return named or "auto"
+
+
 def _failure(child: Child, checkpoint: str, limit_s: float) -> str:
     code = child.poll()
     if code is None:
@@ -166,10 +192,10 @@ def _failure(child: Child, checkpoint: str, limit_s: float) -> str:
     return f"{checkpoint}: vLLM's server ended with code {code}; its own messages above say why"
 
 
-def _greet(url: str, model: str, api_key: str | None) -> None:
+def _greet(url: str, model: str, api_key: str | None, dtype: str) -> None:
     key = f" -H 'Authorization: Bearer '${server_process.KEY_VARIABLE}" if api_key else ""
     print(
-        f"llmrl: {model} is served at {url}/v1; ctrl-C ends it. Try:\n"
+        f"llmrl: {model} is served at {url}/v1{'' if dtype == 'auto' else f' in {dtype}'}; ctrl-C ends it. Try:\n"
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
         f"""    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "What is 7 + 5?"}}]}}'""",
         flush=True,

@@ -26,10 +26,11 @@ from llmrl.rollout.worker import RolloutWorker
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
-from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.train.adaptation import Adaptation
 from llmrl.train.checkpoints import Checkpoints
+from llmrl.train.dry_run import Rewards
 from llmrl.train.evaluation import Evaluation, OnSample
 from llmrl.train.gold_reward import GoldReward
 from llmrl.train.guards import UpdateGuard
@@ -104,7 +105,11 @@ def build(
         stopping: signals that may ask the run to end.
         on_step, on_sample: see every step, and every answer of an evaluation.
     """
+    pool = _graders(recipe, started)
+    rewards = Rewards.of(recipe, pool)  # what they hold is refused before anything is loaded
     place = _place(recipe, name, resume, started)
+    if recipe.source.plays:
+        rewards.require_free(place.problems)
     set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
     clock = Clock()
     needs = recipe.algorithm.needs() - recipe.source.fills()
@@ -113,9 +118,8 @@ def build(
     ready = partial(require_ready, tokenizer=place.chat.tokenizer, stop_token_ids=stops, folder=place.logs.folder)
     ready(recipe, learners)
     engine = _engine(recipe, stops, started)
-    pool = _graders(recipe, started)
     opponents = started_opponents(recipe, place.chat, stops, started) if recipe.source.plays else {}
-    source = _source(recipe, place, engine, opponents, pool, started)
+    source = _source(recipe, place, engine, opponents, rewards, started)
     normaliser = RewardNormaliser(recipe.train.normalize_rewards)
     gold_reward = GoldReward(recipe.audit, pool, seed=recipe.train.seed, rank=place.rank, clock=clock)
     evaluation = _evaluation(recipe, place, engine, pool, learners, clock, on_sample)
@@ -240,7 +244,7 @@ def _source(
     place: _Place,
     engine: Engine | None,
     opponents: Mapping[str, Opponent],
-    pool: GradingPool,
+    rewards: Rewards,
     started: ExitStack,
 ) -> Source:
     """Start the source, with a worker where it plays.
@@ -253,7 +257,7 @@ def _source(
         assert engine is not None
         if recipe.rollout.max_turns > 1:
             warn_of_rewriting(histories(place.chat), main=place.rank[0] == 0)
-        worker = _worker(recipe, place, engine, opponents, pool, started)
+        worker = _worker(recipe, place, engine, opponents, rewards, started)
     source = recipe.source.start(
         SourceContext(
             chat=place.chat,
@@ -276,7 +280,7 @@ def _worker(
     place: _Place,
     engine: Engine,
     opponents: Mapping[str, Opponent],
-    pool: GradingPool,
+    rewards: Rewards,
     started: ExitStack,
 ) -> RolloutWorker:
     """Make what plays the recipe's problems: an agent program before a gateway or a search, where it asks for one."""
@@ -284,7 +288,7 @@ def _worker(
         "engine": engine,
         "chat": place.chat,
         "env": recipe.env,
-        "reward": as_group_reward(recipe.reward, pool),
+        "reward": rewards.reward,
         "options": recipe.rollout,
         "seed": recipe.train.seed,
         "opponents": opponents,
@@ -293,10 +297,10 @@ def _worker(
         gateway = Gateway(engine, place.chat)
         started.callback(gateway.close)
         return AgentWorker(**facts, agent=recipe.agent, gateway=gateway)
-    search, judge = recipe.rollout.search, recipe.rollout.judge
+    search = recipe.rollout.search
     if search is None:
         return RolloutWorker(**facts)
-    asked = None if judge is None else AnswerJudge(as_group_reward(judge, pool))
+    asked = None if rewards.judge is None else AnswerJudge(rewards.judge)
     return SearchWorker(**facts, strategy=search, judge=asked, budget=recipe.rollout.search_tokens)
 
 

@@ -46,6 +46,11 @@ class Critic(Learner):
             self._hold(net, accelerator, options)
             self.module = frozen(net, accelerator, bf16=options.bf16)
 
+    @property
+    def nets(self) -> list[network.Network]:
+        """The network, and its Polyak copy where that reads tokens."""
+        return [self.net, *([self.targets.copy.net] if self.targets is not None and not self.targets.of_heads else [])]
+
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False, peaks: bool = False) -> Forward:
         """Compute the numbers of the states before and after each token, and those of the tokens."""
         tokens = Tokens(batch.token_ids, batch.position_ids, batch.action_mask, batch.sample_ids, chunks)

@@ -2,35 +2,105 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from llmrl.chat import Chat, load_tokenizer
+from llmrl.clients.hub import require_present
 from llmrl.critics.language_model import vocabulary_of
+from llmrl.datafiles.rows import HubDataError, without_hub
 from llmrl.encoding.soundness import require_within
 from llmrl.errors import CheckpointError
+from llmrl.evaluation.evaluate import problems_of
+from llmrl.plugins import build
 from llmrl.recipe import ModelOptions, Recipe
 from llmrl.recipe.trackers import require_installed
 from llmrl.run_folder.launch import require_launch
+from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
+from llmrl.scoring.reserved import require_free
 from llmrl.train.adapters import adapted
+from llmrl.train.prompts import problems_to_play
+from llmrl.types import Problem
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """The rewards of a recipe, ready to score: every part of a mix, and whatever else a reward holds, is built."""
+
+    reward: GroupScorer | None
+    judge: GroupScorer | None
+    gold: GroupScorer | None
+
+    @classmethod
+    def of(cls, recipe: Recipe, pool: GradingPool) -> Rewards:
+        """Build them; models of rewards are looked for, and not loaded.
+
+        Raises:
+            LlmrlError: a name, an option or a folder anywhere inside of them is wrong.
+        """
+        given = (recipe.reward, recipe.rollout.judge, recipe.audit.reward)
+        return cls(*(None if reward is None else as_group_reward(reward, pool) for reward in given))
+
+    def require_free(self, problems: Sequence[Problem]) -> None:
+        """Refuse problems with columns that one of them, or a part of one, fills itself.
+
+        Raises:
+            DataError: names the problem and the column.
+        """
+        for reward in (self.reward, self.gold):
+            require_free(reward, problems)
 
 
 def require_possible(recipe: Recipe) -> None:
     """Refuse a recipe that could not run on this machine, as far as that is known without weights.
 
-    A model folder that is not here, such as one of another machine, is not asked, nor is a hub.
+    Rewards are built, with all that they hold; the data, the benchmarks and the stored answers that are on this machine
+    are read. No hub is asked: what only a hub has is not looked at.
 
     Raises:
-        RecipeError: variables of a launcher without one, a tracker that is not installed, adapters that do not fit.
-        CheckpointError: the model's folder lacks what a run needs.
+        RecipeError: variables of a launcher without one, a tracker that is not installed, a reward that does not build,
+            adapters that do not fit.
+        CheckpointError: the model's folder is not there, or lacks what a run needs.
+        DataError: a file is not there, a column or a row of it is wrong, or prompts are too long.
     """
     require_launch()
     require_installed(recipe.train.trackers)
+    require_present(recipe.model.policy, "model.policy", recipe.model.model_revision)
+    pool = GradingPool(recipe.rollout.reward_workers, recipe.rollout.reward_timeout_s)
+    try:
+        rewards = Rewards.of(recipe, pool)
+    finally:
+        pool.close()
+    chat = None
     if (Path(recipe.model.policy) / "config.json").is_file():
-        _require_model(recipe.model)
+        chat = _require_model(recipe.model)
+    with without_hub():
+        _require_data(recipe, chat, rewards)
 
 
-def _require_model(options: ModelOptions) -> None:
+def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
+    """Read what is on this machine; without a tokenizer the lengths of prompts are not known."""
+    with suppress(HubDataError):
+        if chat is not None:
+            problems = problems_to_play(recipe, chat, main=True)
+        else:
+            problems = [] if recipe.data is None else list(recipe.data.problems())
+        if recipe.source.plays:
+            rewards.require_free(problems)
+    for name in recipe.eval.benchmarks if recipe.evaluates else ():
+        with suppress(HubDataError):
+            deque(islice(problems_of(build("benchmark", name, "eval.benchmarks"), name), recipe.eval.limit), maxlen=0)
+    if units := getattr(recipe.source, "units", None):
+        with suppress(HubDataError):
+            next(iter(units()), None)
+
+
+def _require_model(options: ModelOptions) -> Chat:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -57,3 +127,4 @@ def _require_model(options: ModelOptions) -> None:
     chat.stop_token_ids(generation, config)
     if options.use_peft:
         adapted(model, options, task_type="CAUSAL_LM")
+    return chat

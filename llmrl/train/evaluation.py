@@ -72,7 +72,8 @@ class Evaluation:
         self._clock = clock or Clock()
         self._on_sample = on_sample
         self._best: tuple[float, int] | None = None  # average, after so many steps
-        self._plan = Plan(samples=options.samples, limit=options.limit, seed=recipe.train.seed)
+        most = options.max_completion_length
+        self._plan = Plan(samples=options.samples, limit=options.limit, seed=recipe.train.seed, max_tokens=most)
         self._fingerprint = fingerprint
         self._rewards: dict[str, GroupScorer] = {}
         if engine is None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from llmrl.run_folder.launch import require_launch
+from llmrl.train import extensions
 from llmrl.train.weight_sync import full_weights
 
 
@@ -16,6 +17,7 @@ def process_arguments() -> dict[str, Any]:
 
     Raises:
         RecipeError: the environment speaks of processes that nobody launched.
+        TrainingError: DeepSpeed's extension does not compile.
     """
     require_launch()
     on_cpu = not torch.cuda.is_available()
@@ -24,6 +26,8 @@ def process_arguments() -> dict[str, Any]:
     if on_cpu and deepspeed:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
+    if deepspeed:
+        extensions.prepare(on_cpu)
     return {
         "use_cpu": on_cpu and not deepspeed,
         "ddp_backend": "gloo" if on_cpu and several else None,

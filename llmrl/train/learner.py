@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llmrl.batch import Batch, balance_across_ranks, collate, inseparable
+from llmrl.batch import Batch, balance_across_ranks, collate, inseparable, share_prompts
 from llmrl.columns import filled_by
 from llmrl.critics.language_model import vocabulary_of
 from llmrl.ops.logprobs import pieces
@@ -82,7 +83,6 @@ class Learner(ABC):
         self.options = options
         self.accelerator = accelerator
         self.sharded = zero_stage(accelerator) == 3
-        self.pack = network.packs(net.model) if options.packing is None else options.packing
         self._budget = options.tokens_per_device or (_TOKENS_ON_CPU if accelerator.device.type == "cpu" else _TOKENS)
         self.vocabulary = vocabulary_of(network.plain_model(net.model).config)
 
@@ -90,6 +90,22 @@ class Learner(ABC):
     def net(self) -> Any:
         """The network without what Accelerate put around it."""
         return self.accelerator.unwrap_model(self.module)
+
+    @cached_property
+    def pack(self) -> bool:
+        """True if rows stand behind one another, without padding. Collective the first time: networks are tried."""
+        if self.options.packing is None:  # short rows cost more one by one than padded, so by rows is asked for
+            return network.packs(self.net.model)
+        if self.options.packing:
+            with self.accelerator.autocast():
+                for net in self.nets:
+                    net.try_rows(self.accelerator.device)
+        return self.options.packing
+
+    @property
+    def nets(self) -> Sequence[network.Network]:
+        """The networks that read batches."""
+        return [self.net]
 
     @abstractmethod
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False, peaks: bool = False) -> Forward:
@@ -155,13 +171,16 @@ class Learner(ABC):
         """This rank's share, each part made when the one before it was computed."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         lengths, actions = [len(row.token_ids) for row in rows], [row.actions for row in rows]
-        shares = balance_across_ranks(lengths, together, ranks, self._budget, self.pack)
+        pack = self.pack
+        if self.net.by_rows:
+            together, lengths = share_prompts(rows, together, self._budget, ranks)
+        shares = balance_across_ranks(lengths, together, ranks, self._budget, pack)
         for i, indices in enumerate(shares[rank]):
             self.check()
             most = max(sum(actions[j] for j in shard[i]) for shard in shares)
             chunks = pieces(most, self.vocabulary, self.options.logits_chunk_mb)
             share = [rows[j] for j in indices] or [_blank(min(rows, key=lambda row: len(row.token_ids)))]
-            batch = collate(share, self.pack, self.accelerator.device)
+            batch = collate(share, pack, self.accelerator.device)
             yield MicroBatch(indices, batch, chunks, last=i == len(shares[rank]) - 1)
 
     def _backward(self, loss: Tensor, last: bool) -> None:

@@ -28,12 +28,12 @@ class MovingCopy:
         self._whole = whole
         net = net.float().requires_grad_(False)
         self.module: Any = net.eval().to(accelerator.device) if whole else frozen(net, accelerator, bf16=False)
-        self._net: nn.Module = net if whole else accelerator.unwrap_model(self.module)
+        self.net: Any = net if whole else accelerator.unwrap_model(self.module)
         accelerator.register_for_checkpointing(self)
 
     def follow(self, net: nn.Module, share: float) -> None:
         """Move towards a network by a share of the distance; 1 copies it. Collective under ZeRO-3."""
-        for mine, theirs in zip(self._net.parameters(), net.parameters(), strict=True):
+        for mine, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
             gathered = [theirs] if self._whole else [mine, theirs]
             with gathered_parameters(gathered, self._sharded, modified=not self._whole), torch.no_grad():
                 mine.lerp_(theirs.detach().to(mine.dtype), share)
@@ -41,13 +41,13 @@ class MovingCopy:
     def state_dict(self) -> dict[str, Tensor]:
         """Gather its full weights on every rank, for the checkpoint."""
         state = {}
-        for name, parameter in self._net.named_parameters():
+        for name, parameter in self.net.named_parameters():
             with gathered_parameters([parameter], self._sharded and not self._whole):
                 state[name] = parameter.detach().cpu().clone()
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of `state_dict`. Collective."""
-        for name, parameter in self._net.named_parameters():
+        for name, parameter in self.net.named_parameters():
             with gathered_parameters([parameter], self._sharded and not self._whole, modified=True), torch.no_grad():
                 parameter.copy_(state[name])

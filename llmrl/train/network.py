@@ -12,17 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.critics.folder import Specs
-from llmrl.critics.language_model import decoder_of, head_of, pretrained
+from llmrl.critics.language_model import decoder_of, head_of, pretrained, vocabulary_of
 from llmrl.critics.layers import Tokens
 from llmrl.errors import CheckpointError
 from llmrl.ops.logprobs import kept_logprobs, peak_logprobs, predicting, token_logprobs
 from llmrl.recipe import ModelOptions
+from llmrl.train import row_attention
 from llmrl.train.adapters import adapted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
+_SAID: set[str] = set()  # of warnings that are given once
 _NOISE = ("drop", "jitter")
 """Words in the names of what a module draws at random while it trains."""
 
@@ -33,6 +35,35 @@ class Network(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model: nn.Module = model
+        self.by_rows = False  # whether it reads rows without padding, and what they share once: see `try_rows`
+
+    @property
+    def decoder(self) -> Any:
+        """The part that makes states of tokens."""
+        return decoder_of(plain_model(self.model))
+
+    def states(self, token_ids: Tensor, position_ids: Tensor, sample_ids: Tensor) -> Tensor:
+        """(B, T, H) last hidden states; those of padding are arbitrary."""
+        decoder = self.decoder
+        if self.by_rows and int(sample_ids.max()) > 0:  # a row alone is read as it always was, to the last bit
+            return row_attention.decoder_states(decoder, token_ids, position_ids, sample_ids)
+        # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
+        inputs = {"position_ids": position_ids} if takes_positions(decoder) else {}  # without them rows are not packed
+        states: Tensor = decoder(input_ids=token_ids, use_cache=False, **inputs).last_hidden_state
+        return states
+
+    def try_rows(self, device: torch.device) -> bool:
+        """Read rows by `row_attention` from now on, where the model can; tells if it does. Collective if sharded."""
+        plain, decoder = plain_model(self.model), self.decoder
+        attention = plain.config.get_text_config()._attn_implementation
+        if device.type != "cpu" or attention not in ("sdpa", row_attention.NAME) or not takes_positions(decoder):
+            return False
+        reason = row_attention.reason_against(decoder, vocabulary_of(plain.config))
+        self.by_rows = reason is None
+        if reason is not None and (said := f"{type(plain).__name__}: {reason}") not in _SAID:
+            _SAID.add(said)
+            log.warning(f"packed rows are read under one mask, and each reads its prompt for itself: {said}")
+        return self.by_rows
 
 
 class TokenScorer(Network):
@@ -60,10 +91,7 @@ class TokenScorer(Network):
         entropies carry a gradient if `entropy_grad`.
         """
         plain: Any = plain_model(self.model)
-        decoder = decoder_of(plain)
-        # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
-        inputs = {"position_ids": position_ids} if takes_positions(decoder) else {}  # without them rows are not packed
-        states = decoder(input_ids=token_ids, use_cache=False, **inputs).last_hidden_state
+        states = self.states(token_ids, position_ids, sample_ids)
         chosen = predicting(action_mask, sample_ids)  # perhaps nothing; every rank still runs each collective
         asked = (chosen.predicting(states), head_of(plain), chosen.tokens(token_ids))
         outputs: tuple[Tensor, ...]
@@ -87,11 +115,15 @@ class ValueNetwork(Network):
         self.heads = nn.ModuleDict(layers)
         self._frozen = not any(parameter.requires_grad for parameter in model.parameters())
 
+    @property
+    def decoder(self) -> Any:
+        """The trunk."""
+        return self.model
+
     def forward(self, tokens: Tokens, with_states: bool) -> dict[str, tuple[Tensor, ...]]:
         """Outputs of each head by name; with states also `states`, (B, T, H) and constant."""
-        plain: Any = self.model
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
-            states = plain(input_ids=tokens.ids, position_ids=tokens.position_ids, use_cache=False).last_hidden_state
+            states = self.states(tokens.ids, tokens.position_ids, tokens.sample_ids)
         outputs: dict[str, tuple[Tensor, ...]] = {name: head(states, tokens) for name, head in self.heads.items()}
         return outputs | ({"states": (states.detach(),)} if with_states else {})
 

@@ -16,6 +16,7 @@ from llmrl.errors import RecipeError
 from llmrl.recipe import TrainOptions
 from llmrl.recipe.trackers import require_installed
 from llmrl.run_folder.launch import require_launch
+from llmrl.train import extensions
 from llmrl.train.exchange import pack, unpack
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     Raises:
         RecipeError: several processes were launched that do not see each other, or DeepSpeed was silently left out; the
             environment speaks of processes that nobody launched; or a tracker is not installed.
+        TrainingError: DeepSpeed's extension does not compile.
     """
     require_launch()
     require_installed(options.trackers)
@@ -39,6 +41,8 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
         os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
     elif on_cpu and expected > 1:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # without it no process would talk to another, without a word
+    if wants_deepspeed:
+        extensions.prepare(on_cpu)
     from accelerate import Accelerator, InitProcessGroupKwargs
 
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a warning at every save of tied weights

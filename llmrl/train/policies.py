@@ -66,12 +66,11 @@ def trained_policies(
         stopping: signals that may ask the run to end.
         ready: refuses models that will not do.
     """
-    apart = {agent: options for agent, options in recipe.rollout.opponents.items() if options.learns}
+    apart = recipes_apart(recipe)
     steps = recipe.collect_only_steps
     own = Adaptation(recipe.algorithm, steps, stored=not recipe.source.plays)
     made = [TrainedPolicy(learners=learners, adaptation=own, sync=sync, apart=frozenset(apart))]
-    for agent, options in apart.items():
-        its = _own_recipe(recipe, options)
+    for agent, its in apart.items():
         learners = Learners(its, accelerator, recipe.algorithm.needs(), stopping, agent=agent)
         ready(its, learners)
         made.append(
@@ -84,6 +83,12 @@ def trained_policies(
             )
         )
     return made
+
+
+def recipes_apart(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipes by which agents learn by themselves, in the order in which checkpoints hold their models."""
+    apart = {agent: options for agent, options in recipe.rollout.opponents.items() if options.learns}
+    return {agent: _own_recipe(recipe, options) for agent, options in apart.items()}
 
 
 def _own_recipe(recipe: Recipe, options: OpponentOptions) -> Recipe:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from llmrl.chat import Chat
 from llmrl.errors import DataError
 from llmrl.evaluation.evaluate import problems_of
-from llmrl.evaluation.generators import in_environment
-from llmrl.plugins import build, name_of
-from llmrl.protocols import Benchmark
+from llmrl.plugins import build
+from llmrl.protocols import Benchmark, EnvFactory
 from llmrl.recipe import Recipe
+from llmrl.rollout.environments import Foreseen
 from llmrl.types import Problem
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,8 @@ TOKENS_OF_A_MESSAGE = 64
 def problems_to_play(recipe: Recipe, chat: Chat, main: bool) -> list[Problem]:
     """The problems of a run, without those whose prompts are too long where `rollout.drop_long_prompts` says so.
 
-    Only an environment that shows the problem as it is lets prompts be known beforehand; in others, and before
-    programs, a prompt that is too long is met when it is made.
+    Environments that have `first_messages` let prompts be known beforehand; in others, and before programs, a prompt
+    that is too long is met when it is made, as are those of later turns.
 
     Args:
         main: this process warns.
@@ -34,9 +35,9 @@ def problems_to_play(recipe: Recipe, chat: Chat, main: bool) -> list[Problem]:
         DataError: some prompts are too long, or all.
     """
     problems = list(recipe.data.problems()) if recipe.data is not None else []
-    if not recipe.source.plays or recipe.agent is not None or name_of("env", recipe.env) != "single_turn":
+    if not recipe.source.plays or recipe.agent is not None:
         return problems
-    long = longer(problems, chat, recipe.rollout.max_prompt_length)
+    long = longer(_first_shown(recipe.env, problems), chat, recipe.rollout.max_prompt_length)
     if not long:
         return problems
     told = _told("data", long, len(problems), recipe.rollout.max_prompt_length)
@@ -58,7 +59,7 @@ def check_benchmarks(recipe: Recipe, chat: Chat, main: bool) -> None:
     for name in recipe.eval.benchmarks if recipe.evaluates else ():
         benchmark: Benchmark = build("benchmark", name, "eval.benchmarks")
         problems = list(islice(problems_of(benchmark, name), recipe.eval.limit))
-        long = {} if in_environment(benchmark) else longer(problems, chat, most)
+        long = longer(_first_shown(build("env", benchmark.env), problems), chat, most)
         if not long:
             continue
         told = _told(f"eval.benchmarks {name}", long, len(problems), most)
@@ -68,6 +69,13 @@ def check_benchmarks(recipe: Recipe, chat: Chat, main: bool) -> None:
             )
         if main:
             log.warning("%s; they are not asked, and are unjudged", told)
+
+
+def _first_shown(env: EnvFactory, problems: Sequence[Problem]) -> list[Problem]:
+    """The problems with the messages that an environment shows first; none where it does not know them beforehand."""
+    if not isinstance(env, Foreseen):
+        return []
+    return [replace(problem, messages=tuple(env.first_messages(problem))) for problem in problems]
 
 
 def longer(problems: Sequence[Problem], chat: Chat, most: int) -> dict[str, int]:

@@ -15,6 +15,7 @@ from llmrl.errors import Stopped
 from llmrl.ops.mismatch import step_metrics
 from llmrl.protocols import Source
 from llmrl.recipe import Recipe
+from llmrl.recipe.trackers import beginnings
 from llmrl.rollout.concerted import concerted
 from llmrl.run_folder.inputs import require_same
 from llmrl.run_folder.manifest import manifest
@@ -68,7 +69,8 @@ class Recorder:
         self.logs.text("recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
         self.status("running", start=first_step)
         if recipe.train.trackers:
-            self.accelerator.init_trackers("llmrl")
+            run = beginnings(self.logs.folder.name, recipe.as_dict())
+            self.accelerator.init_trackers("llmrl", init_kwargs=run)
             for tracker in self.accelerator.trackers:
                 started.callback(tracker.finish)
 

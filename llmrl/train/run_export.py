@@ -15,6 +15,7 @@ from llmrl.train import state_file
 from llmrl.train.checkpoints import Checkpoints, export
 from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
+from llmrl.train.policies import recipes_apart
 
 FINAL, BEST = "final", "best"
 EXPORTED = "exported"
@@ -91,18 +92,16 @@ def best_step(run: Path) -> int | None:
 
 
 def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
-    """Write the models of a checkpoint as `final/` has them. Collective: under the launch that the run had.
+    """Write the models of a checkpoint as `final/` has them, those of agents that learn by themselves too. Collective.
 
     Raises:
-        CheckpointError: it is damaged, of several policies, or sharded over more processes; or the disk is full.
+        CheckpointError: it is damaged, or sharded over more processes than these; or the disk is full.
     """
     recipe = read(run / RECIPE)
-    if apart := [agent for agent, opponent in recipe.rollout.opponents.items() if opponent.learns]:
-        raise CheckpointError(
-            f"{run}: {', '.join(apart)} learned apart: checkpoints of several policies are not exported; take final/"
-        )
     processes = accelerator(replace(recipe.train, report_to="none"))
-    learners = Learners(recipe, processes, recipe.algorithm.needs() - recipe.source.fills())
+    policies = {"": Learners(recipe, processes, recipe.algorithm.needs() - recipe.source.fills())}
+    for agent, its in recipes_apart(recipe).items():
+        policies[agent] = Learners(its, processes, recipe.algorithm.needs(), agent=agent)
     Checkpoints(run / "checkpoints", processes, recipe.train.save_total_limit).load_models(checkpoint)
     model = recipe.model
     chat = Chat(
@@ -110,10 +109,12 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
         model.system_prompt,
         model.chat_template_kwargs,
     )
-    learners.policy.stop_at(chat.stop_token_ids(*learners.policy.stop_configs()))
+    stops = chat.stop_token_ids(*policies[""].policy.stop_configs())
+    for learners in policies.values():
+        learners.policy.stop_at(stops)
     if processes.is_main_process:
         out.parent.mkdir(parents=True, exist_ok=True)
-    export({"": learners}, chat.tokenizer, out)
+    export(policies, chat.tokenizer, out)
 
 
 def _checkpoints(run: Path) -> list[Path]:

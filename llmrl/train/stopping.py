@@ -1,4 +1,4 @@
-"""Signals that ask a run to end, such as SIGTERM before a machine is taken away, and the ranks' agreement on it.
+"""Signals that ask a run to end: ctrl-C, SIGTERM before a machine is taken away; and the ranks' agreement on it.
 
 A signal is noted while steps are taken. What ends them is chosen so that the run can go on exactly:
 
@@ -7,6 +7,7 @@ A signal is noted while steps are taken. What ends them is chosen so that the ru
 - From then on the step is finished, logged and evaluated, and its own state is saved.
 
 Outside the steps, while a run starts or writes its results, the signal ends it at once: there is nothing to save.
+A second ctrl-C ends the process wherever it is, unless a launcher sends it: it hands on the first one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from llmrl import aio
 from llmrl.errors import LlmrlError, Stopped
 from llmrl.train.parallel import largest
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stopping:
@@ -112,13 +114,20 @@ class Stopping:
 
     def _handle(self, number: int, _frame: object) -> None:
         if self._number:
+            if number == self._number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
+                _leave(130)
             return
         self._number = number
         self._timer = threading.Timer(self.grace_s, self._end)
         self._timer.daemon = True
         self._timer.start()
         if not self._stepping:
-            raise Stopped(number)
+            if not aio.waiting():
+                raise Stopped(number)
+            aio.interrupt(Stopped(number))
+        elif number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
+            told = f"llmrl: ctrl-C: saving the run, within {self.grace_s:g} s; ctrl-C again ends it at once, unsaved\n"
+            os.write(sys.stderr.fileno(), told.encode())  # print is not for handlers of signals
         if self._interrupts:
             aio.interrupt(Stopped(number))
 
@@ -133,6 +142,13 @@ class Stopping:
                 flush=True,
             )
             os._exit(128 + self._number)
+
+
+def _leave(code: int) -> None:
+    """End the process at once; a live view has hidden the cursor."""
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
+    os._exit(code)
 
 
 def _nothing() -> None:

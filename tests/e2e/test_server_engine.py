@@ -23,6 +23,7 @@ from llmrl.engines.server.client import VllmClient
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
 from tests.http_server import HttpServer, Reply, Request, in_turn
+from tests.own_settings import require_own_settings
 from tests.stop_strings import require_stop
 
 COMPLETIONS = "/v1/completions"
@@ -80,6 +81,12 @@ def test_many_long_prompts_with_seeds_come_at_once(engine: VllmClient) -> None:
 
 def test_a_completion_ends_with_a_string(engine: VllmClient, tiny_model_dir: Path) -> None:
     require_stop(engine, tiny_model_dir)
+
+
+def test_every_request_has_its_own_settings(tiny_model_dir: Path, engine: VllmClient) -> None:
+    free = start(tiny_model_dir, (), urls=engine_urls(engine), api_key=engine._options.api_key)
+    require_own_settings(free)
+    free.close()
 
 
 def test_seeds_repeat_a_completion_on_any_server(engine: VllmClient) -> None:

@@ -52,14 +52,16 @@ def write(recipe: Path, model: Path, out: Path, steps: int) -> Path:
     return out / recipe.stem
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_a_signal_saves_and_says_so(
     number: signal.Signals, tiny_model_dir: Path, tmp_path: Path, llmrl: Callable[..., Any]
 ) -> None:
     folder = write(tmp_path / "run.yaml", tiny_model_dir, tmp_path, 1000)
     command = begun(llmrl, tmp_path / "run.yaml", folder)
     asked = time.monotonic()
-    for _ in range(3):  # asking again changes nothing
+    for _ in range(1 if number == signal.SIGINT else 3):  # asking again changes nothing; ctrl-C again ends at once
         os.kill(command.process.pid, number)
     assert command.process.wait(60) == 128 + number
     assert time.monotonic() - asked < 60
@@ -67,7 +69,11 @@ def test_a_signal_saves_and_says_so(
     assert manifest["status"] == f"stopped: {number.name}"
     assert (folder / "checkpoints" / f"step-{manifest['steps']:06d}").is_dir()
     text = command.log.read_text()
-    assert f"llmrl: stopped by {number.name}: saved after {manifest['steps']} steps; go on with --resume" in text
+    assert (
+        f"llmrl: stopped by {number.name}: saved after {manifest['steps']} steps; go on with: python -m llmrl train "
+        f"{tmp_path}/run.yaml --quiet --resume" in text
+    )
+    assert ("ctrl-C: saving the run, within 120 s" in text) == (number == signal.SIGINT)
     assert "Traceback" not in text
 
 

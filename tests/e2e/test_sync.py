@@ -18,6 +18,7 @@ from llmrl.train.learner import Learner
 from llmrl.train.learners import Learners
 from llmrl.types import Sampling
 from tests.builders import sample
+from tests.own_settings import require_own_settings
 
 pytestmark = pytest.mark.filterwarnings("default")  # vLLM and DeepSpeed warn of their own affairs
 
@@ -140,3 +141,7 @@ def test_lora_arrives_merged(tiny_model_dir: Path, engine: Any) -> None:
             if "lora_B" in name:  # zero at first, which would prove nothing
                 parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
     assert weight_sync.send(model, engine, 1, "float32")["sync/probe_logp_gap"] < 2e-6
+
+
+def test_every_request_has_its_own_settings(engine: Any) -> None:
+    require_own_settings(engine)

@@ -89,7 +89,7 @@ def _changed(form: Form) -> Options:
 
 
 def _use(form: Form) -> Callable[[Any], Any]:
-    """A use: an algorithm learns from a random step of the rows that a form learns from."""
+    """Return what an algorithm makes of a random step of the rows that a form learns from."""
 
     plays: dict[str, Play] = {}  # by the models that it asks
 
@@ -106,7 +106,7 @@ def _use(form: Form) -> Callable[[Any], Any]:
 
 def _telling(form: Form) -> Play:
     """A small random step in which an answer was cut off that was scored, and some have no verdict."""
-    size = 4 if form.name in ("oreal", "webrl_released") else 3
+    size = {"oreal": 4, "webrl_released": 4}.get(form.name, 3)
     some = (play_for(form, seed, groups=size, size=size) for seed in range(99))
     play = next(play for play in some if form.pairs or any(_cut(row) for row in play.rows[3:]))
     rows = [replace(row, correct=row.correct if row.episode else None) for row in play.rows]

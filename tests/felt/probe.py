@@ -114,6 +114,6 @@ def _plain(value: Any) -> Any:
 
 
 def _parting(one: str, other: str) -> str:
-    """Show the place where two texts part."""
+    """Find where two texts part."""
     at = next((i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
     return f"{one[max(0, at - 120) : at + 40]!r} and {other[at : at + 40]!r}"

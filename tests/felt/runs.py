@@ -179,14 +179,9 @@ def _trains() -> list[Probe]:
     def use(options: Any) -> Any:
         return played(train=vars(options))
 
-    places: dict[str, list[Any]] = {"output_dir": ["other"], "run_name": ["mine"], "report_to": ["tensorboard"]}
-    decides: dict[str, list[Any]] = {
-        "warmup_rollouts": [4],
-        "seed": [1],
-        "save_steps": [1],
-        "normalize_rewards": [True],
-    }
-    bounds: dict[str, list[Any]] = {"max_nonfinite_updates": [2], "stop_grace_s": [9.0]}
+    places: Options = {"output_dir": ["other"], "run_name": ["mine"], "report_to": ["tensorboard"]}
+    decides: Options = {"warmup_rollouts": [4], "seed": [1], "save_steps": [1], "normalize_rewards": [True]}
+    bounds: Options = {"max_nonfinite_updates": [2], "stop_grace_s": [9.0]}
     return [
         Probe(use=use, base=LEARNS, values={**places, **decides, **bounds}, only=True),
         Probe(use=use, base={**LEARNS, "save_steps": 1}, values={"save_total_limit": [1]}, only=True),
@@ -211,6 +206,7 @@ def probes() -> dict[str, list[Probe]]:
                     "benchmarks": [["constrained_text"]],
                     "limit": [1],
                     "samples": [2],
+                    "max_completion_length": [1],
                 },
                 only=True,
             )

@@ -6,10 +6,10 @@ from random import Random
 from typing import Any
 
 from llmrl.types import Sampling
-from tests.felt.probe import Probe
+from tests.felt.probe import Options, Probe
 from tests.unit.search.worlds import engine, search
 
-LINES: dict[str, list[Any]] = {"step_end": [["b"]], "reward_range": [[0.0, 2.0]], "max_step_tokens": [1]}
+LINES: Options = {"step_end": [["b"]], "reward_range": [[0.0, 2.0]], "max_step_tokens": [1]}
 
 
 def use(strategy: Any) -> Any:

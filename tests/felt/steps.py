@@ -68,7 +68,7 @@ def learners(made: Recipe) -> Learners:
 
 
 def learned(made: Recipe) -> Iterator[Any]:
-    """Answers of the models about the rows, reports of each update, and the weights behind them."""
+    """Yield what the models say of the rows, what each update reports, and the weights behind them."""
     models = learners(made)
     for step in range(made.train.max_steps if made.train.max_steps < 3 else 2):
         told = models.annotate(rows(), made.algorithm.needs())
@@ -95,13 +95,14 @@ def weights(models: Learners) -> Mapping[str, Any]:
 
 def probes() -> dict[str, list[Probe]]:
     lora = {"policy": model(), "use_peft": True, "lora_r": 2}
-    sizes: dict[str, list[Any]] = {"packing": [True], "tokens_per_device": [16], "report_to": [], "output_dir": []}
+    packed: Options = {"packing": [True], "tokens_per_device": [16], "report_to": [], "output_dir": []}
+    linear: Options = {"max_steps": [4], "warmup_steps": [3], "report_to": []}
     return {
         "TrainOptions": [
             Probe(use=lambda train: list(learned(recipe(train=vars(train)))), base=base, values=values)
             for base, values in (
-                (LEARNS, sizes),
-                ({**LEARNS, "lr_scheduler_type": "linear"}, {"max_steps": [4], "warmup_steps": [3], "report_to": []}),
+                (LEARNS, packed),
+                ({**LEARNS, "lr_scheduler_type": "linear"}, linear),
             )
         ],
         "CriticOptions": [

@@ -39,6 +39,7 @@ NEVER: Listed = {
     },
     "a name of the hub, which no test reaches": {
         "data jsonl": "dataset_name dataset_config split",
+        "data hub": "path config split prompt_column answer_column id_column instruction",
         "source offline": "dataset_name dataset_config split",
         "source returns": "dataset_name dataset_config split",
     },
@@ -165,7 +166,6 @@ LATER: Listed = {
     },
     "it needs rows in the files of this dataset, as tests/unit/data writes them": {
         "data by_pass_rate": "missing",
-        "data countdown": "split",
         "data humaneval": "split path",
         "data livecodebench": "path split since until",
         "data mbpp": "split path challenge",
@@ -183,7 +183,7 @@ LATER: Listed = {
         "simulator car_buyer": "temper",
     },
     "it needs outcomes, or answers, in which it decides; the probe has none": {
-        "algorithm oreal": "scale_wrong",
+        "algorithm oreal": "scale_right",
         "algorithm webrl": "gamma",
         "reward heron": "calibration",
         "search weighted_majority": "how",

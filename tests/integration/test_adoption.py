@@ -102,7 +102,7 @@ def test_what_cannot_be_adopted_is_said(tiny_model_dir: Path, tmp_path: Path) ->
     refused("with 3 labels", three, kind="process")
     two = left(tiny_model_dir, tmp_path / "two", AutoModelForSequenceClassification, 2)
     refused("with 2 labels", two, kind="outcome")
-    refused("no tokenizer could be loaded", tmp_path / "nowhere", kind="outcome")
+    refused("no such folder here", tmp_path / "nowhere", kind="outcome")
     misfits: list[dict[str, Any]] = [{"kind": "token"}, {"kind": "process", "good": "+"}]
     for options in (*misfits, {"kind": "outcome", "good": "+", "bad": "-"}):
         with pytest.raises(ValueError, match="expected"):

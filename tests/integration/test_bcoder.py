@@ -24,7 +24,7 @@ from llmrl.train.learners import Learners
 from llmrl.train.loop import train
 from llmrl.train.parallel import accelerator
 from llmrl.train.run import Run
-from tests.builders import episode, turn
+from tests.builders import episode, some, turn
 
 OUTCOMES = {True: "all_pass", False: "test_failure"}
 ROWS = [
@@ -86,7 +86,7 @@ def test_columns_are_those_of_both_models(tiny_model_dir: Path, tmp_path: Path) 
     ]
     annotated = learners.annotate(rows, made.algorithm.needs())
     network: Any = learners.policy.net.model
-    for row in annotated:
+    for row in some(annotated):
         with torch.no_grad():
             spread = torch.log_softmax(network(input_ids=torch.tensor([row.token_ids.tolist()])).logits[0], -1)
         for t in row.action_mask.nonzero()[0].tolist():

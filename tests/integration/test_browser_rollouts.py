@@ -17,7 +17,7 @@ from llmrl.rollout.samples import to_samples
 from llmrl.scoring.manager import GroupReward
 from llmrl.tiny import make_tokenizer
 from llmrl.types import Problem, Sampling, Trajectory
-from tests.builders import scripted_worker
+from tests.builders import scripted_worker, some
 from tests.chromium import needs_chromium
 
 pytestmark = needs_chromium
@@ -56,7 +56,7 @@ def play(**env: Any) -> list[Trajectory]:
 
 @pytest.mark.parametrize("history", ["kept", "placeholders"])
 def test_a_group_is_played_and_scored(history: str) -> None:
-    for episode in play(history=history, shaping=0.5):
+    for episode in some(play(history=history, shaping=0.5)):
         assert (episode.status, episode.verdict, episode.reason) == ("done", "correct", "")
         assert [turn.reward for turn in episode.turns] == pytest.approx([0.25, 0.25, 1.0])
         assert episode.earned == pytest.approx(1.5)
@@ -71,6 +71,6 @@ def test_a_group_is_played_and_scored(history: str) -> None:
 
 
 def test_a_limit_of_steps_is_cut_off() -> None:
-    for episode in play(max_steps=1):
+    for episode in some(play(max_steps=1)):
         assert (episode.status, episode.verdict) == ("cut", "truncated")
         assert episode.earned == 0.0

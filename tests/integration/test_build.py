@@ -54,13 +54,13 @@ def test_what_was_started_is_closed_where_building_fails(
     monkeypatch.setattr(Online, "start", fails)
     with pytest.raises(RuntimeError, match="no source"):
         Run(recipe(tiny_model_dir, tmp_path))
-    assert closed == ["GradingPool", "HfEngine"], "the last first"
+    assert closed == ["HfEngine", "GradingPool"], "the last first"
 
 
-def test_a_reward_that_is_none_closes_the_engine(tiny_model_dir: Path, tmp_path: Path, closed: list[str]) -> None:
+def test_a_reward_that_is_none_starts_no_engine(tiny_model_dir: Path, tmp_path: Path, closed: list[str]) -> None:
     with pytest.raises(RewardError, match="is no reward"):
         Run(recipe(tiny_model_dir, tmp_path, reward={"name": "math:sqrt"}))
-    assert closed == ["GradingPool", "HfEngine"]
+    assert closed == ["GradingPool"]
 
 
 def test_parts_act_in_the_order_that_is_written_down(tiny_model_dir: Path, tmp_path: Path, closed: list[str]) -> None:
@@ -68,6 +68,6 @@ def test_parts_act_in_the_order_that_is_written_down(tiny_model_dir: Path, tmp_p
         names = [type(part).__name__.strip("_") for part in run.after_step]
         assert not closed
     assert names == ["Learners", "Adaptation", "Progress", "Evaluation", "GoldReward", "Recorder", "Saver"]
-    assert closed == ["GradingPool", "HfEngine"]
+    assert closed == ["HfEngine", "GradingPool"]
     run.close()
-    assert closed == ["GradingPool", "HfEngine"], "once"
+    assert closed == ["HfEngine", "GradingPool"], "once"

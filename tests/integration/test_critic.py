@@ -18,7 +18,7 @@ from llmrl.recipe import parse
 from llmrl.samples import Sample
 from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
-from tests.builders import sample
+from tests.builders import sample, some
 
 OF_STATES: frozenset[Column] = frozenset({"values", "next_values", "last_values"})
 
@@ -78,7 +78,7 @@ def test_a_value_is_of_the_state_before_its_token(build: Callable[..., Learners]
     models = build(critic={"zero_init": False})
     rows = models.annotate(step(), OF_STATES)
     net = models["critic"].net
-    for row in rows:
+    for row in some(rows):
         with torch.no_grad():
             states = net.model(input_ids=torch.tensor([row.token_ids.tolist()])).last_hidden_state[0]
         heads = (states @ net.heads["value"].body.weight.T).squeeze(-1).tolist()

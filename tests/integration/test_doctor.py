@@ -11,6 +11,7 @@ from rich.console import Console
 from llmrl.checks.doctor import machine, probes, versions
 from llmrl.checks.doctor import run as doctor
 from llmrl.checks.doctor.finding import Finding
+from llmrl.train import extensions
 
 PROBE = probes._probe
 
@@ -72,6 +73,18 @@ def test_processors(flags: set[str], state: str) -> None:
     assert machine.processor(flags, 2).state == state
 
 
+@pytest.mark.parametrize(("cost", "state"), [(0.6, "ok"), (1.4, "ok"), (51.0, "warn")])
+def test_products_in_bfloat16_that_are_slow_are_told(cost: float, state: str) -> None:
+    found = machine.bfloat16(cost)
+    assert found.state == state
+    assert bool(found.next_step) is (state == "warn")
+    assert f"{cost:.2g} times" in found.detail
+
+
+def test_the_cost_of_bfloat16_is_measured() -> None:
+    assert 0.01 < machine.bfloat16_cost(64) < 1000
+
+
 def test_missing_programs_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     found = by_name(machine.findings())
@@ -98,8 +111,21 @@ def test_a_process_that_a_signal_ended_is_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_check_that_fails_beside_the_other_is_made_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     results = iter([Finding("d", "fail", "no memory", "buy some"), Finding("d", "ok", "2 processes")])
+    monkeypatch.setattr(probes, "_compile", lambda: None)
     monkeypatch.setattr(probes, "vllm", lambda _: Finding("v", "ok", "agrees"))
     monkeypatch.setattr(probes, "deepspeed", lambda _: next(results))
     vllm, deepspeed = probes.findings(30)
     assert vllm == Finding("v", "ok", "agrees")
     assert deepspeed == Finding("d", "ok", "2 processes; beside the other check: no memory")
+
+
+def test_what_is_not_compiled_yet_is_compiled_before_the_limit_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiler that takes longer than a probe may, here a shell script, is waited for to its end."""
+    done = tmp_path / "done"
+    monkeypatch.setenv(extensions.FOLDER, str(tmp_path))
+    monkeypatch.setattr(probes, "COMPILE", ["sh", "-c", f"sleep 1; touch {done}"])
+    for name in ("vllm", "deepspeed"):
+        monkeypatch.setattr(probes, name, lambda _: Finding("probe", "ok" if done.exists() else "fail", "started"))
+    assert [found.state for found in probes.findings(0.1)] == ["ok", "ok"]

@@ -16,6 +16,8 @@ from llmrl.chat import load_tokenizer
 from llmrl.engines.hf import Hf, HfEngine
 from llmrl.errors import EngineError, SyncError
 from llmrl.types import Completion, Sampling
+from tests.builders import some
+from tests.own_settings import require_own_settings
 
 PROMPTS = [[65, 66, 67], [70, 71, 72, 73, 74, 75], [65, 66, 67], [80]]
 
@@ -222,7 +224,7 @@ def test_tokens_are_drawn_from_the_ids_that_are_returned_and_renormalised_over_t
 
 def test_the_tokens_that_end_are_always_kept(folder: Path) -> None:
     engine = start(folder, stop=[1], return_kept_ids=True)
-    for c in sample(engine, max_tokens=10, top_p=0.01):
+    for c in some(sample(engine, max_tokens=10, top_p=0.01)):
         assert all(1 in kept and len(kept) < 9 for kept in c.support_ids or [()])
     engine.close()
 
@@ -285,3 +287,10 @@ def test_a_stop_string_ends_its_row_alone(engine: HfEngine, folder: Path) -> Non
         assert list(after.token_ids) == ids[:length]
         assert list(after.logprobs) == pytest.approx(list(before.logprobs)[:length], abs=1e-5)
         assert (after.finish, after.stopped_by) == (("stop", stop) if ends else ("length", None))
+
+
+@pytest.mark.parametrize("most", [3, 64])
+def test_every_request_has_its_own_settings(folder: Path, most: int) -> None:
+    engine = start(folder, max_num_seqs=most)
+    require_own_settings(engine)
+    engine.close()

@@ -59,7 +59,7 @@ def step(groups: int = 4, episodes: int = 4, longest: int = 40) -> list[Sample]:
     random = Random(1)
     rows = []
     for group in range(groups):
-        prompt = [random.randrange(10, 250) for _ in range(random.randint(2, 9))]
+        prompt = [random.randrange(10, 250) for _ in range(random.randint(4, 24))]
         for episode in range(episodes):
             first, reply, second = random.randint(1, longest), random.randint(1, 6), random.randint(1, longest)
             turns = [-1] * len(prompt) + [0] * first + [-1] * reply + [1] * second + [-1] * 3
@@ -127,12 +127,25 @@ def test_neither_the_budget_nor_packing_changes_the_gradient(
     reference = models(packing=False)
     rows = credited(reference, algorithm, step())
     whole = gradient(reference, rows, algorithm)
-    for packing in (False, True):
-        for budget in (1, 150, 400):
+    for packing in (False, True, None):
+        for budget in (1, 150, 400, 4000):
             found = models(packing=packing, tokens_per_device=budget)
             gap = error(gradient(found, rows, algorithm), whole)
             assert gap < TOLERANCE, f"packing {packing}, budget {budget}: {gap:.1e}"
-    assert error(gradient(models(packing=True), rows, algorithm), whole) < TOLERANCE
+            assert found.policy.net.by_rows is bool(packing)
+
+
+def test_packed_rows_have_the_same_gradient_under_a_mask_of_them_all(
+    models: Callable[..., Learners], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path of models that cannot read by rows, where `train.packing: true` asks for it."""
+    monkeypatch.setattr("llmrl.train.row_attention.reason_against", lambda *_: "a test says so")
+    algorithm, padded, packed = ALGORITHMS["dapo"], models(packing=False), models(packing=True)
+    rows = credited(padded, algorithm, step())
+    assert error(gradient(packed, rows, algorithm), gradient(padded, rows, algorithm)) < TOLERANCE
+    assert packed.policy.pack
+    assert not packed.policy.net.by_rows
+    assert not models().policy.pack
 
 
 def test_neither_the_order_of_the_rows_nor_checkpointing_changes_the_gradient(models: Callable[..., Learners]) -> None:
@@ -143,6 +156,8 @@ def test_neither_the_order_of_the_rows_nor_checkpointing_changes_the_gradient(mo
         mixed = Random(seed).sample(rows, len(rows))
         assert error(gradient(found, mixed, algorithm), whole) < TOLERANCE
     assert error(gradient(models(gradient_checkpointing=True), rows, algorithm), whole) < TOLERANCE
+    padded = models(gradient_checkpointing=True, packing=False)
+    assert error(gradient(padded, rows, algorithm), whole) < TOLERANCE
 
 
 def test_logits_in_pieces_give_the_same_gradient(models: Callable[..., Learners]) -> None:

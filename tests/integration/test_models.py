@@ -302,3 +302,15 @@ def test_a_folder_that_is_no_model(
         (folder / name).write_bytes((folder / name).read_bytes()[:100])
     with pytest.raises(CheckpointError, match=rf"model.policy: .*{message}"):
         models(policy=str(folder))
+
+
+def test_columns_follow_their_rows(models: Callable[..., Learners]) -> None:
+    """Ragged rows in an order of chance, one of them twice, in micro-batches by length."""
+    rows = step(12)
+    rows = [rows[i] for i in Random(4).sample(range(12), 12)] + [step(12)[3]]
+    policy = models(train={"tokens_per_device": 48}).policy
+    together = policy.read(rows, ["logprobs", "entropy"])
+    for row, columns in zip(rows, together, strict=True):
+        (alone,) = policy.read([row], ["logprobs", "entropy"])
+        for name, column in columns.items():
+            assert column.tolist() == pytest.approx(alone[name].tolist(), abs=1e-5)

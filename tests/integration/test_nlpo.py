@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,17 @@ def test_a_run_renormalises_over_what_was_kept(tiny_model_dir: Path, tmp_path: P
     with Run(recipe(tiny_model_dir, tmp_path / "runs", **options), name="nlpo") as run:
         train(run)
     lines = [json.loads(x) for x in (tmp_path / "runs" / "nlpo" / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(x) for x in (tmp_path / "runs" / "nlpo" / "rollouts.jsonl").read_text().splitlines()]
     assert len(lines) == 3
     for line in lines:
         assert line["nlpo/kept_tokens"] >= 10
         assert 0.0 < line["nlpo/mass_outside"] < 0.9
         # The engine's log-probabilities are the trainer's, though both are renormalised: weights of 1
         assert line["sampling/sampling_logp_difference/mean"] < 1e-4
-        assert line["rewards/naturalness/words/mean"] >= 0
+        texts = [row["turns"][0]["text"] for row in rows if row["step"] == line["step"]]
+        assert len(texts) == 8
+        words = sum(len(re.findall(r"\w+", text)) for text in texts) / 8
+        assert line["rewards/naturalness/words/mean"] == pytest.approx(words)
     assert lines[0]["nlpo/mass_outside"] < 0.25, "at the start the mask policy is the policy"
 
 

@@ -41,7 +41,7 @@ def fitted(made: Recipe, steps: int = 1) -> tuple[Learners, dict[str, list[list[
 
 
 def moved(models: Learners, first: dict[str, list[Tensor]], name: str) -> float:
-    """Distance of a model from its first weights."""
+    """Measure how far a model has come from its first weights."""
     pairs = zip(models[name].net.parameters(), first[name], strict=True)
     return sum(float((now.detach() - then).abs().sum()) for now, then in pairs)
 

@@ -18,6 +18,7 @@ from llmrl.run_folder import reader
 from llmrl.samples import Sample
 from llmrl.train.loop import train
 from llmrl.train.run import Run
+from llmrl.train.run_export import choose, export_checkpoint
 from llmrl.types import Message, Observation, Problem
 from tests.integration import test_restarts
 from tests.integration.test_agents import recipe as game
@@ -93,6 +94,12 @@ def test_each_agent_learns_its_own_model(tiny_model_dir: Path, tmp_path: Path) -
             assert {name, f"agents/second/{name}"} <= step.keys()
         assert {"agents/first/reward", "agents/second/reward"} <= step.keys()
         assert step["updates/skipped"] == 0
+
+    out = tmp_path / "exported"
+    export_checkpoint(folder, choose(folder, "2"), out)
+    assert same(out, first)
+    assert same(out / "second", second)
+    assert {path.name for path in (out / "second").iterdir()} == {path.name for path in second.iterdir()}
 
     begun = run(recipe(second, tmp_path, {"model": str(first)}), "next")
     assert not same(begun / "final", second)

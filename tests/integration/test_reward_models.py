@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import shutil
 from pathlib import Path
 from random import Random
@@ -15,9 +17,10 @@ from llmrl.errors import CheckpointError, DataError
 from llmrl.evaluation.reward_model import report
 from llmrl.plugins import construct
 from llmrl.reward_models.card import FILE
-from llmrl.reward_models.model import RewardModel, load
+from llmrl.reward_models.model import RewardModel, Scored, load
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.rows import AnswerRow, LabelledRow
+from llmrl.reward_models.scorer import scorer
 from llmrl.train.reward_model.run import train
 
 PAIRS = [{"prompt": f"say {n}", "chosen": f"yes {n}", "rejected": "no " * (1 + n % 3)} for n in range(24)]
@@ -63,6 +66,14 @@ def test_an_outcome_model_prefers_what_it_was_taught(outcome: Path) -> None:
     assert model.card.calibration is not None
     assert model.card.calibration.low < model.card.calibration.mean < model.card.calibration.high
     assert (model.scored, model.truncated) == (2, 0)
+
+
+def test_the_accuracy_on_rows_that_were_held_out_is_printed(tiny_model_dir: Path, tmp_path: Path) -> None:
+    _, said = trained("outcome", tiny_model_dir, tmp_path)
+    (line,) = [line for line in said if line.startswith("held out")]
+    assert re.fullmatch(
+        r"held out, \d+ rows: pairwise_accuracy [\d.]+ \([\d.]+ to [\d.]+\); more by `llmrl eval-rm`", line
+    )
 
 
 def test_the_score_is_that_of_trls_trainer_whatever_pads(outcome: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
@@ -283,3 +294,28 @@ def test_a_folder_that_holds_a_model_is_never_trained_over(outcome: Path, tiny_m
     with pytest.raises(CheckpointError, match=r"already holds a model or a run \(metrics.jsonl, .*json.*\)"):
         trained("outcome", tiny_model_dir, outcome.parents[1])
     assert (outcome / "model.safetensors").read_bytes() == before
+
+
+def test_scores_follow_their_answers(outcome: Path) -> None:
+    """Ragged answers in an order of chance, some twice, in batches by length: each has the score it has alone."""
+    draw = Random(2)
+    rows = [AnswerRow(prompt=f"say {n % 5}", response="yes no " * draw.randrange(1, 8) + str(n % 7)) for n in range(30)]
+    rows += rows[:6]
+    draw.shuffle(rows)
+    model = load(outcome, "outcome", tokens_per_batch=200)
+    together = [answer.logits[0] for answer in model.sequences(rows)]
+    alone = [model.sequences([row])[0].logits[0] for row in rows]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert len({round(float(logit or 0.0), 4) for logit in alone}) > 20, "scores tell answers apart"
+
+
+def test_calls_that_wait_together_each_get_their_own_scores(outcome: Path) -> None:
+    model = scorer(str(outcome), None, "float32", 200)
+    calls = [[AnswerRow(prompt="say 1", response="yes " * (n + m + 1)) for m in range(n % 3)] for n in range(9)]
+
+    async def ask() -> list[list[Scored]]:
+        return await asyncio.gather(*(model.score(RewardModel.sequences, answers) for answers in calls))
+
+    for answers, found in zip(calls, asyncio.run(ask()), strict=True):
+        alone = [RewardModel.sequences(load(outcome), [answer])[0].logits[0] for answer in answers]
+        assert [each.logits[0] for each in found] == pytest.approx(alone, abs=1e-5)

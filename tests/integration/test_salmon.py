@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -147,5 +148,5 @@ def test_what_was_not_read_whole_has_no_value(folder: Path, tmp_path: Path) -> N
 def test_more_principles_than_there_are_is_refused_before_anything_is_scored(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="k 2: only 1 principles"):
         scored(folder, tmp_path, {"Kind": "be kind"}, k=2)
-    with GradingPool(1, 5.0) as pool, pytest.raises(CheckpointError):
+    with GradingPool(1, 5.0) as pool, pytest.raises(CheckpointError, match=re.escape(str(tmp_path))):
         as_group_reward(build("reward", {"name": "salmon", "path": str(tmp_path)}), pool)

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import torch
 
-from llmrl.batch import balance_across_ranks, collate, inseparable, minibatches, split
+from llmrl.batch import balance_across_ranks, collate, inseparable, minibatches, share_prompts, split
 from llmrl.errors import ColumnError
 from llmrl.samples import Sample
 from tests.builders import changed, sample
@@ -175,3 +175,29 @@ def test_deal_keeps_its_promises(seed: int, pack: bool) -> None:
         assert any(set(unit) <= set(part) for hand in dealt for part in hand), "a unit stays in one micro-batch"
     loads = [sum(lengths[i] for part in hand for i in part) for hand in dealt]
     assert max(loads) - min(loads) <= max(sum(lengths[i] for i in unit) for unit in together)
+
+
+def test_samples_of_one_prompt_share_a_micro_batch_as_long_as_it_fits() -> None:
+    rows = [row(5, first=1), row(3, first=2), row(4, first=1), row(9, first=1), row(3, first=2)]
+    units, costs = share_prompts(rows, [[i] for i in range(5)], budget=9, ranks=1)
+    assert units == [[0, 2], [1, 4], [3]], "5 and 3 fit in 9, and 8 more do not"
+    assert costs == [5, 3, 3, 9, 2], "the prompt, a token here, counts once in a unit"
+    for i, unit in enumerate(units):
+        assert sum(costs[j] for j in unit) <= 9, i
+
+
+def test_samples_that_stay_together_share_their_prompts_too() -> None:
+    rows = [row(5, first=1), row(5, first=1), row(5, first=2), row(5, first=1)]
+    units, costs = share_prompts(rows, [[0, 1, 2], [3]], budget=18, ranks=1)
+    assert units == [[0, 1, 2, 3]]
+    assert costs == [5, 4, 5, 4]
+    assert share_prompts(rows, [[0, 1, 2], [3]], budget=17, ranks=1) == ([[0, 1, 2], [3]], [5, 4, 5, 5])
+
+
+def test_shared_prompts_leave_the_ranks_balanced() -> None:
+    rows = [row(10, first=1) for _ in range(32)]
+    units, costs = share_prompts(rows, [[i] for i in range(32)], budget=10_000, ranks=4)
+    shares = balance_across_ranks(costs, units, 4, 10_000, pack=True)
+    loads = [sum(10 for batch in rank for _ in batch) for rank in shares]
+    assert max(loads) - min(loads) <= 20
+    assert sorted(i for rank in shares for batch in rank for i in batch) == list(range(32))

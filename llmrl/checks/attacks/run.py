@@ -122,6 +122,20 @@ def show(reports: Sequence[AttackReport], console: Console | None = None) -> Non
         if report.note:
             console.print(f"{report.reward}: {report.note}", soft_wrap=True, markup=False, highlight=False)
         _show_attacks(report, console, whole=len(reports) == 1)
+    console.print(summary(reports), soft_wrap=True, markup=False, highlight=False)
+
+
+def summary(reports: Sequence[AttackReport]) -> str:
+    """The outcome in a line, the last of the command: how many rewards were attacked, and which failed."""
+    attacked = [report for report in reports if report.attempts]
+    failed = [report.reward for report in attacked if report.failed]
+    counts = {name: sum(report.count(name) for report in attacked) for name in ("PAID", "BROKE")}
+    outcome = f"FAILED: {', '.join(failed)}" if failed else "none rewards a cheat"
+    left = len(reports) - len(attacked)
+    return (
+        f"{len(attacked)} rewards attacked{f', {left} not' if left else ''}; {counts['PAID']} attacks PAID, "
+        f"{counts['BROKE']} BROKE; {outcome}"
+    )
 
 
 def row(report: AttackReport) -> list[str]:

@@ -6,12 +6,16 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from llmrl.checks.doctor.finding import Finding
 
 _GIB = 2**30
+SLOWER = 4.0  # times a float32 product; CPUs without bfloat16 products take fifty, others about one
+KERNELS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+"""Flags of vector extensions that kernels of torch and vLLM use."""
 _TOOLS: Sequence[tuple[str, tuple[str, ...], str, str]] = (
     # name, programs of which one is needed, Debian package, what needs it
     ("git", ("git",), "git", "manifests of runs and the software-engineering environment"),
@@ -23,12 +27,21 @@ _TOOLS: Sequence[tuple[str, tuple[str, ...], str, str]] = (
 
 def findings() -> list[Finding]:
     """Run every check of the machine; none takes long."""
-    return [processor(_flags(), os.cpu_count() or 1), _memory(), _disk(), gpu(), *map(_tool, _TOOLS), _bubblewrap()]
+    cost = bfloat16_cost()
+    return [
+        processor(flags(), os.cpu_count() or 1),
+        bfloat16(cost),
+        _memory(),
+        _disk(),
+        gpu(),
+        *map(_tool, _TOOLS),
+        _bubblewrap(),
+    ]
 
 
 def processor(flags: Collection[str], cores: int) -> Finding:
     """Check the vector extensions that vLLM's CPU kernels need."""
-    having = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16") if f in flags]
+    having = [name for name in KERNELS if name in flags]
     detail = f"{cores} cores, {platform.machine()}: {', '.join(having) or 'no vector extensions known'}"
     if "avx512f" in flags or "asimd" in flags:
         return Finding("processor", "ok", detail)
@@ -37,7 +50,34 @@ def processor(flags: Collection[str], cores: int) -> Finding:
     return Finding("processor", "warn", detail, "vLLM's CPU build needs AVX2 or Arm NEON; use engine.name=hf")
 
 
-def _flags() -> set[str]:
+def bfloat16_cost(size: int = 512) -> float:
+    """Measure a product of (size, size) matrices in bfloat16: how many times as long as in float32."""
+    import torch
+
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left = torch.ones(size, size, dtype=dtype)
+        left @ left  # kernels are made at the first product
+        seconds[dtype] = min(_spent(lambda left=left: left @ left) for _ in range(5))  # type: ignore[misc]
+    return seconds[torch.bfloat16] / max(seconds[torch.float32], 1e-9)
+
+
+def bfloat16(cost: float) -> Finding:
+    """Check that bfloat16 products, which `train.bf16` and `model.dtype: bfloat16` ask for, are no slower here."""
+    detail = f"a product on this CPU takes {cost:.2g} times as long as in float32"
+    if cost <= SLOWER:
+        return Finding("bfloat16", "ok", detail)
+    return Finding("bfloat16", "warn", detail, "on this CPU train.bf16=false and model.dtype=float32")
+
+
+def _spent(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def flags() -> set[str]:
+    """Flags of the processor, as Linux names them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -17,7 +17,10 @@ from typing import Any
 from llmrl.checks.doctor.finding import Finding
 from llmrl.engines.server.child_process import Child
 from llmrl.engines.server.process import free_ports
+from llmrl.train import extensions
 
+COMPILE = (sys.executable, "-m", "llmrl.train.extensions")
+COMPILE_LIMIT_S = 1800.0
 _EXACT = 1e-6
 _CAUSE = re.compile(r"Error|Signal \d+|terminate called")
 
@@ -26,8 +29,9 @@ def findings(limit_s: float) -> list[Finding]:
     """Check that vLLM agrees with Transformers and that DeepSpeed trains in two processes.
 
     Both run at the same time. A check that fails so is made once more alone: a machine too small for both at once can
-    still be sound.
+    still be sound. What DeepSpeed compiles at its first start is compiled before, outside of the time limit.
     """
+    _compile()
     probes = (vllm, deepspeed)
     with ThreadPoolExecutor(len(probes)) as pool:
         beside = list(pool.map(lambda probe: probe(limit_s), probes))
@@ -70,6 +74,25 @@ def deepspeed(limit_s: float) -> Finding:
     return _probe("DeepSpeed, 2 processes", argv, env, limit_s, judge, step)
 
 
+def _compile() -> None:
+    """Let DeepSpeed compile where it has not yet; what it prints is seen. If that fails, DeepSpeed's check says why."""
+    if extensions.compiled():
+        return
+    child = Child(COMPILE, env=_environment({"DS_ACCELERATOR": "cpu"}))
+    try:
+        until = time.monotonic() + COMPILE_LIMIT_S
+        while child.poll() is None and time.monotonic() < until:
+            time.sleep(0.2)
+    finally:
+        child.stop()
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Variables for a program that imports this checkout."""
+    path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, **more}
+
+
 def _repeated(probe: Callable[[float], Finding], first: Finding, limit_s: float) -> Finding:
     """The finding; where it is a failure, that of a second try alone, with what the first one said."""
     if first.state == "ok":
@@ -87,11 +110,9 @@ def _probe(
     step: str,
 ) -> Finding:
     """Judge the JSON object that a program prints last; where there is none, quote its output."""
-    root = str(Path(__file__).parents[3])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="llmrl-doctor-") as folder:
         log = Path(folder) / "log"
-        child = Child(argv, env={**os.environ, "PYTHONPATH": path, **env}, log=log, grace_s=3.0)
+        child = Child(argv, env=_environment(env), log=log, grace_s=3.0)
         try:
             until = time.monotonic() + limit_s
             while child.poll() is None and time.monotonic() < until:

@@ -38,11 +38,14 @@ class Form:
     name: str
     algorithm: Algorithm
     oracle: Oracle | None = None
-    baseline: bool = False  # rewards that are equal within a group give no gradient at all
+    baseline: bool | None = None  # equal rewards of a group give no gradient; None: if raising all of them changes none
     dense: bool = False  # the random steps have rewards of single tokens, too
     turns: bool = False  # and rewards of turns
     origins: bool = False  # and some are of earlier steps, others turns that no environment has answered
     pairs: bool = False  # the random steps are pairs: groups of a chosen and a rejected answer, with a number `margin`
+    mismatched: bool = False  # every fourth row is an answer behind another problem
+    verdicts: bool = True  # rewards say right or wrong
+    splits: bool = False  # an episode in several samples teaches what it teaches in one
     truth: bool = False  # every third answer of the random steps is marked as ground truth
     top_p: float | None = None  # of the sampler; rows then have `support_ids`
     only_ratios: bool = True  # log-probabilities count only against those of another policy
@@ -51,6 +54,8 @@ class Form:
     rates: Mapping[str, float] = field(default_factory=dict)
     """Step sizes of plain gradient descent on the toy's tables, by model; Adam for a model that is not named."""
     learns: Callable[[Form], list[Check]] | None = None  # another problem with a known optimum, in place of the toy
+    parts: Sequence[Part] = PARTS
+    """What is looked at; forms of single options have no problem of their own to learn."""
     target: float = 0.95  # success in the toy's last ten updates, of every seed
 
 

@@ -13,6 +13,7 @@ from llmrl.checks.verify.form import Form, Oracle
 from llmrl.checks.verify.greedy_values import greedy_values
 from llmrl.checks.verify.imitation import imitation
 from llmrl.checks.verify.log_ratios import log_ratios
+from llmrl.checks.verify.options import options
 from llmrl.checks.verify.oracles.a_lol import a_lol
 from llmrl.checks.verify.oracles.archer import archer
 from llmrl.checks.verify.oracles.bcoder import bcoder
@@ -128,9 +129,8 @@ def forms() -> list[Form]:
         _bcoder("bcoder_passed", ground_truth="passed", alpha=0.5, gamma=0.9, nll_coef=0.1),
         *_archers(),
         *_webrls(),
-        _imitation("bc_none", _alike),
-        _imitation("bc_reward", _reward, weights="reward"),
-        _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
+        *_imitations(),
+        *options(),
     ]
 
 
@@ -172,6 +172,7 @@ def _bcoder(name: str, **options: Any) -> Form:
         algorithm=plugins.build("algorithm", {"name": "bcoder", **options}, name),
         oracle=bcoder,
         dense=True,
+        splits=True,
         truth=True,
         only_ratios=False,
         only_credit=False,
@@ -221,15 +222,25 @@ def _webrl(name: str, only_ratios: bool = True, **options: Any) -> Form:
         algorithm=plugins.build("algorithm", {"name": "webrl", **options}, name),
         oracle=webrl,
         turns=True,
+        splits=True,
         origins=True,
         only_ratios=only_ratios,
         learns=log_ratios,
     )
 
 
+def _imitations() -> list[Form]:
+    """Imitation of all answers alike, by reward, and of good ones."""
+    return [
+        _imitation("bc_none", _alike),
+        _imitation("bc_reward", _reward, weights="reward"),
+        _imitation("bc_filtered", _good, weights="filtered", min_reward=0.25, over="token", minibatches=1),
+    ]
+
+
 def _imitation(name: str, weight: Callable[[float], float], **options: Any) -> Form:
     algorithm = plugins.build("algorithm", {"name": "bc", **options}, name)
-    return Form(name=name, algorithm=algorithm, oracle=bc, learns=partial(imitation, weight=weight))
+    return Form(name=name, algorithm=algorithm, oracle=bc, splits=True, learns=partial(imitation, weight=weight))
 
 
 def _alike(_reward: float) -> float:
@@ -255,6 +266,7 @@ def _group(
         baseline=not teaches,
         only_credit=only_credit,
         dense=True,
+        splits=True,
         rates={"policy": rate},
     )
 
@@ -265,6 +277,7 @@ def _critic(name: str, rate: float, plugin: str = "ppo", only_credit: bool = Tru
         algorithm=plugins.build("algorithm", {"name": plugin, **options}, name),
         oracle=ppo,
         dense=True,
+        splits=True,
         only_credit=only_credit,
         rates={"policy": rate, "critic": 8.0},
     )
@@ -283,6 +296,7 @@ def _preference(name: str, rate: float, plugin: str = "preference", **options: A
         algorithm=algorithm,
         oracle=preference,
         baseline=True,
+        splits=True,
         only_credit=False,
         only_ratios=bool(algorithm.needs()),
         rates={"policy": rate},
@@ -296,6 +310,7 @@ def _pro(name: str, rate: float, **options: Any) -> Form:
         algorithm=algorithm,
         oracle=pro,
         baseline=True,
+        splits=True,
         only_credit=False,
         only_ratios=False,
         rates={"policy": rate},

@@ -19,12 +19,14 @@ from llmrl.checks.verify.objective import (
     annotated,
     batches,
     distance,
+    finite,
     learned,
     losses,
     said_of,
     taught,
 )
 from llmrl.checks.verify.random_rows import CHANNELS, Play, fill, play_for
+from llmrl.checks.verify.splits import by_token, in_one, in_several, joined
 from llmrl.protocols import Algorithm
 from llmrl.samples import Array, Sample
 
@@ -76,20 +78,35 @@ def _gaps(form: Form, step: _Step) -> Iterator[tuple[str, float]]:
     yield "credit does not read masked tokens", distance(plain, step.learn(dirty))
     order = Random(0).sample(step.rows, len(step.rows))
     yield "the order of rows cannot matter", distance(plain, step.learn(order))
-    judged = [row for row in step.rows if row.reward == row.reward or row.origin == "proposal"]
+    judged = [
+        row for row in step.rows if row.reward == row.reward or row.origin == "proposal" or row.role == "mismatched"
+    ]
     yield "a reward of NaN is as good as no row", distance(plain, step.learn(judged))
     if form.only_ratios:
         yield "only ratios matter", distance(_slopes(plain), _slopes(_shifted(step)))
     yield "the first pass has ratio 1", _clipped_at_first(step)
     if form.only_credit:
         yield "no advantage, no gradient", _without_credit(step)
-    if form.baseline and form.only_credit:
+    if form.splits and by_token(step.algorithm):
+        whole = in_one(step.rows)
+        rows, said, pieces = in_several(whole, step.said)
+        several = joined(learned(step.algorithm, rows, said), pieces)
+        yield "an episode in several samples is one episode", distance(step.learn(whole), several)
+    if form.only_credit and (_compares(step, plain) if form.baseline is None else form.baseline):
         parts = dict.fromkeys(CHANNELS, 0.7)
         equal = [
             replace(row.with_columns(token_rewards=None), reward=0.7, turn_rewards=(), correct=True, parts=parts)
             for row in _at_reference(step)
         ]
         yield "equal rewards teach nothing", _size(step.learn(equal))
+
+
+def _compares(step: _Step, plain: Mapping[str, Learned]) -> bool:
+    """True of credit that reads rewards, and reads nothing in what all of a group have more."""
+    more = {group: (-1) ** i * (2.0 + 0.3 * i) for i, group in enumerate(dict.fromkeys(row.group for row in step.rows))}
+    raised = [replace(row, reward=row.reward + more[row.group]) for row in step.rows]
+    moved = [replace(row, reward=row.reward + more[row.group] * row.episode) for row in step.rows]
+    return distance(plain, step.learn(raised)) <= 1e-6 < distance(plain, step.learn(moved))
 
 
 def _value(form: Form) -> Iterator[Check]:
@@ -181,4 +198,4 @@ def _without_credit(step: _Step) -> float:
 def _size(found: Mapping[str, Learned]) -> float:
     """The largest entry of a gradient."""
     tensors = [gradient for one in found.values() for gradient in one.gradients.values()]
-    return max((float(gradient.abs().max()) for gradient in tensors), default=0.0)
+    return max((finite(float(gradient.abs().max())) for gradient in tensors), default=0.0)

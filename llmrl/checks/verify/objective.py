@@ -159,15 +159,16 @@ def distance(one: Mapping[str, Learned], other: Mapping[str, Learned]) -> float:
     worst = 0.0
     for model, left in one.items():
         right = other[model]
-        worst = max(worst, _gap(left.objective - right.objective))
+        worst = max(worst, finite(left.objective - right.objective))
         for key in set(left.gradients) | set(right.gradients):
             here, there = left.gradients.get(key), right.gradients.get(key)
             gap = (0.0 if here is None else here) - (0.0 if there is None else there)
-            worst = max(worst, _gap(float(torch.as_tensor(gap).abs().max())))
+            worst = max(worst, finite(float(torch.as_tensor(gap).abs().max())))
     return worst
 
 
-def _gap(number: float) -> float:
+def finite(number: float) -> float:
+    """Its distance from 0; infinite for NaN, which no comparison would find the larger."""
     return abs(number) if number == number else float("inf")
 
 

@@ -15,12 +15,16 @@ from llmrl.checks.verify.form import Form
 from llmrl.columns import filled_by
 from llmrl.protocols import Algorithm, Modelled
 from llmrl.samples import Array, Sample, support
-from llmrl.types import Origin, Role, Status
+from llmrl.types import Origin, Role
 
 SYMBOLS = 5
 WIDE = 7.0
 """Largest V of a state beside actions whose Q is about 0 to 1: the surrogate of chi-square is known to go wrong where
 Q - V is below -4."""
+LONG = 11
+"""Actions of a long turn: sums over more of them than doubling reaches in three passes."""
+FAR, OFTEN = 1.5, 0.15
+"""Width of log-ratios that are beyond clips and caps, and their share."""
 MODELS = tuple(filled_by("policy", "reference", "critic"))
 """Columns that models fill."""
 CHANNELS = ("correct", "explore")
@@ -47,6 +51,10 @@ def play_for(form: Form, seed: int, groups: int = 4, size: int = 4) -> Play:
         return replace(play, rows=[_in_pair(row, seed) for row in play.rows])
     play = random_play(seed, groups, size, dense=form.dense, kept=form.top_p is not None)
     play = with_ground_truth(play) if form.truth else play
+    if form.mismatched:
+        play = replace(play, rows=[replace(r, role="mismatched") if i % 4 == 1 else r for i, r in enumerate(play.rows)])
+    if not form.verdicts:
+        play = replace(play, rows=[replace(row, correct=None) for row in play.rows])
     if form.turns:
         play = replace(play, rows=[_with_turn_rewards(row, seed) for row in play.rows])
     if form.origins:
@@ -108,12 +116,10 @@ def _with_actions(play: Play, heads: Sequence[str], seed: int) -> Play:
 
 
 def _with_turn_rewards(row: Sample, seed: int) -> Sample:
-    """The row with rewards of its turns besides its score; some that a limit cut off had no turn left."""
+    """The row with rewards of its turns besides its score."""
     random = Random(f"{seed}/{row.group}/{row.episode}")
     rewards = [random.choice([-1.0, 0.0, 0.5]) for _ in row.turn_rewards]
-    status: Status = random.choice(["max_turns", "max_tokens"]) if row.truncated else "done"
-    cut = {"status": status, "truncated": status == "max_tokens"}
-    return replace(row, reward=row.reward + sum(rewards), turn_rewards=rewards, **cut)  # type: ignore[arg-type]
+    return replace(row, reward=row.reward + sum(rewards), turn_rewards=rewards)
 
 
 def _in_pair(row: Sample, seed: int) -> Sample:
@@ -124,48 +130,60 @@ def _in_pair(row: Sample, seed: int) -> Sample:
 
 
 def random_play(seed: int, groups: int = 4, size: int = 4, *, dense: bool = False, kept: bool = False) -> Play:
-    """Ragged rows of several turns with observations between them, after an update or two of the policy.
+    """Ragged rows of several turns with observations between and behind them, after an update or two of the policy.
 
-    One group has equal rewards. Some answers were cut off, some rewards are NaN; if `dense`, some tokens earn, too;
-    if `kept`, rows say among which tokens each was drawn.
+    Rows of a group lie apart. One group has rewards that differ by less than a signal, another by little; groups of
+    more than two differ in size. Some answers were cut off, some rewards are NaN; if `dense`, some tokens earn, too; if
+    `kept`, rows say among which tokens each was drawn.
     """
     random = Random(seed)
+    places = [(group, episode) for group in range(groups) for episode in range(_size(group, size))]
+    random.shuffle(places)
     rows: list[Sample] = []
     logits: list[Tensor] = []
     states: list[Tensor] = []
-    for group in range(groups):
-        for episode in range(size):
-            row = _row(random, f"g{group}", episode, len(rows), _reward(random, group, episode))
-            if dense and group > 1 and random.random() < 0.5:
-                earned = [0.0, *(random.choice([0.0, 0.1, -0.2]) for _ in row.token_ids[1:])]
-                row = row.with_columns(token_rewards=earned)
-            generator = torch.Generator().manual_seed(seed * 1000 + len(rows))
-            here = torch.randn(len(row.token_ids), SYMBOLS, generator=generator, dtype=torch.float64)
-            mind = torch.rand(len(row.token_ids) + 1, generator=generator, dtype=torch.float64)
-            if kept:
-                ids, counts = support(_kept(random, row))
-                row = replace(row, support_ids=ids, semantics="renormalised").with_columns(support_counts=counts)
-            rows.append(_annotated(row, random, here, mind))
-            logits.append(here)
-            states.append(mind)
+    for group, episode in places:
+        row = _row(random, f"g{group}", episode, len(rows), _reward(random, group, episode))
+        if dense and group > 1 and random.random() < 0.5:
+            earned = [0.0, *(random.choice([0.0, 0.1, -0.2]) for _ in row.token_ids[1:])]
+            row = row.with_columns(token_rewards=earned)
+        generator = torch.Generator().manual_seed(seed * 1000 + len(rows))
+        here = torch.randn(len(row.token_ids), SYMBOLS, generator=generator, dtype=torch.float64)
+        mind = torch.rand(len(row.token_ids) + 1, generator=generator, dtype=torch.float64)
+        if kept:
+            ids, counts = support(_kept(random, row))
+            row = replace(row, support_ids=ids, semantics="renormalised").with_columns(support_counts=counts)
+        rows.append(_annotated(row, random, here, mind))
+        logits.append(here)
+        states.append(mind)
     return Play(rows, logits, states)
 
 
+def _size(group: int, size: int) -> int:
+    """Episodes of a group: `size` on average, and never fewer than two."""
+    return size if size < 3 else max(2, size + (0, 1, -1)[group % 3])
+
+
 def _reward(random: Random, group: int, episode: int) -> float:
+    """Group 0 has no signal: its rewards are equal but for rounding. Group 2 has one of a thousandth."""
     if group == 0:
-        return 1.0
+        return 1.0 - 1e-8 * episode
     if episode > 1 and random.random() < 0.15:
         return nan
-    return (0.0, 1.0)[episode] if episode < 2 else random.choice([0.0, 1.0])  # every other group has a signal
+    of_group = (0.6, 0.601) if group == 2 else (0.0, 1.0)
+    if episode < 2:  # every other group has a signal
+        return of_group[episode]
+    return random.choice([*of_group, 0.3])
 
 
 def _row(random: Random, group: str, episode: int, index: int, reward: float) -> Sample:
-    """A prompt token, then one to three turns of the policy with what the environment said between them."""
-    turn_ids, turns = [-1], random.randint(1, 3)
+    """A prompt, then one to three turns of the policy with what the environment said between them, or one long turn."""
+    turn_ids, turns = [-1] * random.randint(1, 2), random.randint(1, 3)
     for turn in range(turns):
-        spoken = random.randint(1, 3)
-        heard = random.randint(1, 2) if turn < turns - 1 else 0
+        spoken = random.randint(1, 3) if turns > 1 else random.choice([1, 2, 3, LONG])
+        heard = random.randint(1, 2) if turn < turns - 1 or random.random() < 0.2 else 0
         turn_ids += [turn] * spoken + [-1] * heard
+    status = random.choices(("done", "max_tokens", "max_turns"), (7, 2, 1))[0]
     return Sample(
         group=group,
         episode=episode,
@@ -177,8 +195,10 @@ def _row(random: Random, group: str, episode: int, index: int, reward: float) ->
             "sampled_logprobs": np.zeros(len(turn_ids)),
         },
         dtype=np.float64,
-        truncated=random.random() < 0.2,
+        status=status,  # type: ignore[arg-type]
+        truncated=status == "max_tokens",
         correct=None if reward != reward else reward > 0.5,
+        numbers={"value": random.random()},
         parts={} if reward != reward else dict(zip(CHANNELS, (reward, 0.37 * index % 1.0), strict=True)),
     )
 
@@ -205,10 +225,11 @@ def with_ground_truth(play: Play) -> Play:
 
 
 def _annotated(row: Sample, random: Random, logits: Tensor, mind: Tensor) -> Sample:
-    """The columns of the models before the step: near what the networks say now, not equal to it."""
+    """The columns of the models before the step: near what the networks say now, not equal to it; a few are far."""
 
     def near(numbers: list[float], width: float) -> list[float]:
-        return [number + random.gauss(0.0, width) for number in numbers]
+        widths = random.choices((width, FAR), (1 - OFTEN, OFTEN), k=len(numbers))
+        return [number + random.gauss(0.0, wide) for number, wide in zip(numbers, widths, strict=True)]
 
     def chosen(numbers: Tensor) -> list[float]:
         logprobs = torch.log_softmax(numbers, -1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrl.aio import wait
 from llmrl.chat import load_tokenizer
+from llmrl.engines.vllm.outputs import kept_ids, sampled_logprobs
 from llmrl.errors import EngineError
 from llmrl.ops.stop_strings import StopStrings
 from llmrl.recipe.ranges import Amount, Count, PositiveShare
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from llmrl.engines.vllm.mask_policy import MaskPolicy
 
 _CPU_BATCHED_TOKENS = 8192
+_CPU_BLOCK = 32  # tokens, the least that its kernels take
 _RECEIVER = "llmrl.engines.vllm.worker.WeightReceiver"
 
 
@@ -35,7 +37,9 @@ class Vllm:
     enable_prefix_caching: bool = True  # the completions of a prompt share its prefill
     enable_sleep_mode: bool = True  # where the platform has it
     cpu_kvcache_space: Count = 1  # GiB, on a CPU
-    block_size: Count | None = None  # tokens; None: vLLM chooses
+    block_size: Count | None = (
+        None  # tokens; None: 32 on a CPU, where vLLM's 128 cache no short prompt, else vLLM's own
+    )
     return_kept_ids: bool = False  # where top_p is below 1, say among which tokens each was sampled (NLPO)
     min_tokens_to_keep: Count = 1  # that top_p then leaves in any case; the tokens that end a completion come on top
     mask_update_steps: int | None = None  # top_p is then a copy's, which takes the weights every so many steps (NLPO)
@@ -89,6 +93,7 @@ class Vllm:
             # A prompt cut in two makes vLLM turn a seeded generator back, which CPU generators cannot ("does not use
             # offset"): prompts are taken whole.
             options["enable_chunked_prefill"] = False
+            options.setdefault("block_size", _CPU_BLOCK)
             options["max_num_batched_tokens"] = max(max_model_len, _CPU_BATCHED_TOKENS)
         else:
             options["gpu_memory_utilization"] = self.gpu_memory_utilization
@@ -188,6 +193,7 @@ class Colocated:
             max_tokens=min(sampling.max_tokens, room),
             seed=sampling.seed,
             logprobs=0,
+            flat_logprobs=True,
             stop_token_ids=self._stop,
             ignore_eos=True,  # the stop set is ours: all of the model's end tokens, not the one in its config
             detokenize=False,
@@ -201,8 +207,8 @@ class Colocated:
         finish: Any = "stop" if stopped_by else output.finish_reason
         return Completion(
             token_ids=ids,
-            support_ids=Ragged.of(_kept(nucleus, ids)) if nucleus else None,
-            logprobs=array("f", (entry[token].logprob for token, entry in zip(ids, output.logprobs, strict=True))),
+            support_ids=Ragged.of(kept_ids(nucleus, ids)) if nucleus else None,
+            logprobs=sampled_logprobs(output.logprobs, ids),
             finish=finish if finish in ("stop", "length") else "abort",
             version=self.version,
             stopped_by=stopped_by,
@@ -325,23 +331,6 @@ class Colocated:
             return False
         self._llm.llm_engine.abort_request([output.request_id])
         return True
-
-
-def _kept(nucleus: dict[str, Any], ids: Sequence[int]) -> list[array[int]]:
-    """Ids that were kept for each token of a finished request.
-
-    Raises:
-        EngineError: a token is not among its kept ids, so that no ratio could be trusted.
-    """
-    from llmrl.engines.vllm.nucleus import OPTION, taken
-
-    kept = taken(nucleus[OPTION][0])[: len(ids)]
-    if len(kept) < len(ids) or not all(token in among for token, among in zip(ids, kept, strict=True)):
-        raise EngineError(
-            f"engine vllm: {len(kept)} sets of kept tokens for {len(ids)} tokens, or a token outside its own; this "
-            "version of vLLM does not sample what llmrl's logits processor left. Use engine.name=hf, and report it"
-        )
-    return kept
 
 
 plugin = Vllm

@@ -16,10 +16,12 @@ import torch
 
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError, DataError
+from llmrl.evaluation.reward_model import report
+from llmrl.evaluation.statistics import Estimate
 from llmrl.reward_models import card as cards
 from llmrl.reward_models.card import LINKS, Calibration, Card, Kind, Positions
 from llmrl.reward_models.encoding import Encoder
-from llmrl.reward_models.model import RewardModel
+from llmrl.reward_models.model import RewardModel, load
 from llmrl.reward_models.network import pretrained
 from llmrl.reward_models.preferences import balanced
 from llmrl.reward_models.recipe import RewardRecipe
@@ -34,6 +36,8 @@ from llmrl.train.reward_model.trainers import PairRow, TokenRow, label_trainer, 
 
 R = TypeVar("R", PreferencePair, LabelledRow)
 Say = Callable[[str], None]
+MEASURES = ("pairwise_accuracy", "accuracy", "auc", "step_accuracy", "first_error_accuracy")
+"""What is printed of the rows that a model has not learned from, of its kind."""
 
 
 def train(recipe: RewardRecipe, name: str = "reward_model", say: Say = print) -> Path:
@@ -83,9 +87,27 @@ def _train(recipe: RewardRecipe, folder: Path, say: Say) -> Path:
             positions=recipe.loss.positions,
             dtype=getattr(torch, recipe.model.dtype),
         )
+        if test:
+            say(held_out(folder, test))
         say(f"reward model: {folder}")
     trainer.accelerator.wait_for_everyone()
     return folder
+
+
+def held_out(folder: Path, test: Sequence[Any]) -> str:
+    """The accuracy of a reward model that has been written, on rows that it has not learned from, in a line."""
+    try:
+        numbers = report(load(str(folder)), test).numbers
+    except (ValueError, ZeroDivisionError) as error:  # too few rows, or none that fits: the model is there
+        return f"held out, {len(test)} rows: not measured: {error}"
+    measured = {name: numbers[name] for name in MEASURES if numbers.get(name) is not None}
+    shown = [
+        f"{name} {each.value:.3f} ({each.low:.3f} to {each.high:.3f})"
+        if isinstance(each, Estimate)
+        else f"{name} {each:.3f}"
+        for name, each in measured.items()
+    ]
+    return f"held out, {len(test)} rows: {', '.join(shown) or 'nothing to measure'}; more by `llmrl eval-rm`"
 
 
 def rows_of(recipe: RewardRecipe) -> tuple[list[Any], list[Any], Counter[str]]:

@@ -1,13 +1,15 @@
 """Our losses and credits beside the public functions of verl's trainer, on random steps.
 
-verl is not among the pinned packages: where it cannot be imported these tests are skipped. `pytest -s
-tests/integration/peers` prints the table of docs/peers.md.
+verl is not among the pinned packages: `make peers` installs it beside them, runs these tests and prints the table of
+docs/peers.md. Where it is not installed they are skipped; one that is there and cannot be imported fails them.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,14 +29,15 @@ from tests.integration.peers.steps import BOUND, SEEDS, Algorithm, Step, batch_o
 
 @pytest.fixture(scope="module")
 def verl() -> SimpleNamespace:
-    """`core_algos`, `rollout_corr_helper` and `ActorConfig`; skips where verl cannot be imported."""
+    """`core_algos`, `rollout_corr_helper` and `ActorConfig`; skips where verl is not installed."""
+    if find_spec("verl") is None:
+        pytest.skip("verl is not installed: `make peers` installs it beside .venv and runs these tests")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("verl", reason="verl is not installed: `pip install --no-deps verl` and what it imports")
-        algos = pytest.importorskip("verl.trainer.ppo.core_algos", exc_type=ImportError)
-        helper = pytest.importorskip("verl.trainer.ppo.rollout_corr_helper", exc_type=ImportError)
-        from verl.workers.config import ActorConfig
-    return SimpleNamespace(algos=algos, helper=helper, config=ActorConfig)
+        algos = import_module("verl.trainer.ppo.core_algos")
+        helper = import_module("verl.trainer.ppo.rollout_corr_helper")
+        config = import_module("verl.workers.config").ActorConfig
+    return SimpleNamespace(algos=algos, helper=helper, config=config)
 
 
 VERL: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import nan
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ from llmrl.checks.verify.oracles.group import grpo
 from llmrl.checks.verify.oracles.reinforce import reinforce_pp, rloo
 from llmrl.checks.verify.toy import learn
 from llmrl.errors import RecipeError
-from llmrl.ops.credit import average
 from llmrl.protocols import Forward
 from llmrl.samples import Sample
 from tests.builders import changed, row
@@ -210,11 +210,14 @@ def test_masked_truncated_answers_leave_the_denominator(algorithm: Family) -> No
     kept = masking.credit(cut)
     assert kept
     assert all(r.episode != 0 for r in kept)
-    whole = average(
-        [r for r in cut if r.episode != 0], algorithm.over if not isinstance(algorithm, ReinforcePP) else "token"
-    )
-    shares = {(r.group, r.episode): r.weights.tolist() for r in whole}
-    assert all(r.weights.tolist() == shares[r.group, r.episode] for r in kept)
+    # Shares of what is left: N tokens of B answers, n of them the row's own.
+    left = [int(r.action_mask.sum()) for r in cut if r.episode != 0]
+    unit = "token" if isinstance(algorithm, ReinforcePP) else algorithm.over
+    for r in kept:
+        n = int(r.action_mask.sum())
+        share = {"token": sum(left), "sequence": len(left) * n, "sequence_sum": len(left)}[unit]
+        assert np.asarray(r.weights)[r.action_mask] == pytest.approx([1 / share] * n)
+        assert not np.asarray(r.weights)[~r.action_mask].any()
 
 
 @algorithms

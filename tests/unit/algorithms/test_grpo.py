@@ -135,14 +135,16 @@ def played(episode: int, parts: dict[str, float | None]) -> list[Sample]:
     return to_samples(Trajectory(problem=problem, turns=[turn], status="done", score=score, group="g", episode=episode))
 
 
-def test_a_channel_is_a_part_of_the_reward_and_a_missing_one_stops_the_run() -> None:
+def test_a_channel_is_a_part_of_the_reward_and_one_that_abstains_leaves_it_to_the_others() -> None:
     both = played(0, {"correct": 1.0, "explore": 0.3}) + played(1, {"correct": 0.0, "explore": 0.5})
     algorithm = GRPO(channels={"correct": 0.8, "explore": 0.2}, scale_rewards="none")
     assert [r.advantages[1] for r in algorithm.credit(both)] == pytest.approx([0.38, -0.38])
     assert GRPO(scale_rewards="none").credit(both) == [], "the reward itself is the same"
     holed = played(0, {"correct": 1.0, "explore": 0.3}) + played(1, {"correct": 0.0, "explore": None})
+    assert [r.advantages[1] for r in algorithm.credit(holed)] == pytest.approx([0.4, -0.4])
+    missing = played(0, {"correct": 1.0}) + played(1, {"correct": 0.0})
     with pytest.raises(RecipeError, match="no part 'explore'"):
-        algorithm.credit(holed)
+        algorithm.credit(missing)
 
 
 def test_ratios_against_another_distribution_are_refused() -> None:

@@ -17,6 +17,7 @@ from llmrl.plugins import build
 from llmrl.protocols import Forward, Measured
 from llmrl.samples import Sample
 from tests import builders
+from tests.builders import some
 
 
 def row(group: str = "g", episode: int = 0, correct: bool | None = True, actions: int = 2, **columns: Any) -> Sample:
@@ -210,7 +211,7 @@ def test_a_step_of_one_class_teaches_nothing(correct: bool) -> None:
 
 
 def test_a_batch_of_one_class_has_a_finite_loss() -> None:
-    for one in Oreal(beta=0).credit(worked()):
+    for one in some(Oreal(beta=0).credit(worked())):
         batch = double([one])
         new = torch.full(batch.token_ids.shape, -1.0, dtype=torch.float64)
         assert Oreal(beta=0).loss(Forward(logprobs=new), batch).terms.isfinite().all()

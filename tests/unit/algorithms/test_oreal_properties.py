@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import exp, log1p
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,24 @@ FORMS: list[dict[str, Any]] = [
     {"token_weights": "none", "wrong_term": "log_ratio", "minibatches": 3},
 ]
 forms = pytest.mark.parametrize("options", FORMS, ids=lambda o: ",".join(map(str, o.values())) or "default")
+VARIANTS: dict[str, dict[str, Any]] = {  # as the paper and its released code write them
+    "reference": {
+        "scale_right": True,
+        "scale_wrong": True,
+        "wrong_term": "ratio",
+        "kl_anchor": "initial",
+        "weight_sees_token": False,
+        "wrong_reward": -1.0,
+    },
+    "paper": {
+        "scale_right": False,
+        "scale_wrong": False,
+        "wrong_term": "log_ratio",
+        "kl_anchor": "previous",
+        "weight_sees_token": True,
+        "wrong_reward": 0.0,
+    },
+}
 COLUMNS = ("old_logprobs", "ref_logprobs", "values", "next_values", "advantages", "returns", "weights", "value_weights")
 
 
@@ -113,10 +132,29 @@ def learn(
     return total.item(), {key: torch.zeros_like(n) if n.grad is None else n.grad for key, n in leaves.items()}
 
 
+def choices(algorithm: Oreal) -> SimpleNamespace:
+    """The variant's choices, but for the options that are set."""
+    own = VARIANTS[algorithm.variant]
+    given = {name: getattr(algorithm, name) for name in own}
+    return SimpleNamespace(**{name: own[name] if value is None else value for name, value in given.items()})
+
+
+def require_selection(algorithm: Oreal, rows: Sequence[Sample], kept: Sequence[tuple[str, int]]) -> None:
+    """Check that of each mixed group a right answer and a wrong one are kept, or all; of any other group none."""
+    pairs = algorithm.selection == "pair" or (algorithm.selection is None and algorithm.token_weights != "none")
+    for group in {r.group for r in rows}:
+        own = [r for r in rows if r.group == group]
+        right = [bool(r.correct) for r in own]
+        chosen = [bool(r.correct) for r in own if (r.group, r.episode) in kept]
+        mixed = len(set(right)) == 2
+        assert sorted(chosen) == ([] if not mixed else [False, True] if pairs else sorted(right))
+
+
 def oracle(algorithm: Oreal, rows: Sequence[Sample], now: Sequence[Tensor]) -> float:
     """The three sums of the paper over the answers that were kept, one token at a time."""
-    form = algorithm.form
+    form = choices(algorithm)
     kept = [(r.group, r.episode) for r in algorithm.credit(trim(algorithm, rows))]
+    require_selection(algorithm, rows, kept)
     sums, tokens, divergence = {True: 0.0, False: 0.0}, {True: 0, False: 0}, 0.0
     for r, n in zip(rows, now, strict=True):
         if (r.group, r.episode) not in kept:
@@ -151,7 +189,7 @@ def oracle(algorithm: Oreal, rows: Sequence[Sample], now: Sequence[Tensor]) -> f
 def _weight(algorithm: Oreal, r: Sample, chosen: Sequence[int], place: int) -> float:
     if algorithm.token_weights == "none":
         return 1.0
-    logits = r.next_values if algorithm.form.weight_sees_token else r.values
+    logits = r.next_values if choices(algorithm).weight_sees_token else r.values
     q = [1 / (1 + exp(-sum(logits[t] for t in chosen[: k + 1]) / (k + 1))) for k in range(len(chosen))]
     q = q if r.correct else [1 - x for x in q]
     if algorithm.token_weights == "threshold":

@@ -45,7 +45,7 @@ def test_whole_numbers(words: list[str]) -> None:
         ),
         (["serve", "none", "--critic", "none", "--critic-beta", "nan"], "serve.critic_beta: expected a finite number"),
         (["serve", "none", "--search", "best_of_n:2", "--search-tokens", "0"], "serve.search_tokens: input should be"),
-        (["demo", "--target", "1.5"], "demo.target: input should be less than or equal to 1"),
+        (["demo", "--target", "1.5"], "demo.target: input should be less than or equal to 0.9"),
         (["demo", "--target", "nan"], "demo.target: expected a finite number"),
         (["data", "step-labels", "none", *DATA, "--temperature", "-1"], "data.temperature: input should be greater"),
         (["data", "search", "none", *DATA, "--search", "best_of_n:2", "--temperature", "nan"], "data.temperature: exp"),

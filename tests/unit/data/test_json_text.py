@@ -30,7 +30,7 @@ def test_faults(name: str) -> None:
     with pytest.raises(DataError) as refused:
         json_text.parse(content, "rows.jsonl:3")
     assert str(refused.value).startswith(f"rows.jsonl:3: {message}")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"^rows\.jsonl:3: "):
         json_text.parse(content.decode("utf-8", "surrogateescape"), "rows.jsonl:3")
 
 

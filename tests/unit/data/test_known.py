@@ -15,6 +15,7 @@ from llmrl.types import Problem
 MADE = ("arithmetic", "countdown_generated", "constrained_text", "games", "reasoning_gym", "bug_fixes")
 PAGES = ("miniwob", "shop")  # their problems are pages by seed
 WITHOUT_ROWS = (
+    "hub",
     "jsonl",
     "livecodebench",
     "swe_bench",

@@ -8,6 +8,7 @@ from llmrl import plugins
 from llmrl.data.perturbed import TEMPLATES
 from llmrl.errors import RecipeError
 from llmrl.types import Problem
+from tests.builders import some
 
 SUMS = {"name": "arithmetic", "high": 9, "count": 20}
 
@@ -31,7 +32,7 @@ def test_each_problem_comes_once_in_each_template_with_its_answer() -> None:
 
 def test_a_number_is_never_the_answer() -> None:
     template = {"claim": "{number}|{prompt}"}
-    for problem in read(templates=template):
+    for problem in some(read(templates=template)):
         number, _, _ = str(problem.messages[-1]["content"]).partition("|")
         assert 2 <= int(number) <= 99
         assert number != problem.answer

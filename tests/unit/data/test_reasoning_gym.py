@@ -21,6 +21,7 @@ from llmrl import plugins
 from llmrl.datafiles.gym_tasks import LEFT_OUT, tasks
 from llmrl.errors import DataError, LlmrlError, RecipeError
 from llmrl.types import Problem
+from tests.builders import some
 
 ROOT = Path(__file__).parents[3]
 INSTALLED = importlib.util.find_spec("reasoning_gym") is not None
@@ -45,7 +46,7 @@ def problems() -> dict[str, list[Problem]]:
 @pytest.mark.parametrize("task", tasks() if INSTALLED else ["any"])
 def test_a_task_pays_its_own_answer_and_no_nonsense(task: str) -> None:
     reward = plugins.build("reward", "reasoning_gym")
-    for problem in problems()[task]:
+    for problem in some(problems()[task]):
         own = reward(problem, f"<think>hm</think> <answer>{problem.answer}</answer>")
         assert (own.value, own.verdict) == (1.0, "correct"), own.reason
         for text in NONSENSE:

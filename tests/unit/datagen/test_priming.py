@@ -18,6 +18,7 @@ from llmrl.rewards.behaviours import counts
 from llmrl.rewards.countdown import CountdownVerifier
 from llmrl.rewards.format import Format
 from llmrl.types import Problem
+from tests.builders import some
 
 SUM = re.compile(r"(?<![\d)] )\(?[\d(][\d() +*/-]*[\d)] = \d+")
 
@@ -42,7 +43,7 @@ def test_every_sum_is_right(condition: Condition) -> None:
 
 @pytest.mark.parametrize("condition", HABITS)
 def test_the_answer_is_what_the_condition_says(condition: Condition) -> None:
-    for row in rows(condition):
+    for row in some(rows(condition)):
         problem = Problem(id="a", messages=(), info=row)
         score = CountdownVerifier(tags_required=True)(problem, said(row))
         assert score.verdict == ("wrong" if condition == "incorrect" else "correct")
@@ -53,12 +54,12 @@ def test_the_answer_is_what_the_condition_says(condition: Condition) -> None:
 
 @pytest.mark.parametrize("condition", HABITS)
 def test_each_row_shows_the_habits_of_its_condition_and_no_other(condition: Condition) -> None:
-    for row in rows(condition):
+    for row in some(rows(condition)):
         assert {name for name, number in counts(said(row)).items() if number} == HABITS[condition], said(row)
 
 
 def test_filler_is_as_long_as_the_thoughts_it_stands_for() -> None:
-    for dots, words in zip(rows("filler"), rows("all"), strict=True):
+    for dots, words in some(zip(rows("filler"), rows("all"), strict=True)):
         assert dots["nums"] == words["nums"]
         thoughts = [said(row).removeprefix("<think>").partition("</think>")[0].split() for row in (dots, words)]
         assert len(thoughts[0]) == len(thoughts[1])

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -236,3 +237,34 @@ def test_parts_are_averaged_over_the_completions_that_have_them() -> None:
     assert _parts(records) == {"a": 0.5, "b": 3.0}
     result = {"metrics": {}, "parts": {"b": 3.0}, "unjudged": 0, "truncated": 0.0, "mean_tokens": None}
     assert flat("mine", result)["eval/mine/parts/b"] == 3.0
+
+
+@dataclass
+class Late(Answers):
+    """A player whose answers come in an order of chance: of odd samples right, of even ones wrong."""
+
+    random: Random = field(default_factory=lambda: Random(1))
+
+    async def generate(self, problem: Problem, sampling: Sampling) -> Played:
+        right = sampling.seed in {seed_of(7, problem.id, sample) for sample in (1, 3)}
+        for _ in range(self.random.randrange(20)):
+            await asyncio.sleep(0)
+        text = rf"{problem.id}/{sampling.seed}: \boxed{{{problem.answer if right else 'no'}}}"
+        turn = Turn(
+            prompt_ids=[], completion=Completion(token_ids=[], logprobs=[], finish="stop", version=0), text=text
+        )
+        return Played(Trajectory(problem=problem, turns=[turn], status="done"), len(text))
+
+
+def test_answers_that_come_in_any_order_belong_to_their_problems(tmp_path: Path) -> None:
+    plan = Plan(samples=4, seed=7)
+    result = asyncio.run(evaluate(NAME, Late(), Exact(), tmp_path, plan))
+    rows = [json.loads(line) for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]
+    problems = list(dict.fromkeys(row["problem"] for row in rows))
+    assert len(problems) == 8
+    assert [(row["problem"], row["sample"]) for row in rows] == [(one, n) for one in problems for n in range(4)]
+    for row in rows:
+        assert row["completion"].startswith(f"{row['problem']}/{seed_of(7, row['problem'], row['sample'])}: ")
+        assert row["verdict"] == ("correct" if row["sample"] % 2 else "wrong")
+    assert result["problems"] == 8
+    assert result["verdicts"] == {"correct": 16, "wrong": 16}

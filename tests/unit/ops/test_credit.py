@@ -173,11 +173,22 @@ def test_a_reward_that_nobody_could_give_has_no_channels() -> None:
     assert by_channel([holed], RLSP) == [[first, second, 0.0, third]]
 
 
+def test_a_part_that_abstains_leaves_its_channel_to_the_others() -> None:
+    # Of [1, 0, 0] the mean is 1/3 and the deviation .57735: 2/3 and -1/3 over .57745 are 1.154501 and -.577250.
+    group, unit = made([1, 0, 0, 1], [1, 1, 0, 0]), 0.8658754297607017
+    group[1] = [replace(group[1][0], parts={"correct": 0.0, "explore": nan})]
+    (gains,) = by_channel([group], RLSP)
+    assert gains == pytest.approx(
+        [0.8 * unit + 0.2 * 1.154501, -0.8 * unit, -0.8 * unit - 0.2 * 0.57725, 0.8 * unit - 0.2 * 0.57725], abs=1e-6
+    )
+    silent = [[replace(row, parts={"correct": row.parts["correct"], "explore": nan}) for row in e] for e in group]
+    assert by_channel([silent], RLSP)[0] == pytest.approx([0.8 * unit, -0.8 * unit, -0.8 * unit, 0.8 * unit])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"parts": {"correct": 1.0}}, "episode 1: its reward has no part 'explore'.*expected one of correct"),
-        ({"parts": {"correct": 1.0, "explore": nan}}, "no part 'explore'"),
         ({"parts": {}}, "none: this reward has no parts"),
         ({"turn_rewards": [0.5]}, "the environment earned something besides"),
         ({"token_rewards": [0.0, 0.1]}, "without dense parts"),

@@ -9,7 +9,7 @@ import pytest
 from llmrl.errors import RecipeError
 from llmrl.plugins import construct
 from llmrl.recipe import TrainOptions
-from llmrl.recipe.trackers import require_installed
+from llmrl.recipe.trackers import beginnings, require_installed
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,10 @@ def test_one_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("llmrl.recipe.trackers.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"report_to comet_ml, wandb: not installed here; pip install comet-ml w"):
         require_installed(["comet_ml", "wandb"])
+
+
+def test_trackers_get_the_runs_name_and_its_recipe() -> None:
+    recipe = {"train": {"seed": 1}}
+    given = beginnings("mine", recipe)
+    assert given["wandb"] == given["trackio"] == {"name": "mine", "config": recipe}
+    assert given["mlflow"] == {"run_name": "mine"}

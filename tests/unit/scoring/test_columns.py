@@ -6,6 +6,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -17,9 +18,11 @@ import pytest
 from llmrl.errors import DataError, RecipeError
 from llmrl.plugins import build
 from llmrl.scoring.manager import GradingPool, as_group_reward
+from llmrl.scoring.reserved import require_free
 from llmrl.scoring.trl_functions import RESERVED, finite
 from llmrl.types import Problem, Score, Trajectory
 from tests import builders
+from tests.builders import some
 
 FUNCTIONS = """
 import functools
@@ -176,6 +179,35 @@ def test_reserved_names_in_the_data_are_refused(name: str, pool: GradingPool) ->
         build("reward", {"name": "trl", "function": f"{HERE}:weighs", "kwargs": {name: 1}})
 
 
+SPOILS = {"name": f"{HERE}:spoils"}
+VERL = {"name": "verl", "function": f"{HERE}:compute_score", "data_source": "x"}
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        SPOILS,
+        VERL,
+        {"name": "trl", "function": f"{HERE}:spoils"},
+        {"name": "mix", "parts": {"numeric": 1.0, "own": SPOILS | {"weight": 1.0}}},
+        {"name": "mix", "parts": {"verl": VERL | {"weight": 1.0}}},
+        {"name": "by_source", "sources": {"web": SPOILS, "clean": {"name": "numeric"}}},
+        {"name": "degenerate", "of": {"name": "mix", "parts": {"own": SPOILS | {"weight": 1.0}}}},
+    ],
+)
+def test_a_run_finds_them_in_its_data_before_anything_is_scored(reward: dict[str, Any], pool: GradingPool) -> None:
+    scorer = as_group_reward(build("reward", reward), pool)
+    taken = {"tags": [], "source": "web", "completions": 1, "extra_info": {"num_turns": 1}}
+    row = Problem(id="p", messages=(), answer="1", info={"tags": [], "source": "web"})
+    require_free(scorer, [row])
+    with pytest.raises(
+        DataError, match=r"^problem q: (the data has a column 'completions'|extra_info has 'num_turns')"
+    ):
+        require_free(scorer, [row, replace(row, id="q", info=taken)])
+    if reward["name"] == "by_source":
+        require_free(scorer, [replace(row, info=taken | {"source": "clean"})])
+
+
 def test_an_argument_that_the_data_has_too_is_an_error(pool: GradingPool) -> None:
     trl = {"name": "trl", "function": f"{HERE}:weighs", "kwargs": {"weights": [2.0]}}
     (bad,) = score(trl, group(1, info={"weights": [1.0]}), pool)
@@ -216,7 +248,7 @@ def _late_here(completions: Any) -> list[float]:
 )
 def test_a_timeout_of_its_own_is_the_functions_fault(function: Any, pool: GradingPool) -> None:
     function = named(function) if isinstance(function, str) else function
-    for given in score(function, group(), pool):
+    for given in some(score(function, group(), pool)):
         assert given.verdict == "error"
         assert "raised TimeoutError: no answer of the database" in given.reason
 
@@ -308,7 +340,7 @@ def test_scores_that_teach_nothing_are_errors(value: Any, said: str, grouped: bo
         async def score(self, given: Any) -> list[Any]:
             return [value] * len(given)
 
-    for given in score(Judge() if grouped else Gives(value), group(), pool):
+    for given in some(score(Judge() if grouped else Gives(value), group(), pool)):
         assert (given.value, given.verdict) == (None, "error")
         assert f"problem p: {'Judge' if grouped else 'Gives'} {said}" in given.reason
 

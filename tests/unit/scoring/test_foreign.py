@@ -168,7 +168,8 @@ def test_the_dict_of_openrlhf_has_parts(pool: GradingPool) -> None:
 )
 def test_a_broken_openrlhf_function_is_an_error(pool: GradingPool, label: str, said: str) -> None:
     given = score(pool, openrlhf("strange"), episode("x", answer=label))
-    assert given == Score(None, "error", reason=f"problem sum/1: strange {said}")
+    place = f" ({Path(__file__).with_name('written_elsewhere.py')}:91)" if label == "raise" else ""
+    assert given == Score(None, "error", reason=f"problem sum/1: strange {said}{place}")
 
 
 def test_an_openrlhf_function_may_abstain(pool: GradingPool) -> None:

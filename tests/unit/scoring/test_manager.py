@@ -20,6 +20,7 @@ from llmrl.scoring.manager import GradingPool, TrainerState, as_group_reward, la
 from llmrl.scoring.verdicts import verdict_metrics
 from llmrl.types import Problem, Score, Status, Trajectory
 from tests import builders
+from tests.builders import some
 
 GRADERS = """
 import asyncio, os, subprocess, sys, time
@@ -290,7 +291,8 @@ def test_a_group_reward_that_times_out_by_itself_has_broken(pool: GradingPool) -
             raise TimeoutError("no answer")
 
     (found,) = asyncio.run(as_group_reward(Judge(), pool).score([episode("a")]))
-    assert (found.verdict, found.reason) == ("error", "problem sum/1: Judge raised TimeoutError: no answer")
+    told = f"problem sum/1: Judge raised TimeoutError: no answer ({__file__}:{Judge.score.__code__.co_firstlineno + 1})"
+    assert (found.verdict, found.reason) == ("error", told)
 
 
 def test_lift_trl_functions(pool: GradingPool, graders: Any) -> None:
@@ -317,7 +319,7 @@ def test_trl_functions_may_log(pool: GradingPool, graders: Any) -> None:
     [("raise", "raised KeyError: 'gold'"), ("short", "returned 1 values for 4"), ("hang", "took longer than 2 s")],
 )
 def test_a_broken_trl_function_gives_errors(pool: GradingPool, graders: Any, answer: str, said: str) -> None:
-    for result in score(graders.bad, [episode("4", problem(answer))] * 4, pool):
+    for result in some(score(graders.bad, [episode("4", problem(answer))] * 4, pool)):
         assert (result.value, result.verdict) == (None, "timeout" if answer == "hang" else "error")
         assert said in result.reason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -166,3 +167,26 @@ def test_all_ranks_see_what_the_main_process_graded(
     assert ranks[0].state() == ranks[1].state()
     assert [one.stops for one in ranks] == [True, True]
     assert not ranks[1].scores, "it graded nothing itself"
+
+
+@dataclass(frozen=True)
+class Late(Told):
+    """The last group is scored first."""
+
+    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
+        for _ in range(20 - 4 * len(group)):
+            await asyncio.sleep(0)
+        return await super().score(group)
+
+
+def test_scores_belong_to_their_episodes_in_whatever_order_they_come(pool: GradingPool) -> None:
+    """Two draws of one problem in a step, of one and of three episodes; proxies and truths all differ."""
+    options = AuditOptions(reward=Late(), share=1.0, window=4)
+    made = GoldReward(options, pool, seed=0, rank=(0, 1))
+    groups = [[played(0.5, 0.1, "0/p")], [played(float(n), 0.2 + n / 10, "1/p", n) for n in range(3)]]
+    metrics = made(0, groups)
+    assert {key: score.value for key, score in made.scores.items()} == {
+        ("0/p", 0): 0.1,
+        **{("1/p", n): pytest.approx(0.2 + n / 10) for n in range(3)},
+    }
+    assert metrics["audit/episodes"] == 4.0

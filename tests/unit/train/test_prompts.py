@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmrl.chat import Chat
 from llmrl.errors import DataError
+from llmrl.protocols import Env
 from llmrl.recipe import Recipe, read
 from llmrl.tiny import make_tokenizer
 from llmrl.train.prompts import check_benchmarks, problems_to_play
+from llmrl.types import Problem
 
 RECIPE = """
 model: {policy: ./model}
@@ -68,9 +71,48 @@ def test_the_limit_itself_is_no_fault(tmp_path: Path, chat: Chat) -> None:
         problems_to_play(recipe(tmp_path, [LONG], f"rollout.max_prompt_length={tokens - 1}"), chat, main=True)
 
 
-def test_environments_show_what_they_like(tmp_path: Path, chat: Chat) -> None:
-    chosen = recipe(tmp_path, [LONG], "env=maze", "rollout.max_turns=3")
+def starts(tmp_path: Path, rows: list[dict[str, object]], *overrides: str) -> Recipe:
+    chosen = recipe(tmp_path, [], *overrides)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return chosen
+
+
+def test_what_a_game_shows_first_counts_and_not_its_row(tmp_path: Path, chat: Chat) -> None:
+    game = ("env=maze", "rollout.max_turns=3")
+    rows: list[dict[str, object]] = [{"id": "m", "prompt": "x", "start": "1,1"}]
+    with pytest.raises(DataError, match=r"1 of 1 prompts are longer than rollout.max_prompt_length 12, .* problem m"):
+        problems_to_play(starts(tmp_path, rows, *game), chat, main=True)
+    rows = [{"id": "m", "prompt": LONG, "start": "1,1"}]
+    short = ("env={name: maze, instructions: false}", "rollout.max_turns=3", "rollout.max_prompt_length=200")
+    assert len(problems_to_play(starts(tmp_path, rows, *short), chat, main=True)) == 1
+    with pytest.raises(DataError, match=r"problem m: info.start is '99,99'"):
+        problems_to_play(starts(tmp_path, [rows[0] | {"start": "99,99"}], *game), chat, main=True)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        "{name: tools, tools: [calculator]}",
+        "{name: dialogue, simulators: [{name: car_buyer}]}",
+        "{name: perturbation, reward: {name: numeric}}",
+    ],
+)
+def test_other_environments_whose_start_is_known(env: str, tmp_path: Path, chat: Chat) -> None:
+    chosen = recipe(tmp_path, [LONG], f"env={env}", "rollout.max_turns=3")
+    with pytest.raises(DataError, match="1 of 1 prompts are longer"):
+        problems_to_play(chosen, chat, main=True)
+
+
+def test_an_environment_that_is_asked_shows_what_it_likes(tmp_path: Path, chat: Chat) -> None:
+    chosen = replace(recipe(tmp_path, [LONG]), env=Unknown())
     assert len(problems_to_play(chosen, chat, main=True)) == 1
+
+
+class Unknown:
+    """An environment that tells nothing beforehand."""
+
+    def make(self, problem: Problem) -> Env:
+        raise AssertionError("not to be opened")
 
 
 def test_benchmarks_are_looked_at_too(tmp_path: Path, chat: Chat, caplog: pytest.LogCaptureFixture) -> None:

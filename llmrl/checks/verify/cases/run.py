@@ -66,6 +66,8 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "heron": (),
     "salmon": (),
     "search": (),
+    "statistics": (),
+    "controls": ("t1", "ppo", "webrl"),
     "curriculum": (),
     "returns": (),
     "tuning": (),

@@ -55,7 +55,7 @@ class _Copy(MovingCopy):
     """A copy in the precision of its numbers, without processes."""
 
     def __init__(self, net: nn.Module) -> None:
-        self._net, self._sharded, self._whole = net, False, True
+        self.net, self._sharded, self._whole = net, False, True
 
 
 class _Beside(Reference):

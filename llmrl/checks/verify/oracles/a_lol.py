@@ -38,6 +38,8 @@ def _value(algorithm: Any, rows: Sequence[Sample], i: int, known: Sequence[int])
         return 0.0
     if algorithm.baseline == "critic":
         return float(rows[i].values[_acts(rows[i])[0]])
+    if algorithm.baseline == "stored":
+        return float(rows[i].numbers["value"])
     others = [rows[j].reward for j in known if rows[j].group == rows[i].group and j != i]
     spread = max([*others, rows[i].reward]) - min([*others, rows[i].reward])
     return sum(others) / len(others) if others and spread >= 1e-6 else rows[i].reward

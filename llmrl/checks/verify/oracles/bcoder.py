@@ -45,7 +45,8 @@ def _target(algorithm: Any, row: Sample, acts: Sequence[int], place: int) -> flo
     """Reward of an action, and behind it Q of the token that the reference finds likeliest. Each row is an episode."""
     t, last = acts[place], place == len(acts) - 1
     upto = len(row.token_ids) if last else acts[place + 1]
-    reward = float(sum(row.get("token_rewards")[t:upto])) if "token_rewards" in row.columns else 0.0
+    since = t if place else 0  # what is earned before any action belongs to the first
+    reward = float(sum(row.get("token_rewards")[since:upto])) if "token_rewards" in row.columns else 0.0
     if last:
         return reward + row.reward
     ahead = acts[place + 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmrl.checks.verify.form import Check, Form, OracleAnswer
-from llmrl.checks.verify.objective import Learned, annotated, learned, said_of
+from llmrl.checks.verify.objective import Learned, annotated, finite, learned, said_of
 from llmrl.checks.verify.random_rows import play_for
 
 TOLERANCE = 1e-10
@@ -46,7 +46,7 @@ def _gaps(found: Learned | None, wanted: OracleAnswer | None) -> dict[str, float
         for row, slopes in enumerate(wanted.gradients.get(name) or []):
             known = found.gradients.get((row, name))
             got = [0.0] * len(slopes) if known is None else known.tolist()
-            worst = max([worst, *(abs(a - b) for a, b in zip(got, slopes, strict=True))])
+            worst = max([worst, *(finite(a - b) for a, b in zip(got, slopes, strict=True))])
         if name not in wanted.gradients:
-            worst = max([worst, *(float(g.abs().max()) for (_, n), g in found.gradients.items() if n == name)])
-    return {"objective": abs(found.objective - wanted.objective), "gradient": worst}
+            worst = max([worst, *(finite(float(g.abs().max())) for (_, n), g in found.gradients.items() if n == name)])
+    return {"objective": finite(found.objective - wanted.objective), "gradient": worst}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
-from llmrl.checks.verify.oracles.group import clipped_token, earned, engine_weights
+from llmrl.checks.verify.oracles.group import NO_SIGNAL, clipped_token, earned, engine_weights, group_advantages
 from llmrl.samples import Sample
 
 
@@ -19,6 +20,7 @@ def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mappi
     factors: dict[int, float] = {}
     for group in dict.fromkeys(row.group for row in rows):
         judged = [i for i, row in enumerate(rows) if row.group == group and not np.isnan(row.reward)]
+        judged.sort(key=lambda i: rows[i].episode)
         sides = [[i for i in judged if (advantages[i] > 0) == good] for good in (True, False)]
         picked = sides
         if algorithm.train_k is not None:  # half of each side, and what one lacks from the other
@@ -30,36 +32,40 @@ def t1(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mappi
                 share = (len(side) / len(judged)) / (len(some) / count)
                 factors[i] = share if algorithm.reweight_subset else 1.0
     total = sum(len(_acts(rows[i])) for i in factors)
+    paid = algorithm.entropy_coef if algorithm.bonus_is_paid else 0.0
     value, slopes, bonus = 0.0, _zeros(rows), _zeros(rows)
     for i, factor in factors.items():
         row, acts, new = rows[i], _acts(rows[i]), said[i]["logprobs"]
         old = row.get("old_logprobs", new)
         for weight, t in zip(engine_weights(algorithm, row, old, acts), acts, strict=True):
             term, slope = _clipped(algorithm, new[t] - old[t], advantages[i], None)
-            term, slope = weight * term - algorithm.entropy_coef * said[i]["entropy"][t], weight * slope
+            term, slope = weight * term - paid * said[i]["entropy"][t], weight * slope
             if algorithm.beta and not in_reward:
                 extra = _divergence(algorithm.kl_estimator, new[t], row, t)
                 term, slope = term + algorithm.beta * extra[0], slope + algorithm.beta * extra[1]
             value += factor * term / total
-            slopes[i][t], bonus[i][t] = factor * slope / total, -factor * algorithm.entropy_coef / total
+            slopes[i][t], bonus[i][t] = factor * slope / total, -factor * paid / total
     return {"policy": OracleAnswer(value, {"logprobs": slopes, "entropy": bonus})}
 
 
 def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapping[str, OracleAnswer]:
     """Right answers cloned, wrong ones pushed away, by the running mean of a token reward model."""
     paper = algorithm.variant == "paper"
-    mixed = {row.group for row in rows if row.correct} & {row.group for row in rows if row.correct is False}
-    judged = [i for i, row in enumerate(rows) if row.group in mixed and not np.isnan(row.reward)]
-    rewards = [1.0 if row.correct else 0.0 if paper else -1.0 for row in rows]
+    good = [bool(row.reward > algorithm.right_above if row.correct is None else row.correct) for row in rows]
+    known = [i for i, row in enumerate(rows) if not np.isnan(row.reward)]
+    mixed = {rows[i].group for i in known if good[i]} & {rows[i].group for i in known if not good[i]}
+    judged = [i for i in known if rows[i].group in mixed]
+    rewards = [1.0 if right else 0.0 if paper else -1.0 for right in good]
     rewards = [reward if i in judged else np.nan for i, reward in enumerate(rewards)]
-    advantages = leave_one_out([row.group for row in rows], rewards)
-    kept = _kept(algorithm, rows, judged)
-    tokens = {side: sum(len(_acts(rows[i])) for i in kept if rows[i].correct == side) for side in (True, False)}
+    compared = leave_one_out if algorithm.advantage == "leave_one_out" else partial(group_advantages, scale="group")
+    advantages = compared([row.group for row in rows], rewards)
+    kept = _kept(algorithm, rows, judged, good)
+    tokens = {side: sum(len(_acts(rows[i])) for i in kept if good[i] == side) for side in (True, False)}
     value, slopes = 0.0, _zeros(rows)
     loss, pulls = 0.0, _zeros(rows)
     column = "next_values" if paper else "values"
     for i in kept:
-        row, acts, new, right = rows[i], _acts(rows[i]), said[i]["logprobs"], bool(rows[i].correct)
+        row, acts, new, right = rows[i], _acts(rows[i]), said[i]["logprobs"], good[i]
         weights = _token_weights(algorithm, row.get(column), acts, right)
         for weight, t in zip(weights, acts, strict=True):
             ahead = new[t] - row.get("old_logprobs", new)[t]
@@ -87,12 +93,12 @@ def oreal(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Ma
     return found if algorithm.token_weights == "none" else {**found, "critic": OracleAnswer(loss, {column: pulls})}
 
 
-def _kept(algorithm: Any, rows: Sequence[Sample], judged: Sequence[int]) -> list[int]:
+def _kept(algorithm: Any, rows: Sequence[Sample], judged: Sequence[int], good: Sequence[bool]) -> list[int]:
     """The answers that are learned from; which pair of a group is drawn is the algorithm's to say."""
     if algorithm.selection == "all" or algorithm.token_weights == "none":
         return list(judged)
     kept = sorted(int(row.token_ids[0]) for row in algorithm.credit(rows))
-    pairs = sorted((rows[i].group, bool(rows[i].correct)) for i in kept)
+    pairs = sorted((rows[i].group, good[i]) for i in kept)
     assert pairs == sorted((group, side) for group in {rows[i].group for i in judged} for side in (True, False))
     return kept
 
@@ -103,7 +109,7 @@ def leave_one_out(groups: Sequence[str], rewards: Sequence[float]) -> list[float
     for i, (group, reward) in enumerate(zip(groups, rewards, strict=True)):
         others = [r for j, (g, r) in enumerate(zip(groups, rewards, strict=True)) if g == group and j != i]
         others = [r for r in others if not np.isnan(r)]
-        alike = all(abs(r - reward) < 1e-6 for r in others)
+        alike = max([*others, reward]) - min([*others, reward]) < NO_SIGNAL
         advantages.append(0.0 if np.isnan(reward) or alike else float(reward - np.mean(others)))
     return advantages
 
@@ -112,11 +118,17 @@ def _token_weights(algorithm: Any, logits: Any, acts: Sequence[int], right: bool
     """Weights of the actions, from 0 to 1."""
     if algorithm.token_weights == "none":
         return [1.0] * len(acts)
-    weights = []
+    weights: list[float] = []
+    sides = []
     for n in range(len(acts)):
         chance = 1 / (1 + np.exp(-sum(logits[t] for t in acts[: n + 1]) / (n + 1)))
-        side = chance if right else 1 - chance
-        weights.append(float(max(0.0, (side - algorithm.weight_threshold) / (1 - algorithm.weight_threshold))))
+        sides.append(float(chance if right else 1 - chance))
+    if algorithm.token_weights == "threshold":
+        return [max(0.0, (side - algorithm.weight_threshold) / (1 - algorithm.weight_threshold)) for side in sides]
+    best = sorted(sides, reverse=True)[: max(1, round(algorithm.top_fraction * len(sides)))]
+    for side in sides:
+        inside = side >= best[-1]
+        weights.append(0.0 if not inside else (side - best[-1]) / (best[0] - best[-1]) if best[0] > best[-1] else 1.0)
     return weights
 
 

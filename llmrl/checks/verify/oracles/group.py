@@ -13,6 +13,8 @@ from llmrl.checks.verify.oracles.turns import advantages_of_turns
 from llmrl.samples import Sample
 
 STD_EPSILON = 1e-4
+NO_SIGNAL = 1e-6
+"""Rewards of a group that differ by less are equal but for rounding."""
 BOUNDS = {
     "token_truncate": (0.0, 2.0),
     "token_mask": (0.5, 2.0),
@@ -50,22 +52,29 @@ def _advantages(algorithm: Any, rows: Sequence[Sample]) -> list[list[float]]:
     """Advantage of each token: of its turn, or of the whole episode."""
     if algorithm.credit_level == "turn":
         costs = [_costs(algorithm, row) for row in rows]
-        compared = partial(group_advantages, scale=algorithm.scale)
+        compared = partial(group_advantages, scale=_scale(algorithm))
         return advantages_of_turns(rows, costs, algorithm.turn_discount, compared)
     return [
         [advantage] * len(row.token_ids) for advantage, row in zip(_of_episodes(algorithm, rows), rows, strict=True)
     ]
 
 
+def _scale(algorithm: Any) -> str:
+    """Divisor of advantages; true is the group's deviation, false nothing."""
+    if isinstance(algorithm.scale_rewards, bool):
+        return "group" if algorithm.scale_rewards else "none"
+    return str(algorithm.scale_rewards)
+
+
 def _of_episodes(algorithm: Any, rows: Sequence[Sample]) -> list[float]:
     """Advantages of the whole reward, or the weighted sum of those of each channel."""
     groups = [row.group for row in rows]
     if algorithm.channels is None:
-        return group_advantages(groups, [_penalised(algorithm, row) for row in rows], algorithm.scale)
+        return group_advantages(groups, [_penalised(algorithm, row) for row in rows], _scale(algorithm))
     advantages = [0.0] * len(rows)
     for name, weight in algorithm.channels.items():
         earned_by_it = [row.parts[name] if row.reward == row.reward else row.reward for row in rows]
-        for i, advantage in enumerate(group_advantages(groups, earned_by_it, algorithm.scale)):
+        for i, advantage in enumerate(group_advantages(groups, earned_by_it, _scale(algorithm))):
             advantages[i] += weight * advantage
     return advantages
 
@@ -76,7 +85,7 @@ def group_advantages(groups: Sequence[str], rewards: Sequence[float], scale: str
     advantages = []
     for group, reward in zip(groups, rewards, strict=True):
         known = np.array([r for g, r in zip(groups, rewards, strict=True) if g == group and not np.isnan(r)])
-        if np.isnan(reward) or len(known) < 2 or known.max() - known.min() < 1e-6:
+        if np.isnan(reward) or len(known) < 2 or known.max() - known.min() < NO_SIGNAL:
             advantages.append(0.0)
             continue
         advantage = reward - known.mean()

@@ -70,13 +70,14 @@ def _aim(algorithm: Any, row: Sample, said: Numbers, acts: Sequence[int], place:
     """Reward of an action and the discounted V of what follows. Each row is an episode."""
     t = acts[place]
     following = acts[place + 1] if place < len(acts) - 1 else len(row.token_ids)
-    reward = float(sum(row.get("token_rewards")[t:following])) if "token_rewards" in row.columns else 0.0
+    since = t if place else 0  # what is earned before any action belongs to the first
+    reward = float(sum(row.get("token_rewards")[since:following])) if "token_rewards" in row.columns else 0.0
     if place < len(acts) - 1 and algorithm.monte_carlo:
         ahead = _aim(algorithm, row, said, acts, place + 1)
     elif place < len(acts) - 1:
         ahead = said["heads/v"][acts[place + 1]]
     else:
-        cut = algorithm.bootstrap_truncated and row.truncated
+        cut = algorithm.bootstrap_truncated and row.status != "done"
         reward, ahead = reward + row.reward, said["next_heads/v"][t] if cut else 0.0
     return reward + float(algorithm.gamma) * ahead
 

@@ -50,7 +50,8 @@ def channels(algorithm: Any, row: Sample, acts: Sequence[int]) -> dict[str, list
     """Rewards of each action, by channel."""
     ends = [0.0] * len(acts)
     ends[-1] = row.reward - (algorithm.missing_eos_penalty or 0.0 if row.truncated else 0.0)
-    for token, reward in zip(last_tokens(row), row.turn_rewards, strict=True):
+    of_turns = row.turn_rewards if algorithm.credit_level == "turn" else [0.0] * len(row.turn_rewards)
+    for token, reward in zip(last_tokens(row), of_turns, strict=True):
         ends[acts.index(token)] += reward
         ends[-1] -= reward
     found = {"reward": ends}

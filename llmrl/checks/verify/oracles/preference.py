@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
+from llmrl.checks.verify.oracles.group import NO_SIGNAL
 from llmrl.samples import Sample
 
 
@@ -20,7 +21,7 @@ def preference(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) 
         known.sort(key=lambda i: rows[i].episode)
         best = max(known, key=lambda i: rows[i].reward)
         worst = min(known, key=lambda i: rows[i].reward)
-        if rows[best].reward > rows[worst].reward:
+        if rows[best].reward - rows[worst].reward >= NO_SIGNAL:
             pairs.append((best, worst))
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     for best, worst in pairs:
@@ -34,12 +35,26 @@ def preference(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) 
         for i, slope, by in ((best, parts[0], by_best), (worst, parts[1], by_worst)):
             for t, share in slope.items():
                 slopes[i][t] += by * share / len(pairs)
-        if algorithm.imitation:
+        if _imitation(algorithm):
             acts = [t for t in range(len(rows[best].token_ids)) if rows[best].turn_ids[t] >= 0]
             for t in acts:
-                value -= algorithm.imitation * said[best]["logprobs"][t] / len(acts) / len(pairs)
-                slopes[best][t] -= algorithm.imitation / len(acts) / len(pairs)
+                value -= _imitation(algorithm) * said[best]["logprobs"][t] / len(acts) / len(pairs)
+                slopes[best][t] -= _imitation(algorithm) / len(acts) / len(pairs)
     return {"policy": OracleAnswer(value, {"logprobs": slopes})}
+
+
+def _imitation(algorithm: Any) -> float:
+    """Weight of the likelihood of the better answer: 1 of ORPO, 0 of the others, unless it is given."""
+    if algorithm.nll_coef is None:
+        return 1.0 if algorithm.loss_type == "orpo" else 0.0
+    return float(algorithm.nll_coef)
+
+
+def _without_reference(algorithm: Any) -> bool:
+    """True of SimPO, ORPO and CPL, unless it is given."""
+    if algorithm.reference_free is None:
+        return algorithm.loss_type in ("simpo", "orpo", "cpl")
+    return bool(algorithm.reference_free)
 
 
 def _score(algorithm: Any, row: Sample, logprobs: Sequence[float]) -> tuple[float, dict[int, float]]:
@@ -47,7 +62,7 @@ def _score(algorithm: Any, row: Sample, logprobs: Sequence[float]) -> tuple[floa
     acts = [t for t in range(len(row.token_ids)) if row.turn_ids[t] >= 0]
     mean = algorithm.loss_type in ("ipo", "simpo", "orpo")
     shares = {t: algorithm.gamma ** int(row.turn_ids[t]) / (len(acts) if mean else 1) for t in acts}
-    against = [0.0] * len(row.token_ids) if algorithm.without_reference else row.ref_logprobs
+    against = [0.0] * len(row.token_ids) if _without_reference(algorithm) else row.ref_logprobs
     return sum(share * (logprobs[t] - float(against[t])) for t, share in shares.items()), shares
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
+from llmrl.checks.verify.oracles.group import NO_SIGNAL
 from llmrl.samples import Sample
 
 
@@ -18,7 +19,7 @@ def pro(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]) -> Mapp
     for group in dict.fromkeys(row.group for row in rows):
         known = [i for i, row in enumerate(rows) if row.group == group and not np.isnan(row.reward)]
         known.sort(key=lambda i: (-rows[i].reward, rows[i].episode))
-        if rows[known[0]].reward > rows[known[-1]].reward:
+        if rows[known[0]].reward - rows[known[-1]].reward >= NO_SIGNAL:
             rankings.append(known)
     value, slopes = 0.0, [[0.0] * len(row.token_ids) for row in rows]
     for ranking in rankings:

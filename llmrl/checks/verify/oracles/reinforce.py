@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from llmrl.checks.verify.form import Numbers, OracleAnswer
-from llmrl.checks.verify.oracles.group import clipped_token, engine_weights
+from llmrl.checks.verify.oracles.group import NO_SIGNAL, clipped_token, engine_weights
 from llmrl.checks.verify.oracles.turns import advantages_of_turns
 from llmrl.samples import Sample
 
@@ -34,7 +34,7 @@ def left_out(groups: Sequence[str], scores: Sequence[float]) -> list[float]:
     advantages = []
     for group, score in zip(groups, scores, strict=True):
         siblings = [s for other, s in zip(groups, scores, strict=True) if other == group and not np.isnan(s)]
-        says = len(siblings) > 1 and max(siblings) - min(siblings) >= 1e-6 and not np.isnan(score)
+        says = len(siblings) > 1 and max(siblings) - min(siblings) >= NO_SIGNAL and not np.isnan(score)
         advantages.append((score - (sum(siblings) - score) / (len(siblings) - 1)) if says else 0.0)
     return advantages
 
@@ -47,13 +47,14 @@ def reinforce_pp(algorithm: Any, rows: Sequence[Sample], said: Sequence[Numbers]
         siblings = [other.reward for other in rows if other.group == row.group and not np.isnan(other.reward)]
         score, running, back = row.reward, 0.0, []
         if algorithm.baseline == "group":
-            says = len(siblings) > 1 and max(siblings) - min(siblings) >= 1e-6
+            says = len(siblings) > 1 and max(siblings) - min(siblings) >= NO_SIGNAL
             score = row.reward - float(np.mean(siblings)) if says else 0.0
         costs, acts = _costs(algorithm, row), _acts(row)
-        score -= sum(row.turn_rewards)
+        of_turns = row.turn_rewards if algorithm.credit_level == "turn" else [0.0] * len(row.turn_rewards)
+        score -= sum(of_turns)
         for i in reversed(range(len(costs))):
             ends = i + 1 == len(acts) or row.turn_ids[acts[i]] != row.turn_ids[acts[i + 1]]
-            reward = row.turn_rewards[row.turn_ids[acts[i]]] if ends else 0.0
+            reward = of_turns[row.turn_ids[acts[i]]] if ends else 0.0
             discount = algorithm.gamma * (algorithm.turn_discount if ends else 1.0)
             running = (score if i == len(costs) - 1 else 0.0) + reward - costs[i] + discount * running
             back.append(running)
@@ -105,8 +106,11 @@ def _term(
     if getattr(algorithm, "importance_sampling_level", "token") == "token":
         term, slope = clipped_token(float(np.exp(new[t] - old[t])), advantage, algorithm.epsilon, high, most)
         return term, {t: slope}
-    product = float(np.exp(sum(new[u] - old[u] for u in acts)))
-    term, slope = clipped_token(product, advantage, algorithm.epsilon, high, most)
+    whole = sum(new[u] - old[u] for u in acts)
+    if algorithm.importance_sampling_level == "sequence":
+        term, slope = clipped_token(float(np.exp(whole / len(acts))), advantage, algorithm.epsilon, high, most)
+        return term, {u: slope / len(acts) for u in acts}
+    term, slope = clipped_token(float(np.exp(whole)), advantage, algorithm.epsilon, high, most)
     return term / len(acts), {u: slope / len(acts) for u in acts}  # each of the row's tokens repeats one term
 
 

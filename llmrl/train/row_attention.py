@@ -1,0 +1,282 @@
+"""Rows without padding: one behind the other, each attends to itself, and a beginning that rows share is read once.
+
+On a CPU alone: a kernel per row costs nothing there, while padding and repeated prompts cost what real tokens do. The
+rows reach the attention of each layer through Transformers' AttentionInterface. Which models can take it is found out
+by trial (`reason_against`): their masks must be causal and no more, and their states must be those of padded rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmrl.samples import Array
+
+NAME = "llmrl_rows"
+LEAST = 8  # tokens that a beginning must have to be shared
+_MASKED = 4  # widths of the shared part up to which own tokens are computed under a mask of theirs
+_FAR = (0, 1, 2, 7, 63, 64, 500, 1023, 4095, 4096, 8191, 32768, 131072, 1 << 20)
+"""Places at which masks are looked at: a window or a chunk that is shorter shows."""
+_BOUNDS = {torch.float32: 1e-4, torch.float64: 1e-6}
+"""Relative gaps that kernels leave between states of padded rows and of these; of other dtypes `_WIDE`."""
+_WIDE = 3e-2
+_IGNORED = frozenset({"position_ids", "cache_position", "rows", "is_causal"})
+"""Arguments of attention that change nothing beside rows and their order; any other that is set is refused."""
+
+
+class UnfitError(Exception):
+    """A model asks of attention what rows do not give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens that stand behind one another in the stream, and see the shared ones before them, and themselves."""
+
+    start: int
+    end: int
+    shared_start: int
+    shared_end: int  # equal to `shared_start` where nothing is shared
+    mask: Tensor | None  # (own, shared + own) bool; None: computed as a causal row of both
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """Layout of the rows of a batch as a stream of tokens; an argument of the decoder, which hands it down."""
+
+    source: Tensor  # (N,) int64: place in the flat batch of each token of the stream
+    place: Tensor  # (B * T,) int64: place in the stream of each token of the batch; 0 for padding, which nobody reads
+    segments: Sequence[Segment]  # they cover the stream, in its order
+
+    @classmethod
+    def of(cls, token_ids: Tensor, sample_ids: Tensor) -> RowLayout:
+        """Find the rows of (B, T) tokens, padded or packed, and the beginnings that neighbours share."""
+        ids, owner = token_ids.flatten().numpy(), sample_ids.flatten().numpy()
+        real = np.flatnonzero(owner >= 0)
+        places = np.split(real, np.flatnonzero(np.diff(owner[real])) + 1)
+        stream: list[Array] = []
+        place: Array = np.zeros(len(ids), np.int64)
+        segments: list[Segment] = []
+        length = 0
+
+        def put(tokens: Array, shared: tuple[int, int]) -> None:
+            nonlocal length
+            place[tokens] = np.arange(length, length + len(tokens))
+            if len(tokens):
+                segments.append(_segment(length, length + len(tokens), *shared))
+                stream.append(tokens)
+                length += len(tokens)
+
+        for rows, shared in _beginnings([ids[row] for row in places]):
+            first = length
+            if shared:
+                put(places[rows[0]][:shared], (first, first))
+            for row in rows:
+                place[places[row][:shared]] = np.arange(first, first + shared)
+                put(places[row][shared:], (first, first + shared))
+        return cls(torch.from_numpy(np.concatenate(stream)), torch.from_numpy(place), segments)
+
+
+def decoder_states(decoder: Any, token_ids: Tensor, position_ids: Tensor, sample_ids: Tensor) -> Tensor:
+    """(B, T, H) last hidden states of a decoder that `reason_against` has nothing against; padding's are arbitrary."""
+    rows = RowLayout.of(token_ids, sample_ids)
+    nothing = torch.zeros((1, 1, 1, 1))  # a mask that is made: the model makes none
+    states = decoder(
+        input_ids=token_ids.flatten()[rows.source][None],
+        position_ids=position_ids.flatten()[rows.source][None],
+        attention_mask=nothing,
+        use_cache=False,
+        rows=rows,
+    ).last_hidden_state
+    scattered: Tensor = states[0].index_select(0, rows.place).view(*token_ids.shape, -1)
+    return scattered
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    rows: RowLayout | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """(1, N, heads, D) attention of (1, heads, N, D) queries by rows; without rows what `sdpa` computes.
+
+    Raises:
+        UnfitError: the model asks for something else, such as a window, a cap or a bias.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if rows is None:
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **others
+        )
+        return plain
+    _require_plain(attention_mask, others)
+    if (trial := _TRIAL.get()) is not None:
+        trial.attended += 1
+    options: dict[str, Any] = {"scale": scaling, "dropout_p": dropout, "enable_gqa": key.shape[1] != query.shape[1]}
+    parts = []
+    for segment in rows.segments:
+        own, shared = slice(segment.start, segment.end), slice(segment.shared_start, segment.shared_end)
+        before = shared.stop - shared.start
+        q, k, v = query[:, :, own], key[:, :, own], value[:, :, own]
+        if before:
+            k, v = torch.cat([key[:, :, shared], k], 2), torch.cat([value[:, :, shared], v], 2)
+        if segment.mask is not None:
+            parts.append(functional.scaled_dot_product_attention(q, k, v, attn_mask=segment.mask, **options))
+            continue
+        if before:
+            q = torch.cat([query[:, :, shared], q], 2)
+        parts.append(functional.scaled_dot_product_attention(q, k, v, is_causal=True, **options)[:, :, before:])
+    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+
+
+def reason_against(decoder: Any, vocabulary: int) -> str | None:
+    """Try a decoder on a few rows: why it cannot read them by `decoder_states`; None where it can, and now does.
+
+    A decoder of which there is nothing to say is left as it was. Collective where it is sharded, as its forward is.
+    """
+    configs = {id(m.config): m.config for m in decoder.modules() if hasattr(m, "config")}.values()
+    _register()
+    for config in configs:
+        config._attn_implementation = NAME
+    try:
+        reason = _tried(decoder, vocabulary)
+    except UnfitError as error:
+        reason = str(error)
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    if reason is not None:
+        for config in configs:
+            config._attn_implementation = "sdpa"
+    return reason
+
+
+@dataclass(slots=True)
+class _Trial:
+    """Observations of a trial: the masks that the model asked for, and how often it attended by rows."""
+
+    masks: list[Callable[..., Tensor]]
+    attended: int = 0
+
+
+_TRIAL: ContextVar[_Trial | None] = ContextVar("trial", default=None)
+
+
+@contextmanager
+def _observed() -> Iterator[_Trial]:
+    trial = _Trial([])
+    token = _TRIAL.set(trial)
+    try:
+        yield trial
+    finally:
+        _TRIAL.reset(token)
+
+
+def _tried(decoder: Any, vocabulary: int) -> str | None:
+    """Compare states of rows that share beginnings with those of each row alone."""
+    lengths, shared = (21, 17, 12, 19, 7, 9), (12, 12, 12, 0, 0, 4)
+    drawn = np.random.default_rng(0).integers(0, vocabulary, (len(lengths), max(lengths)))
+    for row, same in enumerate(shared):
+        drawn[row, :same] = drawn[0, :same]
+    rows = [torch.from_numpy(drawn[i, :length]) for i, length in enumerate(lengths)]
+    positions = [torch.arange(length) for length in lengths]
+    training = decoder.training
+    decoder.eval()
+    try:
+        with torch.no_grad(), _observed() as trial:
+            alone = [
+                decoder(input_ids=row[None], position_ids=place[None], use_cache=False).last_hidden_state[0].float()
+                for row, place in zip(rows, positions, strict=True)
+            ]
+            if not trial.masks or not all(map(_causal, trial.masks)):
+                return "its layers look at other tokens than all before" if trial.masks else "it makes its own masks"
+            owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+            asked = torch.cat(rows)[None], torch.cat(positions)[None], owner[None]
+            found = decoder_states(decoder, *asked)[0]
+    finally:
+        decoder.train(training)
+    layers = int(decoder.config.get_text_config().num_hidden_layers)
+    if trial.attended != layers:
+        return f"{trial.attended} of its {layers} layers attend by Transformers' interface"
+    expected = torch.cat(alone)
+    gap = float((found.float() - expected).norm() / expected.norm())
+    if not gap <= _BOUNDS.get(found.dtype, _WIDE):
+        return f"its states differ from those of a row alone, by {gap:.1e} of their size"
+    return None
+
+
+def _causal(mask: Callable[..., Tensor]) -> bool:
+    """True if a mask shows each token all tokens before it, and itself, however far they are."""
+    places = torch.tensor(_FAR)
+    nothing = torch.zeros((), dtype=torch.int64)
+    queries, keys = places[:, None], places[None, :]
+    shown = mask(nothing, nothing, queries, keys).expand(len(places), len(places))
+    return torch.equal(shown, keys <= queries)
+
+
+def _require_plain(attention_mask: Tensor | None, others: dict[str, Any]) -> None:
+    """Refuse what would be left out without a word.
+
+    Raises:
+        UnfitError: names it.
+    """
+    if attention_mask is not None and attention_mask.numel() != 1:
+        raise UnfitError("it makes its own masks")
+    if others.get("is_causal") is False:
+        raise UnfitError("its attention is not causal")
+    for name, given in others.items():
+        if given is not None and given is not False and name not in _IGNORED:
+            raise UnfitError(f"its attention has {name}")
+
+
+def _segment(start: int, end: int, shared_start: int, shared_end: int) -> Segment:
+    own, shared = end - start, shared_end - shared_start
+    masked = shared > 0 and own <= _MASKED * shared
+    mask = torch.ones(own, shared + own, dtype=torch.bool).tril(shared) if masked else None
+    return Segment(start, end, shared_start, shared_end, mask)
+
+
+def _beginnings(rows: Sequence[Array]) -> Iterator[tuple[range, int]]:
+    """Runs of neighbours, and how many tokens at their beginning they share: as runs grow while that saves more."""
+    first, shared = 0, len(rows[0])
+    for row in range(1, len(rows) + 1):
+        same = _same(rows[first][:shared], rows[row]) if row < len(rows) else 0
+        if same >= LEAST and same * (row - first) > shared * (row - first - 1):
+            shared = same
+            continue
+        yield range(first, row), shared if row - first > 1 else 0
+        if row < len(rows):
+            first, shared = row, len(rows[row])
+
+
+def _same(left: Array, right: Array) -> int:
+    """Number of tokens at the beginning that are equal."""
+    width = min(len(left), len(right))
+    unequal = np.flatnonzero(left[:width] != right[:width])
+    return int(unequal[0]) if len(unequal) else width
+
+
+def _register() -> None:
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    def mask(*args: Any, **options: Any) -> Any:
+        if (trial := _TRIAL.get()) is not None:
+            trial.masks.append(options["mask_function"])
+        return sdpa_mask(*args, **options)
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, mask)
