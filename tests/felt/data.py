@@ -61,6 +61,9 @@ def _made() -> dict[str, list[Probe]]:
                 values={"operators": ["+-"], "low": [5], "template": ["{a} {op} {b}"], "count": [3]},
             )
         ],
+        "data gsm8k": known("gsm8k", {"question": "How many?", "answer": "#### 5"}, "instruction"),
+        "data countdown": known("countdown", nums, "template", text="{nums} {target}"),
+        "data game24": known("game24", {"nums": [1, 2, 3, 4], "rank": 905}, "template", text="{nums}"),
         "data countdown_generated": [
             Probe(
                 use=use,
@@ -93,26 +96,6 @@ def _of_others() -> dict[str, list[Probe]]:
         "data games": [
             Probe(use=use, base={"env": {"name": "nim"}, "count": 4}, values={"env": [{"name": "maze"}], "count": [2]})
         ],
-        "data miniwob": [
-            Probe(
-                use=use,
-                base={"seeds": 3, "tasks": ["click-button"]},
-                values={"tasks": [["click-link"]], "seeds": [2], "first": [7], "levels": [2]},
-            )
-        ],
-        "data shop": [
-            Probe(use=use, base={"seeds": 3}, values={"kinds": [["find"]], "seeds": [2], "first": [7], "levels": [2]})
-        ],
-    }
-
-
-def _of_others() -> dict[str, list[Probe]]:
-    """Datasets made of others."""
-    ids = [problem.id for problem in build("data", {**ARITHMETIC, "count": 9}).problems()]
-    told = ("correct", "wrong")
-    lines = [{"problem": i, "verdict": told[n > k], "value": 1.0} for n, i in enumerate(ids) for k in range(8)]
-    records, others = written(*lines), written(*lines[:40])
-    return {
         "data mixture": [
             Probe(
                 use=counted,
@@ -181,8 +164,3 @@ def _of_files() -> dict[str, list[Probe]]:
             )
         ],
     }
-
-
-def probes() -> dict[str, list[Probe]]:
-    """Probes of datasets whose rows are here, or are generated."""
-    return {**_of_files(), **_made(), **_of_others()}
