@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,12 @@ LISTED = {
     for owner, names in owned.items()
     for name in names.split()
 }
+
+
+@pytest.fixture(autouse=True)
+def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a split is felt is not decided by the data sets that a machine has."""
+    monkeypatch.setenv("LLMRL_DATA", str(tmp_path))
 
 
 @cache
