@@ -26,7 +26,7 @@ LISTED = {
 
 @pytest.fixture(autouse=True)
 def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a split is felt is not decided by the data sets that a machine has."""
+    """Hide the data sets of this machine: they would decide if a split is felt."""
     monkeypatch.setenv("LLMRL_DATA", str(tmp_path))
 
 
