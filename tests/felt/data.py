@@ -52,7 +52,7 @@ def probes() -> dict[str, list[Probe]]:
 
 
 def _made() -> dict[str, list[Probe]]:
-    nums = {"nums": [1, 2, 3], "target": 6, "id": "a"}
+    nums = {"nums": [1, 2, 3], "target": 6}
     return {
         "data arithmetic": [
             Probe(

@@ -181,7 +181,7 @@ PROBES: dict[str, list[Probe]] = {
     ],
     "reward repetition": [
         Probe(
-            use=scoring(answers(problem(), "abc" * 30, "nothing is SAID twice")),
+            use=scoring(answers(problem(), "abc" * 30, "nothing is said twice")),
             base={"window": 5},
             values={"penalty": [-0.5], "window": [3]},
         )
@@ -202,7 +202,7 @@ PROBES: dict[str, list[Probe]] = {
         Probe(
             use=scoring(answers(problem(), "2+2=4\n4+1=6\n6+1=7\n\nSo 7.")),
             base={"eta": 0.5},
-            values={"of": [{"name": f"{__name__}:steps"}]},
+            values={"of": [{"name": "tests.felt.scorers:steps"}]},
         )
     ],
     "reward environment": [Probe(use=scoring(answers(problem(), "4", verdict="correct")))],
@@ -243,9 +243,3 @@ PROBES: dict[str, list[Probe]] = {
 
 def probes() -> dict[str, list[Probe]]:
     return PROBES
-
-
-def steps(problem: Problem, text: str) -> Score:
-    """A score for each line: less and less."""
-    ends = [i + 1 for i, letter in enumerate(text) if letter == "\n"]
-    return Score(1.0, steps=[1 / (2 + i) for i in range(len(ends))], step_ends=ends)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,13 @@ LISTED = {
 }
 
 
-@lru_cache
+@pytest.fixture(autouse=True)
+def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the data sets of this machine: they would decide if a split is felt."""
+    monkeypatch.setenv("LLMRL_DATA", str(tmp_path))
+
+
+@cache
 def probes() -> dict[str, list[Probe]]:
     """The probes of each owner, of all parts."""
     made: dict[str, list[Probe]] = {}
@@ -33,7 +40,7 @@ def probes() -> dict[str, list[Probe]]:
     return made
 
 
-@lru_cache
+@cache
 def found(name: str) -> set[str]:
     """Fields of an owner that are felt."""
     return felt(dict(owners())[name], probes().get(name, []))
