@@ -30,6 +30,8 @@ Spec = Mapping[str, Any]
 
 PLUGINS: tuple[Kind, ...] = ("data", "reward", "algorithm", "engine", "source", "env", "agent")
 """Sections that name a plug-in."""
+BY_DEFAULT: Mapping[str, str] = {"engine": "vllm", "source": "online", "env": "single_turn"}
+"""Plug-ins of the sections that a recipe leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,9 +278,13 @@ class Sections:
     data: Dataset | None = field(default=None, metadata=holds("data"))  # only a source that plays needs it,
     reward: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # and this
     algorithm: Algorithm = field(metadata=holds("algorithm"))
-    engine: EngineFactory = field(default_factory=partial(build, "engine", "vllm"), metadata=holds("engine"))
-    source: SourceFactory = field(default_factory=partial(build, "source", "online"), metadata=holds("source"))
-    env: EnvFactory = field(default_factory=partial(build, "env", "single_turn"), metadata=holds("env"))
+    engine: EngineFactory = field(
+        default_factory=partial(build, "engine", BY_DEFAULT["engine"]), metadata=holds("engine")
+    )
+    source: SourceFactory = field(
+        default_factory=partial(build, "source", BY_DEFAULT["source"]), metadata=holds("source")
+    )
+    env: EnvFactory = field(default_factory=partial(build, "env", BY_DEFAULT["env"]), metadata=holds("env"))
     agent: Agent | None = field(default=None, metadata=holds("agent"))  # a program that plays in place of `env`
     critic: CriticOptions = field(default_factory=CriticOptions)
     rollout: RolloutOptions = field(default_factory=RolloutOptions)

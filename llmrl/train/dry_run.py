@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -60,7 +61,7 @@ def require_possible(recipe: Recipe) -> None:
     """Refuse a recipe that could not run on this machine, as far as that is known without weights.
 
     Rewards are built, with all that they hold; the data, the benchmarks and the stored answers that are on this machine
-    are read. No hub is asked: what only a hub has is not looked at.
+    are read. No hub is asked: what only a hub has is named on standard error, and not looked at.
 
     Raises:
         RecipeError: variables of a launcher without one, a tracker that is not installed, a reward that does not build,
@@ -79,13 +80,22 @@ def require_possible(recipe: Recipe) -> None:
     chat = None
     if (Path(recipe.model.policy) / "config.json").is_file():
         chat = _require_model(recipe.model)
-    with without_hub():
-        _require_data(recipe, chat, rewards)
+    _require_data(recipe, chat, rewards)
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """Look at data as far as it is on this machine; a line on standard error names what only a hub has."""
+    try:
+        with without_hub():
+            yield
+    except HubDataError as error:
+        print(f"llmrl: not looked at: {error}", file=sys.stderr)
 
 
 def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
     """Read what is on this machine; without a tokenizer the lengths of prompts are not known."""
-    with suppress(HubDataError):
+    with _here():
         if chat is not None:
             problems = problems_to_play(recipe, chat, main=True)
         else:
@@ -93,10 +103,10 @@ def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
         if recipe.source.plays:
             rewards.require_free(problems)
     for name in recipe.eval.benchmarks if recipe.evaluates else ():
-        with suppress(HubDataError):
+        with _here():
             deque(islice(problems_of(build("benchmark", name, "eval.benchmarks"), name), recipe.eval.limit), maxlen=0)
     if units := getattr(recipe.source, "units", None):
-        with suppress(HubDataError):
+        with _here():
             next(iter(units()), None)
 
 
