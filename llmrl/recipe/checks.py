@@ -19,7 +19,8 @@ def check(recipe: Sections) -> None:
     Raises:
         RecipeError: the first complaint.
     """
-    for complaint in (complains(recipe) for complains in CHECKS):
+    counted = recipe.train.num_train_epochs is None  # epochs are no number of steps before the data is read
+    for complaint in (complains(recipe) for complains in CHECKS if counted or complains not in OF_STEPS):
         if complaint is not None:
             raise RecipeError(complaint)
 
@@ -104,10 +105,10 @@ def group_size(recipe: Sections) -> str | None:
 def schedule(recipe: Sections) -> str | None:
     """A rate that falls after its warm-up needs steps to fall in."""
     train = recipe.train
-    if train.lr_scheduler_type == "constant" or train.warmup_steps < train.max_steps:
+    if train.lr_scheduler_type == "constant" or train.warmup < train.max_steps:
         return None
     return (
-        f"train.warmup_steps {train.warmup_steps} of train.max_steps {train.max_steps}: the {train.lr_scheduler_type} "
+        f"train.warmup_steps {train.warmup_steps:g} of train.max_steps {train.max_steps}: the {train.lr_scheduler_type} "
         f"schedule ends before it begins; expected fewer steps of warm-up, such as train.warmup_steps="
         f"{train.max_steps // 10}, or train.lr_scheduler_type=constant"
     )
@@ -327,3 +328,5 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     several_agents,
     learning_opponents,
 )
+OF_STEPS = frozenset({schedule, collecting, learning_policy, moving_reference, stopping_audit})
+"""Checks that compare something with `train.max_steps`."""

@@ -25,6 +25,7 @@ from llmrl.run_folder.launch import require_launch
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.scoring.reserved import require_free
 from llmrl.train.adapters import adapted
+from llmrl.train.epochs import in_steps
 from llmrl.train.prompts import problems_to_play
 from llmrl.types import Problem
 
@@ -57,12 +58,14 @@ class Rewards:
             require_free(reward, problems)
 
 
-def require_possible(recipe: Recipe) -> None:
+def require_possible(recipe: Recipe) -> Recipe:
     """Refuse a recipe that could not run on this machine, as far as that is known without weights.
 
     Rewards are built, with all that they hold; the data, the benchmarks and the stored answers that are on this machine
     are read. No hub is asked: what only a hub has is named on standard error, and not looked at.
 
+    Returns:
+        The recipe, its epochs as steps where its data is on this machine.
     Raises:
         RecipeError: variables of a launcher without one, a tracker that is not installed, a reward that does not build,
             adapters that do not fit.
@@ -81,6 +84,9 @@ def require_possible(recipe: Recipe) -> None:
     if (Path(recipe.model.policy) / "config.json").is_file():
         chat = _require_model(recipe.model)
     _require_data(recipe, chat, rewards)
+    with _here():
+        return in_steps(recipe)
+    return recipe
 
 
 @contextmanager
