@@ -268,9 +268,18 @@ class EvalOptions:
     every: Whole = 0  # steps; 0: never
     on_start: bool = False  # also before the first step
     benchmarks: Sequence[str] = ()
+    data: Dataset | None = field(default=None, metadata=holds("data"))  # own problems, by the run's env and reward
     limit: Count | None = None  # the first problems only
     samples: Count | None = None  # None: the benchmark's own
     max_completion_length: Count | None = None  # tokens of an answer; None: the benchmark's own
+
+    def __post_init__(self) -> None:
+        build_held(self)
+
+    @property
+    def asks(self) -> bool:
+        """True if there is something to evaluate on."""
+        return bool(self.benchmarks) or self.data is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,7 +328,7 @@ class Sections:
     @property
     def evaluates(self) -> bool:
         """True if benchmarks are asked at some time in the run."""
-        return bool(self.eval.benchmarks) and (self.eval.every > 0 or self.eval.on_start)
+        return self.eval.asks and (self.eval.every > 0 or self.eval.on_start)
 
     @property
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:

@@ -18,13 +18,13 @@ from llmrl.datafiles.rows import HubDataError, without_hub
 from llmrl.encoding.soundness import require_within
 from llmrl.errors import CheckpointError
 from llmrl.evaluation.evaluate import problems_of
-from llmrl.plugins import build
 from llmrl.recipe import ModelOptions, Recipe
 from llmrl.recipe.trackers import require_installed
 from llmrl.run_folder.launch import require_launch
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.scoring.reserved import require_free
 from llmrl.train.adapters import adapted
+from llmrl.train.benchmarks import asked
 from llmrl.train.epochs import in_steps
 from llmrl.train.prompts import problems_to_play
 from llmrl.types import Problem
@@ -108,9 +108,9 @@ def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
             problems = [] if recipe.data is None else list(recipe.data.problems())
         if recipe.source.plays:
             rewards.require_free(problems)
-    for name in recipe.eval.benchmarks if recipe.evaluates else ():
+    for name, each in asked(recipe).items():
         with _here():
-            deque(islice(problems_of(build("benchmark", name, "eval.benchmarks"), name), recipe.eval.limit), maxlen=0)
+            deque(islice(problems_of(each.benchmark, name), recipe.eval.limit), maxlen=0)
     if units := getattr(recipe.source, "units", None):
         with _here():
             next(iter(units()), None)
