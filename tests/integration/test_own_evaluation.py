@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from llmrl.data.jsonl import Jsonl
 from llmrl.errors import DataError, RecipeError
 from llmrl.evaluation.records import read_json
+from llmrl.plugins import build
 from llmrl.recipe import Recipe, parse
 from llmrl.train.dry_run import require_possible
 from llmrl.train.loop import train
@@ -80,14 +82,14 @@ def test_what_cannot_be_evaluated_is_refused_before_the_run(tiny_model_dir: Path
     made = recipe(tiny_model_dir, tmp_path)
     with pytest.raises(RecipeError, match=r"eval\.data: nothing is evaluated; expected eval\.every"):
         replace(made, eval=replace(made.eval, every=0))
-    stored = {"name": "offline", "path": str(tmp_path / "sums.jsonl")}
+    stored = build("source", {"name": "offline", "path": str(tmp_path / "sums.jsonl")})
     with pytest.raises(RecipeError, match=r"eval\.data: no reward judges it"):
-        replace(made, reward=None, data=None, source=stored, algorithm={"name": "bc"})
+        replace(made, reward=None, data=None, source=stored, algorithm=build("algorithm", "bc"))
     long = tmp_path / "long.jsonl"
     long.write_text(json.dumps({"id": "long", "prompt": "1+" * 300, "answer": "1"}) + "\n")
-    asked = replace(made.eval, data={"name": "jsonl", "path": str(long)})
+    asked = replace(made.eval, data=Jsonl(path=str(long)))
     with pytest.raises(DataError, match=r"eval\.data: .*longer than rollout\.max_prompt_length 512"):
         Run(replace(made, eval=asked, rollout=replace(made.rollout, max_prompt_length=512)))
-    gone = replace(made, eval=replace(made.eval, data={"name": "jsonl", "path": str(tmp_path / "gone.jsonl")}))
+    gone = replace(made, eval=replace(made.eval, data=Jsonl(path=str(tmp_path / "gone.jsonl"))))
     with pytest.raises(DataError, match="gone"):
         require_possible(gone)
