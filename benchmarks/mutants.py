@@ -4,8 +4,8 @@
 
 `benchmarks/mutants/*.yaml` lists the errors: a file, a text that stands in it once, what stands there by mistake, and
 why somebody would write that. Each is planted into a copy of the tree, never into the checkout. Verify comes first, its
-cases before its forms and of these only those that can reach the file; then the tests that mirror the file, those
-that import it, and those that reach it through other modules, the nearest first. The first failure ends it.
+cases before its forms and of these only those that can reach the file; then the unit tests that mirror the file, import
+it or stand beside those ("near"), and those that reach it through other modules ("unit"). The first failure ends it.
 
 Results are appended to a file of JSON lines. A result holds while the error's file is as it was, and that of an error
 which nothing has caught while all of the code and the tests are; so a run that was stopped goes on, and a second one
@@ -34,10 +34,11 @@ from planting import CODE, ROOT, PlantedError, Tree, apart, copied, errors, in_p
 RESULTS = ROOT / "build" / "mutants.jsonl"
 MATHEMATICS = ("llmrl/ops/", "llmrl/algorithms/")
 VERIFY = ("cases", "oracle", "invariances", "differences", "learning")
-LOOKS = (*VERIFY, "unit", "integration")
+TESTS = ("near", "unit", "integration")
+LOOKS = (*VERIFY, *TESTS)
 WARM = {
     "cases": "numpy torch yaml pydantic",
-    "unit": "transformers transformers.models.qwen3.modeling_qwen3 safetensors.torch tokenizers accelerate peft rich "
+    "tests": "transformers transformers.models.qwen3.modeling_qwen3 safetensors.torch tokenizers accelerate peft rich "
     "typer httpx jinja2 sympy pytest starlette uvicorn",
 }
 """Modules that take long to import and are no part of llmrl, by what first needs them."""
@@ -198,7 +199,7 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
 
 def state_of(row: Mapping[str, Any] | None) -> str:
     """Tell what is known of an error: caught by `verify` or `tests`, `alive`, or `open` where not all was asked."""
-    if row is None or not (row["verify"] or row["test"] or {*VERIFY, "unit"} <= {*row["looks"]}):
+    if row is None or not (row["verify"] or row["test"] or {*LOOKS} - {"integration"} <= {*row["looks"]}):
         return "open"
     return "verify" if row["verify"] else "tests" if row["test"] else "alive"
 
@@ -242,7 +243,7 @@ def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.N
         root, caught = Path(place) / "tree", set()
         copied(ROOT, root)
         judge = Judge(Tree(root))
-        warm(root, any({"unit", "integration"} & set(looks) for _, looks in todo))
+        warm(root, any({*TESTS} & set(looks) for _, looks in todo))
         for look, error in [(look, error) for look in LOOKS for error, looks in todo if look in looks]:
             if error in caught:
                 continue
@@ -267,8 +268,8 @@ def spread(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse
         "DS_ACCELERATOR": "cpu",
     }
     wanted = {look for _, looks in todo for look in looks}
-    tests = wanted & {"unit", "integration"}
-    for name in f"{WARM['cases'] if todo else ''} {WARM['unit'] if tests else ''}".split():
+    tests = wanted & {*TESTS}
+    for name in f"{WARM['cases'] if todo else ''} {WARM['tests'] if tests else ''}".split():
         importlib.import_module(name)
     children = []
     for job in range(min(options.jobs, len(todo))):
