@@ -15,8 +15,10 @@ asks again only about what has changed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import re
@@ -113,7 +115,8 @@ def failing_test(files: Sequence[str], ignored: Sequence[str]) -> str:
 
     first = First()
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu", "-o", "timeout=900"]
-    code = pytest.main([*options, *(f"--deselect={name}" for name in ignored), *files], plugins=[first])
+    warmed = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of plug-ins of pytest that `warm` has imported
+    code = pytest.main([*options, *warmed, *(f"--deselect={name}" for name in ignored), *files], plugins=[first])
     return first.failed or ("" if code in (0, 5) else f"pytest ended with {int(code)}")
 
 
@@ -138,26 +141,27 @@ class Judge:
                 seen = apart(ask, self._tree.root, near)
             result["seconds"] = round(result["seconds"] + seen["seconds"], 1)
             result["timeout"] |= bool(seen.get("timeout"))
-            if seen["red"] and (look in VERIFY or self._tells(seen["red"], near)):
+            if seen["red"] and (look in VERIFY or self._tells(seen["red"], asked[0] or (), near)):
                 return {**result, "verify" if look in VERIFY else "test": seen["red"]}
             if not seen["red"]:
                 asked.pop(0)  # else once more, without the test that fails anyway
         return result
 
-    def _tells(self, test: str, near: Mapping[str, int]) -> bool:
-        """True of a test that passes without the error.
+    def _tells(self, red: str, files: Sequence[str], near: Mapping[str, int]) -> bool:
+        """True of a failure that is not there without the error.
 
         Raises:
             RuntimeError: pytest itself fails, whatever is planted.
         """
-        if test not in self._right | self._wrong:
-            clean = apart(partial(failing_test, [test], ()), self._tree.root, near)["red"]
-            if clean and not clean.startswith(test):
-                raise RuntimeError(f"{test} without any error: {clean}; look at {self._tree.root / 'look.log'}")
-            (self._wrong if clean == test else self._right).add(test)
-            if clean == test:
-                print(f"{test} fails without any error, and is left out", flush=True)
-        return test in self._right
+        if red not in self._right | self._wrong:
+            named = red.startswith("tests/")
+            clean = apart(partial(failing_test, [red] if named else files, sorted(self._wrong)), self._tree.root, near)
+            if clean["red"] and not (named and clean["red"].startswith(red)):
+                raise RuntimeError(f"{red} without any error: {clean['red']}; look at {self._tree.root / 'look.log'}")
+            (self._wrong if clean["red"] else self._right).add(red)
+            if clean["red"]:
+                print(f"{red} fails without any error, and is left out", flush=True)
+        return red in self._right
 
 
 def key_of(error: PlantedError, root: Path) -> str:
@@ -232,6 +236,9 @@ def warm(root: Path, tests: bool) -> None:
         ("train.run", "evaluation.evaluate", "engines.hf", "sources.replay", "reward_models.model") if tests else ()
     ):
         importlib.import_module(f"llmrl.{name}")
+    if tests:  # and pytest, with its plug-ins
+        with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()):
+            failing_test(["--collect-only", "tests/unit/test_types.py"], ())
 
 
 def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.Namespace, whole: str) -> None:

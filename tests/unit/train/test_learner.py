@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,28 +13,13 @@ import torch
 from torch import Tensor
 
 from llmrl.batch import Batch
-from llmrl.protocols import Column, Forward, Loss, Update
-from llmrl.recipe import parse
+from llmrl.protocols import Forward, Loss, Update
 from llmrl.samples import Sample
 from llmrl.train.learner import OptimStep
 from llmrl.train.learners import Learners
-from llmrl.train.parallel import accelerator
 from tests.builders import sample, watched
 
 Build = Callable[..., Learners]
-
-
-@pytest.fixture
-def build(tiny_model_dir: Path) -> Build:
-    def made(*needs: Column, **sections: dict[str, Any]) -> Learners:
-        given = {"report_to": "none", "max_grad_norm": float("inf"), **sections.pop("train", {})}
-        tree = {"data": {"name": "arithmetic"}, "reward": {"name": "numeric"}, "algorithm": {"name": "grpo"}}
-        tree |= {**sections, "model": {"policy": str(tiny_model_dir), **sections.get("model", {})}, "train": given}
-        recipe = parse(tree)
-        torch.manual_seed(0)
-        return Learners(recipe, accelerator(recipe.train), frozenset(needs))
-
-    return made
 
 
 def rows(count: int = 4) -> list[Sample]:
