@@ -14,7 +14,12 @@ from llmrl.critics.dueling import Answer, DuelingModel
 from llmrl.critics.layers import StateLayer
 from llmrl.ops.heads import Scalar
 
-ANSWERS = [Answer([5, 6], [7]), Answer([5, 6, 9, 9], [7, 8, 9, 30, 31]), Answer([5], [8, 8]), Answer([6, 5], [9, 40, 7])]
+ANSWERS = [
+    Answer([5, 6], [7]),
+    Answer([5, 6, 9, 9], [7, 8, 9, 30, 31]),
+    Answer([5], [8, 8]),
+    Answer([6, 5], [9, 40, 7]),
+]
 
 
 @pytest.fixture(scope="module")

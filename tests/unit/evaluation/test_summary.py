@@ -40,5 +40,7 @@ def test_the_mean_length_is_of_answers_that_were_given_and_measured() -> None:
 
 
 def test_an_answer_that_was_cut_off_is_told_by_its_finish_or_its_episode() -> None:
-    result = summary([record("wrong", finish="length"), record("correct"), record("wrong", cut_off=True), record("wrong")])
+    result = summary(
+        [record("wrong", finish="length"), record("correct"), record("wrong", cut_off=True), record("wrong")]
+    )
     assert result["truncated"] == pytest.approx(0.5)

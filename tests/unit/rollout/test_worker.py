@@ -346,6 +346,10 @@ def test_entry_t_of_a_row_is_about_token_t() -> None:
     assert row.reward == 1.75, "the score and what the environment paid"
     assert (row.turn_rewards, row.version, row.correct, row.truncated) == ([0.5, 0.25], 4, True, False)
     assert (row.group, row.episode) == ("g", 2)
+    newer = spoken([1, 2, 10, 11, 3], [12])
+    newer = replace(newer, completion=replace(newer.completion, version=6))
+    (row,) = to_samples(episode(spoken([1, 2], [10, 11]), newer, score=Score(1.0)))
+    assert row.version == 4, "as old as its first turn"
 
 
 def test_a_rewritten_history_begins_a_new_row() -> None:

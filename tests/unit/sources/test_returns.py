@@ -84,7 +84,9 @@ def test_a_share_has_no_condition_another_one_in_each_epoch(tmp_path: Path) -> N
 def test_episodes_of_a_run_have_their_rewards_as_returns(tmp_path: Path) -> None:
     groups = [
         [
-            episode(turn(f"{i}", [1, 2], reward=i / 2), problem=SUMS[i], score=Score((3 - i) / 4), group=f"{i}/p", episode=0),
+            episode(
+                turn(f"{i}", [1, 2], reward=i / 2), problem=SUMS[i], score=Score((3 - i) / 4), group=f"{i}/p", episode=0
+            ),
             episode(turn("..", [1], finish="length"), problem=SUMS[i], score=Score(0.0), group=f"{i}/p", episode=1),
         ]
         for i in range(4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -94,6 +95,17 @@ def test_a_loss_is_the_weighted_sum_and_metrics_are_means_over_what_learns(build
     counts = [row.actions for row in rows()]
     mean = sum((1.0 + i) * count for i, count in enumerate(counts)) / sum(counts)
     assert step.metrics["advantage"] == pytest.approx(mean), "padding and prompts take no part"
+
+
+def test_entropy_has_a_gradient_where_the_update_asks_for_it(build: Build) -> None:
+    """A bonus on the entropy moves the weights; without the update's word it is a number for the log."""
+    bonus = Update("policy", lambda new, _: Loss(-new.entropy), entropy_grad=True)
+    models = build()
+    gradients = watched(models)
+    fitted(models, bonus)
+    assert norm(gradients[0]) > 1e-3
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        fitted(models, replace(bonus, entropy_grad=False))
 
 
 def test_minibatches_weigh_as_their_step_does(build: Build) -> None:

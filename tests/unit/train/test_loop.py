@@ -54,9 +54,7 @@ def run(first_step: int, steps: int) -> tuple[Any, Sync, Models]:
     sync, models, nothing = Sync(), Models(), SimpleNamespace(after_step=lambda _: None)
     adaptation = SimpleNamespace(asked=list, credit=list, updates=lambda _: [UPDATE], metrics={})
     algorithm = SimpleNamespace(needs=frozenset)
-    policy = SimpleNamespace(
-        own=list, sync=sync, learners=models, adaptation=adaptation, algorithm=algorithm, agent=""
-    )
+    policy = SimpleNamespace(own=list, sync=sync, learners=models, adaptation=adaptation, algorithm=algorithm, agent="")
     made = SimpleNamespace(
         policies=[policy],
         first_step=first_step,
