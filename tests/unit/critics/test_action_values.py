@@ -15,7 +15,6 @@ def test_of_two_heads_the_lesser_counts_at_the_positions_that_are_kept(critic_di
     states = critic.trunk(input_ids=ids).last_hidden_state
     first, second = (head.numbers(states) for head in critic.heads)
     least = torch.where(first < second, first, second)
-    assert not torch.equal(least, first)
-    assert not torch.equal(least, second)
-    assert torch.equal(critic(input_ids=ids).logits, least)
-    assert torch.equal(critic(input_ids=ids, logits_to_keep=1).logits, least[:, -1:])
+    assert all((head - least).abs().max() > 0.01 for head in (first, second))
+    assert torch.allclose(critic(input_ids=ids).logits, least, atol=1e-5)
+    assert torch.allclose(critic(input_ids=ids, logits_to_keep=1).logits, least[:, -1:], atol=1e-5)

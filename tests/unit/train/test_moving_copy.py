@@ -38,7 +38,7 @@ def test_a_copy_moves_where_its_network_s_precision_would_round_the_step_away() 
 
 def test_a_reference_takes_its_share_of_the_policy_in_the_steps_that_are_due(build: Callable[..., Learners]) -> None:
     moves = {"sync_ref_model": True, "ref_model_sync_steps": 2, "ref_model_mixup_alpha": 0.25}
-    models = build("ref_logprobs", model=moves)
+    models = build("ref_logprobs", model=moves, algorithm={"name": "grpo", "beta": 0.1})
     assert models.reference is not None
     name, weight = next(iter(models.policy.net.named_parameters()))
     before = weight.detach().clone()
