@@ -55,7 +55,7 @@ def run(first_step: int, steps: int) -> tuple[Any, Sync, Models]:
     adaptation = SimpleNamespace(asked=list, credit=list, updates=lambda _: [UPDATE], metrics={})
     algorithm = SimpleNamespace(needs=frozenset)
     policy = SimpleNamespace(own=list, sync=sync, learners=models, adaptation=adaptation, algorithm=algorithm, agent="")
-    made = SimpleNamespace(
+    made: Any = SimpleNamespace(
         policies=[policy],
         first_step=first_step,
         recipe=SimpleNamespace(train=SimpleNamespace(max_steps=steps)),
