@@ -151,9 +151,11 @@ class Judge:
         """True of a failure that is not there without the error.
 
         Raises:
-            RuntimeError: pytest itself fails, whatever is planted.
+            RuntimeError: pytest itself fails, whatever is planted, or a test that does cannot be left out.
         """
-        if red not in self._right | self._wrong:
+        if red in self._wrong:
+            raise RuntimeError(f"{red} fails without any error; look at {self._tree.root / 'look.log'}")
+        if red not in self._right:
             named = red.startswith("tests/")
             clean = apart(partial(failing_test, [red] if named else files, sorted(self._wrong)), self._tree.root, near)
             if clean["red"] and not (named and clean["red"].startswith(red)):
