@@ -41,7 +41,7 @@ def serve(
     engine: Annotated[str, typer.Option(help="Engine of the search: vllm, hf, or {name: ..., option: ...}.")] = "vllm",
     step: Step = None,
 ) -> None:
-    """Serve a checkpoint with vLLM's OpenAI-compatible server. Runs until Ctrl-C; other options are passed on to vLLM."""
+    """Serve a checkpoint with vLLM's OpenAI-compatible server. Runs until Ctrl-C; other options go to vLLM."""
     from llmrl.clients.bearer import read_key
     from llmrl.serve.vllm import DecodingCritic
     from llmrl.serve.vllm import serve as run
