@@ -44,14 +44,16 @@ def train_by(made: Recipe, name: str, chosen: bool | Path, *, quiet: bool, dry_r
 
         from llmrl.train.dry_run import require_possible
 
-        require_possible(made)
+        made = require_possible(made)
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return
     from llmrl.run_folder.progress import Progress
+    from llmrl.train.epochs import in_steps
     from llmrl.train.loop import train as take_steps
     from llmrl.train.run import Run
     from llmrl.train.stopping import Stopping
 
+    made = in_steps(made)
     folder = Path(made.train.output_dir) / (made.train.run_name or name)
     with (
         stopped_by_signals(),
@@ -125,7 +127,7 @@ def _stored(command: str, algorithm: str, about: str) -> Callable[..., None]:
                 "warmup_steps": warmup,
                 "seed": seed,
                 "bf16": bf16,
-                "max_steps": max_steps or _steps(epochs, len(_rows(rows, config, split)), batch),
+                **({"max_steps": max_steps} if max_steps else {"num_train_epochs": epochs}),
                 "lr_scheduler_type": "linear",  # as TRL's is
                 "output_dir": str(out.parent),
                 "run_name": out.name,
