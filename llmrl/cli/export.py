@@ -11,20 +11,22 @@ from llmrl.errors import CheckpointError
 
 Step = Annotated[
     str | None,
-    typer.Option(help="Of a run's folder: a number of steps, best (by eval) or final; final by default, else best."),
+    typer.Option(
+        help="Checkpoint of a run folder: a number of steps, best (by eval) or final; by default final, else best."
+    ),
 ]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, which has checkpoints.")],
+    run: Annotated[Path, typer.Argument(help="Run folder with checkpoints.")],
     step: Annotated[
-        str | None, typer.Option(help="A number of steps, or best (by eval); by default the best, else the newest.")
+        str | None, typer.Option(help="Number of steps, or best (by evaluation); by default the best, else the newest.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder to write; exported/step-N in the run's by default.")
+        Path | None, typer.Option(help="Output folder; by default exported/step-N in the run folder.")
     ] = None,
 ) -> None:
-    """Write the model of a run's checkpoint as a folder that everyone can load; under its launcher where sharded."""
+    """Export a checkpoint as a Hugging Face model folder. Sharded ones need the launcher that wrote them."""
     from llmrl.train.run_export import EXPORTED, choose, export_checkpoint, is_run
 
     if not is_run(run):
