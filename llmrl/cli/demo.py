@@ -22,7 +22,7 @@ from llmrl import plugins, tiny
 from llmrl.cli.next_steps import after_demo
 from llmrl.errors import CheckpointError, TrainingError
 from llmrl.recipe import Recipe, read
-from llmrl.run_folder import lock, reader
+from llmrl.run_folder import libraries, lock, reader
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.records import ROLLOUTS
 from llmrl.types import Problem, is_correct
@@ -61,9 +61,10 @@ def run(
         TrainingError: fine-tuning did not reach the target.
         EngineError: vLLM does not start.
     """
-    _hush()
     with ExitStack() as stack:
-        return _run(seed, quiet, _claim(Path(out), stack), target, overrides)
+        claimed = _claim(Path(out), stack)
+        libraries.keep_in(claimed)
+        return _run(seed, quiet, claimed, target, overrides)
 
 
 def _run(seed: int, quiet: bool, out: Path, target: float, overrides: Sequence[str]) -> dict[str, Any]:
@@ -208,14 +209,6 @@ def _claim(out: Path, stack: ExitStack) -> Path:
                 continue
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return out
-
-
-def _hush() -> None:
-    """Switch off progress bars and notices of the libraries."""
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from llmrl.cli.listing import recipes
+from llmrl.cli.verbosity import Commands
 
-app = typer.Typer(rich_markup_mode=None, help="The recipes that ship, one path a line with its first comment.")
+app = Commands(rich_markup_mode=None, help="The recipes that ship, one path a line with its first comment.")
 
 
 @app.callback(invoke_without_command=True)

@@ -23,6 +23,7 @@ from llmrl.rollout.episode import Opponent
 from llmrl.rollout.history import histories, warn_of_rewriting
 from llmrl.rollout.search_worker import SearchWorker
 from llmrl.rollout.worker import RolloutWorker
+from llmrl.run_folder import libraries
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
@@ -206,6 +207,7 @@ def _place(recipe: Recipe, name: str, resume: bool | Path, started: ExitStack) -
         return [open_run_folder(folder, recipe, chosen, bool(resume))]
 
     (resumed,) = join(concerted(lambda: opened() if main else [], join))
+    libraries.keep_in(folder)
     return _Place(
         accelerator=processes,
         chat=chat,
