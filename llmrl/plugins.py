@@ -106,11 +106,14 @@ def build(kind: Kind, spec: Mapping[str, Any] | str, where: str = "") -> Any:
     Args:
         kind: which folder to look in.
         spec: `{"name": ..., option: value, ...}`, or the name alone. Values are converted to the type of their field.
+            A plug-in that is built already is returned as it is.
         where: what the messages of errors start with, such as `recipes/mine.yaml: reward`.
     Raises:
         RecipeError: unknown name or option, a value of the wrong type, or options that the plug-in refuses.
     """
     where = where or kind
+    if is_dataclass(spec) and not isinstance(spec, type):
+        return spec
     named = spec if not isinstance(spec, Mapping) else spec.get("name")
     if callable(named):
         at = f"{getattr(named, '__module__', '')}:{getattr(named, '__qualname__', 'name')}"
@@ -133,6 +136,11 @@ def build(kind: Kind, spec: Mapping[str, Any] | str, where: str = "") -> Any:
 def spec_of(kind: Kind, value: Any) -> dict[str, Any]:
     """`build` turned round: the name of a plug-in and its options as plain values, every default spelled out."""
     return {"name": name_of(kind, value), **options_of(value)}
+
+
+def written(kind: Kind, spec: Any) -> dict[str, Any]:
+    """A spec, or that of a plug-in which is built already, as plain values."""
+    return dict(spec) if isinstance(spec, Mapping) else spec_of(kind, spec)
 
 
 def name_of(kind: Kind, value: Any) -> str:

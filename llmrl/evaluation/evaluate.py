@@ -23,7 +23,7 @@ from llmrl.errors import DataError, LlmrlError, RewardError
 from llmrl.evaluation.generators import Generator, Played, playing
 from llmrl.evaluation.records import Key, Records, claim, read_json, write_json
 from llmrl.evaluation.summary import Record, summarise
-from llmrl.plugins import build
+from llmrl.plugins import build, written
 from llmrl.protocols import Benchmark, Reward
 from llmrl.recipe.ranges import Count, PositiveShare, Seed, Temperature
 from llmrl.run_folder.jsonl import plain
@@ -254,6 +254,8 @@ async def _score(reward: Reward, played: Played, name: str, judged: bool) -> Sco
     if played.trajectory.status == "error":
         return Score(None, "error", reason=played.trajectory.reason)
     (score,) = await reward.score([played.trajectory])
+    if not judged and score.value is not None and not score.parts:
+        score = replace(score, parts={"reward": score.value})  # a mean of something, where nothing is right or wrong
     if judged and score.verdict is None and score.value is not None:
         raise RewardError(
             f"benchmark {name}: its reward gives no verdict (correct, wrong ...), which a benchmark counts"
@@ -290,8 +292,8 @@ def _record(played: Played, score: Score, sample: int, seed: int | None, several
 def _config(benchmark: Benchmark, sampling: Sampling, player: Generator, plan: Plan, samples: int) -> Mapping[str, Any]:
     return {
         "player": dict(player.settings),
-        "data": dict(benchmark.data),
-        "reward": dict(benchmark.reward),
+        "data": written("data", benchmark.data),
+        "reward": written("reward", benchmark.reward),
         "sampling": {key: value for key, value in asdict(sampling).items() if key != "stop" or value},
         "seed": plan.seed,
         "asked": {"samples": samples, "limit": plan.limit},

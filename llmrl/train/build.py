@@ -30,6 +30,7 @@ from llmrl.run_folder.writer import Logs
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.train.adaptation import Adaptation
+from llmrl.train.callbacks import Callbacks, OnState
 from llmrl.train.checkpoints import Checkpoints
 from llmrl.train.dry_run import Rewards
 from llmrl.train.evaluation import Evaluation, OnSample
@@ -96,6 +97,7 @@ def build(
     stopping: Stopping,
     on_step: OnStep | None,
     on_sample: OnSample,
+    callbacks: Sequence[OnState] = (),
 ) -> Parts:
     """The parts of a run, its engine and graders running; restored where it goes on from a checkpoint.
 
@@ -104,7 +106,7 @@ def build(
         resume: go on in a folder that holds this run, from its newest checkpoint or from one that is named.
         name: of the folder, where the recipe has no `train.run_name`.
         stopping: signals that may ask the run to end.
-        on_step, on_sample: see every step, and every answer of an evaluation.
+        on_step, on_sample, callbacks: see every step, and every answer of an evaluation.
     """
     pool = _graders(recipe, started)
     rewards = Rewards.of(recipe, pool)  # what they hold is refused before anything is loaded
@@ -140,12 +142,15 @@ def build(
         stopping=stopping,
     )
     parts.recorder.describe(resumes=place.resumed is not None)
-    _restore(parts, place, gold_reward, pool.trainer_state)
+    asked = Callbacks(callbacks, recipe.train.max_steps, place.logs.folder, place.accelerator)
+    _restore(parts, place, gold_reward, asked, pool.trainer_state)
     parts.recorder.open(parts.first_step, started)
     return parts
 
 
-def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: TrainerState) -> None:
+def _restore(
+    parts: Parts, place: _Place, gold_reward: GoldReward, callbacks: Callbacks, progress: TrainerState
+) -> None:
     """Name the parts that have a state and those that end a step; go on from the checkpoint where there is one."""
     states: dict[str, Stateful] = {
         "source": parts.source,
@@ -163,6 +168,7 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
         parts.evaluation,
         gold_reward,
         parts.recorder,  # the step is logged, with all that was measured up to here
+        callbacks,
         parts.saver,  # last: a checkpoint holds what the others have become
     )
     if place.resumed is not None:
