@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmrl.recipe import Recipe as Recipe
     from llmrl.samples import Sample as Sample
     from llmrl.types import Completion as Completion
+    from llmrl.types import Message as Message
     from llmrl.types import Observation as Observation
     from llmrl.types import Problem as Problem
     from llmrl.types import Sampling as Sampling
@@ -37,6 +38,7 @@ _HOMES = {
     "LlmrlError": "llmrl.errors",
     "Recipe": "llmrl.recipe",
     "Completion": "llmrl.types",
+    "Message": "llmrl.types",
     "Observation": "llmrl.types",
     "Problem": "llmrl.types",
     "Sample": "llmrl.samples",

@@ -66,6 +66,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
 }
 """What plug-ins are called here that are known by other names, or in other toolkits."""
 _HOLDS = "llmrl.plugins"
+_SECRET = "llmrl.secret"
 MAY_BE_INFINITE = "may be infinite"
 """Mark of a type, in `Annotated`, whose numbers `construct` does not ask to be finite."""
 
@@ -183,7 +184,14 @@ def options_of(value: Any) -> dict[str, Any]:
     return {entry.name: _written(entry, getattr(value, entry.name)) for entry in fields(value) if entry.init}
 
 
+def secret() -> dict[str, bool]:
+    """Metadata of a dataclass's field that is never written down: `options_of` gives None for it."""
+    return {_SECRET: True}
+
+
 def _written(entry: Field[Any], value: Any) -> Any:
+    if entry.metadata.get(_SECRET):
+        return None
     kind = kind_of(entry)
     return spec_of(kind, value) if kind and value is not None else _plain(value)
 

@@ -44,6 +44,7 @@ from llmrl.train.parallel import accelerator, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful, metric_prefix
 from llmrl.train.policies import TrainedPolicy, trained_policies
 from llmrl.train.prompts import check_benchmarks, problems_to_play
+from llmrl.train.publisher import Publisher
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
 from llmrl.train.stopping import Stopping
@@ -69,6 +70,7 @@ class Parts:
     recorder: Recorder
     stopping: Stopping
     saver: Saver = field(init=False)
+    publisher: Publisher = field(init=False)
     first_step: int = 0  # where a resumed run goes on
     after_step: Sequence[ActsAfterStep] = ()  # in this order
 
@@ -161,6 +163,9 @@ def _restore(
         "gold_reward": gold_reward,
     }
     parts.saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train, parts.logs, parts.stopping)
+    parts.publisher = Publisher(
+        parts.recipe.train, parts.policies, parts.chat.tokenizer, parts.logs.folder, place.accelerator, parts.saver
+    )
     parts.after_step = (
         *(policy.learners for policy in parts.policies),  # the reference follows the policy
         *(policy.adaptation for policy in parts.policies),  # the algorithm adapts, to what was measured
@@ -169,7 +174,8 @@ def _restore(
         gold_reward,
         parts.recorder,  # the step is logged, with all that was measured up to here
         callbacks,
-        parts.saver,  # last: a checkpoint holds what the others have become
+        parts.saver,  # a checkpoint holds what the others have become
+        parts.publisher,  # last: what was saved is shared
     )
     if place.resumed is not None:
         parts.first_step = parts.saver.restore(place.resumed)

@@ -25,6 +25,7 @@ from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.scoring.reserved import require_free
 from llmrl.train.adapters import adapted
 from llmrl.train.prompts import problems_to_play
+from llmrl.train.publisher import repo_of
 from llmrl.types import Problem
 
 
@@ -70,6 +71,8 @@ def require_possible(recipe: Recipe) -> None:
     """
     require_launch()
     require_installed(recipe.train.trackers)
+    if recipe.train.push_to_hub:
+        repo_of(recipe.train, "run").require_token()
     require_present(recipe.model.policy, "model.policy", recipe.model.model_revision)
     pool = GradingPool(recipe.rollout.reward_workers, recipe.rollout.reward_timeout_s)
     try:

@@ -13,7 +13,6 @@ from llmrl.recipe import Recipe
 from llmrl.train import random_states
 from llmrl.train.build import Parts, build
 from llmrl.train.callbacks import OnState
-from llmrl.train.checkpoints import export
 from llmrl.train.evaluation import OnSample, unseen
 from llmrl.train.parts import Rewinds
 from llmrl.train.recorder import OnStep
@@ -87,11 +86,17 @@ class Run(Parts):
         self.stopping.step_begins(self.accelerator, droppable=len(rewinding) == 2)
 
     def finish(self) -> None:
-        """Export all trained models to `final/` and draw the curves."""
+        """Export all trained models to `final/` with their card, draw the curves, and publish where it is asked for.
+
+        Raises:
+            CheckpointError: the disk is full or not writable; or the hub refuses, which costs nothing of the run.
+        """
         self.stopping.steps_end()
-        export({policy.agent: policy.learners for policy in self.policies}, self.chat.tokenizer, self.folder / "final")
+        steps = min(self.step + 1, self.recipe.train.max_steps)
+        self.publisher.export(self.folder / "final", steps)
         self.logs.curves()
-        self.recorder.status("finished", steps=min(self.step + 1, self.recipe.train.max_steps))
+        self.recorder.status("finished", steps=steps)
+        self.publisher.finish(self.folder / "final", steps)
 
     def __enter__(self) -> Run:
         return self

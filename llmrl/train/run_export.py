@@ -10,6 +10,7 @@ from shlex import quote
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.errors import CheckpointError
 from llmrl.recipe import read
+from llmrl.run_folder.card import model_card
 from llmrl.run_folder.ownership import RECIPE
 from llmrl.train import state_file
 from llmrl.train.checkpoints import Checkpoints, export
@@ -114,7 +115,7 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
         learners.policy.stop_at(stops)
     if processes.is_main_process:
         out.parent.mkdir(parents=True, exist_ok=True)
-    export(policies, chat.tokenizer, out)
+    export(policies, chat.tokenizer, out, model_card(run, _steps(checkpoint)))
 
 
 def _checkpoints(run: Path) -> list[Path]:
