@@ -69,7 +69,7 @@ def learn(
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
-    return float(loss)
+    return loss.detach().item()
 
 
 def main(folder: Path, steps: int = 20) -> float:

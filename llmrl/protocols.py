@@ -338,8 +338,8 @@ class CurriculumFactory(Protocol):
 class Benchmark:
     """A test, made of the same parts that training uses, so that numbers mean the same in both."""
 
-    data: Mapping[str, Any] | Dataset  # a dataset and its options, or one that is built already
-    reward: Mapping[str, Any] | RewardPlugin  # a reward likewise; `correct` is what counts
+    data: Mapping[str, Any]  # a dataset and its options
+    reward: Mapping[str, Any]  # a reward and its options; `correct` is what counts
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
     env: Mapping[str, Any] = field(default_factory=lambda: {"name": "single_turn"})  # an environment and its options
     max_turns: int = 1  # of an episode

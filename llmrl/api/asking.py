@@ -72,7 +72,8 @@ def evaluate(
 
 
 def _own(data: Any, reward: Any) -> Benchmark:
-    given = as_plugin("reward", reward)
+    """The benchmark of objects: they stand where specs do, and are taken as they are."""
+    given: Any = as_plugin("reward", reward)
     judged = not (isinstance(given, PythonReward) and given.measures)
     return Benchmark(data=as_plugin("data", data), reward=given, judged=judged, about="given from Python")
 

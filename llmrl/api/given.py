@@ -12,6 +12,7 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from importlib.machinery import PathFinder
 from typing import Any, Self
 
 from llmrl.data.jsonl import Jsonl
@@ -39,19 +40,29 @@ def as_plugin(kind: Kind, value: Any) -> Any:
     if isinstance(value, Mapping) and kind == "data" and "rows" in value and "name" not in value:
         options = dict(value)
         return PythonRows.of(options.pop("rows"), **options)
-    if value is None or isinstance(value, str | Mapping) or _importable(kind, value):
+    if value is None or isinstance(value, str | Mapping):
         return value
     if kind == "data":
-        return value if isinstance(value, Dataset) and is_dataclass(value) else PythonRows.of(value)
-    if kind == "reward":
-        return PythonReward.of(value)
-    return PythonEnv.of(value) if kind == "env" else value
+        return value if _shaped(value, Dataset) else PythonRows.of(value)
+    if kind == "env":
+        return value if _shaped(value, EnvFactory) else PythonEnv.of(value)
+    return value if _importable(kind, value) else PythonReward.of(value)
+
+
+def _shaped(value: Any, protocol: Any) -> bool:
+    """True for a plug-in as files have them, a dataclass with options, that a fresh process can import."""
+    return is_dataclass(value) and isinstance(value, protocol) and _on_path(type(value).__module__)
+
+
+def _on_path(module: str) -> bool:
+    """True where a fresh process finds a module: by the path, and not because this one has made it."""
+    return module != "__main__" and PathFinder.find_spec(module.partition(".")[0]) is not None
 
 
 def _importable(kind: Kind, value: Any) -> bool:
     """True for what a fresh process finds by its name."""
     name = name_of(kind, value)
-    if name.startswith(("__main__:", f"{__name__}:")) or "<" in name:
+    if ":" in name and (not _on_path(name.partition(":")[0]) or "<" in name):
         return False
     try:
         found = find(kind, name)
@@ -66,9 +77,14 @@ def _place(value: Any) -> str:
 
 
 def _source(value: Any) -> str:
-    """The source of a function, a class, or the class of an object; "" where none is known, as behind `python -c`."""
+    """The source of a function, a class, or the class of an object; "" where none is known, as behind `python -c`.
+
+    That of a lambda is the statement in which it stands, and would change with it.
+    """
+    named = value if hasattr(value, "__qualname__") else type(value)
+    if named.__name__ == "<lambda>":
+        return ""
     try:
-        named = value if hasattr(value, "__qualname__") else type(value)
         return textwrap.dedent(inspect.getsource(named)).rstrip()
     except (OSError, TypeError):
         return ""
@@ -109,9 +125,24 @@ class PythonReward:
         """
         if self._reward is None:
             raise RewardError(_lost("reward", self.place))
-        parameters = list(parameters_of(self._reward))
-        verifies = parameters[:1] == ["problem"] and not isinstance(self._reward, Reward | Composite)
-        return as_group_reward(_Here(self._reward) if verifies else self._reward, pool)
+        reward = self._reward
+        if not isinstance(reward, Reward | Composite):
+            if list(parameters_of(reward))[:1] == ["problem"]:
+                reward = _Here(reward)
+            elif self.measures:
+                reward = _unpickled(reward)
+        return as_group_reward(reward, pool)
+
+
+def _unpickled(function: Any) -> Any:
+    """The function as one that runs in a thread of this process: no other could import it."""
+
+    def held(**columns: Any) -> Any:
+        return function(**columns)
+
+    held.__name__ = getattr(function, "__name__", type(function).__name__)
+    held.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return held
 
 
 class _Here:

@@ -69,7 +69,7 @@ class Publisher:
     def export(self, folder: Path, steps: int) -> None:
         """Write all models, with the card of a model of so many steps. Collective."""
         main = self._accelerator.is_main_process
-        card = model_card(self._folder, steps, self._repo and self._repo.name) if main else ""
+        card = model_card(self._folder, steps, self._repo.name if self._repo else None) if main else ""
         export({policy.agent: policy.learners for policy in self._policies}, self._tokenizer, folder, card)
 
     def after_step(self, finished: FinishedStep) -> None:

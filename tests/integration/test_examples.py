@@ -185,7 +185,7 @@ def test_a_run_of_objects_goes_on_and_tells_what_has_changed(tmp_path: Path) -> 
         ({"data": [], "reward": letters}, "no rows"),
         ({"data": [{"question_text": "?"}], "reward": letters}, "data: row 0: no prompt column"),
         ({"data": ROWS, "reward": lambda answer: 1.0}, "is no reward"),
-        ({"data": ROWS, "reward": 3}, "is no reward"),
+        ({"data": ROWS, "reward": 3}, "reward: 3 lacks"),
         ({"data": ROWS, "reward": letters, "env": dict}, "env: builtins:dict has no reset"),
     ],
 )
