@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl import aio
-from llmrl.api.given import PythonReward, as_plugin
+from llmrl.api.given import as_plugin
 from llmrl.api.results import Evaluated, Generation, TrainedRun, evaluated_in
 from llmrl.data.jsonl import messages
 from llmrl.errors import RecipeError
@@ -74,8 +74,7 @@ def evaluate(
 def _own(data: Any, reward: Any) -> Benchmark:
     """The benchmark of objects: they stand where specs do, and are taken as they are."""
     given: Any = as_plugin("reward", reward)
-    judged = not (isinstance(given, PythonReward) and given.measures)
-    return Benchmark(data=as_plugin("data", data), reward=given, judged=judged, about="given from Python")
+    return Benchmark(data=as_plugin("data", data), reward=given, judged=None, about="given from Python")
 
 
 def generate(

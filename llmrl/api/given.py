@@ -112,11 +112,6 @@ class PythonReward:
         object.__setattr__(held, "_reward", reward)
         return held
 
-    @property
-    def measures(self) -> bool:
-        """True for a function in TRL's form, which gives numbers and no verdicts."""
-        return not {"completions", "completion_ids"}.isdisjoint(parameters_of(self._reward))
-
     def as_group_reward(self, pool: GradingPool) -> Any:
         """The reward, ready to score.
 
@@ -129,7 +124,7 @@ class PythonReward:
         if not isinstance(reward, Reward | Composite):
             if list(parameters_of(reward))[:1] == ["problem"]:
                 reward = _Here(reward)
-            elif self.measures:
+            elif not {"completions", "completion_ids"}.isdisjoint(parameters_of(reward)):
                 reward = _unpickled(reward)
         return as_group_reward(reward, pool)
 

@@ -62,9 +62,7 @@ class Evaluated:
 
     @property
     def metrics(self) -> dict[str, Estimate]:
-        """Estimates by name, each with its 95 % interval: `avg@1`, `pass@8`; none where nothing was judged."""
-        if set(self.result["verdicts"]) == {"None"}:
-            return {}
+        """Estimates by name, each with its 95 % interval: `avg@1`, `pass@8`; the mean of a reward without verdicts."""
         return {name: Estimate(**numbers) for name, numbers in self.result["metrics"].items()}
 
     @property
@@ -75,8 +73,7 @@ class Evaluated:
     @property
     def value(self) -> float:
         """The mean share of right answers; of a reward without verdicts its mean."""
-        judged = next(iter(self.metrics.values()), None)
-        return next(iter(self.parts.values())) if judged is None else judged.value
+        return next(iter(self.metrics.values())).value
 
     def answers(self) -> Iterator[Mapping[str, Any]]:
         """Every answer with its verdict, lazily: the lines of `<benchmark>.jsonl`."""

@@ -19,6 +19,7 @@ from llmrl.run_folder.libraries import kept_apart
 from llmrl.run_folder.progress import Progress
 from llmrl.train import loop
 from llmrl.train.callbacks import OnState
+from llmrl.train.epochs import in_steps
 from llmrl.train.evaluation import OnSample, unseen
 from llmrl.train.recorder import OnStep
 from llmrl.train.run import Run
@@ -66,7 +67,7 @@ def train(
     callbacks = [on_step] if callable(on_step) else list(on_step or ())
     with ExitStack() as stack:
         stack.enter_context(kept_apart(verbose=verbose))
-        watched: dict[str, Any] = {}
+        made, watched = in_steps(made), dict[str, Any]()
         if progress:
             shown = stack.enter_context(Progress(made.train.max_steps, folder=str(folder_of(made, called))))
             watched = {"on_step": shown.step, "on_sample": shown.sample}
@@ -145,6 +146,8 @@ def _recipe(
     for kind in GIVEN:
         if kind in values:
             values[kind] = as_plugin(kind, values[kind])
+    if isinstance(asked := values.get("eval"), dict) and "data" in asked:
+        asked["data"] = as_plugin("data", asked["data"])
     for text in overrides:
         recipes.override(values, text)
     return recipes.parse(values, where)

@@ -245,7 +245,7 @@ async def _all(jobs: list[Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _score(reward: Reward, played: Played, name: str, judged: bool) -> Score:
+async def _score(reward: Reward, played: Played, name: str, judged: bool | None) -> Score:
     """The score of an episode; `judged`: one with a value must have a verdict.
 
     Raises:
@@ -254,8 +254,6 @@ async def _score(reward: Reward, played: Played, name: str, judged: bool) -> Sco
     if played.trajectory.status == "error":
         return Score(None, "error", reason=played.trajectory.reason)
     (score,) = await reward.score([played.trajectory])
-    if not judged and score.value is not None and not score.parts:
-        score = replace(score, parts={"reward": score.value})  # a mean of something, where nothing is right or wrong
     if judged and score.verdict is None and score.value is not None:
         raise RewardError(
             f"benchmark {name}: its reward gives no verdict (correct, wrong ...), which a benchmark counts"
