@@ -23,8 +23,10 @@ from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.training import dpo, kto, sft, train_by
 from llmrl.cli.tune import tune
+from llmrl.cli.verbosity import Commands
+from llmrl.run_folder.libraries import keep_in, kept_apart
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -50,7 +52,7 @@ def main() -> None:
     # use (benchmarks/cpu.py waiting --busy 1).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.path.append(os.getcwd())  # so that rewards beside the recipe are found, and hide no library
-    with endings():
+    with endings(), kept_apart():
         app()
 
 
@@ -156,6 +158,7 @@ def evaluate(
         check(model, intact=False)  # its checksums are compared when it is loaded
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")
+    keep_in(folder)
     run(model, names, folder, plan, setup, quiet=quiet)
 
 

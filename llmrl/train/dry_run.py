@@ -27,6 +27,7 @@ from llmrl.train.adapters import adapted
 from llmrl.train.benchmarks import asked
 from llmrl.train.epochs import in_steps
 from llmrl.train.prompts import problems_to_play
+from llmrl.train.publisher import repo_of
 from llmrl.types import Problem
 
 
@@ -74,6 +75,8 @@ def require_possible(recipe: Recipe) -> Recipe:
     """
     require_launch()
     require_installed(recipe.train.trackers)
+    if recipe.train.push_to_hub:
+        repo_of(recipe.train, "run").require_token()
     require_present(recipe.model.policy, "model.policy", recipe.model.model_revision)
     pool = GradingPool(recipe.rollout.reward_workers, recipe.rollout.reward_timeout_s)
     try:

@@ -30,6 +30,8 @@ def train(run: Run) -> None:
         finished = run.recorder.measured(step, learned)
         for part in run.after_step:  # follow, adapt, evaluate, audit, log, save
             part.after_step(finished)
+        if finished.ends:  # a callback asked for it
+            break
     run.finish()
 
 

@@ -60,6 +60,7 @@ LAYERS = {
     "llmrl.search": 5,
     "llmrl.evaluation": 5,
     "llmrl.train": 6,
+    "llmrl.api": 6,
     "llmrl.recipes": 7,
     "llmrl.datagen": 7,
     "llmrl.checks": 7,
