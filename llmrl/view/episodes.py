@@ -27,6 +27,8 @@ SEARCHES = 8
 """Words whose places are remembered."""
 PREVIEW = 160
 """Characters of an answer in a list."""
+AT_ONCE = 4 << 20
+"""Bytes that are indexed before anything is shown."""
 SAVE_EVERY = 20_000
 """New rows after which a live run's index is written again."""
 _COLUMNS = "prompt_ids|observed_ids|token_ids|logprobs|versions|token_rewards|advantages|trainer_gaps|entropies"
@@ -201,7 +203,7 @@ class Episodes:
             except OSError:
                 self._complete = True
                 return
-            if size - self._index.end < 4 << 20:  # a moment
+            if size - self._index.end < AT_ONCE:
                 self._index.extend()
                 self._complete = True
                 return
@@ -234,7 +236,7 @@ class Episodes:
             self._searches.move_to_end(text)
             while len(self._searches) > SEARCHES:
                 self._searches.popitem(last=False)
-            needle = text.casefold()
+            needle = text.lower()
             escaped = json.dumps(text)[1:-1].lower().encode()
             until = time.monotonic() + budget_s
             with suppress(OSError), self.path.open("rb") as file:
@@ -311,4 +313,4 @@ def _holds(line: bytes, needle: str, escaped: bytes) -> bool:
     if needle.isascii() and escaped not in line.lower():
         return False
     values = _slim(line)
-    return values is not None and any(needle in text.casefold() for text in words(values))
+    return values is not None and any(needle in text.lower() for text in words(values))

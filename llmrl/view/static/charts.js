@@ -149,11 +149,7 @@ function crosshair(root, { series, range, x, y, bottom, right, zoomed, opened, z
       chosen.setAttribute("width", Math.abs(x(step) - x(began)));
       chosen.setAttribute("visibility", "visible");
     }
-    const rows = found.slice(0, 14).map(([each, point]) => {
-      const dot = el("i", { class: "dot" });
-      dot.style.background = each.colour;
-      return el("div", {}, dot, `${each.name} `, el("b", {}, number(point[1], 5)));
-    });
+    const rows = found.slice(0, 14).map(([each, point]) => el("div", {}, dotOf(each.colour), ` ${each.name} `, el("b", {}, number(point[1], 5))));
     tip.show(event, el("div", { class: "quiet" }, `step ${number(snap, 6)}`), ...rows);
   });
   root.addEventListener("pointerleave", () => {

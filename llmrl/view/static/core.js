@@ -27,8 +27,8 @@ function number(value, digits = 3) {
   if (typeof value !== "number") return String(value);
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size >= 1e5 || size < 1e-3) return value.toExponential(Math.max(0, digits - 1));
-  return String(Number(value.toPrecision(size >= 1000 ? 5 : digits)));
+  const short = Number(value.toPrecision(size >= 1000 ? Math.max(5, digits) : digits));
+  return size >= 1e6 || size < 1e-3 ? short.toExponential() : String(short);
 }
 
 // Questions
@@ -143,3 +143,9 @@ const tip = {
 // Colours of runs: told apart in both themes, and by people who see few colours (Okabe and Ito)
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f"];
 const colourOf = (names, name) => COLOURS[Math.max(0, names.indexOf(name)) % COLOURS.length];
+
+function dotOf(colour, more = "") {
+  const dot = el("i", { class: `dot${more}` });
+  dot.style.background = colour;
+  return dot;
+}

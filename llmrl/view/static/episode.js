@@ -135,7 +135,7 @@ function factsOf(detail) {
     detail.answer !== undefined && detail.answer !== null ? ["answer read", el("code", {}, detail.answer)] : null,
     detail.reference ? ["reference", el("code", {}, detail.reference)] : null,
     parts.length ? ["parts", parts.map(([name, value]) => el("span", { class: "part" }, `${name} `, el("b", {}, number(value))))] : null,
-    environment.verdict || Object.keys(environment.metrics || {}).length ? ["environment", environment.verdict || "", Object.entries(environment.metrics || {}).map(([name, value]) => el("span", { class: "part" }, `${name} `, el("b", {}, number(value))))] : null,
+    environment.verdict || Object.keys(environment.metrics || {}).length ? ["environment", environment.verdict ? `${environment.verdict}  ` : "", Object.entries(environment.metrics || {}).map(([name, value]) => el("span", { class: "part" }, `${name} `, el("b", {}, number(value))))] : null,
     detail.audit ? ["second reward", `${number(detail.audit.value)} `, detail.audit.verdict ? verdictBadge(detail.audit.verdict) : "", ` ${detail.audit.reason || ""}`] : null,
     detail.steps ? ["reward of steps", detail.steps.map((value) => number(value)).join("  ")] : null,
     (detail.tools || []).length ? ["tools", detail.tools.map((tool) => (tool.function || tool).name || "?").join(", ")] : null,

@@ -110,9 +110,9 @@ function rowOf(place, row) {
       el("b", { title: "reward" }, number(row.reward)),
       el("span", { class: "quiet", title: "tokens that the policy chose" }, `${row.tokens} tokens${row.truncated ? ", cut" : ""}`),
       el("span", { class: row.advantage > 0 ? "up" : row.advantage < 0 ? "down" : "quiet", title: "advantage" }, `${row.advantage > 0 ? "+" : ""}${number(row.advantage, 2)}`),
-      el("span", { class: "quiet right", title: row.problem }, `${step}${row.problem} #${row.episode}`),
+      el("span", { class: "quiet right", title: row.problem }, `${step}#${row.episode}`),
     ),
-    el("div", { class: "preview" }, row.text || row.reason || "(nothing said)"),
+    el("div", { class: "preview" }, el("b", {}, row.problem.split("/").pop()), ` ${row.text || row.reason || "(nothing said)"}`),
   ]);
 }
 

@@ -7,7 +7,7 @@ const curves = { zoom: null, drawn: "", stamp: "" };
 const chosenRuns = () => {
   const given = state.get().runs;
   const names = known.runs.filter((run) => run.steps).map((run) => run.name);
-  return given ? given.split("\n").filter((name) => names.includes(name)) : names.slice(0, 8);
+  return given ? given.split("\n").filter((name) => names.includes(name)) : names.slice(0, 12);
 };
 const currentRun = () => {
   const given = state.get().run;
@@ -19,6 +19,15 @@ const isUsual = (name) =>
   ["reward", "accuracy", "completions/mean_length", "entropy", "grad_norm", "sync/probe_logp_gap"].includes(name) ||
   (name.startsWith("eval/") && name.includes("/avg@"));
 
+const banded = () => state.get().bands !== "0";
+const groupOf = (name) => (known.runs.find((run) => run.name === name) || { group: name }).group;
+
+// Seeds of one recipe have one colour where they are drawn as one band
+function runColour(name, chosen) {
+  if (!banded()) return colourOf(chosen, name);
+  return colourOf([...new Set(chosen.map(groupOf))], groupOf(name));
+}
+
 function isLive(run) {
   return run.status === "running" && Date.now() / 1000 - run.changed < 600;
 }
@@ -27,8 +36,7 @@ function drawSide() {
   const names = known.runs.map((run) => run.name);
   const chosen = chosenRuns();
   const items = known.runs.map((run) => {
-    const dot = el("i", { class: `dot${isLive(run) ? " live" : ""}`, title: run.status || "no manifest" });
-    dot.style.background = chosen.includes(run.name) ? colourOf(chosen, run.name) : "transparent";
+    const dot = dotOf(chosen.includes(run.name) ? runColour(run.name, chosen) : "transparent", isLive(run) ? " live" : "");
     const toggle = () => {
       const next = chosen.includes(run.name) ? chosen.filter((name) => name !== run.name) : [...chosen, run.name];
       state.set({ runs: names.filter((name) => next.includes(name)).join("\n") || "\n" });
@@ -70,7 +78,7 @@ async function drawCurves(main, isNew) {
   const words = filter.split(/\s+/).filter(Boolean);
   const metrics = known.metrics.filter((name) => (words.length ? words.some((word) => name.toLowerCase().includes(word)) : isUsual(name)));
   const weight = Number(wanted.smooth || 0);
-  const bands = wanted.bands !== "0";
+  const bands = banded();
   const stamp = JSON.stringify([chosen, metrics.slice(0, 40), weight, bands, curves.zoom, known.runs.map((run) => run.changed), innerWidth]);
   if (!isNew && stamp === curves.stamp) return;
   curves.stamp = stamp;
@@ -79,7 +87,14 @@ async function drawCurves(main, isNew) {
     ask("differences", { runs: chosen.join("\n") }),
   ]);
   if (curves.stamp !== stamp) return;
-  if (!at("charts")) main.replaceChildren(curveTools(wanted), el("div", { id: "charts", class: "charts" }), el("div", { id: "below" }));
+  if (!at("charts")) {
+    main.replaceChildren(curveTools(wanted), el("p", { id: "key", class: "key" }), el("div", { id: "charts", class: "charts" }), el("div", { id: "below" }));
+  }
+  const groups = [...new Set(bands ? chosen.map(groupOf) : chosen)];
+  at("key").replaceChildren(...groups.map((name) => {
+    const members = bands ? chosen.filter((each) => groupOf(each) === name) : [name];
+    return el("span", {}, dotOf(runColour(members[0], chosen)), ` ${members.length > 1 ? `${name}, ${members.length} seeds: mean and range` : members[0]}`);
+  }));
   const order = (name) => (name.startsWith("eval/") ? 0 : ["reward", "accuracy"].includes(name) ? 1 : 2);
   const drawn = [...metrics].slice(0, 40).sort((a, b) => order(a) - order(b)).map((name) =>
     chart(name, seriesOf(name, found, chosen, weight, bands), {
@@ -98,7 +113,7 @@ async function drawCurves(main, isNew) {
 
 function curveTools(wanted) {
   const slider = el("input", { type: "range", min: 0, max: 0.98, step: 0.02, value: wanted.smooth || 0, id: "smooth", oninput: debounced((event) => state.set({ smooth: Number(event.target.value) || "" }, { replace: true }), 60) });
-  const seeds = el("input", { type: "checkbox", id: "bands", checked: wanted.bands !== "0", onchange: (event) => state.set({ bands: event.target.checked ? "" : "0" }, { replace: true }) });
+  const seeds = el("input", { type: "checkbox", id: "bands", checked: banded(), onchange: (event) => state.set({ bands: event.target.checked ? "" : "0" }, { replace: true }) });
   return el(
     "div",
     { class: "tools" },
@@ -119,7 +134,7 @@ function seriesOf(metric, found, chosen, weight, bands) {
     groups.set(key, [...(groups.get(key) || []), { name, points }]);
   }
   return [...groups].map(([key, members]) => {
-    const colour = colourOf(chosen, members[0].name);
+    const colour = runColour(members[0].name, chosen);
     if (members.length === 1) {
       const [{ name, points }] = members;
       return { name, colour, points: smoothed(points, weight), raw: weight ? points : null, opens: name };
@@ -130,16 +145,27 @@ function seriesOf(metric, found, chosen, weight, bands) {
   });
 }
 
+// The differing keys; runs that are seeds of one recipe share a column
+function grouped(differing) {
+  const groups = [...new Set(differing.runs.map((run) => (banded() ? groupOf(run) : run)))];
+  const shown = (values) => [...new Set(values.map((value) => (value === null ? "–" : value)))].join(", ");
+  const rows = differing.rows
+    .filter((row) => !["train.output_dir", "train.run_name"].includes(row.key))
+    .map((row) => ({ key: row.key, values: groups.map((group) => shown(row.values.filter((_, i) => (banded() ? groupOf(differing.runs[i]) : differing.runs[i]) === group))) }));
+  const differs = (row) => new Set(row.values).size > 1;
+  return [groups, rows.filter(differs)];
+}
+
 function drawBelow(differing, chosen, count) {
   const parts = [];
   if (count > 40) parts.push(note(`${count} metrics have such a name; the first 40 are drawn.`));
   if (chosen.length > 1) {
     parts.push(el("h3", {}, "Recipes: what differs"));
-    const rows = differing.rows.filter((row) => !["train.output_dir", "train.run_name"].includes(row.key));
+    const [heads, rows] = grouped(differing);
     parts.push(
       rows.length
-        ? table(["key", ...differing.runs], rows.map((row) => [el("code", {}, row.key), ...row.values.map((value) => (value === null ? "–" : value))]))
-        : note("The recipes of these runs are the same."),
+        ? table(["key", ...heads], rows.map((row) => [el("code", {}, row.key), ...row.values]))
+        : note("The recipes of these runs are the same, but for names and seeds."),
     );
   }
   const names = [...new Set(known.runs.flatMap((run) => Object.keys(run.last)))];
