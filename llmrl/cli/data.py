@@ -227,7 +227,7 @@ def store_columns(
     from llmrl.recipe import read
     from llmrl.train.stored_columns import write_columns
 
-    if rows := write_columns(read(recipe, changes_of(context, None)), out):
+    if rows := write_columns(read(recipe, changes_of(context)), out):
         print(f"{rows} rows: {out}")
 
 
@@ -248,7 +248,7 @@ def select_rows(
     from llmrl.recipe import read
     from llmrl.train.selection import write_selection
 
-    made, least = read(recipe, changes_of(context, None)), converted(float, min_reward, "data select.min_reward")
+    made, least = read(recipe, changes_of(context)), converted(float, min_reward, "data select.min_reward")
     if rows := write_selection(made, out, keep=keep, per_problem=per_problem, min_reward=least):
         print(f"{rows} rows: {out}")
 

@@ -49,7 +49,9 @@ def plugins_of(kind: Kind) -> Iterator[tuple[str, str]]:
     """Name and first line of each plug-in; none is imported."""
     for name in names(kind):
         spec = find_spec(f"{PACKAGES[kind]}.{name}")
-        source = "" if spec is None or spec.origin is None else Path(spec.origin).read_text(encoding="utf-8")
+        assert spec is not None  # `names` has found its file
+        assert spec.origin is not None
+        source = Path(spec.origin).read_text(encoding="utf-8")
         yield name, (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 

@@ -88,16 +88,7 @@ def train(
     changes = changes_of(context, overrides)
     if recipes.STAGES in (values := recipes.tree(recipe)):
         return train_stages(values, recipe, changes, resume_from=resume_from, quiet=quiet, dry_run=dry_run)
-    made = recipes.read(recipe, changes)
-    if dry_run:
-        import yaml
-
-        from llmrl.train.dry_run import require_possible
-
-        require_possible(made)
-        print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
-        return None
-    train_by(made, recipe.stem, resume_from or resume, quiet=quiet)
+    train_by(recipes.read(recipe, changes), recipe.stem, resume_from or resume, quiet=quiet, dry_run=dry_run)
     return None
 
 

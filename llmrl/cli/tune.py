@@ -30,6 +30,6 @@ def tune(
     from llmrl.tuning.space import read
 
     settings = {} if launch is None else {"launch": shlex.split(launch)}
-    made = Tuning(recipe=recipe, space=read(space), out=out, overrides=changes_of(context, None), seed=seed, **settings)
+    made = Tuning(recipe=recipe, space=read(space), out=out, overrides=changes_of(context), seed=seed, **settings)
     made.run(trials)
     print(f"{out / 'front.json'}  {out / 'front.csv'}  {out / 'front.png'}")

@@ -53,8 +53,10 @@ def show(
     whole: Annotated[bool, typer.Option("--whole", help="Texts from end to end.")] = False,
 ) -> None:
     """Print episodes of a run: of a step the worst five, unless told otherwise."""
-    from llmrl.view.terminal import Wanted, lines
+    from llmrl.view.terminal import ShowOptions, lines
 
-    wanted = Wanted(step=step, worst=worst, best=best, verdict=verdict, text=text, all_steps=all_steps, whole=whole)
+    wanted = ShowOptions(
+        step=step, worst=worst, best=best, verdict=verdict, text=text, all_steps=all_steps, whole=whole
+    )
     for line in lines(run, wanted):
         typer.echo(line)

@@ -245,7 +245,7 @@ async def _all(jobs: list[Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _score(reward: Reward, played: Played, name: str, judged: bool) -> Score:
+async def _score(reward: Reward, played: Played, name: str, judged: bool | None) -> Score:
     """The score of an episode; `judged`: one with a value must have a verdict.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf
+from math import ceil, inf
 from typing import Annotated, Any, Literal
 
 from annotated_types import Le
@@ -21,7 +21,18 @@ from llmrl.protocols import (
     RewardPlugin,
     SourceFactory,
 )
-from llmrl.recipe.ranges import Amount, Count, PositiveShare, Rate, Seconds, Seed, ShareBelowAll, Unlimited, Whole
+from llmrl.recipe.ranges import (
+    Amount,
+    Count,
+    Positive,
+    PositiveShare,
+    Rate,
+    Seconds,
+    Seed,
+    ShareBelowAll,
+    Unlimited,
+    Whole,
+)
 from llmrl.recipe.trackers import Tracker
 from llmrl.types import POLICY
 
@@ -30,6 +41,8 @@ Spec = Mapping[str, Any]
 
 PLUGINS: tuple[Kind, ...] = ("data", "reward", "algorithm", "engine", "source", "env", "agent")
 """Sections that name a plug-in."""
+BY_DEFAULT: Mapping[str, str] = {"engine": "vllm", "source": "online", "env": "single_turn"}
+"""Plug-ins of the sections that a recipe leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +205,10 @@ class TrainOptions:
     """Options of training."""
 
     max_steps: int = 100
+    num_train_epochs: Positive | None = None  # passes over the data, in place of max_steps
     learning_rate: Rate = 1e-6
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: int = 0
+    warmup_steps: Amount = 0  # below 1 a share of all steps, rounded up
     warmup_rollouts: int = 0  # episodes that are generated before anything learns; whole steps of them
     normalize_rewards: bool = False  # standardise them by the running moments of all episodes so far
     weight_decay: Amount = 0.0
@@ -220,11 +234,13 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
-        least |= {"max_nonfinite_updates": 1, "warmup_steps": 0, "save_steps": 0, "learning_rate": 0}
+        least |= {"max_nonfinite_updates": 1, "save_steps": 0, "learning_rate": 0}
         least |= {"warmup_rollouts": 0}
         for name, bound in least.items():
             if not bound <= getattr(self, name) < inf:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
+        if self.warmup_steps >= 1 and self.warmup_steps % 1:
+            raise ValueError(f"warmup_steps {self.warmup_steps}: expected whole steps, or a share below 1")
         if not isinstance(self.report_to, str) and "none" in self.report_to and len(self.report_to) > 1:
             raise ValueError(f"report_to {list(self.report_to)}: none beside others; expected either")
         if self.tokens_per_device is not None and self.tokens_per_device < 1:
@@ -233,6 +249,11 @@ class TrainOptions:
             raise ValueError(f"stop_grace_s {self.stop_grace_s}: expected above 0")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm {self.max_grad_norm}: expected above 0; .inf clips nothing")
+
+    @property
+    def warmup(self) -> int:
+        """Steps in which the learning rate rises."""
+        return ceil(self.warmup_steps * self.max_steps if self.warmup_steps < 1 else self.warmup_steps)
 
     @property
     def trackers(self) -> list[str]:
@@ -248,9 +269,18 @@ class EvalOptions:
     every: Whole = 0  # steps; 0: never
     on_start: bool = False  # also before the first step
     benchmarks: Sequence[str] = ()
+    data: Dataset | None = field(default=None, metadata=holds("data"))  # own problems, by the run's env and reward
     limit: Count | None = None  # the first problems only
     samples: Count | None = None  # None: the benchmark's own
     max_completion_length: Count | None = None  # tokens of an answer; None: the benchmark's own
+
+    def __post_init__(self) -> None:
+        build_held(self)
+
+    @property
+    def asks(self) -> bool:
+        """True if there is something to evaluate on."""
+        return bool(self.benchmarks) or self.data is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,9 +307,13 @@ class Sections:
     data: Dataset | None = field(default=None, metadata=holds("data"))  # only a source that plays needs it,
     reward: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # and this
     algorithm: Algorithm = field(metadata=holds("algorithm"))
-    engine: EngineFactory = field(default_factory=partial(build, "engine", "vllm"), metadata=holds("engine"))
-    source: SourceFactory = field(default_factory=partial(build, "source", "online"), metadata=holds("source"))
-    env: EnvFactory = field(default_factory=partial(build, "env", "single_turn"), metadata=holds("env"))
+    engine: EngineFactory = field(
+        default_factory=partial(build, "engine", BY_DEFAULT["engine"]), metadata=holds("engine")
+    )
+    source: SourceFactory = field(
+        default_factory=partial(build, "source", BY_DEFAULT["source"]), metadata=holds("source")
+    )
+    env: EnvFactory = field(default_factory=partial(build, "env", BY_DEFAULT["env"]), metadata=holds("env"))
     agent: Agent | None = field(default=None, metadata=holds("agent"))  # a program that plays in place of `env`
     critic: CriticOptions = field(default_factory=CriticOptions)
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
@@ -295,7 +329,7 @@ class Sections:
     @property
     def evaluates(self) -> bool:
         """True if benchmarks are asked at some time in the run."""
-        return bool(self.eval.benchmarks) and (self.eval.every > 0 or self.eval.on_start)
+        return self.eval.asks and (self.eval.every > 0 or self.eval.on_start)
 
     @property
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,13 +18,14 @@ from llmrl.datafiles.rows import HubDataError, without_hub
 from llmrl.encoding.soundness import require_within
 from llmrl.errors import CheckpointError
 from llmrl.evaluation.evaluate import problems_of
-from llmrl.plugins import build
 from llmrl.recipe import ModelOptions, Recipe
 from llmrl.recipe.trackers import require_installed
 from llmrl.run_folder.launch import require_launch
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.scoring.reserved import require_free
 from llmrl.train.adapters import adapted
+from llmrl.train.benchmarks import asked
+from llmrl.train.epochs import in_steps
 from llmrl.train.prompts import problems_to_play
 from llmrl.types import Problem
 
@@ -56,12 +58,14 @@ class Rewards:
             require_free(reward, problems)
 
 
-def require_possible(recipe: Recipe) -> None:
+def require_possible(recipe: Recipe) -> Recipe:
     """Refuse a recipe that could not run on this machine, as far as that is known without weights.
 
     Rewards are built, with all that they hold; the data, the benchmarks and the stored answers that are on this machine
-    are read. No hub is asked: what only a hub has is not looked at.
+    are read. No hub is asked: what only a hub has is named on standard error, and not looked at.
 
+    Returns:
+        The recipe, its epochs as steps where its data is on this machine.
     Raises:
         RecipeError: variables of a launcher without one, a tracker that is not installed, a reward that does not build,
             adapters that do not fit.
@@ -79,24 +83,36 @@ def require_possible(recipe: Recipe) -> None:
     chat = None
     if (Path(recipe.model.policy) / "config.json").is_file():
         chat = _require_model(recipe.model)
-    with without_hub():
-        _require_data(recipe, chat, rewards)
+    _require_data(recipe, chat, rewards)
+    with _here():
+        return in_steps(recipe)
+    return recipe
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """Look at data as far as it is on this machine; a line on standard error names what only a hub has."""
+    try:
+        with without_hub():
+            yield
+    except HubDataError as error:
+        print(f"llmrl: not looked at: {error}", file=sys.stderr)
 
 
 def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
     """Read what is on this machine; without a tokenizer the lengths of prompts are not known."""
-    with suppress(HubDataError):
+    with _here():
         if chat is not None:
             problems = problems_to_play(recipe, chat, main=True)
         else:
             problems = [] if recipe.data is None else list(recipe.data.problems())
         if recipe.source.plays:
             rewards.require_free(problems)
-    for name in recipe.eval.benchmarks if recipe.evaluates else ():
-        with suppress(HubDataError):
-            deque(islice(problems_of(build("benchmark", name, "eval.benchmarks"), name), recipe.eval.limit), maxlen=0)
+    for name, each in asked(recipe).items():
+        with _here():
+            deque(islice(problems_of(each.benchmark, name), recipe.eval.limit), maxlen=0)
     if units := getattr(recipe.source, "units", None):
-        with suppress(HubDataError):
+        with _here():
             next(iter(units()), None)
 
 

@@ -23,9 +23,9 @@ from llmrl.train.stopping import Stopping
 
 def learning_rate(options: TrainOptions, step: int) -> float:
     """The rate of loop step `step`: linear warm-up, then constant, or linear or cosine to 0 at `max_steps`."""
-    if step < options.warmup_steps:
-        return options.learning_rate * (step + 1) / options.warmup_steps
-    done = (step - options.warmup_steps) / max(1, options.max_steps - options.warmup_steps)
+    if step < options.warmup:
+        return options.learning_rate * (step + 1) / options.warmup
+    done = (step - options.warmup) / max(1, options.max_steps - options.warmup)
     shape = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}
     return options.learning_rate * shape[options.lr_scheduler_type]
 

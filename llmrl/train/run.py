@@ -12,6 +12,7 @@ from llmrl.recipe import Recipe
 from llmrl.train import random_states
 from llmrl.train.build import Parts, build
 from llmrl.train.checkpoints import export
+from llmrl.train.epochs import in_steps
 from llmrl.train.evaluation import OnSample, unseen
 from llmrl.train.parts import Rewinds
 from llmrl.train.recorder import OnStep
@@ -38,6 +39,7 @@ class Run(Parts):
         on_step: OnStep | None = None,
         on_sample: OnSample = unseen,
     ) -> None:
+        recipe = in_steps(recipe)
         with ExitStack() as started:  # closes all where building fails, also where one of them fails to
             parts = build(
                 recipe,

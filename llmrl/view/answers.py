@@ -10,7 +10,7 @@ from typing import Any
 from llmrl import __version__
 from llmrl.view import evaluations
 from llmrl.view.detail import ABOUT, detail
-from llmrl.view.episodes import ORDERS, Filter, facts
+from llmrl.view.episodes import ORDERS, EpisodeFilter, facts
 from llmrl.view.runs import PICTURES, SHOWN_BYTES, Runs, RunView, differences
 from llmrl.view.vocabulary import of_run
 
@@ -21,7 +21,7 @@ PAGE_ROWS = 200
 """Episodes of a list that are sent at once."""
 
 
-class Refused(Exception):  # noqa: N818
+class UnansweredError(Exception):
     """A request that has no answer; says what was expected."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
@@ -58,32 +58,32 @@ class View:
         """The answer to a question of the page.
 
         Raises:
-            Refused: no such question, run or episode, or a value that is none.
+            UnansweredError: no such question, run or episode, or a value that is none.
         """
         if name not in self._known:
-            raise Refused(f"{name}: no such question; known: {', '.join(self._known)}", 404)
+            raise UnansweredError(f"{name}: no such question; known: {', '.join(self._known)}", 404)
         return self._known[name](query)
 
     def picture(self, query: Query) -> Path:
         """The file of a picture of a run.
 
         Raises:
-            Refused: there is none.
+            UnansweredError: there is none.
         """
         path = self.run(query).file(query.get("path", ""))
         if path is None or path.suffix.lower() not in PICTURES:
-            raise Refused(f"{query.get('path')}: no picture of the run", 404)
+            raise UnansweredError(f"{query.get('path')}: no picture of the run", 404)
         return path
 
     def run(self, query: Query, key: str = "run") -> RunView:
         """The run that a question names.
 
         Raises:
-            Refused: there is none of the name.
+            UnansweredError: there is none of the name.
         """
         run = self.runs.named(query.get(key, ""))
         if run is None:
-            raise Refused(f"run {query.get(key, '')!r}: not there", 404)
+            raise UnansweredError(f"run {query.get(key, '')!r}: not there", 404)
         return run
 
     def _runs(self, _query: Query) -> Any:
@@ -92,7 +92,7 @@ class View:
         return {"version": __version__, "runs": runs, "metrics": sorted(names), "about": ABOUT}
 
     def _curves(self, query: Query) -> Any:
-        """Of each run, the points of each metric that is asked for."""
+        """Points of each metric that is asked for, by run."""
         names = query.get("metrics", "").split("\n")
         wanted = query.get("runs", "").split("\n")
         runs = [run for run in self.runs.found() if run.name in wanted]
@@ -131,7 +131,7 @@ class View:
         line = run.episodes.whole(step, row)
         if line is None:
             waits = "; the file is still being indexed" if run.episodes.progress < 1 else ""
-            raise Refused(f"step {step}, episode {row}: not in {run.episodes.path}{waits}", 404)
+            raise UnansweredError(f"step {step}, episode {row}: not in {run.episodes.path}{waits}", 404)
         rows = run.episodes.rows()
         own = rows[(rows["step"] == step) & (rows["row"] == row)][0]
         found = detail(line, of_run(run.folder, run.recipe(), self._tokenizer))
@@ -145,13 +145,13 @@ class View:
     def _comparison(self, query: Query) -> Any:
         change, benchmark = query.get("change", "lost"), query.get("benchmark", "")
         if change not in evaluations.CHANGES:
-            raise Refused(f"change {change!r}: expected one of {', '.join(evaluations.CHANGES)}")
+            raise UnansweredError(f"change {change!r}: expected one of {', '.join(evaluations.CHANGES)}")
         files = []
         for side in ("before", "after"):
             run, folder = self.run(query, f"{side}_run"), query.get(f"{side}_folder", "")
             file = evaluations.file_of(run, folder, benchmark)
             if file is None:
-                raise Refused(f"{run.name}, {folder}: no answers of {benchmark}", 404)
+                raise UnansweredError(f"{run.name}, {folder}: no answers of {benchmark}", 404)
             files.append(file)
         return evaluations.compared(files[0], files[1], change)
 
@@ -161,25 +161,25 @@ class View:
     def _text(self, query: Query) -> Any:
         path = self.run(query).file(query.get("path", ""))
         if path is None or path.suffix.lower() in PICTURES:
-            raise Refused(f"{query.get('path')}: no text of the run", 404)
+            raise UnansweredError(f"{query.get('path')}: no text of the run", 404)
         try:
             with path.open("rb") as file:
                 size = path.stat().st_size
                 file.seek(max(0, size - SHOWN_BYTES))
                 text = file.read(SHOWN_BYTES).decode("utf-8", "replace")
         except OSError as error:
-            raise Refused(f"{query.get('path')}: cannot be read: {error.strerror}", 404) from None
+            raise UnansweredError(f"{query.get('path')}: cannot be read: {error.strerror}", 404) from None
         return {"path": query["path"], "bytes": size, "text": text, "cut": size > SHOWN_BYTES}
 
 
-def filter_of(query: Query) -> Filter:
+def filter_of(query: Query) -> EpisodeFilter:
     """The filter that a question spells.
 
     Raises:
-        Refused: a value is none.
+        UnansweredError: a value is none.
     """
     given: dict[str, Any] = {}
-    for field in fields(Filter):
+    for field in fields(EpisodeFilter):
         text = query.get(field.name, "")
         if text == "":
             continue
@@ -189,11 +189,11 @@ def filter_of(query: Query) -> Filter:
             given[field.name] = text
         elif field.name == "order":
             if text not in ORDERS:
-                raise Refused(f"order {text!r}: expected one of {', '.join(ORDERS)}")
+                raise UnansweredError(f"order {text!r}: expected one of {', '.join(ORDERS)}")
             given[field.name] = text
         else:
             given[field.name] = _number(field.name, text)
-    return Filter(**given)
+    return EpisodeFilter(**given)
 
 
 def thinned(points: Sequence[tuple[int, float]], most: int = POINTS) -> list[tuple[float, float]]:
@@ -209,9 +209,9 @@ def _number(name: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise Refused(f"{name} {text!r}: expected a number") from None
+        raise UnansweredError(f"{name} {text!r}: expected a number") from None
     if number != number:
-        raise Refused(f"{name} {text!r}: expected a number")
+        raise UnansweredError(f"{name} {text!r}: expected a number")
     return number
 
 
@@ -220,5 +220,5 @@ def _whole(query: Query, name: str, default: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or len(text) > 12:
-        raise Refused(f"{name} {text!r}: expected a whole number of at least 0")
+        raise UnansweredError(f"{name} {text!r}: expected a whole number of at least 0")
     return int(text)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmrl.run_folder.token_numbers import ADVANTAGES, ENTROPIES, GAPS
-from llmrl.view.vocabulary import Vocabulary
+from llmrl.view.vocabulary import TokenTexts
 
 ABOUT = {
     "advantage": "how much better than expected, by the algorithm's credit",
@@ -37,8 +37,8 @@ KEPT = (
 """Keys of a line that a page gets as they are."""
 
 
-def detail(line: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
-    """What a page shows of the line of an episode; a line that lacks something says so under `missing`."""
+def detail(line: Mapping[str, Any], vocabulary: TokenTexts) -> dict[str, Any]:
+    """The line of an episode as a page shows it; what it lacks is said under `missing`."""
     turns = [turn for turn in line.get("turns") or () if isinstance(turn, dict)]
     last = max((number for number, turn in enumerate(turns) if _own(turn)), default=-1)
     shown = [_turn(turn, line if number == last else {}, vocabulary) for number, turn in enumerate(turns)]
@@ -59,7 +59,7 @@ def _own(turn: Mapping[str, Any]) -> bool:
     return str(turn.get("model", "policy")).partition(":")[0] == "policy"
 
 
-def _turn(turn: Mapping[str, Any], line: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
+def _turn(turn: Mapping[str, Any], line: Mapping[str, Any], vocabulary: TokenTexts) -> dict[str, Any]:
     ids = turn.get("token_ids") or []
     kept = ("text", "reply", "reward", "finish", "version", "whole", "agent", "model", "opened", "snapshot")
     shown = {key: turn[key] for key in kept if key in turn} | {"tokens": None}

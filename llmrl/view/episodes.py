@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.run_folder.records import ROLLOUTS
-from llmrl.view.index import STATUSES, VERDICTS, Index, Rows, tail
+from llmrl.view.index import STATUSES, VERDICTS, RolloutIndex, Rows, tail
 
 Order = Literal["file", "reward", "tokens", "advantage", "verdict"]
 ORDERS: tuple[Order, ...] = ("file", "reward", "tokens", "advantage", "verdict")
@@ -37,7 +37,7 @@ _UNKNOWN, _NO, _YES = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter:
+class EpisodeFilter:
     """Asks for episodes; None and "" ask for nothing."""
 
     step: int | None = None
@@ -86,7 +86,7 @@ class Episodes:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ROLLOUTS
-        self._index = Index(self.path)
+        self._index = RolloutIndex(self.path)
         self._tail: Rows | None = None
         self._started = self._complete = self._closing = False
         self._share = 0.0
@@ -153,7 +153,7 @@ class Episodes:
             for i, (start, count) in enumerate(zip(starts, counts, strict=True))
         ]
 
-    def select(self, wanted: Filter, budget_s: float = SEARCH_S) -> tuple[NDArray[np.intp], float]:
+    def select(self, wanted: EpisodeFilter, budget_s: float = SEARCH_S) -> tuple[NDArray[np.intp], float]:
         """Numbers of the rows that a filter lets pass, in its order, and the share of them that was searched."""
         rows = self.rows()
         chosen = np.flatnonzero(wanted.mask(rows))

@@ -26,7 +26,7 @@ LISTED = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ProblemResult:
     """A problem in an evaluation: the share of right answers, and where its first line stands."""
 
     right: float
@@ -103,7 +103,7 @@ def _numbers(result: Any) -> dict[str, Any]:
 
 
 @lru_cache(16)
-def _answers(path: Path, _changed: int, _size: int) -> dict[str, Answered]:
+def _answers(path: Path, _changed: int, _size: int) -> dict[str, ProblemResult]:
     """Problems of a file, by id; problems that nobody could judge are left out."""
     right: dict[str, list[bool]] = {}
     places: dict[str, tuple[int, int]] = {}
@@ -117,10 +117,10 @@ def _answers(path: Path, _changed: int, _size: int) -> dict[str, Answered]:
                     right.setdefault(problem, []).append(verdict)
                     places.setdefault(problem, (offset, len(line)))
             offset += len(line)
-    return {name: Answered(sum(judged) / len(judged), *places[name]) for name, judged in right.items()}
+    return {name: ProblemResult(sum(judged) / len(judged), *places[name]) for name, judged in right.items()}
 
 
-def _record(path: Path, answered: Answered) -> dict[str, Any]:
+def _record(path: Path, answered: ProblemResult) -> dict[str, Any]:
     with path.open("rb") as file:
         file.seek(answered.offset)
         record = json.loads(file.read(answered.length))

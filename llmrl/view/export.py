@@ -1,4 +1,4 @@
-"""One file to send: the page, its scripts and the data of runs, which a browser opens without a server."""
+"""Write a page as a file to send: with its scripts and the data of runs, so that it needs no server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmrl.errors import DataError
 from llmrl.run_folder.jsonl import unwritable
 from llmrl.view import evaluations
 from llmrl.view.answers import View
-from llmrl.view.episodes import Filter, words
+from llmrl.view.episodes import EpisodeFilter, words
 from llmrl.view.runs import Runs, RunView, require_runs
 from llmrl.view.server import PAGE, SCRIPTS, STYLE, plain, static
 
@@ -118,7 +118,7 @@ def _chosen(run: RunView, steps: Sequence[int], most: int) -> np.ndarray[Any, np
     """Rows of the steps that are asked for, or of the last, the first ones of each step."""
     there = [each["step"] for each in run.episodes.steps()]
     asked = [step for step in (steps or there[-1:]) if step in there]
-    parts = [run.episodes.select(Filter(step=step))[0] for step in asked]
+    parts = [run.episodes.select(EpisodeFilter(step=step))[0] for step in asked]
     each = most // max(1, len(parts))
     return np.concatenate([part[:each] for part in parts]) if parts else np.zeros(0, np.intp)
 

@@ -1,4 +1,4 @@
-"""Index of a `rollouts.jsonl`: where each line begins, and the facts by which episodes are filtered and sorted.
+"""RolloutIndex of a `rollouts.jsonl`: where each line begins, and the facts by which episodes are filtered and sorted.
 
 A gigabyte is read once, at the speed of the disk, for each line only from both of its ends; afterwards only what a run
 has added. The index lies beside the file, or in the user's cache where the folder cannot be written.
@@ -59,7 +59,7 @@ _TAIL = re.compile(
 _ADVANTAGE = re.compile(rb',"reason":' + _STRING + rb',"advantage":([^,}]+)')
 
 
-class Index:
+class RolloutIndex:
     """Facts of the lines of a file, and how far they reach; grows by `extend`, and shrinks where a run went back."""
 
     def __init__(self, path: Path) -> None:
@@ -171,7 +171,7 @@ def tail(path: Path) -> Rows:
 
 
 def places(path: Path) -> tuple[Path, Path]:
-    """Where the index of a file lies: beside it, or in the cache."""
+    """Places of the index of a file: beside it, and in the cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
     return path.with_name(FILE), cache / "llmrl" / "view" / f"{name}.index"

@@ -151,7 +151,7 @@ class Runs:
         self._lock = threading.Lock()
 
     def found(self) -> list[RunView]:
-        """All runs there are now, by name."""
+        """The runs that are there now, by name."""
         with self._lock:
             there = {}
             for folder in self._folders:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 from llmrl.clients.addresses import listening
 from llmrl.clients.bearer import App, Guard, Receive, Scope, Send, reaches_others, read_key
-from llmrl.view.answers import Refused, View
+from llmrl.view.answers import UnansweredError, View
 from llmrl.view.runs import PICTURES, Runs, require_runs
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def app(view: View, api_key: str | None = None) -> Starlette:
     def answer(request: Request) -> Response:  # a plain function: it runs on a thread
         try:
             found = view.answer(request.path_params["name"], request.query_params)
-        except Refused as refused:
+        except UnansweredError as refused:
             return Response(plain({"error": str(refused)}), refused.status, HEADERS, "application/json")
         return Response(plain(found), 200, HEADERS, "application/json")
 
@@ -141,7 +141,7 @@ def app(view: View, api_key: str | None = None) -> Starlette:
         try:
             path = view.picture(request.query_params)
             return Response(path.read_bytes(), 200, HEADERS, PICTURES[path.suffix.lower()])
-        except (Refused, OSError):
+        except (UnansweredError, OSError):
             return Response("no such picture", 404, HEADERS)
 
     async def health(request: Request) -> Response:
@@ -149,7 +149,7 @@ def app(view: View, api_key: str | None = None) -> Starlette:
 
     # Without a key, a page of elsewhere whose name is made to mean this machine must not read what lies here
     guards = (
-        Middleware(Gate, key=api_key) if api_key else Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+        Middleware(KeyGate, key=api_key) if api_key else Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     )
     routes = [
         Route("/", page),
@@ -184,7 +184,7 @@ def _finite(value: Any) -> Any:
     return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-class Gate(Guard):
+class KeyGate(Guard):
     """Lets pass who sends the key as `Authorization: Bearer`, or as the cookie that `/?key=...` sets."""
 
     def __init__(self, app: App, key: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from llmrl.errors import DataError, RecipeError
 from llmrl.run_folder.records import ROLLOUTS
-from llmrl.view.episodes import Episodes, Filter, content, facts
+from llmrl.view.episodes import Episodes, EpisodeFilter, content, facts
 from llmrl.view.index import VERDICTS
 
 USUAL = 5
@@ -23,7 +23,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ShowOptions:
     """Asks for episodes of a run, by the options of `llmrl show`."""
 
     step: int | None = None
@@ -43,7 +43,7 @@ class Wanted:
             raise RecipeError(f"--all and --step {self.step}: expected one of them")
 
 
-def lines(run: Path, wanted: Wanted) -> Iterator[str]:
+def lines(run: Path, wanted: ShowOptions) -> Iterator[str]:
     """Lines to print.
 
     Args:
@@ -61,14 +61,14 @@ def lines(run: Path, wanted: Wanted) -> Iterator[str]:
         episodes.close()
 
 
-def _lines(run: Path, episodes: Episodes, wanted: Wanted) -> Iterator[str]:
+def _lines(run: Path, episodes: Episodes, wanted: ShowOptions) -> Iterator[str]:
     steps = [each["step"] for each in episodes.steps()]
     if not steps:
         raise DataError(f"{run / ROLLOUTS}: no episode in it yet; wait for the run's first step")
     step = None if wanted.all_steps else steps[-1] if wanted.step is None else wanted.step
     if step is not None and step not in steps:
         raise DataError(f"{run}: no episodes of step {step}; there are some of steps {steps[0]} to {steps[-1]}")
-    order = Filter(
+    order = EpisodeFilter(
         step=step, verdict=wanted.verdict, text=wanted.text, order="reward", descending=wanted.best is not None
     )
     chosen, _ = episodes.select(order, float("inf"))

@@ -15,7 +15,7 @@ MAX_BYTES = 128 << 20
 """Bytes of a tokenizer that is read."""
 
 
-class Vocabulary:
+class TokenTexts:
     """The tokens of a tokenizer file; of one that is damaged, none."""
 
     def __init__(self, file: Path | None) -> None:
@@ -51,7 +51,7 @@ class Vocabulary:
         return found
 
 
-def of_run(folder: Path, recipe: dict[str, Any], given: Path | None = None) -> Vocabulary:
+def of_run(folder: Path, recipe: dict[str, Any], given: Path | None = None) -> TokenTexts:
     """The tokenizer of a run: what is given, that of its model or a checkpoint, or that of the policy it began with.
 
     Args:
@@ -94,5 +94,5 @@ def _fits(path: Path) -> bool:
 
 
 @lru_cache(8)
-def _read(file: Path | None) -> Vocabulary:
-    return Vocabulary(file)
+def _read(file: Path | None) -> TokenTexts:
+    return TokenTexts(file)

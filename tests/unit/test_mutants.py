@@ -77,6 +77,7 @@ def test_the_page_has_the_table_of_the_figures() -> None:
     known = {(row["file"], row["old"], row["new"]): row for row in rows}
     assert known.keys() <= {(error.file, error.old, error.new) for error in PLANTED}, "run benchmarks/mutants.py again"
     page = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
+    assert f"lists {len(PLANTED)} errors" in page
     assert mutants.table([(error, known.get((error.file, error.old, error.new))) for error in PLANTED]) in page
 
 

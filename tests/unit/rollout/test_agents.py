@@ -309,7 +309,8 @@ def test_an_opponent_that_cannot_learn_is_refused(changes: dict[str, Any], compl
 
 
 def test_opponents_that_stay_may_share_a_server() -> None:
-    parse(RECIPE | talk(con={"engine": server("http://b:1")}, judge={"engine": server("http://b:1")}))
+    recipe = parse(RECIPE | talk(con={"engine": server("http://b:1")}, judge={"engine": server("http://b:1")}))
+    assert recipe.rollout.opponents["con"].engine == recipe.rollout.opponents["judge"].engine
 
 
 def test_the_player_that_is_judged_may_be_one_that_learns() -> None:

@@ -20,7 +20,7 @@ from llmrl.samples import Sample
 from llmrl.train.learner import OptimStep
 from llmrl.train.learners import Learners
 from llmrl.train.parallel import accelerator
-from tests.builders import sample
+from tests.builders import sample, watched
 
 Build = Callable[..., Learners]
 
@@ -62,16 +62,6 @@ POLICY = Update("policy", nll)
 
 def fitted(models: Learners, update: Update = POLICY, rate: float = 0.0) -> list[OptimStep]:
     return [step for _, step in models.fit(rows(), update, seed=0, rate=rate)]
-
-
-def watched(models: Learners, name: str = "policy") -> list[list[Tensor]]:
-    """Gradients with which the optimiser of a model steps, step by step."""
-    seen: list[list[Tensor]] = []
-    net, optimizer = models[name].net, models[name].optimizer.optimizer
-    optimizer.register_step_pre_hook(
-        lambda *_: seen.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
-    )
-    return seen
 
 
 def norm(gradients: list[Tensor]) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from llmrl.view import vocabulary
 from llmrl.view.detail import NO_TOKENIZER, NO_TOKENS, detail
-from llmrl.view.vocabulary import Vocabulary, of_run
+from llmrl.view.vocabulary import TokenTexts, of_run
 from tests.view_runs import write_step
 
 
@@ -28,16 +28,16 @@ def test_pieces_are_the_text_cut_in_tokens(tokenizer: Path) -> None:
 
     text = "Ein Wort, 12+3=15 é 🙂 <b>\n\tend"
     ids = Tokenizer.from_file(str(tokenizer)).encode(text).ids
-    pieces = Vocabulary(tokenizer).pieces(ids)
+    pieces = TokenTexts(tokenizer).pieces(ids)
     assert len(pieces) == len(ids)
     assert "".join(pieces) == text
-    assert len(Vocabulary(tokenizer).pieces([*ids, 10**6])) == len(ids) + 1, "an id that it has not"
+    assert len(TokenTexts(tokenizer).pieces([*ids, 10**6])) == len(ids) + 1, "an id that it has not"
 
 
 def test_every_number_of_a_token_is_there(tmp_path: Path, tokenizer: Path) -> None:
     line = first_line(tmp_path)
     line["token_rewards"] = [0.5, 0, -1.0]
-    tokens = detail(line, Vocabulary(tokenizer))["turns"][0]["tokens"]
+    tokens = detail(line, TokenTexts(tokenizer))["turns"][0]["tokens"]
     assert set(tokens["columns"]) == {"advantage", "gap", "entropy", "surprise", "reward"}
     assert {len(column) for column in tokens["columns"].values()} == {len(tokens["ids"])} == {3}
     assert tokens["columns"]["surprise"] == [0.5, 1.5, 2.5]
@@ -48,20 +48,20 @@ def test_every_number_of_a_token_is_there(tmp_path: Path, tokenizer: Path) -> No
 def test_one_number_stands_for_every_token(tmp_path: Path, tokenizer: Path) -> None:
     line = first_line(tmp_path)
     line["turns"][0]["advantages"] = -0.5
-    assert detail(line, Vocabulary(tokenizer))["turns"][0]["tokens"]["columns"]["advantage"] == [-0.5] * 3
+    assert detail(line, TokenTexts(tokenizer))["turns"][0]["tokens"]["columns"]["advantage"] == [-0.5] * 3
 
 
 def test_what_a_record_lacks_is_said(tmp_path: Path, tokenizer: Path) -> None:
     line = first_line(tmp_path)
     for key in ("advantages", "trainer_gaps", "entropies"):
         del line["turns"][0][key]
-    missing = detail(line, Vocabulary(None))["missing"]
+    missing = detail(line, TokenTexts(None))["missing"]
     assert set(missing) == {"advantage", "gap", "entropy", "reward", "tokenizer"}
     assert "rollout.log_trainer=true" in missing["gap"]
     assert missing["tokenizer"] == NO_TOKENIZER
     for key in ("token_ids", "logprobs"):
         del line["turns"][0][key]
-    found = detail(line, Vocabulary(tokenizer))
+    found = detail(line, TokenTexts(tokenizer))
     assert found["missing"]["tokens"] == NO_TOKENS
     assert found["turns"][0]["tokens"] is None
     assert found["turns"][0]["text"] == line["turns"][0]["text"]
@@ -74,7 +74,7 @@ def test_rewards_of_steps_reach_their_tokens(tokenizer: Path) -> None:
     encoded = Tokenizer.from_file(str(tokenizer)).encode(text)
     turn = {"text": text, "token_ids": encoded.ids, "logprobs": [-1.0] * len(encoded.ids)}
     line = {"turns": [turn], "steps": [0.25, 0.75], "step_ends": [6, len(text)]}
-    tokens = detail(line, Vocabulary(tokenizer))["turns"][0]["tokens"]
+    tokens = detail(line, TokenTexts(tokenizer))["turns"][0]["tokens"]
     place = 0
     for piece, reward in zip(tokens["pieces"], tokens["columns"]["reward"], strict=True):
         assert reward == (0.25 if place < 6 else 0.75)
@@ -85,7 +85,7 @@ def test_dense_rewards_are_of_the_policys_last_turn(tmp_path: Path, tokenizer: P
     line = first_line(tmp_path, turns=2)
     line["token_rewards"] = [1.0, 2.0, 3.0]
     line["turns"].append({**line["turns"][1], "model": "frozen"})
-    columns = [turn["tokens"]["columns"] for turn in detail(line, Vocabulary(tokenizer))["turns"]]
+    columns = [turn["tokens"]["columns"] for turn in detail(line, TokenTexts(tokenizer))["turns"]]
     assert ["reward" in each for each in columns] == [False, True, False]
 
 
@@ -102,6 +102,6 @@ def test_the_tokenizer_is_the_runs_own(tmp_path: Path, tokenizer: Path, monkeypa
     assert of_run(tmp_path / "run", recipe, other).file == other / "tokenizer.json"
     (other / "tokenizer.json").write_text("{broken")
     vocabulary._read.cache_clear()
-    assert Vocabulary(other / "tokenizer.json").pieces([5, 6]) == ["⟨5⟩", "⟨6⟩"]
+    assert TokenTexts(other / "tokenizer.json").pieces([5, 6]) == ["⟨5⟩", "⟨6⟩"]
     for broken in ({}, {"model": None}, {"model": {"policy": 5}}, {"model": {"policy": "a/b"}}):
         assert of_run(tmp_path / "nowhere", broken).file is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llmrl.view import episodes as episodes_module
-from llmrl.view.episodes import Episodes, Filter
+from llmrl.view.episodes import Episodes, EpisodeFilter
 from tests.view_runs import HOSTILE, write_run, write_step
 
 
@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Path:
 def shown(folder: Path, **wanted: object) -> list[tuple[int, int]]:
     """Steps and rows that a filter lets pass, in its order."""
     found = Episodes(folder)
-    chosen, share = found.select(Filter(**wanted), 60.0)  # type: ignore[arg-type]
+    chosen, share = found.select(EpisodeFilter(**wanted), 60.0)  # type: ignore[arg-type]
     assert share == 1.0
     return [(row["step"], row["row"]) for row in found.listed(chosen)]
 
@@ -93,7 +93,7 @@ def test_any_text_is_found(tmp_path: Path) -> None:
 
 def test_a_search_goes_on_where_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Episodes(run)
-    wanted = Filter(text="answer 3")
+    wanted = EpisodeFilter(text="answer 3")
     shares = []
     while not shares or shares[-1] < 1:
         chosen, share = found.select(wanted, 0.0)  # a line at a time
@@ -102,17 +102,17 @@ def test_a_search_goes_on_where_it_was(run: Path, monkeypatch: pytest.MonkeyPatc
     assert len(chosen) == 3
     read: list[object] = []
     monkeypatch.setattr(episodes_module, "_holds", lambda *given: read.append(given))
-    assert len(found.select(Filter(text="answer 3", verdict="wrong"), 9.0)[0]) == 3
+    assert len(found.select(EpisodeFilter(text="answer 3", verdict="wrong"), 9.0)[0]) == 3
     assert not read, "what is known is not read again"
 
 
 def test_new_episodes_are_there_without_being_asked_for(run: Path) -> None:
     found = Episodes(run)
     assert len(found.steps()) == 3
-    assert found.select(Filter(text="answer 1 of step 3"), 9.0)[0].tolist() == []
+    assert found.select(EpisodeFilter(text="answer 1 of step 3"), 9.0)[0].tolist() == []
     write_step(run, 3, 4)
     assert [each["step"] for each in found.steps()] == [0, 1, 2, 3]
-    assert len(found.select(Filter(text="answer 1 of step 3"), 9.0)[0]) == 1
+    assert len(found.select(EpisodeFilter(text="answer 1 of step 3"), 9.0)[0]) == 1
 
 
 def test_steps_are_summed_up(run: Path) -> None:
@@ -130,13 +130,13 @@ def test_a_large_file_is_read_in_the_background_and_its_end_is_there(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, size = threading.Event(), (run / "rollouts.jsonl").stat().st_size
-    original = episodes_module.Index.extend
+    original = episodes_module.RolloutIndex.extend
 
     def slow(self: object, *given: object) -> bool:
         held.wait(20)
         return original(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(episodes_module.Index, "extend", slow)
+    monkeypatch.setattr(episodes_module.RolloutIndex, "extend", slow)
     monkeypatch.setattr(episodes_module, "AT_ONCE", 1)
     monkeypatch.setattr("llmrl.view.index.TAIL_BYTES", (size // 2,))
     found = Episodes(run)
@@ -144,7 +144,7 @@ def test_a_large_file_is_read_in_the_background_and_its_end_is_there(
     assert [each["step"] for each in found.steps()] == [2]
     assert time.monotonic() - began < 5
     assert found.progress < 1
-    row = found.listed(found.select(Filter(step=2))[0][3:4])[0]
+    row = found.listed(found.select(EpisodeFilter(step=2))[0][3:4])[0]
     assert (row["row"], row["text"]) == (3, "answer 3 of step 2")
     held.set()
     assert found.wait(20)

@@ -10,7 +10,7 @@ import pytest
 from llmrl.run_folder import reader
 from llmrl.run_folder.writer import Logs
 from llmrl.view import index as index_module
-from llmrl.view.index import FILE, STATUSES, VERDICTS, Index, places, tail
+from llmrl.view.index import FILE, STATUSES, VERDICTS, RolloutIndex, places, tail
 from tests.view_runs import HOSTILE, write_step
 
 
@@ -20,14 +20,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def made(folder: Path) -> Index:
-    index = Index(folder / "rollouts.jsonl")
+def made(folder: Path) -> RolloutIndex:
+    index = RolloutIndex(folder / "rollouts.jsonl")
     index.load()
     index.extend()
     return index
 
 
-def agree(folder: Path, index: Index) -> None:
+def agree(folder: Path, index: RolloutIndex) -> None:
     """The index says of each line what its record says."""
     records = list(reader.episodes(folder))
     assert len(records) == len(index.rows)
@@ -65,7 +65,7 @@ def test_it_grows_with_the_file_and_is_found_again(tmp_path: Path) -> None:
     assert index.save() == tmp_path / FILE
     assert index.save() is None, "nothing is new"
     write_step(tmp_path, 1, 5)
-    again = Index(tmp_path / "rollouts.jsonl")
+    again = RolloutIndex(tmp_path / "rollouts.jsonl")
     again.load()
     assert len(again.rows) == 6
     assert again.extend()
@@ -150,7 +150,7 @@ def test_where_the_folder_cannot_be_written_the_cache_keeps_it(
     assert index.save() == elsewhere
     assert elsewhere.is_relative_to(cache)
     assert not [path for path in folder.iterdir() if "partial" in path.name]
-    again = Index(index.path)
+    again = RolloutIndex(index.path)
     again.load()
     assert len(again.rows) == 4
 
@@ -177,7 +177,7 @@ def test_reading_can_be_stopped_and_goes_on(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(index_module, "BUFFER", 64)  # a report after 2 KiB
     for step in range(4):
         write_step(tmp_path, step, 8)
-    index = Index(tmp_path / "rollouts.jsonl")
+    index = RolloutIndex(tmp_path / "rollouts.jsonl")
     seen: list[int] = []
     index.extend(lambda done, size: seen.append(done) or done < size // 2)
     assert 0 < len(index.rows) < 32

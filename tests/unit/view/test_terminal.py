@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmrl.errors import DataError, RecipeError
-from llmrl.view.terminal import Wanted, clean, lines
+from llmrl.view.terminal import ShowOptions, clean, lines
 from tests.view_runs import HOSTILE, write_run, write_step
 
 
@@ -15,7 +15,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shown(run: Path, **wanted: object) -> str:
-    return "\n".join(lines(run, Wanted(**wanted)))  # type: ignore[arg-type]
+    return "\n".join(lines(run, ShowOptions(**wanted)))  # type: ignore[arg-type]
 
 
 def test_the_worst_of_the_last_step(run: Path) -> None:
