@@ -24,6 +24,7 @@ from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.training import dpo, kto, sft, train_by
 from llmrl.cli.tune import tune
 from llmrl.cli.verbosity import Commands
+from llmrl.cli.view import show, view
 from llmrl.run_folder.libraries import keep_in, kept_apart
 
 app = Commands(
@@ -42,6 +43,8 @@ app.command("list")(list_names)
 for _as_in_trl in (sft, dpo, kto):
     app.command()(_as_in_trl)
 app.command()(play)
+app.command()(view)
+app.command()(show)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 

@@ -140,6 +140,7 @@ class RolloutOptions:
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
     log_tokens_mb: Unlimited = 1000.0  # size of that file from which on episodes are written without their tokens
+    log_trainer: bool = False  # write the trainer's log-probability and entropy of each token: one forward pass more
     opponents: Mapping[str, Any] = field(default_factory=dict, hash=False)  # by agent; the policy speaks for all others
     search: Any = field(default=None, metadata=holds("search"))  # a strategy that answers; None: plain sampling
     judge: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # of the search; sees no reference

@@ -105,7 +105,7 @@ class Recorder:
         metrics |= self.normaliser.metrics()
         seconds = self.clock.step_seconds
         metrics |= {"step_time": seconds, "perf/tokens_per_sec": metrics["num_tokens"] / max(1e-9, seconds)}
-        samples = [sample for each in learned for sample in each.samples]
+        samples = [sample for each in learned for sample in each.policy.learners.with_noted(each.samples)]
         return FinishedStep(step=step, samples=samples, groups=groups, metrics=metrics)
 
     def _of_policy(self, step: int, learned: PolicyStep) -> dict[str, float]:

@@ -67,6 +67,7 @@ LAYERS = {
     "llmrl.serve": 7,
     "llmrl.pipeline": 7,
     "llmrl.tuning": 7,
+    "llmrl.view": 7,
     "llmrl.tiny": 7,
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
@@ -89,6 +90,7 @@ WITHOUT_TORCH = [
     "llmrl.tool_calls",
     "llmrl.tools",
     "llmrl.agents",
+    "llmrl.view",
 ]
 HEAVY = {"torch", "transformers", "vllm", "sympy", "math_verify", "datasets", "swebench"}
 INSTANT = HEAVY | TRAINERS | {"numpy", "pydantic", "yaml", "typer", "rich", "httpx"}
