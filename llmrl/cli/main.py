@@ -19,6 +19,7 @@ from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
+from llmrl.cli.replay import replay
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.training import dpo, kto, sft, train_by
@@ -40,6 +41,7 @@ app.command("list")(list_names)
 for _as_in_trl in (sft, dpo, kto):
     app.command()(_as_in_trl)
 app.command()(play)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(replay)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 

@@ -38,8 +38,7 @@ class Record:
         Raises:
             DataError: it is no run's, or has not taken the step.
         """
-        if not (folder / RECIPE).is_file():
-            raise DataError(f"{folder}: no folder of a run: no {RECIPE}; expected one such as runs/demo")
+        require_run(folder)
         recipe = read(folder / RECIPE)
         taken = {record.step: record.metrics for record in reader.steps(folder)}
         if step not in taken:
@@ -102,7 +101,7 @@ class Record:
             tokens = sum(len(turn.prompt_ids) + len(turn.completion.token_ids) for turn in turns)
             logged = self.metrics[step].get("num_tokens", tokens)
             if tokens != logged:
-                yield f"{tokens} tokens in rollouts.jsonl, and the step had {logged:g}: some of its groups are not there"
+                yield f"{tokens} tokens in rollouts.jsonl, and the step had {logged:g}: not all groups are there"
 
     def _never_logged(self) -> Iterator[str]:
         """Tell what no record has, and the run's options use."""
@@ -121,9 +120,9 @@ class Record:
             listed = "".join(f"\n  {reason}" for reason in lacks[:12])
             more = f"\n  and {len(lacks) - 12} more" if len(lacks) > 12 else ""
             raise DataError(
-                f"{self.folder}: step {self.step} cannot be repeated{_from(self)}; missing:{listed}{more}\nA run that can "
-                "be has rollout.log_completions=1 and a large rollout.log_tokens_mb; with train.save_steps=1 and a large "
-                "train.save_total_limit each step begins at its own checkpoint"
+                f"{self.folder}: step {self.step} cannot be repeated{_from(self)}; missing:{listed}{more}\nA run whose "
+                "steps can be has rollout.log_completions=1 and a large rollout.log_tokens_mb; with train.save_steps=1 "
+                "and a large train.save_total_limit each begins at its own checkpoint"
             )
 
 
@@ -154,6 +153,16 @@ class RecordedWorker(RolloutWorker):
         if prompts:
             raise DataError("source.proposals: turns that the policy proposed are not recorded")
         return []
+
+
+def require_run(folder: Path) -> None:
+    """Refuse what is no folder of a run.
+
+    Raises:
+        DataError: it is none.
+    """
+    if not (folder / RECIPE).is_file():
+        raise DataError(f"{folder}: no folder of a run: no {RECIPE}; expected one such as runs/demo")
 
 
 def _from(record: Record) -> str:

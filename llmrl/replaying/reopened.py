@@ -1,4 +1,4 @@
-"""A run as it was before a step, without an engine: its models, its source over the record, and its parts that learn."""
+"""A run as it was before a step, without an engine: its models, its source over the record, and what learns."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Reopened:
 
     def samples(self, step: int) -> list[Sample]:
         """The samples of the step, as the run had them."""
+        self.normaliser.mark()  # for samples of the same step with other rewards
         return self.normaliser(self.source.next(step))
 
     def learn(self, samples: Sequence[Sample], step: int) -> list[PolicyStep]:

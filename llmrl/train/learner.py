@@ -171,7 +171,9 @@ class Learner(ABC):
             RecipeError: DeepSpeed holds the gradients.
         """
         if self.deepspeed is not None:
-            raise RecipeError("gradients are DeepSpeed's under DeepSpeed; start it without, or under recipes/accelerate/cpu")
+            raise RecipeError(
+                "gradients are DeepSpeed's under DeepSpeed; start it without, or under recipes/accelerate/cpu"
+            )
         pushes = [np.zeros(len(row.token_ids), np.float32) for row in rows]
 
         def watch(work: MicroBatch, forward: Forward) -> None:
