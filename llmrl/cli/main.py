@@ -17,6 +17,7 @@ from llmrl.cli.export import Step, export, folder_of
 from llmrl.cli.listing import list_names
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
+from llmrl.cli.plan import plan
 from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
 from llmrl.cli.replay import replay
@@ -42,6 +43,7 @@ for _as_in_trl in (sft, dpo, kto):
     app.command()(_as_in_trl)
 app.command()(play)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(replay)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(plan)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 

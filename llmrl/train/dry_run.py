@@ -56,7 +56,15 @@ class Rewards:
             require_free(reward, problems)
 
 
-def require_possible(recipe: Recipe) -> None:
+@dataclass(frozen=True)
+class Possible:
+    """What the checks of a recipe have read."""
+
+    chat: Chat | None  # None where the model's folder is not on this machine
+    config: Any  # of the model; None likewise
+
+
+def require_possible(recipe: Recipe) -> Possible:
     """Refuse a recipe that could not run on this machine, as far as that is known without weights.
 
     Rewards are built, with all that they hold; the data, the benchmarks and the stored answers that are on this machine
@@ -76,11 +84,12 @@ def require_possible(recipe: Recipe) -> None:
         rewards = Rewards.of(recipe, pool)
     finally:
         pool.close()
-    chat = None
+    possible = Possible(None, None)
     if (Path(recipe.model.policy) / "config.json").is_file():
-        chat = _require_model(recipe.model)
+        possible = _require_model(recipe.model)
     with without_hub():
-        _require_data(recipe, chat, rewards)
+        _require_data(recipe, possible.chat, rewards)
+    return possible
 
 
 def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
@@ -100,7 +109,7 @@ def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
             next(iter(units()), None)
 
 
-def _require_model(options: ModelOptions) -> Chat:
+def _require_model(options: ModelOptions) -> Possible:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -127,4 +136,4 @@ def _require_model(options: ModelOptions) -> Chat:
     chat.stop_token_ids(generation, config)
     if options.use_peft:
         adapted(model, options, task_type="CAUSAL_LM")
-    return chat
+    return Possible(chat, config)
