@@ -75,7 +75,11 @@ def recipe_of(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         values["source"] = {"name": "offline", "path": str(folder / name)}
     values["model"] = {"policy": str(model), **case.get("more", {})}
     values["train"] = {
-        **{"max_steps": 2, "save_steps": 0, "output_dir": str(folder), "report_to": "none", "learning_rate": 1e-5},
+        "max_steps": 2,
+        "save_steps": 0,
+        "output_dir": str(folder),
+        "report_to": "none",
+        "learning_rate": 1e-5,
         **case.get("train", {}),
     }
     return values

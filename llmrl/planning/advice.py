@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llmrl.plugins import name_of
 from llmrl.planning.batches import BatchArithmetic
 from llmrl.planning.lengths import Lengths
 from llmrl.planning.memory import ModelFacts
+from llmrl.plugins import name_of
 from llmrl.recipe import Recipe
 from llmrl.recipe.options import option
 
@@ -38,8 +38,8 @@ def truncation(known: Known) -> str | None:
         return None
     return (
         f"rollout.max_completion_length {most}: {lengths.reference_over} of {lengths.references} references are longer "
-        f"({lengths.over_share:.0%}; the longest has {lengths.reference_max} tokens): such answers are cut off and count "
-        "as wrong; a policy that reasons needs still more"
+        f"({lengths.over_share:.0%}; the longest has {lengths.reference_max} tokens): such answers are cut off and "
+        "count as wrong; a policy that reasons needs still more"
     )
 
 
@@ -75,8 +75,8 @@ def idle_divergence(known: Known) -> str | None:
         return None
     if model.sync_ref_model and model.ref_model_sync_steps == 1 and model.ref_model_mixup_alpha == 1.0 and once:
         return (
-            "the KL penalty never acts: the reference copies the policy after every step (model.ref_model_sync_steps 1, "
-            "ref_model_mixup_alpha 1), so that the divergence is 0 where it is measured; raise ref_model_sync_steps"
+            "the KL penalty never acts: the reference copies the policy after every step (model.ref_model_sync_steps "
+            "1, ref_model_mixup_alpha 1), so that the divergence is 0 where it is measured; raise ref_model_sync_steps"
         )
     if known.batch.optimiser_steps == 1:
         return (
@@ -95,8 +95,8 @@ def idle_clipping(known: Known) -> str | None:
     if option(recipe.source, "overlaps") or option(recipe.algorithm, "epsilon") in (None, 0.2):
         return None
     return (
-        f"algorithm.epsilon {option(recipe.algorithm, 'epsilon')}: with one optimiser step for each generation the ratio "
-        "is 1 and nothing is clipped; it acts with num_iterations or minibatches above 1"
+        f"algorithm.epsilon {option(recipe.algorithm, 'epsilon')}: with one optimiser step for each generation the "
+        "ratio is 1 and nothing is clipped; it acts with num_iterations or minibatches above 1"
     )
 
 
@@ -105,8 +105,8 @@ def schedule(known: Known) -> str | None:
     train = known.recipe.train
     if train.warmup_steps * 2 > train.max_steps:
         return (
-            f"train.warmup_steps {train.warmup_steps} of train.max_steps {train.max_steps}: the rate reaches its peak in "
-            "the second half of the run, if at all; expected a tenth"
+            f"train.warmup_steps {train.warmup_steps} of train.max_steps {train.max_steps}: the rate reaches its peak "
+            "in the second half of the run, if at all; expected a tenth"
         )
     every = known.recipe.eval.every
     if every > train.max_steps:
@@ -135,8 +135,8 @@ def rates(known: Known) -> str | None:
         )
     if not model.use_peft and size >= LARGE and train.learning_rate > 2e-5 and known.recipe.source.plays:
         return (
-            f"train.learning_rate {train.learning_rate:g} for all {size / 1e9:.2g}B parameters: reinforcement learning of "
-            "whole models uses about 1e-6, and entropy collapses far above it"
+            f"train.learning_rate {train.learning_rate:g} for all {size / 1e9:.2g}B parameters: reinforcement learning "
+            "of whole models uses about 1e-6, and entropy collapses far above it"
         )
     return None
 
@@ -146,8 +146,8 @@ def uneven(known: Known) -> str | None:
     batch = known.batch
     if batch.rows_of_update % batch.processes:
         return (
-            f"{batch.rows_of_update} rows of an optimiser step on {batch.processes} processes do not divide evenly: some "
-            "wait for others"
+            f"{batch.rows_of_update} rows of an optimiser step on {batch.processes} processes do not divide evenly: "
+            "some wait for others"
         )
     return None
 
@@ -158,8 +158,8 @@ def few_problems(known: Known) -> str | None:
     if lengths is None or not lengths.problems or lengths.problems >= rollout.prompts_per_step:
         return None
     return (
-        f"{lengths.problems} problems with rollout.prompts_per_step {rollout.prompts_per_step}: a step asks some of them "
-        "twice, in groups that are not compared"
+        f"{lengths.problems} problems with rollout.prompts_per_step {rollout.prompts_per_step}: a step asks some of "
+        "them twice, in groups that are not compared"
     )
 
 

@@ -33,12 +33,13 @@ class BatchArithmetic:
 
     def told(self) -> str:
         """The arithmetic in a line."""
+        whole, each = self.generation_batch_size, self.num_generations
         return (
-            f"per_device_train_batch_size {self.per_device_train_batch_size} x gradient_accumulation_steps "
-            f"{self.gradient_accumulation_steps} x {self.processes} processes >= {self.rows_of_update} rows an optimiser "
-            f"step; generation_batch_size {self.generation_batch_size} = {self.generation_batch_size // self.num_generations} "
-            f"prompts x num_generations {self.num_generations}; steps_per_generation {self.steps_per_generation}, "
-            f"num_iterations {self.num_iterations}: {self.optimiser_steps} optimiser steps in {self.steps} steps"
+            f"batches: per_device_train_batch_size {self.per_device_train_batch_size} x gradient_accumulation_steps "
+            f"{self.gradient_accumulation_steps} x {self.processes} processes for {self.rows_of_update} rows an "
+            f"optimiser step; generation_batch_size {whole} = {whole // each} prompts x num_generations {each}; "
+            f"steps_per_generation {self.steps_per_generation}, num_iterations {self.num_iterations}: "
+            f"{self.optimiser_steps} optimiser steps in {self.steps} steps"
         )
 
 

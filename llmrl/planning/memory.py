@@ -10,8 +10,8 @@ import torch
 
 from llmrl.columns import filled_by
 from llmrl.critics.language_model import decoder_of, head_of, vocabulary_of
-from llmrl.plugins import name_of
 from llmrl.planning.trace import MicroBatchShape, Traced, trace
+from llmrl.plugins import name_of
 from llmrl.protocols import Modelled
 from llmrl.recipe import Recipe, RolloutOptions
 from llmrl.train.adapters import adapted

@@ -64,8 +64,8 @@ def plan(
     chat = possible.chat
     if chat is None:
         raise CheckpointError(
-            f"model.policy: {recipe.model.policy}: a plan needs its config.json and tokenizer on this machine; expected "
-            "a folder"
+            f"model.policy: {recipe.model.policy}: a plan needs its config.json and tokenizer on this machine; "
+            "expected a folder"
         )
     measured = None
     if recipe.source.plays:

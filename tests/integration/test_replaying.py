@@ -172,7 +172,7 @@ def test_three_algorithms_on_one_step(runs: Made, tmp_path: Path) -> None:
 
 
 def test_credit_is_the_advantage_where_nothing_else_is(runs: Made) -> None:
-    """RLOO's push of a token is its advantage times its weight: equal tokens of an answer, summing to 0 over a group."""
+    """RLOO pushes a token by advantage times weight: alike over an answer, and summing to 0 over a group."""
     found = replayed(runs("grpo"), 1, "rloo")
     (comparison,) = found.comparisons
     for push in comparison.outcome.pushes.values():
