@@ -17,8 +17,10 @@ from llmrl.cli.export import Step, export, folder_of
 from llmrl.cli.listing import list_names
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
+from llmrl.cli.plan import plan
 from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
+from llmrl.cli.replay import replay
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.training import dpo, kto, sft, train_by
@@ -45,6 +47,8 @@ for _as_in_trl in (sft, dpo, kto):
 app.command()(play)
 app.command()(view)
 app.command()(show)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(replay)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(plan)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 

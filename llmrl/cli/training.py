@@ -44,7 +44,7 @@ def train_by(made: Recipe, name: str, chosen: bool | Path, *, quiet: bool, dry_r
 
         from llmrl.train.dry_run import require_possible
 
-        made = require_possible(made)
+        made = require_possible(made).recipe
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return
     from llmrl.api.training import folder_of, take_steps

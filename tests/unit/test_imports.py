@@ -66,6 +66,8 @@ LAYERS = {
     "llmrl.checks": 7,
     "llmrl.serve": 7,
     "llmrl.pipeline": 7,
+    "llmrl.planning": 7,
+    "llmrl.replaying": 7,
     "llmrl.tuning": 7,
     "llmrl.view": 7,
     "llmrl.tiny": 7,
