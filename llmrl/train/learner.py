@@ -94,13 +94,11 @@ class Learner(ABC):
     @cached_property
     def pack(self) -> bool:
         """True if rows stand behind one another, without padding. Collective the first time: networks are tried."""
-        if self.options.packing is None:  # short rows cost more one by one than padded, so by rows is asked for
-            return network.packs(self.net.model)
-        if self.options.packing:
-            with self.accelerator.autocast():
-                for net in self.nets:
-                    net.try_rows(self.accelerator.device)
-        return self.options.packing
+        if self.options.packing is False:
+            return False
+        with self.accelerator.autocast():
+            by_rows = [net.try_rows(self.accelerator.device) for net in self.nets]
+        return self.options.packing is True or all(by_rows) or network.packs(self.net.model)
 
     @property
     def nets(self) -> Sequence[network.Network]:
