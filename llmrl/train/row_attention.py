@@ -7,7 +7,7 @@ by trial (`reason_against`): their masks must be causal and no more, and their s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass

@@ -80,7 +80,7 @@ class RowLayout:
             calls=[call[0] for call in calls],
             queries=_unless_all(queries, length),
             keys=_unless_all(keys, length),
-            answers=_unless_all(answers, length),
+            answers=_unless_all(answers, len(queries)),
         )
 
 
@@ -110,7 +110,7 @@ class _Span:
 
 
 def _unless_all(places: Array, length: int) -> Tensor | None:
-    """Places to gather; None where that would be a copy of the stream."""
+    """Places to gather; None where those are all, as they stand."""
     return None if np.array_equal(places, np.arange(length)) else torch.from_numpy(places)
 
 
