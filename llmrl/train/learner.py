@@ -170,7 +170,7 @@ class Learner(ABC):
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         lengths, actions = [len(row.token_ids) for row in rows], [row.actions for row in rows]
         pack = self.pack
-        if self.net.by_rows:
+        if pack and self.net.by_rows:
             together, lengths = share_prompts(rows, together, self._budget, ranks)
         shares = balance_across_ranks(lengths, together, ranks, self._budget, pack)
         for i, indices in enumerate(shares[rank]):
