@@ -12,8 +12,8 @@ TRL runs as its users run it: without OMP_* and GOMP_* variables, at the fastest
 each also with `use_transformers_continuous_batching`, tried once at the start of a table. It generates with
 Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU). llmrl runs by its
 defaults, also without such variables but those that it sets for itself. Each side runs in processes of its own, in
-turns, A B B A; the first step of a process warms up and is left out. Where something is generated bare vLLM takes its
-turn, too: the same requests to the same engine, by `LLM.generate`. Phases: `generate`, `train` (log-probabilities
+turns, A B B A; the first step of a process warms up and is left out. In `forced` bare vLLM takes its turn, too: as many
+requests to the same engine, by `LLM.generate`. Phases: `generate`, `train` (log-probabilities
 included), and `rest`: scoring, credit, weight sync, logging. bfloat16 is autocast over float32 weights, left out where
 the CPU has no bfloat16 products.
 """
@@ -154,15 +154,20 @@ def best_of_trl(model: str, table: str, bf16: bool, options: argparse.Namespace)
     """TRL's fastest setting, by one timed step of each, and what was tried."""
     trials: list[Any] = []
     once = argparse.Namespace(steps=1)
-    for continuous in (False, True) if table != "heavy" else (False,):
-        for batch in BATCHES:
-            setting = {"micro_batch": batch, "continuous": continuous}
-            try:
-                (step,) = measure("trl", model, table, once, bf16=bf16, **setting)
-                trials.append(setting | {"seconds": step["seconds"]})
-            except RuntimeError as error:  # the setting does not run here
-                trials.append(setting | {"seconds": None, "error": str(error).splitlines()[-1][:300]})
-            print(f"{table}: TRL with {trials[-1]}", flush=True)
+    settings = [
+        {"micro_batch": batch, "continuous": continuous}
+        for continuous in ((False, True) if table != "heavy" and len(options.batches) > 1 else (False,))
+        for batch in options.batches
+    ]
+    if len(settings) == 1:
+        return settings[0], []
+    for setting in settings:
+        try:
+            (step,) = measure("trl", model, table, once, bf16=bf16, **setting)
+            trials.append(setting | {"seconds": step["seconds"]})
+        except RuntimeError as error:  # the setting does not run here
+            trials.append(setting | {"seconds": None, "error": str(error).splitlines()[-1][:300]})
+        print(f"{table}: TRL with {trials[-1]}", flush=True)
     ran = [trial for trial in trials if trial["seconds"] is not None]
     if not ran:
         raise SystemExit(f"{table}: no setting of TRL runs")
@@ -186,7 +191,7 @@ def compare(
         setting, trials = best_of_trl(model, table, bf16, options)
         known = {"trl_setting": setting, "trl_trials": trials, "steps": {"trl": [], "llmrl": [], "vllm": []}}
     taken: dict[str, Steps] = known["steps"]
-    order = ["trl", "llmrl", "vllm"] if table != "heavy" else ["trl", "llmrl"]
+    order = ["trl", "llmrl", "vllm"] if table == "forced" else ["trl", "llmrl"]
     for turn in range(options.rounds):
         for side in order if turn % 2 == 0 else reversed(order):
             more = known["trl_setting"] if side == "trl" else {}
@@ -213,8 +218,7 @@ def compared(taken: dict[str, Steps]) -> dict[str, Any]:
     for name, key in pairs.items():
         result[key] = result["trl"][name] / result["llmrl"][name] if result["llmrl"][name] > 0.01 else None
     if "vllm" in result:
-        rates = {side: result[side]["length"] / result[side]["generate"] for side in ("llmrl", "vllm")}
-        result["share_of_bare_vllm"] = rates["llmrl"] / rates["vllm"]
+        result["share_of_bare_vllm"] = result["vllm"]["generate"] / result["llmrl"]["generate"]
     return result
 
 
@@ -269,6 +273,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=4, help="processes of each side, at least 3 for a figure")
     parser.add_argument("--tables", nargs="+", choices=list(LONGEST), default=list(LONGEST))
     parser.add_argument("--precisions", nargs="+", choices=("float32", "bf16"), default=["float32", "bf16"])
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=list(BATCHES), help="of TRL; a single one is not tried"
+    )
     parser.add_argument("--hidden", type=int, default=512, help="of the model; fewer for a trial of the script")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("grpo_vs_trl.json"), help="where the JSON goes")
