@@ -107,13 +107,11 @@ class Learner(ABC):
     @cached_property
     def pack(self) -> bool:
         """True if rows stand behind one another, without padding. Collective the first time: networks are tried."""
-        if self.options.packing is None:  # short rows cost more one by one than padded, so by rows is asked for
-            return network.packs(self.net.model)
-        if self.options.packing:
-            with self.accelerator.autocast():
-                for net in self.nets:
-                    net.try_rows(self.accelerator.device)
-        return self.options.packing
+        if self.options.packing is False:
+            return False
+        with self.accelerator.autocast():
+            by_rows = [net.try_rows(self.accelerator.device) for net in self.nets]
+        return self.options.packing is True or all(by_rows) or network.packs(self.net.model)
 
     @property
     def nets(self) -> Sequence[network.Network]:
@@ -226,7 +224,7 @@ class Learner(ABC):
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         lengths, actions = [len(row.token_ids) for row in rows], [row.actions for row in rows]
         pack = self.pack
-        if self.net.by_rows:
+        if pack and self.net.by_rows:
             together, lengths = share_prompts(rows, together, self._budget, ranks)
         shares = balance_across_ranks(lengths, together, ranks, self._budget, pack)
         for i, indices in enumerate(shares[rank]):
