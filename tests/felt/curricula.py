@@ -62,6 +62,12 @@ def probes() -> dict[str, list[Probe]]:
                 values={"features": [["difficulty"]], "history": [60], "max_components": [2]},
             ),
             Probe(
+                use=use,
+                base={"fit_every": 12, "max_components": 3, "history": 240, "features": ["other"]},
+                values={"history": [12]},
+                only=True,
+            ),
+            Probe(
                 use=use, base={"fit_every": 60, "features": [RATE], "records": records()}, values=others, only=True
             ),
         ],

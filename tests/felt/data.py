@@ -92,7 +92,7 @@ def _in_a_folder(file: str, *rows: Any, base: Options, values: Options) -> list[
         with patch.dict(os.environ, {"LLMRL_DATA": str(root)}):
             return use(dataset)
 
-    return [Probe(use=found, base=base, values={"path": [written(rows[0], rows[0])], **values})]
+    return [Probe(use=found, base=base, values={"path": [written(rows[0])], **values})]
 
 
 def first_of(name: str) -> str:

@@ -99,11 +99,12 @@ def _around_others() -> dict[str, list[Probe]]:
     west = Problem(
         id="nav",
         messages=[{"role": "user", "content": "Go."}],
-        info={"start": "living room", "own": goals[1:], "reference": [take, "go west"]},
+        info={"start": "living room", "own": goals[1:], "others": goals[:1], "reference": [take, "go west"]},
     )
     walk = [say(action) for action in (take, "go west", "go west", "open fridge", "done")]
     asked = Problem(id="sum", messages=[{"role": "user", "content": "12+34="}], answer="46", info={"start": "3"})
     talk = [say(line) for line in ("Hello! A red car with a sunroof?", "It is $20000.", "Take it.")]
+    prices = [[say(f"It is ${thousands}000."), say("So?"), say("Well?")] for thousands in range(8, 60, 4)]
     sums = calls(*(call_of("calculator", expression=sum_) for sum_ in ("1000 + 1", "2 * 2")))
     tempers = [{"name": "car_buyer", "temper": temper} for temper in TEMPERS]
     return {
@@ -118,12 +119,18 @@ def _around_others() -> dict[str, list[Probe]]:
                 values={
                     "env": [short],
                     "goals": [goals[:1]],
-                    "goals_column": ["own"],
+                    "goals_column": [],
                     "hint_share": [1.0],
                     "gamma": [0.5],
                     "alpha": [0.1],
                 },
-            )
+            ),
+            Probe(
+                use=several(walk[:-1], asked=west),
+                base={"env": nav, "goals_column": "own"},
+                values={"goals_column": ["others"]},
+                only=True,
+            ),
         ],
         "env perturbation": [
             Probe(
@@ -139,8 +146,8 @@ def _around_others() -> dict[str, list[Probe]]:
         ],
         "env dialogue": [
             Probe(
-                use=several(talk, asked=asked),
-                base={"simulators": tempers[:3], "max_turns": 3},
+                use=several(talk, *prices, asked=asked),
+                base={"simulators": tempers, "max_turns": 3},
                 values={"simulators": [tempers[:1]], "max_turns": [1], "correct_from": [0.1]},
             )
         ],

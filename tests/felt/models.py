@@ -140,10 +140,10 @@ def _rows() -> list[Probe]:
         return lambda data: run.rows_of(recipe(kind, data=vars(data)))
 
     other = written(*PAIRS[:4])
-    drawn = {"seed": [1, 2, 3], "test_share": [0.5], "limit": [5], "test": [other], "train": [other], "columns": []}
+    drawn = {"seed": [1, 2, 3], "test_share": [0.8], "limit": [5], "test": [other], "train": [other], "columns": []}
     prm = written(*[{**PRM, "question": {"problem": f"{n}?"}} for n in range(4)])
     return [
-        Probe(use=read("outcome"), base={"train": rows("outcome")}, values=drawn),
+        Probe(use=read("outcome"), base={"train": rows("outcome"), "test_share": 0.4}, values=drawn),
         Probe(use=read("verifier"), base={"train": rows("verifier")}, values={"balance": [1]}, only=True),
         Probe(
             use=read("process"),

@@ -28,6 +28,7 @@ from tests.felt.rewards import answers, problem, scoring
 from tests.http_server import HttpServer
 
 KEPT = "FELT_KEPT"
+JSON = {"Content-Type": "application/json"}
 CODE: Options = {"min_level": "subprocess", "timeout_s": 20.0}
 DOUBLE = {"tests": ["assert f(2) == 4", "assert f(-1) == -2"], "entry_point": "f"}
 BUGGY = "def add(a, b):\n    return a - b\n"
@@ -92,9 +93,8 @@ def probes() -> dict[str, list[Probe]]:
         "reward swe_patch": _patches(),
         "reward swe_similarity": [
             Probe(
-                use=scoring(answers(problem(**INFO), edit("    return a - b", "    return a + b + 0"), "no")),
-                values={"max_characters": [20]},
-                refusals=True,
+                use=scoring(answers(problem(**INFO), edit("    return a - b", f"    return a + b  # {'x' * 500}"), "no")),
+                values={"max_characters": [400]},
             )
         ],
         "env swe": _agents(),
@@ -188,8 +188,8 @@ def _bed(use: Callable[..., Callable[[Any], Any]], base: Options) -> list[Probe]
 
     sandbox: Callable[[Any], run.Sandbox] = lambda owner: owner.options().sandbox  # noqa: E731
     return [
-        Probe(use=use(slow, right), base=base, values={"timeout_s": [0.5]}, only=True),
-        Probe(use=use(large, right), base=base, values={"memory_mb": [128]}, only=True),
+        Probe(use=use(slow, right), base=base, values={"timeout_s": [0.5]}, only=True, refusals=True),
+        Probe(use=use(large, right), base=base, values={"memory_mb": [128]}, only=True, refusals=True),
         Probe(use=use(imports, right), base=base, values={"packages": [["packaging"]]}, only=True, refusals=True),
         Probe(use=logged, base=base, values={"logs": [logs]}, only=True),
         Probe(
@@ -362,7 +362,7 @@ def _served() -> list[Probe]:
     command = [sys.executable, "-I", "-S", str(speaker)]
 
     def listening(about: str) -> str:
-        server = HttpServer(answer=lambda asked: (200, said) if (said := spoken(asked, about)) else (202, b""))
+        server = HttpServer(answer=lambda asked: (200, said, JSON) if (said := spoken(asked, about)) else (202, b""))
         server.models = (405, b"")
         return f"{server.url}/mcp"
 

@@ -22,8 +22,9 @@ from tests.felt.rewards import answers, pool, problem
 from tests.http_server import HttpServer, Reply, Request, completion
 
 KEY = "FELT_API_KEY"
+PRICES: Options = {"prompt_price": [2.0], "completion_price": [3.0]}
 LATE_S = 0.4  # of a slow server
-QUICK: Options = {"pause_s": 0.01, "timeout_s": 20.0, "patience_s": 60.0}
+QUICK: Options = {"pause_s": 0.01, "timeout_s": 20.0, "patience_s": 20.0}
 GROUP = answers(problem(rubric="By heart.", task="a pen"), "4", "<think>4</think>five", "<think>6</think>five")
 ONE = GROUP[:1]
 
@@ -34,11 +35,12 @@ class Scripted(HttpServer):
     def __init__(self, salt: str) -> None:
         super().__init__()
         self.salt, self.broken, self.wait, self.company = salt, 0, threading.Event(), False
-        self.seconds = 0.0
+        self.seconds, self.away = 0.0, False
         self.models = (200, {"data": [{"id": f"model-{salt}"}]})
 
-    def begin(self, broken: int = 0, seconds: float = 0.0, company: bool = False) -> None:
+    def begin(self, broken: int = 0, seconds: float = 0.0, company: bool = False, away: bool = False) -> None:
         """Forget all requests, and take the script of a probe."""
+        self.away = away
         self.requests, self.most = [], 0
         self.broken, self.seconds, self.company = broken, seconds, company
         self.wait.clear()
@@ -50,6 +52,8 @@ class Scripted(HttpServer):
             self.wait.wait(LATE_S)
         elif self.seconds:
             threading.Event().wait(self.seconds)
+        if self.away:
+            return 503, "starting"
         if len(self.requests) <= self.broken:
             return 200, b"nonsense"
         return self._scores(request) if request.path.endswith("/score") else self._said(request.body)
@@ -94,8 +98,9 @@ def asking(ask: Callable[[Any], Any], **script: Any) -> Callable[[Any], Any]:
             came: Any = ask(owner)
         except (RewardError, ConnectionError) as error:
             came = type(error).__name__
-        told = [sorted((one.path, str(one.key), one.data) for one in each.requests) for each in servers]
-        return came, told, [each.most > 1 for each in servers]
+        if script:  # of time: how often was asked before an end depends on the machine
+            return came, script.get("company") and server().most > 1
+        return came, [sorted((one.path, str(one.key), one.data) for one in each.requests) for each in servers]
 
     return use
 
@@ -114,6 +119,17 @@ def judged(group: Any, times: int = 1) -> Callable[[Any], Any]:
         ]
 
     return ask
+
+
+def values(reward: Any) -> Any:
+    """Values of a group, or None."""
+    return [score.value for score in asyncio.run(reward.as_group_reward(pool()).score(ONE))]
+
+
+def counts(reward: Any) -> Any:
+    """Numbers of a group that are no costs."""
+    scores = asyncio.run(reward.as_group_reward(pool()).score(ONE))
+    return [{name: part for name, part in score.parts.items() if part is not None} for score in scores]
 
 
 def several(reward: Any) -> Any:
@@ -138,13 +154,13 @@ def talking(simulator: Any) -> Any:
 
 
 def patient(ask: Callable[[Any], Any], base: Options) -> list[Probe]:
-    """Probes of a client's bounds: servers that break one reply, that are slow, that wait for company."""
+    """Probes of a client's bounds: servers that break one reply, and that are slow; what is told has no counts."""
     quick = {**base, "retries": 1}
     return [
         Probe(use=asking(ask, broken=1), base=quick, values={"retries": [0], "pause_s": [99.0]}, only=True),
         Probe(
             use=asking(ask, broken=1),
-            base={**quick, "pause_s": 0.3, "timeout_s": 0.1, "patience_s": 0.1},
+            base={**quick, "retries": 3, "pause_s": 1.2, "timeout_s": 0.5, "patience_s": 0.5},
             values={"patience_s": [30.0]},
             only=True,
         ),
@@ -157,8 +173,10 @@ def patient(ask: Callable[[Any], Any], base: Options) -> list[Probe]:
     ]
 
 
-def chats(ask: Callable[[Any], Any], together: Callable[[Any], Any], **values: Any) -> list[Probe]:
-    """Probes of what asks a chat model; `together` sends several requests at once."""
+def chats(
+    ask: Callable[[Any], Any], together: Callable[[Any], Any], once: Callable[[Any], Any], **values: Any
+) -> list[Probe]:
+    """Probes of what asks a chat model; `together` sends several requests at once, `once` tells nothing of costs."""
     base: Options = {**QUICK, "url": f"{server().url}/v1"}
     common: Options = {
         "url": [f"{server('other').url}/v1"],
@@ -168,14 +186,12 @@ def chats(ask: Callable[[Any], Any], together: Callable[[Any], Any], **values: A
         "extra_body": [{"top_p": 0.5}],
         **{name: [] for name in ("timeout_s", "retries", "pause_s", "patience_s", "concurrency", "cache")},
         "requests_per_minute": [],
-        "prompt_price": [2.0],
-        "completion_price": [3.0],
     }
     return [
         Probe(use=asking(ask), base=base, values={**common, **values}),
         Probe(use=asking(ask), base=base, values={"cache": [mkdtemp(prefix="felt-cache-")]}, only=True),
         Probe(use=asking(together, company=True), base=base, values={"concurrency": [1]}, only=True),
-        *patient(ask, base),
+        *patient(once, base),
     ]
 
 
@@ -184,11 +200,11 @@ def probes() -> dict[str, list[Probe]]:
     asks = {"model": "m", **QUICK, "url": f"{server().url}/v1"}
     return {
         "reward judge": [
-            *chats(graded, judged(GROUP), rubric=["By ear."], rubric_column=["rubric"], correct_from=[0.5]),
+            *chats(graded, judged(GROUP), values, **PRICES, rubric=["By ear."], rubric_column=["rubric"], correct_from=[0.5]),
             Probe(use=asking(graded), base={**asks, "form": "pairwise"}),
         ],
-        "reward behaviour_judge": chats(graded, judged(GROUP), share=[0.4]),
-        "simulator chat_model": chats(talking, _two_lines, persona=["You are tired."], task_column=["task"]),
+        "reward behaviour_judge": chats(graded, judged(GROUP), counts, **PRICES, share=[0.4]),
+        "simulator chat_model": chats(talking, _two_lines, talking, persona=["You are tired."], task_column=["task"]),
         "reward remote": _remote(),
         "env openenv": _sessions(),
     }
@@ -205,7 +221,7 @@ def _two_lines(simulator: Any) -> Any:
 
 def _remote() -> list[Probe]:
     base: Options = {**QUICK, "url": server().url}
-    away: Options = {"url": "http://127.0.0.1:9", "pause_s": 0.01, "timeout_s": 0.05, "patience_s": 0.05}
+    away: Options = {**base, "pause_s": 99.0}  # longer than anybody's patience
     bounds = {name: [] for name in ("timeout_s", "retries", "pause_s", "patience_s", "concurrency", "give_up")}
     return [
         Probe(
@@ -213,9 +229,9 @@ def _remote() -> list[Probe]:
             base=base,
             values={**bounds, "url": [server("other").url], "api_key_variable": [KEY]},
         ),
-        Probe(use=asking(judged(GROUP)), base=away, values={"give_up": ["error"]}, only=True),
+        Probe(use=asking(values, away=True), base=away, values={"give_up": ["error"]}, only=True),
         Probe(use=asking(several, company=True), base=base, values={"concurrency": [1]}, only=True),
-        *patient(judged(GROUP), base),
+        *patient(values, base),
     ]
 
 

@@ -149,7 +149,7 @@ def _stored() -> dict[str, list[Probe]]:
         "source returns": [
             Probe(use=taken(steps=11), base={"path": path, "min_rows": 1}, values={**offline, **returns}),
             Probe(
-                use=taken(),
+                use=taken(steps=11),
                 base={**broken, "min_rows": 1},
                 values={"max_bad_rows": [1]},
                 only=True,
