@@ -116,7 +116,7 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
         learners.policy.stop_at(stops)
     if processes.is_main_process:
         out.parent.mkdir(parents=True, exist_ok=True)
-    export(policies, chat.tokenizer, out, model_card(run, _steps(checkpoint)))
+    export(policies, chat.tokenizer, out, model_card(run, steps_of(checkpoint)))
 
 
 def final_of(run: Path) -> Path:

@@ -95,9 +95,7 @@ def probes() -> dict[str, list[Probe]]:
                 only=True,
             ),
             Probe(use=use, values={"critic": [critic()]}, only=True),
-            Probe(
-                use=use, base={"critic": critic()}, values={"critic_beta": [1.0], "critic_top_k": [3]}, only=True
-            ),
+            Probe(use=use, base={"critic": critic()}, values={"critic_beta": [1.0], "critic_top_k": [3]}, only=True),
             Probe(
                 use=loaded,
                 base={"return_kept_ids": True, "mask_update_steps": 1},

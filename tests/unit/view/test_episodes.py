@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llmrl.view import episodes as episodes_module
-from llmrl.view.episodes import Episodes, EpisodeFilter
+from llmrl.view.episodes import EpisodeFilter, Episodes
 from tests.view_runs import HOSTILE, write_run, write_step
 
 
