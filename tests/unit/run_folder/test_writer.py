@@ -60,8 +60,10 @@ def test_an_episode_is_logged_with_its_verdict_parts_and_credit(tmp_path: Path) 
     assert (line["reward"], line["value"]) == (1.5, 1.0), "what the episode earned, and its score"
     assert (line["verdict"], line["parts"]) == ("correct", {"numeric": 1.0})
     assert line["advantage"] == -1.5, "the largest of its tokens, with its sign"
+    logs.rollouts(6, [[played("2/p")]], [row("2/p", [0.0, -1.5, 1.0]), row("2/p", [0.0, 0.5, 0.25])])
+    assert lines(tmp_path / "rollouts.jsonl")[-1]["advantage"] == -1.5, "the largest of all of its samples"
     logs.rollouts(5, [[played("1/p")]], [])
-    assert lines(tmp_path / "rollouts.jsonl")[1]["advantage"] == 0.0, "a row that was dropped got none"
+    assert lines(tmp_path / "rollouts.jsonl")[-1]["advantage"] == 0.0, "a row that was dropped got none"
 
 
 def test_a_share_of_the_episodes_is_the_same_share_every_time(tmp_path: Path) -> None:
