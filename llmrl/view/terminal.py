@@ -12,7 +12,7 @@ import numpy as np
 
 from llmrl.errors import DataError, RecipeError
 from llmrl.run_folder.records import ROLLOUTS
-from llmrl.view.episodes import Episodes, EpisodeFilter, content, facts
+from llmrl.view.episodes import EpisodeFilter, Episodes, content, facts
 from llmrl.view.index import VERDICTS
 
 USUAL = 5

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from llmrl.view import episodes as episodes_module
-from llmrl.view.episodes import Episodes, EpisodeFilter
+from llmrl.view.episodes import EpisodeFilter, Episodes
+from llmrl.view.index import RolloutIndex
 from tests.view_runs import HOSTILE, write_run, write_step
 
 
@@ -94,7 +95,7 @@ def test_any_text_is_found(tmp_path: Path) -> None:
 def test_a_search_goes_on_where_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Episodes(run)
     wanted = EpisodeFilter(text="answer 3")
-    shares = []
+    shares: list[float] = []
     while not shares or shares[-1] < 1:
         chosen, share = found.select(wanted, 0.0)  # a line at a time
         shares.append(share)
@@ -130,13 +131,13 @@ def test_a_large_file_is_read_in_the_background_and_its_end_is_there(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, size = threading.Event(), (run / "rollouts.jsonl").stat().st_size
-    original = episodes_module.RolloutIndex.extend
+    original = RolloutIndex.extend
 
     def slow(self: object, *given: object) -> bool:
         held.wait(20)
         return original(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(episodes_module.RolloutIndex, "extend", slow)
+    monkeypatch.setattr(RolloutIndex, "extend", slow)
     monkeypatch.setattr(episodes_module, "AT_ONCE", 1)
     monkeypatch.setattr("llmrl.view.index.TAIL_BYTES", (size // 2,))
     found = Episodes(run)
