@@ -143,10 +143,10 @@ def test_a_large_file_is_read_in_the_background_and_its_end_is_there(
     found = Episodes(run)
     began = time.monotonic()
     assert [each["step"] for each in found.steps()] == [2]
-    assert time.monotonic() - began < 5
     assert found.progress < 1
     row = found.listed(found.select(EpisodeFilter(step=2))[0][3:4])[0]
     assert (row["row"], row["text"]) == (3, "answer 3 of step 2")
+    assert time.monotonic() - began < 10, "nothing waits for the whole file"
     held.set()
     assert found.wait(20)
     assert [each["step"] for each in found.steps()] == [0, 1, 2]
