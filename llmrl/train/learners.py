@@ -152,6 +152,11 @@ class Learners:
             yield part, replace(fitted, model=self._label + fitted.model)
 
     @property
+    def models(self) -> Mapping[str, Learner]:
+        """All models but the reference, by name; those that never learn included."""
+        return self._named
+
+    @property
     def exported(self) -> Mapping[str, critic.Critic]:
         """Models that are trained besides the policy, by name."""
         return {name: model for name, model in self._named.items() if isinstance(model, critic.Critic) and model.trains}
