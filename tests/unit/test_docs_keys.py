@@ -82,6 +82,7 @@ CHANGED: dict[str, Any] = {
     "per_device_train_batch_size": 32,
     "gradient_accumulation_steps": 2,
     "max_steps": 800,
+    "num_train_epochs": 2,
     "warmup_steps": 10,
     "warmup_ratio": 0.1,
     "save_steps": 50,
@@ -109,7 +110,8 @@ BESIDE: dict[str, dict[str, Any]] = {  # what a key needs to be taken
     **{key: {"use_peft": True} for key in ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")},
     **{key: {"vllm_importance_sampling_correction": False} for key in ("top_p", "top_k", "min_p")},
     **{key: {"sync_ref_model": True, "beta": 0.1} for key in ("ref_model_mixup_alpha", "ref_model_sync_steps")},
-    **{"sync_ref_model": {"beta": 0.1}, "num_train_epochs": {"max_steps": -1}},
+    "sync_ref_model": {"beta": 0.1},
+    "num_train_epochs": {"max_steps": -1},
 }
 
 
