@@ -9,8 +9,9 @@ import typer
 
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.search_options import Judge, SearchTokens, spec
+from llmrl.cli.verbosity import Commands
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
+app = Commands(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 
 
 @app.command("check")

@@ -24,7 +24,7 @@ from llmrl.cli.endings import stopped_by_signals
 from llmrl.cli.next_steps import after_demo
 from llmrl.errors import CheckpointError, TrainingError
 from llmrl.recipe import Recipe, read
-from llmrl.run_folder import lock, reader
+from llmrl.run_folder import libraries, lock, reader
 from llmrl.run_folder.command import program
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.records import ROLLOUTS
@@ -64,9 +64,10 @@ def run(
         TrainingError: fine-tuning did not reach the target.
         EngineError: vLLM does not start.
     """
-    _hush()
     with ExitStack() as stack:
-        return _run(seed, quiet, _claim(Path(out), stack), target, overrides)
+        claimed = _claim(Path(out), stack)
+        libraries.keep_in(claimed)
+        return _run(seed, quiet, claimed, target, overrides)
 
 
 def _run(seed: int, quiet: bool, out: Path, target: float, overrides: Sequence[str]) -> dict[str, Any]:
@@ -217,14 +218,6 @@ def _claim(out: Path, stack: ExitStack) -> Path:
                 continue
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return out
-
-
-def _hush() -> None:
-    """Switch off progress bars and notices of the libraries."""
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
 
 
 @contextmanager

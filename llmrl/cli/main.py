@@ -17,14 +17,19 @@ from llmrl.cli.export import Step, export, folder_of
 from llmrl.cli.listing import list_names
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
+from llmrl.cli.plan import plan
 from llmrl.cli.play import play
 from llmrl.cli.recipes import app as recipes_app
+from llmrl.cli.replay import replay
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.cli.serve import serve, serve_reward
 from llmrl.cli.training import dpo, kto, sft, train_by
 from llmrl.cli.tune import tune
+from llmrl.cli.verbosity import Commands
+from llmrl.cli.view import show, view
+from llmrl.run_folder.libraries import keep_in, kept_apart
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,6 +45,10 @@ app.command("list")(list_names)
 for _as_in_trl in (sft, dpo, kto):
     app.command()(_as_in_trl)
 app.command()(play)
+app.command()(view)
+app.command()(show)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(replay)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(plan)
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 
@@ -50,7 +59,7 @@ def main() -> None:
     # use (benchmarks/cpu.py waiting --busy 1).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.path.append(os.getcwd())  # so that rewards beside the recipe are found, and hide no library
-    with endings():
+    with endings(), kept_apart():
         app()
 
 
@@ -152,6 +161,7 @@ def evaluate(
         check(model, intact=False)  # its checksums are compared when it is loaded
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")
+    keep_in(folder)
     run(model, names, folder, plan, setup, quiet=quiet)
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from llmrl.cli.listing import recipes
+from llmrl.cli.verbosity import Commands
 
-app = typer.Typer(rich_markup_mode=None, help="List the recipes that ship, or convert one of TRL.")
+app = Commands(rich_markup_mode=None, help="List the recipes that ship, or convert one of TRL.")
 
 
 @app.callback(invoke_without_command=True)

@@ -11,6 +11,10 @@ import typer
 from llmrl.cli.export import Step, folder_of
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.errors import RecipeError
+from llmrl.run_folder.libraries import keep_in
+
+LOGS = Path("runs/serve")
+"""The folder of `libraries.log`, where servers and their libraries write."""
 
 
 def serve(
@@ -41,6 +45,7 @@ def serve(
     from llmrl.serve.vllm import serve as run
 
     checkpoint = folder_of(checkpoint, step)
+    keep_in(LOGS)
     if search is not None:
         _require_none([*(lora or ()), *(["--critic"] if critic else ()), *context.args])
         raise typer.Exit(
@@ -140,6 +145,7 @@ def serve_reward(
     from llmrl.serve.reward import serve
     from llmrl.serve.scoring import ServerLimits
 
+    keep_in(LOGS)
     given = {
         "batch": batch,
         "max_waiting": max_waiting,

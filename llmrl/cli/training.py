@@ -44,27 +44,21 @@ def train_by(made: Recipe, name: str, chosen: bool | Path, *, quiet: bool, dry_r
 
         from llmrl.train.dry_run import require_possible
 
-        made = require_possible(made)
+        made = require_possible(made).recipe
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return
+    from llmrl.api.training import folder_of, take_steps
     from llmrl.run_folder.progress import Progress
     from llmrl.train.epochs import in_steps
-    from llmrl.train.loop import train as take_steps
-    from llmrl.train.run import Run
-    from llmrl.train.stopping import Stopping
 
     made = in_steps(made)
-    folder = Path(made.train.output_dir) / (made.train.run_name or name)
     with (
         stopped_by_signals(),
-        Stopping() as stopping,
-        Progress(made.train.max_steps, quiet=quiet, folder=str(folder)) as progress,
-        Run(made, resume=chosen, name=name, stopping=stopping, on_step=progress.step, on_sample=progress.sample) as run,
+        Progress(made.train.max_steps, quiet=quiet, folder=str(folder_of(made, name))) as progress,
     ):
-        take_steps(run)
-    if run.accelerator.is_main_process:
-        final = run.folder / "final"
-        print(f"model: {final}\nnext: {after_training(made, final)}")
+        run = take_steps(made, name, resume=chosen, on_step=progress.step, on_sample=progress.sample)
+    if run.is_main:
+        print(f"model: {run.final}\nnext: {after_training(made, run.final)}")
 
 
 def sft(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Le
 
-from llmrl.plugins import Kind, build, build_held, construct, holds
+from llmrl.plugins import Kind, build, build_held, construct, holds, secret
 from llmrl.protocols import (
     Agent,
     Algorithm,
@@ -140,6 +140,7 @@ class RolloutOptions:
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
     log_tokens_mb: Unlimited = 1000.0  # size of that file from which on episodes are written without their tokens
+    log_trainer: bool = False  # write the trainer's log-probability and entropy of each token: one forward pass more
     opponents: Mapping[str, Any] = field(default_factory=dict, hash=False)  # by agent; the policy speaks for all others
     search: Any = field(default=None, metadata=holds("search"))  # a strategy that answers; None: plain sampling
     judge: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # of the search; sees no reference
@@ -218,7 +219,8 @@ class TrainOptions:
     tokens_per_device: int | None = None
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time
-    packing: bool | None = None  # None: where the attention kernel keeps packed rows apart; True: by rows; False pads
+    # rows behind one another, without padding: "auto" where the model's attention keeps them apart; False pads them
+    packing: bool | Literal["auto"] = "auto"
     logits_chunk_mb: int = 256  # log-probabilities are computed in pieces whose float32 logits are no larger
     seed: Seed = 0
     save_steps: int = 50  # 0: only at the end
@@ -230,6 +232,12 @@ class TrainOptions:
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: Tracker | Sequence[Tracker] = "tensorboard"  # one tracker or several; none
+    push_to_hub: bool = False  # put the model, and its card, onto the hub; see docs/sharing.md
+    hub_model_id: str | None = None  # owner/name; None: the name of the run's folder, in the token's namespace
+    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = "every_save"
+    hub_private_repo: bool | None = None  # None: as the owner's default is
+    hub_revision: str | None = None  # a branch; None: main
+    hub_token: str | None = field(default=None, repr=False, metadata=secret())  # None: HF_TOKEN, or `hf auth login`
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
@@ -244,6 +252,8 @@ class TrainOptions:
             raise ValueError(f"report_to {list(self.report_to)}: none beside others; expected either")
         if self.tokens_per_device is not None and self.tokens_per_device < 1:
             raise ValueError(f"tokens_per_device {self.tokens_per_device}: expected at least 1")
+        if not self.push_to_hub and (self.hub_model_id or self.hub_token or self.hub_revision):
+            raise ValueError("hub_model_id, hub_revision and hub_token push nothing without push_to_hub: true")
         if not self.stop_grace_s > 0:
             raise ValueError(f"stop_grace_s {self.stop_grace_s}: expected above 0")
         if not self.max_grad_norm > 0:

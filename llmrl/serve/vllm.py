@@ -189,7 +189,7 @@ def _failure(child: Child, checkpoint: str, limit_s: float) -> str:
     code = child.poll()
     if code is None:
         return f"{checkpoint}: vLLM's server did not answer within {limit_s:g} s; it was stopped"
-    return f"{checkpoint}: vLLM's server ended with code {code}; its own messages above say why"
+    return f"{checkpoint}: vLLM's server ended with code {code}; its own messages say why"
 
 
 def _greet(url: str, model: str, api_key: str | None, dtype: str) -> None:

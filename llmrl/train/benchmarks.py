@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from typing import Any
 
-from llmrl.plugins import build, spec_of
+from llmrl.plugins import Kind, build, spec_of
 from llmrl.protocols import Benchmark, RewardPlugin
 from llmrl.recipe import Recipe
 from llmrl.types import Sampling
@@ -40,12 +41,17 @@ def _own(recipe: Recipe) -> Asked:
     """Greedy answers, of the length of those that train."""
     assert recipe.reward is not None  # `llmrl.recipe.checks.evaluation`
     benchmark = Benchmark(
-        data=spec_of("data", recipe.eval.data),
-        reward=spec_of("reward", recipe.reward),
-        env=spec_of("env", recipe.env),
+        data=_as_it_is("data", recipe.eval.data),
+        reward=_as_it_is("reward", recipe.reward),
+        env=_as_it_is("env", recipe.env),
         max_turns=recipe.rollout.max_turns,
         sampling=Sampling(temperature=0.0, max_tokens=recipe.rollout.max_completion_length),
         judged=None,
         about="eval.data, in the run's environment and by its reward",
     )
     return Asked(benchmark, recipe.reward)
+
+
+def _as_it_is(kind: Kind, plugin: Any) -> Any:
+    """The plug-in itself, which `build` returns: one that Python has given is lost in its spec."""
+    return plugin if is_dataclass(plugin) else spec_of(kind, plugin)
