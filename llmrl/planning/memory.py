@@ -24,7 +24,7 @@ PARTS = ("weights", "gradients", "optimiser", "activations", "logits", "referenc
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What the memory of a run depends on, of its models."""
+    """Facts of a run's models on which its memory depends."""
 
     parameters: int
     trained: int
