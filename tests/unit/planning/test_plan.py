@@ -18,9 +18,9 @@ from llmrl.planning.trace import Held, MicroBatchShape, trace
 from llmrl.recipe import Recipe, parse
 
 
-def recipe(model: Path, **sections: Any) -> Recipe:
+def recipe(folder: Path, **sections: Any) -> Recipe:
     values: dict[str, Any] = {
-        "model": {"policy": str(model)},
+        "model": {"policy": str(folder)},
         "data": {"name": "arithmetic", "high": 9},
         "reward": {"name": "numeric"},
         "algorithm": {"name": "grpo"},
@@ -119,7 +119,7 @@ def test_batches_are_trls(tiny_model_dir: Path) -> None:
 
 
 WARNED: list[tuple[str, dict[str, Any]]] = [
-    ("prompts are longer", {"rollout": {"max_prompt_length": 14, "drop_long_prompts": True}}),
+    ("prompts are longer", {"data": {"high": 12}, "rollout": {"max_prompt_length": 8, "drop_long_prompts": True}}),
     ("references are longer", {"data": {"low": 900, "high": 999}, "rollout": {"max_completion_length": 3}}),
     ("was made for", {"rollout": {"max_completion_length": 5000}}),
     ("twice", {"data": {"high": 1}, "rollout": {"prompts_per_step": 64}}),
