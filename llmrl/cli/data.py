@@ -37,15 +37,9 @@ def swe_data(
     source: Annotated[Path, typer.Argument(help="Clone of a repository, or a .jsonl file in the format of SWE-bench.")],
     out: Annotated[Path, typer.Option(help="Output .jsonl file; statistics are written beside it.")],
     issues: Annotated[Path | None, typer.Option(help="Issues and pull requests, as GitHub's API returns them.")] = None,
-    clones: Annotated[
-        Path | None, typer.Option(help="Folder of clones, owner__name or name, if SOURCE is a file.")
-    ] = None,
-    against: Annotated[
-        list[Path] | None, typer.Option(help="File in the format of SWE-bench that must not be trained on.")
-    ] = None,
-    repo: Annotated[
-        str | None, typer.Option(help="owner/name of the repository; by default from the remote `origin`.")
-    ] = None,
+    clones: Annotated[Path | None, typer.Option(help="Folder of clones, if SOURCE is a file.")] = None,
+    against: Annotated[list[Path] | None, typer.Option(help="SWE-bench file that must not be trained on.")] = None,
+    repo: Annotated[str | None, typer.Option(help="owner/name; by default from the remote `origin`.")] = None,
     license: Annotated[str, typer.Option(help="License of the repository, for the column of that name.")] = "",
     max_files: Annotated[int, typer.Option(help="Largest number of files that a change edits, without tests.")] = 5,
     max_lines: Annotated[int, typer.Option(help="Largest number of changed lines, without tests.")] = 300,
@@ -56,7 +50,7 @@ def swe_data(
     ending: Annotated[list[str] | None, typer.Option(help="Suffix of source files; by default .py.")] = None,
     bugs_only: Annotated[bool, typer.Option(help="Keep only issues that describe a bug.")] = True,
     keep_benchmark: Annotated[
-        bool, typer.Option("--keep-benchmark", help="Keep the repositories of SWE-bench, too.")
+        bool, typer.Option("--keep-benchmark", help="Keep SWE-bench's repositories, too.")
     ] = False,
 ) -> None:
     """Write rows of issues and their repairs from a repository's history: docs/swe.md."""
@@ -148,9 +142,7 @@ def label_steps(
         bool, typer.Option("--stop-at-first-error", help="Do not complete steps after the first 0.")
     ] = False,
     temperature: Annotated[float, typer.Option(help="Sampling temperature of solutions and completions.")] = 1.0,
-    max_tokens: Annotated[
-        int, typer.Option(min=1, help="Largest number of tokens of a solution and its completion.")
-    ] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a solution and its completion.")] = 1024,
     engine: Annotated[str, typer.Option(help="Engine: vllm, hf, or a mapping with options.")] = "vllm",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first problems.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
@@ -251,9 +243,7 @@ def store_columns(
 @app.command("select", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def select_rows(
     context: typer.Context,
-    recipe: Annotated[
-        Path, typer.Argument(help="Recipe with an offline source, and the trained model as model.policy.")
-    ],
+    recipe: Annotated[Path, typer.Argument(help="Recipe with an offline source and the trained model.")],
     out: Annotated[
         Path, typer.Option(help="Output .jsonl file, which must not exist yet; use it as source.replay.path.")
     ],

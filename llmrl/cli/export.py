@@ -29,8 +29,12 @@ def export(
     ] = None,
     adapter: Annotated[bool, typer.Option("--adapter", help="Only the LoRA adapter, as PEFT loads it.")] = False,
     merged: Annotated[bool, typer.Option("--merged", help="Only the model, without the adapter beside it.")] = False,
-    push_to_hub: Annotated[str | None, typer.Option("--push_to_hub", help="Owner/name on the hub.")] = None,
-    hub_private_repo: Annotated[bool, typer.Option("--hub_private_repo", help="Make it a private one.")] = False,
+    push_to_hub: Annotated[
+        str | None, typer.Option("--push_to_hub", help="Upload to this owner/name on the hub.")
+    ] = None,
+    hub_private_repo: Annotated[
+        bool, typer.Option("--hub_private_repo", help="Make the repository on the hub private.")
+    ] = False,
 ) -> None:
     """Export a run's model as a Hugging Face model folder. Sharded ones need the launcher that wrote them."""
     from llmrl.train.run_export import EXPORTED, FINAL, choose, export_checkpoint, final_of, is_run, narrowed

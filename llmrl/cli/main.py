@@ -120,9 +120,7 @@ def evaluate(
     top_p: Annotated[float | None, typer.Option(help="By default as the benchmark sets it.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Largest number of tokens in a completion.")] = None,
     engine: Annotated[str, typer.Option(help="Engine: vllm, server, hf, or {name: ..., option: ...}.")] = "vllm",
-    dtype: Annotated[
-        str | None, typer.Option(help="Data type of the weights; by default that of the checkpoint.")
-    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="Data type of the weights; by default as saved.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="System prompt of conversations that have none.")] = None,
     served_model: Annotated[str, typer.Option(help="Model to ask, if the server has several.")] = "",
     api_key: Annotated[str | None, typer.Option(help="API key of the server; by default OPENAI_API_KEY.")] = None,
@@ -133,9 +131,7 @@ def evaluate(
     grade: Annotated[str, typer.Option(help="How SWE-bench patches are graded: none, local or harness.")] = "none",
     swe: Annotated[str | None, typer.Option(help="Options of SWE-bench: {repos: clones, samples: 10}.")] = None,
     step: Step = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Output folder; a second call with the same folder continues.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; a second call there continues.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print neither table nor progress.")] = False,
 ) -> None:
     """Evaluate a model on benchmarks. A call that was interrupted continues where it stopped."""

@@ -12,15 +12,15 @@ from llmrl.cli.overrides import changes_of
 
 def plan(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="A YAML file; `llmrl recipes` lists those that ship.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, such as train.bf16=true")] = None,
-    gpus: Annotated[int, typer.Option(min=0, help="That train; 0: this machine's process.")] = 0,
-    gpu_memory: Annotated[float, typer.Option(min=1, help="Of each, in GiB.")] = 80.0,
-    gpu_tflops: Annotated[float, typer.Option(min=0.1, help="Of each in bfloat16, as its maker states.")] = 989.0,
-    gpu_bandwidth: Annotated[float, typer.Option(min=1, help="Of its memory, in GB/s.")] = 3350.0,
-    json: Annotated[Path | None, typer.Option("--json", help="A file for all figures.")] = None,
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file; `llmrl recipes` lists those that ship.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides, such as train.bf16=true.")] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="Number of training GPUs; 0: one process on this machine.")] = 0,
+    gpu_memory: Annotated[float, typer.Option(min=1, help="Memory of each GPU, in GiB.")] = 80.0,
+    gpu_tflops: Annotated[float, typer.Option(min=0.1, help="Peak bfloat16 TFLOPS of each GPU.")] = 989.0,
+    gpu_bandwidth: Annotated[float, typer.Option(min=1, help="Memory bandwidth, in GB/s.")] = 3350.0,
+    json: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
-    """Tell what a run will take: memory by part, batches, tokens, time, and what looks wrong. Loads no weights."""
+    """Estimate memory, batches, tokens and time of a run. Warns of what looks wrong; loads no weights."""
     from llmrl.planning.run import plan, save
     from llmrl.planning.show import show
     from llmrl.recipe import read

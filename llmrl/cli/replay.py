@@ -13,25 +13,27 @@ from llmrl.cli.search_options import spec
 
 def replay(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    step: Annotated[int, typer.Option(min=0, help="As rollouts.jsonl and metrics.jsonl count them, from 0.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    step: Annotated[int, typer.Option(min=0, help="Step as in rollouts.jsonl and metrics.jsonl, from 0.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Another recipe: algorithm.beta=0.1, train.learning_rate=1e-5")
+        list[str] | None, typer.Argument(help="Overrides of the recipe, such as algorithm.beta=0.1.")
     ] = None,
     algorithm: Annotated[
         list[str] | None,
-        typer.Option(help="The same episodes under it: rloo, or {name: ..., option: ...}. Again: more."),
+        typer.Option(help="Compare with this algorithm: rloo, or {name: ..., option: ...}; may be repeated."),
     ] = None,
     algorithm_option: Annotated[
-        list[str] | None, typer.Option(help="key=value of --algorithm, or of the run's own. Again: more.")
+        list[str] | None, typer.Option(help="Option of the algorithm as key=value; may be repeated.")
     ] = None,
     reward: Annotated[
-        str | None, typer.Option(help="The same episodes under it: a name, or {name: ..., option: ...}.")
+        str | None, typer.Option(help="Compare with this reward: a name, or {name: ..., option: ...}.")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=0, help="Listed for each alternative, by the change of credit.")] = 10,
-    json: Annotated[Path | None, typer.Option("--json", help="A file for everything, token by token.")] = None,
+    tokens: Annotated[int, typer.Option(min=0, help="Number of tokens to list, by the change of credit.")] = 10,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write all results, token by token, to this file.")
+    ] = None,
 ) -> None:
-    """Repeat a step of a run without an engine; exit code 1 where it differs from its record."""
+    """Repeat a step of a run without an engine. The exit code is 1 if the step differs from its record."""
     from llmrl.recipe import read
     from llmrl.replaying.record import require_run
     from llmrl.replaying.run import alternatives_of, replay, save

@@ -21,9 +21,7 @@ def serve(
     context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="Model folder, run folder, or hub name.")],
     lora: Annotated[list[str] | None, typer.Option(help="Adapter, as NAME=FOLDER; may be repeated.")] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 is every network and needs a key.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8000,
     api_key: Annotated[
         str | None, typer.Option(envvar=["LLMRL_API_KEY", "VLLM_API_KEY"], help="API key that clients must send.")
@@ -31,12 +29,8 @@ def serve(
     api_key_file: Annotated[Path | None, typer.Option(help="File that holds the API key.")] = None,
     served_model_name: Annotated[str | None, typer.Option(help="Name by which clients ask for the model.")] = None,
     dtype: Annotated[str, typer.Option(help="Data type of the weights; auto is that of the checkpoint.")] = "auto",
-    max_model_len: Annotated[
-        int | None, typer.Option(min=1, help="Largest number of tokens of prompt and completion.")
-    ] = None,
-    critic: Annotated[
-        str | None, typer.Option(help="Folder final/critic of a run, whose Q values move the logits.")
-    ] = None,
+    max_model_len: Annotated[int | None, typer.Option(min=1, help="Tokens of prompt and completion together.")] = None,
+    critic: Annotated[str | None, typer.Option(help="Folder final/critic, whose Q values move the logits.")] = None,
     critic_beta: Annotated[float, typer.Option(help="Weight of the critic: logits + beta (Q - V).")] = 4.0,
     critic_top_k: Annotated[int, typer.Option(min=0, help="Number of likeliest tokens to choose from; 0 is all.")] = 50,
     search: SearchName = None,

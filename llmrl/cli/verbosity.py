@@ -12,7 +12,7 @@ import typer
 from llmrl.run_folder import libraries
 
 _Verbose = Annotated[
-    bool, typer.Option("--verbose", help="Show what libraries print; else it goes to libraries.log in the folder.")
+    bool, typer.Option("--verbose", help="Show what libraries print; by default it goes to libraries.log.")
 ]
 
 

@@ -10,25 +10,21 @@ import typer
 
 def view(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs, or that hold runs; runs by default.")
+        list[Path] | None, typer.Argument(help="Run folders, or folders that contain runs; by default runs.")
     ] = None,
-    host: Annotated[
-        str, typer.Option(help="Beyond loopback a key is demanded, and made where none is given.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 is a free one.")] = 8400,
-    api_key: Annotated[str | None, typer.Option(envvar="LLMRL_VIEW_API_KEY", help="What a browser must show.")] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds it.")] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="A folder with tokenizer.json, for runs that have none.")
-    ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")] = False,
-    export: Annotated[Path | None, typer.Option(help="Write one .html file to send, and serve nothing.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; other than loopback it needs a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8400,
+    api_key: Annotated[str | None, typer.Option(envvar="LLMRL_VIEW_API_KEY", help="API key of the page.")] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File that holds the API key.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="Folder with tokenizer.json, for runs that have none.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser of this machine.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Write one .html file and exit.")] = None,
     step: Annotated[
-        list[int] | None, typer.Option(help="Of --export: steps whose episodes go with it; the last by default.")
+        list[int] | None, typer.Option(help="Steps whose episodes are exported; by default the last.")
     ] = None,
-    episodes: Annotated[int, typer.Option(min=0, help="Of --export: how many, at most, of each run.")] = 100,
+    episodes: Annotated[int, typer.Option(min=0, help="Largest number of exported episodes per run.")] = 100,
 ) -> None:
-    """Show runs in the browser, live while they train, until ctrl-C."""
+    """Show runs in the browser, live while they train. Runs until Ctrl-C."""
     from llmrl.clients.bearer import read_key
     from llmrl.view.export import write
     from llmrl.view.server import serve
@@ -43,16 +39,16 @@ def view(
 
 
 def show(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    step: Annotated[int | None, typer.Option(min=0, help="The last by default; counted from 0.")] = None,
-    worst: Annotated[int | None, typer.Option(min=1, help="Those with the least reward, so many.")] = None,
-    best: Annotated[int | None, typer.Option(min=1, help="Those with the most.")] = None,
-    verdict: Annotated[str, typer.Option(help="correct, wrong, unparsable, truncated, timeout, error or none.")] = "",
-    text: Annotated[str, typer.Option(help="Words in prompt, answer or reason.")] = "",
-    all_steps: Annotated[bool, typer.Option("--all", help="Of all steps.")] = False,
-    whole: Annotated[bool, typer.Option("--whole", help="Texts from end to end.")] = False,
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    step: Annotated[int | None, typer.Option(min=0, help="Step, counted from 0; by default the last.")] = None,
+    worst: Annotated[int | None, typer.Option(min=1, help="Number of episodes with the least reward.")] = None,
+    best: Annotated[int | None, typer.Option(min=1, help="Number of episodes with the most reward.")] = None,
+    verdict: Annotated[str, typer.Option(help="Only this verdict: correct, wrong, unparsable ... or none.")] = "",
+    text: Annotated[str, typer.Option(help="Only episodes with this text.")] = "",
+    all_steps: Annotated[bool, typer.Option("--all", help="Search all steps.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="Print whole texts.")] = False,
 ) -> None:
-    """Print episodes of a run: of a step the worst five, unless told otherwise."""
+    """Print episodes of a run. By default these are the worst five of the last step."""
     from llmrl.view.terminal import ShowOptions, lines
 
     wanted = ShowOptions(

@@ -21,7 +21,7 @@ PAGE_ROWS = 200
 """Episodes of a list that are sent at once."""
 
 
-class UnansweredError(Exception):
+class UnknownQueryError(Exception):
     """A request that has no answer; says what was expected."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
@@ -58,32 +58,32 @@ class View:
         """The answer to a question of the page.
 
         Raises:
-            UnansweredError: no such question, run or episode, or a value that is none.
+            UnknownQueryError: no such question, run or episode, or a value that is none.
         """
         if name not in self._known:
-            raise UnansweredError(f"{name}: no such question; known: {', '.join(self._known)}", 404)
+            raise UnknownQueryError(f"{name}: no such question; known: {', '.join(self._known)}", 404)
         return self._known[name](query)
 
     def picture(self, query: Query) -> Path:
         """The file of a picture of a run.
 
         Raises:
-            UnansweredError: there is none.
+            UnknownQueryError: there is none.
         """
         path = self.run(query).file(query.get("path", ""))
         if path is None or path.suffix.lower() not in PICTURES:
-            raise UnansweredError(f"{query.get('path')}: no picture of the run", 404)
+            raise UnknownQueryError(f"{query.get('path')}: no picture of the run", 404)
         return path
 
     def run(self, query: Query, key: str = "run") -> RunView:
         """The run that a question names.
 
         Raises:
-            UnansweredError: there is none of the name.
+            UnknownQueryError: there is none of the name.
         """
         run = self.runs.named(query.get(key, ""))
         if run is None:
-            raise UnansweredError(f"run {query.get(key, '')!r}: not there", 404)
+            raise UnknownQueryError(f"run {query.get(key, '')!r}: not there", 404)
         return run
 
     def _runs(self, _query: Query) -> Any:
@@ -131,7 +131,7 @@ class View:
         line = run.episodes.whole(step, row)
         if line is None:
             waits = "; the file is still being indexed" if run.episodes.progress < 1 else ""
-            raise UnansweredError(f"step {step}, episode {row}: not in {run.episodes.path}{waits}", 404)
+            raise UnknownQueryError(f"step {step}, episode {row}: not in {run.episodes.path}{waits}", 404)
         rows = run.episodes.rows()
         own = rows[(rows["step"] == step) & (rows["row"] == row)][0]
         found = detail(line, of_run(run.folder, run.recipe(), self._tokenizer))
@@ -145,13 +145,13 @@ class View:
     def _comparison(self, query: Query) -> Any:
         change, benchmark = query.get("change", "lost"), query.get("benchmark", "")
         if change not in evaluations.CHANGES:
-            raise UnansweredError(f"change {change!r}: expected one of {', '.join(evaluations.CHANGES)}")
+            raise UnknownQueryError(f"change {change!r}: expected one of {', '.join(evaluations.CHANGES)}")
         files = []
         for side in ("before", "after"):
             run, folder = self.run(query, f"{side}_run"), query.get(f"{side}_folder", "")
             file = evaluations.file_of(run, folder, benchmark)
             if file is None:
-                raise UnansweredError(f"{run.name}, {folder}: no answers of {benchmark}", 404)
+                raise UnknownQueryError(f"{run.name}, {folder}: no answers of {benchmark}", 404)
             files.append(file)
         return evaluations.compared(files[0], files[1], change)
 
@@ -161,14 +161,14 @@ class View:
     def _text(self, query: Query) -> Any:
         path = self.run(query).file(query.get("path", ""))
         if path is None or path.suffix.lower() in PICTURES:
-            raise UnansweredError(f"{query.get('path')}: no text of the run", 404)
+            raise UnknownQueryError(f"{query.get('path')}: no text of the run", 404)
         try:
             with path.open("rb") as file:
                 size = path.stat().st_size
                 file.seek(max(0, size - SHOWN_BYTES))
                 text = file.read(SHOWN_BYTES).decode("utf-8", "replace")
         except OSError as error:
-            raise UnansweredError(f"{query.get('path')}: cannot be read: {error.strerror}", 404) from None
+            raise UnknownQueryError(f"{query.get('path')}: cannot be read: {error.strerror}", 404) from None
         return {"path": query["path"], "bytes": size, "text": text, "cut": size > SHOWN_BYTES}
 
 
@@ -176,7 +176,7 @@ def filter_of(query: Query) -> EpisodeFilter:
     """The filter that a question spells.
 
     Raises:
-        UnansweredError: a value is none.
+        UnknownQueryError: a value is none.
     """
     given: dict[str, Any] = {}
     for field in fields(EpisodeFilter):
@@ -189,7 +189,7 @@ def filter_of(query: Query) -> EpisodeFilter:
             given[field.name] = text
         elif field.name == "order":
             if text not in ORDERS:
-                raise UnansweredError(f"order {text!r}: expected one of {', '.join(ORDERS)}")
+                raise UnknownQueryError(f"order {text!r}: expected one of {', '.join(ORDERS)}")
             given[field.name] = text
         else:
             given[field.name] = _number(field.name, text)
@@ -209,9 +209,9 @@ def _number(name: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise UnansweredError(f"{name} {text!r}: expected a number") from None
+        raise UnknownQueryError(f"{name} {text!r}: expected a number") from None
     if number != number:
-        raise UnansweredError(f"{name} {text!r}: expected a number")
+        raise UnknownQueryError(f"{name} {text!r}: expected a number")
     return number
 
 
@@ -220,5 +220,5 @@ def _whole(query: Query, name: str, default: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or len(text) > 12:
-        raise UnansweredError(f"{name} {text!r}: expected a whole number of at least 0")
+        raise UnknownQueryError(f"{name} {text!r}: expected a whole number of at least 0")
     return int(text)

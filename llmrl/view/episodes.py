@@ -91,7 +91,9 @@ class Episodes:
         self._started = self._complete = self._closing = False
         self._share = 0.0
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # of the index
+        self._written = 0
+        self._starting = threading.Lock()
+        self._lock = threading.Lock()  # of the index, while it grows
         self._searches: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         self._search_lock = threading.Lock()
 
@@ -192,10 +194,10 @@ class Episodes:
         return [facts(each) for each in rows[(rows["step"] == step) & (rows["group"] == own[0]["group"])]]
 
     def _begin(self) -> None:
-        with self._lock:
+        with self._starting:  # never held while the file is read
             if self._started:
                 return
-            self._started, self._written = True, 0
+            self._started = True
             self._index.load()
             self._written = len(self._index.rows)
             try:

@@ -1,4 +1,4 @@
-"""RolloutIndex of a `rollouts.jsonl`: where each line begins, and the facts by which episodes are filtered and sorted.
+"""Index of a `rollouts.jsonl`: where each line begins, and the facts by which episodes are filtered and sorted.
 
 A gigabyte is read once, at the speed of the disk, for each line only from both of its ends; afterwards only what a run
 has added. The index lies beside the file, or in the user's cache where the folder cannot be written.

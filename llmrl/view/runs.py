@@ -82,7 +82,7 @@ class RunView:
     def summary(self) -> dict[str, Any]:
         """Name, state, steps so far and asked for, and the last value of each metric."""
         metrics, manifest, recipe = self.metrics(), self.manifest(), self.recipe()
-        train = recipe.get("train") if isinstance(recipe.get("train"), dict) else {}
+        train = recipe.get("train")
         group, _, seed = self.name.rpartition("-")
         is_seed = bool(group) and seed.isdigit()
         return {
@@ -90,7 +90,7 @@ class RunView:
             "group": group if is_seed else self.name,
             "status": str(manifest.get("status", "")),
             "steps": self._steps,
-            "max_steps": train.get("max_steps"),
+            "max_steps": train.get("max_steps") if isinstance(train, dict) else None,
             "last": {name: points[-1][1] for name, points in metrics.items() if points and is_usual(name)},
             "episodes": (self.folder / ROLLOUTS).exists(),
             "changed": self.changed(),
@@ -114,7 +114,7 @@ class RunView:
 
     def files(self) -> list[dict[str, Any]]:
         """Pictures and texts of the folder, those of its logs and models left out, the newest first."""
-        found = []
+        found: list[dict[str, Any]] = []
         for folder, inner, names in os.walk(self.folder):
             inner[:] = sorted(name for name in inner if name not in SKIPPED - {"eval"} and not name.startswith("."))
             for name in names:

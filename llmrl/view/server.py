@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 from llmrl.clients.addresses import listening
 from llmrl.clients.bearer import App, Guard, Receive, Scope, Send, reaches_others, read_key
-from llmrl.view.answers import UnansweredError, View
+from llmrl.view.answers import UnknownQueryError, View
 from llmrl.view.runs import PICTURES, Runs, require_runs
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def app(view: View, api_key: str | None = None) -> Starlette:
     def answer(request: Request) -> Response:  # a plain function: it runs on a thread
         try:
             found = view.answer(request.path_params["name"], request.query_params)
-        except UnansweredError as refused:
+        except UnknownQueryError as refused:
             return Response(plain({"error": str(refused)}), refused.status, HEADERS, "application/json")
         return Response(plain(found), 200, HEADERS, "application/json")
 
@@ -141,7 +141,7 @@ def app(view: View, api_key: str | None = None) -> Starlette:
         try:
             path = view.picture(request.query_params)
             return Response(path.read_bytes(), 200, HEADERS, PICTURES[path.suffix.lower()])
-        except (UnansweredError, OSError):
+        except (UnknownQueryError, OSError):
             return Response("no such picture", 404, HEADERS)
 
     async def health(request: Request) -> Response:

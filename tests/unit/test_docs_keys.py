@@ -82,6 +82,7 @@ CHANGED: dict[str, Any] = {
     "per_device_train_batch_size": 32,
     "gradient_accumulation_steps": 2,
     "max_steps": 800,
+    "num_train_epochs": 2,
     "warmup_steps": 10,
     "warmup_ratio": 0.1,
     "save_steps": 50,
@@ -134,7 +135,7 @@ def rows(page: str) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def exists(key: str) -> bool:
-    """Whether a recipe can have this key, of a section or of one of its plug-ins."""
+    """True if a recipe can have this key, of a section or of one of its plug-ins."""
     section, _, name = key.partition(".")
     if section in OPTIONS:
         return name in {field.name for field in fields(OPTIONS[section])}
@@ -193,7 +194,7 @@ def test_a_key_that_is_not_there_is_seen() -> None:
 
 
 def imported(tmp_path: Path, **changes: Any) -> dict[str, Any]:
-    """What a flat file becomes, by `section.key`."""
+    """Values that a flat file becomes, by `section.key`."""
     path = tmp_path / "flat.yaml"
     path.write_text(yaml.safe_dump({**BASE, **changes}))
     values = import_trl.read(path, 1).values

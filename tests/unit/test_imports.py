@@ -1,4 +1,4 @@
-"""Layers of imports: `docs/architecture.md`, section 3."""
+"""Layers of imports: `docs/architecture.md`, section 10."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ async function drawEvaluations(main) {
     el("div", { class: "segments wide" }, tabs),
     rest ? note(`${rest} problems are in one of the two only.`) : "",
     compared.rows.length < compared.counts[change] ? note(`The first ${compared.rows.length} are shown.`) : "",
-    el("div", { class: "compared" }, compared.rows.map(comparedRow)),
+    el("div", { class: "compared" }, compared.rows.length ? compared.rows.map(comparedRow) : note("No problem.")),
     el("h3", {}, "Numbers"),
     numbersOf(having, benchmark),
   );

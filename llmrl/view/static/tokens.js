@@ -78,7 +78,8 @@ function tokensOf(turn, place, colouring, scale, chosen) {
 function moveToken(by) {
   const all = [...document.querySelectorAll(".episode[data-side=main] .token")];
   if (!all.length) return;
-  const now = all.findIndex((token) => token.classList.contains("chosen"));
+  const { turn, token: chosen } = state.get(); // not what is drawn, which may lag behind quick fingers
+  const now = all.findIndex((token) => token.dataset.token === chosen && token.closest(".tokens").dataset.turn === turn);
   const next = all[Math.min(all.length - 1, Math.max(0, now < 0 ? 0 : now + by))];
   state.set({ turn: next.closest(".tokens").dataset.turn, token: next.dataset.token }, { replace: true });
 }

@@ -146,7 +146,7 @@ def test_where_the_folder_cannot_be_written_the_cache_keeps_it(
             raise PermissionError("read-only")
         original(source, target)
 
-    monkeypatch.setattr(index_module.os, "replace", refuse)  # tests may run as root, which no mode stops
+    monkeypatch.setattr("os.replace", refuse)  # tests may run as root, which no mode stops
     assert index.save() == elsewhere
     assert elsewhere.is_relative_to(cache)
     assert not [path for path in folder.iterdir() if "partial" in path.name]
@@ -179,7 +179,12 @@ def test_reading_can_be_stopped_and_goes_on(tmp_path: Path, monkeypatch: pytest.
         write_step(tmp_path, step, 8)
     index = RolloutIndex(tmp_path / "rollouts.jsonl")
     seen: list[int] = []
-    index.extend(lambda done, size: seen.append(done) or done < size // 2)
+
+    def half(done: int, size: int) -> bool:
+        seen.append(done)
+        return done < size // 2
+
+    index.extend(half)
     assert 0 < len(index.rows) < 32
     index.extend()
     agree(tmp_path, index)

@@ -141,7 +141,7 @@ def test_with_a_key_nobody_else_is_let_in(folder: Path) -> None:
         for path in ("/", "/api/runs", "/static/core.js", "/file", "/?key=other"):
             assert client.get(path).status_code == 401
         assert client.get("/health").status_code == 200
-        assert client.get("/api/runs", headers={"authorization": "Bearer key-é".encode()}).status_code == 200
+        assert client.get("/api/runs", headers={b"authorization": "Bearer key-é".encode()}).status_code == 200
         assert client.get("/api/runs", headers={"cookie": "llmrl-view-key=other"}).status_code == 401
     with TestClient(app(View(Runs([folder])), "a-key"), base_url="http://somewhere:80") as client:
         assert client.get("/api/runs?key=a-key").status_code == 401, "an address that is passed on holds no key"
