@@ -17,8 +17,8 @@ LARGE = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """What is known of a run before it begins."""
+class PlannedRun:
+    """Facts of a run before it begins."""
 
     recipe: Recipe
     lengths: Lengths | None
@@ -26,12 +26,12 @@ class Known:
     batch: BatchArithmetic
 
 
-def warnings(known: Known) -> list[str]:
-    """All warnings, in the order of `ADVICE`."""
+def warnings(known: PlannedRun) -> list[str]:
+    """Run every check, in the order of `ADVICE`."""
     return [text for advise in ADVICE if (text := advise(known)) is not None]
 
 
-def truncation(known: Known) -> str | None:
+def truncation(known: PlannedRun) -> str | None:
     """References that no answer could spell out."""
     lengths, most = known.lengths, known.recipe.rollout.max_completion_length
     if lengths is None or not lengths.reference_over:
@@ -43,7 +43,7 @@ def truncation(known: Known) -> str | None:
     )
 
 
-def long_prompts(known: Known) -> str | None:
+def long_prompts(known: PlannedRun) -> str | None:
     """Prompts that are left out, or end the run."""
     lengths, rollout = known.lengths, known.recipe.rollout
     if lengths is None or not lengths.too_long:
@@ -55,7 +55,7 @@ def long_prompts(known: Known) -> str | None:
     )
 
 
-def positions(known: Known) -> str | None:
+def positions(known: PlannedRun) -> str | None:
     """Episodes that are longer than the model was made for."""
     most, length = known.facts.positions, known.recipe.rollout.max_length
     if most is None or length <= most:
@@ -66,7 +66,7 @@ def positions(known: Known) -> str | None:
     )
 
 
-def idle_divergence(known: Known) -> str | None:
+def idle_divergence(known: PlannedRun) -> str | None:
     """A penalty for the distance from a reference that is always the policy itself, or that weighs nothing."""
     recipe = known.recipe
     weight = next((w for name in ("beta", "kl_coef") if isinstance(w := option(recipe.algorithm, name), float)), 0.0)
@@ -87,7 +87,7 @@ def idle_divergence(known: Known) -> str | None:
     return None
 
 
-def idle_clipping(known: Known) -> str | None:
+def idle_clipping(known: PlannedRun) -> str | None:
     """Clipping of a ratio that is always 1."""
     recipe, batch = known.recipe, known.batch
     if not recipe.source.plays or batch.steps_per_generation * batch.num_iterations > 1:
@@ -100,7 +100,7 @@ def idle_clipping(known: Known) -> str | None:
     )
 
 
-def schedule(known: Known) -> str | None:
+def schedule(known: PlannedRun) -> str | None:
     """A schedule that hardly trains."""
     train = known.recipe.train
     if train.warmup_steps * 2 > train.max_steps:
@@ -114,7 +114,7 @@ def schedule(known: Known) -> str | None:
     return None
 
 
-def staleness(known: Known) -> str | None:
+def staleness(known: PlannedRun) -> str | None:
     """Episodes much older than the policy."""
     bound = option(known.recipe.source, "max_staleness") or 0
     if bound <= 4:
@@ -125,7 +125,7 @@ def staleness(known: Known) -> str | None:
     )
 
 
-def rates(known: Known) -> str | None:
+def rates(known: PlannedRun) -> str | None:
     """Learning rates of adapters and of whole models, which differ by about ten."""
     model, train, size = known.recipe.model, known.recipe.train, known.facts.parameters
     if model.use_peft and train.learning_rate < 5e-6:
@@ -141,7 +141,7 @@ def rates(known: Known) -> str | None:
     return None
 
 
-def uneven(known: Known) -> str | None:
+def uneven(known: PlannedRun) -> str | None:
     """Rows that do not divide evenly."""
     batch = known.batch
     if batch.rows_of_update % batch.processes:
@@ -152,7 +152,7 @@ def uneven(known: Known) -> str | None:
     return None
 
 
-def few_problems(known: Known) -> str | None:
+def few_problems(known: PlannedRun) -> str | None:
     """A step that has the same problem twice."""
     lengths, rollout = known.lengths, known.recipe.rollout
     if lengths is None or not lengths.problems or lengths.problems >= rollout.prompts_per_step:
@@ -163,7 +163,7 @@ def few_problems(known: Known) -> str | None:
     )
 
 
-ADVICE: Sequence[Callable[[Known], str | None]] = (
+ADVICE: Sequence[Callable[[PlannedRun], str | None]] = (
     long_prompts,
     truncation,
     positions,

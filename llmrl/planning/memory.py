@@ -24,7 +24,7 @@ PARTS = ("weights", "gradients", "optimiser", "activations", "logits", "referenc
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What the memory of a run depends on, of its models."""
+    """Facts of a run's models on which its memory depends."""
 
     parameters: int
     trained: int
@@ -39,7 +39,11 @@ class ModelFacts:
 def facts_of(recipe: Recipe, config: Any, shape: MicroBatchShape, micro_batches: int) -> ModelFacts:
     """Trace the recipe's models, which are made of their configuration; no weights are loaded."""
     needs = recipe.algorithm.needs()
-    asked = {"chunk_mb": recipe.train.logits_chunk_mb, "autocast": recipe.train.bf16, "micro_batches": micro_batches}
+    asked: dict[str, Any] = {
+        "chunk_mb": recipe.train.logits_chunk_mb,
+        "autocast": recipe.train.bf16,
+        "micro_batches": micro_batches,
+    }
     policy = trace(lambda: _policy(recipe, config), shape, vocabulary=vocabulary_of(config), **asked)
     models = recipe.algorithm.models() if isinstance(recipe.algorithm, Modelled) else {}
     named = [spec for spec in models.values() if spec.trains] or list(models.values())

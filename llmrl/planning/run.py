@@ -22,8 +22,8 @@ GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is known of a run before it begins; bytes."""
+class RunPlan:
+    """Figures of a run before it begins; memory in bytes."""
 
     facts: ModelFacts
     shape: MicroBatchShape
@@ -49,8 +49,8 @@ class Plan:
 
 def plan(
     recipe: Recipe, *, gpus: int = 0, gpu_memory: float = 80.0, tflops: float = 989.0, bandwidth: float = 3350.0
-) -> Plan:
-    """Plan a run: of this machine, or of several GPUs.
+) -> RunPlan:
+    """RunPlan a run: of this machine, or of several GPUs.
 
     Args:
         gpus: that train; 0: this machine's process alone.
@@ -85,14 +85,14 @@ def plan(
         peak += max(0, memory.generating(recipe, facts, length) - resting)
     stages = {stage: memory.by_rank(recipe, facts, gpus, gpu_memory, length, stage) for stage in STAGES if gpus}
     of_device = speed.stated(tflops, bandwidth) if gpus else speed.measured()
-    known = advice.Known(recipe=recipe, lengths=measured, facts=facts, batch=batch)
+    known = advice.PlannedRun(recipe=recipe, lengths=measured, facts=facts, batch=batch)
     warned = advice.warnings(known)
     if stages and not any(memory.total(parts) <= gpu_memory * GIB for parts in stages.values()):
         warned.append(
             f"no stage of ZeRO fits in {gpu_memory:g} GiB: lower train.tokens_per_device, set "
             "train.gradient_checkpointing=true or model.use_peft=true, or take more GPUs"
         )
-    return Plan(
+    return RunPlan(
         facts=facts,
         shape=shape,
         lengths=measured,
@@ -107,7 +107,7 @@ def plan(
     )
 
 
-def save(found: Plan, path: Path) -> None:
+def save(found: RunPlan, path: Path) -> None:
     """Write a plan as JSON.
 
     Raises:

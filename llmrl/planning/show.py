@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmrl.planning.memory import PARTS, total
-from llmrl.planning.run import GIB, Plan
+from llmrl.planning.run import GIB, RunPlan
 from llmrl.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def show(found: Plan, recipe: Recipe, console: Console | None = None) -> None:
+def show(found: RunPlan, recipe: Recipe, console: Console | None = None) -> None:
     """Print a plan."""
     from rich.console import Console
     from rich.text import Text
@@ -26,13 +26,13 @@ def show(found: Plan, recipe: Recipe, console: Console | None = None) -> None:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
 
 
-def _model(found: Plan, recipe: Recipe) -> str:
+def _model(found: RunPlan, recipe: Recipe) -> str:
     facts = found.facts
     trained = "" if facts.trained == facts.parameters else f", {_millions(facts.trained)} of them trained"
     return f"model: {recipe.model.policy}, {_millions(facts.parameters)} parameters{trained}"
 
 
-def _data(found: Plan, recipe: Recipe) -> list[str]:
+def _data(found: RunPlan, recipe: Recipe) -> list[str]:
     lengths, rollout = found.lengths, recipe.rollout
     if lengths is None:
         return []
@@ -49,7 +49,7 @@ def _data(found: Plan, recipe: Recipe) -> list[str]:
     return lines
 
 
-def _time(found: Plan) -> str:
+def _time(found: RunPlan) -> str:
     time = found.time
     return (
         f"a step: at most {time.tokens:,} tokens, about {time.seconds:.3g} s (generating {time.generate:.3g}, training "
@@ -58,7 +58,7 @@ def _time(found: Plan) -> str:
     )
 
 
-def _memory(found: Plan) -> Table:
+def _memory(found: RunPlan) -> Table:
     from rich.table import Table
 
     shape = found.shape

@@ -18,7 +18,7 @@ MEASURED_S = 0.15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """How fast a device computes."""
+    """Speed of a device."""
 
     flops: float  # of plain products, a second
     bandwidth: float  # bytes that it reads, a second
@@ -87,7 +87,7 @@ def step_time(
 
 
 def _times(work: object) -> float:
-    """How often a second something can be done."""
+    """Count how often a second something can be done."""
     assert callable(work)
     work()
     began, done = time.perf_counter(), 0

@@ -54,7 +54,7 @@ class Held(TorchDispatchMode):
     """Counts the bytes of the tensors that are alive, and their most."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
         self._sizes: dict[int, int] = {}
 
@@ -96,8 +96,10 @@ def trace(
         autocast: to bfloat16.
         micro_batches: of an optimiser step, at most two of which are traced.
     """
-    with FakeTensorMode(), Held() as held:
+    with torch.device("meta"):
         model, decoder, head = make()
+    with FakeTensorMode(), Held() as held:
+        _put_on_cpu(model)
         model.train()
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimiser = torch.optim.AdamW(trained, lr=1e-6, foreach=False)
@@ -116,6 +118,21 @@ def trace(
         scored = shape.rows * shape.actions
         logits = 2 * -(-scored // pieces(scored, vocabulary, chunk_mb)) * vocabulary * (2 if autocast else 4)
     return Traced(weights=weights, gradients=gradients, optimiser=states, logits=logits, peak=held.most)
+
+
+def _put_on_cpu(model: nn.Module) -> None:
+    """Give each weight and buffer a tensor of a CPU, so that a CPU's kernels are chosen; a tied one stays tied."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in made:
+                    new = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    is_weight = isinstance(tensor, nn.Parameter)
+                    made[id(tensor)] = nn.Parameter(new, requires_grad=tensor.requires_grad) if is_weight else new
+                held[name] = made[id(tensor)]  # type: ignore[assignment]
 
 
 def _batch(shape: MicroBatchShape) -> tuple[Tensor, Tensor, Chosen]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from llmrl.replaying.outcome import Outcome, Place, place
+from llmrl.replaying.outcome import Place, StepOutcome, place
 from llmrl.samples import Array, Sample
 
 _SAME = 1e-6
@@ -37,7 +37,7 @@ class Credit:
 class Comparison:
     """An outcome against that of the record."""
 
-    outcome: Outcome
+    outcome: StepOutcome
     cosine: float | None  # of the gradients; None where one of them is 0
     update_cosine: float | None  # of the changes of the weights
     gained: int  # tokens whose share of the credit rose, against the record
@@ -66,7 +66,7 @@ class Comparison:
         }
 
 
-def compare(record: Outcome, other: Outcome) -> Comparison:
+def compare(record: StepOutcome, other: StepOutcome) -> Comparison:
     """Compare an outcome with the record's."""
     credit = sorted(_credit(record.pushes, other.pushes), key=lambda each: -abs(each.change))
     least = _SAME * max((max(abs(each.before), abs(each.now)) for each in credit), default=0.0)
@@ -89,9 +89,10 @@ def shares(pushes: Mapping[Place, Array]) -> dict[Place, Array]:
 
 def cosine(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float | None:
     """Cosine of the angle between two lists of weights; None where one of them is 0."""
-    product = sum(float((left[name].double() * right[name].double()).sum()) for name in left.keys() & right.keys())
+    shared = [name for name in left if name in right]  # in an order that does not change
+    product = sum(float((left[name].double() * right[name].double()).sum()) for name in shared)
     lengths = norm(left) * norm(right)
-    return product / lengths if lengths else None
+    return max(-1.0, min(1.0, product / lengths)) if lengths else None
 
 
 def norm(weights: Mapping[str, Tensor]) -> float:
@@ -104,7 +105,7 @@ def clip_share(metrics: Mapping[str, float]) -> float | None:
     return next((metrics[name] for name in _CLIPS if name in metrics), None)
 
 
-def episodes(samples: Sequence[Sample], outcomes: Sequence[Outcome], text: Any) -> list[dict[str, Any]]:
+def episodes(samples: Sequence[Sample], outcomes: Sequence[StepOutcome], text: Any) -> list[dict[str, Any]]:
     """Credit of every token of a step under each outcome, for a viewer.
 
     Args:

@@ -31,7 +31,7 @@ Named = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class StepOutcome:
     """The effect of a step on the run's policy."""
 
     label: str
@@ -63,7 +63,7 @@ def states_of(learners: Learners) -> dict[str, ModelState]:
     return {name: _state(learner) for name, learner in _all(learners)}
 
 
-def outcome(opened: Reopened, samples: Sequence[Sample], label: str, fresh: Sequence[str] = ()) -> Outcome:
+def outcome(opened: Reopened, samples: Sequence[Sample], label: str, fresh: Sequence[str] = ()) -> StepOutcome:
     """Take the step with these samples, and say what it does to the run's policy.
 
     Raises:
@@ -78,7 +78,7 @@ def outcome(opened: Reopened, samples: Sequence[Sample], label: str, fresh: Sequ
     metrics = fit_metrics([update for each in learned for update in each.updates])
     for each in learned:
         metrics |= policy_metrics(each, step, played=bool(opened.source.played))
-    return Outcome(
+    return StepOutcome(
         label=label,
         spec={"name": name_of("algorithm", policy.algorithm), **options_of(policy.algorithm)},
         metrics=metrics,

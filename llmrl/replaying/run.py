@@ -11,7 +11,7 @@ from typing import Any
 from llmrl.errors import RecipeError
 from llmrl.recipe import Recipe, override, parse
 from llmrl.replaying.comparison import Comparison, compare, episodes
-from llmrl.replaying.outcome import ModelState, Outcome, outcome, states_of, under
+from llmrl.replaying.outcome import ModelState, StepOutcome, outcome, states_of, under
 from llmrl.replaying.record import Record
 from llmrl.replaying.reopened import Reopened, compare_weights, reopen
 from llmrl.replaying.rewards import Rescored, rescore
@@ -32,12 +32,12 @@ class Alternative:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replay:
+class ReplayedStep:
     """A repeated step: what it did, how that differs from the record, and what alternatives would have done."""
 
     record: Record
     notes: Sequence[str]
-    outcome: Outcome
+    outcome: StepOutcome
     metrics: Mapping[str, tuple[float, float]]  # those that differ from the record, each with the recorded value
     compared: int  # metrics that the record has, too
     weights: Mapping[str, float] | None  # largest difference of each from the checkpoint behind the step, if it is kept
@@ -73,7 +73,7 @@ class Replay:
         }
 
 
-def replay(folder: Path, step: int, alternatives: Sequence[Alternative] = ()) -> Replay:
+def replay(folder: Path, step: int, alternatives: Sequence[Alternative] = ()) -> ReplayedStep:
     """Repeat a step of a run, and take it under alternatives.
 
     Raises:
@@ -93,7 +93,7 @@ def replay(folder: Path, step: int, alternatives: Sequence[Alternative] = ()) ->
         opened.close()
     was = opened.record.metrics[step]
     both = {name: (was[name], now) for name, now in first.metrics.items() if name in was}
-    return Replay(
+    return ReplayedStep(
         record=opened.record,
         notes=opened.notes,
         outcome=first,
@@ -138,7 +138,7 @@ def alternatives_of(
     return made
 
 
-def save(found: Replay, path: Path) -> None:
+def save(found: ReplayedStep, path: Path) -> None:
     """Write what was found as JSON.
 
     Raises:
@@ -173,7 +173,7 @@ def _alternative(recipe: Recipe, values: dict[str, Any], overrides: Sequence[str
 
 def _try(
     opened: Reopened, alternative: Alternative, states: Mapping[str, ModelState], samples: Sequence[Sample]
-) -> tuple[Outcome, list[Rescored] | None]:
+) -> tuple[StepOutcome, list[Rescored] | None]:
     """Take the step under an alternative; its outcome, and the episodes' new scores where its reward is another."""
     pairs = None
     if alternative.rescores and alternative.recipe.reward is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmrl.replaying.comparison import Comparison, compare
 from llmrl.replaying.outcome import place
 from llmrl.replaying.rewards import Rescored, changed
-from llmrl.replaying.run import Replay
+from llmrl.replaying.run import ReplayedStep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +18,7 @@ EPISODES = 20
 """Episodes with another verdict that are listed; the JSON file has all."""
 
 
-def show(found: Replay, tokens: int, console: Console | None = None) -> None:
+def show(found: ReplayedStep, tokens: int, console: Console | None = None) -> None:
     """Print a repeated step.
 
     Args:
@@ -44,21 +44,21 @@ def show(found: Replay, tokens: int, console: Console | None = None) -> None:
         _verdicts(label, pairs, console)
 
 
-def _began(found: Replay) -> str:
+def _began(found: ReplayedStep) -> str:
     record = found.record
     place = "the model that the run began with" if record.begin is None else f"checkpoints/{record.begin.name}"
     between = f", {len(record.steps) - 1} steps before it taken again" if len(record.steps) > 1 else ""
     return f"step {record.step} of {record.folder}: from {place}{between}; {len(found.samples)} samples"
 
 
-def _metrics(found: Replay) -> str:
+def _metrics(found: ReplayedStep) -> str:
     if not found.metrics:
         return f"metrics: all {found.compared} of the update are as recorded"
     told = ", ".join(f"{name} {now:.9g} (recorded {was:.9g})" for name, (was, now) in list(found.metrics.items())[:4])
     return f"metrics: {len(found.metrics)} of {found.compared} differ: {told}"
 
 
-def _weights(found: Replay) -> str:
+def _weights(found: ReplayedStep) -> str:
     after = found.record.after
     if found.weights is None or after is None:
         return f"weights: no checkpoint after {found.record.step + 1} steps to compare with"
@@ -72,7 +72,7 @@ def _weights(found: Replay) -> str:
     )
 
 
-def _algorithms(found: Replay) -> Table:
+def _algorithms(found: ReplayedStep) -> Table:
     """A column for each algorithm, the record's first."""
     from rich.markup import escape
     from rich.table import Table
@@ -100,7 +100,7 @@ def _algorithms(found: Replay) -> Table:
     return table
 
 
-def _tokens(found: Replay, each: Comparison, most: int) -> Table:
+def _tokens(found: ReplayedStep, each: Comparison, most: int) -> Table:
     """The tokens whose credit changes most."""
     from rich.markup import escape
     from rich.table import Table

@@ -61,7 +61,7 @@ class Rewards:
 
 @dataclass(frozen=True)
 class Possible:
-    """What the checks of a recipe have read."""
+    """Parts of a recipe that its checks have read."""
 
     recipe: Recipe  # its epochs as steps, where its data is on this machine
     chat: Chat | None  # None where the model's folder is not on this machine

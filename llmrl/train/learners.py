@@ -153,7 +153,7 @@ class Learners:
 
     @property
     def models(self) -> Mapping[str, Learner]:
-        """All models but the reference, by name; those that never learn included."""
+        """Models by name, those that never learn included, the reference not."""
         return self._named
 
     @property

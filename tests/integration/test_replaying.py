@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from llmrl.cli.main import app
 from llmrl.errors import CheckpointError, DataError
 from llmrl.recipe import parse
-from llmrl.replaying.run import Replay, alternatives_of, replay
+from llmrl.replaying.run import ReplayedStep, alternatives_of, replay
 from llmrl.train.loop import train
 from llmrl.train.run import Run
 
@@ -102,14 +102,14 @@ def learned(folder: Path, model: Path) -> bool:
     return any(not torch.equal(before[name], after[name]) for name in after)
 
 
-def replayed(folder: Path, step: int, *algorithms: Any, **more: Any) -> Replay:
+def replayed(folder: Path, step: int, *algorithms: Any, **more: Any) -> ReplayedStep:
     recipe = parse(yaml.safe_load((folder / "recipe.yaml").read_text()))
     return replay(folder, step, alternatives_of(recipe, algorithms, (), more.get("reward"), more.get("overrides", ())))
 
 
 @pytest.mark.parametrize("name", [*KINDS, "a_lol", "bc"])
 def test_a_step_ends_at_the_same_weights_to_the_last_bit(name: str, runs: Made, tiny_model_dir: Path) -> None:
-    """Of runs without a checkpoint before it, by the step before it, which is taken again too."""
+    """Without a checkpoint before it, the step before it is taken again too."""
     folder = runs(name)
     found = replayed(folder, 1)
     assert learned(folder, tiny_model_dir)
@@ -192,7 +192,7 @@ def test_an_option_and_a_rate_by_overrides(runs: Made) -> None:
     assert numbers["norm"] > 1.5 * compare_norm(found)
 
 
-def compare_norm(found: Replay) -> float:
+def compare_norm(found: ReplayedStep) -> float:
     from llmrl.replaying.comparison import norm
 
     return norm(found.outcome.change)

@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 
 from llmrl.cli.main import app
 from llmrl.planning.memory import total
-from llmrl.planning.run import Plan, plan
+from llmrl.planning.run import RunPlan, plan
 from llmrl.planning.trace import Held, MicroBatchShape, trace
 from llmrl.recipe import Recipe, parse
 
 
-def recipe(model: Path, **sections: Any) -> Recipe:
+def recipe(folder: Path, **sections: Any) -> Recipe:
     values: dict[str, Any] = {
-        "model": {"policy": str(model)},
+        "model": {"policy": str(folder)},
         "data": {"name": "arithmetic", "high": 9},
         "reward": {"name": "numeric"},
         "algorithm": {"name": "grpo"},
@@ -34,7 +34,7 @@ def recipe(model: Path, **sections: Any) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def planned(tiny_model_dir: Path) -> Plan:
+def planned(tiny_model_dir: Path) -> RunPlan:
     return plan(recipe(tiny_model_dir), gpus=8)
 
 
@@ -75,7 +75,7 @@ def test_a_trace_knows_weights_gradients_and_states() -> None:
     assert found.peak > found.weights + found.gradients + found.optimiser
 
 
-def test_parts_of_this_process(planned: Plan, tiny_model_dir: Path) -> None:
+def test_parts_of_this_process(planned: RunPlan, tiny_model_dir: Path) -> None:
     from safetensors.torch import load_file
 
     weights = sum(weight.nbytes for weight in load_file(tiny_model_dir / "model.safetensors").values())
@@ -87,7 +87,7 @@ def test_parts_of_this_process(planned: Plan, tiny_model_dir: Path) -> None:
     assert planned.peak >= total(planned.here)
 
 
-def test_a_reference_and_a_critic_come_on_top(planned: Plan, tiny_model_dir: Path) -> None:
+def test_a_reference_and_a_critic_come_on_top(planned: RunPlan, tiny_model_dir: Path) -> None:
     weights = planned.here["gradients"]
     ppo = plan(recipe(tiny_model_dir, algorithm={"name": "ppo", "kl_coef": 0.1}))
     assert ppo.here["reference"] == weights
@@ -97,7 +97,7 @@ def test_a_reference_and_a_critic_come_on_top(planned: Plan, tiny_model_dir: Pat
     assert lora.here["gradients"] < 0.2 * weights
 
 
-def test_stages_shard_their_parts(planned: Plan) -> None:
+def test_stages_shard_their_parts(planned: RunPlan) -> None:
     alone, two, three = (planned.stages[stage] for stage in (0, 2, 3))
     parameters = planned.facts.parameters
     assert alone["gradients"] == 2 * 4 * parameters, "with the buckets of the exchange"
@@ -119,7 +119,7 @@ def test_batches_are_trls(tiny_model_dir: Path) -> None:
 
 
 WARNED: list[tuple[str, dict[str, Any]]] = [
-    ("prompts are longer", {"rollout": {"max_prompt_length": 14, "drop_long_prompts": True}}),
+    ("prompts are longer", {"data": {"high": 12}, "rollout": {"max_prompt_length": 8, "drop_long_prompts": True}}),
     ("references are longer", {"data": {"low": 900, "high": 999}, "rollout": {"max_completion_length": 3}}),
     ("was made for", {"rollout": {"max_completion_length": 5000}}),
     ("twice", {"data": {"high": 1}, "rollout": {"prompts_per_step": 64}}),
@@ -140,7 +140,7 @@ WARNED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("words", "sections"), WARNED, ids=[words for words, _ in WARNED])
-def test_a_warning_and_its_reason(words: str, sections: dict[str, Any], tiny_model_dir: Path, planned: Plan) -> None:
+def test_a_warning_and_its_reason(words: str, sections: dict[str, Any], tiny_model_dir: Path, planned: RunPlan) -> None:
     if "source" in sections:
         sections = {**sections, "algorithm": {"importance_sampling_correction": "token_truncate"}}
     assert not any(words in warning for warning in planned.warnings)
@@ -148,7 +148,7 @@ def test_a_warning_and_its_reason(words: str, sections: dict[str, Any], tiny_mod
     assert any(words in warning for warning in found.warnings), found.warnings
 
 
-def test_a_plain_recipe_has_no_warning(planned: Plan) -> None:
+def test_a_plain_recipe_has_no_warning(planned: RunPlan) -> None:
     assert planned.warnings == []
 
 

@@ -11,16 +11,16 @@ import torch
 from llmrl.errors import RecipeError
 from llmrl.recipe import Recipe, parse
 from llmrl.replaying.comparison import clip_share, compare, cosine, norm, shares
-from llmrl.replaying.outcome import Outcome
+from llmrl.replaying.outcome import StepOutcome
 from llmrl.replaying.run import alternatives_of
 
 ONE, OTHER = ("a", 0, 0), ("a", 1, 0)
 
 
-def outcome(gradient: list[float], pushes: dict[Any, list[float]], **metrics: float) -> Outcome:
+def outcome(gradient: list[float], pushes: dict[Any, list[float]], **metrics: float) -> StepOutcome:
     weights = {"w": torch.tensor(gradient)}
     rows = {place: np.array(push, np.float32) for place, push in pushes.items()}
-    return Outcome(label="x", spec={"name": "x"}, metrics=metrics, gradient=weights, change=weights, pushes=rows)
+    return StepOutcome(label="x", spec={"name": "x"}, metrics=metrics, gradient=weights, change=weights, pushes=rows)
 
 
 def test_directions() -> None:
@@ -38,7 +38,7 @@ def test_shares_of_a_step_add_up_to_one() -> None:
 
 
 def test_tokens_gain_lose_and_turn() -> None:
-    """Of four tokens one keeps its share, one loses it, one turns, and a sample that was dropped comes back."""
+    """Among four tokens one keeps its share, one loses it, one turns, and a sample that was dropped comes back."""
     record = outcome([1.0], {ONE: [0.0, 2.0, 1.0, 1.0]})
     other = outcome([1.0], {ONE: [0.0, 4.0, 0.0, -2.0], OTHER: [2.0]})
     found = compare(record, other)
