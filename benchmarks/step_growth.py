@@ -1,4 +1,4 @@
-"""How a step of GRPO grows: processor seconds of its phases when completions, lengths, prompts or processes double.
+"""Measure how a step of GRPO grows: seconds of its phases when completions, lengths, prompts or processes double.
 
     OMP_NUM_THREADS=1 python benchmarks/step_growth.py --out benchmarks/step_growth.json
 
