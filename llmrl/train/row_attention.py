@@ -101,6 +101,7 @@ def reason_against(decoder: Any, vocabulary: int) -> str | None:
     A decoder of which there is nothing to say is left as it was. Collective where it is sharded, as its forward is.
     """
     configs = {id(m.config): m.config for m in decoder.modules() if hasattr(m, "config")}.values()
+    before = [config._attn_implementation for config in configs]
     _register()
     for config in configs:
         config._attn_implementation = NAME
@@ -111,8 +112,8 @@ def reason_against(decoder: Any, vocabulary: int) -> str | None:
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     if reason is not None:
-        for config in configs:
-            config._attn_implementation = "sdpa"
+        for config, attention in zip(configs, before, strict=True):
+            config._attn_implementation = attention
     return reason
 
 
