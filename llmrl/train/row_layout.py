@@ -68,16 +68,15 @@ class RowLayout:
             for row in rows:
                 place[places[row][:shared]] = np.arange(first, first + shared)
                 put(places[row][shared:], first, shared)
-        calls = [_gathered(call) for call in _alike(spans)]
-        queries, keys = (np.concatenate([call[i].ravel() for call in calls]) for i in (1, 2))
+        calls, *gathered = zip(*map(_gathered, _alike(spans)), strict=True)
+        queries, keys, read = (np.concatenate([part.ravel() for part in parts]) for parts in gathered)
         answers: Array = np.zeros(length, np.int64)
-        places_of_answers = np.concatenate([call[3].ravel() for call in calls])
-        own = np.flatnonzero(places_of_answers)
+        own = np.flatnonzero(read)
         answers[queries[own]] = own
         return cls(
             source=torch.from_numpy(np.concatenate(stream)),
             place=torch.from_numpy(place),
-            calls=[call[0] for call in calls],
+            calls=calls,
             queries=_unless_all(queries, length),
             keys=_unless_all(keys, length),
             answers=_unless_all(answers, len(queries)),
