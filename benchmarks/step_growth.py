@@ -158,8 +158,8 @@ def main() -> None:
     from llmrl import tiny
 
     told: dict[str, Any] = {"command": "python " + " ".join(sys.argv), "base": BASE, "sweeps": {}, "processes": {}}
-    with tempfile.TemporaryDirectory() as folder:
-        model = str(tiny.make(folder, max_positions=2048))
+    with tempfile.TemporaryDirectory() as place:
+        model = str(tiny.make(place, max_positions=2048))
         for sweep in options.sweeps:
             ((key, sizes),) = SWEEPS[sweep].items()
             rows = [measure(BASE | {key: size}, model) for size in sizes]
