@@ -44,10 +44,10 @@ BUDGETS = (512, 1024, 2048, 4096, 16384)
 LIMIT_S = 900.0  # of one process
 
 
-def prompts(count: int = PROMPTS, tokens: int = PROMPT) -> list[list[int]]:
+def prompts(count: int = PROMPTS, tokens: tuple[int, int] = (PROMPT, PROMPT)) -> list[list[int]]:
     """Token ids of arbitrary text, which the demo's model has, too."""
     random = Random(0)
-    return [[random.randrange(10, 90) for _ in range(tokens)] for _ in range(count)]
+    return [[random.randrange(10, 90) for _ in range(random.randint(*tokens))] for _ in range(count)]
 
 
 def spent(work: Callable[[], Any]) -> tuple[float, float]:
@@ -158,24 +158,25 @@ def micro_batch(options: argparse.Namespace) -> dict[str, list[tuple[float, floa
 def rows(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
     """The same with padded rows, and with rows behind one another of which neighbours share their prompt."""
     drawn = Random(0)
-    tail = [min(1000, max(8, round(drawn.lognormvariate(math.log(100), 1.0)))) for _ in range(2 * GENERATIONS)]
+    tail = [min(1500, max(1, round(drawn.lognormvariate(math.log(100), math.log(10) / 2.326)))) for _ in range(64)]
+    ends = [min(COMPLETION, 1 + int(drawn.expovariate(1 / 200))) for _ in range(64)]
     shapes = {
-        "one group": credited(1, [COMPLETION] * GENERATIONS),
-        "three groups": credited(3, [drawn.randint(COMPLETION // 2, COMPLETION) for _ in range(3 * GENERATIONS)]),
-        "heavy tail": credited(2, tail),
-        "short answers": credited(32, [drawn.randint(2, 5) for _ in range(32 * GENERATIONS)], 15),
-        "long prompts": credited(4, [drawn.randint(20, 60) for _ in range(4 * GENERATIONS)], 600),
-        "equal, nothing shared": credited(16, [COMPLETION] * 2 * 16, 7),
+        "short answers": credited(32, [drawn.randint(2, 5) for _ in range(32 * GENERATIONS)], (14, 16)),
+        "natural": credited(8, ends, (75, 85)),
+        "heavy tail": credited(8, tail, (80, 80)),
+        "long prompts": credited(4, [drawn.randint(20, 60) for _ in range(4 * GENERATIONS)], (600, 600)),
+        "equal, nothing shared": credited(16, [120] * 2 * 16, (7, 7)),
     }
     settings: dict[str, dict[str, Any]] = {"padded": {"packing": False}, "by rows": {"packing": "auto"}}
     return {
         f"{shape}, {name}": times
         for shape, credit in shapes.items()
+        if not options.shapes or shape in options.shapes
         for name, times in steps(options, settings, credit).items()
     }
 
 
-def credited(groups: int, lengths: Sequence[int], prompt_tokens: int = PROMPT) -> list[Any]:
+def credited(groups: int, lengths: Sequence[int], prompt_tokens: tuple[int, int] = (PROMPT, PROMPT)) -> list[Any]:
     """GRPO's rows: groups of one prompt each, completions of these lengths in turn."""
     from llmrl.algorithms.grpo import GRPO
     from llmrl.samples import Sample
@@ -260,6 +261,7 @@ def main() -> None:
     parser.add_argument("what", choices=(*MEASURES, "sample"), help="sample: one process of `waiting`")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", type=int, default=0, help="processes that never rest, beside")
+    parser.add_argument("--shapes", nargs="+", help="of `rows`, such as 'natural'; all without")
     parser.add_argument("--model", help="made where it is not given")
     options = parser.parse_args()
     if options.what == "sample":

@@ -285,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.side:
         longest = LONGEST[options.given["table"]]
-        sides = {
+        sides: dict[str, Any] = {
             "llmrl": run_llmrl,
             "trl": partial(run_trl, problems=problems, reward=digits, stored=stored, longest=longest),
             "vllm": partial(run_vllm, problems=problems, generations=GENERATIONS, longest=longest),

@@ -1,4 +1,4 @@
-"""How a step of GRPO grows: processor seconds of its phases when completions, lengths, prompts or processes double.
+"""Measure how a step of GRPO grows: seconds of its phases when completions, lengths, prompts or processes double.
 
     OMP_NUM_THREADS=1 python benchmarks/step_growth.py --out benchmarks/step_growth.json
 
@@ -158,8 +158,8 @@ def main() -> None:
     from llmrl import tiny
 
     told: dict[str, Any] = {"command": "python " + " ".join(sys.argv), "base": BASE, "sweeps": {}, "processes": {}}
-    with tempfile.TemporaryDirectory() as folder:
-        model = str(tiny.make(folder, max_positions=2048))
+    with tempfile.TemporaryDirectory() as place:
+        model = str(tiny.make(place, max_positions=2048))
         for sweep in options.sweeps:
             ((key, sizes),) = SWEEPS[sweep].items()
             rows = [measure(BASE | {key: size}, model) for size in sizes]

@@ -219,8 +219,7 @@ class TrainOptions:
     tokens_per_device: int | None = None
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time
-    # rows behind one another, without padding: "auto" where the model's attention keeps them apart; False pads them
-    packing: bool | Literal["auto"] = "auto"
+    packing: bool | Literal["auto"] = "auto"  # rows without padding: where the model's attention keeps them apart
     logits_chunk_mb: int = 256  # log-probabilities are computed in pieces whose float32 logits are no larger
     seed: Seed = 0
     save_steps: int = 50  # 0: only at the end

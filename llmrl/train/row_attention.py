@@ -1,8 +1,9 @@
 """Rows without padding: one behind the other, each attends to itself, and a beginning that rows share is read once.
 
-On a CPU alone: a kernel per row costs nothing there, while padding and repeated prompts cost what real tokens do. The
-rows reach the attention of each layer through Transformers' AttentionInterface. Which models can take it is found out
-by trial (`reason_against`): their masks must be causal and no more, and their states must be those of padded rows.
+On a CPU alone: its kernels take rows in a few calls at no cost, while padding and repeated prompts cost what real
+tokens do. The rows reach the attention of each layer through Transformers' AttentionInterface. Which models can take it
+is found out by trial (`reason_against`): their masks must be causal and no more, and their states must be those of
+padded rows.
 """
 
 from __future__ import annotations

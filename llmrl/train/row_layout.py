@@ -22,7 +22,7 @@ _AGAIN = 4  # widths of the shared part from which on a row computes that part's
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class KernelCall:
     """Rows that one call of the attention kernel sees, padded at their end to the longest."""
 
     rows: int
@@ -37,7 +37,7 @@ class RowLayout:
 
     source: Tensor  # (N,) int64: place in the flat batch of each token of the stream
     place: Tensor  # (B * T,) int64: place in the stream of each token of the batch; 0 for padding, which nobody reads
-    calls: Sequence[Call]
+    calls: Sequence[KernelCall]
     queries: Tensor | None  # int64: places in the stream of the queries of all calls, row by row; 0 for padding
     keys: Tensor | None  # the same of their keys; None: those of the stream, as they stand
     answers: Tensor | None  # (N,) int64: place among the queries of each token of the stream
@@ -68,16 +68,15 @@ class RowLayout:
             for row in rows:
                 place[places[row][:shared]] = np.arange(first, first + shared)
                 put(places[row][shared:], first, shared)
-        calls = [_gathered(call) for call in _alike(spans)]
-        queries, keys = (np.concatenate([call[i].ravel() for call in calls]) for i in (1, 2))
+        calls, *gathered = zip(*map(_gathered, _alike(spans)), strict=True)
+        queries, keys, read = (np.concatenate([part.ravel() for part in parts]) for parts in gathered)
         answers: Array = np.zeros(length, np.int64)
-        places_of_answers = np.concatenate([call[3].ravel() for call in calls])
-        own = np.flatnonzero(places_of_answers)
+        own = np.flatnonzero(read)
         answers[queries[own]] = own
         return cls(
             source=torch.from_numpy(np.concatenate(stream)),
             place=torch.from_numpy(place),
-            calls=[call[0] for call in calls],
+            calls=calls,
             queries=_unless_all(queries, length),
             keys=_unless_all(keys, length),
             answers=_unless_all(answers, len(queries)),
@@ -100,12 +99,12 @@ class _Span:
 
     @property
     def keys(self) -> int:
-        """How many tokens it sees."""
+        """Number of tokens that it sees."""
         return self.shared + self.end - self.start
 
     @property
     def queries(self) -> int:
-        """How many tokens see."""
+        """Number of tokens that see."""
         return self.keys if self.again else self.end - self.start
 
 
@@ -129,7 +128,7 @@ def _alike(spans: Sequence[_Span]) -> Iterator[list[_Span]]:
     yield call
 
 
-def _gathered(spans: Sequence[_Span]) -> tuple[Call, Array, Array, Array]:
+def _gathered(spans: Sequence[_Span]) -> tuple[KernelCall, Array, Array, Array]:
     """A call, (rows, queries) and (rows, keys) places in the stream, and whether the query's answer is read."""
     counts = [(span.queries, span.keys) for span in spans]
     most, width = (max(column) for column in zip(*counts, strict=True))
@@ -141,7 +140,7 @@ def _gathered(spans: Sequence[_Span]) -> tuple[Call, Array, Array, Array]:
         keys[row, span.shared : seen] = np.arange(span.start, span.end)
         queries[row, :asked] = keys[row, seen - asked : seen]
         read[row, asked - (span.end - span.start) : asked] = True
-    return Call(len(spans), most, width, _mask(spans, most, width)), queries, keys, read
+    return KernelCall(len(spans), most, width, _mask(spans, most, width)), queries, keys, read
 
 
 def _mask(spans: Sequence[_Span], queries: int, keys: int) -> Tensor | None:

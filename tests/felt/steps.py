@@ -95,7 +95,7 @@ def weights(models: Learners) -> Mapping[str, Any]:
 
 def probes() -> dict[str, list[Probe]]:
     lora = {"policy": model(), "use_peft": True, "lora_r": 2}
-    packed: Options = {"packing": [True], "tokens_per_device": [16], "report_to": [], "output_dir": []}
+    packed: Options = {"packing": [False], "tokens_per_device": [16], "report_to": [], "output_dir": []}
     linear: Options = {"max_steps": [4], "warmup_steps": [3], "report_to": []}
     return {
         "TrainOptions": [

@@ -12,7 +12,7 @@ from tests.rows import packed, padded
 
 
 def layout_of(rows: Sequence[Sequence[int]], way: Any = packed) -> tuple[RowLayout, list[int]]:
-    """Of rows of tokens, and the tokens of its stream."""
+    """Layout of rows of tokens, and the tokens of its stream."""
     ids, _, owners = way([torch.tensor(row) for row in rows])
     rows_there = RowLayout.of(ids, owners)
     stream = ids.flatten()[rows_there.source].tolist()
