@@ -10,7 +10,7 @@ from typing import Any
 
 from llmrl import aio
 from llmrl.api.given import as_plugin
-from llmrl.api.results import Evaluated, Generation, TrainedRun, evaluated_in
+from llmrl.api.results import BenchmarkResult, Generation, TrainedRun, evaluated_in
 from llmrl.data.jsonl import messages
 from llmrl.errors import RecipeError
 from llmrl.evaluation.evaluate import seed_of
@@ -37,7 +37,7 @@ def evaluate(
     verbose: bool = False,
     progress: bool = False,
     **options: Any,
-) -> dict[str, Evaluated]:
+) -> dict[str, BenchmarkResult]:
     """Ask a model the problems of benchmarks, as `llmrl eval` does; the results by benchmark.
 
     Args:

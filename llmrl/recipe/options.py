@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Le
 
-from llmrl.plugins import Kind, build, build_held, construct, holds, secret
+from llmrl.plugins import SECRET, Kind, build, build_held, construct, holds
 from llmrl.protocols import (
     Agent,
     Algorithm,
@@ -235,7 +235,7 @@ class TrainOptions:
     hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = "every_save"
     hub_private_repo: bool | None = None  # None: as the owner's default is
     hub_revision: str | None = None  # a branch; None: main
-    hub_token: str | None = field(default=None, repr=False, metadata=secret())  # None: HF_TOKEN, or `hf auth login`
+    hub_token: str | None = field(default=None, repr=False, metadata=SECRET)  # None: HF_TOKEN, or `hf auth login`
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
