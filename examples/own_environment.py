@@ -13,7 +13,6 @@ from llmrl import tiny
 
 
     """An episode: made for a problem, used once, closed."""
-    """One episode: made for a problem, used once, closed."""
 
     def __init__(self, problem: llmrl.Problem) -> None:
         self.problem = problem
