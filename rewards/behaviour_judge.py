@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmrl.clients.chat_completions import ChatClient, ChatOptions, Connection
+from llmrl.clients.chat_completions import ChatClient, Connection, PricedChatOptions, Usage
 from llmrl.clients.retry import together
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import Timed
@@ -34,12 +34,13 @@ FRAME = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BehaviourJudge(ChatOptions):
+class BehaviourJudge(PricedChatOptions):
     """Counts of behaviours as `parts`, and never a value: weight 0 in a mix logs `rewards/behaviour_judge/<name>`.
 
     Four questions per answer, one for each behaviour, to any server with OpenAI's chat completions. A reply without a
     count, or no reply after all tries, gives None, which no mean counts; `unanswered` is the number of such among the
-    four. With any weight but 0 no answer can be scored: rewarding counts would teach the words without the behaviour.
+    four; requests, tokens and cost are told as by `judge`. With any weight but 0 no answer can be scored: rewarding
+    counts would teach the words without the behaviour.
 
     Raises:
         RewardError: the server refuses every request, as for a wrong key or an unknown model.
@@ -90,7 +91,9 @@ class BehaviourCounts(Timed):
         missing = [name for name, number in found.items() if number is None]
         why = "; ".join(dict.fromkeys(reply.failure for reply in replies if reply.failure))
         reason = f"no count of {', '.join(missing)}; {why}" if missing else "counted, never paid"
-        return Score(None, parts=found | {"unanswered": float(len(missing))}, reason=reason)
+        usage = sum((reply.usage for reply in replies), Usage())
+        parts = found | {"unanswered": float(len(missing))} | usage.parts(self.options)
+        return Score(None, parts=parts, reason=reason)
 
 
 def counted(reply: str) -> int:

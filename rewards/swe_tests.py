@@ -102,7 +102,7 @@ class SweTests(TestBed):
 
     def _key(self, *told: object) -> str:
         """Digest of what decides a run of tests."""
-        text = repr((self.options(), self.logs, *told))
+        text = repr((self.options(), self.container, self.container_python, self.logs, *told))
         return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=20).hexdigest()
 
     def _tested(self, instance: Instance, changes: Mapping[str, str | None]) -> TestRun:

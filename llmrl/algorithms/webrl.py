@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from llmrl.batch import Batch
 
 HEADS = ("v1", "v2")
+DISCOUNT = 0.9
+"""Of a turn in the return of the released code; with outcomes of 0 or 1 no other gives an advantage another sign."""
 Turn = tuple[int, int]
 """Place of a sample among those of a step, and of a turn among its own."""
 
@@ -56,7 +58,6 @@ class WebRL:
     beta: float = 1.0  # of paper: log-ratios go to the advantage / beta
     lam: float = 0.5  # of paper: share of the next state's value in the advantage; the rest has the outcome
     normalize: Literal["sum", "mean_token"] = "sum"  # of paper: log-ratio of a turn, or its mean over tokens
-    gamma: float = 0.9  # of released: discount of a turn in the return
     min_reward: float = 0.0  # episodes with a reward above it have succeeded
     replay_low: float = 0.5  # a replayed turn teaches if its mean probability by the policy is above this
     replay_high: float = 0.95  # and at most this; 0 and 1: all do, without a pass of the policy
@@ -73,9 +74,8 @@ class WebRL:
             raise ValueError(f"beta {self.beta}: expected above 0, and 1 with form released, which has its own")
         if self.form == "released" and self.normalize != "sum":
             raise ValueError(f"normalize {self.normalize}: form released has its own; leave it out")
-        for name in ("lam", "gamma"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name)}: expected from 0 to 1")
+        if not 0 <= self.lam <= 1:
+            raise ValueError(f"lam {self.lam}: expected from 0 to 1")
         if not 0 <= self.replay_low < self.replay_high <= 1 or not self.replay_ratio >= 0:
             raise ValueError(
                 f"replay_low {self.replay_low}, replay_high {self.replay_high}, replay_ratio {self.replay_ratio}: "
@@ -181,7 +181,7 @@ class WebRL:
         if self.form == "paper":
             return next_and_outcome(values, outcome, self.lam)
         rewards = np.full(len(values), outcome)  # every turn has that of the episode
-        returns = np.array(turn_returns(rewards.tolist(), self.gamma))
+        returns = np.array(turn_returns(rewards.tolist(), DISCOUNT))
         return binarised(raw_advantages(values, np.append(values[1:], 0.0), rewards, returns))
 
     def _teaching(self, rows: Sequence[Sample]) -> list[Turn]:

@@ -12,25 +12,27 @@ from llmrl.run_folder.libraries import keep_in
 
 Step = Annotated[
     str | None,
-    typer.Option(help="Of a run's folder: a number of steps, best (by eval) or final; final by default, else best."),
+    typer.Option(
+        help="Checkpoint of a run folder: a number of steps, best (by eval) or final; by default final, else best."
+    ),
 ]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    run: Annotated[Path, typer.Argument(help="Run folder with checkpoints.")],
     step: Annotated[
         str | None,
-        typer.Option(help="A number of steps, best (by eval) or final; by default the best, else the newest."),
+        typer.Option(help="Number of steps, best (by evaluation) or final; by default the best, else the newest."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder to write; exported/step-N in the run's by default.")
+        Path | None, typer.Option(help="Output folder; by default exported/step-N in the run folder.")
     ] = None,
     adapter: Annotated[bool, typer.Option("--adapter", help="Only the LoRA adapter, as PEFT loads it.")] = False,
     merged: Annotated[bool, typer.Option("--merged", help="Only the model, without the adapter beside it.")] = False,
     push_to_hub: Annotated[str | None, typer.Option("--push_to_hub", help="Owner/name on the hub.")] = None,
     hub_private_repo: Annotated[bool, typer.Option("--hub_private_repo", help="Make it a private one.")] = False,
 ) -> None:
-    """Write the model of a run as a folder that everyone can load; under its launcher where sharded."""
+    """Export a run's model as a Hugging Face model folder. Sharded ones need the launcher that wrote them."""
     from llmrl.train.run_export import EXPORTED, FINAL, choose, export_checkpoint, final_of, is_run, narrowed
 
     if not is_run(run):

@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
 def list_names(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}, recipes, keys.")],
 ) -> None:
-    """List what there is of a kind, with a line about each; `keys` are those of recipes, with their defaults."""
+    """List plug-ins, recipes or recipe keys, one a line."""
     known = [*KINDS, "recipes", "keys"]
     if kind not in known:
         raise RecipeError(f"{kind}: no such list{did_you_mean(kind, known)}; expected one of {', '.join(known)}")

@@ -15,21 +15,23 @@ from llmrl.cli.next_steps import after_training, serving
 from llmrl.errors import RecipeError
 from llmrl.recipe import Recipe, parse
 
-Model = Annotated[str, typer.Option("--model_name_or_path", help="A folder or a hub name.")]
-Rows = Annotated[str, typer.Option("--dataset_name", help="A .jsonl, .json or .parquet file, or a hub name.")]
-Part = Annotated[str | None, typer.Option("--dataset_config", help="Of a hub dataset.")]
-Split = Annotated[str, typer.Option("--dataset_train_split", help="Of a hub dataset.")]
-Out = Annotated[Path, typer.Option("--output_dir", help="The folder of the run; the model lies in its `final`.")]
-Steps = Annotated[int | None, typer.Option("--max_steps", min=1, help="Optimiser steps, in place of epochs.")]
-Epochs = Annotated[float, typer.Option("--num_train_epochs", help="Passes over the rows.")]
-Each = Annotated[int, typer.Option("--per_device_train_batch_size", min=1, help="Rows of a process at a time.")]
-Accumulated = Annotated[int, typer.Option("--gradient_accumulation_steps", min=1, help="Such batches of a step.")]
-Rate = Annotated[float, typer.Option("--learning_rate", help="At its peak.")]
-Warmup = Annotated[int, typer.Option("--warmup_steps", min=0, help="Steps in which the rate rises.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the order and all draws.")]
-Bf16 = Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16; the weights stay in float32.")]
+Model = Annotated[str, typer.Option("--model_name_or_path", help="Model folder or hub name.")]
+Rows = Annotated[
+    str, typer.Option("--dataset_name", help="Training rows: a .jsonl, .json or .parquet file, or a hub name.")
+]
+Part = Annotated[str | None, typer.Option("--dataset_config", help="Configuration of a hub dataset.")]
+Split = Annotated[str, typer.Option("--dataset_train_split", help="Split of a hub dataset.")]
+Out = Annotated[Path, typer.Option("--output_dir", help="Run folder; the model is written to `final` in it.")]
+Steps = Annotated[int | None, typer.Option("--max_steps", min=1, help="Number of optimiser steps, instead of epochs.")]
+Epochs = Annotated[float, typer.Option("--num_train_epochs", help="Number of passes over the rows.")]
+Each = Annotated[int, typer.Option("--per_device_train_batch_size", min=1, help="Rows per process and forward pass.")]
+Accumulated = Annotated[int, typer.Option("--gradient_accumulation_steps", min=1, help="Batches per optimiser step.")]
+Rate = Annotated[float, typer.Option("--learning_rate", help="Peak learning rate.")]
+Warmup = Annotated[int, typer.Option("--warmup_steps", min=0, help="Steps over which the learning rate rises.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed.")]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16; weights stay in float32.")]
 Peft = Annotated[bool, typer.Option("--use_peft", help="Train a LoRA adapter.")]
-Beta = Annotated[float, typer.Option("--beta", help="Weight of the divergence from the reference.")]
+Beta = Annotated[float, typer.Option("--beta", help="Strength of the divergence from the reference.")]
 
 
 def train_by(made: Recipe, name: str, chosen: bool | Path, *, quiet: bool, dry_run: bool) -> None:
@@ -42,7 +44,7 @@ def train_by(made: Recipe, name: str, chosen: bool | Path, *, quiet: bool, dry_r
 
         from llmrl.train.dry_run import require_possible
 
-        made = require_possible(made)
+        made = require_possible(made).recipe
         print(yaml.safe_dump(made.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return
     from llmrl.api.training import folder_of, take_steps
@@ -74,7 +76,7 @@ def sft(
     seed: Seed = 42,
     bf16: Bf16 = False,
 ) -> None:
-    """Fine-tune on rows with prompt and completion, as `trl sft`; the same by a recipe: docs/pipelines.md."""
+    """Fine-tune a model on prompts and completions. The options are those of `trl sft`."""
     from llmrl.train.sft import sft as fine_tune
 
     given, batch = _rows(rows, config, split), _batch(each, accumulated)
@@ -105,8 +107,8 @@ def _stored(command: str, algorithm: str, about: str) -> Callable[..., None]:
         seed: Seed = 42,
         bf16: Bf16 = False,
         use_peft: Peft = False,
-        resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe that would be run.")] = False,
+        resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe and exit.")] = False,
     ) -> None:
         batch = _batch(each, accumulated)
         values = {
@@ -132,11 +134,9 @@ def _stored(command: str, algorithm: str, about: str) -> Callable[..., None]:
 
 
 dpo = _stored(
-    "dpo", "preference", "Learn from pairs of a chosen and a rejected answer, as `trl dpo`; a recipe has more options."
+    "dpo", "preference", "Train on pairs of a chosen and a rejected answer (DPO). The options are those of `trl dpo`."
 )
-kto = _stored(
-    "kto", "kto", "Learn from answers that are labelled good or bad, as `trl kto`; a recipe has more options."
-)
+kto = _stored("kto", "kto", "Train on answers that are labelled good or bad (KTO). The options are those of `trl kto`.")
 
 
 def _batch(each: int, accumulated: int) -> int:

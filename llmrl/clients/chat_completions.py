@@ -25,7 +25,7 @@ UNSTRUCTURED = (400, 422)  # how servers refuse a `response_format` that they do
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions:
-    """Options of a chat model: the server, the model, the bounds of its use. A judge adds its own."""
+    """Options of a chat model: the server, the model, the bounds of its use."""
 
     url: str = "http://127.0.0.1:8000/v1"  # up to and with /v1
     model: str = ""  # as the server calls it; pin one, since two judges cannot be compared. "": its only one
@@ -40,8 +40,6 @@ class ChatOptions:
     requests_per_minute: float | None = None  # of this process; None: no limit
     cache: str | None = None  # a folder that keeps the replies that could be used; processes may share it
     extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of each request; null removes an entry
-    prompt_price: Amount | None = None  # of a million tokens, in any currency
-    completion_price: Amount | None = None
 
     def __post_init__(self) -> None:
         self.bounds()
@@ -56,6 +54,14 @@ class ChatOptions:
         return retry.Bounds(
             timeout_s=self.timeout_s, retries=self.retries, pause_s=self.pause_s, patience_s=self.patience_s
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PricedChatOptions(ChatOptions):
+    """Options of a judge, whose scores tell what it cost."""
+
+    prompt_price: Amount | None = None  # of a million tokens, in any currency
+    completion_price: Amount | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Usage:
             self.corrupt + other.corrupt,
         )
 
-    def parts(self, options: ChatOptions, share: float = 1.0) -> dict[str, float | None]:
+    def parts(self, options: PricedChatOptions, share: float = 1.0) -> dict[str, float | None]:
         """Entries for the log: the usage or a share of it, and its `cost` where a price is set."""
         counts = {
             "requests": self.requests,

@@ -140,6 +140,7 @@ class RolloutOptions:
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
     log_tokens_mb: Unlimited = 1000.0  # size of that file from which on episodes are written without their tokens
+    log_trainer: bool = False  # write the trainer's log-probability and entropy of each token: one forward pass more
     opponents: Mapping[str, Any] = field(default_factory=dict, hash=False)  # by agent; the policy speaks for all others
     search: Any = field(default=None, metadata=holds("search"))  # a strategy that answers; None: plain sampling
     judge: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # of the search; sees no reference
@@ -218,7 +219,8 @@ class TrainOptions:
     tokens_per_device: int | None = None
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time
-    packing: bool | None = None  # None: where the attention kernel keeps packed rows apart; True: by rows; False pads
+    # rows behind one another, without padding: "auto" where the model's attention keeps them apart; False pads them
+    packing: bool | Literal["auto"] = "auto"
     logits_chunk_mb: int = 256  # log-probabilities are computed in pieces whose float32 logits are no larger
     seed: Seed = 0
     save_steps: int = 50  # 0: only at the end

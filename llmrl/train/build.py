@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import set_seed
-
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.gateway.server import Gateway
 from llmrl.protocols import Engine, Source
@@ -29,6 +27,7 @@ from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import TrainerState
+from llmrl.train import random_states
 from llmrl.train.adaptation import Adaptation
 from llmrl.train.callbacks import Callbacks, OnState, RewardSchedule
 from llmrl.train.checkpoints import Checkpoints
@@ -115,7 +114,7 @@ def build(
     place = _place(recipe, name, resume, started)
     if recipe.source.plays:
         rewards.require_free(place.problems)
-    set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
+    random_states.seed(recipe.train.seed)
     clock = Clock()
     needs = recipe.algorithm.needs() - recipe.source.fills()
     learners = Learners(recipe, place.accelerator, needs, stopping)

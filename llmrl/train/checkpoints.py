@@ -114,13 +114,16 @@ class Checkpoints:
         self._set_aside(checkpoint)
         return int(state["step"]), state["parts"]
 
-    def load_models(self, checkpoint: Path) -> None:
-        """Put models as they were; no file changes. Any number of processes may, where weights are not sharded.
+    def load_models(self, checkpoint: Path) -> dict[str, Any]:
+        """Put models as they were; states of parts. No file changes.
+
+        Any number of processes may, where weights are not sharded.
 
         Raises:
             CheckpointError: as `restore`.
         """
-        self._read(checkpoint, to_go_on=False)
+        parts: dict[str, Any] = self._read(checkpoint, to_go_on=False)["parts"]
+        return parts
 
     def _read(self, checkpoint: Path, *, to_go_on: bool = True) -> dict[str, Any]:
         """Load models, optimisers and random states, and the run's own state. Collective."""

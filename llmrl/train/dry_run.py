@@ -59,14 +59,21 @@ class Rewards:
             require_free(reward, problems)
 
 
-def require_possible(recipe: Recipe) -> Recipe:
+@dataclass(frozen=True)
+class Possible:
+    """What the checks of a recipe have read."""
+
+    recipe: Recipe  # its epochs as steps, where its data is on this machine
+    chat: Chat | None  # None where the model's folder is not on this machine
+    config: Any  # of the model; None likewise
+
+
+def require_possible(recipe: Recipe) -> Possible:
     """Refuse a recipe that could not run on this machine, as far as that is known without weights.
 
     Rewards are built, with all that they hold; the data, the benchmarks and the stored answers that are on this machine
     are read. No hub is asked: what only a hub has is named on standard error, and not looked at.
 
-    Returns:
-        The recipe, its epochs as steps where its data is on this machine.
     Raises:
         RecipeError: variables of a launcher without one, a tracker that is not installed, a reward that does not build,
             adapters that do not fit.
@@ -83,13 +90,13 @@ def require_possible(recipe: Recipe) -> Recipe:
         rewards = Rewards.of(recipe, pool)
     finally:
         pool.close()
-    chat = None
+    chat, config = None, None
     if (Path(recipe.model.policy) / "config.json").is_file():
-        chat = _require_model(recipe.model)
+        chat, config = _require_model(recipe.model)
     _require_data(recipe, chat, rewards)
     with _here():
-        return in_steps(recipe)
-    return recipe
+        recipe = in_steps(recipe)
+    return Possible(recipe, chat, config)
 
 
 @contextmanager
@@ -119,7 +126,7 @@ def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
             next(iter(units()), None)
 
 
-def _require_model(options: ModelOptions) -> Chat:
+def _require_model(options: ModelOptions) -> tuple[Chat, Any]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -146,4 +153,4 @@ def _require_model(options: ModelOptions) -> Chat:
     chat.stop_token_ids(generation, config)
     if options.use_peft:
         adapted(model, options, task_type="CAUSAL_LM")
-    return chat
+    return chat, config

@@ -50,7 +50,7 @@ def model_of(run: Path, step: str | None, say: Say = print) -> Path:
     out = run / EXPORTED / chosen.name
     if not (out / "config.json").is_file():
         export_checkpoint(run, chosen, out)
-    say(f"model: {out}, of {chosen}{' (the best by eval)' if _steps(chosen) == best else ''}")
+    say(f"model: {out}, of {chosen}{' (the best by eval)' if steps_of(chosen) == best else ''}")
     return out
 
 
@@ -60,7 +60,7 @@ def choose(run: Path, step: str | None) -> Path:
     Raises:
         CheckpointError: there is none; names those that are there.
     """
-    kept = {_steps(path): path for path in _checkpoints(run)}
+    kept = {steps_of(path): path for path in checkpoints_of(run)}
     best = best_step(run)
     if step is None:
         if not kept:
@@ -84,7 +84,7 @@ def choose(run: Path, step: str | None) -> Path:
 
 def best_step(run: Path) -> int | None:
     """Steps after which the policy was the best by eval, as the newest checkpoint knows; None where none does."""
-    for checkpoint in reversed(_checkpoints(run)):
+    for checkpoint in reversed(checkpoints_of(run)):
         try:
             best = state_file.read(checkpoint)["parts"]["evaluation"]["best"]
             return int(best[1]) if best else None
@@ -116,7 +116,7 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
         learners.policy.stop_at(stops)
     if processes.is_main_process:
         out.parent.mkdir(parents=True, exist_ok=True)
-    export(policies, chat.tokenizer, out, model_card(run, _steps(checkpoint)))
+    export(policies, chat.tokenizer, out, model_card(run, steps_of(checkpoint)))
 
 
 def final_of(run: Path) -> Path:
@@ -159,14 +159,16 @@ def narrowed(whole: Path, out: Path, kind: str) -> None:
     partial.rename(out)
 
 
-def _checkpoints(run: Path) -> list[Path]:
+def checkpoints_of(run: Path) -> list[Path]:
+    """The checkpoints of a run, the oldest first."""
     return sorted((run / "checkpoints").glob("step-" + 6 * "[0-9]"))
 
 
-def _steps(checkpoint: Path) -> int:
+def steps_of(checkpoint: Path) -> int:
+    """Steps that a checkpoint has behind it."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
 def _choices(run: Path) -> str:
-    kept = [str(_steps(path)) for path in _checkpoints(run)] + ([FINAL] if (run / FINAL).is_dir() else [])
+    kept = [str(steps_of(path)) for path in checkpoints_of(run)] + ([FINAL] if (run / FINAL).is_dir() else [])
     return f"there: {', '.join(kept) or 'nothing'}" + (f"; llmrl export {quote(str(run))} --step N" if kept else "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
-from llmrl.clients.chat_completions import ChatClient, ChatOptions, Connection, Reply, Usage
+from llmrl.clients.chat_completions import ChatClient, Connection, PricedChatOptions, Reply, Usage
 from llmrl.clients.retry import together
 from llmrl.errors import RewardError
 from llmrl.rewards.judge import prompt
@@ -23,7 +23,7 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge(ChatOptions):
+class Judge(PricedChatOptions):
     """Grades of a language model: by `rubric`, mapped to 0 .. 1, or `pairwise`, the share of wins against siblings.
 
     Every pair is judged in both orders; where these disagree it is a tie, half a win for each. Equal texts are judged

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from llmrl.critics.folder import write_heads
+from llmrl.critics.layers import head_of, layer
 from llmrl.types import Sampling
 from tests.felt.probe import Probe
 from tests.felt.steps import model
@@ -33,6 +42,32 @@ def use(factory: Any) -> Any:
     return asyncio.run(asked())
 
 
+def loaded(factory: Any) -> Any:
+    """The tokens kept for completions after two loads of weights, the second of an odd version."""
+
+    async def asked() -> Any:
+        engine = factory.start(model(), dtype="float32", seed=0, max_model_len=32, stop_token_ids=[1])
+        for version, seed in ((2, 1), (3, 2)):
+            engine.load_weights(load_file(Path(model(seed)) / "model.safetensors").items(), version)
+        made = [await engine.generate([9, 10, 11], sampling) for sampling in SAMPLINGS]
+        engine.close()
+        return made
+
+    return asyncio.run(asked())
+
+
+@lru_cache
+def critic() -> str:
+    """A critic as a run leaves it in `final/critic`: two Q of the vocabulary, at random."""
+    trunk, folder = AutoModel.from_pretrained(model()), mkdtemp(prefix="felt-")
+    specs = {name: {"name": "vocabulary", "width": 1} for name in ("q1", "q2")}
+    torch.manual_seed(3)
+    layers = {name: layer(head_of(spec), trunk, zero_init=False) for name, spec in specs.items()}
+    trunk.save_pretrained(folder)
+    write_heads(Path(folder), specs, torch.nn.ModuleDict(layers).state_dict())
+    return folder
+
+
 def scripted(factory: Any) -> Any:
     """Two completions of the scripted engine, and if it sleeps."""
 
@@ -58,7 +93,15 @@ def probes() -> dict[str, list[Probe]]:
                     "return_kept_ids": [False],
                 },
                 only=True,
-            )
+            ),
+            Probe(use=use, values={"critic": [critic()]}, only=True),
+            Probe(use=use, base={"critic": critic()}, values={"critic_beta": [1.0], "critic_top_k": [3]}, only=True),
+            Probe(
+                use=loaded,
+                base={"return_kept_ids": True, "mask_update_steps": 1},
+                values={"mask_update_steps": [2]},
+                only=True,
+            ),
         ],
         "engine scripted": [
             Probe(use=scripted, base={"replies": ["1", "22"]}, values={"replies": [["3"]], "logprob": [-2.0]})

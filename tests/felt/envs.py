@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from llmrl.types import Problem
+from llmrl.games.buyer import TEMPERS
+from llmrl.plugins import build
+from llmrl.types import Message, Problem
+from tests.felt import foreign
+from tests.felt.elsewhere import HERE as ELSEWHERE
+from tests.felt.foreign import call_of, calls, say
 from tests.felt.probe import Options, Probe
 
 BEST = ("the best move",) * 5
@@ -69,15 +74,109 @@ def probes() -> dict[str, list[Probe]]:
         "env nim": game("nim", "a1", "b1", "c1", "b1", number=3, seed=[1, 2, 3]),
         "env text_nav": game("text_nav", "go north", "go south", "look", max_moves=[1]),
         "env twenty_questions": game("twenty_questions", "Is it alive?", "Is it a dog?", "Is it big?"),
-        "env wordle": game(
-            "wordle",
-            "slate",
-            "c r a n e",
-            "e e r i e",
-            "l e v e l",
-            "s a s s y",
-            "a l l e y",
-            "l l a m a",
-            vocabulary=[5],
-        ),
+        "env wordle": [
+            *game("wordle", "slate", "c r a n e", "s a s s y", vocabulary=[5]),
+            *game("wordle", "e e r i e", "l e v e l", number=next(_with_one("e")), rule=["standard"]),
+        ],
+    } | _around_others()
+
+
+def _with_one(letter: str) -> Iterator[int]:
+    """Starts of wordle whose word has a letter once."""
+    return (number for number, word in enumerate(build("env", "wordle").starts()) if word.count(letter) == 1)
+
+
+def _around_others() -> dict[str, list[Probe]]:
+    nav: Options = {"name": "text_nav", "instructions": False}
+    short: Options = {**nav, "max_moves": 2}
+    take, goals = (
+        "take stale food from table",
+        [
+            {"text": "take the stale food", "when": {"stale food": "carried"}},
+            {"text": "enter the dining room", "when": {"room": "dining room"}},
+        ],
+    )
+    west = Problem(
+        id="nav",
+        messages=[{"role": "user", "content": "Go."}],
+        info={"start": "living room", "own": goals[1:], "others": goals[:1], "reference": [take, "go west"]},
+    )
+    walk = [say(action) for action in (take, "go west", "go west", "open fridge", "done")]
+    asked = Problem(id="sum", messages=[{"role": "user", "content": "12+34="}], answer="46", info={"start": "3"})
+    talk = [say(line) for line in ("Hello! A red car with a sunroof?", "It is $20000.", "Take it.")]
+    prices = [[say(f"It is ${thousands}000."), say("So?"), say("Well?")] for thousands in range(8, 60, 4)]
+    sums = calls(*(call_of("calculator", expression=sum_) for sum_ in ("1000 + 1", "2 * 2")))
+    tempers = [{"name": "car_buyer", "temper": temper} for temper in TEMPERS]
+    return {
+        "env follow": [
+            Probe(use=several(walk, [*walk[:2], walk[-1]], asked=west), base={"env": nav}, values={"env": [short]}),
+            Probe(use=several(walk, asked=west), base={"env": nav}, values={"slack": [1.0]}, only=True),
+        ],
+        "env subgoals": [
+            Probe(
+                use=several(walk[:-1], asked=west),
+                base={"env": nav, "goals": goals},
+                values={
+                    "env": [short],
+                    "goals": [goals[:1]],
+                    "goals_column": [],
+                    "hint_share": [1.0],
+                    "gamma": [0.5],
+                    "alpha": [0.1],
+                },
+            ),
+            Probe(
+                use=several(walk[:-1], asked=west),
+                base={"env": nav, "goals_column": "own"},
+                values={"goals_column": ["others"]},
+                only=True,
+            ),
+        ],
+        "env perturbation": [
+            Probe(
+                use=several([say("57"), say("46")], [say("No!"), say("91")], asked=asked),
+                base={"reward": "numeric", "allowed": "[0-9]*"},
+                values={
+                    "reward": [{"name": "length"}],
+                    "request": ["Vex: {prompt}"],
+                    "template": ["{text}; {prompt}"],
+                    "allowed": [".*"],
+                },
+            )
+        ],
+        "env dialogue": [
+            Probe(
+                use=several(talk, *prices, asked=asked),
+                base={"simulators": tempers, "max_turns": 3},
+                values={"simulators": [tempers[:1]], "max_turns": [1], "correct_from": [0.1]},
+            )
+        ],
+        "simulator car_buyer": [Probe(use=_bought, values={"temper": list(TEMPERS)})],
+        "env tools": [
+            Probe(
+                use=several([sums, say("1001")], asked=asked),
+                base={"tools": ["calculator"]},
+                values={
+                    "tools": [[f"{ELSEWHERE}:calculator"]],
+                    "max_calls": [1],
+                    "max_characters": [2],
+                },
+            )
+        ],
     }
+
+
+def several(*episodes: Sequence[Message], asked: Problem) -> Callable[[Any], Any]:
+    """A use: the observations of episodes with these answers."""
+    return lambda env: [foreign.playing(*answers, asked=asked)(env) for answers in episodes]
+
+
+def _bought(simulator: Any) -> Any:
+    """Replies of buyers to prices, and their ratings."""
+    said = [say("Hello! A red car?"), {"role": "user", "content": "Hm."}, say("It is $30000."), say("$9000, my last.")]
+
+    async def talk(start: int) -> Any:
+        problem = Problem(id="c", messages=[], info={"start": str(start)})
+        return await simulator.reply(problem, said), await simulator.rate(problem, said)
+
+    return [asyncio.run(talk(start)) for start in range(4)]

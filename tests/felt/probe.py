@@ -27,12 +27,23 @@ class Probe:
         base: options beside which each field is tried.
         values: other values of a field than those that its type tells.
         only: feel the fields in `values` alone; the use is dear.
+        refusals: a refusal is a result like any other, of a field that decides what is refused.
     """
 
     use: Callable[[Any], Any]
     base: Options = field(default_factory=dict)
     values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     only: bool = False
+    refusals: bool = False
+
+    def result(self, owner: type, changes: Options) -> str:
+        """What comes of the owner with these options besides those of the base, as text."""
+        try:
+            return seen(self.use(construct(owner, {**self.base, **changes}, owner.__name__)))
+        except LlmrlError as error:
+            if not self.refusals:
+                raise
+            return type(error).__name__
 
 
 def felt(owner: type, probes: Sequence[Probe]) -> set[str]:
@@ -48,10 +59,10 @@ def felt(owner: type, probes: Sequence[Probe]) -> set[str]:
         if not left:
             continue
         made = construct(owner, probe.base, owner.__name__)
-        before, again = seen(probe.use(made)), seen(probe.use(construct(owner, probe.base, owner.__name__)))
+        before, again = probe.result(owner, {}), probe.result(owner, {})
         assert before == again, f"{owner.__name__}: two results of the same options: {_parting(before, again)}"
         for each in left:
-            if any(seen(result) != before for result in _others(owner, probe, each, getattr(made, each.name))):
+            if any(result != before for result in _others(owner, probe, each, getattr(made, each.name))):
                 found.add(each.name)
     return found
 
@@ -61,19 +72,19 @@ def open_fields(owner: type) -> list[Field[Any]]:
     return [each for each in fields(owner) if each.init]
 
 
-def _others(owner: type, probe: Probe, each: Field[Any], value: Any) -> Iterator[Any]:
+def _others(owner: type, probe: Probe, each: Field[Any], value: Any) -> Iterator[str]:
     """Results with other values of a field; those that are refused are none."""
     given = probe.values.get(each.name)
     for other in given if given is not None else other_values(get_type_hints(owner)[each.name], value):
         with suppress(LlmrlError):
-            yield probe.use(construct(owner, {**probe.base, each.name: other}, owner.__name__))
+            yield probe.result(owner, {each.name: other})
 
 
 def other_values(hint: Any, value: Any) -> Iterator[Any]:
     """Values of a type that are not this one: the other truth, the other words, numbers around and far from it."""
     kinds = {kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)}
     if bool in kinds:
-        yield not value
+        yield from (truth for truth in (not value, bool(value)) if truth is not value)
     elif int in kinds or float in kinds:
         now = 0 if value is None or isinstance(value, str) else value
         near = (

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from llmrl.protocols import Composite
@@ -60,6 +63,13 @@ def scoring(group: Sequence[Trajectory], steps: Sequence[int] = (0,)) -> Callabl
 
 def _told(score: Score) -> Any:
     return score.value, score.verdict, dict(score.parts), score.token_rewards, score.steps, score.answer
+
+
+def calibration(deviation: float) -> str:
+    """A file of the deviation of lengths, as `llmrl data heron` writes it."""
+    path = Path(mkdtemp(prefix="felt-")) / "calibration.json"
+    path.write_text(json.dumps({"answers": 9, "factors": {"length": {"std": deviation}}}))
+    return str(path)
 
 
 SUMS = answers(problem(), "2 and 2 is 4", "it is 5", "#### 4.1", "I think that 4 " * 20 + "4")
@@ -211,7 +221,13 @@ PROBES: dict[str, list[Probe]] = {
             use=scoring(SUMS),
             base={"factors": [{**LENGTH, "threshold": 4.0}]},
             values={"factors": [[{**LENGTH, "sign": -1, "threshold": 4.0}]]},
-        )
+        ),
+        Probe(
+            use=scoring(SUMS),
+            base={"factors": [{**LENGTH, "delta_mult": 0.5}], "calibration": calibration(4.0)},
+            values={"calibration": [calibration(400.0)]},
+            only=True,
+        ),
     ],
     "reward open_r1": [
         Probe(

@@ -23,6 +23,12 @@ def _searched(strategy: Any, seed: int) -> Any:
     return [repr(found), [(ids, repr(sampling)) for ids, sampling in asked.calls]]
 
 
+def voted(strategy: Any) -> Any:
+    """The answer of three, of which one is worth more than each of the two others, and less than both."""
+    said, worth = ("1", "2", "2"), {"1": 0.9, "2": 0.6}
+    return repr(search(strategy, [f"\\boxed{{{text}}}" for text in said], lambda text: worth[text[-2]]))
+
+
 def _reply(prefix: str, sampling: Sampling) -> str:
     letter = "abcd"[(sampling.seed or 0) % 4]
     return letter if prefix.count("\n") >= 3 or (sampling.seed or 0) % 7 == 0 else f"{letter}\n"
@@ -52,7 +58,10 @@ def probes() -> dict[str, list[Probe]]:
             )
         ],
         "search refine": [Probe(use=use, base={"rounds": 2}, values={"instruction": ["Again."]})],
-        "search weighted_majority": [Probe(use=use, base={"n": n}) for n in (5, 9, 14)],
+        "search weighted_majority": [
+            *(Probe(use=use, base={"n": n}) for n in (5, 9)),
+            Probe(use=voted, base={"n": 3}, values={"how": ["max"]}, only=True),
+        ],
         "search x1_mcts": [
             Probe(
                 use=use,

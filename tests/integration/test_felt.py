@@ -8,12 +8,28 @@ from typing import Any
 
 import pytest
 
-from tests.felt import algorithms, curricula, data, decoding, envs, rewards, runs, searches, steps
+from tests.felt import (
+    algorithms,
+    curricula,
+    data,
+    decoding,
+    envs,
+    foreign,
+    models,
+    programs,
+    rewards,
+    runs,
+    searches,
+    servers,
+    sources,
+    steps,
+)
 from tests.felt.probe import Probe, felt, open_fields
 from tests.felt.unfelt import LATER, NEVER
 from tests.options import owners
 
 PARTS = (algorithms, steps, runs, decoding, curricula, searches, envs, data, rewards)
+PARTS += (sources, foreign, servers, programs, models)
 OWNERS = [(name, owner) for name, owner in owners() if open_fields(owner)]
 LISTED = {
     (owner, name): reason

@@ -66,7 +66,10 @@ LAYERS = {
     "llmrl.checks": 7,
     "llmrl.serve": 7,
     "llmrl.pipeline": 7,
+    "llmrl.planning": 7,
+    "llmrl.replaying": 7,
     "llmrl.tuning": 7,
+    "llmrl.view": 7,
     "llmrl.tiny": 7,
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
@@ -89,6 +92,7 @@ WITHOUT_TORCH = [
     "llmrl.tool_calls",
     "llmrl.tools",
     "llmrl.agents",
+    "llmrl.view",
 ]
 HEAVY = {"torch", "transformers", "vllm", "sympy", "math_verify", "datasets", "swebench"}
 INSTANT = HEAVY | TRAINERS | {"numpy", "pydantic", "yaml", "typer", "rich", "httpx"}

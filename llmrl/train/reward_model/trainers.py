@@ -73,7 +73,7 @@ def pair_trainer(recipe: RewardRecipe, rows: Sequence[PairRow], folder: Path, to
         columns = [{**column, "margin": row.margin} for column, row in zip(columns, rows, strict=True)]
     coefficient = recipe.loss.center_rewards_coefficient or None
     arguments = RewardConfig(
-        **_arguments(recipe, folder), max_length=None, center_rewards_coefficient=coefficient, disable_dropout=True
+        **_arguments(recipe, folder), max_length=None, center_rewards_coefficient=coefficient, disable_dropout=False
     )
 
     class WeighedTrainer(RewardTrainer):  # type: ignore[misc]
@@ -97,7 +97,7 @@ def pair_trainer(recipe: RewardRecipe, rows: Sequence[PairRow], folder: Path, to
             weight = torch.tensor([example["weight"] for example in examples])
             return {**super().torch_call(examples), "weight": weight}
 
-    network = _network(recipe)
+    network = _network(recipe, dropout=False)  # TRL's own option would take that of the adapters, too
     # Transformers' classifiers look for the last token that is not padding: with padding == end of sequence, the usual
     # choice, they would read the score one token too early. The tokenizer must agree: the trainer copies its padding.
     padding = _unused_id(tokenizer, (answer for row in rows for answer in (row.chosen, row.rejected)))
@@ -200,8 +200,12 @@ def _arguments(recipe: RewardRecipe, folder: Path) -> dict[str, Any]:
     }
 
 
-def _network(recipe: RewardRecipe) -> PreTrainedModel:
-    """Load the classifier to train, its head made from the recipe's seed; with LoRA adapters where asked."""
+def _network(recipe: RewardRecipe, dropout: bool = True) -> PreTrainedModel:
+    """Load the classifier to train, its head made from the recipe's seed; with LoRA adapters where asked.
+
+    Args:
+        dropout: False: none but that of the adapters.
+    """
     from transformers import set_seed
 
     options = recipe.model
@@ -214,6 +218,10 @@ def _network(recipe: RewardRecipe) -> PreTrainedModel:
         attn_implementation=options.attn_implementation,
         trust_remote_code=options.trust_remote_code,
     )
+    if not dropout:
+        for part in network.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.0
     return _adapted(network, recipe) if options.use_peft else network
 
 

@@ -129,7 +129,15 @@ def test_four_questions_are_asked_of_each_answer(judge: HttpServer, monkeypatch:
         "subgoal": 2,
         "backward_chaining": 3,
         "unanswered": 0.0,
+        "requests": 4.0,
+        "prompt_tokens": 400.0,
+        "completion_tokens": 40.0,
+        "cached": 0.0,
+        "corrupt_entries": 0.0,
     }
+    (dear,) = ask(judge, "three reasoning", prompt_price=2e4, completion_price=1e5)
+    assert dear.parts["cost"] == pytest.approx(8.0 + 4.0)
+    judge.requests = judge.requests[:8]
     assert len(judge.asked) == 8
     assert {body["model"] for body in judge.asked} == {"the-judge"}
     assert {request.key for request in judge.requests} == {"Bearer secret"}

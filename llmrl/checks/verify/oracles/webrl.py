@@ -73,5 +73,5 @@ def _advantage(algorithm: Any, values: Sequence[float], u: int, outcome: float) 
         reward = outcome if last else 0.0
         lam = float(algorithm.lam)
         return lam * (reward + after - values[u]) + (1 - lam) * (outcome - values[u])
-    ahead = sum(outcome * float(algorithm.gamma) ** k for k in range(len(values) - u))
+    ahead = sum(outcome * 0.9**k for k in range(len(values) - u))
     return 1.0 if after - values[u] - 0.05 + outcome + ahead >= 0 else -0.6
