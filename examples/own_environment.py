@@ -12,6 +12,7 @@ import llmrl
 from llmrl import tiny
 
 
+class Door:
     """An episode: made for a problem, used once, closed."""
 
     def __init__(self, problem: llmrl.Problem) -> None:
