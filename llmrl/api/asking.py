@@ -17,7 +17,7 @@ from llmrl.evaluation.evaluate import seed_of
 from llmrl.evaluation.run import EvalSetup, Plan, local_player, run
 from llmrl.plugins import construct
 from llmrl.protocols import Benchmark
-from llmrl.run_folder.libraries import keep_in, kept_apart
+from llmrl.run_folder.libraries import kept_apart
 from llmrl.run_folder.records import file_name
 from llmrl.train.run_export import is_run, model_of
 from llmrl.types import Problem, Sampling
@@ -65,7 +65,6 @@ def evaluate(
             if out is not None
             else Path("runs") / "eval" / asked.replace("://", "-").strip("/.").replace("/", "-")
         )
-        keep_in(folder)
         run(asked, chosen, folder, plan, setup, quiet=not progress)
     results = evaluated_in(folder)
     return {each: results[file_name(each)] for each in chosen}

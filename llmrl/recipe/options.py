@@ -252,8 +252,8 @@ class TrainOptions:
             raise ValueError(f"report_to {list(self.report_to)}: none beside others; expected either")
         if self.tokens_per_device is not None and self.tokens_per_device < 1:
             raise ValueError(f"tokens_per_device {self.tokens_per_device}: expected at least 1")
-        if not self.push_to_hub and (self.hub_model_id or self.hub_token or self.hub_revision):
-            raise ValueError("hub_model_id, hub_revision and hub_token push nothing without push_to_hub: true")
+        if (self.hub_model_id or self.hub_token or self.hub_revision) and not self.push_to_hub:
+            raise ValueError("hub_model_id, hub_revision, hub_token: they need push_to_hub: true")
         if not self.stop_grace_s > 0:
             raise ValueError(f"stop_grace_s {self.stop_grace_s}: expected above 0")
         if not self.max_grad_norm > 0:
