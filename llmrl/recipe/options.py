@@ -226,9 +226,7 @@ class TrainOptions:
     save_steps: int = 50  # 0: only at the end
     save_total_limit: int = 2  # the best by eval is kept besides
     max_nonfinite_updates: int = 3  # in a row, skipped and reported, before the run stops
-    stop_grace_s: Seconds = (
-        120.0  # from SIGTERM, SIGHUP or ctrl-C to the end of the process at the latest, saved or not
-    )
+    stop_grace_s: Seconds = 120.0  # from a signal to the end of the process at the latest, saved or not
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: Tracker | Sequence[Tracker] = "tensorboard"  # one tracker or several; none
