@@ -13,7 +13,7 @@ from llmrl import tiny
 
 
 class Door:
-    """One episode: made for a problem, used once, closed."""
+    """An episode: made for a problem, used once, closed."""
 
     def __init__(self, problem: llmrl.Problem) -> None:
         self.problem = problem

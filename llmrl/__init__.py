@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from llmrl.api import Evaluated as Evaluated
+    from llmrl.api import BenchmarkResult as BenchmarkResult
     from llmrl.api import Generation as Generation
     from llmrl.api import StepState as StepState
     from llmrl.api import TrainedRun as TrainedRun
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     **dict.fromkeys(
-        ("Evaluated", "Generation", "StepState", "TrainedRun", "evaluate", "generate", "trained"), "llmrl.api"
+        ("BenchmarkResult", "Generation", "StepState", "TrainedRun", "evaluate", "generate", "trained"), "llmrl.api"
     ),
     "train": "llmrl.train",
     "LlmrlError": "llmrl.errors",

@@ -66,7 +66,8 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
 }
 """What plug-ins are called here that are known by other names, or in other toolkits."""
 _HOLDS = "llmrl.plugins"
-_SECRET = "llmrl.secret"
+SECRET: Mapping[str, bool] = {"llmrl.secret": True}
+"""Metadata of a dataclass's field that is never written down: `options_of` gives None for it."""
 MAY_BE_INFINITE = "may be infinite"
 """Mark of a type, in `Annotated`, whose numbers `construct` does not ask to be finite."""
 
@@ -184,15 +185,10 @@ def options_of(value: Any) -> dict[str, Any]:
     return {entry.name: _written(entry, getattr(value, entry.name)) for entry in fields(value) if entry.init}
 
 
-def secret() -> dict[str, bool]:
-    """Metadata of a dataclass's field that is never written down: `options_of` gives None for it."""
-    return {_SECRET: True}
-
-
 def _written(entry: Field[Any], value: Any) -> Any:
-    if entry.metadata.get(_SECRET):
-        return None
     kind = kind_of(entry)
+    if entry.metadata == SECRET:
+        return None
     return spec_of(kind, value) if kind and value is not None else _plain(value)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from llmrl import aio
 from llmrl.api.given import as_plugin
-from llmrl.api.results import Evaluated, Generation, TrainedRun, evaluated_in
+from llmrl.api.results import BenchmarkResult, Generation, TrainedRun, evaluated_in
 from llmrl.data.jsonl import messages
 from llmrl.errors import RecipeError
 from llmrl.evaluation.evaluate import seed_of
 from llmrl.evaluation.run import EvalSetup, Plan, local_player, run
 from llmrl.plugins import construct
 from llmrl.protocols import Benchmark
-from llmrl.run_folder.libraries import keep_in, kept_apart
+from llmrl.run_folder.libraries import kept_apart
 from llmrl.run_folder.records import file_name
 from llmrl.train.run_export import is_run, model_of
 from llmrl.types import Problem, Sampling
@@ -37,7 +37,7 @@ def evaluate(
     verbose: bool = False,
     progress: bool = False,
     **options: Any,
-) -> dict[str, Evaluated]:
+) -> dict[str, BenchmarkResult]:
     """Ask a model the problems of benchmarks, as `llmrl eval` does; the results by benchmark.
 
     Args:
@@ -65,7 +65,6 @@ def evaluate(
             if out is not None
             else Path("runs") / "eval" / asked.replace("://", "-").strip("/.").replace("/", "-")
         )
-        keep_in(folder)
         run(asked, chosen, folder, plan, setup, quiet=not progress)
     results = evaluated_in(folder)
     return {each: results[file_name(each)] for each in chosen}

@@ -1,4 +1,4 @@
-"""What training, evaluating and generating return: objects over the files of a run."""
+"""Results of training, evaluating and generating: objects over the files of a run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Metrics(Sequence[Mapping[str, float]]):
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class BenchmarkResult:
     """The result of a benchmark, and the folder with its answers."""
 
     name: str
@@ -88,9 +88,9 @@ class Evaluated:
         return f"{self.name}: {', '.join([*numbers, *parts])}"
 
 
-def evaluated_in(folder: Path) -> dict[str, Evaluated]:
+def evaluated_in(folder: Path) -> dict[str, BenchmarkResult]:
     """The results in a folder, by benchmark."""
-    return {name: Evaluated(name, folder, result) for name, result in read_json(folder / "results.json").items()}
+    return {name: BenchmarkResult(name, folder, result) for name, result in read_json(folder / "results.json").items()}
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class TrainedRun:
         return Metrics([{"step": record.step, **record.metrics} for record in reader.steps(self.folder)])
 
     @property
-    def evaluations(self) -> dict[int, dict[str, Evaluated]]:
+    def evaluations(self) -> dict[int, dict[str, BenchmarkResult]]:
         """Evaluations during the run: by steps that were taken, then by benchmark."""
         found = sorted((self.folder / "eval").glob("step-*"))
         return {int(path.name.removeprefix("step-")): evaluated_in(path) for path in found}
@@ -176,7 +176,7 @@ class TrainedRun:
 
         return model_of(self.folder, None if step is None else str(step), say=lambda _told: None)
 
-    def evaluate(self, benchmarks: str | Sequence[str] = (), **options: Any) -> dict[str, Evaluated]:
+    def evaluate(self, benchmarks: str | Sequence[str] = (), **options: Any) -> dict[str, BenchmarkResult]:
         """Evaluate the trained model: `llmrl.evaluate(run.final, ...)`."""
         from llmrl.api.asking import evaluate
 

@@ -27,7 +27,7 @@ from llmrl.cli.training import dpo, kto, sft, train_by
 from llmrl.cli.tune import tune
 from llmrl.cli.verbosity import Commands
 from llmrl.cli.view import show, view
-from llmrl.run_folder.libraries import keep_in, kept_apart
+from llmrl.run_folder.libraries import kept_apart
 
 app = Commands(
     no_args_is_help=True,
@@ -159,10 +159,8 @@ def evaluate(
     setup = replace(construct(EvalSetup, options, "eval"), swe=options_of(grade, spec(swe, "--swe")))
     if Path(model).exists() or (("/" in model or model.startswith(".")) and "://" not in model):
         check(model, intact=False)  # its checksums are compared when it is loaded
-    names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     folder = out or Path("runs") / "eval" / model.rstrip("/").replace("://", "-").replace("/", "-").lstrip("-.")
-    keep_in(folder)
-    run(model, names, folder, plan, setup, quiet=quiet)
+    run(model, list(filter(None, map(str.strip, benchmarks.split(",")))), folder, plan, setup, quiet=quiet)
 
 
 @app.command("reward-model")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from llmrl.chat import Chat
 from llmrl.errors import RecipeError
-from llmrl.plugins import build
+from llmrl.plugins import build, written
 from llmrl.protocols import Benchmark, Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.environments import Environments
@@ -103,7 +103,7 @@ def playing(generator: Generator, benchmark: Benchmark, name: str) -> Generator:
         return generator
     if not isinstance(generator, EngineGenerator):
         raise in_no_environment(benchmark, name)
-    settings = {"env": dict(benchmark.env), "max_turns": benchmark.max_turns}
+    settings = {"env": written("env", benchmark.env), "max_turns": benchmark.max_turns}
     return replace(
         generator,
         env=env,
@@ -120,8 +120,9 @@ def in_environment(benchmark: Benchmark) -> bool:
 
 def in_no_environment(benchmark: Benchmark, name: str) -> RecipeError:
     """The error for a benchmark whose environment a generator cannot play."""
+    env = written("env", benchmark.env)["name"]
     return RecipeError(
-        f"benchmark {name}: it is played in the environment {benchmark.env.get('name')}, which a search and a "
+        f"benchmark {name}: it is played in the environment {env}, which a search and a "
         "server's chat cannot; give the folder of a model, and no search"
     )
 

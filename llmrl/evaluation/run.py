@@ -28,6 +28,7 @@ from llmrl.reasoning.judge import AnswerJudge
 from llmrl.reasoning.searcher import Searcher, parse_search
 from llmrl.recipe import RolloutOptions
 from llmrl.recipe.ranges import Count, Seconds
+from llmrl.run_folder.libraries import keep_in
 from llmrl.run_folder.records import file_name
 from llmrl.scoring.manager import GradingPool, as_group_reward
 
@@ -84,6 +85,7 @@ def run(
         plan = replace(plan, sampled=True)
     chosen = _chosen(benchmarks)
     _require_parts(model, chosen, Path(out), setup)
+    keep_in(Path(out))
     chosen = {name: graded(each, setup.swe) if each.method == "agentless" else each for name, each in chosen.items()}
     if setup.swe.grade == "harness":
         require_harness(setup.swe.harness)

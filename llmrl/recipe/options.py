@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Le
 
-from llmrl.plugins import Kind, build, build_held, construct, holds, secret
+from llmrl.plugins import SECRET, Kind, build, build_held, construct, holds
 from llmrl.protocols import (
     Agent,
     Algorithm,
@@ -225,7 +225,7 @@ class TrainOptions:
     save_steps: int = 50  # 0: only at the end
     save_total_limit: int = 2  # the best by eval is kept besides
     max_nonfinite_updates: int = 3  # in a row, skipped and reported, before the run stops
-    stop_grace_s: Seconds = 120.0  # from SIGTERM, SIGHUP or ctrl-C to the end of the process at the latest
+    stop_grace_s: Seconds = 120.0  # from a signal to the end of the process at the latest, saved or not
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: Tracker | Sequence[Tracker] = "tensorboard"  # one tracker or several; none
@@ -234,7 +234,7 @@ class TrainOptions:
     hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = "every_save"
     hub_private_repo: bool | None = None  # None: as the owner's default is
     hub_revision: str | None = None  # a branch; None: main
-    hub_token: str | None = field(default=None, repr=False, metadata=secret())  # None: HF_TOKEN, or `hf auth login`
+    hub_token: str | None = field(default=None, repr=False, metadata=SECRET)  # None: HF_TOKEN, or `hf auth login`
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
@@ -249,8 +249,8 @@ class TrainOptions:
             raise ValueError(f"report_to {list(self.report_to)}: none beside others; expected either")
         if self.tokens_per_device is not None and self.tokens_per_device < 1:
             raise ValueError(f"tokens_per_device {self.tokens_per_device}: expected at least 1")
-        if not self.push_to_hub and (self.hub_model_id or self.hub_token or self.hub_revision):
-            raise ValueError("hub_model_id, hub_revision and hub_token push nothing without push_to_hub: true")
+        if (self.hub_model_id or self.hub_token or self.hub_revision) and not self.push_to_hub:
+            raise ValueError("hub_model_id, hub_revision, hub_token: they need push_to_hub: true")
         if not self.stop_grace_s > 0:
             raise ValueError(f"stop_grace_s {self.stop_grace_s}: expected above 0")
         if not self.max_grad_norm > 0:

@@ -29,7 +29,7 @@ from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.train import random_states
 from llmrl.train.adaptation import Adaptation
-from llmrl.train.callbacks import Callbacks, OnState
+from llmrl.train.callbacks import Callbacks, OnState, RewardSchedule
 from llmrl.train.checkpoints import Checkpoints
 from llmrl.train.dry_run import Rewards
 from llmrl.train.evaluation import Evaluation, OnSample
@@ -40,7 +40,7 @@ from llmrl.train.load_test import require_ready
 from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.opponents import started_opponents
 from llmrl.train.parallel import accelerator, gather
-from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful, metric_prefix
+from llmrl.train.parts import ActsAfterStep, Clock, Stateful, metric_prefix
 from llmrl.train.policies import TrainedPolicy, trained_policies
 from llmrl.train.prompts import check_benchmarks, problems_to_play
 from llmrl.train.publisher import Publisher
@@ -162,13 +162,12 @@ def _restore(
         "gold_reward": gold_reward,
     }
     parts.saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train, parts.logs, parts.stopping)
-    parts.publisher = Publisher(
-        parts.recipe.train, parts.policies, parts.chat.tokenizer, parts.logs.folder, place.accelerator, parts.saver
-    )
+    train, folder = parts.recipe.train, parts.logs.folder
+    parts.publisher = Publisher(train, parts.policies, parts.chat.tokenizer, folder, parts.accelerator, parts.saver)
     parts.after_step = (
         *(policy.learners for policy in parts.policies),  # the reference follows the policy
         *(policy.adaptation for policy in parts.policies),  # the algorithm adapts, to what was measured
-        _Progress(progress),  # rewards with a schedule move on
+        RewardSchedule(progress),  # rewards with a schedule move on
         parts.evaluation,
         gold_reward,
         parts.recorder,  # the step is logged, with all that was measured up to here
@@ -343,13 +342,3 @@ def _evaluation(
 def _generates(recipe: Recipe, evaluation: Evaluation, version: int) -> bool:
     """True if the source or an evaluation generates with this version of the weights."""
     return recipe.source.plays or evaluation.due(version)
-
-
-@dataclass
-class _Progress:
-    """Tells rewards that follow a schedule how many steps the run has taken."""
-
-    told: TrainerState
-
-    def after_step(self, finished: FinishedStep) -> None:
-        self.told.global_step = finished.done

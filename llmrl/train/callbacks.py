@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.rollout.concerted import concerted
+from llmrl.scoring.trl_functions import TrainerState
 from llmrl.train.parallel import gather
 from llmrl.train.parts import FinishedStep
 from llmrl.types import Trajectory
@@ -80,3 +81,14 @@ class Callbacks:
         for function in self._functions:
             function(state)
         return state.saves, state.stops
+
+
+@dataclass
+class RewardSchedule:
+    """Tells rewards that follow a schedule how many steps the run has taken."""
+
+    told: TrainerState
+
+    def after_step(self, finished: FinishedStep) -> None:
+        """Count the step."""
+        self.told.global_step = finished.done

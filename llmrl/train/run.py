@@ -57,6 +57,7 @@ class Run(Parts):
             vars(self).update(vars(parts))
             self._started = started.pop_all()
         self.step = self.first_step  # the one at hand
+        self.finished = False
         self.stopping.grace_s = recipe.train.stop_grace_s
         self.stopping.too_late = lambda: self.recorder.status(f"stopped: {self.stopping}")
 
@@ -98,6 +99,7 @@ class Run(Parts):
         self.publisher.export(self.folder / "final", steps)
         self.logs.curves()
         self.recorder.status("finished", steps=steps)
+        self.finished = True  # whatever the hub says
         self.publisher.finish(self.folder / "final", steps)
 
     def __enter__(self) -> Run:
@@ -109,7 +111,7 @@ class Run(Parts):
                 self._keep()
                 error.steps = self.saver.saved
         finally:
-            if error is not None:
+            if error is not None and not self.finished:
                 with suppress(LlmrlError):  # a full disk, say: the error that stopped the run is the one to tell
                     self.recorder.stopped(error)
             self.close()

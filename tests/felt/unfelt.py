@@ -17,6 +17,9 @@ NEVER: Listed = {
         "ModelOptions": "model_revision",
         "BackboneOptions": "model_revision",
     },
+    "it is of a push to a hub, which a fake one answers in tests/integration/test_sharing.py": {
+        "TrainOptions": "push_to_hub hub_model_id hub_strategy hub_private_repo hub_revision hub_token",
+    },
     "it lets code of a hub run, and no model in the tests brings any": {
         "ModelOptions": "trust_remote_code",
         "BackboneOptions": "trust_remote_code",

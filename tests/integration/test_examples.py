@@ -113,8 +113,8 @@ def test_grpo_on_one_page_makes_the_update_of_the_framework(tmp_path: Path) -> N
     page.learn(model, torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0), list(groups.values()))
     learned: Any = AutoModelForCausalLM.from_pretrained(run.final)
     theirs = dict(learned.named_parameters())
-    moved = max(float((weight - before[name]).abs().max()) for name, weight in theirs.items())
-    apart = max(float((weight - theirs[name]).abs().max()) for name, weight in model.named_parameters())
+    moved = max(float((weight - before[name]).detach().abs().max()) for name, weight in theirs.items())
+    apart = max(float((weight - theirs[name]).detach().abs().max()) for name, weight in model.named_parameters())
     assert moved > 5e-4
     assert apart < 2e-5 * max(1.0, moved)
 

@@ -1,4 +1,4 @@
-"""What libraries print goes to a file; what llmrl and its user print goes to the terminal."""
+"""Lines of libraries go to a file; those of llmrl and its user go to the terminal."""
 
 from __future__ import annotations
 
