@@ -43,7 +43,11 @@ def records(skew: int = 1) -> str:
     """Earlier outcomes of each problem, as an evaluation writes them."""
     path = Path(mkdtemp(prefix="felt-")) / "records.jsonl"
     told = ("correct", "wrong")
-    lines = [{"problem": f"p{i}", "verdict": told[(i * skew + k) % (2 + skew) > i % 3], "value": 1.0} for i in range(20) for k in range(4)]
+    lines = [
+        {"problem": f"p{i}", "verdict": told[(i * skew + k) % (2 + skew) > i % 3], "value": 1.0}
+        for i in range(20)
+        for k in range(4)
+    ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(path)
 
@@ -67,9 +71,7 @@ def probes() -> dict[str, list[Probe]]:
                 values={"history": [12]},
                 only=True,
             ),
-            Probe(
-                use=use, base={"fit_every": 60, "features": [RATE], "records": records()}, values=others, only=True
-            ),
+            Probe(use=use, base={"fit_every": 60, "features": [RATE], "records": records()}, values=others, only=True),
         ],
         "curriculum levels": [Probe(use=use, base={"window": 10}, values={"key": ["difficulty"], "threshold": [0.3]})],
         "curriculum mbtl": [

@@ -12,7 +12,9 @@ HERE = __name__
 # verl, OpenRLHF, TRL, verifiers: rewards
 
 
-def compute_score(data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None, more: float = 0) -> Any:
+def compute_score(
+    data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None, more: float = 0
+) -> Any:
     """A score in verl's form."""
     return len(solution_str) + len(data_source) / 100 + more
 

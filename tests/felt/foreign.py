@@ -74,9 +74,7 @@ def probes() -> dict[str, list[Probe]]:
             ),
         ],
         "reward openrlhf": [
-            Probe(
-                use=scoring(TOLD), base={"function": asked}, values={"function": [labelled], "correct_at": [30.0]}
-            )
+            Probe(use=scoring(TOLD), base={"function": asked}, values={"function": [labelled], "correct_at": [30.0]})
         ],
         "reward trl": [
             Probe(
@@ -102,7 +100,9 @@ def probes() -> dict[str, list[Probe]]:
         ],
         "env trl": [
             Probe(
-                use=playing(calls(*(call_of("look", place=place) for place in ("left", "right", "below"))), say("done")),
+                use=playing(
+                    calls(*(call_of("look", place=place) for place in ("left", "right", "below"))), say("done")
+                ),
                 base={"factory": of("Shelf")[0]},
                 values={"factory": of("Table"), "max_calls": [2], "max_characters": [50]},
             )

@@ -93,7 +93,9 @@ def probes() -> dict[str, list[Probe]]:
         "reward swe_patch": _patches(),
         "reward swe_similarity": [
             Probe(
-                use=scoring(answers(problem(**INFO), edit("    return a - b", f"    return a + b  # {'x' * 500}"), "no")),
+                use=scoring(
+                    answers(problem(**INFO), edit("    return a - b", f"    return a + b  # {'x' * 500}"), "no")
+                ),
                 values={"max_characters": [400]},
             )
         ],
@@ -192,9 +194,7 @@ def _bed(use: Callable[..., Callable[[Any], Any]], base: Options) -> list[Probe]
         Probe(use=use(large, right), base=base, values={"memory_mb": [128]}, only=True, refusals=True),
         Probe(use=use(imports, right), base=base, values={"packages": [["packaging"]]}, only=True, refusals=True),
         Probe(use=logged, base=base, values={"logs": [logs]}, only=True),
-        Probe(
-            use=use(_of_a_clone(), right), base=base, values={"repos": [clones()[0]]}, only=True, refusals=True
-        ),
+        Probe(use=use(_of_a_clone(), right), base=base, values={"repos": [clones()[0]]}, only=True, refusals=True),
         Probe(
             use=use(INFO, right),
             base=base,
@@ -211,7 +211,10 @@ def _repairs() -> list[Probe]:
         asked = Problem(id="p", messages=(), info=info)
         return _unclocked(lambda reward: reward(asked, f"```diff\n{form(right)}```"))
 
-    shares = {**INFO, "test_files": {"test_calc.py": TESTS.replace("6)", "2 * 4 - 2)").replace("add(2, 4)", "add(0, 6)")}}
+    shares = {
+        **INFO,
+        "test_files": {"test_calc.py": TESTS.replace("6)", "2 * 4 - 2)").replace("add(2, 4)", "add(0, 6)")},
+    }
     half = "a + b if b == 3 else 0"
     return [
         *_bed(graded, BED),
@@ -354,9 +357,10 @@ def spoken(asked: Mapping[str, Any], about: Any = None) -> Any:
 
 def _served() -> list[Probe]:
     speaker = Path(mkdtemp(prefix="felt-")) / "speaker.py"
+    source = inspect.getsource(spoken).replace("Mapping[str, Any]", "dict").replace("Any", "object")
     told = "reply = spoken(json.loads(line), [os.environ.get('FELT_OWN'), sys.argv[1:]])\n    "
     speaker.write_text(
-        f"import json, os, sys, time\n{inspect.getsource(spoken).replace('Mapping[str, Any]', 'dict').replace('Any', 'object')}"
+        f"import json, os, sys, time\n{source}"
         f"for line in sys.stdin:\n    {told}if reply:\n        print(json.dumps(reply), flush=True)\n"
     )
     command = [sys.executable, "-I", "-S", str(speaker)]
@@ -373,7 +377,9 @@ def _served() -> list[Probe]:
             values={"command": [[*command, "more"]], "env": [{"FELT_OWN": "own"}], "only": [["a"]]},
             only=True,
         ),
-        Probe(use=calling("a", {"x": "1"}), base={"url": listening("one")}, values={"url": [listening("two")]}, only=True),
+        Probe(
+            use=calling("a", {"x": "1"}), base={"url": listening("one")}, values={"url": [listening("two")]}, only=True
+        ),
         Probe(use=calling("a", {"x": "slow"}), base={"command": command}, values={"timeout_s": [0.2]}, only=True),
     ]
 

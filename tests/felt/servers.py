@@ -1,4 +1,4 @@
-"""Judges, servers of scores and of environments: scripted ones on loopback, what they are asked and what comes of it."""
+"""Judges, and servers of scores and of environments: what scripted ones are asked, and what comes of it."""
 
 from __future__ import annotations
 
@@ -114,9 +114,7 @@ def judged(group: Any, times: int = 1) -> Callable[[Any], Any]:
         async def scored() -> Any:
             return [await made.score(group) for _ in range(times)]
 
-        return [
-            (score.value, score.verdict, dict(score.parts)) for some in asyncio.run(scored()) for score in some
-        ]
+        return [(score.value, score.verdict, dict(score.parts)) for some in asyncio.run(scored()) for score in some]
 
     return ask
 
@@ -200,7 +198,15 @@ def probes() -> dict[str, list[Probe]]:
     asks = {"model": "m", **QUICK, "url": f"{server().url}/v1"}
     return {
         "reward judge": [
-            *chats(graded, judged(GROUP), values, **PRICES, rubric=["By ear."], rubric_column=["rubric"], correct_from=[0.5]),
+            *chats(
+                graded,
+                judged(GROUP),
+                values,
+                **PRICES,
+                rubric=["By ear."],
+                rubric_column=["rubric"],
+                correct_from=[0.5],
+            ),
             Probe(use=asking(graded), base={**asks, "form": "pairwise"}),
         ],
         "reward behaviour_judge": chats(graded, judged(GROUP), counts, **PRICES, share=[0.4]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -155,9 +154,7 @@ def _stored() -> dict[str, list[Probe]]:
                 only=True,
                 refusals=True,
             ),
-            Probe(
-                use=taken(), base={"path": path, "min_rows": 1}, values={"min_rows": [15]}, only=True, refusals=True
-            ),
+            Probe(use=taken(), base={"path": path, "min_rows": 1}, values={"min_rows": [15]}, only=True, refusals=True),
         ],
         "source rehearsal": [
             Probe(
