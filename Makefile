@@ -6,20 +6,23 @@ TESTS := $(BIN)/python -m pytest
 # two processes of their own.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check slow peers lint unit integration e2e requirements
+.PHONY: demo test check slow peers lint docs unit integration e2e requirements
 
 demo: .venv
 	$(BIN)/llmrl demo
 
-test: lint unit integration e2e
+test: lint docs unit integration e2e
 	@echo "make test: all parts passed"
 
-check: lint unit
+check: lint docs unit
 
 lint: .venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv # the site of mkdocs.yml, in site/; a dead link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: .venv
 	$(TESTS) tests/unit -q -m "not slow" $(SIDE_BY_SIDE)

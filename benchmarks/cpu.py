@@ -44,10 +44,10 @@ BUDGETS = (512, 1024, 2048, 4096, 16384)
 LIMIT_S = 900.0  # of one process
 
 
-def prompts() -> list[list[int]]:
-    """Token ids of arbitrary text."""
+def prompts(count: int = PROMPTS, tokens: int = PROMPT) -> list[list[int]]:
+    """Token ids of arbitrary text, which the demo's model has, too."""
     random = Random(0)
-    return [[random.randrange(10, 250) for _ in range(PROMPT)] for _ in range(PROMPTS)]
+    return [[random.randrange(10, 90) for _ in range(tokens)] for _ in range(count)]
 
 
 def spent(work: Callable[[], Any]) -> tuple[float, float]:
@@ -163,8 +163,11 @@ def rows(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
         "one group": credited(1, [COMPLETION] * GENERATIONS),
         "three groups": credited(3, [drawn.randint(COMPLETION // 2, COMPLETION) for _ in range(3 * GENERATIONS)]),
         "heavy tail": credited(2, tail),
+        "short answers": credited(32, [drawn.randint(2, 5) for _ in range(32 * GENERATIONS)], 15),
+        "long prompts": credited(4, [drawn.randint(20, 60) for _ in range(4 * GENERATIONS)], 600),
+        "equal, nothing shared": credited(16, [COMPLETION] * 2 * 16, 7),
     }
-    settings: dict[str, dict[str, Any]] = {"padded": {"packing": False}, "by rows": {"packing": True}}
+    settings: dict[str, dict[str, Any]] = {"padded": {"packing": False}, "by rows": {"packing": "auto"}}
     return {
         f"{shape}, {name}": times
         for shape, credit in shapes.items()
@@ -172,15 +175,15 @@ def rows(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
     }
 
 
-def credited(groups: int, lengths: Sequence[int]) -> list[Any]:
+def credited(groups: int, lengths: Sequence[int], prompt_tokens: int = PROMPT) -> list[Any]:
     """GRPO's rows: groups of one prompt each, completions of these lengths in turn."""
     from llmrl.algorithms.grpo import GRPO
     from llmrl.samples import Sample
 
     def row(prompt: list[int], group: int, episode: int, length: int) -> Sample:
         random = Random(f"{group}/{episode}")
-        tokens = [*prompt, *(random.randrange(10, 250) for _ in range(length))]
-        turns = [0 if i >= PROMPT else -1 for i in range(len(tokens))]
+        tokens = [*prompt, *(random.randrange(10, 90) for _ in range(length))]
+        turns = [0 if i >= len(prompt) else -1 for i in range(len(tokens))]
         return Sample(
             group=str(group),
             episode=episode,
@@ -190,7 +193,11 @@ def credited(groups: int, lengths: Sequence[int]) -> list[Any]:
 
     each = len(lengths) // groups
     return GRPO().credit(
-        [row(prompt, i, j, lengths[i * each + j]) for i, prompt in enumerate(prompts()[:groups]) for j in range(each)]
+        [
+            row(prompt, i, j, lengths[i * each + j])
+            for i, prompt in enumerate(prompts(groups, prompt_tokens))
+            for j in range(each)
+        ]
     )
 
 

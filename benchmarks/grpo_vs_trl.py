@@ -1,7 +1,8 @@
 """Seconds a step of llmrl's GRPO and of TRL's GRPOTrainer: one model, the same prompts, batch, reward and optimiser.
 
     python benchmarks/grpo_vs_trl.py --out benchmarks/grpo_vs_trl.json
-    python benchmarks/grpo_vs_trl.py --tables heavy --precisions float32 --rounds 4
+    python benchmarks/grpo_vs_trl.py --tables heavy --precisions float32 --rounds 0  # settings of TRL are tried
+    python benchmarks/grpo_vs_trl.py --tables heavy --precisions float32 --rounds 2 --add  # in pieces: rounds on top
 
 Three tables. `natural`: completions end where the policy ends them. `forced`: all have 128 tokens, on both sides.
 `heavy`: nothing is generated; both sides train on random completions of the same log-normal lengths, median 100 and
@@ -11,7 +12,8 @@ TRL runs as its users run it: without OMP_* and GOMP_* variables, at the fastest
 each also with `use_transformers_continuous_batching`, tried once at the start of a table. It generates with
 Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU). llmrl runs by its
 defaults, also without such variables but those that it sets for itself. Each side runs in processes of its own, in
-turns, A B B A; the first step of a process warms up and is left out. Phases: `generate`, `train` (log-probabilities
+turns, A B B A; the first step of a process warms up and is left out. In `forced` bare vLLM takes its turn, too: as many
+requests to the same engine, by `LLM.generate`. Phases: `generate`, `train` (log-probabilities
 included), and `rest`: scoring, credit, weight sync, logging. bfloat16 is autocast over float32 weights, left out where
 the CPU has no bfloat16 products.
 """
@@ -34,12 +36,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from llmrl_side import run_vllm
 from trl_side import BATCHES, run_trl
 
 PROMPTS = 8  # per step
 GENERATIONS = 8  # per prompt
 LONGEST = {"natural": 128, "forced": 128, "heavy": 1500}  # completion tokens
 MEDIAN, P99 = 100.0, 1000.0  # of the heavy-tailed lengths
+LOADS = ("load_average_before", "load_average_after")
 LIMIT_S = 3600.0  # of one process
 PHASES = ("seconds", "generate", "train", "rest")
 Steps = list[dict[str, float]]
@@ -150,15 +154,20 @@ def best_of_trl(model: str, table: str, bf16: bool, options: argparse.Namespace)
     """TRL's fastest setting, by one timed step of each, and what was tried."""
     trials: list[Any] = []
     once = argparse.Namespace(steps=1)
-    for continuous in (False, True) if table != "heavy" else (False,):
-        for batch in BATCHES:
-            setting = {"micro_batch": batch, "continuous": continuous}
-            try:
-                (step,) = measure("trl", model, table, once, bf16=bf16, **setting)
-                trials.append(setting | {"seconds": step["seconds"]})
-            except RuntimeError as error:  # the setting does not run here
-                trials.append(setting | {"seconds": None, "error": str(error).splitlines()[-1][:300]})
-            print(f"{table}: TRL with {trials[-1]}", flush=True)
+    settings = [
+        {"micro_batch": batch, "continuous": continuous}
+        for continuous in ((False, True) if table != "heavy" and len(options.batches) > 1 else (False,))
+        for batch in options.batches
+    ]
+    if len(settings) == 1:
+        return settings[0], []
+    for setting in settings:
+        try:
+            (step,) = measure("trl", model, table, once, bf16=bf16, **setting)
+            trials.append(setting | {"seconds": step["seconds"]})
+        except RuntimeError as error:  # the setting does not run here
+            trials.append(setting | {"seconds": None, "error": str(error).splitlines()[-1][:300]})
+        print(f"{table}: TRL with {trials[-1]}", flush=True)
     ran = [trial for trial in trials if trial["seconds"] is not None]
     if not ran:
         raise SystemExit(f"{table}: no setting of TRL runs")
@@ -174,19 +183,32 @@ def summary(steps: Steps) -> dict[str, Any]:
     return made | {"tokens_per_second": made["tokens"] / made["seconds"], "steps": len(steps)}
 
 
-def compare(model: str, table: str, bf16: bool, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure both sides in turns, A B B A: one table."""
-    setting, trials = best_of_trl(model, table, bf16, options)
-    taken: dict[str, Steps] = {"trl": [], "llmrl": []}
+def compare(
+    model: str, table: str, bf16: bool, options: argparse.Namespace, known: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Measure both sides in turns, A B B A: one table; after what is known of it already."""
+    if known is None:
+        setting, trials = best_of_trl(model, table, bf16, options)
+        known = {"trl_setting": setting, "trl_trials": trials, "steps": {"trl": [], "llmrl": [], "vllm": []}}
+    taken: dict[str, Steps] = known["steps"]
+    order = ["trl", "llmrl", "vllm"] if table == "forced" else ["trl", "llmrl"]
     for turn in range(options.rounds):
-        for side in ("trl", "llmrl") if turn % 2 == 0 else ("llmrl", "trl"):
+        for side in order if turn % 2 == 0 else reversed(order):
+            more = known["trl_setting"] if side == "trl" else {}
             try:
-                taken[side] += measure(side, model, table, options, bf16=bf16, **(setting if side == "trl" else {}))
+                taken[side] += measure(side, model, table, options, bf16=bf16, **more)
             except RuntimeError as error:
                 raise SystemExit(str(error)) from None
             now = summary(taken[side])["seconds"]
             print(f"{table}, round {turn + 1} of {options.rounds}, {side}: {now:.1f} s a step", flush=True)
-    result: dict[str, Any] = {side: summary(steps) for side, steps in taken.items()}
+    return known | compared(taken)
+
+
+def compared(taken: dict[str, Steps]) -> dict[str, Any]:
+    """Summaries of the sides, and how many times as fast llmrl is."""
+    result: dict[str, Any] = {side: summary(steps) for side, steps in taken.items() if steps}
+    if not {"trl", "llmrl"} <= result.keys():
+        return result
     pairs = {
         "seconds": "speedup",
         "cpu_seconds": "speedup_cpu",
@@ -195,7 +217,9 @@ def compare(model: str, table: str, bf16: bool, options: argparse.Namespace) -> 
     }
     for name, key in pairs.items():
         result[key] = result["trl"][name] / result["llmrl"][name] if result["llmrl"][name] > 0.01 else None
-    return result | {"trl_setting": setting, "trl_trials": trials}
+    if "vllm" in result:
+        result["share_of_bare_vllm"] = result["vllm"]["generate"] / result["llmrl"]["generate"]
+    return result
 
 
 def machine() -> dict[str, Any]:
@@ -227,7 +251,9 @@ def show(tables: dict[str, Any], setting: dict[str, Any]) -> None:
         table = Table(title=f"GRPO, 64 completions a step, {setting['parameters']} parameters: {name}")
         for column in ("", *PHASES, "CPU seconds", "real tokens/s", "mean length"):
             table.add_column(column, justify="right" if column else "left")
-        for side in ("trl", "llmrl"):
+        for side in ("trl", "llmrl", "vllm"):
+            if side not in result:
+                continue
             one = result[side]
             shown = [
                 *(one[phase] for phase in PHASES),
@@ -235,10 +261,10 @@ def show(tables: dict[str, Any], setting: dict[str, Any]) -> None:
             ]
             table.add_row(side, *(f"{number:.2f}" for number in shown))
         Console().print(table)
-        ratios = {key: value for key, value in result.items() if key.startswith("speedup") and value is not None}
+        ratios = {key: value for key, value in result.items() if key.startswith(("speedup", "share")) and value}
         print(", ".join(f"{key} {value:.2f}" for key, value in ratios.items()), "; TRL:", result["trl_setting"])
-    print(f"load average {setting['load_average_before']} before, {setting['load_average_after']} after")
-    print(f"command: {setting['command']}")
+    for part in setting["parts"]:
+        print(f"command: {part['command']}; load average {part[LOADS[0]][0]:.1f} before, {part[LOADS[1]][0]:.1f} after")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -247,23 +273,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=4, help="processes of each side, at least 3 for a figure")
     parser.add_argument("--tables", nargs="+", choices=list(LONGEST), default=list(LONGEST))
     parser.add_argument("--precisions", nargs="+", choices=("float32", "bf16"), default=["float32", "bf16"])
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=list(BATCHES), help="of TRL; a single one is not tried"
+    )
     parser.add_argument("--hidden", type=int, default=512, help="of the model; fewer for a trial of the script")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("grpo_vs_trl.json"), help="where the JSON goes")
-    parser.add_argument("--side", choices=("trl", "llmrl"), help=argparse.SUPPRESS)
+    parser.add_argument("--add", action="store_true", help="keep what the JSON has of these tables; rounds go on top")
+    parser.add_argument("--side", choices=("trl", "llmrl", "vllm"), help=argparse.SUPPRESS)
     parser.add_argument("--given", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.side:
         longest = LONGEST[options.given["table"]]
-        trl = partial(run_trl, problems=problems, reward=digits, stored=stored, longest=longest)
-        run = run_llmrl if options.side == "llmrl" else trl
-        options.out.write_text(json.dumps(run(**options.given)))
+        sides = {
+            "llmrl": run_llmrl,
+            "trl": partial(run_trl, problems=problems, reward=digits, stored=stored, longest=longest),
+            "vllm": partial(run_vllm, problems=problems, generations=GENERATIONS, longest=longest),
+        }
+        options.out.write_text(json.dumps(sides[options.side](**options.given)))
         return
     from llmrl import tiny
     from llmrl.checks.doctor.machine import SLOWER
 
     setting = machine()
-    tables: dict[str, Any] = {}
+    told = json.loads(options.out.read_text()) if options.add else {"tables": {}, "setting": {"parts": []}}
+    tables: dict[str, Any] = told["tables"]
     with tempfile.TemporaryDirectory() as folder:
         size = {"hidden": options.hidden, "layers": options.layers, "max_positions": 2048}
         model = str(tiny.make(folder, **size))
@@ -275,8 +309,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     cost = setting["bfloat16_cost"]
                     tables[name] = f"left out: a bfloat16 product takes {cost:.1f} times as long as a float32 one here"
                     continue
-                tables[name] = compare(model, table, precision == "bf16", options)
+                tables[name] = compare(model, table, precision == "bf16", options, tables.get(name))
     setting["load_average_after"] = os.getloadavg()
+    setting["parts"] = [*told["setting"]["parts"], {key: setting.pop(key) for key in ("command", *LOADS)}]
     options.out.write_text(json.dumps({"tables": tables, "setting": setting}, indent=2) + "\n")
     show(tables, setting)
 

@@ -1,13 +1,13 @@
-"""Engines of grpo_vs_trl.py: completions that never end by themselves, and completions that were stored."""
+"""Engines of grpo_vs_trl.py: completions that never end, stored completions, and vLLM without llmrl."""
 
 from __future__ import annotations
 
+import os
+import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from grpo_vs_trl import stored
 
 from llmrl.engines.vllm import Colocated, Vllm
 from llmrl.types import Completion, Sampling
@@ -29,6 +29,8 @@ class Stored(Vllm):
         engine = super().start(model, **options)
         asked = 0
 
+        from grpo_vs_trl import stored
+
         async def generate(prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
             nonlocal asked
             ids = stored(asked)
@@ -43,3 +45,54 @@ class Stored(Vllm):
 
         engine.generate = generate  # type: ignore[method-assign]
         return engine
+
+
+def run_vllm(
+    model: str,
+    steps: int,
+    table: str,
+    bf16: bool,
+    *,
+    problems: Callable[[int], list[str]],
+    generations: int,
+    longest: int,
+) -> list[dict[str, float]]:
+    """Steps of vLLM alone: the engine that llmrl starts, asked for the same completions by `LLM.generate`."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from vllm import SamplingParams
+
+    from llmrl.chat import Chat, load_tokenizer
+
+    chat = Chat(load_tokenizer(model))
+    end = [chat.tokenizer.eos_token_id] if table == "natural" else []
+    asked = [chat.prompt_ids([{"role": "user", "content": text}]) for text in problems(steps)]
+    engine = Vllm().start(
+        model, dtype="bfloat16" if bf16 else "float32", seed=0, max_model_len=128 + longest, stop_token_ids=end
+    )
+    taken: list[dict[str, float]] = []
+    for step in range(steps):
+        prompts = asked[step * len(asked) // steps : (step + 1) * len(asked) // steps]
+        params = [
+            SamplingParams(
+                max_tokens=longest,
+                seed=generations * step + i,
+                logprobs=0,
+                flat_logprobs=True,
+                stop_token_ids=end,
+                ignore_eos=True,
+                detokenize=False,
+            )
+            for i in range(generations * len(prompts))
+        ]
+        requests: list[Any] = [{"prompt_token_ids": ids} for ids in prompts for _ in range(generations)]
+        began, work = time.perf_counter(), time.process_time()
+        outputs = engine._llm.generate(requests, params, use_tqdm=False)
+        seconds = time.perf_counter() - began
+        made = sum(len(output.outputs[0].token_ids) for output in outputs)
+        read = sum(len(request["prompt_token_ids"]) for request in requests)
+        spent = {"seconds": seconds, "generate": seconds, "train": 0.0, "rest": 0.0}
+        cpu_seconds = time.process_time() - work
+        taken.append(spent | {"cpu_seconds": cpu_seconds, "tokens": made + read, "length": made / len(outputs)})
+        engine._llm.reset_prefix_cache()  # as every weight sync does
+    engine.close()
+    return taken

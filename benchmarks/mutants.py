@@ -4,8 +4,8 @@
 
 `benchmarks/mutants/*.yaml` lists the errors: a file, a text that stands in it once, what stands there by mistake, and
 why somebody would write that. Each is planted into a copy of the tree, never into the checkout. Verify comes first, its
-cases before its forms and of these only those that can reach the file; then the tests that mirror the file, those
-that import it, and those that reach it through other modules, the nearest first. The first failure ends it.
+cases before its forms and of these only those that can reach the file; then the unit tests that mirror the file, import
+it or stand beside those ("near"), and those that reach it through other modules ("unit"). The first failure ends it.
 
 Results are appended to a file of JSON lines. A result holds while the error's file is as it was, and that of an error
 which nothing has caught while all of the code and the tests are; so a run that was stopped goes on, and a second one
@@ -15,8 +15,10 @@ asks again only about what has changed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import re
@@ -34,10 +36,11 @@ from planting import CODE, ROOT, PlantedError, Tree, apart, copied, errors, in_p
 RESULTS = ROOT / "build" / "mutants.jsonl"
 MATHEMATICS = ("llmrl/ops/", "llmrl/algorithms/")
 VERIFY = ("cases", "oracle", "invariances", "differences", "learning")
-LOOKS = (*VERIFY, "unit", "integration")
+TESTS = ("near", "unit", "integration")
+LOOKS = (*VERIFY, *TESTS)
 WARM = {
     "cases": "numpy torch yaml pydantic",
-    "unit": "transformers transformers.models.qwen3.modeling_qwen3 safetensors.torch tokenizers accelerate peft rich "
+    "tests": "transformers transformers.models.qwen3.modeling_qwen3 safetensors.torch tokenizers accelerate peft rich "
     "typer httpx jinja2 sympy pytest starlette uvicorn",
 }
 """Modules that take long to import and are no part of llmrl, by what first needs them."""
@@ -112,7 +115,8 @@ def failing_test(files: Sequence[str], ignored: Sequence[str]) -> str:
 
     first = First()
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu", "-o", "timeout=900"]
-    code = pytest.main([*options, *(f"--deselect={name}" for name in ignored), *files], plugins=[first])
+    warmed = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of plug-ins of pytest that `warm` has imported
+    code = pytest.main([*options, *warmed, *(f"--deselect={name}" for name in ignored), *files], plugins=[first])
     return first.failed or ("" if code in (0, 5) else f"pytest ended with {int(code)}")
 
 
@@ -137,26 +141,29 @@ class Judge:
                 seen = apart(ask, self._tree.root, near)
             result["seconds"] = round(result["seconds"] + seen["seconds"], 1)
             result["timeout"] |= bool(seen.get("timeout"))
-            if seen["red"] and (look in VERIFY or self._tells(seen["red"], near)):
+            if seen["red"] and (look in VERIFY or self._tells(seen["red"], asked[0] or (), near)):
                 return {**result, "verify" if look in VERIFY else "test": seen["red"]}
             if not seen["red"]:
                 asked.pop(0)  # else once more, without the test that fails anyway
         return result
 
-    def _tells(self, test: str, near: Mapping[str, int]) -> bool:
-        """True of a test that passes without the error.
+    def _tells(self, red: str, files: Sequence[str], near: Mapping[str, int]) -> bool:
+        """True of a failure that is not there without the error.
 
         Raises:
-            RuntimeError: pytest itself fails, whatever is planted.
+            RuntimeError: pytest itself fails, whatever is planted, or a test that does cannot be left out.
         """
-        if test not in self._right | self._wrong:
-            clean = apart(partial(failing_test, [test], ()), self._tree.root, near)["red"]
-            if clean and not clean.startswith(test):
-                raise RuntimeError(f"{test} without any error: {clean}; look at {self._tree.root / 'look.log'}")
-            (self._wrong if clean == test else self._right).add(test)
-            if clean == test:
-                print(f"{test} fails without any error, and is left out", flush=True)
-        return test in self._right
+        if red in self._wrong:
+            raise RuntimeError(f"{red} fails without any error; look at {self._tree.root / 'look.log'}")
+        if red not in self._right:
+            named = red.startswith("tests/")
+            clean = apart(partial(failing_test, [red] if named else files, sorted(self._wrong)), self._tree.root, near)
+            if clean["red"] and not (named and clean["red"].startswith(red)):
+                raise RuntimeError(f"{red} without any error: {clean['red']}; look at {self._tree.root / 'look.log'}")
+            (self._wrong if clean["red"] else self._right).add(red)
+            if clean["red"]:
+                print(f"{red} fails without any error, and is left out", flush=True)
+        return red in self._right
 
 
 def key_of(error: PlantedError, root: Path) -> str:
@@ -198,7 +205,7 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
 
 def state_of(row: Mapping[str, Any] | None) -> str:
     """Tell what is known of an error: caught by `verify` or `tests`, `alive`, or `open` where not all was asked."""
-    if row is None or not (row["verify"] or row["test"] or {*VERIFY, "unit"} <= {*row["looks"]}):
+    if row is None or not (row["verify"] or row["test"] or {*LOOKS} - {"integration"} <= {*row["looks"]}):
         return "open"
     return "verify" if row["verify"] else "tests" if row["test"] else "alive"
 
@@ -231,6 +238,9 @@ def warm(root: Path, tests: bool) -> None:
         ("train.run", "evaluation.evaluate", "engines.hf", "sources.replay", "reward_models.model") if tests else ()
     ):
         importlib.import_module(f"llmrl.{name}")
+    if tests:  # and pytest, with its plug-ins
+        with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()):
+            failing_test(["--collect-only", "tests/unit/test_types.py"], ())
 
 
 def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.Namespace, whole: str) -> None:
@@ -242,7 +252,7 @@ def work(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse.N
         root, caught = Path(place) / "tree", set()
         copied(ROOT, root)
         judge = Judge(Tree(root))
-        warm(root, any({"unit", "integration"} & set(looks) for _, looks in todo))
+        warm(root, any({*TESTS} & set(looks) for _, looks in todo))
         for look, error in [(look, error) for look in LOOKS for error, looks in todo if look in looks]:
             if error in caught:
                 continue
@@ -267,8 +277,8 @@ def spread(todo: Sequence[tuple[PlantedError, Sequence[str]]], options: argparse
         "DS_ACCELERATOR": "cpu",
     }
     wanted = {look for _, looks in todo for look in looks}
-    tests = wanted & {"unit", "integration"}
-    for name in f"{WARM['cases'] if todo else ''} {WARM['unit'] if tests else ''}".split():
+    tests = wanted & {*TESTS}
+    for name in f"{WARM['cases'] if todo else ''} {WARM['tests'] if tests else ''}".split():
         importlib.import_module(name)
     children = []
     for job in range(min(options.jobs, len(todo))):

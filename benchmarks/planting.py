@@ -105,7 +105,10 @@ class Tree:
         return known
 
     def stages(self, file: str) -> Mapping[str, list[list[str]]]:
-        """Test files that may notice an error in a file: those that mirror it, import it, reach it; nearest first."""
+        """Test files that may notice an error in a file, by the look that runs them, the nearest first.
+
+        `near` are those that mirror or import it or stand beside those, `unit` those that reach it through others.
+        """
         inner = Path(file).relative_to("llmrl") if file.startswith("llmrl/") else Path(file)
         parent, stem = inner.parent, inner.stem
         if stem == "__init__":
@@ -116,12 +119,12 @@ class Tree:
         distances = self.distances(file)
         units = sorted((path for path in distances if path.startswith("tests/unit")), key=lambda t: (distances[t], t))
         units = [path for path in units if Path(path).name.startswith("test_")]
-        beside = [str(path.relative_to(self.root)) for path in sorted(own.glob("test_*.py"))] if parent.parts else []
+        by_it = [str(path.relative_to(self.root)) for path in sorted(own.glob("test_*.py"))] if parent.parts else []
         near = [path for path in units if distances[path] == 1]
         whole = sorted(
             (t for t in distances if t.startswith("tests/integration/test_")), key=lambda t: (distances[t], t)
         )
-        stages = [first, [*near, *beside], [path for path in units if distances[path] > 1]]
+        stages = [first, [*near, *by_it], [path for path in units if distances[path] > 1]]
         seen: set[str] = set()
         fresh: list[list[str]] = []
         for stage in stages:
@@ -129,8 +132,8 @@ class Tree:
             seen.update(stage)
         named = [path for path in whole if stem.strip("_") in Path(path).stem] if len(stem) > 2 else []
         closest = [path for path in dict.fromkeys([*named, *whole]) if path in named or distances[path] <= 2]
-        parts = [stage[i : i + AT_ONCE] for stage in fresh for i in range(0, len(stage), AT_ONCE)]
-        return {"unit": parts, "integration": [[path] for path in closest]}
+        mirror, beside, far = ([stage[i : i + AT_ONCE] for i in range(0, len(stage), AT_ONCE)] for stage in fresh)
+        return {"near": [*mirror, *beside], "unit": far, "integration": [[path] for path in closest]}
 
 
 def _imported(path: Path, names: Mapping[str, str]) -> Iterator[str]:

@@ -38,6 +38,7 @@ def settings(preloads: Mapping[str, Path]) -> dict[str, dict[str, str]]:
         "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
         "active": {"OMP_WAIT_POLICY": "ACTIVE"},
         "spin 1000": {"GOMP_SPINCOUNT": "1000"},
+        "spin 10000": {"GOMP_SPINCOUNT": "10000"},
         "spin 100000": {"GOMP_SPINCOUNT": "100000"},
         "passive, bound": {"OMP_WAIT_POLICY": "PASSIVE", "OMP_PROC_BIND": "close", "OMP_PLACES": "cores"},
         "passive, vLLM bound": {"OMP_WAIT_POLICY": "PASSIVE", "VLLM_CPU_OMP_THREADS_BIND": cores},
@@ -109,7 +110,11 @@ def measure(model: str, variables: Mapping[str, str]) -> dict[str, Times]:
 
 def table(options: argparse.Namespace, busy: int) -> dict[str, Any]:
     """Seconds of each setting, beside so many processes that never rest."""
-    chosen = settings(found(options.preload))
+    chosen = {
+        name: made
+        for name, made in settings(found(options.preload)).items()
+        if not options.only or name in options.only
+    }
     taken: dict[str, dict[str, Times]] = {name: {"sample": [], "train": []} for name in chosen}
     failed: dict[str, str] = {}
     restless = [multiprocessing.Process(target=_rest_never, daemon=True) for _ in range(busy)]
@@ -159,6 +164,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, nargs="+", default=[0], help="processes that never rest, a table each")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each setting")
     parser.add_argument("--preload", nargs="*", default=[], metavar="NAME=PATH", help="libraries to preload")
+    parser.add_argument("--only", nargs="+", metavar="SETTING", help="such as passive, 'spin 1000'; all without")
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     parser.add_argument("--model", help="made where it is not given")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)

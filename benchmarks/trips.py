@@ -69,6 +69,7 @@ class Trace:
         self.files: dict[str, list[str]] = {way: [] for way in WAYS}
         self.ids = ""  # of the first completion, once it is known
         self.inside_loss = self.lost = self.clipped = False
+        self.unprinted: set[str] = set()
 
     def start(self) -> None:
         threading.setprofile(self)
@@ -79,14 +80,14 @@ class Trace:
         if path is None or event not in {"call", "return"}:
             return
         name = frame.f_code.co_name
-        shown = printed([*frame.f_locals.values()] if event == "call" else [value])
+        shown = self.printed([*frame.f_locals.values()] if event == "call" else [value])
         if REASON in shown:
             self.note(WAYS[0], path)
         if KEY in shown and not self.clipped:
             self.note(WAYS[1], path)
             self.clipped = name == "clipped_surrogate"
         if name == "generate" and event == "return" and not self.ids and hasattr(value, "token_ids"):
-            self.ids = printed([list(value.token_ids)]).strip("[]")
+            self.ids = self.printed([list(value.token_ids)]).strip("[]")
         if event == "call" and name == "loss" and "/algorithms/" in path:
             self.inside_loss = True
         if self.ids and not self.lost and (self.inside_loss or self.ids in shown):
@@ -100,20 +101,19 @@ class Trace:
         path = re.sub(r"^llmrl/(?=(rewards|data|eval)/)", "", path)
         return path if path.startswith(SHIPPED) else None
 
+    def printed(self, values: list[Any]) -> str:
+        """The printed form of values, without white space; of those that cannot be printed the types are kept."""
+        texts = []
+        for value in values:
+            try:
+                texts.append(repr(value))
+            except Exception as error:  # an object in the midst of its construction, and what else a foreign repr does
+                self.unprinted.add(f"{type(value).__name__} ({type(error).__name__})")
+        return re.sub(r"\s+", "", "".join(texts))
+
     def note(self, way: str, path: str) -> None:
         if path not in self.files[way]:
             self.files[way].append(path)
-
-
-def printed(values: list[Any]) -> str:
-    """The printed form of values, without white space; empty for those that cannot be printed yet."""
-    texts = []
-    for value in values:
-        try:
-            texts.append(repr(value))
-        except Exception:  # an object in the midst of its construction, and anything else that a foreign repr does
-            continue
-    return re.sub(r"\s+", "", "".join(texts))
 
 
 def trace(tree: Path, out: Path) -> None:
@@ -136,11 +136,11 @@ def trace(tree: Path, out: Path) -> None:
     for file in json.loads(Path("worker.json").read_text(encoding="utf-8")):
         if path := tracer.relative(file):
             tracer.note(WAYS[0], path)
-    out.write_text(json.dumps(tracer.files), encoding="utf-8")
+    out.write_text(json.dumps([tracer.files, sorted(tracer.unprinted)]), encoding="utf-8")
 
 
-def ways(tree: Path) -> dict[str, list[str]]:
-    """The files of each way in a tree, traced in a process and a folder of its own."""
+def ways(tree: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """The files of each way in a tree, traced in a process and a folder of its own, and types that hid marks."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "ways.json"
         environment = os.environ | {"PYTHONPATH": f"{tree}:{folder}", "OMP_NUM_THREADS": "1"}
@@ -148,8 +148,8 @@ def ways(tree: Path) -> dict[str, list[str]]:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
         if done.returncode:
             raise SystemExit(f"{tree}: the traced run failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-        traced: dict[str, list[str]] = json.loads(out.read_text(encoding="utf-8"))
-        return traced
+        files, unprinted = json.loads(out.read_text(encoding="utf-8"))
+        return files, unprinted
 
 
 def main() -> None:
@@ -162,9 +162,11 @@ def main() -> None:
     if options.trace:
         trace(tree, options.trace)
         return
-    traced = ways(tree)
+    traced, unprinted = ways(tree)
     for way, files in traced.items():
         print(f"{way}: {len(files)} files", *files, sep="\n    ")
+    if unprinted:
+        print("could not be printed at some time, so a mark in them was not seen:", *unprinted, sep="\n    ")
     if options.json:
         options.json.write_text(json.dumps(traced, indent=1) + "\n", encoding="utf-8")
 

@@ -24,7 +24,7 @@ from llmrl.rewards.game24 import Game24Verifier
 from llmrl.rewards.math_verify import MathVerify
 from llmrl.rewards.numeric import Numeric
 from llmrl.scoring.manager import GradingPool
-from llmrl.types import Problem, Score
+from llmrl.types import Message, Problem, Score
 
 LIMIT_S = 5.0
 
@@ -38,6 +38,7 @@ class Row:
     text: str
     label: bool
     contested: bool = False
+    question: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -63,6 +64,12 @@ def wrapped(row: dict[str, Any]) -> Row:
         row["label"],
         row["contested"],
     )
+
+
+def own_solution(row: dict[str, Any]) -> Row:
+    """A row of MATH; contested where the solution has several boxes, of which the reference holds the last, or none."""
+    contested = row["solution"].count(r"\boxed") > 1 or not row["answer"]
+    return Row(row["id"], row["answer"], row["solution"], True, contested, row["problem"])
 
 
 def puzzles(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
@@ -123,17 +130,22 @@ def sets(data: Path) -> dict[str, tuple[Verifier, list[Row]]]:
         ),
         "math train, own solution": (
             verify,
-            [Row(r["id"], r["answer"], r["solution"], True) for r in load(data / "math/train.jsonl.gz")],
+            [own_solution(row) for row in load(data / "math/train.jsonl.gz")],
         ),
         **competitions(data),
         **puzzles(data),
     }
 
 
+def asked(row: Row) -> tuple[Message, ...]:
+    return ({"role": "user", "content": row.question},) if row.question else ()
+
+
 def grade(pool: GradingPool, verifier: Verifier, rows: list[Row]) -> tuple[list[Score], list[float], float]:
     """The score and the seconds of every row, and the seconds of all together."""
     start = time.monotonic()
-    futures = [pool.submit(verifier, Problem(id=r.id, messages=(), answer=r.gold, info=r.info), r.text) for r in rows]
+    problems = [Problem(id=row.id, messages=asked(row), answer=row.gold, info=row.info) for row in rows]
+    futures = [pool.submit(verifier, problem, row.text) for problem, row in zip(problems, rows, strict=True)]
     outcomes = [future.result() for future in futures]
     scores = [o.value if o.kind == "value" else Score(None, "error", reason=f"{o.kind}: {o.reason}") for o in outcomes]
     return scores, [outcome.seconds for outcome in outcomes], time.monotonic() - start

@@ -51,9 +51,9 @@ class Jsonl:
             rows = file_rows(Path(self.path))
         else:
             rows = hub_rows(str(self.dataset_name), self.dataset_config, self.split)
-        return problems(self._resolved(rows), self._problem)
+        return problems(self.resolved(rows), self.problem)
 
-    def _resolved(self, rows: Iterator[Row]) -> Iterator[Row]:
+    def resolved(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Convert rows to `id`, `prompt`, `answer`, `info` and `plain`; the first row decides which they are."""
         prompt, answer, first = self.prompt_column, self.answer_column, None
         for row in rows:
@@ -81,7 +81,8 @@ class Jsonl:
             return key in ("prompt", "messages")
         return isinstance(value, str) and ((key == answer == "answer") or (key == self.id_column == "id"))
 
-    def _problem(self, row: Row) -> Problem:
+    def problem(self, row: Row) -> Problem:
+        """The problem of a row that `resolved` gave."""
         name = row.values["id"]
         if name is not None and (isinstance(name, bool) or not isinstance(name, str | int)):
             raise DataError(f"{row.where}: column {self.id_column!r} holds {type(name).__name__}; expected text")

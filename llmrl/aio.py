@@ -20,11 +20,17 @@ _interruption: BaseException | None = None  # ends the wait of now, or else the 
 
 
 def wait(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine and return its result. Not to be called from inside a running loop.
+    """Run a coroutine and return its result. Inside of somebody else's running loop, a notebook's, that one stands.
 
     Raises:
         BaseException: that of `interrupt`, where it was called meanwhile.
     """
+    if _thread is None and _in_a_loop():  # which lets no other run in this thread
+        background()
+        try:
+            return wait(coroutine)
+        finally:
+            foreground()
     runner, task = _the_runner(), _interruptible(coroutine)
     try:
         if _thread is None:
@@ -40,6 +46,14 @@ def wait(coroutine: Coroutine[Any, Any, T]) -> T:
         if error is None:
             raise
         raise error from None
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def waiting() -> bool:
@@ -104,7 +118,7 @@ def in_background() -> bool:
 def _the_runner() -> asyncio.Runner:
     global _runner
     if _runner is None:
-        _runner = asyncio.Runner()
+        _runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)  # never the thread's own, which others may run
         atexit.register(_close, _runner)
     return _runner
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from llmrl.columns import COLUMNS, TokenColumns
 from llmrl.errors import ColumnError
-from llmrl.samples import Array, Sample, prompt_hash
+from llmrl.samples import Array, Sample, prompt_hash, prompt_length
 
 T = TypeVar("T")
 
@@ -163,10 +163,10 @@ def share_prompts(
         hashes = [prompt_hash(rows[i]) for i in unit]
         known = set[bytes]()
         for i, prompt in zip(unit, hashes, strict=True):
-            costs[i] -= _prompt(rows[i]) if prompt in known else 0
+            costs[i] -= prompt_length(rows[i]) if prompt in known else 0
             known.add(prompt)
         open_unit = begun.get(hashes[0])
-        saved = _prompt(rows[unit[0]])
+        saved = prompt_length(rows[unit[0]])
         if open_unit is not None and sum(costs[i] for i in (*open_unit, *unit)) - saved <= limit:
             costs[unit[0]] -= saved
             open_unit += unit
@@ -174,11 +174,6 @@ def share_prompts(
         joined.append(list(unit))
         begun[hashes[0]] = joined[-1]
     return joined, costs
-
-
-def _prompt(row: Sample) -> int:
-    """Number of tokens before the first action."""
-    return int(row.action_mask.argmax())
 
 
 def minibatches(

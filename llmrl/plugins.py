@@ -66,6 +66,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
 }
 """What plug-ins are called here that are known by other names, or in other toolkits."""
 _HOLDS = "llmrl.plugins"
+_SECRET = "llmrl.secret"
 MAY_BE_INFINITE = "may be infinite"
 """Mark of a type, in `Annotated`, whose numbers `construct` does not ask to be finite."""
 
@@ -106,11 +107,14 @@ def build(kind: Kind, spec: Mapping[str, Any] | str, where: str = "") -> Any:
     Args:
         kind: which folder to look in.
         spec: `{"name": ..., option: value, ...}`, or the name alone. Values are converted to the type of their field.
+            A plug-in that is built already is returned as it is.
         where: what the messages of errors start with, such as `recipes/mine.yaml: reward`.
     Raises:
         RecipeError: unknown name or option, a value of the wrong type, or options that the plug-in refuses.
     """
     where = where or kind
+    if is_dataclass(spec) and not isinstance(spec, type):
+        return spec
     named = spec if not isinstance(spec, Mapping) else spec.get("name")
     if callable(named):
         at = f"{getattr(named, '__module__', '')}:{getattr(named, '__qualname__', 'name')}"
@@ -133,6 +137,11 @@ def build(kind: Kind, spec: Mapping[str, Any] | str, where: str = "") -> Any:
 def spec_of(kind: Kind, value: Any) -> dict[str, Any]:
     """`build` turned round: the name of a plug-in and its options as plain values, every default spelled out."""
     return {"name": name_of(kind, value), **options_of(value)}
+
+
+def written(kind: Kind, spec: Any) -> dict[str, Any]:
+    """A spec, or that of a plug-in which is built already, as plain values."""
+    return dict(spec) if isinstance(spec, Mapping) else spec_of(kind, spec)
 
 
 def name_of(kind: Kind, value: Any) -> str:
@@ -175,7 +184,14 @@ def options_of(value: Any) -> dict[str, Any]:
     return {entry.name: _written(entry, getattr(value, entry.name)) for entry in fields(value) if entry.init}
 
 
+def secret() -> dict[str, bool]:
+    """Metadata of a dataclass's field that is never written down: `options_of` gives None for it."""
+    return {_SECRET: True}
+
+
 def _written(entry: Field[Any], value: Any) -> Any:
+    if entry.metadata.get(_SECRET):
+        return None
     kind = kind_of(entry)
     return spec_of(kind, value) if kind and value is not None else _plain(value)
 

@@ -346,5 +346,6 @@ class Benchmark:
     samples: int = 1  # completions per problem
     by: Sequence[str] = ()  # keys of `Problem.info` to break the result down by: subject, level
     method: Literal["", "agentless"] = ""  # of answering in stages, which `llmrl eval` knows; "": a problem is asked
-    judged: bool = True  # its reward gives verdicts; False: parts are measured, and nothing is called right
+    # its reward gives verdicts; False: parts are measured, and nothing is called right; None: as its reward does
+    judged: bool | None = True
     about: str = ""  # source, size and measure

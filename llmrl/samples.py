@@ -149,8 +149,13 @@ def agent_group(group: str, agent: str) -> str:
 
 def prompt_hash(sample: Sample) -> bytes:
     """Hash of the tokens before the first action."""
-    prompt = sample.token_ids[: int(sample.action_mask.argmax())]
+    prompt = sample.token_ids[: prompt_length(sample)]
     return blake2b(prompt.tobytes(), digest_size=16).digest()
+
+
+def prompt_length(sample: Sample) -> int:
+    """Number of tokens before the first action."""
+    return int(sample.action_mask.argmax())
 
 
 def _comparable(sample: Sample) -> dict[str, Any]:

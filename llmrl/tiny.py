@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from llmrl.run_folder.libraries import kept_apart
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3Config
 
@@ -26,6 +28,7 @@ CHAT_TEMPLATE = (
 )
 
 
+@kept_apart()
 def make(
     folder: str | Path,
     *,

@@ -39,7 +39,8 @@ class BehaviourJudge(PricedChatOptions):
 
     Four questions per answer, one for each behaviour, to any server with OpenAI's chat completions. A reply without a
     count, or no reply after all tries, gives None, which no mean counts; `unanswered` is the number of such among the
-    four; requests, tokens and cost are told as by `judge`. With any weight but 0 no answer can be scored: rewarding counts would teach the words without the behaviour.
+    four; requests, tokens and cost are told as by `judge`. With any weight but 0 no answer can be scored: rewarding
+    counts would teach the words without the behaviour.
 
     Raises:
         RewardError: the server refuses every request, as for a wrong key or an unknown model.

@@ -9,6 +9,7 @@ from typing import Any
 from llmrl.answers.equality import equal, same_text
 from llmrl.answers.extract import final_answer
 from llmrl.answers.normalise import depth
+from llmrl.answers.units import asked_scale
 from llmrl.answers.value import read
 from llmrl.answers.words import valued_choice
 from llmrl.types import Problem, Score
@@ -41,7 +42,12 @@ class MathVerify:
         levels = depth(answer)
         if len(answer) > MAX_CHARACTERS or levels > MAX_DEPTH:
             return Score(0.0, "unparsable", reason=f"an answer of {len(answer)} characters, {levels} brackets deep")
-        right = same_text(gold, answer) or _same(expected, answer) or _same_beside_letters(gold, answer)
+        right = (
+            same_text(gold, answer)
+            or _same(expected, answer)
+            or _same_beside_letters(gold, answer)
+            or _same_in_words_of(problem, gold, answer)
+        )
         reason = f"read {answer[:200]!r}, expected {gold[:200]!r}"
         return Score(float(right), "correct" if right else "wrong", reason=reason, answer=answer)
 
@@ -57,7 +63,7 @@ def _reference(answer: str) -> tuple[str, Any]:
 
 def _same(expected: Any, answer: str) -> bool:
     found = read(answer)
-    return found is not None and equal(expected, found)
+    return found is not None and expected is not None and equal(expected, found)
 
 
 def _same_beside_letters(gold: str, answer: str) -> bool:
@@ -68,7 +74,13 @@ def _same_beside_letters(gold: str, answer: str) -> bool:
     if left and right and left[0] != right[0]:
         return False
     expected = read(left[1] if left else gold)
-    return expected is not None and _same(expected, right[1] if right else answer)
+    return _same(expected, right[1] if right else answer)
+
+
+def _same_in_words_of(problem: Problem, gold: str, answer: str) -> bool:
+    """Compare `2.2 million tons` with the reference 2.2 where the question is how many million tons."""
+    word = asked_scale(str(problem.messages[-1]["content"])) if problem.messages else ""
+    return bool(word) and word in answer.lower() and _same(read(f"{gold} {word}"), answer)
 
 
 plugin = MathVerify

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from llmrl.rollout.context import Groups, SourceContext
 from llmrl.rollout.worker import RolloutWorker
 from llmrl.samples import Sample, support
 from llmrl.types import Completion, Finish, Problem, Score, Trajectory, Turn
+
+if TYPE_CHECKING:
+    from llmrl.train.learners import Learners
 
 T = TypeVar("T")
 Gather = Callable[[Groups], Groups]
@@ -166,6 +169,16 @@ def source_context(
     return SourceContext(
         chat=chat, options=options, seed=seed, rank=rank, gather=gather, problems=problems, worker=player
     )
+
+
+def watched(models: Learners, name: str = "policy") -> list[list[Tensor]]:
+    """Gradients with which the optimiser of a model steps, step by step."""
+    seen: list[list[Tensor]] = []
+    net, optimizer = models[name].net, models[name].optimizer.optimizer
+    optimizer.register_step_pre_hook(
+        lambda *_: seen.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
+    )
+    return seen
 
 
 def on_ranks(ranks: int, run: Callable[[tuple[int, int], Gather], T]) -> list[T]:

@@ -32,20 +32,9 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def critic_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A critic as a run leaves it in `final/critic`: V and two Q of the vocabulary, at random. Do not write there."""
-    import torch
-    from transformers import AutoModel
+    from tests.critics import write_critic
 
-    from llmrl.critics.folder import write_heads
-    from llmrl.critics.layers import head_of, layer
-
-    folder = tmp_path_factory.mktemp("critic")
-    trunk = AutoModel.from_pretrained(tiny_model_dir)
-    specs = {"v": {"name": "scalar"}} | {name: {"name": "vocabulary", "width": 1} for name in ("q1", "q2")}
-    torch.manual_seed(3)
-    layers = {name: layer(head_of(spec), trunk, zero_init=False) for name, spec in specs.items()}
-    trunk.save_pretrained(folder)
-    write_heads(folder, specs, torch.nn.ModuleDict(layers).state_dict())
-    return folder
+    return write_critic(tmp_path_factory.mktemp("critic"), tiny_model_dir, {"name": "scalar"})
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import numpy as np
 
 from llmrl.errors import RecipeError
 from llmrl.protocols import Column, Forward, Loss, Update
-from llmrl.samples import Sample
+from llmrl.samples import Sample, prompt_length
 
 if TYPE_CHECKING:
     from llmrl.batch import Batch
@@ -148,7 +148,7 @@ def _next_problem(ordered: Sequence[Sample], i: int) -> Sample | None:
 
 def _mismatched(row: Sample, other: Sample) -> Sample:
     """The answer of `row`, from its first action on, behind the prompt of `other`."""
-    start, end = int(row.action_mask.argmax()), int(other.action_mask.argmax())
+    start, end = prompt_length(row), prompt_length(other)
     columns = {
         name: np.concatenate([other.columns[name][:end], row.columns[name][start:]])
         for name in ("token_ids", "turn_ids")

@@ -11,6 +11,7 @@ from llmrl.answers.words import unwrapped
 MULTIPLIERS = {
     "dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
 }  # fmt: skip
+ASKED = re.compile(rf"\bhow\s+many\s+({'|'.join(MULTIPLIERS)})s?\b", re.IGNORECASE)
 UNITS = {
     "m": "meter|metre", "cm": "centimeter|centimetre", "mm": "millimeter|millimetre", "km": "kilometer|kilometre",
     "nm": "nanometer", "µm": "micrometer|micron|um", "in": "inch|inche", "ft": "foot|feet", "yd": "yard", "mi": "mile",
@@ -53,6 +54,12 @@ NO_THING = word_set(
 )
 AMBIGUOUS = word_set("m g s h l n j w v a c f k t d in min pa cal rs cup ha pt")
 """Short units that stand in prose for other words, too."""
+
+
+def asked_scale(question: str) -> str:
+    """The word of `how many million tons ...?`, by which a question counts; "" for one that counts by ones."""
+    asked = ASKED.search(question)
+    return asked[1].lower() if asked else ""
 
 
 def unit(text: str, power: str = "") -> str | None:

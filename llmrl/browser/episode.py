@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 from llmrl.browser.actions import HELP, Action, ActionError, Grammar, read_action
@@ -14,6 +16,7 @@ from llmrl.browser.hands import perform
 from llmrl.browser.host import PAGES, host
 from llmrl.browser.page import Page
 from llmrl.browser.transcript import History, Transcript
+from llmrl.errors import BrowserError
 from llmrl.types import Message, Observation, Verdict
 
 UNREAD = 3  # messages in a row without an action, after which the episode ends
@@ -74,6 +77,7 @@ class WebOptions:
     max_text: int = 200  # characters of an element's text or value
     shaping: float = 0.0  # weight of the potential's growth in the reward of a turn; 0 in evaluation
     shaping_gamma: float = 1.0  # discount of the potential after the step
+    pictures: str | None = None  # folder for a PNG of every page that is shown, such as runs/mine/pictures
 
     def __post_init__(self) -> None:
         if min(1 if self.max_steps is None else self.max_steps, self.max_elements, self.max_text) < 1:
@@ -139,7 +143,7 @@ class WebEpisode:
         elements = await read(page, self.options.observation, self.task.hidden)
         self._potential = await self._potential_of(elements)
         self._shown = self._write(elements)
-        return Observation(messages=self._transcript.show(self._shown))
+        return Observation(messages=await self._messages(self._shown))
 
     async def _step(self, text: str) -> Observation:
         assert self.page is not None
@@ -160,7 +164,16 @@ class WebEpisode:
         if self.counts.steps >= (self.options.max_steps or self.task.max_steps):
             return Observation(reward=reward, done=True, cut=True, verdict="truncated", metrics=self._metrics(0.0))
         page = f"Error: {refusal}\n\n{shown}" if refusal else shown
-        return Observation(messages=self._transcript.show(page), reward=reward, whole=self._transcript.is_whole)
+        whole = self._transcript.is_whole
+        return Observation(messages=await self._messages(page), reward=reward, whole=whole)
+
+    async def _messages(self, shown: str) -> Sequence[Message]:
+        """Messages that show a page; where pictures are kept, the last names that of the page."""
+        messages = self._transcript.show(shown)
+        if self.options.pictures is None or self.page is None:
+            return messages
+        png = await self.page.screenshot(*self.task.size)
+        return [*messages[:-1], {**messages[-1], "picture": await asyncio.to_thread(_keep, png, self.options.pictures)}]
 
     async def _act(self, page: Page, text: str) -> tuple[Action | None, str]:
         """Perform the action in a text; return it, and why it did not go."""
@@ -212,3 +225,21 @@ class WebEpisode:
         finally:
             if page is not None:
                 await host().browser.close_page(page)
+
+
+def _keep(png: bytes, folder: str) -> str:
+    """Write a picture under a name by its content, once; its path beside the folder's siblings.
+
+    Raises:
+        BrowserError: it cannot be written.
+    """
+    path = Path(folder) / f"{hashlib.blake2b(png, digest_size=12).hexdigest()}.png"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_bytes(png)
+    except OSError as error:
+        raise BrowserError(
+            f"env.pictures={folder}: cannot be written: {error.strerror}; choose another folder"
+        ) from error
+    return f"{path.parent.name}/{path.name}"

@@ -1,4 +1,4 @@
-"""Commands `llmrl data`: check datasets, and make rows to learn from."""
+"""Check datasets, and write training rows."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import typer
 
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.search_options import Judge, SearchTokens, spec
+from llmrl.cli.verbosity import Commands
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
+app = Commands(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 
 
 @app.command("check")
 def check_data(
-    train: Annotated[str, typer.Argument(help="A dataset, a dataset/split, or a file.")],
-    against: Annotated[str, typer.Option(help="The test that it must not share problems with.")],
-    words: Annotated[int, typer.Option(min=1, help="Length of the runs of words that are compared.")] = 13,
+    train: Annotated[str, typer.Argument(help="Training data: a dataset, a dataset/split, or a file.")],
+    against: Annotated[str, typer.Option(help="Test data that must not share problems with it.")],
+    words: Annotated[int, typer.Option(min=1, help="Number of words in the runs that are compared.")] = 13,
 ) -> None:
-    """Read every row of a dataset and look for problems that it shares with a test; exit code 1 where there are."""
+    """Read every row of a dataset and look for problems that a test also has; the exit code is 1 if there are any."""
     from llmrl.datagen.contamination import check
 
     report = check(train, against, words)
@@ -33,20 +34,30 @@ def check_data(
 
 @app.command("swe")
 def swe_data(
-    source: Annotated[Path, typer.Argument(help="A clone of a repository, or a .jsonl file in SWE-bench's form.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file to write; its statistics come beside it.")],
-    issues: Annotated[Path | None, typer.Option(help="Issues and pull requests as GitHub's API gives them.")] = None,
-    clones: Annotated[Path | None, typer.Option(help="For a file: a folder of clones, owner__name or name.")] = None,
-    against: Annotated[list[Path] | None, typer.Option(help="A file in SWE-bench's form, not to train on.")] = None,
-    repo: Annotated[str | None, typer.Option(help="owner/name; from the remote `origin` by default.")] = None,
-    license: Annotated[str, typer.Option(help="Of the repository, for the column of that name.")] = "",
-    max_files: Annotated[int, typer.Option(help="That a change edits, tests aside.")] = 5,
-    max_lines: Annotated[int, typer.Option(help="That a change takes away or adds, tests aside.")] = 300,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of the issue and all files, three characters each.")] = 12_000,
-    context_files: Annotated[int, typer.Option(help="Relevant files that stay as they are, at most.")] = 3,
-    ending: Annotated[list[str] | None, typer.Option(help="Of files of code: .py by default.")] = None,
-    bugs_only: Annotated[bool, typer.Option(help="Leave out issues that describe no fault.")] = True,
-    keep_benchmark: Annotated[bool, typer.Option("--keep-benchmark", help="SWE-bench's repositories, too.")] = False,
+    source: Annotated[Path, typer.Argument(help="Clone of a repository, or a .jsonl file in the format of SWE-bench.")],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file; statistics are written beside it.")],
+    issues: Annotated[Path | None, typer.Option(help="Issues and pull requests, as GitHub's API returns them.")] = None,
+    clones: Annotated[
+        Path | None, typer.Option(help="Folder of clones, owner__name or name, if SOURCE is a file.")
+    ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="File in the format of SWE-bench that must not be trained on.")
+    ] = None,
+    repo: Annotated[
+        str | None, typer.Option(help="owner/name of the repository; by default from the remote `origin`.")
+    ] = None,
+    license: Annotated[str, typer.Option(help="License of the repository, for the column of that name.")] = "",
+    max_files: Annotated[int, typer.Option(help="Largest number of files that a change edits, without tests.")] = 5,
+    max_lines: Annotated[int, typer.Option(help="Largest number of changed lines, without tests.")] = 300,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Largest size of issue and files in tokens of three characters.")
+    ] = 12_000,
+    context_files: Annotated[int, typer.Option(help="Largest number of relevant files that are not edited.")] = 3,
+    ending: Annotated[list[str] | None, typer.Option(help="Suffix of source files; by default .py.")] = None,
+    bugs_only: Annotated[bool, typer.Option(help="Keep only issues that describe a bug.")] = True,
+    keep_benchmark: Annotated[
+        bool, typer.Option("--keep-benchmark", help="Keep the repositories of SWE-bench, too.")
+    ] = False,
 ) -> None:
     """Write rows of issues and their repairs from a repository's history: docs/swe.md."""
     from llmrl.datagen.swe.curate import Curation, write
@@ -78,13 +89,15 @@ def swe_data(
 
 @app.command("prime")
 def prime_data(
-    condition: Annotated[str, typer.Argument(help="all, backtracking_only, ... incorrect: docs/algorithms/habits.md.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file to write; one that is there is replaced.")],
-    count: Annotated[int, typer.Option(min=1, help="Rows.")] = 1000,
-    heldout: Annotated[bool, typer.Option("--heldout", help="Of the puzzles that the others never hold.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the puzzles and the words.")] = 0,
+    condition: Annotated[
+        str, typer.Argument(help="Condition: all, backtracking_only, ... incorrect (docs/algorithms/habits.md).")
+    ],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file; an existing one is replaced.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of rows.")] = 1000,
+    heldout: Annotated[bool, typer.Option("--heldout", help="Use the held-out puzzles.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of puzzles and wording.")] = 0,
 ) -> None:
-    """Write worked countdown puzzles that show chosen habits of thought, to fine-tune on."""
+    """Write worked countdown puzzles that show chosen reasoning habits, for fine-tuning."""
     from llmrl.datagen.priming import write
 
     write(condition, out, count=count, split="heldout" if heldout else "train", seed=seed)
@@ -93,17 +106,17 @@ def prime_data(
 
 @app.command("play")
 def play_data(
-    env: Annotated[str, typer.Argument(help="A text game: maze, or {name: maze, layout: u}.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet; give it as source.path.")],
-    player: Annotated[str, typer.Option(help="oracle or random.")] = "oracle",
+    env: Annotated[str, typer.Argument(help="Text game: maze, or {name: maze, layout: u}.")],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file, which must not exist yet; use it as source.path.")],
+    player: Annotated[str, typer.Option(help="Player: oracle or random.")] = "oracle",
     random_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the oracle's moves: drawn at random, 0 to 1.")
+        float, typer.Option(min=0, max=1, help="Share of the oracle's moves that are random, 0 to 1.")
     ] = 0.0,
-    episodes: Annotated[int, typer.Option(min=1, help="Over the starts, again and again.")] = 1000,
-    split: Annotated[str, typer.Option(help="Of the starts: train, heldout or all.")] = "train",
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of starts, and of the player's draws.")] = 0,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes; the starts are repeated.")] = 1000,
+    split: Annotated[str, typer.Option(help="Starts: train, heldout or all.")] = "train",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the order of starts and of the player.")] = 0,
 ) -> None:
-    """Write episodes of a text game by a scripted player, to imitate or to learn a critic from: docs/games.md."""
+    """Write episodes of a text game played by a script, for behaviour cloning or offline RL (docs/games.md)."""
     from llmrl.datagen.demonstrations import Demonstrations, write
     from llmrl.plugins import construct
     from llmrl.recipe import yaml_text
@@ -121,24 +134,28 @@ def play_data(
 
 @app.command("step-labels")
 def label_steps(
-    model: Annotated[str, typer.Argument(help="A folder or a hub name: it solves the problems, and completes steps.")],
-    data: Annotated[str, typer.Option(help="A dataset: gsm8k, or {name: arithmetic, low: 10}.")],
-    reward: Annotated[str, typer.Option(help="With verdicts: math_verify, or {name: numeric, tolerance: 0.1}.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
-    solutions: Annotated[int, typer.Option(min=1, help="Of each problem.")] = 4,
-    completions: Annotated[int, typer.Option(min=1, help="Behind each step.")] = 8,
-    separator: Annotated[str, typer.Option(help="Ends a step; \\n is a line's end.")] = "\\n",
-    soft: Annotated[bool, typer.Option("--soft", help="Shares instead of 0 and 1.")] = False,
+    model: Annotated[
+        str, typer.Argument(help="Model that solves the problems and completes steps: a folder or a hub name.")
+    ],
+    data: Annotated[str, typer.Option(help="Dataset: gsm8k, or {name: arithmetic, low: 10}.")],
+    reward: Annotated[str, typer.Option(help="Reward with verdicts: math_verify, or {name: numeric, tolerance: 0.1}.")],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file, which must not exist yet.")],
+    solutions: Annotated[int, typer.Option(min=1, help="Solutions per problem.")] = 4,
+    completions: Annotated[int, typer.Option(min=1, help="Completions after each step.")] = 8,
+    separator: Annotated[str, typer.Option(help="Text that ends a step; \\n is a newline.")] = "\\n",
+    soft: Annotated[bool, typer.Option("--soft", help="Write shares instead of 0 and 1.")] = False,
     stop_at_first_error: Annotated[
-        bool, typer.Option("--stop-at-first-error", help="Nothing is completed behind the first 0.")
+        bool, typer.Option("--stop-at-first-error", help="Do not complete steps after the first 0.")
     ] = False,
-    temperature: Annotated[float, typer.Option(help="Of solutions and completions.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of a solution, completions included.")] = 1024,
-    engine: Annotated[str, typer.Option(help="vllm or hf, or a mapping with options.")] = "vllm",
-    limit: Annotated[int | None, typer.Option(min=1, help="The first problems only.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature of solutions and completions.")] = 1.0,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Largest number of tokens of a solution and its completion.")
+    ] = 1024,
+    engine: Annotated[str, typer.Option(help="Engine: vllm, hf, or a mapping with options.")] = "vllm",
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first problems.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
 ) -> None:
-    """Label the steps of solutions by how often completions behind them come to the right answer (Math-Shepherd)."""
+    """Label the steps of solutions by how often their completions reach the right answer (Math-Shepherd)."""
     from llmrl.datagen.step_labels import Labelling, write
     from llmrl.plugins import converted
     from llmrl.recipe import yaml_text
@@ -163,21 +180,21 @@ def label_steps(
 
 @app.command("search")
 def search_data(
-    model: Annotated[str, typer.Argument(help="A folder or a hub name.")],
-    data: Annotated[str, typer.Option(help="A dataset: gsm8k, or {name: arithmetic, low: 10}.")],
-    search: Annotated[str, typer.Option(help="A search: plan_mcts:100, or {name: ..., option: ...}.")],
-    reward: Annotated[str, typer.Option(help="With verdicts, of whole answers: math_verify.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet, a line for each node.")],
+    model: Annotated[str, typer.Argument(help="Model: a folder or a hub name.")],
+    data: Annotated[str, typer.Option(help="Dataset: gsm8k, or {name: arithmetic, low: 10}.")],
+    search: Annotated[str, typer.Option(help="Search: plan_mcts:100, or {name: ..., option: ...}.")],
+    reward: Annotated[str, typer.Option(help="Reward with verdicts on whole answers: math_verify.")],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file with one line per node, which must not exist yet.")],
     judge: Judge = None,
-    trees: Annotated[int, typer.Option(min=1, help="Of each problem.")] = 1,
+    trees: Annotated[int, typer.Option(min=1, help="Trees per problem.")] = 1,
     search_tokens: SearchTokens = None,
-    temperature: Annotated[float, typer.Option(help="Of every step.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 1024,
-    engine: Annotated[str, typer.Option(help="vllm or hf, or a mapping with options.")] = "vllm",
-    limit: Annotated[int | None, typer.Option(min=1, help="The first problems only.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Largest number of tokens of an answer.")] = 1024,
+    engine: Annotated[str, typer.Option(help="Engine: vllm, hf, or a mapping with options.")] = "vllm",
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first problems.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
 ) -> None:
-    """Search a dataset's answers with the reference at hand, and store the trees: docs/search.md."""
+    """Search for answers to a dataset with the reference at hand, and store the search trees (docs/search.md)."""
     from llmrl.datagen.search import TreeSearch, write_trees
     from llmrl.plugins import converted
     from llmrl.recipe import yaml_text
@@ -200,11 +217,11 @@ def search_data(
 
 @app.command("from-trees")
 def rows_of_trees(
-    trees: Annotated[Path, typer.Argument(help="A file that `llmrl data search` wrote.")],
-    rows: Annotated[str, typer.Option(help="sft, stepwise or preference.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
+    trees: Annotated[Path, typer.Argument(help="File that `llmrl data search` wrote.")],
+    rows: Annotated[str, typer.Option(help="Kind of rows: sft, stepwise or preference.")],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file, which must not exist yet.")],
 ) -> None:
-    """Make rows to learn from of stored trees: right answers, labels of steps, or preferences between steps."""
+    """Convert stored search trees to training rows: right answers, step labels, or preferences between steps."""
     from llmrl.datagen.search import ROWS, write_rows
     from llmrl.errors import DataError
     from llmrl.plugins import did_you_mean
@@ -217,30 +234,34 @@ def rows_of_trees(
 @app.command("columns", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def store_columns(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="A recipe whose source is offline.")],
-    out: Annotated[Path, typer.Option(help="A folder; give it as source.columns to the run.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe with an offline source.")],
+    out: Annotated[Path, typer.Option(help="Output folder; use it as source.columns of the run.")],
 ) -> None:
-    """Compute once what a frozen model thinks of stored rows (ref_logprobs), and keep it beside them.
+    """Compute the columns of a frozen model (ref_logprobs) for stored rows once, and save them for later runs.
 
     Overrides of the recipe follow, section.key=value. Runs under `accelerate launch`, too.
     """
     from llmrl.recipe import read
     from llmrl.train.stored_columns import write_columns
 
-    if rows := write_columns(read(recipe, changes_of(context, None)), out):
+    if rows := write_columns(read(recipe, changes_of(context)), out):
         print(f"{rows} rows: {out}")
 
 
 @app.command("select", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def select_rows(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="A recipe whose source is offline, with the trained model.policy.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet; give it as source.replay.path.")],
-    keep: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 1000,
-    per_problem: Annotated[int | None, typer.Option(min=1, help="Rows of one problem at most.")] = None,
-    min_reward: Annotated[float, typer.Option(help="Answers with a reward above it have succeeded.")] = 0.5,
+    recipe: Annotated[
+        Path, typer.Argument(help="Recipe with an offline source, and the trained model as model.policy.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Output .jsonl file, which must not exist yet; use it as source.replay.path.")
+    ],
+    keep: Annotated[int, typer.Option(min=1, help="Largest number of rows.")] = 1000,
+    per_problem: Annotated[int | None, typer.Option(min=1, help="Largest number of rows per problem.")] = None,
+    min_reward: Annotated[float, typer.Option(help="Reward above which an answer counts as a success.")] = 0.5,
 ) -> None:
-    """Choose rows to rehearse while a later task is learned: right answers that the trained policy finds likeliest.
+    """Choose rows to rehearse during training on a later task: the likeliest right answers of the trained policy.
 
     Overrides of the recipe follow, section.key=value. Runs under `accelerate launch`, too.
     """
@@ -248,19 +269,21 @@ def select_rows(
     from llmrl.recipe import read
     from llmrl.train.selection import write_selection
 
-    made, least = read(recipe, changes_of(context, None)), converted(float, min_reward, "data select.min_reward")
+    made, least = read(recipe, changes_of(context)), converted(float, min_reward, "data select.min_reward")
     if rows := write_selection(made, out, keep=keep, per_problem=per_problem, min_reward=least):
         print(f"{rows} rows: {out}")
 
 
 @app.command("heron")
 def heron_data(
-    answers: Annotated[Path, typer.Argument(help="Prompts with several answers each, as `llmrl eval` writes them.")],
-    factors: Annotated[Path, typer.Option(help="A YAML list, the most important first; or a recipe of `heron`.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file for the rows; a second call goes on.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes that judge.")] = 2,
+    answers: Annotated[Path, typer.Argument(help="Prompts with several answers each, as written by `llmrl eval`.")],
+    factors: Annotated[
+        Path, typer.Option(help="YAML list of factors, most important first; or a recipe with the reward `heron`.")
+    ],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file; a second call continues.")],
+    workers: Annotated[int, typer.Option(min=1, help="Number of judging processes.")] = 2,
 ) -> None:
-    """Write preference rows from answers and an order of factors: docs/heron.md."""
+    """Write preference rows from answers and an order of factors (docs/heron.md)."""
     from llmrl.datagen.heron import factors_of, write
 
     for line in write(answers, out, factors_of(factors), workers=workers).lines():
@@ -269,18 +292,24 @@ def heron_data(
 
 @app.command("salmon")
 def salmon_data(
-    answers: Annotated[Path, typer.Argument(help="Prompts with two answers each, as `llmrl eval` writes them.")],
-    judge: Annotated[str, typer.Option(help="A folder, a hub name, or http://host:port/v1#name of a server.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file for the rows; a second call goes on.")],
-    principles: Annotated[Path | None, typer.Option(help="A .jsonl file; a few that ship by default.")] = None,
-    engine: Annotated[str, typer.Option(help="For a folder or a hub name: vllm or hf.")] = "vllm",
-    api: Annotated[str, typer.Option(help="Of a server: chat or completions.")] = "chat",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of a question to the judge.")] = 1536,
-    min_chars: Annotated[int, typer.Option(min=0, help="Shorter answers are left out.")] = 16,
-    passes: Annotated[int, typer.Option(min=1, help="Rows that a pair may give, each with its own principles.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Of the principles, negations and flips.")] = 0,
+    answers: Annotated[Path, typer.Argument(help="Prompts with two answers each, as written by `llmrl eval`.")],
+    judge: Annotated[
+        str, typer.Option(help="Judge model: a folder, a hub name, or http://host:port/v1#name of a server.")
+    ],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file; a second call continues.")],
+    principles: Annotated[
+        Path | None, typer.Option(help=".jsonl file of principles; by default a few that ship.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Engine for a folder or a hub name: vllm or hf.")] = "vllm",
+    api: Annotated[str, typer.Option(help="Interface of a server: chat or completions.")] = "chat",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Largest number of tokens of a question to the judge.")] = 1536,
+    min_chars: Annotated[int, typer.Option(min=0, help="Skip answers shorter than this.")] = 16,
+    passes: Annotated[
+        int, typer.Option(min=1, help="Largest number of rows per pair, each with its own principles.")
+    ] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of principles, negations and order.")] = 0,
 ) -> None:
-    """Have a model compare answers by principles, and write preference rows: docs/salmon.md."""
+    """Compare answers by principles with a judge model, and write preference rows (docs/salmon.md)."""
     from llmrl.datagen.judge import open_judge
     from llmrl.datagen.salmon import Making, write
     from llmrl.reward_models.principles import read
@@ -295,11 +324,11 @@ def salmon_data(
 
 @app.command("swe-trajectories")
 def swe_trajectories(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or its rollouts.jsonl.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
-    least: Annotated[float, typer.Option(help="What an episode must have earned.")] = 1.0,
+    run: Annotated[Path, typer.Argument(help="Run folder, or its rollouts.jsonl.")],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file, which must not exist yet.")],
+    least: Annotated[float, typer.Option(help="Least reward of an episode that is written.")] = 1.0,
 ) -> None:
-    """Write episodes of the environment swe as conversations to fine-tune on, in the form of SWE-smith."""
+    """Write episodes of the environment swe as conversations for fine-tuning, in the format of SWE-smith."""
     from llmrl.datagen.swe_trajectories import write
     from llmrl.plugins import converted
 
@@ -308,15 +337,15 @@ def swe_trajectories(
 
 @app.command("swe-tests")
 def swe_tests(
-    rows: Annotated[Path, typer.Argument(help="A .jsonl file with repo, base_commit, patch and test_patch.")],
-    out: Annotated[Path, typer.Option(help="A .jsonl file that is not there yet.")],
-    repos: Annotated[str, typer.Option(help="A folder of clones.")] = "",
-    environment: Annotated[str | None, typer.Option(help="A virtual environment; {repo} is filled in.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="Of the tests of a row.")] = 60.0,
-    runs: Annotated[int, typer.Option(min=1, help="Behind the patch; tests that end now so, now so are left out.")] = 2,
-    workers: Annotated[int, typer.Option(min=1, help="Rows at once.")] = 2,
+    rows: Annotated[Path, typer.Argument(help=".jsonl file with repo, base_commit, patch and test_patch.")],
+    out: Annotated[Path, typer.Option(help="Output .jsonl file, which must not exist yet.")],
+    repos: Annotated[str, typer.Option(help="Folder of clones.")] = "",
+    environment: Annotated[str | None, typer.Option(help="Virtual environment; {repo} is filled in.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Time limit in seconds for the tests of a row.")] = 60.0,
+    runs: Annotated[int, typer.Option(min=1, help="Test runs with the patch; flaky tests are left out.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Number of rows tested at a time.")] = 2,
 ) -> None:
-    """Run the tests of repairs without and with their patch, and write FAIL_TO_PASS and PASS_TO_PASS into the rows."""
+    """Run the tests of repairs without and with their patch, and add FAIL_TO_PASS and PASS_TO_PASS to the rows."""
     from llmrl.datagen.swe_tests import write
     from llmrl.plugins import construct
     from llmrl.swe.testing import TestBed

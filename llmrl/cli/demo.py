@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
 from llmrl import plugins, tiny
+from llmrl.cli.endings import stopped_by_signals
 from llmrl.cli.next_steps import after_demo
 from llmrl.errors import CheckpointError, TrainingError
 from llmrl.recipe import Recipe, read
-from llmrl.run_folder import lock, reader
+from llmrl.run_folder import libraries, lock, reader
+from llmrl.run_folder.command import program
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.records import ROLLOUTS
 from llmrl.types import Problem, is_correct
@@ -61,19 +64,22 @@ def run(
         TrainingError: fine-tuning did not reach the target.
         EngineError: vLLM does not start.
     """
-    _hush()
     with ExitStack() as stack:
-        return _run(seed, quiet, _claim(Path(out), stack), target, overrides)
+        claimed = _claim(Path(out), stack)
+        libraries.keep_in(claimed)
+        return _run(seed, quiet, claimed, target, overrides)
 
 
 def _run(seed: int, quiet: bool, out: Path, target: float, overrides: Sequence[str]) -> dict[str, Any]:
     """Run the phases of the demo in a folder that is its own."""
+    from llmrl.train.epochs import in_steps
+
     seconds: dict[str, float] = {}
     with _phase("1/4 a tokenizer and a random model", "build", seconds):
         base = tiny.make(out / "random", vocab="arithmetic", seed=seed)
     with _phase(f"2/4 supervised fine-tuning on sums, until {target:.0%} are right", "sft", seconds):
         sft_steps = fine_tune(base, out / "sft", seed, quiet, target)
-    recipe = read(Path(str(files("llmrl.recipes"))) / "demo.yaml", [*overrides, *_overrides(out, seed)])
+    recipe = in_steps(read(Path(str(files("llmrl.recipes"))) / "demo.yaml", [*overrides, *_overrides(out, seed)]))
     before, after = _reinforce(recipe, out, quiet, seconds)
     seconds["total"] = sum(seconds.values())
     results = {
@@ -155,15 +161,19 @@ def greedy_accuracy(folder: Path, problems: Sequence[Problem]) -> Callable[[Any]
 
 
 def _reinforce(recipe: Recipe, out: Path, quiet: bool, seconds: dict[str, float]) -> list[dict[str, float]]:
-    """Train by the recipe; accuracy before and after its steps, both by the engine that samples in between."""
+    """Train by the recipe; accuracy before and after its steps, both by the engine that samples in between.
+
+    A signal ends the process in the midst of the steps, with a checkpoint of them.
+    """
     from llmrl.run_folder.progress import Progress
     from llmrl.train.loop import train
     from llmrl.train.run import Run
+    from llmrl.train.stopping import Stopping
 
-    steps = recipe.train.max_steps
-    with Progress(steps, quiet=quiet, title="grpo") as progress:
+    steps, go_on = recipe.train.max_steps, f"go on with: {program()} train {quote(str(out / 'recipe.yaml'))} --resume"
+    with stopped_by_signals(go_on), Stopping() as stopping, Progress(steps, quiet=quiet, title="grpo") as progress:
         with _phase("3/4 start vLLM; held-out accuracy before", "before", seconds):
-            trained = Run(recipe, on_step=progress.step)
+            trained = Run(recipe, on_step=progress.step, stopping=stopping)
         with trained:
             with _phase("", "before", seconds):
                 trained.evaluation(0)
@@ -208,14 +218,6 @@ def _claim(out: Path, stack: ExitStack) -> Path:
                 continue
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return out
-
-
-def _hush() -> None:
-    """Switch off progress bars and notices of the libraries."""
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 from llmrl import aio
 from llmrl.errors import LlmrlError, Stopped
 from llmrl.run_folder.command import going_on
+from llmrl.run_folder.progress import end_at_once
 
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|socket", re.IGNORECASE)
-SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextmanager
@@ -107,9 +107,7 @@ class _CtrlC:
 
     def __call__(self, _number: int, _frame: Any) -> None:
         if self._came:
-            if sys.stdout.isatty():  # a live view hides it
-                os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
-            os._exit(130)
+            end_at_once(130)
         self._came = True
         if aio.waiting():
             aio.interrupt(KeyboardInterrupt())

@@ -1,4 +1,4 @@
-"""Command `llmrl export`: the model of a run's checkpoint as a folder, and which one other commands take of a run."""
+"""Command `llmrl export`: the model of a run as a folder to keep, to serve or to share."""
 
 from __future__ import annotations
 
@@ -8,33 +8,54 @@ from typing import Annotated
 import typer
 
 from llmrl.errors import CheckpointError
+from llmrl.run_folder.libraries import keep_in
 
 Step = Annotated[
     str | None,
-    typer.Option(help="Of a run's folder: a number of steps, best (by eval) or final; final by default, else best."),
+    typer.Option(
+        help="Checkpoint of a run folder: a number of steps, best (by eval) or final; by default final, else best."
+    ),
 ]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, which has checkpoints.")],
+    run: Annotated[Path, typer.Argument(help="Run folder with checkpoints.")],
     step: Annotated[
-        str | None, typer.Option(help="A number of steps, or best (by eval); by default the best, else the newest.")
+        str | None,
+        typer.Option(help="Number of steps, best (by evaluation) or final; by default the best, else the newest."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder to write; exported/step-N in the run's by default.")
+        Path | None, typer.Option(help="Output folder; by default exported/step-N in the run folder.")
     ] = None,
+    adapter: Annotated[bool, typer.Option("--adapter", help="Only the LoRA adapter, as PEFT loads it.")] = False,
+    merged: Annotated[bool, typer.Option("--merged", help="Only the model, without the adapter beside it.")] = False,
+    push_to_hub: Annotated[str | None, typer.Option("--push_to_hub", help="Owner/name on the hub.")] = None,
+    hub_private_repo: Annotated[bool, typer.Option("--hub_private_repo", help="Make it a private one.")] = False,
 ) -> None:
-    """Write the model of a run's checkpoint as a folder that everyone can load; under its launcher where sharded."""
-    from llmrl.train.run_export import EXPORTED, choose, export_checkpoint, is_run
+    """Export a run's model as a Hugging Face model folder. Sharded ones need the launcher that wrote them."""
+    from llmrl.train.run_export import EXPORTED, FINAL, choose, export_checkpoint, final_of, is_run, narrowed
 
     if not is_run(run):
         raise CheckpointError(f"{run}: no folder of a run: no recipe.yaml; expected one such as runs/mine")
-    chosen = choose(run, step)
-    folder = out or run / EXPORTED / chosen.name
+    if adapter and merged:
+        raise CheckpointError("--adapter with --merged: expected one of them, or neither for both")
+    chosen = final_of(run) if step == FINAL else choose(run, step)
+    kind = "adapter" if adapter else "merged" if merged else ""
+    folder = out or run / EXPORTED / "-".join(filter(None, (chosen.name, kind)))
     if folder.exists() and any(folder.iterdir()) and out is not None:
         raise CheckpointError(f"{folder}: is there already and not empty; choose another --out")
-    export_checkpoint(run, chosen, folder)
+    keep_in(run)
+    whole = chosen if step == FINAL else folder
+    if step != FINAL:
+        export_checkpoint(run, chosen, folder)
+    if kind or whole != folder:
+        narrowed(whole, folder, kind)
     typer.echo(f"model: {folder}, of {chosen}")
+    if push_to_hub is not None:
+        from llmrl.clients.hub_upload import HubRepo
+
+        repo = HubRepo(push_to_hub, private=hub_private_repo or None).create()
+        typer.echo(f"pushed: {repo.push(folder, f'{chosen.name} of {run.name}')}")
 
 
 def folder_of(model: str, step: str | None) -> str:

@@ -64,7 +64,16 @@ USED = {  # keys that are made into others below
         "vllm_gpu_memory_utilization",
     ),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "generation_batch_size", "steps_per_generation"),
-    *("max_steps", "warmup_steps", "warmup_ratio", "lr_scheduler_type", "save_strategy", "save_steps", "report_to"),
+    *(
+        "max_steps",
+        "num_train_epochs",
+        "warmup_steps",
+        "warmup_ratio",
+        "lr_scheduler_type",
+        "save_strategy",
+        "save_steps",
+        "report_to",
+    ),
     *("vllm_importance_sampling_mode", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_correction"),
 }
 SILENT = (  # prefixes of keys without an effect on learning
@@ -77,7 +86,7 @@ SILENT = (  # prefixes of keys without an effect on learning
         "dataloader_",
         "num_completions_to_print",
     ),
-    *("ddp_", "disable_tqdm", "vllm_max_model_length", "vllm_enable_sleep_mode", "vllm_device", "num_train_epochs"),
+    *("ddp_", "disable_tqdm", "vllm_max_model_length", "vllm_enable_sleep_mode", "vllm_device"),
     *("parallel_code_exec_per_proc", "code_provider", "num_processes", "use_liger_kernel", "resume_from_checkpoint"),
 )
 REASONS: Mapping[str, str] = {
@@ -211,6 +220,7 @@ class StepCounts:
     num_generations: int
     num_iterations: int
     max_steps: int = -1
+    num_train_epochs: float = 3.0  # where max_steps is below 1, as in TRL
     generation_batch_size: int | None = None
     steps_per_generation: int | None = None
     warmup_steps: float = 0.0  # below 1 a share
@@ -222,9 +232,14 @@ class StepCounts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least 1")
 
-    def updates(self, share_or_count: float) -> int:
-        """Convert a count of updates; less than 1 is a share of `max_steps`."""
-        return ceil(share_or_count * self.max_steps if share_or_count < 1 else share_or_count)
+    @property
+    def by_steps(self) -> bool:
+        """Whether steps are counted; else epochs are."""
+        return self.max_steps >= 1
+
+    def updates(self, share_or_count: float) -> float:
+        """A count of updates; below 1 a share of all, which becomes a count where `max_steps` is one."""
+        return ceil(share_or_count * self.max_steps) if share_or_count < 1 and self.by_steps else share_or_count
 
 
 def _steps(path: str | Path, given: Mapping[str, Any], values: dict[str, dict[str, Any]], processes: int) -> None:
@@ -242,19 +257,27 @@ def _steps(path: str | Path, given: Mapping[str, Any], values: dict[str, dict[st
             f"{counts.num_generations}; expected multiples; is --processes {processes} what it was launched with?"
         )
     each = minibatches * counts.num_iterations
-    if counts.max_steps < 1 or counts.max_steps % each:
+    if counts.by_steps and counts.max_steps % each:
         raise RecipeError(
-            f"{path}: max_steps {counts.max_steps}: expected a multiple of {each}, the updates of a rollout; epochs "
-            "are not counted here: add max_steps=... after the file"
+            f"{path}: max_steps {counts.max_steps}: expected a multiple of {each}, the updates of a rollout"
         )
     schedule = {"constant_with_warmup": "constant"}.get(given["lr_scheduler_type"], given["lr_scheduler_type"])
     if schedule not in ("constant", "linear", "cosine"):
         raise _refused(path, "lr_scheduler_type", schedule, REASONS["lr_scheduler_kwargs"])
     warm = counts.updates(counts.warmup_steps or counts.warmup_ratio)
     saved = counts.updates(counts.save_steps) if given.get("save_strategy", "steps") == "steps" else 0
+    if 0 < saved < 1:
+        raise RecipeError(
+            f"{path}: save_steps {saved:g}: a share of the updates, whose number follows from the data; expected a "
+            "number of updates, or add max_steps=... after the file"
+        )
     reports = given.get("report_to", "none")
     values["rollout"]["prompts_per_step"] = prompts
     values["algorithm"]["minibatches"] = minibatches
-    values["train"] |= {"max_steps": counts.max_steps // each, "warmup_steps": ceil(warm / each)}
+    if counts.by_steps:
+        values["train"]["max_steps"] = counts.max_steps // each
+    else:
+        values["train"]["num_train_epochs"] = counts.num_train_epochs
+    values["train"]["warmup_steps"] = warm if 0 < warm < 1 else ceil(warm / each)
     values["train"] |= {"lr_scheduler_type": schedule, "save_steps": ceil(saved / each)}
     values["train"]["report_to"] = reports if isinstance(reports, str) else ", ".join(reports) or "none"

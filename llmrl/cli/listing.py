@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
 def list_names(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}, recipes, keys.")],
 ) -> None:
-    """List what there is of a kind, with a line about each; `keys` are those of recipes, with their defaults."""
+    """List plug-ins, recipes or recipe keys, one a line."""
     known = [*KINDS, "recipes", "keys"]
     if kind not in known:
         raise RecipeError(f"{kind}: no such list{did_you_mean(kind, known)}; expected one of {', '.join(known)}")
@@ -49,7 +49,9 @@ def plugins_of(kind: Kind) -> Iterator[tuple[str, str]]:
     """Name and first line of each plug-in; none is imported."""
     for name in names(kind):
         spec = find_spec(f"{PACKAGES[kind]}.{name}")
-        source = "" if spec is None or spec.origin is None else Path(spec.origin).read_text(encoding="utf-8")
+        assert spec is not None  # `names` has found its file
+        assert spec.origin is not None
+        source = Path(spec.origin).read_text(encoding="utf-8")
         yield name, (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 

@@ -15,11 +15,16 @@ from llmrl.run_folder.command import program
 
 def after_training(recipe: Recipe, final: Path) -> str:
     """The command that looks at a run's model: its own benchmarks, one of its data or its environment, or a server."""
-    engine, llmrl = name_of("engine", recipe.engine), program()
+    engine = name_of("engine", recipe.engine)
     asked = f" --engine {engine}" if engine in ("hf", "server") else ""
     if benchmarks := fitting(recipe):
-        return f"{llmrl} eval {quote(str(final))} --benchmarks {','.join(benchmarks)}{asked}"
-    return f"{llmrl} serve {quote(str(final))}"
+        return f"{program()} eval {quote(str(final))} --benchmarks {','.join(benchmarks)}{asked}"
+    return serving(final)
+
+
+def serving(final: Path) -> str:
+    """The command that serves a model."""
+    return f"{program()} serve {quote(str(final))}"
 
 
 def fitting(recipe: Recipe) -> list[str]:
@@ -50,7 +55,7 @@ def after_demo(out: Path, benchmark: str) -> str:
     train = "recipes/gsm8k_grpo.yaml" if torch.cuda.is_available() else again
     return f"""next:
   {llmrl} eval {final} --benchmarks {benchmark}
-  {llmrl} serve {final}
+  {serving(out / "final")}
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'
   {llmrl} train {train}"""
 

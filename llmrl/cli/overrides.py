@@ -10,7 +10,7 @@ from llmrl.errors import RecipeError
 from llmrl.plugins import did_you_mean
 
 
-def changes_of(context: typer.Context, overrides: Sequence[str] | None) -> list[str]:
+def changes_of(context: typer.Context, overrides: Sequence[str] | None = None) -> list[str]:
     """The overrides of a command that takes unknown options for them: `--train.seed=1` is one, `--dryrun` is not.
 
     Raises:

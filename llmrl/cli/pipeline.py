@@ -40,10 +40,10 @@ def train_stages(
 
 
 def run_stage(
-    folder: Annotated[Path, typer.Argument(help="Of a stage that `llmrl train` has made ready.")],
-    quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of a live view.")] = False,
+    folder: Annotated[Path, typer.Argument(help="Folder of a stage that `llmrl train` has prepared.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print plain lines instead of the live view.")] = False,
 ) -> None:
-    """Do the work of one stage; `llmrl train pipeline.yaml` starts this."""
+    """Run one stage of a pipeline; `llmrl train pipeline.yaml` starts this."""
     from llmrl.pipeline.run import run_stage as work
 
     with stopped_by_signals(advice=_GO_ON):

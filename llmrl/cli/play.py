@@ -20,16 +20,19 @@ PLAYERS = ("person", "oracle", "random")
 
 
 def play(
-    env: Annotated[str, typer.Argument(help="An environment: maze, or {name: maze, layout: u}.")],
-    player: Annotated[str, typer.Option(help="person, oracle or random; the last two play text games.")] = "person",
-    episodes: Annotated[int, typer.Option(min=1, help="Over the problems, again and again.")] = 1,
+    env: Annotated[str, typer.Argument(help="Environment: maze, or {name: maze, layout: u}.")],
+    player: Annotated[
+        str, typer.Option(help="Player: person, oracle or random; the last two play text games.")
+    ] = "person",
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes; the problems are repeated.")] = 1,
     data: Annotated[
-        str | None, typer.Option(help="Problems: a dataset, or {name: ..., option: ...}; a text game's own starts.")
+        str | None,
+        typer.Option(help="Problems: a dataset, or {name: ..., option: ...}; by default the starts of the game."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of starts, and of the player's draws.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Results alone.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the order of starts and of the player.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the results.")] = False,
 ) -> None:
-    """Play an environment in the terminal: texts are shown, and a line is an action; ctrl-D ends it."""
+    """Play an environment in the terminal. Each line that you type is an action; Ctrl-D ends the game."""
     from llmrl import aio, plugins
     from llmrl.games.game import TextGame
     from llmrl.games.play import play as play_episode

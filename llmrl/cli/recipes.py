@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from llmrl.cli.listing import recipes
+from llmrl.cli.verbosity import Commands
 
-app = typer.Typer(rich_markup_mode=None, help="The recipes that ship, one path a line with its first comment.")
+app = Commands(rich_markup_mode=None, help="List the recipes that ship, or convert one of TRL.")
 
 
 @app.callback(invoke_without_command=True)
 def list_recipes(context: typer.Context) -> None:
-    """The recipes that ship, one path a line with its first comment."""
+    """List the recipes that ship: the path of each, and its first comment."""
     if context.invoked_subcommand:
         return
     for path, first in recipes():
@@ -23,13 +24,15 @@ def list_recipes(context: typer.Context) -> None:
 
 @app.command("import")
 def import_recipe(
-    file: Annotated[Path, typer.Argument(help="A flat YAML file for GRPO of TRL or open-r1.")],
-    processes: Annotated[int, typer.Option(help="That it was launched with: they decide the size of a step.")],
+    file: Annotated[Path, typer.Argument(help="Flat YAML file for GRPO, of TRL or open-r1.")],
+    processes: Annotated[
+        int, typer.Option(help="Number of processes that the file was launched with; it determines the size of a step.")
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="With the file's keys: max_steps=500 top_k=null")
+        list[str] | None, typer.Argument(help="Overrides with the keys of the file, such as max_steps=500 top_k=null.")
     ] = None,
 ) -> None:
-    """Print a file of TRL's or open-r1's as a recipe; a key without a counterpart is refused, with the reason."""
+    """Print a file of TRL or open-r1 as a recipe; a key without a counterpart is refused, with the reason."""
     import yaml
 
     from llmrl.cli.import_trl import read

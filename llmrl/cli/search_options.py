@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-SearchName = Annotated[str | None, typer.Option(help="A search: best_of_n:8, or {name: ..., option: ...}.")]
-Judge = Annotated[str | None, typer.Option(help="Its judge: a reward that needs no reference answer.")]
-SearchTokens = Annotated[int | None, typer.Option(help="That it may generate for a problem, in all branches.")]
+SearchName = Annotated[str | None, typer.Option(help="Search: best_of_n:8, or {name: ..., option: ...}.")]
+Judge = Annotated[str | None, typer.Option(help="Judge of the search: a reward that needs no reference answer.")]
+SearchTokens = Annotated[int | None, typer.Option(help="Token budget of the search for a problem, over all branches.")]
 
 
 def spec(text: str | None, option: str) -> Any:

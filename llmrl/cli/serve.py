@@ -11,36 +11,47 @@ import typer
 from llmrl.cli.export import Step, folder_of
 from llmrl.cli.search_options import Judge, SearchName, SearchTokens, spec
 from llmrl.errors import RecipeError
+from llmrl.run_folder.libraries import keep_in
+
+LOGS = Path("runs/serve")
+"""The folder of `libraries.log`, where servers and their libraries write."""
 
 
 def serve(
     context: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(help="A model folder, the folder of a run, or a hub name.")],
-    lora: Annotated[list[str] | None, typer.Option(help="An adapter, NAME=FOLDER; may be given again.")] = None,
-    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set a key then.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 is a free one.")] = 8000,
+    checkpoint: Annotated[str, typer.Argument(help="Model folder, run folder, or hub name.")],
+    lora: Annotated[list[str] | None, typer.Option(help="Adapter, as NAME=FOLDER; may be repeated.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 is every network and needs a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8000,
     api_key: Annotated[
-        str | None, typer.Option(envvar=["LLMRL_API_KEY", "VLLM_API_KEY"], help="What clients must send.")
+        str | None, typer.Option(envvar=["LLMRL_API_KEY", "VLLM_API_KEY"], help="API key that clients must send.")
     ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds it.")] = None,
-    served_model_name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
-    dtype: Annotated[str, typer.Option()] = "auto",
-    max_model_len: Annotated[int | None, typer.Option(min=1, help="Tokens of prompt and completion.")] = None,
-    critic: Annotated[str | None, typer.Option(help="A folder final/critic, whose Q moves the logits.")] = None,
-    critic_beta: Annotated[float, typer.Option(help="By how much: logits + beta (Q - V).")] = 4.0,
-    critic_top_k: Annotated[int, typer.Option(min=0, help="Among so many likeliest tokens; 0: all.")] = 50,
+    api_key_file: Annotated[Path | None, typer.Option(help="File that holds the API key.")] = None,
+    served_model_name: Annotated[str | None, typer.Option(help="Name by which clients ask for the model.")] = None,
+    dtype: Annotated[str, typer.Option(help="Data type of the weights; auto is that of the checkpoint.")] = "auto",
+    max_model_len: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of tokens of prompt and completion.")
+    ] = None,
+    critic: Annotated[
+        str | None, typer.Option(help="Folder final/critic of a run, whose Q values move the logits.")
+    ] = None,
+    critic_beta: Annotated[float, typer.Option(help="Weight of the critic: logits + beta (Q - V).")] = 4.0,
+    critic_top_k: Annotated[int, typer.Option(min=0, help="Number of likeliest tokens to choose from; 0 is all.")] = 50,
     search: SearchName = None,
     judge: Judge = None,
     search_tokens: SearchTokens = None,
-    engine: Annotated[str, typer.Option(help="Of the search: vllm or hf, or {name: ..., option: ...}.")] = "vllm",
+    engine: Annotated[str, typer.Option(help="Engine of the search: vllm, hf, or {name: ..., option: ...}.")] = "vllm",
     step: Step = None,
 ) -> None:
-    """Put a checkpoint behind vLLM's OpenAI-compatible server until ctrl-C; further options go to vLLM."""
+    """Serve a checkpoint with vLLM's OpenAI-compatible server. Runs until Ctrl-C; other options go to vLLM."""
     from llmrl.clients.bearer import read_key
     from llmrl.serve.vllm import DecodingCritic
     from llmrl.serve.vllm import serve as run
 
     checkpoint = folder_of(checkpoint, step)
+    keep_in(LOGS)
     if search is not None:
         _require_none([*(lora or ()), *(["--critic"] if critic else ()), *context.args])
         raise typer.Exit(
@@ -108,28 +119,39 @@ def _serve_search(
 
 
 def serve_reward(
-    reward: Annotated[str, typer.Argument(help="A name, {name: ..., option: ...}, or a recipe, for its `reward:`.")],
-    host: Annotated[str, typer.Option(help="0.0.0.0 is every network: set a key then.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 is a free one.")] = 8100,
-    api_key: Annotated[str | None, typer.Option(envvar="LLMRL_REWARD_API_KEY", help="What clients must send.")] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="A file that holds it.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that grade.")] = 2,
-    timeout_s: Annotated[float, typer.Option(help="Of an item; then its grader is killed.")] = 5.0,
-    batch: Annotated[int, typer.Option(min=1, help="Groups scored at a time.")] = 32,
-    max_waiting: Annotated[int, typer.Option(min=1, help="Groups that wait; further ones get a 503.")] = 256,
-    max_texts: Annotated[int, typer.Option(min=1, help="Answers of a request; more get a 413.")] = 4096,
-    max_text_mb: Annotated[int, typer.Option(min=1, help="MiB of their texts together.")] = 64,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="MiB of a request.")] = 256,
-    request_timeout_s: Annotated[float, typer.Option(min=0.001, help="Of a group, waiting and scoring.")] = 600.0,
-    grace_s: Annotated[float, typer.Option(min=0, help="For what is being scored at ctrl-C.")] = 30.0,
+    reward: Annotated[
+        str, typer.Argument(help="Reward: a name, {name: ..., option: ...}, or a recipe whose `reward:` is served.")
+    ],
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 is every network and needs a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8100,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="LLMRL_REWARD_API_KEY", help="API key that clients must send.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File that holds the API key.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Number of grading processes.")] = 2,
+    timeout_s: Annotated[
+        float, typer.Option(help="Time limit of an item in seconds; its grader is killed then.")
+    ] = 5.0,
+    batch: Annotated[int, typer.Option(min=1, help="Number of groups scored at a time.")] = 32,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Number of waiting groups; further ones get a 503.")] = 256,
+    max_texts: Annotated[int, typer.Option(min=1, help="Number of answers in a request; more get a 413.")] = 4096,
+    max_text_mb: Annotated[int, typer.Option(min=1, help="Size of the texts of a request, in MiB.")] = 64,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Size of a request, in MiB.")] = 256,
+    request_timeout_s: Annotated[
+        float, typer.Option(min=0.001, help="Time limit of a group in seconds, waiting included.")
+    ] = 600.0,
+    grace_s: Annotated[float, typer.Option(min=0, help="Seconds for groups that are being scored at Ctrl-C.")] = 30.0,
 ) -> None:
-    """Put a reward behind HTTP until ctrl-C; runs ask it by the reward `remote`."""
+    """Serve a reward over HTTP. Runs until Ctrl-C; recipes use it by the reward `remote`."""
     from llmrl.clients.bearer import read_key
     from llmrl.plugins import construct, converted
     from llmrl.recipe.ranges import Seconds
     from llmrl.serve.reward import serve
     from llmrl.serve.scoring import ServerLimits
 
+    keep_in(LOGS)
     given = {
         "batch": batch,
         "max_waiting": max_waiting,

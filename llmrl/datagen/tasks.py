@@ -152,7 +152,7 @@ def reachable(tasks: Sequence[Problem], options: TaskOptions, chat: Chat) -> lis
     A task that the environment does not begin leaves.
 
     Raises:
-        DataError: the environment begins none of them.
+        DataError: the environment begins none of them, or the critic leaves none.
         LlmrlError: it can begin nothing, as where its browser is not on this machine.
     """
     if options.critic is None or not tasks:
@@ -166,8 +166,18 @@ def reachable(tasks: Sequence[Problem], options: TaskOptions, chat: Chat) -> lis
             "expected the environment of the last phase, and tasks that it reads"
         )
     values = start_values(options.critic, [chat.prompt_ids(start.messages, start.tools) for _, start in begun])
-    kept = (within_reach(list(own.values()), options.low, options.high) for own in values)
-    return [task for (task, _), keep in zip(begun, kept, strict=True) if keep]
+    kept = [
+        task
+        for (task, _), own in zip(begun, values, strict=True)
+        if within_reach(list(own.values()), options.low, options.high)
+    ]
+    if not kept:
+        hard = sum(max(own.values()) < options.low for own in values)
+        raise DataError(
+            f"{options.critic}: of {len(begun)} new tasks none is within reach: {hard} have values below low "
+            f"{options.low:g}, the others one above high {options.high:g}; widen these bounds, or raise variants"
+        )
+    return kept
 
 
 async def _starts(tasks: Sequence[Problem], options: TaskOptions) -> list[Observation | Exception]:
@@ -202,7 +212,7 @@ def write_tasks(options: TaskOptions, out: Path) -> dict[str, int]:
     tasks, counts = _made(options, lost, known)
     if not tasks:
         left = ", ".join(f"{count} {name}" for name, count in counts.items())
-        raise DataError(f"{options.rollouts}: no new task is left: {left}; widen low and high, or raise variants")
+        raise DataError(f"{options.rollouts}: no new task is left: {left}; raise variants")
     with opened(out) as file:
         for task in islice(tasks, options.count):
             file.write(json.dumps(problem_row(task), ensure_ascii=False) + "\n")

@@ -23,7 +23,7 @@ from llmrl.errors import DataError, LlmrlError, RewardError
 from llmrl.evaluation.generators import Generator, Played, playing
 from llmrl.evaluation.records import Key, Records, claim, read_json, write_json
 from llmrl.evaluation.summary import Record, summarise
-from llmrl.plugins import build
+from llmrl.plugins import build, written
 from llmrl.protocols import Benchmark, Reward
 from llmrl.recipe.ranges import Count, PositiveShare, Seed, Temperature
 from llmrl.run_folder.jsonl import plain
@@ -245,7 +245,7 @@ async def _all(jobs: list[Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _score(reward: Reward, played: Played, name: str, judged: bool) -> Score:
+async def _score(reward: Reward, played: Played, name: str, judged: bool | None) -> Score:
     """The score of an episode; `judged`: one with a value must have a verdict.
 
     Raises:
@@ -290,8 +290,8 @@ def _record(played: Played, score: Score, sample: int, seed: int | None, several
 def _config(benchmark: Benchmark, sampling: Sampling, player: Generator, plan: Plan, samples: int) -> Mapping[str, Any]:
     return {
         "player": dict(player.settings),
-        "data": dict(benchmark.data),
-        "reward": dict(benchmark.reward),
+        "data": written("data", benchmark.data),
+        "reward": written("reward", benchmark.reward),
         "sampling": {key: value for key, value in asdict(sampling).items() if key != "stop" or value},
         "seed": plan.seed,
         "asked": {"samples": samples, "limit": plan.limit},

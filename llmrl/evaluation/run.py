@@ -59,7 +59,7 @@ class EvalSetup:
 
 def run(
     model: str,
-    benchmarks: Sequence[str],
+    benchmarks: Sequence[str] | Mapping[str, Benchmark | None],
     out: Path,
     plan: Plan | None = None,
     setup: EvalSetup | None = None,
@@ -70,7 +70,7 @@ def run(
 
     Args:
         model: a folder, a hub name, or `http://host:port/v1` of a server with OpenAI's chat completions.
-        benchmarks: names.
+        benchmarks: names; or by name benchmarks that are made already, None for the one that has the name.
         out: a folder; completions that it holds already are not generated again.
         plan: how much to ask.
         setup: how to ask.
@@ -96,7 +96,7 @@ def run(
     return results
 
 
-def _chosen(names: Sequence[str]) -> dict[str, Benchmark]:
+def _chosen(names: Sequence[str] | Mapping[str, Benchmark | None]) -> dict[str, Benchmark]:
     """Benchmarks by name.
 
     Raises:
@@ -104,7 +104,8 @@ def _chosen(names: Sequence[str]) -> dict[str, Benchmark]:
     """
     if not names:
         raise RecipeError(f"--benchmarks: expected at least one of {', '.join(known_names('benchmark'))}")
-    chosen = {name: build("benchmark", name, "--benchmarks") for name in names}
+    made = names if isinstance(names, Mapping) else dict.fromkeys(names)
+    chosen = {name: made[name] or build("benchmark", name, "--benchmarks") for name in made}
     for name, benchmark in chosen.items():
         if not isinstance(benchmark, Benchmark):
             raise RecipeError(f"--benchmarks: {name} is {type(benchmark).__name__}; expected a Benchmark")

@@ -32,7 +32,7 @@ def summarise(
     samples: int,
     by: Sequence[str],
     seed: int,
-    is_judged: bool = True,
+    is_judged: bool | None = True,
 ) -> dict[str, Any]:
     """Compute the result of a benchmark, as plain values.
 
@@ -45,11 +45,15 @@ def summarise(
         samples: completions per problem.
         by: keys of `Problem.info`.
         seed: of the intervals.
-        is_judged: False where no completion has a verdict: parts are means, and what broke is `unjudged`.
+        is_judged: False where no completion has a verdict: parts are means, and what broke is `unjudged`. None adds
+            the mean `reward`, and measures what is right where there are verdicts.
     """
     kept = [records[problem.id, index] for problem in problems for index in range(samples)]
     tried = [_attempts(problem, [records[problem.id, index] for index in range(samples)]) for problem in problems]
-    judged = [each for each in tried if each.right]
+    means = {} if is_judged is not None else _mean_rewards(problems, records, samples, seed)
+    if is_judged is None:
+        is_judged = any(is_correct(record["verdict"]) is not None for record in kept)
+    judged = [each for each in tried if each.right and (is_judged or not means)]
     broken = [record["value"] is None and (is_judged or record["verdict"] is not None) for record in kept]
     lengths = [record["tokens"] for record in kept if record["finish"] is not None and record["tokens"] is not None]
     return {
@@ -57,7 +61,7 @@ def summarise(
         "samples": samples,
         "unjudged": sum(broken),
         "unjudged_problems": len(tried) - len(judged) if is_judged else 0,
-        "metrics": {name: each.as_dict() for name, each in _metrics(judged, samples, seed)},
+        "metrics": {name: each.as_dict() for name, each in (*_metrics(judged, samples, seed), *means.items())},
         "parts": _parts(kept),
         "by": {key: _breakdown(judged, key, samples, seed) for key in by if is_judged},
         "verdicts": dict(sorted(Counter(str(record["verdict"]) for record in kept).items())),
@@ -140,6 +144,15 @@ def _metrics(judged: Sequence[Attempts], samples: int, seed: int) -> Iterator[tu
         if passed:
             yield f"pass@{k}", estimate(passed, seed)
     yield f"maj@{samples}", estimate([float(majority(each.answers, each.right)) for each in judged], seed)
+
+
+def _mean_rewards(
+    problems: Sequence[Problem], records: Mapping[tuple[str, int], Record], samples: int, seed: int
+) -> dict[str, Estimate]:
+    """The mean `reward` over the problems of which some completion has one; nothing where none has."""
+    values = [[records[each.id, index]["value"] for index in range(samples)] for each in problems]
+    given = [known for each in values if (known := [value for value in each if value is not None])]
+    return {"reward": estimate([sum(each) / len(each) for each in given], seed)} if given else {}
 
 
 def _breakdown(judged: Sequence[Attempts], key: str, samples: int, seed: int) -> dict[str, Any]:

@@ -152,10 +152,12 @@ def _read_collect(sections: Sections, folder: Path, where: str) -> Recipe:
 
 def _train(recipe: Recipe, folder: Path, quiet: bool) -> None:
     from llmrl.run_folder.progress import Progress
+    from llmrl.train.epochs import in_steps
     from llmrl.train.loop import train
     from llmrl.train.run import Run
     from llmrl.train.stopping import Stopping
 
+    recipe = in_steps(recipe)
     with (
         Stopping() as stopping,
         Progress(recipe.train.max_steps, quiet=quiet) as progress,

@@ -19,7 +19,8 @@ def check(recipe: Sections) -> None:
     Raises:
         RecipeError: the first complaint.
     """
-    for complaint in (complains(recipe) for complains in CHECKS):
+    counted = recipe.train.num_train_epochs is None  # epochs are no number of steps before the data is read
+    for complaint in (complains(recipe) for complains in CHECKS if counted or complains not in OF_STEPS):
         if complaint is not None:
             raise RecipeError(complaint)
 
@@ -104,12 +105,12 @@ def group_size(recipe: Sections) -> str | None:
 def schedule(recipe: Sections) -> str | None:
     """A rate that falls after its warm-up needs steps to fall in."""
     train = recipe.train
-    if train.lr_scheduler_type == "constant" or train.warmup_steps < train.max_steps:
+    if train.lr_scheduler_type == "constant" or train.warmup < train.max_steps:
         return None
     return (
-        f"train.warmup_steps {train.warmup_steps} of train.max_steps {train.max_steps}: the {train.lr_scheduler_type} "
-        f"schedule ends before it begins; expected fewer steps of warm-up, such as train.warmup_steps="
-        f"{train.max_steps // 10}, or train.lr_scheduler_type=constant"
+        f"train.warmup_steps {train.warmup_steps:g} of train.max_steps {train.max_steps}: the "
+        f"{train.lr_scheduler_type} schedule ends before it begins; expected fewer steps of warm-up, such as "
+        f"train.warmup_steps={train.max_steps // 10}, or train.lr_scheduler_type=constant"
     )
 
 
@@ -165,11 +166,17 @@ def moving_reference(recipe: Sections) -> str | None:
 def evaluation(recipe: Sections) -> str | None:
     """Require that the benchmarks to evaluate are named, and known."""
     wanted = [name for name in ("every", "on_start") if getattr(recipe.eval, name)]
-    if wanted and not recipe.eval.benchmarks:
+    if recipe.eval.data is not None and (recipe.reward is None or recipe.agent is not None):
+        what = "no reward judges it; expected a section `reward`" if recipe.reward is None else "a program plays"
+        return f"eval.data: {what}, or benchmarks by name in eval.benchmarks"
+    if recipe.eval.data is not None and not wanted:
+        return "eval.data: nothing is evaluated; expected eval.every, such as eval.every=10, or eval.on_start=true"
+    if wanted and not recipe.eval.asks:
         given = ", ".join(f"eval.{name} {getattr(recipe.eval, name)}" for name in wanted)
         return (
             f"{given}: without eval.benchmarks nothing is evaluated; expected names, such as "
-            f"eval.benchmarks='[gsm8k]', or {' '.join(f'eval.{name}={_off(recipe.eval, name)}' for name in wanted)}"
+            f"eval.benchmarks='[gsm8k]', problems of your own in eval.data, or "
+            f"{' '.join(f'eval.{name}={_off(recipe.eval, name)}' for name in wanted)}"
         )
     for name in recipe.eval.benchmarks:
         find("benchmark", name, "eval.benchmarks")
@@ -327,3 +334,5 @@ CHECKS: Sequence[Callable[[Sections], str | None]] = (
     several_agents,
     learning_opponents,
 )
+OF_STEPS = frozenset({schedule, collecting, learning_policy, moving_reference, stopping_audit})
+"""Checks that compare something with `train.max_steps`."""

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from llmrl.errors import RecipeError
 from llmrl.plugins import find, names
-from llmrl.recipe.options import PLUGINS, Sections
+from llmrl.recipe.options import BY_DEFAULT, PLUGINS, Sections
 
 _OTHERS: Mapping[str, str] = {
     "lr": "train.learning_rate",
@@ -79,13 +79,10 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     for entry in fields(Sections):
         section = entry.name
         if section in PLUGINS:
-            known[section] = _options(section, _name(values.get(section, _DEFAULTS.get(section))))
+            known[section] = _options(section, _name(values.get(section, BY_DEFAULT.get(section))))
         else:
             known[section] = [inner.name for inner in fields(hints[section]) if inner.init]
     return known
-
-
-_DEFAULTS: Mapping[str, str] = {"engine": "vllm", "source": "online", "env": "single_turn"}
 
 
 def _name(spec: Any) -> Any:

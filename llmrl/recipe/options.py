@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf
+from math import ceil, inf
 from typing import Annotated, Any, Literal
 
 from annotated_types import Le
 
-from llmrl.plugins import Kind, build, build_held, construct, holds
+from llmrl.plugins import Kind, build, build_held, construct, holds, secret
 from llmrl.protocols import (
     Agent,
     Algorithm,
@@ -21,7 +21,18 @@ from llmrl.protocols import (
     RewardPlugin,
     SourceFactory,
 )
-from llmrl.recipe.ranges import Amount, Count, PositiveShare, Rate, Seconds, Seed, ShareBelowAll, Unlimited, Whole
+from llmrl.recipe.ranges import (
+    Amount,
+    Count,
+    Positive,
+    PositiveShare,
+    Rate,
+    Seconds,
+    Seed,
+    ShareBelowAll,
+    Unlimited,
+    Whole,
+)
 from llmrl.recipe.trackers import Tracker
 from llmrl.types import POLICY
 
@@ -30,6 +41,8 @@ Spec = Mapping[str, Any]
 
 PLUGINS: tuple[Kind, ...] = ("data", "reward", "algorithm", "engine", "source", "env", "agent")
 """Sections that name a plug-in."""
+BY_DEFAULT: Mapping[str, str] = {"engine": "vllm", "source": "online", "env": "single_turn"}
+"""Plug-ins of the sections that a recipe leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +140,7 @@ class RolloutOptions:
     reward_workers: int = 2  # processes
     log_completions: float = 1.0  # share of the episodes written to rollouts.jsonl
     log_tokens_mb: Unlimited = 1000.0  # size of that file from which on episodes are written without their tokens
+    log_trainer: bool = False  # write the trainer's log-probability and entropy of each token: one forward pass more
     opponents: Mapping[str, Any] = field(default_factory=dict, hash=False)  # by agent; the policy speaks for all others
     search: Any = field(default=None, metadata=holds("search"))  # a strategy that answers; None: plain sampling
     judge: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # of the search; sees no reference
@@ -191,9 +205,10 @@ class TrainOptions:
     """Options of training."""
 
     max_steps: int = 100
+    num_train_epochs: Positive | None = None  # passes over the data, in place of max_steps
     learning_rate: Rate = 1e-6
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: int = 0
+    warmup_steps: Amount = 0  # below 1 a share of all steps, rounded up
     warmup_rollouts: int = 0  # episodes that are generated before anything learns; whole steps of them
     normalize_rewards: bool = False  # standardise them by the running moments of all episodes so far
     weight_decay: Amount = 0.0
@@ -204,7 +219,8 @@ class TrainOptions:
     tokens_per_device: int | None = None
     bf16: bool = False  # autocast; the weights stay in model.dtype
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third more time
-    packing: bool | None = None  # None: where the attention kernel keeps packed rows apart; True: by rows; False pads
+    # rows behind one another, without padding: "auto" where the model's attention keeps them apart; False pads them
+    packing: bool | Literal["auto"] = "auto"
     logits_chunk_mb: int = 256  # log-probabilities are computed in pieces whose float32 logits are no larger
     seed: Seed = 0
     save_steps: int = 50  # 0: only at the end
@@ -216,22 +232,37 @@ class TrainOptions:
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: Tracker | Sequence[Tracker] = "tensorboard"  # one tracker or several; none
+    push_to_hub: bool = False  # put the model, and its card, onto the hub; see docs/sharing.md
+    hub_model_id: str | None = None  # owner/name; None: the name of the run's folder, in the token's namespace
+    hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = "every_save"
+    hub_private_repo: bool | None = None  # None: as the owner's default is
+    hub_revision: str | None = None  # a branch; None: main
+    hub_token: str | None = field(default=None, repr=False, metadata=secret())  # None: HF_TOKEN, or `hf auth login`
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "logits_chunk_mb": 1, "save_total_limit": 1}
-        least |= {"max_nonfinite_updates": 1, "warmup_steps": 0, "save_steps": 0, "learning_rate": 0}
+        least |= {"max_nonfinite_updates": 1, "save_steps": 0, "learning_rate": 0}
         least |= {"warmup_rollouts": 0}
         for name, bound in least.items():
             if not bound <= getattr(self, name) < inf:
                 raise ValueError(f"{name} {getattr(self, name)}: expected at least {bound}")
+        if self.warmup_steps >= 1 and self.warmup_steps % 1:
+            raise ValueError(f"warmup_steps {self.warmup_steps}: expected whole steps, or a share below 1")
         if not isinstance(self.report_to, str) and "none" in self.report_to and len(self.report_to) > 1:
             raise ValueError(f"report_to {list(self.report_to)}: none beside others; expected either")
         if self.tokens_per_device is not None and self.tokens_per_device < 1:
             raise ValueError(f"tokens_per_device {self.tokens_per_device}: expected at least 1")
+        if not self.push_to_hub and (self.hub_model_id or self.hub_token or self.hub_revision):
+            raise ValueError("hub_model_id, hub_revision and hub_token push nothing without push_to_hub: true")
         if not self.stop_grace_s > 0:
             raise ValueError(f"stop_grace_s {self.stop_grace_s}: expected above 0")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm {self.max_grad_norm}: expected above 0; .inf clips nothing")
+
+    @property
+    def warmup(self) -> int:
+        """Steps in which the learning rate rises."""
+        return ceil(self.warmup_steps * self.max_steps if self.warmup_steps < 1 else self.warmup_steps)
 
     @property
     def trackers(self) -> list[str]:
@@ -247,9 +278,18 @@ class EvalOptions:
     every: Whole = 0  # steps; 0: never
     on_start: bool = False  # also before the first step
     benchmarks: Sequence[str] = ()
+    data: Dataset | None = field(default=None, metadata=holds("data"))  # own problems, by the run's env and reward
     limit: Count | None = None  # the first problems only
     samples: Count | None = None  # None: the benchmark's own
     max_completion_length: Count | None = None  # tokens of an answer; None: the benchmark's own
+
+    def __post_init__(self) -> None:
+        build_held(self)
+
+    @property
+    def asks(self) -> bool:
+        """True if there is something to evaluate on."""
+        return bool(self.benchmarks) or self.data is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,9 +316,13 @@ class Sections:
     data: Dataset | None = field(default=None, metadata=holds("data"))  # only a source that plays needs it,
     reward: RewardPlugin | None = field(default=None, metadata=holds("reward"))  # and this
     algorithm: Algorithm = field(metadata=holds("algorithm"))
-    engine: EngineFactory = field(default_factory=partial(build, "engine", "vllm"), metadata=holds("engine"))
-    source: SourceFactory = field(default_factory=partial(build, "source", "online"), metadata=holds("source"))
-    env: EnvFactory = field(default_factory=partial(build, "env", "single_turn"), metadata=holds("env"))
+    engine: EngineFactory = field(
+        default_factory=partial(build, "engine", BY_DEFAULT["engine"]), metadata=holds("engine")
+    )
+    source: SourceFactory = field(
+        default_factory=partial(build, "source", BY_DEFAULT["source"]), metadata=holds("source")
+    )
+    env: EnvFactory = field(default_factory=partial(build, "env", BY_DEFAULT["env"]), metadata=holds("env"))
     agent: Agent | None = field(default=None, metadata=holds("agent"))  # a program that plays in place of `env`
     critic: CriticOptions = field(default_factory=CriticOptions)
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
@@ -294,7 +338,7 @@ class Sections:
     @property
     def evaluates(self) -> bool:
         """True if benchmarks are asked at some time in the run."""
-        return bool(self.eval.benchmarks) and (self.eval.every > 0 or self.eval.on_start)
+        return self.eval.asks and (self.eval.every > 0 or self.eval.on_start)
 
     @property
     def compute_dtype(self) -> Literal["float32", "bfloat16"]:

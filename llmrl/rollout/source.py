@@ -33,6 +33,7 @@ class RolloutSource:
         self._groups_per_step = prompts_per_step
         self._max_refills = max_refills
         self.played: Sequence[Sequence[Trajectory]] = []  # the last step's, those that a filter refused included
+        self.drawn: Sequence[Played] = []  # the last step's groups, each with its draw
         self.metrics: Mapping[str, float] = {}
         self.data = data
         self.refills = 0
@@ -57,12 +58,18 @@ class RolloutSource:
             [_samples(draw, episode) if learned else [] for episode in group]
             for (draw, group), learned in zip(played, wanted, strict=True)
         ]
+        self.drawn = played
         self.metrics = metrics | _splits([samples for parts in made for samples in parts])
         self.played = [
             [with_views(episode, samples) for episode, samples in zip(group, parts, strict=True)]
             for group, parts in zip(groups, made, strict=True)
         ]
         return [sample for parts in made for samples in parts for sample in samples]
+
+    def samples_of(self, played: Sequence[Played], step: int) -> list[Sample]:
+        """Samples of groups that a step has played, with whatever scores they have; of those that filters want."""
+        wanted = [(draw, group) for draw, group in played if self._wanted(draw.uncut(group), step)]
+        return [sample for draw, group in wanted for episode in group for sample in _samples(draw, episode)]
 
     def _wanted(self, group: Sequence[Trajectory], step: int) -> bool:
         return all(rule.wanted(group, step) for rule in self._filters)

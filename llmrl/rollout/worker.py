@@ -53,6 +53,14 @@ class RolloutWorker(EpisodePlayer):
         played = await asyncio.gather(
             *(self.run_episode(problem, group, episode, prefix_ids) for episode in range(self.options.num_generations))
         )
+        return await self.scored(problem, played)
+
+    async def scored(self, problem: Problem, played: Sequence[Trajectory]) -> list[Trajectory]:
+        """Score the episodes of a group; those that broke get no value.
+
+        Raises:
+            RewardError: as `run_group`.
+        """
         whole = [trajectory for trajectory in played if trajectory.status != "error"]
         with self.stopwatch.during("score"):
             given = await self.reward.score(whole) if whole else []

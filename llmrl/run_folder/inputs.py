@@ -51,24 +51,37 @@ def require_same(folder: Path, now: Mapping[str, Any]) -> list[str]:
     Raises:
         CheckpointError: the data, or a model's folder, is another; names it.
     """
+    files, changed = changes(folder, now)
+    if changed:
+        raise CheckpointError(
+            f"{folder}: cannot go on with other inputs than it began with; changed since: {', '.join(changed)}. Bring "
+            "them back, or choose another train.run_name to start anew"
+        )
+    return files
+
+
+def changes(folder: Path, now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Inputs of a run that are others than its manifest has kept.
+
+    Args:
+        folder: of the run.
+        now: the manifest as it would be written.
+    Returns:
+        Files whose content has changed, and, described, data and folders of models.
+    """
     try:
         before = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         before = None
     if not isinstance(before, dict):
-        return []  # nothing is known, as of a run of which a file was lost
+        return [], []  # nothing is known, as of a run of which a file was lost
     model, data = _differing(before, now, "model", "files"), _differing(before, now, "data")
     files = _differing(before, now, "inputs")
     folders = [name for name in files if Path(name).is_dir()]
     changed = [f"{now['model']['name']}/{name}" for name in model] + folders
     if data:
         changed.append(f"the data ({', '.join(f'{name} was {_short(before, name)}' for name in data)})")
-    if changed:
-        raise CheckpointError(
-            f"{folder}: cannot go on with other inputs than it began with; changed since: {', '.join(changed)}. Bring "
-            "them back, or choose another train.run_name to start anew"
-        )
-    return [name for name in files if name not in folders]
+    return [name for name in files if name not in folders], changed
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any], *keys: str) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence, Set
@@ -25,7 +26,7 @@ def manifest(recipe: Recipe, data: Mapping[str, Any], processes: int, stage: int
     import torch
 
     return {
-        "argv": sys.argv,
+        "argv": [re.sub(r"(hub_token\W+).*", r"\1<HUB_TOKEN>", word) for word in sys.argv],
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
         "python": platform.python_version(),

@@ -15,6 +15,7 @@ from llmrl.run_folder.records import METRICS, ROLLOUTS
 FREE = (
     *("max_steps", "save_steps", "save_total_limit", "output_dir", "run_name", "report_to"),
     *("max_nonfinite_updates", "stop_grace_s"),
+    *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_revision", "hub_token"),
 )
 """Options of `train` that a resumed run may change: they do not affect the steps already taken."""
 RECIPE = "recipe.yaml"

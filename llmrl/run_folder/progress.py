@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from llmrl.types import Trajectory
 
+SHOW_CURSOR = "\x1b[?25h"
 WIDTH = 200
 """Characters of an answer that the live view shows."""
 
@@ -78,6 +80,13 @@ class Progress:
             self._bar.update(self._task, numbers=f"eval {benchmark} {done}/{of}")
         elif done == of or done % max(1, of // 10) == 0:
             print(f"{self._title} eval {benchmark} {done}/{of}", flush=True)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End the process, from a handler of signals too, with the cursor that a live view has hidden."""
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
+    os._exit(code)
 
 
 def describe(metrics: Mapping[str, float]) -> str:

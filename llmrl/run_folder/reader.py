@@ -11,14 +11,14 @@ writes it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
 
 from llmrl.datafiles import json_text
 from llmrl.errors import DataError
-from llmrl.run_folder.records import METRICS, ROLLOUTS, EpisodeRecord, StepRecord
+from llmrl.run_folder.records import METRICS, ROLLOUTS, EpisodeRecord, StepRecord, step_of
 
 T = TypeVar("T")
 
@@ -34,21 +34,26 @@ def steps(path: Path) -> Iterator[StepRecord]:
     return _records(path, METRICS, StepRecord.from_json)
 
 
-def episodes(path: Path) -> Iterator[EpisodeRecord]:
+def episodes(path: Path, of: Container[int] | None = None) -> Iterator[EpisodeRecord]:
     """The episodes of a run, in the order of their steps; those of a group stand together.
 
     Args:
         path: the run's folder, or a `rollouts.jsonl`.
+        of: the steps whose episodes are wanted, the lines of others are not parsed; None: all.
     Raises:
         DataError: there is none, or a line is no record of an episode; names file and line.
     """
-    return _records(path, ROLLOUTS, EpisodeRecord.from_json)
+    return _records(path, ROLLOUTS, EpisodeRecord.from_json, of)
 
 
-def _records(path: Path, name: str, from_json: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+def _records(
+    path: Path, name: str, from_json: Callable[[Mapping[str, Any]], T], of: Container[int] | None = None
+) -> Iterator[T]:
     file = path / name if path.is_dir() else path
     try:
         for number, line in _whole_lines(file):
+            if of is not None and (step := step_of(line)) is not None and step not in of:
+                continue
             try:
                 yield from_json(json_text.parse(line, f"{file}:{number}"))
             except DataError as error:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, get_args
 
+from llmrl.run_folder.token_numbers import TurnNumbers, from_turn, short_floats
 from llmrl.types import POLICY, Completion, Finish, Problem, Score, Semantics, Status, Trajectory, Turn, Verdict
 
 METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
@@ -55,6 +56,7 @@ class EpisodeRecord:
     tokens: int  # that the policy chose, over all turns
     advantage: float = 0.0  # of all its tokens, the one farthest from 0; 0.0 where nothing was learned from it
     audit: Score | None = None  # by the gold reward: value, verdict and reason
+    token_numbers: Sequence[TurnNumbers] = ()  # of each turn; () where nothing is known of any
 
     @property
     def has_tokens(self) -> bool:
@@ -75,6 +77,7 @@ class EpisodeRecord:
             "prompt": _messages(played.problem.messages),
             "turns": [
                 _turn_to_json(turn, turns[number - 1] if number else None, with_tokens)
+                | (dict(self.token_numbers[number]) if with_tokens and self.token_numbers else {})
                 for number, turn in enumerate(turns)
             ],
             "tokens": self.tokens,
@@ -109,8 +112,10 @@ class EpisodeRecord:
         A line of version 0.1.0, which has no tokens, is one too.
         """
         turns: list[Turn] = []
+        numbers: list[TurnNumbers] = []
         for turn in _get(line, "turns", list):
             turns.append(_turn_from_json(turn, turns[-1] if turns else None, line["version"]))
+            numbers.append(from_turn(turn, len(turns[-1].completion.token_ids)))
         if turns and line["truncated"] and "finish" not in line["turns"][-1]:  # of version 0.1.0
             turns[-1] = replace(turns[-1], completion=replace(turns[-1].completion, finish="length"))
         status, reason, prompt = _word(line, "status", Status), line["reason"], _get(line, "prompt", list)
@@ -135,6 +140,7 @@ class EpisodeRecord:
             tokens=_get(line, "tokens", int),
             advantage=_get(line, "advantage", NUMBER),
             audit=None if audit is None else Score(audit["value"], audit["verdict"], reason=audit["reason"]),
+            token_numbers=numbers if any(numbers) else (),
         )
 
 
@@ -236,18 +242,6 @@ def _score_from_json(line: Mapping[str, Any]) -> Score | None:
 def _default_reason(status: str, reason: str) -> str:
     """Derive an episode's reason from its score: a broken one has its error as the reason of its score."""
     return reason if status == "error" else ""
-
-
-def short_floats(numbers: Sequence[float]) -> list[float]:
-    """Float32 numbers as JSON writes them shortly: rounded to nine significant digits, which tell them all apart."""
-    import numpy as np
-
-    values = np.asarray(numbers, np.float32).astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = 10.0 ** (8 - np.floor(np.log10(np.abs(values))))
-        rounded = np.rint(values * scale) / scale
-    short: list[float] = np.where(np.isfinite(rounded), rounded, values).tolist()  # 0, infinite and NaN stay
-    return short
 
 
 def _messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

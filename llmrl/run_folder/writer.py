@@ -23,6 +23,7 @@ from llmrl.run_folder import reader
 from llmrl.run_folder.checksums import flush
 from llmrl.run_folder.curves import draw_run
 from llmrl.run_folder.records import METRICS, ROLLOUTS, EpisodeRecord, StepRecord, step_of
+from llmrl.run_folder.token_numbers import of_turns
 from llmrl.samples import Array, Sample
 from llmrl.types import Score, Trajectory
 
@@ -114,18 +115,11 @@ class Logs:
         audited: Mapping[tuple[str, int], Score] = NOBODY,
     ) -> None:
         """Add a share of the step's episodes to rollouts.jsonl, with their credit and the scores of an audit."""
-        advantages: dict[tuple[str, int], float] = {}
+        by_episode: dict[tuple[str, int], list[Sample]] = {}
         for row in samples:
-            name, largest = (row.played_in, row.episode), _largest(row.get("advantages", np.zeros(0)))
-            advantages[name] = max(advantages.get(name, 0.0), largest, key=abs)
+            by_episode.setdefault((row.played_in, row.episode), []).append(row)
         records = (
-            EpisodeRecord(
-                step=step,
-                trajectory=episode,
-                tokens=sum(len(turn.completion.token_ids) for turn in episode.turns),
-                advantage=advantages.get((episode.group, episode.episode), 0.0),
-                audit=audited.get((episode.group, episode.episode)),
-            )
+            _record(step, episode, by_episode.get((episode.group, episode.episode), ()), audited)
             for group in groups
             for episode in group
             if self._wanted(episode)
@@ -173,6 +167,22 @@ class Logs:
                 file.writelines(lines)
         except OSError as error:
             raise _no_room(path, error) from error
+
+
+def _record(
+    step: int, episode: Trajectory, rows: Sequence[Sample], audited: Mapping[tuple[str, int], Score]
+) -> EpisodeRecord:
+    """The record of an episode, with what its own samples hold."""
+    largest = [_largest(row.get("advantages", np.zeros(0))) for row in rows]
+    own = [row for row in rows if row.origin == "fresh"]
+    return EpisodeRecord(
+        step=step,
+        trajectory=episode,
+        tokens=sum(len(turn.completion.token_ids) for turn in episode.turns),
+        advantage=max([0.0, *largest], key=abs),
+        audit=audited.get((episode.group, episode.episode)),
+        token_numbers=of_turns(episode, own),
+    )
 
 
 def _no_room(path: Path, error: OSError) -> CheckpointError:

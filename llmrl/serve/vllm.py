@@ -165,7 +165,7 @@ def _check_template(checkpoint: str) -> None:
 
 
 def own_dtype(checkpoint: str, wanted: str = "auto") -> str:
-    """The dtype that is wanted; for `auto` that of the checkpoint, or `auto` and a line where it names none.
+    """The dtype that is wanted; for `auto` that of the checkpoint, or `auto` and a line where none is known.
 
     It is kept: a policy answers as it did when it was trained and evaluated.
     """
@@ -176,12 +176,12 @@ def own_dtype(checkpoint: str, wanted: str = "auto") -> str:
     hub.look(checkpoint)
     try:
         config = AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError):  # vLLM says why, or knows the model by itself
-        config = None
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    named = str(getattr(config, "dtype", None) or getattr(text, "dtype", None) or "").removeprefix("torch.")
+        named = str(config.dtype or config.get_text_config().dtype or "").removeprefix("torch.")
+        reason = "names no dtype"
+    except (OSError, ValueError) as error:  # vLLM says more, or knows the model by itself
+        named, reason = "", f"has no configuration that Transformers reads ({(str(error).splitlines() or [''])[0]})"
     if not named:
-        print(f"llmrl: {checkpoint} names no dtype: vLLM chooses one; --dtype float32 keeps full precision")
+        print(f"llmrl: {checkpoint} {reason}: vLLM chooses one; --dtype float32 keeps full precision")
     return named or "auto"
 
 
@@ -189,7 +189,7 @@ def _failure(child: Child, checkpoint: str, limit_s: float) -> str:
     code = child.poll()
     if code is None:
         return f"{checkpoint}: vLLM's server did not answer within {limit_s:g} s; it was stopped"
-    return f"{checkpoint}: vLLM's server ended with code {code}; its own messages above say why"
+    return f"{checkpoint}: vLLM's server ended with code {code}; its own messages say why"
 
 
 def _greet(url: str, model: str, api_key: str | None, dtype: str) -> None:

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import set_seed
-
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.gateway.server import Gateway
 from llmrl.protocols import Engine, Source
@@ -23,12 +21,15 @@ from llmrl.rollout.episode import Opponent
 from llmrl.rollout.history import histories, warn_of_rewriting
 from llmrl.rollout.search_worker import SearchWorker
 from llmrl.rollout.worker import RolloutWorker
+from llmrl.run_folder import libraries
 from llmrl.run_folder.lock import FolderLock
 from llmrl.run_folder.ownership import open_run_folder
 from llmrl.run_folder.writer import Logs
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import TrainerState
+from llmrl.train import random_states
 from llmrl.train.adaptation import Adaptation
+from llmrl.train.callbacks import Callbacks, OnState
 from llmrl.train.checkpoints import Checkpoints
 from llmrl.train.dry_run import Rewards
 from llmrl.train.evaluation import Evaluation, OnSample
@@ -42,6 +43,7 @@ from llmrl.train.parallel import accelerator, gather
 from llmrl.train.parts import ActsAfterStep, Clock, FinishedStep, Stateful, metric_prefix
 from llmrl.train.policies import TrainedPolicy, trained_policies
 from llmrl.train.prompts import check_benchmarks, problems_to_play
+from llmrl.train.publisher import Publisher
 from llmrl.train.recorder import OnStep, Recorder
 from llmrl.train.saver import Saver
 from llmrl.train.stopping import Stopping
@@ -67,6 +69,7 @@ class Parts:
     recorder: Recorder
     stopping: Stopping
     saver: Saver = field(init=False)
+    publisher: Publisher = field(init=False)
     first_step: int = 0  # where a resumed run goes on
     after_step: Sequence[ActsAfterStep] = ()  # in this order
 
@@ -95,6 +98,7 @@ def build(
     stopping: Stopping,
     on_step: OnStep | None,
     on_sample: OnSample,
+    callbacks: Sequence[OnState] = (),
 ) -> Parts:
     """The parts of a run, its engine and graders running; restored where it goes on from a checkpoint.
 
@@ -103,14 +107,14 @@ def build(
         resume: go on in a folder that holds this run, from its newest checkpoint or from one that is named.
         name: of the folder, where the recipe has no `train.run_name`.
         stopping: signals that may ask the run to end.
-        on_step, on_sample: see every step, and every answer of an evaluation.
+        on_step, on_sample, callbacks: see every step, and every answer of an evaluation.
     """
     pool = _graders(recipe, started)
     rewards = Rewards.of(recipe, pool)  # what they hold is refused before anything is loaded
     place = _place(recipe, name, resume, started)
     if recipe.source.plays:
         rewards.require_free(place.problems)
-    set_seed(recipe.train.seed)  # llmrl's own draws name their seeds; libraries draw from the global generators
+    random_states.seed(recipe.train.seed)
     clock = Clock()
     needs = recipe.algorithm.needs() - recipe.source.fills()
     learners = Learners(recipe, place.accelerator, needs, stopping)
@@ -139,12 +143,15 @@ def build(
         stopping=stopping,
     )
     parts.recorder.describe(resumes=place.resumed is not None)
-    _restore(parts, place, gold_reward, pool.trainer_state)
+    asked = Callbacks(callbacks, recipe.train.max_steps, place.logs.folder, place.accelerator)
+    _restore(parts, place, gold_reward, asked, pool.trainer_state)
     parts.recorder.open(parts.first_step, started)
     return parts
 
 
-def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: TrainerState) -> None:
+def _restore(
+    parts: Parts, place: _Place, gold_reward: GoldReward, callbacks: Callbacks, progress: TrainerState
+) -> None:
     """Name the parts that have a state and those that end a step; go on from the checkpoint where there is one."""
     states: dict[str, Stateful] = {
         "source": parts.source,
@@ -155,6 +162,9 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
         "gold_reward": gold_reward,
     }
     parts.saver = Saver(place.checkpoints, states, parts.evaluation, parts.recipe.train, parts.logs, parts.stopping)
+    parts.publisher = Publisher(
+        parts.recipe.train, parts.policies, parts.chat.tokenizer, parts.logs.folder, place.accelerator, parts.saver
+    )
     parts.after_step = (
         *(policy.learners for policy in parts.policies),  # the reference follows the policy
         *(policy.adaptation for policy in parts.policies),  # the algorithm adapts, to what was measured
@@ -162,7 +172,9 @@ def _restore(parts: Parts, place: _Place, gold_reward: GoldReward, progress: Tra
         parts.evaluation,
         gold_reward,
         parts.recorder,  # the step is logged, with all that was measured up to here
-        parts.saver,  # last: a checkpoint holds what the others have become
+        callbacks,
+        parts.saver,  # a checkpoint holds what the others have become
+        parts.publisher,  # last: what was saved is shared
     )
     if place.resumed is not None:
         parts.first_step = parts.saver.restore(place.resumed)
@@ -206,6 +218,7 @@ def _place(recipe: Recipe, name: str, resume: bool | Path, started: ExitStack) -
         return [open_run_folder(folder, recipe, chosen, bool(resume))]
 
     (resumed,) = join(concerted(lambda: opened() if main else [], join))
+    libraries.keep_in(folder)
     return _Place(
         accelerator=processes,
         chat=chat,

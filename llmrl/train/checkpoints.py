@@ -14,6 +14,7 @@ from torch import Tensor
 from llmrl.critics.folder import write_heads
 from llmrl.errors import CheckpointError
 from llmrl.run_folder import checksums
+from llmrl.run_folder.card import CARD
 from llmrl.run_folder.command import beginning_anew, resuming
 from llmrl.train import state_file
 from llmrl.train.critic import Critic
@@ -113,13 +114,16 @@ class Checkpoints:
         self._set_aside(checkpoint)
         return int(state["step"]), state["parts"]
 
-    def load_models(self, checkpoint: Path) -> None:
-        """Put models as they were; no file changes. Any number of processes may, where weights are not sharded.
+    def load_models(self, checkpoint: Path) -> dict[str, Any]:
+        """Put models as they were; states of parts. No file changes.
+
+        Any number of processes may, where weights are not sharded.
 
         Raises:
             CheckpointError: as `restore`.
         """
-        self._read(checkpoint, to_go_on=False)
+        parts: dict[str, Any] = self._read(checkpoint, to_go_on=False)["parts"]
+        return parts
 
     def _read(self, checkpoint: Path, *, to_go_on: bool = True) -> dict[str, Any]:
         """Load models, optimisers and random states, and the run's own state. Collective."""
@@ -209,7 +213,7 @@ class Checkpoints:
             _remove(left)
 
 
-def export(policies: Mapping[str, Learners], tokenizer: Any, folder: Path) -> None:
+def export(policies: Mapping[str, Learners], tokenizer: Any, folder: Path, card: str = "") -> None:
     """Policies as plain Hugging Face folders, LoRA merged in (and beside it in `adapter/`). Collective.
 
     Other models that were trained lie in folders of their names, each with its heads: `critic.model` of a next run.
@@ -218,6 +222,7 @@ def export(policies: Mapping[str, Learners], tokenizer: Any, folder: Path) -> No
         policies: by agent: each lies in a folder of that name, and that of no agent, "", in `folder` itself.
         tokenizer: of all.
         folder: replaced, once all is written.
+        card: of the model, for its README.md.
     Raises:
         CheckpointError: the disk is full or not writable.
     """
@@ -234,6 +239,8 @@ def export(policies: Mapping[str, Learners], tokenizer: Any, folder: Path) -> No
             place = partial / agent
             _write_policy(policies[agent], *gathered[agent], place)
             tokenizer.save_pretrained(place)
+            if card:
+                (place / CARD).write_text(card, encoding="utf-8")
             checksums.write(place, checksums.flushed(place, checksums.names(place)))
         _remove(folder)
         partial.rename(folder)

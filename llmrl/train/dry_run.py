@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,14 +18,16 @@ from llmrl.datafiles.rows import HubDataError, without_hub
 from llmrl.encoding.soundness import require_within
 from llmrl.errors import CheckpointError
 from llmrl.evaluation.evaluate import problems_of
-from llmrl.plugins import build
 from llmrl.recipe import ModelOptions, Recipe
 from llmrl.recipe.trackers import require_installed
 from llmrl.run_folder.launch import require_launch
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.scoring.reserved import require_free
 from llmrl.train.adapters import adapted
+from llmrl.train.benchmarks import asked
+from llmrl.train.epochs import in_steps
 from llmrl.train.prompts import problems_to_play
+from llmrl.train.publisher import repo_of
 from llmrl.types import Problem
 
 
@@ -56,11 +59,20 @@ class Rewards:
             require_free(reward, problems)
 
 
-def require_possible(recipe: Recipe) -> None:
+@dataclass(frozen=True)
+class Possible:
+    """What the checks of a recipe have read."""
+
+    recipe: Recipe  # its epochs as steps, where its data is on this machine
+    chat: Chat | None  # None where the model's folder is not on this machine
+    config: Any  # of the model; None likewise
+
+
+def require_possible(recipe: Recipe) -> Possible:
     """Refuse a recipe that could not run on this machine, as far as that is known without weights.
 
     Rewards are built, with all that they hold; the data, the benchmarks and the stored answers that are on this machine
-    are read. No hub is asked: what only a hub has is not looked at.
+    are read. No hub is asked: what only a hub has is named on standard error, and not looked at.
 
     Raises:
         RecipeError: variables of a launcher without one, a tracker that is not installed, a reward that does not build,
@@ -70,37 +82,51 @@ def require_possible(recipe: Recipe) -> None:
     """
     require_launch()
     require_installed(recipe.train.trackers)
+    if recipe.train.push_to_hub:
+        repo_of(recipe.train, "run").require_token()
     require_present(recipe.model.policy, "model.policy", recipe.model.model_revision)
     pool = GradingPool(recipe.rollout.reward_workers, recipe.rollout.reward_timeout_s)
     try:
         rewards = Rewards.of(recipe, pool)
     finally:
         pool.close()
-    chat = None
+    chat, config = None, None
     if (Path(recipe.model.policy) / "config.json").is_file():
-        chat = _require_model(recipe.model)
-    with without_hub():
-        _require_data(recipe, chat, rewards)
+        chat, config = _require_model(recipe.model)
+    _require_data(recipe, chat, rewards)
+    with _here():
+        recipe = in_steps(recipe)
+    return Possible(recipe, chat, config)
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """Look at data as far as it is on this machine; a line on standard error names what only a hub has."""
+    try:
+        with without_hub():
+            yield
+    except HubDataError as error:
+        print(f"llmrl: not looked at: {error}", file=sys.stderr)
 
 
 def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
     """Read what is on this machine; without a tokenizer the lengths of prompts are not known."""
-    with suppress(HubDataError):
+    with _here():
         if chat is not None:
             problems = problems_to_play(recipe, chat, main=True)
         else:
             problems = [] if recipe.data is None else list(recipe.data.problems())
         if recipe.source.plays:
             rewards.require_free(problems)
-    for name in recipe.eval.benchmarks if recipe.evaluates else ():
-        with suppress(HubDataError):
-            deque(islice(problems_of(build("benchmark", name, "eval.benchmarks"), name), recipe.eval.limit), maxlen=0)
+    for name, each in asked(recipe).items():
+        with _here():
+            deque(islice(problems_of(each.benchmark, name), recipe.eval.limit), maxlen=0)
     if units := getattr(recipe.source, "units", None):
-        with suppress(HubDataError):
+        with _here():
             next(iter(units()), None)
 
 
-def _require_model(options: ModelOptions) -> Chat:
+def _require_model(options: ModelOptions) -> tuple[Chat, Any]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -127,4 +153,4 @@ def _require_model(options: ModelOptions) -> Chat:
     chat.stop_token_ids(generation, config)
     if options.use_peft:
         adapted(model, options, task_type="CAUSAL_LM")
-    return chat
+    return chat, config

@@ -17,12 +17,12 @@ from llmrl.evaluation.evaluate import BenchmarkRun, Plan
 from llmrl.evaluation.generators import EngineGenerator
 from llmrl.evaluation.records import read_json
 from llmrl.evaluation.summary import Record, flat
-from llmrl.plugins import build
 from llmrl.protocols import Benchmark, Engine
 from llmrl.recipe import Recipe
 from llmrl.rollout.concerted import Gather, concerted
 from llmrl.scoring.manager import GradingPool, GroupScorer, as_group_reward
 from llmrl.train import parallel
+from llmrl.train.benchmarks import asked
 from llmrl.train.parts import Clock, FinishedStep
 from llmrl.types import Problem
 
@@ -39,7 +39,7 @@ class Evaluation:
     """The recipe's benchmarks, asked of whatever weights the engines of all processes hold; it remembers the best.
 
     The problems are dealt to the processes; the main process writes what one process alone would write. The best
-    weights are those of the highest average in the first benchmark.
+    weights are those of the highest average in the first benchmark, of its rewards where these give no verdicts.
 
     Args:
         engine: that answers; None where nothing is ever evaluated.
@@ -65,7 +65,7 @@ class Evaluation:
     ) -> None:
         options = recipe.eval
         self._on_start = options.on_start
-        self._every = options.every if options.benchmarks else 0
+        self._every = options.every if options.asks else 0
         self._last = recipe.train.max_steps
         self._folder = folder
         self._rank = rank
@@ -75,14 +75,13 @@ class Evaluation:
         most = options.max_completion_length
         self._plan = Plan(samples=options.samples, limit=options.limit, seed=recipe.train.seed, max_tokens=most)
         self._fingerprint = fingerprint
-        self._rewards: dict[str, GroupScorer] = {}
+        self._asked: dict[str, tuple[Benchmark, GroupScorer]] = {}
         if engine is None:
             return
         rollout = recipe.rollout
         self._player = EngineGenerator(engine, chat, settings_of(recipe), rollout.max_prompt_length, rollout.max_length)
-        for name in options.benchmarks:
-            benchmark: Benchmark = build("benchmark", name, "eval.benchmarks")
-            self._rewards[name] = as_group_reward(build("reward", benchmark.reward, f"benchmark {name}: reward"), pool)
+        for name, each in asked(recipe).items():
+            self._asked[name] = each.benchmark, as_group_reward(each.reward, pool)
 
     @property
     def best_step(self) -> int | None:
@@ -110,13 +109,13 @@ class Evaluation:
     def due(self, done: int) -> bool:
         """True if an evaluation is due after `done` steps; before the first of them where `eval.on_start` says so."""
         if not done:
-            return self._on_start and bool(self._rewards)
+            return self._on_start and bool(self._asked)
         return bool(self._every) and (done % self._every == 0 or done == self._last)
 
     def remembered(self, done: int) -> dict[str, float]:
         """Metrics after `done` steps, on every rank; the best are remembered. Collective."""
         metrics = self(done, self._on_sample)
-        first = next((value for name, value in metrics.items() if "/avg@" in name), None)
+        first = next((value for name, value in metrics.items() if "/avg@" in name or name.endswith("/reward")), None)
         if first is not None and (self._best is None or first > self._best[0]):
             self._best = (first, done)
         return metrics
@@ -134,8 +133,8 @@ class Evaluation:
         player = replace(self._player, settings={**self._player.settings, "weights": self._fingerprint()})
         if done:
             concerted(lambda: forget_replaced(out, player.settings) if self._rank[0] == 0 else None, join)
-        for name, reward in self._rewards.items():
-            run = BenchmarkRun.of(name, player, reward, self._plan)
+        for name, (benchmark, reward) in self._asked.items():
+            run = BenchmarkRun.of(name, player, reward, self._plan, benchmark)
             metrics |= flat(name, play_dealt(run, out, self._rank, join, partial(on_sample, name)))
         return metrics
 

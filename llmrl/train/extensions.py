@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import math
 import os
 import platform
 import sys
@@ -25,6 +26,7 @@ ON_CPU = "ShareMemCommBuilder"
 FOLDER = "TORCH_EXTENSIONS_DIR"
 """The environment variable from which torch takes the folder of its extensions."""
 TOLD_EVERY_S = 30.0
+PATIENCE_S = 3600.0  # of a start, for others that compile; a compile takes minutes
 
 
 def folder() -> Path:
@@ -54,7 +56,7 @@ def prepare(on_cpu: bool) -> None:
 
     Raises:
         CheckpointError: the folder cannot be made or written to.
-        TrainingError: the extension does not compile; quotes the compiler.
+        TrainingError: the extension does not compile, with the compiler's words; or others compile for `PATIENCE_S`.
     """
     place = folder()
     os.environ[FOLDER] = str(place)
@@ -63,15 +65,15 @@ def prepare(on_cpu: bool) -> None:
     if programs not in path.split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join(filter(None, [path, programs]))
     main = os.environ.get("LOCAL_RANK", "0") in ("", "0")  # the others of a launch wait for the same
-    told = _Told()
+    wait = _Wait()
 
     def waiting(holder: str) -> None:
-        told.say(f"waiting for {holder}, which compiles or loads DeepSpeed's extensions in {place}", main)
+        wait.goes_on(f"waiting for {holder}, which compiles or loads DeepSpeed's extensions in {place}", main)
 
     elsewhere = f"set {FOLDER} to a folder that can be written to"
     with FolderLock(place, "", "compiling.lock", elsewhere=elsewhere, waiting=waiting):
         for extension in sorted(path for path in place.iterdir() if path.is_dir()):
-            _unlock(extension, told)
+            _unlock(extension, wait)
         if on_cpu:
             _load(place)
 
@@ -93,7 +95,7 @@ def _load(place: Path) -> None:
     try:
         builder.load(verbose=False)
     except (RuntimeError, ImportError, OSError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         cause = next((line for line in lines if "error" in line.lower() and "building extension" not in line), lines[0])
         raise TrainingError(
             f"DeepSpeed's extension {builder.NAME} does not compile: {cause[:300]}; expected a C++ compiler, ninja and "
@@ -104,11 +106,11 @@ def _load(place: Path) -> None:
         _say(f"compiled in {time.monotonic() - began:.0f} s")
 
 
-def _unlock(extension: Path, told: _Told) -> None:
+def _unlock(extension: Path, wait: _Wait) -> None:
     """Remove torch's lock of an extension if the process that made it is gone; wait while it, or its compiler, runs."""
     lock = extension / "lock"
     while owners := list(_owners(extension)):
-        told.say(f"waiting for process {owners[0]}, which compiles in {extension}", True)
+        wait.goes_on(f"waiting for process {owners[0]}, which compiles in {extension}")
         time.sleep(0.2)
     if lock.exists():
         _say(f"removed {lock}: the process that compiled there was ended before it was done")
@@ -135,15 +137,26 @@ def _processor() -> str:
     return ""
 
 
-class _Told:
-    """A line that is told at once, and again while it stays true."""
+class _Wait:
+    """A start's waiting for others, up to `PATIENCE_S`: its reason is told at once, and again while it stays true."""
 
     def __init__(self) -> None:
-        self._last = -TOLD_EVERY_S
+        self._end = time.monotonic() + PATIENCE_S
+        self._last = -math.inf
 
-    def say(self, line: str, wanted: bool) -> None:
-        if wanted and time.monotonic() - self._last >= TOLD_EVERY_S:
-            self._last = time.monotonic()
+    def goes_on(self, line: str, wanted: bool = True) -> None:
+        """Tell the reason if that is wanted and due.
+
+        Raises:
+            TrainingError: it has taken too long.
+        """
+        now = time.monotonic()
+        if now >= self._end:
+            raise TrainingError(
+                f"given up after {PATIENCE_S:g} s of {line}; end that process, or set {FOLDER} to another folder"
+            )
+        if wanted and now - self._last >= TOLD_EVERY_S:
+            self._last = now
             _say(line)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from llmrl.run_folder.launch import require_launch
-from llmrl.train import extensions
+from llmrl.train.parallel import deepspeed_prepared
 from llmrl.train.weight_sync import full_weights
 
 
@@ -22,12 +22,7 @@ def process_arguments() -> dict[str, Any]:
     require_launch()
     on_cpu = not torch.cuda.is_available()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
-    if on_cpu and deepspeed:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
-    if deepspeed:
-        extensions.prepare(on_cpu)
+    deepspeed = deepspeed_prepared(on_cpu)
     return {
         "use_cpu": on_cpu and not deepspeed,
         "ddp_backend": "gloo" if on_cpu and several else None,

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from llmrl.batch import Batch, balance_across_ranks, collate, inseparable, share_prompts
 from llmrl.columns import filled_by
 from llmrl.critics.language_model import vocabulary_of
+from llmrl.errors import RecipeError
 from llmrl.ops.logprobs import pieces
 from llmrl.protocols import Forward, Loss, Update
 from llmrl.recipe import TrainOptions
@@ -53,6 +54,18 @@ class OptimStep:
     applied: bool  # False: the loss or the gradient was not finite, and nothing changed
     tokens: int  # real ones, over all ranks
     slots: int  # computed ones, padding included
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """The gradient of an update, and what it asks of each token."""
+
+    weights: Mapping[str, Tensor]  # of the trained weights, by name; before clipping
+    pushes: Sequence[Array]  # of each row, (T,): minus the slope of the loss in the token's log-probability
+
+
+Watch = Callable[[MicroBatch, Forward], None]
+"""Sees a micro-batch and what the model gives for it, before the loss does."""
 
 
 def _go_on() -> None:
@@ -94,13 +107,11 @@ class Learner(ABC):
     @cached_property
     def pack(self) -> bool:
         """True if rows stand behind one another, without padding. Collective the first time: networks are tried."""
-        if self.options.packing is None:  # short rows cost more one by one than padded, so by rows is asked for
-            return network.packs(self.net.model)
-        if self.options.packing:
-            with self.accelerator.autocast():
-                for net in self.nets:
-                    net.try_rows(self.accelerator.device)
-        return self.options.packing
+        if self.options.packing is False:
+            return False
+        with self.accelerator.autocast():
+            by_rows = [net.try_rows(self.accelerator.device) for net in self.nets]
+        return self.options.packing is True or all(by_rows) or network.packs(self.net.model)
 
     @property
     def nets(self) -> Sequence[network.Network]:
@@ -143,6 +154,49 @@ class Learner(ABC):
         """Make an optimiser step on `sum(terms * weights) * scale` over the samples of all ranks."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        totals, tokens, slots = self._accumulate(rows, update, scale)
+        norm, applied = self._step()
+        if applied:
+            self.stepped()
+        metrics = self._mean(totals, tokens, slots) | {"grad_norm": norm, "learning_rate": rate}
+        tokens, slots = int(metrics.pop("tokens")), int(metrics.pop("slots"))
+        return OptimStep(update.model, metrics, applied, tokens, slots)
+
+    def gradient(self, rows: Sequence[Sample], update: Update) -> Gradient:
+        """The gradient of an update over all rows at once, at the weights as they are; nothing changes.
+
+        Raises:
+            RecipeError: DeepSpeed holds the gradients.
+        """
+        if self.deepspeed is not None:
+            raise RecipeError(
+                "gradients are DeepSpeed's under DeepSpeed; start it without, or under recipes/accelerate/cpu"
+            )
+        pushes = [np.zeros(len(row.token_ids), np.float32) for row in rows]
+
+        def watch(work: MicroBatch, forward: Forward) -> None:
+            for name in ("logprobs", "kept_logprobs"):
+                numbers = forward.columns.get(name)
+                if numbers is not None and numbers.requires_grad:
+                    numbers.register_hook(partial(self._keep_push, work, pushes))
+
+        self._accumulate(rows, update, 1.0, watch)
+        named = self.net.named_parameters()
+        weights = {name: weight.grad.detach().clone() for name, weight in named if weight.grad is not None}
+        self.optimizer.zero_grad()
+        return Gradient(weights, pushes)
+
+    def _keep_push(self, work: MicroBatch, pushes: Sequence[Array], slope: Tensor) -> None:
+        """Add to each row of a micro-batch how much a rise of its log-probabilities lowers the loss."""
+        flat = -slope[work.batch.sample_ids >= 0].float().cpu().numpy() / self.accelerator.num_processes
+        ends = np.cumsum([len(pushes[i]) for i in work.indices])
+        for i, push in zip(work.indices, np.split(flat, ends[:-1]) if len(ends) else (), strict=True):
+            pushes[i] += push
+
+    def _accumulate(
+        self, rows: Sequence[Sample], update: Update, scale: float, watch: Watch | None = None
+    ) -> tuple[dict[_Sum, Tensor], int, int]:
+        """Add up the gradient of `sum(terms * weights) * scale`; the sums for its metrics, tokens and slots."""
         self.module.train()
         totals: dict[_Sum, Tensor] = {}
         tokens = slots = 0
@@ -150,7 +204,10 @@ class Learner(ABC):
             batch = work.batch
             with nullcontext() if work.last or self.deepspeed is not None else self.accelerator.no_sync(self.module):
                 asked = {"entropy_grad": update.entropy_grad, "peaks": update.peaks}
-                loss = update.loss(self.forward(batch, work.chunks, **asked), batch)
+                forward = self.forward(batch, work.chunks, **asked)
+                if watch is not None:
+                    watch(work, forward)
+                loss = update.loss(forward, batch)
                 weights = self.weights(batch)
                 total = (loss.terms * weights).sum() * scale
                 # A term that is not finite may still have a finite gradient, at weight 0 say: then make it show
@@ -160,19 +217,14 @@ class Learner(ABC):
             _add(totals, total, loss, weights)
             tokens += sum(len(rows[j].token_ids) for j in work.indices)
             slots += batch.token_ids.numel() if work.indices else 0
-        norm, applied = self._step()
-        if applied:
-            self.stepped()
-        metrics = self._mean(totals, tokens, slots) | {"grad_norm": norm, "learning_rate": rate}
-        tokens, slots = int(metrics.pop("tokens")), int(metrics.pop("slots"))
-        return OptimStep(update.model, metrics, applied, tokens, slots)
+        return totals, tokens, slots
 
     def _micro_batches(self, rows: Sequence[Sample], together: Sequence[Sequence[int]]) -> Iterator[MicroBatch]:
         """This rank's share, each part made when the one before it was computed."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         lengths, actions = [len(row.token_ids) for row in rows], [row.actions for row in rows]
         pack = self.pack
-        if self.net.by_rows:
+        if pack and self.net.by_rows:
             together, lengths = share_prompts(rows, together, self._budget, ranks)
         shares = balance_across_ranks(lengths, together, ranks, self._budget, pack)
         for i, indices in enumerate(shares[rank]):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmrl.batch import minibatches
-from llmrl.columns import Declared, Filler, filled_by
+from llmrl.columns import COLUMNS, Declared, Filler, filled_by
 from llmrl.errors import RecipeError
 from llmrl.plugins import did_you_mean
 from llmrl.protocols import Column, Modelled, ModelSpec, Update
@@ -23,15 +23,18 @@ from llmrl.train.stopping import Stopping
 
 def learning_rate(options: TrainOptions, step: int) -> float:
     """The rate of loop step `step`: linear warm-up, then constant, or linear or cosine to 0 at `max_steps`."""
-    if step < options.warmup_steps:
-        return options.learning_rate * (step + 1) / options.warmup_steps
-    done = (step - options.warmup_steps) / max(1, options.max_steps - options.warmup_steps)
+    if step < options.warmup:
+        return options.learning_rate * (step + 1) / options.warmup
+    done = (step - options.warmup) / max(1, options.max_steps - options.warmup)
     shape = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}
     return options.learning_rate * shape[options.lr_scheduler_type]
 
 
 MODELS: tuple[Filler, ...] = ("reference", "policy", "critic")
 """Models that fill columns, in the order in which they are asked: the policy is asked about `ref_peak_ids`."""
+
+NOTED: Sequence[Column] = ("old_logprobs", "old_entropy")
+"""Columns that the log shows, and that an algorithm may do without."""
 
 
 class Learners:
@@ -70,6 +73,8 @@ class Learners:
         for name, spec in _models(recipe, needs, only_needs).items():
             self._named[name] = critic.load(recipe, accelerator, spec)
         self._label = metric_prefix(agent)
+        self._notes = recipe.rollout.log_trainer
+        self._noted: dict[tuple[str, int, int], dict[str, Array]] = {}  # by group, episode and first turn of a sample
         self._stopping = stopping or Stopping()
         for learner in (*self._named.values(), self.reference):
             if learner is not None:
@@ -100,7 +105,22 @@ class Learners:
                     row.assign(**{name: _kept(column, numbers[column.field], row) for name, column in asked.items()})
                     for row, numbers in zip(rows, read, strict=True)
                 ]
+        self._noted = self._note(rows) if self._notes else {}
         return rows
+
+    def with_noted(self, rows: Sequence[Sample]) -> list[Sample]:
+        """The rows of the last step with columns that are for the log alone: no credit and no loss has seen them."""
+        return [row.assign(**self._noted[name]) if (name := _name(row)) in self._noted else row for row in rows]
+
+    def _note(self, rows: Sequence[Sample]) -> dict[tuple[str, int, int], dict[str, Array]]:
+        """The columns of `NOTED` that the algorithm has not asked for, by sample. Collective."""
+        asked = [name for name in NOTED if not all(name in row.columns for row in rows)]
+        read = self.policy.read(rows, [COLUMNS[name].field for name in asked]) if asked else ()
+        return {
+            _name(row): {name: numbers[COLUMNS[name].field] for name in asked}
+            for row, numbers in zip(rows, read, strict=bool(asked))
+            if row.origin == "fresh" and row.actions
+        }
 
     def _read(self, filler: Filler, rows: Sequence[Sample], fields: Sequence[str]) -> list[dict[str, Array]]:
         """Fields of a model's forward pass over the rows."""
@@ -132,6 +152,11 @@ class Learners:
             yield part, replace(fitted, model=self._label + fitted.model)
 
     @property
+    def models(self) -> Mapping[str, Learner]:
+        """All models but the reference, by name; those that never learn included."""
+        return self._named
+
+    @property
     def exported(self) -> Mapping[str, critic.Critic]:
         """Models that are trained besides the policy, by name."""
         return {name: model for name, model in self._named.items() if isinstance(model, critic.Critic) and model.trains}
@@ -155,6 +180,11 @@ def _models(recipe: Recipe, needs: frozenset[Column], only_needs: bool) -> Mappi
     if isinstance(recipe.algorithm, Modelled) and (asked or not only_needs):
         return recipe.algorithm.models()
     return {"critic": ModelSpec()} if asked else {}
+
+
+def _name(row: Sample) -> tuple[str, int, int]:
+    """Name of a sample within a step: no two of an episode begin with the same turn."""
+    return row.group, row.episode, int(row.turn_ids[row.action_mask.argmax()])
 
 
 def _kept(column: Declared, numbers: Array, row: Sample) -> float | Array:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from llmrl.samples import Sample
+from llmrl.train.guards import UpdateGuard
+from llmrl.train.parts import Clock
 from llmrl.train.policies import PolicyStep, TrainedPolicy
 from llmrl.train.run import Run
+
+
+class LearningRun(Protocol):
+    """The parts of a run that its policies learn with."""
+
+    clock: Clock
+    guard: UpdateGuard
 
 
 def train(run: Run) -> None:
@@ -30,10 +40,12 @@ def train(run: Run) -> None:
         finished = run.recorder.measured(step, learned)
         for part in run.after_step:  # follow, adapt, evaluate, audit, log, save
             part.after_step(finished)
+        if finished.ends:  # a callback asked for it
+            break
     run.finish()
 
 
-def learn(run: Run, policy: TrainedPolicy, samples: Sequence[Sample], step: int) -> PolicyStep:
+def learn(run: LearningRun, policy: TrainedPolicy, samples: Sequence[Sample], step: int) -> PolicyStep:
     """Let a policy learn from its samples of a step."""
     with run.clock("logprobs"):
         samples = policy.adaptation.asked(samples)

@@ -62,7 +62,7 @@ class Network(nn.Module):
         self.by_rows = reason is None
         if reason is not None and (said := f"{type(plain).__name__}: {reason}") not in _SAID:
             _SAID.add(said)
-            log.warning(f"packed rows are read under one mask, and each reads its prompt for itself: {said}")
+            log.warning(f"rows are padded, or packed under one mask, and each reads its prompt for itself: {said}")
         return self.by_rows
 
 

@@ -23,6 +23,21 @@ T = TypeVar("T")
 PATIENCE = timedelta(hours=6)
 
 
+def deepspeed_prepared(on_cpu: bool) -> bool:
+    """Tell whether the launch asks for DeepSpeed; the environment and the extensions are then ready for it.
+
+    Raises:
+        TrainingError: its extension does not compile.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
+        return False
+    if on_cpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
+    extensions.prepare(on_cpu)
+    return True
+
+
 def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     """Make an `accelerate.Accelerator` for this process, as `accelerate launch` configured it: alone, DDP or DeepSpeed.
 
@@ -33,16 +48,11 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     """
     require_launch()
     require_installed(options.trackers)
-    wants_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
     on_cpu = not torch.cuda.is_available()
+    wants_deepspeed = deepspeed_prepared(on_cpu)
     expected = int(os.environ.get("WORLD_SIZE", "1"))
-    if on_cpu and wants_deepspeed:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        os.environ.pop("ACCELERATE_USE_CPU", None)  # with it DeepSpeed would be switched off without a word
-    elif on_cpu and expected > 1:
+    if on_cpu and not wants_deepspeed and expected > 1:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # without it no process would talk to another, without a word
-    if wants_deepspeed:
-        extensions.prepare(on_cpu)
     from accelerate import Accelerator, InitProcessGroupKwargs
 
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a warning at every save of tied weights

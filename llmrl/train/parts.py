@@ -23,6 +23,7 @@ class FinishedStep:
     audited: Mapping[tuple[str, int], Score] = field(default_factory=dict)  # by group and episode, gold scores
     save: bool = False  # True asks for a checkpoint behind this step, due or not
     alarm: str = ""  # ends the run, behind a checkpoint; says why
+    ends: str = ""  # a callback asks that this step be the last; says why
 
     @property
     def done(self) -> int:

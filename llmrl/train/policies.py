@@ -62,7 +62,7 @@ def trained_policies(
         recipe: of the run.
         accelerator: its processes.
         learners, sync: of the run's policy.
-        opponents: running, by agent.
+        opponents: running, by agent; an agent's own policy without one is sent to no engine.
         stopping: signals that may ask the run to end.
         ready: refuses models that will not do.
     """
@@ -73,12 +73,13 @@ def trained_policies(
     for agent, its in apart.items():
         learners = Learners(its, accelerator, recipe.algorithm.needs(), stopping, agent=agent)
         ready(its, learners)
+        engine = opponents[agent].engine if agent in opponents else None
         made.append(
             TrainedPolicy(
                 agent=agent,
                 learners=learners,
                 adaptation=Adaptation(recipe.algorithm, steps, agent),
-                sync=WeightSync(learners.policy, opponents[agent].engine, recipe.compute_dtype),
+                sync=WeightSync(learners.policy, engine, recipe.compute_dtype),
                 apart=frozenset(apart),
             )
         )

@@ -11,9 +11,10 @@ from llmrl.chat import Chat
 from llmrl.errors import DataError
 from llmrl.evaluation.evaluate import problems_of
 from llmrl.plugins import build
-from llmrl.protocols import Benchmark, EnvFactory
+from llmrl.protocols import EnvFactory
 from llmrl.recipe import Recipe
 from llmrl.rollout.environments import Foreseen
+from llmrl.train.benchmarks import OWN, asked
 from llmrl.types import Problem
 
 log = logging.getLogger(__name__)
@@ -56,19 +57,23 @@ def check_benchmarks(recipe: Recipe, chat: Chat, main: bool) -> None:
         DataError: there are some, unless `rollout.drop_long_prompts` accepts it; or a benchmark's data cannot be read.
     """
     most = recipe.rollout.max_prompt_length
-    for name in recipe.eval.benchmarks if recipe.evaluates else ():
-        benchmark: Benchmark = build("benchmark", name, "eval.benchmarks")
-        problems = list(islice(problems_of(benchmark, name), recipe.eval.limit))
-        long = longer(_first_shown(build("env", benchmark.env), problems), chat, most)
+    for name, each in asked(recipe).items():
+        problems = list(islice(problems_of(each.benchmark, name), recipe.eval.limit))
+        long = longer(_first_shown(build("env", each.benchmark.env), problems), chat, most)
         if not long:
             continue
-        told = _told(f"eval.benchmarks {name}", long, len(problems), most)
+        told = _told(_place(name), long, len(problems), most)
         if not recipe.rollout.drop_long_prompts:
             raise DataError(
                 f"{told}; set it to {max(long.values())}, or rollout.drop_long_prompts=true to count them as unjudged"
             )
         if main:
             log.warning("%s; they are not asked, and are unjudged", told)
+
+
+def _place(name: str) -> str:
+    """Where a recipe has a benchmark."""
+    return "eval.data" if name == OWN else f"eval.benchmarks {name}"
 
 
 def _first_shown(env: EnvFactory, problems: Sequence[Problem]) -> list[Problem]:

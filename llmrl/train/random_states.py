@@ -9,6 +9,13 @@ import numpy as np
 import torch
 
 
+def seed(number: int) -> None:
+    """Seed the generators of Python, NumPy and torch: llmrl's own draws name their seeds, those of libraries do not."""
+    from accelerate.utils import set_seed
+
+    set_seed(number)
+
+
 def capture() -> tuple[Any, ...]:
     """States of the generators of Python, NumPy and torch, on the CPU and on every GPU."""
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -101,20 +101,12 @@ class Recorder:
         metrics |= rollout_metrics(groups) | fit_metrics([update for each in learned for update in each.updates])
         metrics |= self.source.metrics
         for each in learned:
-            metrics |= self._of_policy(step, each)
+            metrics |= policy_metrics(each, step, played=bool(self.source.played))
         metrics |= self.normaliser.metrics()
         seconds = self.clock.step_seconds
         metrics |= {"step_time": seconds, "perf/tokens_per_sec": metrics["num_tokens"] / max(1e-9, seconds)}
-        samples = [sample for each in learned for sample in each.samples]
+        samples = [sample for each in learned for sample in each.policy.learners.with_noted(each.samples)]
         return FinishedStep(step=step, samples=samples, groups=groups, metrics=metrics)
-
-    def _of_policy(self, step: int, learned: PolicyStep) -> dict[str, float]:
-        """Numbers of a policy alone: its sync, its mismatch, its algorithm's of the whole step."""
-        fresh = [sample for sample in learned.samples if sample.origin == "fresh"]  # not of other weights, nor unplayed
-        numbers = dict(learned.policy.sync.metrics)
-        numbers |= step_metrics(fresh, version=step) if self.source.played else {}  # stored answers are of others, too
-        numbers |= learned.policy.adaptation.metrics
-        return {metric_prefix(learned.policy.agent) + name: number for name, number in numbers.items()}
 
     def after_step(self, finished: FinishedStep) -> None:
         """Write the step, with everything that the parts before have added to it."""
@@ -125,3 +117,18 @@ class Recorder:
         self.accelerator.log(finished.metrics, step=step)
         if self.on_step is not None and self.accelerator.is_main_process:
             self.on_step(step, finished.metrics, groups)
+
+
+def policy_metrics(learned: PolicyStep, step: int, *, played: bool) -> dict[str, float]:
+    """Numbers of a policy alone: its sync, its mismatch, its algorithm's of the whole step.
+
+    Args:
+        learned: what the policy has made of the step.
+        step: of the loop.
+        played: the step's episodes were generated for it; stored answers are of other weights, too.
+    """
+    fresh = [sample for sample in learned.samples if sample.origin == "fresh"]  # not of other weights, nor unplayed
+    numbers = dict(learned.policy.sync.metrics)
+    numbers |= step_metrics(fresh, version=step) if played else {}
+    numbers |= learned.policy.adaptation.metrics
+    return {metric_prefix(learned.policy.agent) + name: number for name, number in numbers.items()}

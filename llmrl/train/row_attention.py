@@ -7,7 +7,7 @@ by trial (`reason_against`): their masks must be causal and no more, and their s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,11 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmrl.samples import Array
+from llmrl.train.row_layout import RowLayout
 
 NAME = "llmrl_rows"
-LEAST = 8  # tokens that a beginning must have to be shared
-_MASKED = 4  # widths of the shared part up to which own tokens are computed under a mask of theirs
 _FAR = (0, 1, 2, 7, 63, 64, 500, 1023, 4095, 4096, 8191, 32768, 131072, 1 << 20)
 """Places at which masks are looked at: a window or a chunk that is shorter shows."""
 _BOUNDS = {torch.float32: 1e-4, torch.float64: 1e-6}
@@ -34,54 +32,6 @@ _IGNORED = frozenset({"position_ids", "cache_position", "rows", "is_causal"})
 
 class UnfitError(Exception):
     """A model asks of attention what rows do not give."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Tokens that stand behind one another in the stream, and see the shared ones before them, and themselves."""
-
-    start: int
-    end: int
-    shared_start: int
-    shared_end: int  # equal to `shared_start` where nothing is shared
-    mask: Tensor | None  # (own, shared + own) bool; None: computed as a causal row of both
-
-
-@dataclass(frozen=True, slots=True)
-class RowLayout:
-    """Layout of the rows of a batch as a stream of tokens; an argument of the decoder, which hands it down."""
-
-    source: Tensor  # (N,) int64: place in the flat batch of each token of the stream
-    place: Tensor  # (B * T,) int64: place in the stream of each token of the batch; 0 for padding, which nobody reads
-    segments: Sequence[Segment]  # they cover the stream, in its order
-
-    @classmethod
-    def of(cls, token_ids: Tensor, sample_ids: Tensor) -> RowLayout:
-        """Find the rows of (B, T) tokens, padded or packed, and the beginnings that neighbours share."""
-        ids, owner = token_ids.flatten().numpy(), sample_ids.flatten().numpy()
-        real = np.flatnonzero(owner >= 0)
-        places = np.split(real, np.flatnonzero(np.diff(owner[real])) + 1)
-        stream: list[Array] = []
-        place: Array = np.zeros(len(ids), np.int64)
-        segments: list[Segment] = []
-        length = 0
-
-        def put(tokens: Array, shared: tuple[int, int]) -> None:
-            nonlocal length
-            place[tokens] = np.arange(length, length + len(tokens))
-            if len(tokens):
-                segments.append(_segment(length, length + len(tokens), *shared))
-                stream.append(tokens)
-                length += len(tokens)
-
-        for rows, shared in _beginnings([ids[row] for row in places]):
-            first = length
-            if shared:
-                put(places[rows[0]][:shared], (first, first))
-            for row in rows:
-                place[places[row][:shared]] = np.arange(first, first + shared)
-                put(places[row][shared:], (first, first + shared))
-        return cls(torch.from_numpy(np.concatenate(stream)), torch.from_numpy(place), segments)
 
 
 def decoder_states(decoder: Any, token_ids: Tensor, position_ids: Tensor, sample_ids: Tensor) -> Tensor:
@@ -127,20 +77,22 @@ def attend(
     if (trial := _TRIAL.get()) is not None:
         trial.attended += 1
     options: dict[str, Any] = {"scale": scaling, "dropout_p": dropout, "enable_gqa": key.shape[1] != query.shape[1]}
+    sizes = [[call.rows * call.queries for call in rows.calls], *2 * [[call.rows * call.keys for call in rows.calls]]]
+    asked = zip((query, key, value), (rows.queries, rows.keys, rows.keys), sizes, strict=True)
+    gathered = [_at(heads[0].transpose(0, 1), places).split(counts) for heads, places, counts in asked]
     parts = []
-    for segment in rows.segments:
-        own, shared = slice(segment.start, segment.end), slice(segment.shared_start, segment.shared_end)
-        before = shared.stop - shared.start
-        q, k, v = query[:, :, own], key[:, :, own], value[:, :, own]
-        if before:
-            k, v = torch.cat([key[:, :, shared], k], 2), torch.cat([value[:, :, shared], v], 2)
-        if segment.mask is not None:
-            parts.append(functional.scaled_dot_product_attention(q, k, v, attn_mask=segment.mask, **options))
-            continue
-        if before:
-            q = torch.cat([query[:, :, shared], q], 2)
-        parts.append(functional.scaled_dot_product_attention(q, k, v, is_causal=True, **options)[:, :, before:])
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+    for call, *given in zip(rows.calls, *gathered, strict=True):
+        q, k, v = (each.unflatten(0, (call.rows, -1)).transpose(1, 2) for each in given)
+        found = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=call.mask, is_causal=call.mask is None, **options
+        )
+        parts.append(found.transpose(1, 2).flatten(0, 1))
+    return _at(parts[0] if len(parts) == 1 else torch.cat(parts), rows.answers)[None], None
+
+
+def _at(stream: Tensor, places: Tensor | None) -> Tensor:
+    """Tokens of a stream by their places."""
+    return stream if places is None else stream.index_select(0, places)
 
 
 def reason_against(decoder: Any, vocabulary: int) -> str | None:
@@ -149,6 +101,7 @@ def reason_against(decoder: Any, vocabulary: int) -> str | None:
     A decoder of which there is nothing to say is left as it was. Collective where it is sharded, as its forward is.
     """
     configs = {id(m.config): m.config for m in decoder.modules() if hasattr(m, "config")}.values()
+    before = [config._attn_implementation for config in configs]
     _register()
     for config in configs:
         config._attn_implementation = NAME
@@ -159,8 +112,8 @@ def reason_against(decoder: Any, vocabulary: int) -> str | None:
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     if reason is not None:
-        for config in configs:
-            config._attn_implementation = "sdpa"
+        for config, attention in zip(configs, before, strict=True):
+            config._attn_implementation = attention
     return reason
 
 
@@ -240,33 +193,6 @@ def _require_plain(attention_mask: Tensor | None, others: dict[str, Any]) -> Non
     for name, given in others.items():
         if given is not None and given is not False and name not in _IGNORED:
             raise UnfitError(f"its attention has {name}")
-
-
-def _segment(start: int, end: int, shared_start: int, shared_end: int) -> Segment:
-    own, shared = end - start, shared_end - shared_start
-    masked = shared > 0 and own <= _MASKED * shared
-    mask = torch.ones(own, shared + own, dtype=torch.bool).tril(shared) if masked else None
-    return Segment(start, end, shared_start, shared_end, mask)
-
-
-def _beginnings(rows: Sequence[Array]) -> Iterator[tuple[range, int]]:
-    """Runs of neighbours, and how many tokens at their beginning they share: as runs grow while that saves more."""
-    first, shared = 0, len(rows[0])
-    for row in range(1, len(rows) + 1):
-        same = _same(rows[first][:shared], rows[row]) if row < len(rows) else 0
-        if same >= LEAST and same * (row - first) > shared * (row - first - 1):
-            shared = same
-            continue
-        yield range(first, row), shared if row - first > 1 else 0
-        if row < len(rows):
-            first, shared = row, len(rows[row])
-
-
-def _same(left: Array, right: Array) -> int:
-    """Number of tokens at the beginning that are equal."""
-    width = min(len(left), len(right))
-    unequal = np.flatnonzero(left[:width] != right[:width])
-    return int(unequal[0]) if len(unequal) else width
 
 
 def _register() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,8 @@ from llmrl.protocols import Algorithm
 from llmrl.recipe import Recipe
 from llmrl.train import random_states
 from llmrl.train.build import Parts, build
-from llmrl.train.checkpoints import export
+from llmrl.train.callbacks import OnState
+from llmrl.train.epochs import in_steps
 from llmrl.train.evaluation import OnSample, unseen
 from llmrl.train.parts import Rewinds
 from llmrl.train.recorder import OnStep
@@ -26,6 +28,7 @@ class Run(Parts):
         resume: True goes on from the newest checkpoint in its folder, a path from that one.
         name: of its folder, where the recipe has no `train.run_name`.
         on_step, on_sample: see every step, and every answer of an evaluation.
+        callbacks: see every step, too, and may ask for a checkpoint or for the end.
     """
 
     def __init__(
@@ -37,7 +40,9 @@ class Run(Parts):
         stopping: Stopping | None = None,
         on_step: OnStep | None = None,
         on_sample: OnSample = unseen,
+        callbacks: Sequence[OnState] = (),
     ) -> None:
+        recipe = in_steps(recipe)
         with ExitStack() as started:  # closes all where building fails, also where one of them fails to
             parts = build(
                 recipe,
@@ -47,6 +52,7 @@ class Run(Parts):
                 stopping=stopping or Stopping(),
                 on_step=on_step,
                 on_sample=on_sample,
+                callbacks=callbacks,
             )
             vars(self).update(vars(parts))
             self._started = started.pop_all()
@@ -82,11 +88,17 @@ class Run(Parts):
         self.stopping.step_begins(self.accelerator, droppable=len(rewinding) == 2)
 
     def finish(self) -> None:
-        """Export all trained models to `final/` and draw the curves."""
+        """Export all trained models to `final/` with their card, draw the curves, and publish where it is asked for.
+
+        Raises:
+            CheckpointError: the disk is full or not writable; or the hub refuses, which costs nothing of the run.
+        """
         self.stopping.steps_end()
-        export({policy.agent: policy.learners for policy in self.policies}, self.chat.tokenizer, self.folder / "final")
+        steps = min(self.step + 1, self.recipe.train.max_steps)
+        self.publisher.export(self.folder / "final", steps)
         self.logs.curves()
-        self.recorder.status("finished", steps=self.recipe.train.max_steps)
+        self.recorder.status("finished", steps=steps)
+        self.publisher.finish(self.folder / "final", steps)
 
     def __enter__(self) -> Run:
         return self

@@ -54,7 +54,7 @@ class Saver:
         """
         due = (self._every and finished.done % self._every == 0) or finished.done == self._last
         number = self._stopping.step_ends()
-        if not (due or finished.save or finished.alarm or number):
+        if not (due or finished.save or finished.alarm or finished.ends or number):
             return
         saved = self.save(finished.done)
         if number:

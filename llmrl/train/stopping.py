@@ -22,10 +22,10 @@ from typing import Any, Self
 
 from llmrl import aio
 from llmrl.errors import LlmrlError, Stopped
+from llmrl.run_folder.progress import end_at_once
 from llmrl.train.parallel import largest
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stopping:
@@ -115,7 +115,7 @@ class Stopping:
     def _handle(self, number: int, _frame: object) -> None:
         if self._number:
             if number == self._number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
-                _leave(130)
+                end_at_once(130)
             return
         self._number = number
         self._timer = threading.Timer(self.grace_s, self._end)
@@ -142,13 +142,6 @@ class Stopping:
                 flush=True,
             )
             os._exit(128 + self._number)
-
-
-def _leave(code: int) -> None:
-    """End the process at once; a live view has hidden the cursor."""
-    if sys.stdout.isatty():
-        os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
-    os._exit(code)
 
 
 def _nothing() -> None:

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.critics import write_critic
+
 RECIPE = """
 model: {{policy: {model}}}
 data: {{name: arithmetic, high: 9}}
@@ -93,13 +95,15 @@ LAUNCHES = [
     pytest.param("oreal", "zero3", marks=pytest.mark.slow),
 ]
 
+CAPPED = {"name": "capped", "high": 2.0, "width": 0}
+"""Head of the V that the policy's stage of `bcoder` starts from: the one that its first stage trains, by max_reward."""
 
 Made = tuple[dict[str, Tensor], list[dict[str, float]]]
 """The weights of a run, and the metrics of its steps."""
 
 
 def run(start: Callable[..., Any], folder: Path, models: Sequence[Path], method: str, launch: str | None) -> Made:
-    """`models` are a policy and a critic with a head of states."""
+    """`models` are a policy and a critic with a capped head."""
     model, critic = models
     recipe, stored = folder / "run.yaml", folder / "rows.jsonl"
     stored.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -120,14 +124,20 @@ def trained(folder: Path) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
+def capped_critic_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A critic as the first stage of `bcoder` leaves it."""
+    return write_critic(tmp_path_factory.mktemp("capped"), tiny_model_dir, CAPPED)
+
+
+@pytest.fixture(scope="module")
 def alone(
     tiny_model_dir: Path,
-    critic_dir: Path,
+    capped_critic_dir: Path,
     tmp_path_factory: pytest.TempPathFactory,
     llmrl_module: Callable[..., Any],
 ) -> Callable[[str], Made]:
     """Results of a method's run in a single process."""
-    models = tiny_model_dir, critic_dir
+    models = tiny_model_dir, capped_critic_dir
     return cache(lambda method: run(llmrl_module, tmp_path_factory.mktemp("alone"), models, method, None))
 
 
@@ -137,11 +147,11 @@ def test_two_processes_learn_what_one_learns(
     launch: str,
     alone: Callable[[str], Made],
     tiny_model_dir: Path,
-    critic_dir: Path,
+    capped_critic_dir: Path,
     tmp_path: Path,
     llmrl: Callable[..., Any],
 ) -> None:
-    weights, lines = run(llmrl, tmp_path, (tiny_model_dir, critic_dir), method, launch)
+    weights, lines = run(llmrl, tmp_path, (tiny_model_dir, capped_critic_dir), method, launch)
     expected, expected_lines = alone(method)
     for line, other in zip(lines, expected_lines, strict=True):
         for name in ("reward", "completions/mean_length", "num_tokens"):

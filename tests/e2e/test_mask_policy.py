@@ -62,7 +62,7 @@ def said(model: Any, prompt: Sequence[int], tokens: Sequence[int], temperature: 
     return logits.float() / temperature
 
 
-def check(completions: Sequence[Completion], mask: Any, policy: Any, temperature: float = 1.0) -> None:
+def require_nucleus(completions: Sequence[Completion], mask: Any, policy: Any, temperature: float = 1.0) -> None:
     """Sets are the mask's nucleus up to rounding, tokens lie in them, log-probabilities are the policy's over them."""
     for prompt, one in zip(PROMPTS, completions, strict=True):
         assert one.support_ids is not None
@@ -83,17 +83,17 @@ def test_tokens_lie_in_the_nucleus_of_the_policy_that_lags(
 ) -> None:
     old, new, newer = (shifted(tiny_model_dir, by) for by in (0.0, 0.1, 0.3))
     load(engine, old, version=0)
-    check(sample(engine, temperature=temperature), old, old, temperature)
+    require_nucleus(sample(engine, temperature=temperature), old, old, temperature)
     load(engine, new, version=1)
     late = sample(engine, temperature=temperature)
-    check(late, old, new, temperature)
+    require_nucleus(late, old, new, temperature)
     with pytest.raises(AssertionError):
-        check(late, new, new, temperature)
+        require_nucleus(late, new, new, temperature)
     load(engine, newer, version=2)
     refreshed = sample(engine, temperature=temperature)
-    check(refreshed, newer, newer, temperature)
+    require_nucleus(refreshed, newer, newer, temperature)
     with pytest.raises(AssertionError):
-        check(refreshed, old, newer, temperature)
+        require_nucleus(refreshed, old, newer, temperature)
 
 
 def test_equal_weights_keep_what_the_policy_itself_would(engine: Any, tiny_model_dir: Path) -> None:

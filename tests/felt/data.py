@@ -243,6 +243,13 @@ def _of_files() -> dict[str, list[Probe]]:
                 },
             )
         ],
+        "data split": [
+            Probe(
+                use=counted,
+                base={"of": {**ARITHMETIC, "count": 9}, "test_size": 4},
+                values={"of": [{**ARITHMETIC, "count": 5}], "part": ["test"], "test_size": [2], "seed": [1]},
+            )
+        ],
         "data by_pass_rate": [
             Probe(
                 use=counted,

@@ -153,7 +153,7 @@ def _rollouts() -> list[Probe]:
     searched = {**SMALL, "search": {"name": "best_of_n", "n": 2}, "judge": {"name": "length"}}
     sampling = {"temperature": [0.5], "top_p": [0.5], "top_k": [5], "min_p": [0.1]}
     sizes = {"num_generations": [3], "prompts_per_step": [1], "max_completion_length": [2]}
-    logs = {"log_completions": [0.0], "log_tokens_mb": [0.0]}
+    logs = {"log_completions": [0.0], "log_tokens_mb": [0.0], "log_trainer": [True]}
     found = {
         "search": [{"name": "best_of_n", "n": 3}],
         "judge": [{"name": "length", "unit": "words"}],

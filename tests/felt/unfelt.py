@@ -88,9 +88,12 @@ NEVER: Listed = {
     },
     "a browser plays it, which is no quick test: tests/integration/test_browser.py": {
         "env miniwob": (
-            "observation actions history instructions max_steps max_elements max_text shaping shaping_gamma pages"
+            "observation actions history instructions max_steps max_elements max_text shaping shaping_gamma pages "
+            "pictures"
         ),
-        "env shop": "observation actions history instructions max_steps max_elements max_text shaping shaping_gamma",
+        "env shop": (
+            "observation actions history instructions max_steps max_elements max_text shaping shaping_gamma pictures"
+        ),
     },
 }
 """Nothing comes of them that a quick test on a CPU could see."""

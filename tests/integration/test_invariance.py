@@ -127,12 +127,12 @@ def test_neither_the_budget_nor_packing_changes_the_gradient(
     reference = models(packing=False)
     rows = credited(reference, algorithm, step())
     whole = gradient(reference, rows, algorithm)
-    for packing in (False, True, None):
+    for packing in (False, True, "auto"):
         for budget in (1, 150, 400, 4000):
             found = models(packing=packing, tokens_per_device=budget)
             gap = error(gradient(found, rows, algorithm), whole)
             assert gap < TOLERANCE, f"packing {packing}, budget {budget}: {gap:.1e}"
-            assert found.policy.net.by_rows is bool(packing)
+            assert found.policy.net.by_rows is (packing is not False)
 
 
 def test_packed_rows_have_the_same_gradient_under_a_mask_of_them_all(
@@ -140,12 +140,12 @@ def test_packed_rows_have_the_same_gradient_under_a_mask_of_them_all(
 ) -> None:
     """The path of models that cannot read by rows, where `train.packing: true` asks for it."""
     monkeypatch.setattr("llmrl.train.row_attention.reason_against", lambda *_: "a test says so")
-    algorithm, padded, packed = ALGORITHMS["dapo"], models(packing=False), models(packing=True)
+    algorithm, padded, packed = ALGORITHMS["dapo"], models(packing="auto"), models(packing=True)
     rows = credited(padded, algorithm, step())
     assert error(gradient(packed, rows, algorithm), gradient(padded, rows, algorithm)) < TOLERANCE
     assert packed.policy.pack
     assert not packed.policy.net.by_rows
-    assert not models().policy.pack
+    assert not padded.policy.pack
 
 
 def test_neither_the_order_of_the_rows_nor_checkpointing_changes_the_gradient(models: Callable[..., Learners]) -> None:

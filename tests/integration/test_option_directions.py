@@ -13,6 +13,7 @@ from torch import Tensor
 from llmrl.recipe import Recipe
 from llmrl.train.learners import Learners
 from llmrl.train.run import Run
+from tests.builders import watched
 from tests.felt.runs import LEARNS, SMALL, Seeded
 from tests.felt.steps import learners, recipe, rows
 
@@ -22,16 +23,8 @@ NARROW = {"max_steps": 4, "report_to": "none"}
 def fitted(made: Recipe, steps: int = 1) -> tuple[Learners, dict[str, list[list[Tensor]]], dict[str, list[Tensor]]]:
     """Models after steps of their updates, the gradients of each step as the optimiser saw them, and first weights."""
     models = learners(made)
-    seen: dict[str, list[list[Tensor]]] = {"policy": [], "critic": []}
+    seen = {name: watched(models, name) for name in ("policy", "critic")}
     first = {name: [p.detach().clone() for p in models[name].net.parameters()] for name in seen}
-    for name, grads in seen.items():
-        learner, step = models[name], models[name].optimizer.step
-
-        def watched(learner: Any = learner, step: Any = step, grads: Any = grads) -> None:
-            grads.append([p.grad.detach().clone() for p in learner.net.parameters() if p.grad is not None])
-            step()
-
-        learner.optimizer.step = watched
     for number in range(steps):
         told = made.algorithm.credit(models.annotate(rows(), made.algorithm.needs()))
         for update in made.algorithm.updates(number):
@@ -65,6 +58,7 @@ def test_the_critic_takes_its_own_rate_and_the_policy_its_own() -> None:
     one, _, first = fitted(recipe(train=base, critic={"learning_rate": 1e-3}))
     other, _, again = fitted(recipe(train=base, critic={"learning_rate": 3e-3}))
     assert moved(other, again, "policy") == moved(one, first, "policy") > 0
+    assert moved(one, first, "critic") > 0
     assert moved(other, again, "critic") == pytest.approx(3 * moved(one, first, "critic"), rel=1e-3)
     third, _, begun = fitted(recipe(train={**base, "learning_rate": 2e-3}, critic={"learning_rate": 1e-3}))
     assert moved(third, begun, "critic") == moved(one, first, "critic")

@@ -77,7 +77,7 @@ def test_math_responses(shared_data: Path) -> None:
     assert wrong_ones(MathVerify(), [(r["id"], r["gold"], r["response"], r["correct"]) for r in rows]) == {}
 
 
-def own_solutions(shared_data: Path, every: int) -> None:
+def require_own_solutions(shared_data: Path, every: int) -> None:
     gsm8k = load(shared_data / "gsm8k/train.jsonl")[::every]
     for verifier in (MathVerify(), Numeric()):
         assert wrong_ones(verifier, [(r["id"], r["final_answer"], r["answer"], True) for r in gsm8k]) == {}
@@ -87,12 +87,12 @@ def own_solutions(shared_data: Path, every: int) -> None:
 
 
 def test_training_problems_accept_their_own_solution(shared_data: Path) -> None:
-    own_solutions(shared_data, every=50)
+    require_own_solutions(shared_data, every=50)
 
 
 @pytest.mark.slow
 def test_every_training_problem_accepts_its_own_solution(shared_data: Path) -> None:
-    own_solutions(shared_data, every=1)
+    require_own_solutions(shared_data, every=1)
 
 
 def test_problems_without_an_answer_are_refused(shared_data: Path) -> None:

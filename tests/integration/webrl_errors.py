@@ -53,5 +53,5 @@ ERRORS: list[tuple[str, type[Any], str, str]] = [
     ("V of the last state follows an episode that has ended, once more", EndHasValue, "webrl", "oracle, learning"),
     ("the mean over a turn's tokens in place of the sum", MeanOfTokens, "webrl", "oracle, learning"),
     ("turns of failures are not masked", FailuresPositive, "webrl_released", "oracle, learning"),
-    ("the state behind a turn is not looked for in the next sample", SampleAlone, "webrl", "learning"),
+    ("the state behind a turn is not looked for in the next sample", SampleAlone, "webrl", "invariances, learning"),
 ]

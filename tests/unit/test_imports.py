@@ -60,12 +60,16 @@ LAYERS = {
     "llmrl.search": 5,
     "llmrl.evaluation": 5,
     "llmrl.train": 6,
+    "llmrl.api": 6,
     "llmrl.recipes": 7,
     "llmrl.datagen": 7,
     "llmrl.checks": 7,
     "llmrl.serve": 7,
     "llmrl.pipeline": 7,
+    "llmrl.planning": 7,
+    "llmrl.replaying": 7,
     "llmrl.tuning": 7,
+    "llmrl.view": 7,
     "llmrl.tiny": 7,
     "llmrl.cli": 8,
     "llmrl.__main__": 8,
@@ -88,6 +92,7 @@ WITHOUT_TORCH = [
     "llmrl.tool_calls",
     "llmrl.tools",
     "llmrl.agents",
+    "llmrl.view",
 ]
 HEAVY = {"torch", "transformers", "vllm", "sympy", "math_verify", "datasets", "swebench"}
 INSTANT = HEAVY | TRAINERS | {"numpy", "pydantic", "yaml", "typer", "rich", "httpx"}

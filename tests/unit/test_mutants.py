@@ -57,10 +57,10 @@ def test_what_is_nearest_by_imports_is_asked_first() -> None:
     near = tree.distances("llmrl/ops/gae.py")
     assert near["llmrl/ops/tracks.py"] == near["tests/unit/ops/test_gae.py"] == 1
     assert near["llmrl/algorithms/bcoder.py"] == 2
-    first, second, *_ = tree.stages("llmrl/ops/gae.py")["unit"]
+    first, second, *_ = tree.stages("llmrl/ops/gae.py")["near"]
     assert first == ["tests/unit/ops/test_gae.py"]
     assert "tests/unit/ops/test_turns.py" in second
-    assert tree.stages("rewards/mix.py")["unit"][0] == ["tests/unit/rewards/test_mix.py"]
+    assert tree.stages("rewards/mix.py")["near"][0] == ["tests/unit/rewards/test_mix.py"]
 
 
 def test_a_second_run_asks_only_what_is_not_known() -> None:
@@ -77,13 +77,14 @@ def test_the_page_has_the_table_of_the_figures() -> None:
     known = {(row["file"], row["old"], row["new"]): row for row in rows}
     assert known.keys() <= {(error.file, error.old, error.new) for error in PLANTED}, "run benchmarks/mutants.py again"
     page = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
+    assert f"lists {len(PLANTED)} errors" in page
     assert mutants.table([(error, known.get((error.file, error.old, error.new))) for error in PLANTED]) in page
 
 
 def test_an_error_is_alive_only_where_all_was_asked() -> None:
     row = {"verify": "", "test": "", "looks": [*mutants.VERIFY]}
     assert mutants.state_of(row) == mutants.state_of(None) == "open"
-    assert mutants.state_of({**row, "looks": [*mutants.VERIFY, "unit"]}) == "alive"
+    assert mutants.state_of({**row, "looks": [*mutants.VERIFY, "near", "unit"]}) == "alive"
     assert mutants.state_of({**row, "test": "tests/unit/ops/test_gae.py::test"}) == "tests"
     assert mutants.state_of({**row, "verify": "grpo, oracle", "looks": ["cases"]}) == "verify"
 

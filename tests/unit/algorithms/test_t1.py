@@ -102,6 +102,19 @@ def test_the_entropy_bonus_of_the_case() -> None:
     assert not any(values.requires_grad for values in loss.metrics.values())
 
 
+def test_no_bonus_is_paid_while_the_control_has_stopped_it() -> None:
+    """The coefficient stays for later steps; the terms of this one do not see the entropy."""
+    stopped = replace(PLAIN, entropy_coef=0.5, entropy_control="adaptive", bonus_is_paid=False)
+    batch = collate(stopped.credit([row(episode=i, reward=float(i)) for i in (0, 1)]), pack=False)
+    logprobs = torch.full(batch.token_ids.shape, -1.0)
+    low, high = (
+        stopped.loss(Forward(logprobs=logprobs, entropy=torch.full_like(logprobs, nats)), batch).terms
+        for nats in (0.1, 5.0)
+    )
+    assert torch.equal(low, high)
+    assert not stopped.updates(0)[0].entropy_grad
+
+
 def test_divergence_in_the_reward_is_taken_off_before_the_baseline() -> None:
     # Summed log(old/ref) of the first is log(.5/.4) + log(.2/.3), of the second 0.
     old, ref = [0.0, log(0.5), log(0.2)], [0.0, log(0.4), log(0.3)]

@@ -128,7 +128,10 @@ def test_lora_and_dr_grpo_bring_what_they_need(tmp_path: Path) -> None:
         ({"torch_dtype": "float16"}, "dtype: 'float16' has no counterpart"),
         ({"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_type: 'cosine_with_min_lr' has no counterpart"),
         ({"vllm_mode": "server"}, "vllm_mode: 'server' has no counterpart: write `engine: {name: server"),
-        ({"max_steps": -1}, r"max_steps -1: expected a multiple of 2, .*add max_steps=\.\.\. after the file"),
+        (
+            {"max_steps": -1},
+            r"save_steps 0\.1: a share .* follows from the data; .*add max_steps=\.\.\. after the file",
+        ),
         ({"max_steps": 3}, "max_steps 3: expected a multiple of 2"),
         ({"num_generations": 7}, "1024 completions are played at a time, an update takes 512, a group has 7; expected"),
         ({"num_generations": 0}, "num_generations 0: expected at least 1"),
@@ -144,6 +147,17 @@ def test_lora_and_dr_grpo_bring_what_they_need(tmp_path: Path) -> None:
 def test_what_has_no_counterpart_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         values(tmp_path, **changes)
+
+
+def test_epochs_count_where_steps_do_not(tmp_path: Path) -> None:
+    """As open-r1's recipes are written; a share of the updates stays one, for their number follows from the data."""
+    made = values(tmp_path, max_steps=-1, num_train_epochs=1, save_steps=20)["train"]
+    assert (made["num_train_epochs"], made["warmup_steps"], made["save_steps"]) == (1.0, 0.1, 10)
+    assert "max_steps" not in made
+    assert values(tmp_path, max_steps=None, save_steps=20)["train"]["num_train_epochs"] == 3.0
+    counted = values(tmp_path, num_train_epochs=1)["train"]
+    assert counted["max_steps"] == 100
+    assert "num_train_epochs" not in counted
 
 
 def test_what_is_off_is_no_obstacle(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ WITHOUT_ROWS = (
     "swe_bench",
     "textworld",
     "by_pass_rate",
+    "split",
     "mixture",
     "outcomes",
     "perturbed",

@@ -141,6 +141,8 @@ def test_tasks_within_reach_of_either_head_stay(critic: Path, tiny_model_dir: Pa
     kept = reachable(tasks, options(critic=str(critic), low=low, high=1.0), chat)
     assert [p.id for p in kept] == [p.id for p, own in zip(tasks, values, strict=True) if max(own.values()) >= low]
     assert len(kept) == 3
+    with pytest.raises(DataError, match=r"of 5 new tasks none is within reach: 5 have values below low 0\.999"):
+        reachable(tasks, options(critic=str(critic), low=0.999, high=1.0), chat)
     assert reachable(tasks, options(), chat) == tasks
 
 
@@ -205,7 +207,7 @@ def test_tasks_are_written_as_rows(rollouts: Path, tiny_model_dir: Path, critic:
     assert [problem.id.partition("/")[0] for problem in problems] == ["p0", "p0", "p0", "p2"]
     assert all(isinstance(problem.info["seed"], int) for problem in problems)
     assert problems[0].messages == SUMS[0].messages
-    with pytest.raises(DataError, match="no new task is left"):
+    with pytest.raises(DataError, match="none is within reach: 0 have values below"):
         write_tasks(options(**given, critic=str(critic), low=0.0, high=1e-9), tmp_path / "none.jsonl")
 
 

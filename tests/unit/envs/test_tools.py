@@ -146,7 +146,7 @@ def url(server: Path) -> Iterator[str]:
     process.wait()
 
 
-def check_mcp(spec: dict[str, Any], **options: Any) -> None:
+def require_mcp_tools(spec: dict[str, Any], **options: Any) -> None:
     trajectory = played({"name": "tools", "tools": [spec]}, call("double", x=21), call("fail"), "42", **options)
     double, fail = replies(trajectory)
     assert double == "42"
@@ -155,12 +155,12 @@ def check_mcp(spec: dict[str, Any], **options: Any) -> None:
 
 
 def test_a_started_mcp_server_gives_tools(server: Path) -> None:
-    check_mcp({"name": "mcp", "command": [sys.executable, str(server)]})
+    require_mcp_tools({"name": "mcp", "command": [sys.executable, str(server)]})
 
 
 def test_a_running_mcp_server_gives_tools(url: str) -> None:
-    check_mcp({"name": "mcp", "url": url})
-    check_mcp({"name": "mcp", "url": url}, env_isolation="thread")
+    require_mcp_tools({"name": "mcp", "url": url})
+    require_mcp_tools({"name": "mcp", "url": url}, env_isolation="thread")
 
 
 class Vault:

@@ -89,6 +89,7 @@ def test_a_benchmark_is_played_over_turns(tmp_path: Path) -> None:
     assert isinstance(player.engine, ScriptedEngine)
     seeds = {sampling.seed for _, sampling in player.engine.calls}
     assert {seed_of(3, "n1", 0), of_turn(Sampling(seed=seed_of(3, "n1", 0)), 1).seed} <= seeds
+    assert len(seeds) == 5, "each turn of each episode has its own"
     settings = json.loads((tmp_path / "config.json").read_text())
     assert next(iter(settings.values()))["player"]["max_turns"] == 2
 

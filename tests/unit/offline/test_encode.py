@@ -116,6 +116,8 @@ def test_the_tokens_of_a_search_are_learned_from_as_they_were_sampled() -> None:
 def test_what_is_too_long_is_left_out_and_never_cut(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(LeftOutError, match=reason):
         samples(values)
+    (made,) = samples({"prompt": "q", "completion": "a" * 23})  # and the token that ends it
+    assert made.actions == ENCODER.options.max_completion_length
 
 
 # A run's own episodes
@@ -148,8 +150,10 @@ def test_logged_tokens_come_back_bit_for_bit() -> None:
 
 
 def test_episodes_without_tokens_are_encoded_anew() -> None:
-    (made,) = ENCODER.episodes([stored(played(), with_tokens=False)], "0/0")
-    (expected,) = to_samples(played())
+    earned = played(turns=[replace(played().turns[0], reward=0.25)])
+    (made,) = ENCODER.episodes([stored(earned, with_tokens=False)], "0/0")
+    (expected,) = to_samples(earned)
+    assert (made.reward, list(made.turn_rewards)) == (expected.reward, [0.25])
     assert made.token_ids.tolist() == expected.token_ids.tolist()
     assert "sampled_logprobs" not in made.columns
 

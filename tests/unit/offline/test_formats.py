@@ -54,9 +54,12 @@ ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str, float, str | None]]]]
     ("ranked", {"prompt": "2+2?", "responses": ["4", "5"], "rewards": [1, 0.5]}, [
         ("2+2?", "4", 1.0, None), ("2+2?", "5", 0.5, None)]),
     ("stepwise", {"prompt": "2+2?", "completions": ["a", "b"], "labels": [True, False]}, [("2+2?", "a\nb", 0.0, None)]),
+    ("stepwise", {"prompt": "2+2?", "steps": ["a", "b"], "labels": [0.25, 0.5]}, [("2+2?", "a\nb", 0.25, None)]),
     ("stepwise", {"prompt": "2+2?", "steps": ["a", "b"], "labels": [0.75, -100]}, [("2+2?", "a\nb", 0.75, None)]),
     ("prm800k", PRM, [("2+2?", "a\nb", 0.0, None)]),
-    ("program", {"prompt": "2+2?", "program": "4", "outcome": "test_failure"}, [("2+2?", "4", -0.3, None)]),
+    *(("program", {"prompt": "2+2?", "program": "4", "outcome": outcome}, [("2+2?", "4", reward, None)])
+      for outcome, reward in (
+          ("all_pass", 1.0), ("test_failure", -0.3), ("runtime_error", -0.6), ("compile_error", -1.0))),
     ("unpaired", {"prompt": "2+2?", "completion": "4", "label": True}, [("2+2?", "4", 1.0, "chosen")]),
     ("unpaired", {"input": "2+2?", "output": "5", "label": 0}, [("2+2?", "5", 0.0, "rejected")]),
 ]  # fmt: skip
@@ -89,6 +92,11 @@ def test_numbers_beside_a_row_are_kept() -> None:
     values = {"prompt": "q", "chosen": "a", "rejected": "b", "margin": 2, "q_chosen": 1.0, "q_rejected": 0.0}
     made = reader("preference")(row({**values, "tag": "x", "seen": True, "bad": float("nan")}))
     assert [dict(example.numbers) for example in made] == [{"margin": 2.0}] * 2
+
+
+def test_the_best_of_a_ranking_has_rank_0() -> None:
+    made = reader("ranked")(row({"prompt": "q", "responses": ["a", "b"], "rewards": [1, 0.5], "margin": 2}))
+    assert [dict(example.numbers) for example in made] == [{"rank": 0.0}, {"rank": 1.0}]
 
 
 def test_a_prefix_is_given_and_not_learned_from() -> None:

@@ -132,3 +132,21 @@ def test_in_a_thread() -> None:
 
 def test_it_is_a_value() -> None:
     assert pickle.loads(pickle.dumps(MathVerify())) == MathVerify()
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "gold", "right"),
+    [
+        ("How many million tons are used?", r"$\boxed{2.2}$ million tons", "2.2", 1.0),
+        ("How many millions of people live there?", "The answer is 2.2 million people.", "2.2", 1.0),
+        ("How many thousand dollars did it cost?", r"\boxed{5} thousand", "5", 1.0),
+        ("How many million tons are used?", r"\boxed{2.2}", "2.2", 1.0),
+        ("How many million tons are used?", r"$\boxed{2.2}$ thousand tons", "2.2", 0.0),
+        ("How many million tons are used?", r"$\boxed{2.3}$ million tons", "2.2", 0.0),
+        ("How many million tons are used?", r"\boxed{2200000}", "2.2", 0.0),
+        ("How many tons of a million are used?", r"$\boxed{2.2}$ million tons", "2.2", 0.0),
+    ],
+)
+def test_a_question_may_count_by_millions(question: str, answer: str, gold: str, right: float) -> None:
+    problem = Problem(id="p", messages=({"role": "user", "content": question},), answer=gold)
+    assert MathVerify()(problem, answer).value == right

@@ -16,7 +16,7 @@ from llmrl.errors import RecipeError
 from llmrl.recipe import RolloutOptions, parse
 from llmrl.rewards.environment import Environment
 from llmrl.rewards.repetition import Repetition
-from llmrl.rollout.episode import Opponent
+from llmrl.rollout.episode import OpenEpisode, Opponent
 from llmrl.rollout.filters import Staleness, informative, lag_metrics
 from llmrl.rollout.samples import to_samples, with_views
 from llmrl.rollout.step_rewards import placed
@@ -28,7 +28,7 @@ from llmrl.tiny import make_tokenizer
 from llmrl.train.metrics import rollout_metrics
 from llmrl.trajectories import compact
 from llmrl.types import Message, Observation, Problem, Score, Trajectory, own_policy
-from tests.builders import scripted_worker
+from tests.builders import scripted_worker, turn
 
 CHAT = Chat(make_tokenizer())
 PROBLEM = Problem(id="debate", messages=[])
@@ -309,7 +309,8 @@ def test_an_opponent_that_cannot_learn_is_refused(changes: dict[str, Any], compl
 
 
 def test_opponents_that_stay_may_share_a_server() -> None:
-    parse(RECIPE | talk(con={"engine": server("http://b:1")}, judge={"engine": server("http://b:1")}))
+    recipe = parse(RECIPE | talk(con={"engine": server("http://b:1")}, judge={"engine": server("http://b:1")}))
+    assert recipe.rollout.opponents["con"].engine == recipe.rollout.opponents["judge"].engine
 
 
 def test_the_player_that_is_judged_may_be_one_that_learns() -> None:
@@ -357,6 +358,13 @@ def test_what_one_agent_wins_from_another_tells_episodes_apart() -> None:
     assert not informative([won, replace(won, episode=1)])
     assert rollout_metrics([[won, lost]])["frac_reward_zero_std"] == 0.0
     assert rollout_metrics([[won, replace(won, episode=1)]])["frac_reward_zero_std"] == 1.0
+
+
+def test_the_reward_of_another_agent_is_added_to_what_its_turn_has_earned() -> None:
+    played = OpenEpisode(turns=[turn(agent="pro"), turn(agent="con")])
+    played.turns[0] = replace(played.turns[0], reward=0.25)
+    played.answer(Observation(reward=-1.0, rewards={"pro": 1.0, "judge": 9.0}))
+    assert [one.reward for one in played.turns] == [1.25, -1.0]
 
 
 def test_rewards_of_an_answer_read_the_policys_last() -> None:

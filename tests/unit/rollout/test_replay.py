@@ -85,6 +85,13 @@ def test_the_best_are_drawn_alone(tmp_path: Path) -> None:
     assert len({episode.earned for episode in kept.draw(99, 500, 0.0, Random(0))}) == 10
 
 
+def test_all_that_reach_the_quantile_are_drawn(tmp_path: Path) -> None:
+    """Of returns 0, 1, 1, 1 the median is 1; of equal ones every episode reaches it."""
+    kept = buffer(tmp_path)
+    kept.extend(0, [played(str(i), 1, float(i > 0)) for i in range(4)])
+    assert {episode.samples[0].group for episode in kept.draw(99, 50, 0.5, Random(0))} == {"1", "2", "3"}
+
+
 def test_the_best_of_each_prompt_are_drawn(tmp_path: Path) -> None:
     """Episodes earn 0 to 4 from one start and 10 to 14 from another, where the best fifth of all come from."""
     kept = buffer(tmp_path)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from llmrl.recipe import RolloutOptions
 from llmrl.rollout.samples import to_samples
 from llmrl.rollout.worker import RolloutWorker, Stopwatch, check_errors
 from llmrl.tiny import make_tokenizer
-from llmrl.types import Completion, Message, Observation, Problem, Score, Status, Trajectory, Turn, Verdict
+from llmrl.types import Message, Observation, Problem, Score, Status, Trajectory, Verdict
 from tests.builders import scripted_worker
 
 PROBLEM = Problem(id="sum", messages=[{"role": "user", "content": "1+1="}], answer="2")
@@ -208,6 +208,19 @@ def test_limits_end_an_episode() -> None:
     assert status(Asks(["a" * 30, "b"]), ["x"], **room, max_reply_length=4) == ("max_tokens", 1)
 
 
+def test_an_episode_that_its_environment_cut_off_is_not_done() -> None:
+    class Impatient(Asker):
+        async def step(self, message: Message) -> Observation:
+            return Observation(reward=0.5, done=True, cut=len(message["content"]) > 3)
+
+    class Factory(Asks):
+        def make(self, problem: Problem) -> Asker:
+            return Impatient(problem)
+
+    cut, done = (wait(player(Factory(), (said,)).run_group(PROBLEM, "g"))[0] for said in ("a long answer", "no"))
+    assert (cut.status, cut.cut_off, done.status, done.cut_off) == ("cut", True, "done", False)
+
+
 def test_a_turn_that_is_too_long_may_be_answered() -> None:
     env = Asks(["sure?"])
     run = player(env, ["a long answer"], max_turns=3, max_completion_length=4, overlong_turns="answer")
@@ -313,85 +326,3 @@ def test_errors_up_to_the_allowed_share_are_borne() -> None:
         check_errors(scored(1.0, None, None, 1.0), 0.25)
     with pytest.raises(RewardError, match=r"1 of 1 .*problem sum: timeout: slow"):
         check_errors(scored(None), 0.0)
-
-
-# Rows of hand-made episodes
-
-
-def spoken(prompt: list[int], said: list[int], **options: Any) -> Turn:
-    completion = Completion(
-        token_ids=said, logprobs=[-0.1 * token for token in said], finish=options.pop("finish", "stop"), version=4
-    )
-    return Turn(prompt_ids=prompt, completion=completion, text="", **options)
-
-
-def episode(*turns: Turn, score: Score | None, status: Status = "done") -> Trajectory:
-    return Trajectory(problem=PROBLEM, turns=turns, status=status, score=score, group="g", episode=2)
-
-
-def test_entry_t_of_a_row_is_about_token_t() -> None:
-    made = to_samples(
-        episode(
-            spoken([1, 2], [10, 11], reward=0.5),
-            spoken([1, 2, 10, 11, 3], [12], reward=0.25),
-            score=Score(1.0, "correct"),
-        )
-    )
-    assert len(made) == 1
-    row = made[0]
-    assert row.token_ids.tolist() == [1, 2, 10, 11, 3, 12]
-    assert row.turn_ids.tolist() == [-1, -1, 0, 0, -1, 1]
-    assert row.action_mask.tolist() == [False, False, True, True, False, True]
-    assert row.sampled_logprobs == pytest.approx([0.0, 0.0, -1.0, -1.1, 0.0, -1.2])
-    assert row.reward == 1.75, "the score and what the environment paid"
-    assert (row.turn_rewards, row.version, row.correct, row.truncated) == ([0.5, 0.25], 4, True, False)
-    assert (row.group, row.episode) == ("g", 2)
-
-
-def test_a_rewritten_history_begins_a_new_row() -> None:
-    made = to_samples(
-        episode(
-            spoken([1, 2], [10, 11]),
-            spoken([1, 2, 10, 11, 3], [12]),
-            spoken([1, 9], [13]),  # a summary in place of the first two turns
-            spoken([1, 9, 13, 4], [14]),
-            score=Score(0.0, "wrong"),
-        )
-    )
-    assert [row.token_ids.tolist() for row in made] == [[1, 2, 10, 11, 3, 12], [1, 9, 13, 4, 14]]
-    assert [row.turn_ids.tolist() for row in made] == [[-1, -1, 0, 0, -1, 1], [-1, -1, 2, -1, 3]]
-    assert [row.actions for row in made] == [3, 2]
-    assert [(row.reward, row.correct) for row in made] == [(0.0, False)] * 2
-
-
-def test_a_changed_token_of_the_completion_is_a_new_row_too() -> None:
-    made = to_samples(episode(spoken([1], [10, 11]), spoken([1, 10, 12, 3], [13]), score=Score(1.0)))
-    assert [row.token_ids.tolist() for row in made] == [[1, 10, 11], [1, 10, 12, 3, 13]]
-    assert made[1].action_mask.tolist() == [False, False, False, False, True]
-
-
-def test_the_kept_ids_stand_with_their_tokens() -> None:
-    def kept(turn: Turn, *sets: list[int]) -> Turn:
-        return replace(turn, completion=replace(turn.completion, support_ids=sets))
-
-    first, second = spoken([1, 2], [10, 11]), spoken([1, 2, 10, 11, 3], [12])
-    (row,) = to_samples(episode(kept(first, [10, 7], [11]), kept(second, [12, 5]), score=Score(1.0)))
-    assert row.support_ids is not None
-    assert row.support_ids.tolist() == [10, 7, 11, 12, 5]
-    assert row.support_counts.tolist() == [0, 0, 2, 1, 0, 2]
-    (row,) = to_samples(episode(kept(first, [10, 7], [11]), second, score=Score(1.0)))
-    assert row.support_ids is None, "of some tokens nobody knows"
-    assert "support_counts" not in row.columns
-
-
-def test_an_episode_without_a_value_teaches_nothing() -> None:
-    turn = spoken([1], [10])
-    assert to_samples(episode(turn, score=None)) == []
-    assert to_samples(episode(turn, score=Score(None, "timeout"))) == []
-    assert to_samples(episode(score=Score(1.0))) == []
-    assert len(to_samples(episode(turn, score=Score(0.0)))) == 1
-
-
-def test_what_a_limit_cut_off_says_so_and_no_verdict_is_no_verdict() -> None:
-    made = to_samples(episode(spoken([1], [10], finish="length"), score=Score(0.5), status="max_tokens"))[0]
-    assert (made.truncated, made.correct) == (True, None)

@@ -52,6 +52,7 @@ def test_groups_and_their_numbers(tmp_path: Path) -> None:
     made = table(groups, METRIC).splitlines()
     assert made[2].startswith("| ppo | 3 | 0.400 (0.400 to 0.400) | 0.700 (0.600 to 0.800) | ")
     assert "| +0.300 (+0.200 to +0.400) | 3 of 3 | 2 |" in made[2]
+    assert made[3].startswith("| dr-grpo | 1 | 0.300 (0.300 to 0.300) | 0.200 (0.200 to 0.200) | ")
     assert "| 0 of 1 |" in made[3]
 
 

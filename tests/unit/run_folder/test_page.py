@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmrl.run_folder.records import EpisodeRecord, StepRecord
-from tests.unit.run_folder.test_records import EPISODES, SCORE, record
+from tests.unit.run_folder.test_records import EPISODES, NUMBERS, SCORE, record
 
 PAGE = (Path(__file__).parents[3] / "docs" / "run_folder.md").read_text(encoding="utf-8")
 
@@ -40,6 +40,7 @@ def test_its_lines_are_what_is_written() -> None:
 
 def test_every_key_is_named() -> None:
     lines = [record(one, audit=SCORE).to_json() for one in EPISODES.values()]
+    lines.append(record(EPISODES["one turn"], token_numbers=[NUMBERS]).to_json())
     keys = {key for line in lines for key in (*line, *(inner for turn in line["turns"] for inner in turn))}
     cells = [row.split("|")[1] for row in PAGE.splitlines() if row.startswith("| `")]
     assert keys == {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from llmrl.run_folder.records import EpisodeRecord, StepRecord, short_floats, step_of
+from llmrl.run_folder.records import EpisodeRecord, StepRecord, step_of
+from llmrl.run_folder.token_numbers import short_floats
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
 
 MESSAGES = [{"role": "user", "content": "é? 1+1="}]
@@ -84,6 +85,21 @@ EPISODES = {
         replace(FIRST, whole=True), REWRITTEN, status="cut", verdict="wrong", metrics={"moves": 3.0}
     ),
 }
+
+NUMBERS = {"advantages": 0.5, "trainer_gaps": [1e-5, -0.25], "entropies": [0.5, 2.0]}
+
+
+def test_numbers_of_tokens_come_back_with_the_tokens() -> None:
+    given = record(EPISODES["one turn"], token_numbers=[NUMBERS])
+    assert over(given) == given
+    assert not over(given, with_tokens=False).token_numbers
+    two = record(played(FIRST, SECOND), token_numbers=[{}, {"advantages": -1.0}])
+    assert over(two) == two
+    for bad, words in (([0.5], "2 token_ids and 1 entropies"), (["a", "b"], "entropies is"), (None, "entropies is")):
+        line = given.to_json()
+        line["turns"][0]["entropies"] = bad
+        with pytest.raises((TypeError, ValueError), match=words):
+            EpisodeRecord.from_json(line)
 
 
 @pytest.mark.parametrize("name", EPISODES)

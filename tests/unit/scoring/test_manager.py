@@ -254,6 +254,12 @@ def test_lift_a_verifier(pool: GradingPool, graders: Any) -> None:
     assert verdicts == ["correct", "unparsable", "truncated", "truncated", "correct"]
 
 
+def test_scores_are_those_of_their_episodes_whichever_ends_first(pool: GradingPool, graders: Any) -> None:
+    texts = ["slow", "4", "?", "slow", "5", "4"]
+    verdicts = [s.verdict for s in score(graders.Acts(), [episode(text) for text in texts], pool)]
+    assert verdicts == ["wrong", "correct", "unparsable", "wrong", "wrong", "correct"]
+
+
 def test_lift_a_group_reward(pool: GradingPool) -> None:
     class Rank:
         async def score(self, group: Any) -> list[Score]:

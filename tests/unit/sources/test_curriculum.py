@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from llmrl.rollout.source import RolloutSource
 from llmrl.sources.online import Online
 from llmrl.tiny import make_tokenizer
 from llmrl.train import state_file
-from llmrl.types import Problem, Sampling
+from llmrl.types import Problem, Sampling, Score, Trajectory
 from tests.builders import Gather, Grader, on_ranks, scripted_worker, source_context
 
 OPTIONS = RolloutOptions(prompts_per_step=4, num_generations=2, max_completion_length=24)
@@ -130,6 +131,18 @@ def test_all_are_drawn_once_before_any_is_drawn_twice_in_a_step() -> None:
     source, _ = start({"name": "pass_rate_window"})
     drawn = Counter(each.problem.id for each in source.sampler.next(20, 0))
     assert drawn == {problem.id: 1 for problem in PROBLEMS}
+
+
+def test_what_nobody_could_judge_is_no_failure() -> None:
+    """A curriculum hears of judged groups alone; of a group some of whose episodes were judged, of these."""
+    source, _ = start({"name": "pass_rate_window"})
+    sampler = cast(CurriculumSampler, source.sampler)
+    draws = sampler.next(2, 0)
+    lost = [Trajectory(problem=draws[0].problem, turns=[], status="done", score=Score(None, "error")) for _ in "ab"]
+    won = [replace(lost[0], problem=draws[1].problem, score=Score(1.0, "correct")), lost[0]]
+    seen = [sampler.observe(0, [(draws[0], lost)]), sampler.observe(0, [(draws[0], lost), (draws[1], won)])]
+    assert [each["curriculum/tried"] for each in seen] == [0.0, 1 / len(PROBLEMS)]
+    assert [each.get("curriculum/pass_rate") for each in seen] == [None, 1.0]
 
 
 def test_a_curriculum_is_written_back_and_refused_by_name() -> None:

@@ -53,6 +53,7 @@ def test_steps_take_rows_across_epochs(tmp_path: Path, options: dict[str, Any]) 
     taken = [name for step in range(5) for name in names(source.next(step))]
     assert sorted(taken[:10]) == [f"0/{i}" for i in range(10)]
     assert sorted(taken[10:]) == [f"1/{i}" for i in range(10)]
+    assert (taken[:10] == [f"0/{i}" for i in range(10)]) == (options["shuffle"] == "none")
     assert source.played == ()
     assert (source.metrics["offline/epoch"], source.metrics["offline/rows"]) == (1.0, 10.0)
 

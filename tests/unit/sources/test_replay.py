@@ -110,6 +110,41 @@ def test_fresh_episodes_can_be_left_out(tmp_path: Path) -> None:
     assert {row.reward for row in rows} == {0.0}
 
 
+def test_every_step_draws_anew(tmp_path: Path) -> None:
+    """From the same buffer; a step that is taken again draws the same."""
+    source = start(tmp_path, replace(SETTINGS, capacity=16, turns=60, proposals=0))
+    source.next(0)
+
+    def drawn(step: int) -> list[tuple[str, int]]:
+        source.mark()
+        rows = [(row.group.split("/", 2)[2], row.episode) for row in of(source.next(step), "replay")]
+        source.rewind()
+        return rows
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+@dataclass
+class Unlike(Plays):
+    """Problems whose prompts and returns are unlike: of problem n episodes earn 10 n and 10 n + 1."""
+
+    async def run_group(self, problem: Problem, name: str, prefix_ids: Sequence[int] = ()) -> list[Trajectory]:
+        number = int(problem.id[1:])
+        said = turn("", [2], prompt=[number])
+        return [episode(said, problem=problem, score=Score(10.0 * number + i), group=name, episode=i) for i in range(2)]
+
+
+@pytest.mark.parametrize("of", ["all", "prompt"])
+def test_a_quantile_is_one_of_all_returns_or_of_each_prompt_s_own(tmp_path: Path, of: Any) -> None:
+    settings = replace(SETTINGS, fresh=False, proposals=0, quantile=0.6, quantile_of=of, turns=60)
+    rewards = {row.reward for row in start(tmp_path, settings, plays=Unlike()).next(0)}
+    if of == "prompt":
+        assert {reward % 10 for reward in rewards} == {1.0}
+        assert len(rewards) == 2
+    else:
+        assert len({reward // 10 for reward in rewards}) == 1
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_share_the_work_and_have_the_same_samples(tmp_path: Path, ranks: int) -> None:
     aio.background()  # here every rank is a thread

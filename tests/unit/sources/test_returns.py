@@ -84,7 +84,9 @@ def test_a_share_has_no_condition_another_one_in_each_epoch(tmp_path: Path) -> N
 def test_episodes_of_a_run_have_their_rewards_as_returns(tmp_path: Path) -> None:
     groups = [
         [
-            episode(turn(f"{i}", [1, 2]), problem=SUMS[i], score=Score(i / 4), group=f"{i}/p", episode=0),
+            episode(
+                turn(f"{i}", [1, 2], reward=i / 2), problem=SUMS[i], score=Score((3 - i) / 4), group=f"{i}/p", episode=0
+            ),
             episode(turn("..", [1], finish="length"), problem=SUMS[i], score=Score(0.0), group=f"{i}/p", episode=1),
         ]
         for i in range(4)
@@ -140,6 +142,7 @@ def test_a_step_learns_from_a_share_of_the_buffer(tmp_path: Path) -> None:
     assert max(groups.values()) == 1, "groups of both have names of their own"
     assert source.metrics["replay/samples"] == 0.25
     assert all(("nll_per_token" in s.numbers) == s.group.startswith("replay/") for s in samples)
+    assert all((s.origin == "replay") == s.group.startswith("replay/") for s in samples)
 
 
 def test_a_rehearsal_resumes_exactly(tmp_path: Path) -> None:

@@ -25,9 +25,11 @@ def recipe(tmp_path: Path, **sections: Any) -> Any:
     return parse(whole | sections)
 
 
-def test_what_only_a_hub_has_is_not_asked(tmp_path: Path) -> None:
+def test_what_only_a_hub_has_is_not_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     require_possible(recipe(tmp_path))
+    assert "not looked at" not in capsys.readouterr().err
     require_possible(recipe(tmp_path, data={"name": "jsonl", "dataset_name": "owner/rows"}))
+    assert "llmrl: not looked at: owner/rows: on the hub" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

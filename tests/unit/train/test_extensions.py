@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llmrl.errors import TrainingError
 from llmrl.run_folder.lock import FolderLock
 from llmrl.train import extensions
 
@@ -66,6 +67,14 @@ def test_a_compiler_whose_start_was_killed_is_waited_for(place: Path) -> None:
         assert time.monotonic() - began < 30
     extensions.prepare(on_cpu=False)
     assert ninja.wait(0.5) == 0
+
+
+def test_waiting_has_an_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extensions, "PATIENCE_S", 0.0)
+    with compiling(place / "deepspeed_shm_comm" / "lock") as process:
+        with pytest.raises(TrainingError, match=f"given up after 0 s of waiting for process {process.pid}"):
+            extensions.prepare(on_cpu=False)
+        process.kill()
 
 
 def test_starts_take_turns(place: Path) -> None:

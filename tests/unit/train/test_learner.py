@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,28 +14,13 @@ import torch
 from torch import Tensor
 
 from llmrl.batch import Batch
-from llmrl.protocols import Column, Forward, Loss, Update
-from llmrl.recipe import parse
+from llmrl.protocols import Forward, Loss, Update
 from llmrl.samples import Sample
 from llmrl.train.learner import OptimStep
 from llmrl.train.learners import Learners
-from llmrl.train.parallel import accelerator
-from tests.builders import sample
+from tests.builders import sample, watched
 
 Build = Callable[..., Learners]
-
-
-@pytest.fixture
-def build(tiny_model_dir: Path) -> Build:
-    def made(*needs: Column, **sections: dict[str, Any]) -> Learners:
-        given = {"report_to": "none", "max_grad_norm": float("inf"), **sections.pop("train", {})}
-        tree = {"data": {"name": "arithmetic"}, "reward": {"name": "numeric"}, "algorithm": {"name": "grpo"}}
-        tree |= {**sections, "model": {"policy": str(tiny_model_dir), **sections.get("model", {})}, "train": given}
-        recipe = parse(tree)
-        torch.manual_seed(0)
-        return Learners(recipe, accelerator(recipe.train), frozenset(needs))
-
-    return made
 
 
 def rows(count: int = 4) -> list[Sample]:
@@ -62,16 +47,6 @@ POLICY = Update("policy", nll)
 
 def fitted(models: Learners, update: Update = POLICY, rate: float = 0.0) -> list[OptimStep]:
     return [step for _, step in models.fit(rows(), update, seed=0, rate=rate)]
-
-
-def watched(models: Learners, name: str = "policy") -> list[list[Tensor]]:
-    """Gradients with which the optimiser of a model steps, step by step."""
-    seen: list[list[Tensor]] = []
-    net, optimizer = models[name].net, models[name].optimizer.optimizer
-    optimizer.register_step_pre_hook(
-        lambda *_: seen.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
-    )
-    return seen
 
 
 def norm(gradients: list[Tensor]) -> float:
@@ -120,6 +95,17 @@ def test_a_loss_is_the_weighted_sum_and_metrics_are_means_over_what_learns(build
     counts = [row.actions for row in rows()]
     mean = sum((1.0 + i) * count for i, count in enumerate(counts)) / sum(counts)
     assert step.metrics["advantage"] == pytest.approx(mean), "padding and prompts take no part"
+
+
+def test_entropy_has_a_gradient_where_the_update_asks_for_it(build: Build) -> None:
+    """A bonus on the entropy moves the weights; without the update's word it is a number for the log."""
+    bonus = Update("policy", lambda new, _: Loss(-new.entropy), entropy_grad=True)
+    models = build()
+    gradients = watched(models)
+    fitted(models, bonus)
+    assert norm(gradients[0]) > 1e-3
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        fitted(models, replace(bonus, entropy_grad=False))
 
 
 def test_minibatches_weigh_as_their_step_does(build: Build) -> None:

@@ -140,6 +140,17 @@ def test_rewards_are_standardised_by_all_so_far_across_a_resume() -> None:
     assert other.metrics() == pytest.approx({"reward_norm/mean": 3.0, "reward_norm/std": 2.0})
 
 
+def test_rewards_of_a_dropped_step_leave_the_moments() -> None:
+    normaliser = RewardNormaliser(enabled=True)
+    normaliser([sample("a", 1.0), sample("b", 3.0)])
+    before = normaliser.moments
+    normaliser.mark()
+    normaliser([sample("c", 9.0)])
+    assert normaliser.moments != before
+    normaliser.rewind()
+    assert normaliser.moments == before
+
+
 def test_rewards_pass_where_nothing_asks_for_it() -> None:
     normaliser = RewardNormaliser(enabled=False)
     rows = [sample(reward=7.0)]

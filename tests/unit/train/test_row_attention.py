@@ -11,47 +11,13 @@ from llmrl.critics.layers import head_of, layer
 from llmrl.recipe import ModelOptions
 from llmrl.train import row_attention
 from llmrl.train.network import TokenScorer, ValueNetwork, load, load_decoder
-from llmrl.train.row_attention import RowLayout, UnfitError
+from llmrl.train.row_attention import UnfitError
+from llmrl.train.row_layout import RowLayout
 from tests.rows import gaps, packed, padded, random_rows, said
 
 
 def scorer(folder: Path, **options: Any) -> Any:
     return TokenScorer(load(ModelOptions(policy=str(folder), **options)))
-
-
-def spans(rows: RowLayout) -> list[tuple[int, int, int, int]]:
-    return [(s.start, s.end, s.shared_start, s.shared_end) for s in rows.segments]
-
-
-@pytest.mark.parametrize("layout", [padded, packed])
-def test_a_beginning_that_neighbours_share_stands_once(layout: Any) -> None:
-    same = list(range(100, 110))
-    tokens = [[*same, 1, 2], [*same, 3], [9, 8, 7], same]
-    ids, _, owners = layout([torch.tensor(row) for row in tokens])
-    rows = RowLayout.of(ids, owners)
-    stream = ids.flatten()[rows.source].tolist()
-    assert stream == [*same, 1, 2, 3, 9, 8, 7, *same], "the last row has no neighbour like it"
-    assert spans(rows) == [(0, 10, 0, 0), (10, 12, 0, 10), (12, 13, 0, 10), (13, 16, 13, 13), (16, 26, 16, 16)]
-    real = (owners >= 0).flatten()
-    assert [stream[i] for i in rows.place[real].tolist()] == ids.flatten()[real].tolist()
-
-
-def test_a_row_that_is_all_shared_has_no_tokens_of_its_own() -> None:
-    same = list(range(100, 110))
-    ids, _, owners = packed([torch.tensor(row) for row in ([*same, 1], same, same)])
-    rows = RowLayout.of(ids, owners)
-    assert spans(rows) == [(0, 10, 0, 0), (10, 11, 0, 10)]
-    assert len(rows.source) == 11
-
-
-def test_two_prompts_with_a_common_start_are_two_runs_where_that_saves_more() -> None:
-    system, one, other = list(range(10)), list(range(100, 130)), list(range(200, 230))
-    tokens = [[*system, *prompt, answer] for prompt in (one, other) for answer in (1, 2, 3)]
-    ids, _, owners = packed([torch.tensor(row) for row in tokens])
-    assert len(RowLayout.of(ids, owners).source) == 2 * (40 + 3)
-    short = [[*system, prompt, answer] for prompt in (50, 60) for answer in (1, 2)]
-    ids, _, owners = packed([torch.tensor(row) for row in short])
-    assert len(RowLayout.of(ids, owners).source) <= 2 * 13
 
 
 @pytest.mark.parametrize(
@@ -76,8 +42,8 @@ def test_long_own_parts_and_recomputed_layers_give_the_same(tiny_model_dir: Path
     net = TokenScorer(load(ModelOptions(policy=str(tiny_model_dir)), checkpointing=checkpointing)).train()
     rows = random_rows(250, (3, 90, 70, 5))
     logprobs, gradient = gaps(net, rows)
-    segments = RowLayout.of(packed(rows)[0], packed(rows)[2]).segments
-    assert {segment.mask is None for segment in segments if segment.shared_end > segment.shared_start} == {True, False}
+    calls = RowLayout.of(packed(rows)[0], packed(rows)[2]).calls
+    assert {call.mask is None for call in calls} == {True, False}
     assert net.by_rows
     assert logprobs < 1e-5
     assert gradient < 1e-5

@@ -29,12 +29,14 @@ class Played:
         self.running: set[asyncio.Event] = set()
         self.resumed: asyncio.Event | None = None
         self.asked: list[dict[str, Any]] = []
+        self.hosts: list[str] = []  # that were asked for completions
         self.orders: list[str] = []
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/models":
             return httpx.Response(200, json={"data": [{"id": "m"}]})
         if request.url.path == "/v1/completions":
+            self.hosts.append(request.url.host)
             return httpx.Response(200, json={"choices": [await self.complete(json.loads(request.content))]})
         path = request.url.raw_path.decode()
         self.orders.append(path)
@@ -60,6 +62,9 @@ class Played:
 
     async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(body)
+        if "prompt_logprobs" in body:  # of each token but the first
+            scores = [{str(token): {"logprob": -float(token)}} for token in body["prompt"]]
+            return {"token_ids": [1], "prompt_logprobs": [None, *scores[1:]], "finish_reason": "length"}
         while self.late and not self.orders:  # on its way
             await asyncio.sleep(0.001)
         cut = asyncio.Event()
@@ -95,7 +100,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     started: list[VllmClient] = []
 
     def start(**options: Any) -> tuple[Played, VllmClient]:
-        settings = Server(urls=["http://played"], timeout_s=options.pop("timeout_s", 10.0), **options)
+        urls = options.pop("urls", ["http://played"])
+        settings = Server(urls=urls, timeout_s=options.pop("timeout_s", 10.0), **options)
         started.append(settings.start("m", dtype="float32", seed=0, max_model_len=500, stop_token_ids=[]))
         return server, started[-1]
 
@@ -199,3 +205,15 @@ def test_weights_are_gathered_before_requests_are_halted(played: Any, tmp_path: 
     remote.load(weights(), 1)
     assert open_ == [True]
     assert not list(tmp_path.iterdir())
+
+
+def test_requests_go_to_the_idlest_server(played: Any) -> None:
+    server, remote = played(urls=["http://one", "http://two"])
+    ask(remote, 0, count=8, max_tokens=10)
+    assert sorted(server.hosts) == ["one"] * 4 + ["two"] * 4
+
+
+def test_a_score_is_that_of_its_token(played: Any) -> None:
+    _, remote = played()
+    assert asyncio.run(remote.score([5, 7, 9])) == [-7.0, -9.0]
+    assert asyncio.run(remote.score([5])) == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ EVERY = [(name, case["case"]) for name in SUBJECTS for case in subject(name)]
 
 
 def test_they_are_as_many_as_their_names() -> None:
-    assert len(EVERY) == 151
-    assert len({case for _, case in EVERY}) == 151
+    assert len({case for _, case in EVERY}) == len(EVERY) == 151
+    page = Path(__file__).parents[5] / "docs" / "verify.md"
+    assert f"{len(EVERY)} cases" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
