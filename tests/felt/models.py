@@ -219,9 +219,9 @@ def _asked() -> dict[str, list[Probe]]:
     common: Options = {"variables": [{"tone": "wet"}], "device": [], "tokens_per_batch": [20]}
     others = {kind: [folder(kind, seed=1)] for kind in ("outcome", "verifier", "token", "process")}
 
-    def of(kind: str, base: Options = {}, **values: Any) -> Probe:  # only read
+    def of(kind: str, **values: Any) -> Probe:
         given = {"path": others[kind], **common, **values}
-        return Probe(use=asking(), base={"path": folder(kind), **base}, values=given)
+        return Probe(use=asking(), base={"path": folder(kind)}, values=given)
 
     return {
         "reward reward_model": [of("outcome")],
