@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -104,7 +105,8 @@ def _around_others() -> dict[str, list[Probe]]:
     walk = [say(action) for action in (take, "go west", "go west", "open fridge", "done")]
     asked = Problem(id="sum", messages=[{"role": "user", "content": "12+34="}], answer="46", info={"start": "3"})
     talk = [say(line) for line in ("Hello! A red car with a sunroof?", "It is $20000.", "Take it.")]
-    prices = [[say(f"It is ${thousands}000."), say("So?"), say("Well?")] for thousands in range(8, 60, 4)]
+    buyers = [replace(asked, info={"start": str(number)}) for number in range(5)]
+    prices = [[say(f"It is ${thousands}000."), say("So?"), say("Well?")] for thousands in range(8, 60, 6)]
     sums = calls(*(call_of("calculator", expression=sum_) for sum_ in ("1000 + 1", "2 * 2")))
     tempers = [{"name": "car_buyer", "temper": temper} for temper in TEMPERS]
     return {
@@ -146,7 +148,7 @@ def _around_others() -> dict[str, list[Probe]]:
         ],
         "env dialogue": [
             Probe(
-                use=several(talk, *prices, asked=asked),
+                use=lambda env: [several(talk, *prices, asked=buyer)(env) for buyer in buyers],
                 base={"simulators": tempers, "max_turns": 3},
                 values={"simulators": [tempers[:1]], "max_turns": [1], "correct_from": [0.1]},
             )
