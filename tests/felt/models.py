@@ -253,6 +253,7 @@ def _by_principles(others: list[str], common: Options) -> list[Probe]:
         **common,
         "path": others,
         "principles": [None],
+        "k": [1],
         "negate": [0.9],
         "length": [5.0],
         "length_scale": [2.0],
