@@ -44,7 +44,7 @@ PRM = {
     "question": {"problem": "2+2?"},
     "label": {"finish_reason": "solution", "steps": [{"completions": RATED, "chosen_completion": 0}] * 2},
 }
-SENTENCES = "{{ prompt }} {{ response }} {{ principles | default('') }}{{ tone | default('') }}"
+SENTENCES = "{{ tone | default('') }} {{ principles | default('') }} {{ prompt }} {{ response }}"
 FIT: Options = {"max_steps": 2, "learning_rate": 1e-2, "per_device_train_batch_size": 2, "logging_steps": 1}
 WORDS: Mapping[str, Any] = {"outcome": PAIRS, "verifier": LABELLED, "token": LABELLED, "process": STEPS}
 SHARES = answers(problem(question="say 2", tone="dry"), "yes yes", "no", "yes\nno no\nno", "yes " * 9)
@@ -192,7 +192,7 @@ def folder(kind: str, **sections: Any) -> str:
     """A trained model of a kind."""
     place = mkdtemp(prefix=f"felt-{kind}-")
     made = recipe(
-        kind, input={"max_length": 128, "template": SENTENCES}, train={**FIT, **sections, "output_dir": place}
+        kind, input={"max_length": 900, "template": SENTENCES}, train={**FIT, **sections, "output_dir": place}
     )
     return str(run.train(made, "model", lambda line: None))
 
