@@ -78,7 +78,7 @@ def probes() -> dict[str, list[Probe]]:
         f"data {name}": known(name, MATH, "instruction", split="train" if name == "math" else "test")
         for name in ("aime24", "aime25", "amc23", "math", "math500")
     }
-    return competitions | _made() | _of_others() | _of_files()
+    return competitions | _made() | _of_others() | _found() | _of_files()
 
 
 def _in_a_folder(file: str, *rows: Any, base: Options, values: Options) -> list[Probe]:
@@ -182,21 +182,6 @@ def _of_others() -> dict[str, list[Probe]]:
                 },
             )
         ],
-        "data humaneval": _in_a_folder("humaneval/HumanEval.jsonl", HUMANEVAL, base=TINY, values={"split": ["test"]}),
-        "data mbpp": [
-            *_in_a_folder("mbpp/mbpp.jsonl", MBPP, base=TINY, values={"split": ["test"], "shown_tests": [2, 3, 0]}),
-            Probe(use=use, base={"path": written(MBPP), "split": "test"}, values={"challenge": [True]}, only=True),
-        ],
-        "data livecodebench": _in_a_folder(
-            "livecodebench/test.jsonl",
-            *({**CONTEST, "question_id": str(month), "contest_date": f"2024-0{month}-01T00:00:00"} for month in (1, 8)),
-            base={},
-            values={"since": ["2024-05-01"], "until": ["2024-05-01"], "split": []},
-        ),
-        "data swe_bench": [
-            replace(probe, refusals=True)
-            for probe in _in_a_folder("swebench/lite_test.jsonl.gz", SWE, base={}, values={"subset": ["verified"]})
-        ],
         "data outcomes": [Probe(use=use, base={"path": played("4")}, values={"path": [played("4", "5")]})],
         "data perturbed": [
             Probe(
@@ -219,6 +204,26 @@ def _of_others() -> dict[str, list[Probe]]:
         "data swe": [
             Probe(use=use, base=TINY, values={"system": [False], "path": [first_of("swe")], "split": []}),
             Probe(use=use, base=TINY, values={"split": ["train"]}, only=True, refusals=True),
+        ],
+    }
+
+
+def _found() -> dict[str, list[Probe]]:
+    return {
+        "data humaneval": _in_a_folder("humaneval/HumanEval.jsonl", HUMANEVAL, base=TINY, values={"split": ["test"]}),
+        "data mbpp": [
+            *_in_a_folder("mbpp/mbpp.jsonl", MBPP, base=TINY, values={"split": ["test"], "shown_tests": [2, 3, 0]}),
+            Probe(use=use, base={"path": written(MBPP), "split": "test"}, values={"challenge": [True]}, only=True),
+        ],
+        "data livecodebench": _in_a_folder(
+            "livecodebench/test.jsonl",
+            *({**CONTEST, "question_id": str(month), "contest_date": f"2024-0{month}-01T00:00:00"} for month in (1, 8)),
+            base={},
+            values={"since": ["2024-05-01"], "until": ["2024-05-01"], "split": []},
+        ),
+        "data swe_bench": [
+            replace(probe, refusals=True)
+            for probe in _in_a_folder("swebench/lite_test.jsonl.gz", SWE, base={}, values={"subset": ["verified"]})
         ],
     }
 

@@ -48,7 +48,7 @@ def loaded(factory: Any) -> Any:
     async def asked() -> Any:
         engine = factory.start(model(), dtype="float32", seed=0, max_model_len=32, stop_token_ids=[1])
         for version, seed in ((2, 1), (3, 2)):
-            engine.load_weights(load_file(Path(model(seed)) / "model.safetensors").items(), version)
+            engine.load(load_file(Path(model(seed)) / "model.safetensors").items(), version)
         made = [await engine.generate([9, 10, 11], sampling) for sampling in SAMPLINGS]
         engine.close()
         return made

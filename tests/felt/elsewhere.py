@@ -1,4 +1,4 @@
-"""Functions and environments in the forms of other libraries, for probes; workers import this module, so it is small."""
+"""Functions and environments in the forms of other libraries; workers import this module, so it is small."""
 
 from __future__ import annotations
 

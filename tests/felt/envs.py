@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -102,11 +103,6 @@ def _around_others() -> dict[str, list[Probe]]:
         info={"start": "living room", "own": goals[1:], "others": goals[:1], "reference": [take, "go west"]},
     )
     walk = [say(action) for action in (take, "go west", "go west", "open fridge", "done")]
-    asked = Problem(id="sum", messages=[{"role": "user", "content": "12+34="}], answer="46", info={"start": "3"})
-    talk = [say(line) for line in ("Hello! A red car with a sunroof?", "It is $20000.", "Take it.")]
-    prices = [[say(f"It is ${thousands}000."), say("So?"), say("Well?")] for thousands in range(8, 60, 4)]
-    sums = calls(*(call_of("calculator", expression=sum_) for sum_ in ("1000 + 1", "2 * 2")))
-    tempers = [{"name": "car_buyer", "temper": temper} for temper in TEMPERS]
     return {
         "env follow": [
             Probe(use=several(walk, [*walk[:2], walk[-1]], asked=west), base={"env": nav}, values={"env": [short]}),
@@ -132,6 +128,17 @@ def _around_others() -> dict[str, list[Probe]]:
                 only=True,
             ),
         ],
+    } | _talks()
+
+
+def _talks() -> dict[str, list[Probe]]:
+    asked = Problem(id="sum", messages=[{"role": "user", "content": "12+34="}], answer="46", info={"start": "3"})
+    talk = [say(line) for line in ("Hello! A red car with a sunroof?", "It is $20000.", "Take it.")]
+    buyers = [replace(asked, info={"start": str(number)}) for number in range(5)]
+    prices = [[say(f"It is ${thousands}000."), say("So?"), say("Well?")] for thousands in range(8, 60, 6)]
+    sums = calls(*(call_of("calculator", expression=sum_) for sum_ in ("1000 + 1", "2 * 2")))
+    tempers = [{"name": "car_buyer", "temper": temper} for temper in TEMPERS]
+    return {
         "env perturbation": [
             Probe(
                 use=several([say("57"), say("46")], [say("No!"), say("91")], asked=asked),
@@ -146,7 +153,7 @@ def _around_others() -> dict[str, list[Probe]]:
         ],
         "env dialogue": [
             Probe(
-                use=several(talk, *prices, asked=asked),
+                use=lambda env: [several(talk, *prices, asked=buyer)(env) for buyer in buyers],
                 base={"simulators": tempers, "max_turns": 3},
                 values={"simulators": [tempers[:1]], "max_turns": [1], "correct_from": [0.1]},
             )

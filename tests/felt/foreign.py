@@ -86,6 +86,11 @@ def probes() -> dict[str, list[Probe]]:
         "reward verifiers": [
             Probe(use=scoring(TOLD), base={"rubric": right}, values={"rubric": [brief], "correct_at": [0.5]})
         ],
+    } | _environments()
+
+
+def _environments() -> dict[str, list[Probe]]:
+    return {
         "env gymnasium": [
             Probe(
                 use=playing(say("3"), say("seven"), say("12345")),

@@ -44,7 +44,7 @@ PRM = {
     "question": {"problem": "2+2?"},
     "label": {"finish_reason": "solution", "steps": [{"completions": RATED, "chosen_completion": 0}] * 2},
 }
-SENTENCES = "{{ prompt }} {{ response }} {{ principles }}{{ tone }}"
+SENTENCES = "{{ tone | default('') }} {{ principles | default('') }} {{ prompt }} {{ response }}"
 FIT: Options = {"max_steps": 2, "learning_rate": 1e-2, "per_device_train_batch_size": 2, "logging_steps": 1}
 WORDS: Mapping[str, Any] = {"outcome": PAIRS, "verifier": LABELLED, "token": LABELLED, "process": STEPS}
 SHARES = answers(problem(question="say 2", tone="dry"), "yes yes", "no", "yes\nno no\nno", "yes " * 9)
@@ -191,8 +191,9 @@ def _fits() -> list[Probe]:
 def folder(kind: str, **sections: Any) -> str:
     """A trained model of a kind."""
     place = mkdtemp(prefix=f"felt-{kind}-")
-    told = {"template": SENTENCES} if kind == "outcome" else {}
-    made = recipe(kind, input={"max_length": 64, **told}, train={**FIT, **sections, "output_dir": place})
+    made = recipe(
+        kind, input={"max_length": 900, "template": SENTENCES}, train={**FIT, **sections, "output_dir": place}
+    )
     return str(run.train(made, "model", lambda line: None))
 
 
@@ -219,9 +220,9 @@ def _asked() -> dict[str, list[Probe]]:
     common: Options = {"variables": [{"tone": "wet"}], "device": [], "tokens_per_batch": [20]}
     others = {kind: [folder(kind, seed=1)] for kind in ("outcome", "verifier", "token", "process")}
 
-    def of(kind: str, base: Options = {}, **values: Any) -> Probe:  # only read
+    def of(kind: str, **values: Any) -> Probe:
         given = {"path": others[kind], **common, **values}
-        return Probe(use=asking(), base={"path": folder(kind), **base}, values=given)
+        return Probe(use=asking(), base={"path": folder(kind)}, values=given)
 
     return {
         "reward reward_model": [of("outcome")],
@@ -252,6 +253,7 @@ def _by_principles(others: list[str], common: Options) -> list[Probe]:
         **common,
         "path": others,
         "principles": [None],
+        "k": [1],
         "negate": [0.9],
         "length": [5.0],
         "length_scale": [2.0],
@@ -286,7 +288,7 @@ def dueling(seed: int = 0) -> str:
     from llmrl.critics.folder import write_heads
     from llmrl.critics.layers import head_of, layer
 
-    place = tiny.make(mkdtemp(prefix="felt-"), vocab="arithmetic", hidden=32, layers=1, seed=seed)
+    place = tiny.make(mkdtemp(prefix="felt-"), hidden=32, layers=1, seed=seed)
     trunk = AutoModel.from_pretrained(place)
     torch.manual_seed(seed)
     head = layer(head_of({"name": "scalar"}), trunk, zero_init=False)

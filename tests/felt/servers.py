@@ -1,4 +1,4 @@
-"""Judges, servers of scores and of environments: scripted ones on loopback, what they are asked and what comes of it."""
+"""Judges, and servers of scores and of environments: what scripted ones are asked, and what comes of it."""
 
 from __future__ import annotations
 

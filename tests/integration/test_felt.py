@@ -23,13 +23,16 @@ from tests.felt import (
     servers,
     sources,
     steps,
+    tools,
 )
 from tests.felt.probe import Probe, felt, open_fields
 from tests.felt.unfelt import LATER, NEVER
 from tests.options import owners
 
-PARTS = (algorithms, steps, runs, decoding, curricula, searches, envs, data, rewards)
-PARTS += (sources, foreign, servers, programs, models)
+LEARNING = (algorithms, steps, runs, models)
+PLAYING = (sources, decoding, curricula, searches, envs, data, programs, tools)
+JUDGING = (rewards, foreign, servers)
+PARTS = (*LEARNING, *PLAYING, *JUDGING)
 OWNERS = [(name, owner) for name, owner in owners() if open_fields(owner)]
 LISTED = {
     (owner, name): reason
