@@ -346,6 +346,5 @@ class Benchmark:
     samples: int = 1  # completions per problem
     by: Sequence[str] = ()  # keys of `Problem.info` to break the result down by: subject, level
     method: Literal["", "agentless"] = ""  # of answering in stages, which `llmrl eval` knows; "": a problem is asked
-    # its reward gives verdicts; False: parts are measured, and nothing is called right; None: as its reward does
-    judged: bool | None = True
+    judged: bool | None = True  # its reward gives verdicts; False: parts alone are measured; None: as its reward does
     about: str = ""  # source, size and measure

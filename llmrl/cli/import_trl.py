@@ -234,7 +234,7 @@ class StepCounts:
 
     @property
     def by_steps(self) -> bool:
-        """Whether steps are counted; else epochs are."""
+        """True if steps are counted; else epochs are."""
         return self.max_steps >= 1
 
     def updates(self, share_or_count: float) -> float:

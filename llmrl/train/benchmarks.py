@@ -1,4 +1,4 @@
-"""What a run is evaluated on: problems of one's own, by the run's environment and reward, and benchmarks by name."""
+"""Benchmarks of a run: problems of one's own, by the run's environment and reward, and benchmarks by name."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def check_benchmarks(recipe: Recipe, chat: Chat, main: bool) -> None:
 
 
 def _place(name: str) -> str:
-    """Where a recipe has a benchmark."""
+    """The place of a benchmark in a recipe."""
     return "eval.data" if name == OWN else f"eval.benchmarks {name}"
 
 

@@ -111,7 +111,7 @@ class Shelf:
         return f"{place}: " + "a book, " * 20
 
     def get_reward(self) -> float:
-        """What the episode earned."""
+        """The reward of the episode."""
         return 0.25
 
 
@@ -119,7 +119,7 @@ class Table(Shelf):
     """Another one."""
 
     def get_reward(self) -> float:
-        """What the episode earned."""
+        """The reward of the episode."""
         return 0.75
 
 

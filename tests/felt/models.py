@@ -20,9 +20,10 @@ from llmrl.plugins import construct
 from llmrl.reward_models import scorer
 from llmrl.reward_models.encoding import Encoder
 from llmrl.reward_models.recipe import RewardRecipe
+from llmrl.reward_models.training_rows import answers_of
 from llmrl.train.reward_model import run
 from tests.felt.data import written
-from tests.felt.probe import Options, Probe
+from tests.felt.probe import Options, Probe, Values
 from tests.felt.rewards import answers, pool, problem
 from tests.felt.steps import model
 
@@ -65,12 +66,17 @@ def recipe(kind: str, **sections: Any) -> RewardRecipe:
 
 
 def trained(made: RewardRecipe) -> Any:
-    """What a training says and writes: each weight's sum, the card, names of files, and how its model was made."""
+    """Say what a training tells and writes: each weight's sum, the card, names of files, and how its model was made."""
     kept: list[Any] = []
     root, before, said, make = Path(mkdtemp(prefix="felt-")), Path.cwd(), list[str](), run._trainer
+
+    def noted(*given: Any) -> Any:
+        kept.append(make(*given))
+        return kept[-1]
+
     os.chdir(root)
     try:
-        with patch.object(run, "_trainer", lambda *given: kept.append(make(*given)) or kept[-1]):
+        with patch.object(run, "_trainer", noted):
             folder = run.train(made, "felt", said.append)
         card = json.loads((folder / "reward_model.json").read_text())
         files = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
@@ -93,13 +99,18 @@ def training(kind: str, section: str, **beside: Any) -> Callable[[Any], Any]:
 
 def probes() -> dict[str, list[Probe]]:
     lora: Options = {"model_name_or_path": model(), "use_peft": True, "lora_r": 2}
-    backbone: Options = {
+    backbone: Values = {
         "model_name_or_path": [model(1)],
         "dtype": ["bfloat16"],
         "attn_implementation": ["eager"],
         "use_peft": [True],
     }
-    adapters = {"lora_r": [3], "lora_alpha": [8], "lora_dropout": [0.5], "lora_target_modules": [["q_proj"]]}
+    adapters: Values = {
+        "lora_r": [3],
+        "lora_alpha": [8],
+        "lora_dropout": [0.5],
+        "lora_target_modules": [["q_proj"]],
+    }
     answered: Options = {"positions": "all_tokens"}
     return {
         "BackboneOptions": [
@@ -140,7 +151,14 @@ def _rows() -> list[Probe]:
         return lambda data: run.rows_of(recipe(kind, data=vars(data)))
 
     other = written(*PAIRS[:4])
-    drawn = {"seed": [1, 2, 3], "test_share": [0.8], "limit": [5], "test": [other], "train": [other], "columns": []}
+    drawn: Options = {
+        "seed": [1, 2, 3],
+        "test_share": [0.8],
+        "limit": [5],
+        "test": [other],
+        "train": [other],
+        "columns": [],
+    }
     prm = written(*[{**PRM, "question": {"problem": f"{n}?"}} for n in range(4)])
     return [
         Probe(use=read("outcome"), base={"train": rows("outcome"), "test_share": 0.4}, values=drawn),
@@ -159,7 +177,7 @@ def _encoded(options: Any) -> Any:
     """Tokens of rows of steps, and where the steps end."""
     made = recipe("process", input=vars(options))
     encoder = Encoder(Chat(load_tokenizer(model())), made.input.template, made.input.separator, made.input.max_length)
-    return [encoder(answer) for row in run.rows_of(made)[0] for answer in run.answers_of(row)]
+    return [encoder(answer) for row in run.rows_of(made)[0] for answer in answers_of(row)]
 
 
 def _fits() -> list[Probe]:

@@ -16,6 +16,7 @@ from llmrl.errors import LlmrlError
 from llmrl.plugins import construct
 
 Options = Mapping[str, Any]
+Values = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Probe:
     refusals: bool = False
 
     def result(self, owner: type, changes: Options) -> str:
-        """What comes of the owner with these options besides those of the base, as text."""
+        """Result of the owner with these options besides those of the base, as text."""
         try:
             return seen(self.use(construct(owner, {**self.base, **changes}, owner.__name__)))
         except LlmrlError as error:

@@ -17,7 +17,7 @@ from llmrl.errors import RewardError
 from llmrl.scoring import serialization
 from llmrl.types import Problem, Score
 from tests.felt.elsewhere import HERE as ELSEWHERE
-from tests.felt.probe import Options, Probe
+from tests.felt.probe import Options, Probe, Values
 from tests.felt.rewards import answers, pool, problem
 from tests.http_server import HttpServer, Reply, Request, completion
 
@@ -228,7 +228,7 @@ def _two_lines(simulator: Any) -> Any:
 def _remote() -> list[Probe]:
     base: Options = {**QUICK, "url": server().url}
     away: Options = {**base, "pause_s": 99.0}  # longer than anybody's patience
-    bounds = {name: [] for name in ("timeout_s", "retries", "pause_s", "patience_s", "concurrency", "give_up")}
+    bounds: Values = {name: [] for name in ("timeout_s", "retries", "pause_s", "patience_s", "concurrency", "give_up")}
     return [
         Probe(
             use=asking(judged(GROUP)),

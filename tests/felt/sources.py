@@ -23,7 +23,7 @@ from llmrl.tiny import make_tokenizer
 from llmrl.types import Problem, Sampling
 from tests.builders import SUMS, Grader, scripted_worker, source_context
 from tests.felt.data import written
-from tests.felt.probe import Options, Probe
+from tests.felt.probe import Options, Probe, Values
 
 OPTIONS = RolloutOptions(prompts_per_step=4, num_generations=2, max_completion_length=24, max_turns=4)
 EVEN = Grader(lambda one: one.text.count("x") % 2 == 0)
@@ -49,7 +49,7 @@ def chat() -> Chat:
 
 
 def context(env: Any = None, problems: Sequence[Problem] = SUMS) -> SourceContext:
-    """What a source is started with: a real worker, and a folder of its own."""
+    """Surroundings of a source: a real worker, and a folder of its own."""
     worker = scripted_worker(chat(), lines if env is None else walks, EVEN, OPTIONS, env)
     return replace(source_context(worker, problems, OPTIONS), folder=Path(mkdtemp(prefix="felt-")))
 
@@ -119,7 +119,12 @@ def _playing() -> dict[str, list[Probe]]:
     ahead: Options = {"max_staleness": 1}
     several: Options = {"max_inflight_tasks": [1], "max_staleness": [2]}
     restarts: Options = {"share": 0.5, "decay_steps": 12}
-    begun = {"rollouts": [rollouts()], "at": ["turn"], "max_snapshots": [2], "max_continuation_length": [3]}
+    begun: Values = {
+        "rollouts": [rollouts()],
+        "at": ["turn"],
+        "max_snapshots": [2],
+        "max_continuation_length": [3],
+    }
     return {
         "source online": [Probe(use=taken(), base={"dynamic_sampling": True}, values=ONLINE)],
         "source asynchronous": [
@@ -168,7 +173,7 @@ def _stored() -> dict[str, list[Probe]]:
 
 def _remembering() -> dict[str, list[Probe]]:
     again: Options = {"of": {"name": "online", "dynamic_sampling": True}, "turns": 6, "proposals": 5, "capacity": 30}
-    changed = {
+    changed: Values = {
         "of": [{"name": "online"}],
         "capacity": [8],
         "turns": [3],

@@ -57,7 +57,7 @@ def calling(name: str, *arguments: Mapping[str, Any]) -> Callable[[Any], Any]:
 
 
 def spoken(asked: Mapping[str, Any], about: Any = None) -> Any:
-    """What a server of MCP replies: two tools, which repeat what they are told; None to what needs no reply."""
+    """Replies of a server of MCP: two tools, which repeat what they are told; None to what needs no reply."""
     if "id" not in asked:
         return None
     given, schema = asked.get("params") or {}, {"type": "object", "properties": {"x": {"type": "string"}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,7 +11,7 @@ from llmrl.critics.action_values import load
 
 
 def test_of_two_heads_the_lesser_counts_at_the_positions_that_are_kept(critic_dir: Path) -> None:
-    critic = load(str(critic_dir), "float32", "cpu")
+    critic: Any = load(str(critic_dir), "float32", "cpu")
     ids = torch.tensor([[5, 6, 7, 8]])
     states = critic.trunk(input_ids=ids).last_hidden_state
     first, second = (head.numbers(states) for head in critic.heads)

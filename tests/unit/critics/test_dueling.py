@@ -21,15 +21,17 @@ ANSWERS = [
     Answer([6, 5], [9, 40, 7]),
 ]
 
+Parts = tuple[Any, Any, Any, Any]
+
 
 @pytest.fixture(scope="module")
-def parts(tiny_model_dir: Path) -> list[Any]:
+def parts(tiny_model_dir: Path) -> Parts:
     policy, trunk = (kind.from_pretrained(tiny_model_dir).eval() for kind in (AutoModelForCausalLM, AutoModel))
     torch.manual_seed(0)
-    return [policy, trunk, StateLayer(nn.Linear(trunk.config.hidden_size, 1)), Scalar()]
+    return policy, trunk, StateLayer(nn.Linear(trunk.config.hidden_size, 1)), Scalar()
 
 
-def test_ranks_stand_in_the_order_of_the_answers_whatever_batches_they_shared(parts: list[Any]) -> None:
+def test_ranks_stand_in_the_order_of_the_answers_whatever_batches_they_shared(parts: Parts) -> None:
     alone = [DuelingModel(*parts, 64).ranks([answer], 0.9, 0.5)[0] for answer in ANSWERS]
     together = DuelingModel(*parts, 8).ranks(ANSWERS, 0.9, 0.5)
     for one, other in zip(together, alone, strict=True):
@@ -37,7 +39,7 @@ def test_ranks_stand_in_the_order_of_the_answers_whatever_batches_they_shared(pa
     assert len({rank.value for rank in alone}) == len(ANSWERS)
 
 
-def test_log_probabilities_are_of_the_answer_s_tokens_alone(parts: list[Any]) -> None:
+def test_log_probabilities_are_of_the_answer_s_tokens_alone(parts: Parts) -> None:
     policy = parts[0]
     for answer, rank in zip(ANSWERS, DuelingModel(*parts, 64).ranks(ANSWERS, 0.9, 0.5), strict=True):
         ids = torch.tensor([[*answer.prompt, *answer.tokens]])

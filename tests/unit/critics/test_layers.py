@@ -71,7 +71,7 @@ def test_a_new_head_claims_nothing_but_where_it_would_have_no_slope(
 ) -> None:
     made: Any = layer(head_of(kind), AutoModel.from_pretrained(tiny_model_dir), zero_init)
     body = made.last if kind["name"] == "attention" else made.body
-    last = body[-1] if isinstance(body, nn.Sequential) else body
+    last: Any = body[-1] if isinstance(body, nn.Sequential) else body
     assert (last.weight == 0).all() == begins_at_zero
     if kind.get("residual"):
         assert (made.residual.weight == 0).all()

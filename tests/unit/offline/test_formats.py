@@ -27,7 +27,16 @@ PRM = {
         ],
     },
 }
-ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str, float, str | None]]]] = [
+
+Case = tuple[str, dict[str, Any], list[tuple[str, str, float, str | None]]]
+
+
+def program(outcome: str, reward: float) -> Case:
+    """A program by its outcome."""
+    return "program", {"prompt": "2+2?", "program": "4", "outcome": outcome}, [("2+2?", "4", reward, None)]
+
+
+ROWS: list[Case] = [
     # name, row, and of each answer: the prompt's last words, the answer, its reward, its role
     ("completion", {"prompt": "2+2?", "response": "4", "reward": 0.5}, [("2+2?", "4", 0.5, None)]),
     ("completion", {"prompt": [USER], "completion": [SAID]}, [("2+2?", "4", 1.0, None)]),
@@ -57,9 +66,8 @@ ROWS: list[tuple[str, dict[str, Any], list[tuple[str, str, float, str | None]]]]
     ("stepwise", {"prompt": "2+2?", "steps": ["a", "b"], "labels": [0.25, 0.5]}, [("2+2?", "a\nb", 0.25, None)]),
     ("stepwise", {"prompt": "2+2?", "steps": ["a", "b"], "labels": [0.75, -100]}, [("2+2?", "a\nb", 0.75, None)]),
     ("prm800k", PRM, [("2+2?", "a\nb", 0.0, None)]),
-    *(("program", {"prompt": "2+2?", "program": "4", "outcome": outcome}, [("2+2?", "4", reward, None)])
-      for outcome, reward in (
-          ("all_pass", 1.0), ("test_failure", -0.3), ("runtime_error", -0.6), ("compile_error", -1.0))),
+    *[program("all_pass", 1.0), program("test_failure", -0.3), program("runtime_error", -0.6)],
+    program("compile_error", -1.0),
     ("unpaired", {"prompt": "2+2?", "completion": "4", "label": True}, [("2+2?", "4", 1.0, "chosen")]),
     ("unpaired", {"input": "2+2?", "output": "5", "label": 0}, [("2+2?", "5", 0.0, "rejected")]),
 ]  # fmt: skip

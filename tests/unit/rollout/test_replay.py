@@ -86,7 +86,7 @@ def test_the_best_are_drawn_alone(tmp_path: Path) -> None:
 
 
 def test_all_that_reach_the_quantile_are_drawn(tmp_path: Path) -> None:
-    """Of returns 0, 1, 1, 1 the median is 1; of equal ones every episode reaches it."""
+    """The median of returns 0, 1, 1, 1 is 1; of equal ones every episode reaches it."""
     kept = buffer(tmp_path)
     kept.extend(0, [played(str(i), 1, float(i > 0)) for i in range(4)])
     assert {episode.samples[0].group for episode in kept.draw(99, 50, 0.5, Random(0))} == {"1", "2", "3"}

@@ -1,4 +1,4 @@
-"""Whose folder it is: a run goes on with the recipe that it was begun with, but for what no step depends on."""
+"""The owner of a folder: a run goes on with the recipe that it was begun with, but for what no step depends on."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 from llmrl.recipe import TrainOptions
 from llmrl.scoring.trl_functions import TrainerState
 from llmrl.train.build import _restore
+from llmrl.train.callbacks import Callbacks
 from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.parts import FinishedStep
 from llmrl.train.stopping import Stopping
@@ -45,7 +46,7 @@ class Kept:
         return self.kept
 
 
-def test_a_resumed_run_has_the_state_of_every_part_and_its_rewards_know_the_step() -> None:
+def test_a_resumed_run_has_the_state_of_every_part_and_its_rewards_know_the_step(tmp_path: Path) -> None:
     names = ("source", "guard", "evaluation", "gold_reward", "algorithm", "second")
     checkpoints = Kept()
 
@@ -60,14 +61,17 @@ def test_a_resumed_run_has_the_state_of_every_part_and_its_rewards_know_the_step
             policies=policies,
             normaliser=RewardNormaliser(enabled=True),
             recipe=SimpleNamespace(train=TrainOptions(max_steps=9, save_steps=3)),
-            logs=SimpleNamespace(flush=lambda: None),
+            logs=SimpleNamespace(flush=lambda: None, folder=tmp_path),
+            chat=SimpleNamespace(tokenizer=None),
+            accelerator=None,
             stopping=Stopping(),
             recorder=Part(),
             first_step=0,
         )
         place: Any = SimpleNamespace(checkpoints=checkpoints, resumed=resumed)
         progress = TrainerState()
-        _restore(parts, place, own["gold_reward"], progress)  # type: ignore[arg-type]
+        callbacks = Callbacks((), 9, tmp_path, None)
+        _restore(parts, place, own["gold_reward"], callbacks, progress)  # type: ignore[arg-type]
         return parts, own, progress
 
     first, _, progress = opened(10, None)

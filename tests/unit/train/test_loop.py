@@ -11,7 +11,7 @@ from llmrl.protocols import Loss, Update
 from llmrl.samples import Sample
 from llmrl.train.learner import OptimStep
 from llmrl.train.loop import train
-from llmrl.train.recorder import Recorder
+from llmrl.train.recorder import policy_metrics
 from llmrl.train.run import Run
 from tests.builders import row
 
@@ -64,7 +64,7 @@ def run(first_step: int, steps: int) -> tuple[Any, Sync, Models]:
         normaliser=list,
         source=SimpleNamespace(next=lambda step: [row(str(step))]),
         guard=lambda *given: given[-1],
-        recorder=SimpleNamespace(measured=lambda step, _: step),
+        recorder=SimpleNamespace(measured=lambda step, _: SimpleNamespace(step=step, ends=False)),
         after_step=[nothing],
         evaluation=SimpleNamespace(at_start=lambda: sync.versions.append("evaluated")),
         begin=lambda _: None,
@@ -93,6 +93,6 @@ def test_how_old_a_step_is_is_told_of_fresh_samples_alone() -> None:
     """Two steps of lag, and one; what was replayed is of another age on purpose."""
     samples = [row(version=3), row(version=4), row(version=0, origin="replay")]
     policy: Any = SimpleNamespace(sync=Sync(), adaptation=SimpleNamespace(metrics={}), agent="")
-    recorder: Any = SimpleNamespace(source=SimpleNamespace(played=[[]]))
-    numbers = Recorder._of_policy(recorder, 5, SimpleNamespace(policy=policy, samples=samples))  # type: ignore[arg-type]
+    learned: Any = SimpleNamespace(policy=policy, samples=samples)
+    numbers = policy_metrics(learned, 5, played=True)
     assert (numbers["staleness/mean"], numbers["staleness/max"]) == (1.5, 2.0)

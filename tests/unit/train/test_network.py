@@ -1,4 +1,4 @@
-"""How a network reads the rows of a batch: without noise, and each for itself."""
+"""A network reads the rows of a batch without noise, and each for itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stored answers are chosen by."""
+"""Stored answers are chosen by their numbers."""
 
 from __future__ import annotations
 
