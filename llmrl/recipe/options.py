@@ -208,7 +208,7 @@ class TrainOptions:
     num_train_epochs: Positive | None = None  # passes over the data, in place of max_steps
     learning_rate: Rate = 1e-6
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: Amount = 0  # below 1 a share of all steps, rounded up
+    warmup_steps: Amount = 0.0  # below 1 a share of all steps, rounded up
     warmup_rollouts: int = 0  # episodes that are generated before anything learns; whole steps of them
     normalize_rewards: bool = False  # standardise them by the running moments of all episodes so far
     weight_decay: Amount = 0.0

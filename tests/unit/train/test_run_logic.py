@@ -30,7 +30,7 @@ class Scored(Evaluation):
 
     def __init__(self, scores: dict[int, float], every: int = 1, last: int = 9, on_start: bool = False) -> None:
         self.scores, self._every, self._last, self._on_start = scores, every, last, on_start
-        self._rewards: Any = {"a": None}
+        self._asked: Any = {"a": None}
         self._best, self._on_sample = None, lambda *_: None
         self._clock: Any = _Clock()
 
