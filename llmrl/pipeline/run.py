@@ -25,6 +25,7 @@ from llmrl.pipeline.plan import begin, finish, standing_of
 from llmrl.pipeline.stages import Pipeline, Stage
 from llmrl.rollout.concerted import concerted
 from llmrl.run_folder.launch import require_launch
+from llmrl.run_folder.libraries import terminal
 from llmrl.run_folder.lock import FolderLock
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ def _played(pipeline: Pipeline, stage: Stage, environment: Mapping[str, str], qu
     folder = pipeline.folder / stage.name
     command = [sys.executable, "-m", "llmrl", "run-stage", str(folder), *(["--quiet"] if quiet else [])]
     grace_s = float(stage.recipe.get("train", {}).get("stop_grace_s", 120.0)) + _GRACE_S
-    child = Child(command, env=environment, grace_s=grace_s)
+    child = Child(command, env=environment, grace_s=grace_s, outputs=terminal())
     try:
         while (code := child.poll()) is None:
             time.sleep(_POLL_S)

@@ -15,6 +15,7 @@ from pathlib import Path
 from shlex import quote
 
 from llmrl.errors import CheckpointError
+from llmrl.run_folder.card import CARD
 
 FILE = "checksums.json"
 CHUNK = 1 << 20
@@ -24,10 +25,13 @@ Sum = tuple[int, str]
 
 
 def names(folder: Path) -> list[str]:
-    """The files below a folder, relative to it, but for the checksums themselves: the largest first."""
+    """The files below a folder, relative to it: the largest first, without the checksums and the card.
+
+    A model card is for people, who may write on in it.
+    """
     found = [path for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith(".nfs")]
     found = sorted(found, key=lambda path: (-path.lstat().st_size, path))
-    return [name for name in (path.relative_to(folder).as_posix() for path in found) if name != FILE]
+    return [name for name in (path.relative_to(folder).as_posix() for path in found) if name not in (FILE, CARD)]
 
 
 def flushed(folder: Path, names: Sequence[str]) -> dict[str, Sum]:

@@ -18,12 +18,12 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, TextIO, cast
 
-from llmrl.errors import CheckpointError, DataError, RecipeError
+from llmrl.errors import CheckpointError, ColumnError, DataError, RecipeError, RewardError
 
 FILE = "libraries.log"
 _CARRIERS = sys.stdlib_module_names | {"rich", "click", "typer"}
 """Packages that print what others give them."""
-_PLAIN = (RecipeError, DataError, CheckpointError)
+_PLAIN = (RecipeError, DataError, CheckpointError, ColumnError, RewardError)
 """Errors that say it all: nobody need look at what libraries printed."""
 
 
@@ -142,6 +142,11 @@ class _Terminal:
             os.dup2(kept, number)
             os.close(kept)
 
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Where output and errors went before."""
+        return self._kept[1], self._kept[2]
+
     def _opened(self, stream: Any) -> TextIO:
         """A stream to where this one goes now: one on a descriptor is opened anew on its copy."""
         try:
@@ -190,6 +195,11 @@ def shown() -> None:
         held, _held = _held, None
         held.restore()
         held.log.close()
+
+
+def terminal() -> tuple[int | None, int | None]:
+    """Descriptors of the terminal for a process of llmrl's own: output and errors; None where it inherits them."""
+    return (None, None) if _held is None else _held.descriptors
 
 
 def keep_in(folder: Path) -> None:

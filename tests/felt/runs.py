@@ -207,6 +207,7 @@ def probes() -> dict[str, list[Probe]]:
                     "limit": [1],
                     "samples": [2],
                     "max_completion_length": [1],
+                    "data": [{"name": "arithmetic", "high": 2}],
                 },
                 only=True,
             )

@@ -171,6 +171,12 @@ def patient(ask: Callable[[Any], Any], base: Options) -> list[Probe]:
     ]
 
 
+WAITS: Values = dict.fromkeys(
+    ("timeout_s", "retries", "pause_s", "patience_s", "concurrency", "requests_per_minute"), ()
+)
+"""Options that make requests wait: not tried where nobody waits."""
+
+
 def chats(
     ask: Callable[[Any], Any], together: Callable[[Any], Any], once: Callable[[Any], Any], **values: Any
 ) -> list[Probe]:
@@ -182,8 +188,8 @@ def chats(
         "api_key_variable": [KEY],
         "max_tokens": [7],
         "extra_body": [{"top_p": 0.5}],
-        **{name: [] for name in ("timeout_s", "retries", "pause_s", "patience_s", "concurrency", "cache")},
-        "requests_per_minute": [],
+        **WAITS,
+        "cache": [],
     }
     return [
         Probe(use=asking(ask), base=base, values={**common, **values}),
@@ -207,7 +213,7 @@ def probes() -> dict[str, list[Probe]]:
                 rubric_column=["rubric"],
                 correct_from=[0.5],
             ),
-            Probe(use=asking(graded), base={**asks, "form": "pairwise"}),
+            Probe(use=asking(graded), base={**asks, "form": "pairwise"}, values=WAITS),
         ],
         "reward behaviour_judge": chats(graded, judged(GROUP), counts, **PRICES, share=[0.4]),
         "simulator chat_model": chats(talking, _two_lines, talking, persona=["You are tired."], task_column=["task"]),

@@ -17,6 +17,9 @@ NEVER: Listed = {
         "ModelOptions": "model_revision",
         "BackboneOptions": "model_revision",
     },
+    "it becomes max_steps before a run begins: tests/unit/train/test_epochs.py counts them": {
+        "TrainOptions": "num_train_epochs",
+    },
     "it is of a push to a hub, which a fake one answers in tests/integration/test_sharing.py": {
         "TrainOptions": "push_to_hub hub_model_id hub_strategy hub_private_repo hub_revision hub_token",
     },
@@ -57,6 +60,9 @@ NEVER: Listed = {
     },
     "it has one word alone": {
         "data livecodebench": "split",
+    },
+    "the folder's file is the one that a probe has written: tests/unit/data/test_swe_bench.py names another": {
+        "data swe_bench": "path",
     },
     "it spaces requests in time, and no reply follows from it: tests/unit/rewards/judge/test_failures.py": {
         "reward judge": "requests_per_minute",

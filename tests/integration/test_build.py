@@ -67,7 +67,10 @@ def test_parts_act_in_the_order_that_is_written_down(tiny_model_dir: Path, tmp_p
     with Run(recipe(tiny_model_dir, tmp_path)) as run:
         names = [type(part).__name__.strip("_") for part in run.after_step]
         assert not closed
-    assert names == ["Learners", "Adaptation", "Progress", "Evaluation", "GoldReward", "Recorder", "Saver"]
+    assert names == [
+        *("Learners", "Adaptation", "RewardSchedule", "Evaluation", "GoldReward", "Recorder", "Callbacks", "Saver"),
+        "Publisher",
+    ]
     assert closed == ["HfEngine", "GradingPool"]
     run.close()
     assert closed == ["HfEngine", "GradingPool"], "once"

@@ -26,12 +26,21 @@ class Child:
     program alone is not enough: it follows the thread that started it, and spares the program's own children.
     """
 
-    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], log: Path | None = None, grace_s: float = 10.0):
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path | None = None,
+        grace_s: float = 10.0,
+        outputs: tuple[int | None, int | None] = (None, None),
+    ) -> None:
         """Start `argv` with the environment `env`.
 
         Args:
             log: a file for all that it prints; None leaves it our own output.
             grace_s: seconds between asking it to end and killing it.
+            outputs: without a log, descriptors for what it prints and for its errors; None for ours.
         """
         self.log = log
         self._grace_s = grace_s
@@ -41,8 +50,8 @@ class Child:
                 watcher,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
-                stdout=output if log else None,
-                stderr=subprocess.STDOUT if log else None,
+                stdout=output if log else outputs[0],
+                stderr=subprocess.STDOUT if log else outputs[1],
                 start_new_session=True,  # ctrl-C in the terminal comes to us, who stop it in order
             )
         self._stopper = weakref.finalize(self, _stop, self._process, grace_s, os.getpid())  # also runs at exit
