@@ -144,7 +144,7 @@ class _Terminal:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """Where output and errors went before."""
+        """Copies of the descriptors to which output and errors went before."""
         return self._kept[1], self._kept[2]
 
     def _opened(self, stream: Any) -> TextIO:
