@@ -21,12 +21,13 @@ def plan(
     json: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
     """Estimate memory, batches, tokens and time of a run. Warns of what looks wrong; loads no weights."""
-    from llmrl.planning.run import plan, save
+    from llmrl.planning.run import plan
     from llmrl.planning.show import show
     from llmrl.recipe import read
+    from llmrl.run_folder.report import write_report
 
     made = read(recipe, changes_of(context, overrides))
     found = plan(made, gpus=gpus, gpu_memory=gpu_memory, tflops=gpu_tflops, bandwidth=gpu_bandwidth)
     show(found, made)
     if json is not None:
-        save(found, json)
+        write_report(found.to_json(), json)

@@ -36,9 +36,10 @@ def replay(
     """Repeat a step of a run without an engine. The exit code is 1 if the step differs from its record."""
     from llmrl.recipe import read
     from llmrl.replaying.record import require_run
-    from llmrl.replaying.run import alternatives_of, replay, save
+    from llmrl.replaying.run import alternatives_of, replay
     from llmrl.replaying.show import show
     from llmrl.run_folder.ownership import RECIPE
+    from llmrl.run_folder.report import write_report
 
     changes = changes_of(context, overrides)
     require_run(run)
@@ -48,5 +49,5 @@ def replay(
     found = replay(run, step, others)
     show(found, tokens)
     if json is not None:
-        save(found, json)
+        write_report(found.to_json(), json)
     raise typer.Exit(0 if found.same else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,12 @@ from llmrl.planning.trace import MicroBatchShape, Traced, trace
 from llmrl.plugins import name_of
 from llmrl.protocols import Modelled
 from llmrl.recipe import Recipe, RolloutOptions
+from llmrl.recipe.options import option
 from llmrl.train.adapters import adapted
 
 STAGES = (0, 2, 3)
 """Stages of ZeRO that are planned for; 0 is data parallel without DeepSpeed."""
+VLLM_SEATS = 256  # sequences that vLLM runs at once where nothing is set, as llmrl leaves it
 BYTES = {"float32": 4, "bfloat16": 2}
 PARTS = ("weights", "gradients", "optimiser", "activations", "logits", "reference", "critic", "engine", "kv cache")
 
@@ -89,14 +92,18 @@ def here(recipe: Recipe, facts: ModelFacts) -> dict[str, int]:
             parts["engine"] = facts.parameters * BYTES[recipe.compute_dtype]
         elif engine == "vllm":
             parts["engine"] = facts.parameters * BYTES[recipe.compute_dtype]
-            parts["kv cache"] = _vllm_cache()
+            parts["kv cache"] = _vllm_cache(recipe)
     return parts
 
 
 def generating(recipe: Recipe, facts: ModelFacts, length: int) -> int:
     """Bytes of a step's generation by engine hf beside weights, optimisers and the engine's copy: keys and values."""
-    seats = min(getattr(recipe.engine, "max_num_seqs", 64), recipe.rollout.episodes_per_step)
-    return facts.kv_bytes * seats * length
+    return facts.kv_bytes * seats(recipe, recipe.rollout.episodes_per_step) * length
+
+
+def seats(recipe: Recipe, episodes: int) -> int:
+    """Sequences of so many episodes that an engine runs at once."""
+    return min(option(recipe.engine, "max_num_seqs") or VLLM_SEATS, episodes)
 
 
 def by_rank(recipe: Recipe, facts: ModelFacts, gpus: int, gpu_memory: float, length: int, stage: int) -> dict[str, int]:
@@ -126,10 +133,10 @@ def by_rank(recipe: Recipe, facts: ModelFacts, gpus: int, gpu_memory: float, len
     if parts["engine"]:
         parts["engine"] = facts.parameters * (2 if bf16 else 4)
         parts["kv cache"] = generating(recipe, facts, length)
-    if engine == "vllm" and getattr(recipe.engine, "enable_sleep_mode", False):
+    if engine == "vllm" and option(recipe.engine, "enable_sleep_mode"):
         parts["engine"] = parts["kv cache"] = 0  # it sleeps while the trainer learns
     elif engine == "vllm":
-        share = getattr(recipe.engine, "gpu_memory_utilization", None) or 0.3
+        share = option(recipe.engine, "gpu_memory_utilization")
         parts["kv cache"] = max(0, int(share * gpu_memory * 2**30) - parts["engine"])
     elif engine == "server":
         parts["engine"] = parts["kv cache"] = 0  # of other GPUs
@@ -185,11 +192,10 @@ def _kv_bytes(text: Any) -> int:
     return int(2 * getattr(text, "num_hidden_layers", 1) * kv_heads * width)
 
 
-def _vllm_cache() -> int:
-    """Bytes that vLLM takes for its cache on a CPU, in GiB by its variable."""
-    import os
-
-    return int(float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1")) * 2**30)
+def _vllm_cache(recipe: Recipe) -> int:
+    """Bytes that vLLM takes for its cache on a CPU: its variable, where that is set, is stronger than the option."""
+    gibibytes = os.environ.get("VLLM_CPU_KVCACHE_SPACE") or option(recipe.engine, "cpu_kvcache_space")
+    return int(float(gibibytes) * 2**30)
 
 
 def shape_of(recipe: Recipe, length: int, actions: int, *, on_gpu: bool) -> MicroBatchShape:

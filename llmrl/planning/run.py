@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from llmrl.errors import CheckpointError, RecipeError
+from llmrl.errors import CheckpointError
 from llmrl.planning import advice, lengths, memory, speed
 from llmrl.planning.batches import BatchArithmetic, batches
 from llmrl.planning.lengths import Lengths
@@ -105,18 +103,6 @@ def plan(
         time=speed.step_time(recipe, facts, batch, prompt, completion, of_device, max(1, gpus)),
         warnings=warned,
     )
-
-
-def save(found: RunPlan, path: Path) -> None:
-    """Write a plan as JSON.
-
-    Raises:
-        RecipeError: the file cannot be written.
-    """
-    try:
-        path.write_text(json.dumps(found.to_json(), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be written: {error.strerror}; choose another file for --json") from error
 
 
 def _accepting_long_prompts(recipe: Recipe) -> Recipe:

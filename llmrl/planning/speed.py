@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from llmrl.planning.batches import BatchArithmetic
-from llmrl.planning.memory import BYTES, ModelFacts
+from llmrl.planning.memory import BYTES, ModelFacts, seats
 from llmrl.recipe import Recipe
 
 EFFICIENCY = 0.4
@@ -78,10 +78,10 @@ def step_time(
     generate = 0.0
     if recipe.source.plays:
         each = -(-episodes // gpus)
-        seats = min(getattr(recipe.engine, "max_num_seqs", None) or 256, each)
-        rounds = -(-each // seats)
+        together = seats(recipe, each)
+        rounds = -(-each // together)
         reading = completion * facts.parameters * BYTES[recipe.compute_dtype] / speed.bandwidth
-        computing = (completion + prompt) * seats * 2 * facts.parameters / (speed.flops * EFFICIENCY)
+        computing = (completion + prompt) * together * 2 * facts.parameters / (speed.flops * EFFICIENCY)
         generate = rounds * max(reading, computing)
     return StepTime(generate=generate, train=train, tokens=int(episodes * length), origin=speed.origin)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,18 +135,6 @@ def alternatives_of(
     if overrides:
         made.append(_alternative(recipe, recipe.as_dict(), overrides, " ".join(overrides)))
     return made
-
-
-def save(found: ReplayedStep, path: Path) -> None:
-    """Write what was found as JSON.
-
-    Raises:
-        RecipeError: the file cannot be written.
-    """
-    try:
-        path.write_text(json.dumps(found.to_json(), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be written: {error.strerror}; choose another file for --json") from error
 
 
 def _alternative(recipe: Recipe, values: dict[str, Any], overrides: Sequence[str], label: str) -> Alternative:

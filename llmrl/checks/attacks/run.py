@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from llmrl.checks.attacks.setups import PROBLEMS, rows, setup
 from llmrl.errors import RecipeError
 from llmrl.recipe import Recipe, RolloutOptions, read, yaml_text
 from llmrl.recipe.ranges import Count
+from llmrl.run_folder.report import write_report
 from llmrl.scoring.manager import GradingPool, as_group_reward
 
 if TYPE_CHECKING:
@@ -191,11 +191,7 @@ def save(reports: Sequence[AttackReport], path: Path) -> None:
     Raises:
         RecipeError: the file cannot be written.
     """
-    whole = {"ok": not exit_code(reports), "rewards": [asdict(report) for report in reports]}
-    try:
-        path.write_text(json.dumps(whole, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be written: {error.strerror}; choose another file for --json") from error
+    write_report({"ok": not exit_code(reports), "rewards": [asdict(report) for report in reports]}, path)
 
 
 def run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import time
@@ -19,6 +18,7 @@ from llmrl import plugins
 from llmrl.checks.verify.form import PARTS, Check, Form, Numbers, Oracle, OracleAnswer, Part
 from llmrl.errors import LlmrlError, RecipeError
 from llmrl.protocols import Algorithm
+from llmrl.run_folder.report import write_report
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -185,12 +185,16 @@ def show(
 
 
 def save(checks: Sequence[Check], seconds: float, path: Path, uncompared: Sequence[str] = ()) -> None:
-    """Write the checks as JSON, and which forms have no oracle."""
+    """Write the checks as JSON, and which forms have no oracle.
+
+    Raises:
+        RecipeError: the file cannot be written.
+    """
     rows = [
         {name: getattr(check, name) for name in ("form", "part", "name", "ok", "expected", "found")} for check in checks
     ]
     whole = {"ok": not exit_code(checks), "seconds": round(seconds, 1), "uncompared": list(uncompared), "checks": rows}
-    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_report(whole, path)
 
 
 def run(names: Sequence[str], out: Path | None = None, *, fail_fast: bool = False, oracle: str | None = None) -> int:

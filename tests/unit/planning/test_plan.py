@@ -195,3 +195,14 @@ def test_a_model_that_is_not_here_is_refused(tiny_model_dir: Path) -> None:
     done = CliRunner().invoke(app, ["plan", "recipes/gsm8k_grpo.yaml", "model.policy=./nowhere"])
     assert done.exit_code != 0
     assert "nowhere" in str(done.exception)
+
+
+def test_the_cache_of_vllm_is_that_of_its_option_and_a_variable_is_stronger(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    made = recipe(tiny_model_dir, engine={"name": "vllm", "cpu_kvcache_space": 3})
+    assert plan(made).here["kv cache"] == 3 * 2**30
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "2")
+    assert plan(made).here["kv cache"] == 2 * 2**30
+    assert plan(recipe(tiny_model_dir)).here["kv cache"] == 0
