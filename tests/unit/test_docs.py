@@ -18,23 +18,16 @@ import yaml
 from llmrl import plugins, recipe
 from llmrl.cli.main import app
 from llmrl.pipeline import stages
-from llmrl.recipe import AuditOptions, CriticOptions, EvalOptions, ModelOptions, Recipe, RolloutOptions, TrainOptions
+from llmrl.recipe import Recipe
 from llmrl.types import Problem
 from tests.builders import some
+from tests.recipe_sections import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-OPTIONS = {
-    "model": ModelOptions,
-    "critic": CriticOptions,
-    "rollout": RolloutOptions,
-    "train": TrainOptions,
-    "eval": EvalOptions,
-    "audit": AuditOptions,
-}
 PROGRAMS = ("llmrl", "make", "pytest", "python", "accelerate")
 
 

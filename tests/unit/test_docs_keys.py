@@ -13,18 +13,10 @@ import yaml
 
 from llmrl import plugins, recipe
 from llmrl.cli import import_trl
-from llmrl.recipe import AuditOptions, CriticOptions, EvalOptions, ModelOptions, RolloutOptions, TrainOptions
 from llmrl.recipe.options import PLUGINS
+from tests.recipe_sections import OPTIONS
 
 ROOT = Path(__file__).parents[2]
-OPTIONS: dict[str, Any] = {
-    "model": ModelOptions,
-    "critic": CriticOptions,
-    "rollout": RolloutOptions,
-    "train": TrainOptions,
-    "eval": EvalOptions,
-    "audit": AuditOptions,
-}
 PAGES = ("from_trl", "from_verl", "from_openrlhf")
 BASE = {
     "model_name_or_path": "Qwen/Qwen2.5-0.5B",
