@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmrl.evaluation.statistics import Estimate, estimate, majority, pass_at_k
+from llmrl.run_folder.report import REWARD, measured
 from llmrl.types import Problem, is_correct
 
 if TYPE_CHECKING:
@@ -96,10 +97,11 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     shown = Table("benchmark", "measure", "value", "95 % interval", "problems")
     for name, result in results.items():
         for measure, each in result["metrics"].items():
-            shown.add_row(name, measure, *_cells(each), str(result["problems"]), style="bold")
+            shown.add_row(name, measure, *measured(measure, each), str(result["problems"]), style="bold")
         for key, groups in result["by"].items():
             for value, part in groups.items():
-                shown.add_row("", f"{key} {value}", *_cells(part[f"avg@{result['samples']}"]), str(part["problems"]))
+                measure = f"avg@{result['samples']}"
+                shown.add_row("", f"{key} {value}", *measured(measure, part[measure]), str(part["problems"]))
         for part, mean in result.get("parts", {}).items():
             shown.add_row("", f"{part}, mean", f"{mean:.3f}")
         if result["mean_tokens"] is not None:
@@ -108,10 +110,6 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         shown.add_row("", "unjudged", str(result["unjudged"]), style="red" if result["unjudged"] else None)
         shown.add_section()
     return shown
-
-
-def _cells(each: Mapping[str, float]) -> tuple[str, str]:
-    return f"{each['value']:.1%}", f"{each['low']:.1%} to {each['high']:.1%}"
 
 
 def _parts(records: Sequence[Record]) -> dict[str, float]:
@@ -152,7 +150,7 @@ def _mean_rewards(
     """The mean `reward` over the problems of which some completion has one; nothing where none has."""
     values = [[records[each.id, index]["value"] for index in range(samples)] for each in problems]
     given = [known for each in values if (known := [value for value in each if value is not None])]
-    return {"reward": estimate([sum(each) / len(each) for each in given], seed)} if given else {}
+    return {REWARD: estimate([sum(each) / len(each) for each in given], seed)} if given else {}
 
 
 def _breakdown(judged: Sequence[Attempts], key: str, samples: int, seed: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import yaml
 
 from llmrl.run_folder.inputs import MANIFEST
 from llmrl.run_folder.ownership import RECIPE
+from llmrl.run_folder.report import measured
 
 CARD = "README.md"
 _STEP = re.compile(r"step-(\d+)")
@@ -97,7 +98,7 @@ def _evaluated(evaluations: Mapping[int, Mapping[str, Any]], steps: int) -> str:
     for taken in sorted({min(evaluations), max(evaluations)}):
         for benchmark, metrics in evaluations[taken].items():
             lines += [
-                f"| {benchmark} | {measure} | {taken} | {each['value']:.1%} | {each['low']:.1%} to {each['high']:.1%} |"
+                f"| {benchmark} | {measure} | {taken} | {' | '.join(measured(measure, each))} |"
                 for measure, each in metrics.items()
             ]
     return "## Evaluation\n\nIntervals are over problems, by resampling.\n\n" + "\n".join(lines)

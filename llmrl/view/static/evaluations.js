@@ -75,7 +75,9 @@ function numbersOf(evaluations, benchmark) {
     const result = each.benchmarks[benchmark];
     const cell = (name) => {
       const estimate = (result.metrics || {})[name];
-      return estimate ? [el("b", {}, `${(100 * estimate.value).toFixed(1)} %`), el("span", { class: "quiet" }, ` ${(100 * estimate.low).toFixed(1)} to ${(100 * estimate.high).toFixed(1)}`)] : "–";
+      if (!estimate) return "–";
+      const text = name === "reward" ? (value) => number(value, 3) : (value) => (100 * value).toFixed(1); // a mean is no share
+      return [el("b", {}, name === "reward" ? text(estimate.value) : `${text(estimate.value)} %`), el("span", { class: "quiet" }, ` ${text(estimate.low)} to ${text(estimate.high)}`)];
     };
     const cut = typeof result.truncated === "number" ? `${(100 * result.truncated).toFixed(1)} %` : "–";
     return [each.run, each.label, ...names.map(cell), number(result.mean_tokens, 4), cut, number(result.unjudged), number(result.problems)];
