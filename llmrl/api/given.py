@@ -98,19 +98,24 @@ def _lost(kind: str, place: str) -> str:
 
 
 @dataclass(frozen=True)
-class PythonReward:
-    """A reward that Python code has given."""
+class _Held:
+    """An object that Python code has given; a recipe keeps its place and its source."""
 
     place: str  # module and name
     source: str = ""
-    _reward: Any = field(default=None, init=False, compare=False, repr=False)
+    _object: Any = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
-    def of(cls, reward: Any) -> Self:
-        """Hold a reward: see `llmrl.scoring.manager.as_group_reward` for what can be one."""
-        held = cls(_place(reward), _source(reward))
-        object.__setattr__(held, "_reward", reward)
+    def of(cls, value: Any) -> Self:
+        """Hold an object."""
+        held = cls(_place(value), _source(value))
+        object.__setattr__(held, "_object", value)
         return held
+
+
+@dataclass(frozen=True)
+class PythonReward(_Held):
+    """A reward that Python code has given: see `llmrl.scoring.manager.as_group_reward` for what can be one."""
 
     def as_group_reward(self, pool: GradingPool) -> Any:
         """The reward, ready to score.
@@ -118,9 +123,9 @@ class PythonReward:
         Raises:
             RewardError: it is none, or it was given to a process that is no more.
         """
-        if self._reward is None:
+        if self._object is None:
             raise RewardError(_lost("reward", self.place))
-        reward = self._reward
+        reward = self._object
         if not isinstance(reward, Reward | Composite):
             if list(parameters_of(reward))[:1] == ["problem"]:
                 reward = _Here(reward)
@@ -214,12 +219,8 @@ def _numbered(rows: Iterable[Any]) -> Iterator[Row]:
 
 
 @dataclass(frozen=True)
-class PythonEnv:
+class PythonEnv(_Held):
     """An environment that Python code has given."""
-
-    place: str  # module and name
-    source: str = ""
-    _factory: Any = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def of(cls, env: Any) -> Self:
@@ -234,9 +235,7 @@ class PythonEnv:
                 f"env: {_place(env)} has no {', '.join(missing) or 'constructor'}; expected a class with async reset, "
                 "step and close, which is called with the problem, or an object with make(problem)"
             )
-        held = cls(_place(env), _source(env))
-        object.__setattr__(held, "_factory", env)
-        return held
+        return super().of(env)
 
     def make(self, problem: Problem) -> Any:
         """An environment for an episode.
@@ -244,12 +243,12 @@ class PythonEnv:
         Raises:
             RecipeError: it was given to a process that is no more.
         """
-        if self._factory is None:
+        if self._object is None:
             raise RecipeError(_lost("env", self.place))
-        return self._factory.make(problem) if isinstance(self._factory, EnvFactory) else self._factory(problem)
+        return self._object.make(problem) if isinstance(self._object, EnvFactory) else self._object(problem)
 
     def __getattr__(self, name: str) -> Any:
         """Options of environments that not all have: `isolation`, `max_open_envs`, `restores`, `first_messages`."""
-        if name.startswith("_") or self._factory is None:
+        if name.startswith("_") or self._object is None:
             raise AttributeError(name)
-        return getattr(self._factory, name)
+        return getattr(self._object, name)

@@ -50,14 +50,8 @@ def batches(recipe: Recipe, rows: int, processes: int) -> BatchArithmetic:
         rows: of the largest micro-batch.
         processes: that train.
     """
-    updates = [u for u in recipe.algorithm.updates(recipe.train.max_steps) if u.model == "policy"]
-    parts, epochs = (updates[0].minibatches, updates[0].epochs) if updates else (1, 1)
-    played = recipe.source.plays
-    generations = recipe.rollout.num_generations if played else 1
-    whole = recipe.rollout.episodes_per_step if played else recipe.rollout.prompts_per_step
-    if not played and name_of("algorithm", recipe.algorithm) == "preference":
-        whole, generations = 2 * whole, 2  # chosen and rejected
-    of_update = -(-whole // parts)
+    (whole, generations), (parts, epochs) = _generation(recipe), _passes(recipe)
+    of_update = rows_of_update(recipe)
     each = max(1, min(rows, -(-of_update // processes)))
     return BatchArithmetic(
         processes=processes,
@@ -69,3 +63,22 @@ def batches(recipe: Recipe, rows: int, processes: int) -> BatchArithmetic:
         num_iterations=epochs,
         steps=recipe.train.max_steps,
     )
+
+
+def rows_of_update(recipe: Recipe) -> int:
+    """Rows of an optimiser step, over all processes."""
+    return -(-_generation(recipe)[0] // _passes(recipe)[0])
+
+
+def _generation(recipe: Recipe) -> tuple[int, int]:
+    """Rows of a step, and those that come from one problem."""
+    if recipe.source.plays:
+        return recipe.rollout.episodes_per_step, recipe.rollout.num_generations
+    pairs = name_of("algorithm", recipe.algorithm) == "preference"  # chosen and rejected
+    return recipe.rollout.prompts_per_step * (1 + pairs), 1 + pairs
+
+
+def _passes(recipe: Recipe) -> tuple[int, int]:
+    """Optimiser steps of a pass over the rows, and how many passes there are, of the policy."""
+    updates = [u for u in recipe.algorithm.updates(recipe.train.max_steps) if u.model == "policy"]
+    return (updates[0].minibatches, updates[0].epochs) if updates else (1, 1)

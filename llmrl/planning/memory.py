@@ -11,10 +11,11 @@ import torch
 
 from llmrl.columns import filled_by
 from llmrl.critics.language_model import decoder_of, head_of, vocabulary_of
+from llmrl.planning.batches import rows_of_update
 from llmrl.planning.trace import MicroBatchShape, Traced, trace
 from llmrl.plugins import name_of
 from llmrl.protocols import Modelled
-from llmrl.recipe import Recipe, RolloutOptions
+from llmrl.recipe import Recipe
 from llmrl.recipe.options import option
 from llmrl.train.adapters import adapted
 
@@ -201,10 +202,5 @@ def _vllm_cache(recipe: Recipe) -> int:
 def shape_of(recipe: Recipe, length: int, actions: int, *, on_gpu: bool) -> MicroBatchShape:
     """The largest micro-batch: as many of the longest rows as `train.tokens_per_device` holds, padding included."""
     budget = recipe.train.tokens_per_device or (16384 if on_gpu else 2048)
-    rows = max(1, min(budget // length, rows_of_update(recipe.rollout)))
+    rows = max(1, min(budget // length, rows_of_update(recipe)))
     return MicroBatchShape(rows=rows, length=length, actions=min(actions, length - 1))
-
-
-def rows_of_update(rollout: RolloutOptions) -> int:
-    """Rows of a step, as far as they are known beforehand."""
-    return rollout.episodes_per_step

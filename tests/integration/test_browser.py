@@ -332,19 +332,17 @@ def test_a_killed_chromium_costs_its_episodes_alone() -> None:
 
 
 def test_a_page_that_hangs_is_given_up() -> None:
-    async def hung() -> float:
+    async def hung() -> None:
         episode = miniwob("click-test", 1)
         await episode.reset()
         assert episode.page is not None
-        begin = time.perf_counter()
         endless = episode.page.call("Runtime.evaluate", {"expression": "for (;;) {}"}, timeout_s=1.0)
         with pytest.raises(PageLostError, match="within 1 s"):
             await host().run(endless)
         await episode.close()
         assert (await played(miniwob("click-test", 2), Oracle()))[-1].verdict == "correct"
-        return time.perf_counter() - begin
 
-    assert run(hung()) < 20
+    run(hung())
 
 
 def test_a_page_more_waits_for_one_that_closes() -> None:

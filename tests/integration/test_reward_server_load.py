@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 PROBLEM = {"id": "1", "messages": [{"role": "user", "content": "7+5="}], "answer": "12"}
 # A grader that takes as long as the text says, and tells that it began and that it ended.
@@ -100,6 +101,7 @@ def sleeper(tmp_path: Path) -> tuple[str, Path]:
     return json.dumps({"name": "sleeper_reward:Sleeper", "log": str(tmp_path / "log")}), tmp_path / "log"
 
 
+@pytest.mark.slow  # seconds are compared
 def test_health_answers_while_20_000_texts_wait(tmp_path: Path, serve: Start) -> None:
     spec, log = sleeper(tmp_path)
     server = serve(spec, "--workers", "2", "--timeout-s", "300", "--max-waiting", "1000")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from llmrl.browser.actions import Action, ActionError, Grammar, read_action
@@ -105,16 +103,15 @@ def test_a_wrong_line_of_webarena_says_why(text: str, words: str) -> None:
         read_action(text, "webarena")
 
 
+@pytest.mark.timeout(60)  # a second or less, or hours where time grows with the square
 @pytest.mark.parametrize("grammar", ["calls", "webarena"])
 def test_hostile_text_is_no_action_and_costs_no_time(grammar: Grammar) -> None:
     mega = 1_000_000
     texts = ["a" * mega, "(" * mega, "click(" * (mega // 6), "click(" + "(" * mega, 'type(1, "' + "\\" * mega]
     texts += ["type(1,'" * (mega // 8), "click(1\x00)", "click(\ud800)", "click(١)", "\n" * mega]
-    begin = time.perf_counter()
     for text in texts:
         with pytest.raises(ActionError):
             read_action(text, grammar)
-    assert time.perf_counter() - begin < 2.0
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import yaml
 
@@ -38,14 +36,13 @@ FAULTS = {
 }
 
 
+@pytest.mark.timeout(60)  # of which one text, whose aliases multiply, would need for ever
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults(name: str) -> None:
     text, message = FAULTS[name]
-    began = time.process_time()
     with pytest.raises(RecipeError, match=f"^mine.yaml: {message}") as refused:
         yaml_text.parse(text, "mine.yaml")
     assert "\n" not in str(refused.value)
-    assert time.process_time() - began < 10
 
 
 PLAIN = [

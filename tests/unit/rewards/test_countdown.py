@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import permutations
@@ -86,15 +85,14 @@ def test_only_whole_numbers_and_four_operators_are_read(expression: str) -> None
         assert grade(expression, nums, target).value == 0.1
 
 
+@pytest.mark.timeout(60)  # a moment, or for ever where a power is worked out
 def test_nothing_that_an_answer_says_takes_long() -> None:
-    start = time.perf_counter()
     hostile = [
         "25=1e999999999", "25=" + "9" * 5000, "9" * 190, "(" * 100 + "25" + ")" * 100, "-" * 190 + "25",
         "9**9**9**9**9", "*".join(["9" * 9] * 19), "25=25/0",
     ]  # fmt: skip
     for expression in hostile:
         assert grade(expression, [25], 25).value == 0.1
-    assert time.perf_counter() - start < 1.0
 
 
 @pytest.mark.parametrize("answer", [r"\(55 + 36 - 19\)", "$36 + 55 - 19$", r"\left(55 - 19\right) + 36"])

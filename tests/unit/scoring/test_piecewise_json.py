@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
+from typing import Any
 
 import pytest
 
@@ -58,18 +57,19 @@ def test_bad_json_is_refused(data: bytes) -> None:
             json.loads(data)
 
 
-def test_another_thread_runs_in_between() -> None:
-    """A list of 4 million numbers in 400 entries; `json.loads` lets nobody run until it has read them all."""
-    data = json.dumps({"trajectories": [list(range(10_000))] * 400}).encode()
-    longest = {}
-    for loads in (piecewise_json.loads, json.loads):
-        reading = threading.Thread(target=loads, args=(data,))
-        reading.start()
-        last = time.monotonic()
-        gaps = []
-        while reading.is_alive():
-            time.sleep(0.001)
-            gaps.append(time.monotonic() - last)
-            last = time.monotonic()
-        longest[loads] = max(gaps)
-    assert longest[piecewise_json.loads] < 0.5 * longest[json.loads], longest
+def test_no_call_of_the_decoder_reads_more_than_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two calls other threads run; `json.loads` reads all of it in one."""
+    read: list[int] = []
+    raw_decode = json.JSONDecoder.raw_decode
+
+    def measured(decoder: json.JSONDecoder, text: str, at: int = 0) -> tuple[Any, int]:
+        value, end = raw_decode(decoder, text, at)
+        read.append(end - at)
+        return value, end
+
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", measured)
+    entry = list(range(1000))
+    data = {"texts": ["a"], "trajectories": [entry] * 40, "n": 5}
+    assert piecewise_json.loads(json.dumps(data).encode()) == data
+    assert max(read) == len(json.dumps(entry))
+    assert len(read) == 3 + 1 + 40 + 1, "three keys, an entry, forty entries, a number"

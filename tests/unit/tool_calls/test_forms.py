@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from time import process_time
 from typing import Any
 
 import pytest
@@ -53,11 +52,10 @@ def test_calls_are_read(form: Form, text: str, content: str, calls: list[ToolCal
     assert (read.content, list(read.calls), read.error) == (content, calls, "")
 
 
+@pytest.mark.timeout(60)  # a second or less, or hours where time grows with the square
 @pytest.mark.parametrize("fragment", ["{", "\\boxed{5}, ", '{"', '{"a":', '{"name":'])
 def test_text_that_repeats_itself_is_read_in_time(fragment: str) -> None:
-    start = process_time()
     assert read_calls(fragment * (400_000 // len(fragment)), "llama3_json").calls == ()
-    assert process_time() - start < 1.0
 
 
 @pytest.mark.parametrize(("form", "text", "words"), MALFORMED)

@@ -103,10 +103,9 @@ def test_retry_after_is_honoured(server: HttpServer, form: str) -> None:
 
 def test_a_longer_wait_than_patience_ends_at_once(server: HttpServer) -> None:
     server.answer = in_turn((429, {}, {"Retry-After": "3600"}))
-    started = time.monotonic()
     (score,) = ask(server, "x", patience_s=6.0)
     assert "patience_s 6 spent after 1 tries" in error(score)
-    assert time.monotonic() - started < 5.0
+    assert len(server.requests) == 1
 
 
 def test_a_refusal_of_everybody_stops(server: HttpServer) -> None:
