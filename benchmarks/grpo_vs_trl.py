@@ -71,11 +71,12 @@ def stored(index: int) -> list[int]:
 
 def run_llmrl(model: str, steps: int, table: str, bf16: bool) -> Steps:
     """llmrl's loop with vLLM in process, by a recipe like any other."""
+    from llmrl.cli import waiting
     from llmrl.recipe import parse
     from llmrl.train.loop import train
     from llmrl.train.run import Run
 
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is there
+    waiting.choose()  # as the command line does, before torch is there
     folder = Path(tempfile.mkdtemp(prefix="grpo_vs_trl_"))
     data = folder / "problems.jsonl"
     data.write_text("".join(json.dumps({"prompt": text, "answer": "0"}) + "\n" for text in problems(steps)))

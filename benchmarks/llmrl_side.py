@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -58,7 +57,9 @@ def run_vllm(
     longest: int,
 ) -> list[dict[str, float]]:
     """Steps of vLLM alone: the engine that llmrl starts, asked for the same completions by `LLM.generate`."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from llmrl.cli import waiting
+
+    waiting.choose()
     from vllm import SamplingParams
 
     from llmrl.chat import Chat, load_tokenizer

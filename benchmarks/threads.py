@@ -126,6 +126,7 @@ def table(options: argparse.Namespace, busy: int) -> dict[str, Any]:
                 try:
                     for what, times in measure(options.model, chosen[name]).items():
                         taken[name][what] += times
+                        print(f"round {turn + 1}, {name}, {what}: {times}", flush=True)
                 except RuntimeError as error:
                     failed[name] = str(error)
     finally:

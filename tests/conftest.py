@@ -15,7 +15,7 @@ from tests.http_server import HttpServer
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as llmrl.cli.main sets it
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as llmrl.cli.waiting does where cores are busy
 # Shells ignore these for what runs in the background, and so would all processes that tests start
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from llmrl import __version__
+from llmrl.cli import waiting
 from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings
 from llmrl.cli.export import Step, export, folder_of
@@ -52,12 +53,12 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command("run-stage", hidden=True)(run_stage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune)
 
+COMPUTE = {"train", "demo", "eval", "serve", "sft", "dpo", "kto", "run-stage", "tune", "replay"}
+COMPUTE |= {"reward-model", "adopt-rm", "eval-rm"}
+
 
 def main() -> None:
     """Run the command line; exit code 1 where something is refused, 130 after ctrl-C, 143 after SIGTERM in a run."""
-    # Before torch is loaded: threads that spin while they wait take cores that somebody else, such as a grader, could
-    # use (benchmarks/cpu.py waiting --busy 1).
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.path.append(os.getcwd())  # so that rewards beside the recipe are found, and hide no library
     with endings(), kept_apart():
         app()
@@ -71,11 +72,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _top(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Post-training and reasoning RL for language models."""
+    if context.invoked_subcommand in COMPUTE:
+        waiting.choose()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
