@@ -92,3 +92,9 @@ def test_an_error_is_alive_only_where_all_was_asked() -> None:
 def test_the_list_is_spread_over_the_files() -> None:
     files = Counter(error.file for error in PLANTED)
     assert max(files.values()) <= 15, files.most_common(3)
+
+
+def test_a_test_that_fails_anyway_is_left_out_from_its_file_on() -> None:
+    files = ["tests/unit/a.py", "tests/unit/b.py", "tests/unit/c.py"]
+    assert mutants.from_file(files, "tests/unit/b.py::test[x::y]") == files[1:]
+    assert mutants.from_file(files, "pytest ended with 3") == files
