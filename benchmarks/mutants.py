@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from planting import CODE, ROOT, PlantedError, Tree, apart, copied, errors, in_place
+from planting import CODE, ROOT, PlantedError, Tree, apart, copied, errors, from_file, in_place
 
 RESULTS = ROOT / "build" / "mutants.jsonl"
 MATHEMATICS = ("llmrl/ops/", "llmrl/algorithms/")
@@ -118,12 +118,6 @@ def failing_test(files: Sequence[str], ignored: Sequence[str]) -> str:
     warmed = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of plug-ins of pytest that `warm` has imported
     code = pytest.main([*options, *warmed, *(f"--deselect={name}" for name in ignored), *files], plugins=[first])
     return first.failed or ("" if code in (0, 5) else f"pytest ended with {int(code)}")
-
-
-def from_file(files: Sequence[str], test: str) -> Sequence[str]:
-    """Return the files from that of a test on; all where it stands in none of them."""
-    file = test.partition("::")[0]
-    return files[files.index(file) :] if file in files else files
 
 
 class Judge:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from compileall import compile_dir
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ IMPORT = re.compile(r"^ *(?:from|import) ((?:llmrl|tests)[\w.]*)(?: import (\([^
 CPU_S, WALL_S = 300, 1800  # of one look at an error, in a process of its own
 AT_ONCE = 5  # test files that one process collects before it runs any of them
 LINKS = ("rewards", "data", "eval", "recipes")  # in llmrl/, to the folders beside it
+MIRROR = re.compile(r"^tests/(?:unit|integration)/((?:\w+/)*)test_(\w+)\.py$")
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,16 @@ class Tree:
 
     @cached_property
     def imports(self) -> Mapping[str, frozenset[str]]:
-        """Files of the project that each file imports, wherever in it."""
+        """Files of the project that each file imports, wherever in it; a test, that of which it is the mirror, too.
+
+        Tests name plug-ins, and import none.
+        """
         paths = [path for folder in CODE for path in sorted((self.root / folder).rglob("*.py"))]
         paths = [path for path in paths if not any((self.root / "llmrl" / link) in path.parents for link in LINKS)]
         names = {module_of(str(path.relative_to(self.root))): str(path.relative_to(self.root)) for path in paths}
-        return {str(path.relative_to(self.root)): frozenset(_imported(path, names)) for path in paths}
+        used = {str(path.relative_to(self.root)): frozenset(_imported(path, names)) for path in paths}
+        mirrors = {file: MIRROR.sub(r"llmrl/\1\2.py", file) for file in used}
+        return {file: imported | {mirrors[file]} & used.keys() - {file} for file, imported in used.items()}
 
     def distances(self, file: str) -> Mapping[str, int]:
         """Steps of imports from each file that reaches this one."""
@@ -217,3 +223,9 @@ def _child(look: Callable[[], Any], root: Path, stale: Iterable[str], sends: int
         found = f"{type(error).__name__}: {error}"[:300]
     os.write(sends, json.dumps({"red": found}).encode())
     os._exit(0)
+
+
+def from_file(files: Sequence[str], test: str) -> Sequence[str]:
+    """Return the files from that of a test on; all where it stands in none of them."""
+    file = test.partition("::")[0]
+    return files[files.index(file) :] if file in files else files

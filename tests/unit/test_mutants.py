@@ -60,6 +60,7 @@ def test_what_is_nearest_by_imports_is_asked_first() -> None:
     first, second, *_ = tree.stages("llmrl/ops/gae.py")["near"]
     assert first == ["tests/unit/ops/test_gae.py"]
     assert "tests/unit/ops/test_turns.py" in second
+    assert tree.distances("llmrl/offline/returns.py")["tests/unit/sources/test_returns.py"] == 2, "by its mirror's name"
     assert tree.stages("rewards/mix.py")["near"][0] == ["tests/unit/rewards/test_mix.py"]
 
 
@@ -96,5 +97,5 @@ def test_the_list_is_spread_over_the_files() -> None:
 
 def test_a_test_that_fails_anyway_is_left_out_from_its_file_on() -> None:
     files = ["tests/unit/a.py", "tests/unit/b.py", "tests/unit/c.py"]
-    assert mutants.from_file(files, "tests/unit/b.py::test[x::y]") == files[1:]
-    assert mutants.from_file(files, "pytest ended with 3") == files
+    assert planting.from_file(files, "tests/unit/b.py::test[x::y]") == files[1:]
+    assert planting.from_file(files, "pytest ended with 3") == files

@@ -111,6 +111,8 @@ def test_bernoulli_is_binary_cross_entropy_and_two_atoms() -> None:
     assert two.terms(torch.cat([0 * logit, logit], -1), targets).tolist() == pytest.approx(got.tolist())
     assert Bernoulli().values(logit)[0].item() == pytest.approx(chance.item())
     assert Bernoulli(low=-1, high=1).values(f64([0.0])).item() == 0.0
+    quarter = Bernoulli(low=-1, high=3).terms(logit[:1], f64([0.0])).item()
+    assert quarter == pytest.approx(Bernoulli().terms(logit[:1], f64([0.25])).item())
 
 
 def test_a_scalar_is_half_the_squared_error() -> None:

@@ -175,6 +175,16 @@ def test_at_most_so_many_are_kept_the_newest() -> None:
     assert sampler(source).snapshots != first
 
 
+def test_the_newest_are_kept() -> None:
+    places = [Snapshot("p1", tuple(range(length)), 0.5) for length in range(1, 6)]
+    source = start(speaker(), Restarts(max_snapshots=5))
+    made = sampler(source)
+    kept = RestartSampler(made._fresh, made._cuts, share=lambda _: 1.0, max_snapshots=2, snapshots=places[:3])
+    assert kept.snapshots == places[1:3]
+    kept._keep(places[3:4])
+    assert kept.snapshots == places[2:4]
+
+
 def test_a_continuation_that_was_cut_off_early_is_not_called_wrong() -> None:
     def cut(limit: int | None) -> tuple[list[Any], RolloutSource]:
         player = speaker(("x" * 60,))
