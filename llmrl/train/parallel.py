@@ -18,6 +18,7 @@ from llmrl.recipe.trackers import require_installed
 from llmrl.run_folder.launch import require_launch
 from llmrl.train import extensions
 from llmrl.train.exchange import pack, unpack
+from llmrl.train.freed_memory import give_back
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=6)
@@ -49,6 +50,8 @@ def accelerator(options: TrainOptions, logging_dir: str | None = None) -> Any:
     require_launch()
     require_installed(options.trackers)
     on_cpu = not torch.cuda.is_available()
+    if on_cpu:
+        give_back()
     wants_deepspeed = deepspeed_prepared(on_cpu)
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if on_cpu and not wants_deepspeed and expected > 1:
