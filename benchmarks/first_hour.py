@@ -27,6 +27,7 @@ PAGES = ("README.md", "docs/quickstart.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NAMED = re.compile(r"`([\w/.-]+\.(?:py|yaml|jsonl))`")
 SERVES = re.compile(r"\bllmrl (?:serve|reward-serve)\b.*?(?:--port[ =](\d+))?")
+OURS = re.compile(r'^ *File "(?!.*site-packages).*/llmrl/')  # of a traceback; a launcher shows one of its own
 LONG = 1800.0  # seconds of an installation, a demo or a test suite
 SKIPPED = re.compile(r"^make (?:test|check|slow)\b")  # the project's own suites, which run elsewhere
 
@@ -81,7 +82,7 @@ class Shell:
             )
         code = self._answers(child, re.search(r"--port[ =](\d+)", command)) if serves else self._ended(child, command)
         lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        broken = any(line.startswith("Traceback") for line in lines)
+        broken = any(map(OURS.search, lines))
         return Done(page, command, round(time.monotonic() - began, 1), code, (lines or [""])[-1][-200:], broken)
 
     def _ended(self, child: subprocess.Popen[bytes], command: str) -> int:

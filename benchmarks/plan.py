@@ -48,10 +48,10 @@ CASES: dict[str, dict[str, Any]] = {
         "train": {"gradient_checkpointing": True},
         "rollout": {"prompts_per_step": 8, "max_prompt_length": 256, "max_completion_length": 256},
     },
-    "rloo, checkpointed, 50M": {
+    "grpo, checkpointed, 50M": {
         "model": (640, 10),
         **PLAYED,
-        "algorithm": {"name": "rloo", "beta": 0.01},
+        "algorithm": {"name": "grpo", "beta": 0.01},
         "train": {"gradient_checkpointing": True},
     },
     "ppo with long answers, 60M": {
