@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,8 @@ def replay(
     named = [spec(each, "--algorithm") for each in algorithm or ()]
     others = alternatives_of(made, named, algorithm_option or (), spec(reward, "--reward"), changes)
     found = replay(run, step, others)
+    if os.environ.get("RANK", "0") != "0":  # every process has the same results; the first tells them
+        raise typer.Exit(0 if found.same else 1)
     show(found, tokens)
     if json is not None:
         write_report(found.to_json(), json)
