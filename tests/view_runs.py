@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from llmrl.run_folder.records import REPLAYS
 from llmrl.run_folder.writer import Logs
 from llmrl.samples import Sample
 from llmrl.types import Completion, Problem, Score, Trajectory, Turn
@@ -108,3 +109,38 @@ def write_evaluation(folder: Path, right: Sequence[bool], benchmark: str = "sums
     estimate = {"value": sum(right) / len(right), "low": 0.0, "high": 1.0}
     result = {"problems": len(right), "samples": 1, "unjudged": 0, "metrics": {"avg@1": estimate}}
     (folder / "results.json").write_text(json.dumps({benchmark: result}))
+
+
+def write_replay(folder: Path, step: int, texts: Sequence[str]) -> dict[str, Any]:
+    """Write a step that was taken again under two alternatives, as `llmrl replay --view` does."""
+    labels = ("as recorded", "rloo", texts[0])
+    credit = {labels[0]: [0.0, 0.5, 0.5], labels[1]: [0.0, 0.75, 0.25], labels[2]: [0.0, 1.0, 0.75]}
+    score = {"value": 1.0, "verdict": "correct", "reason": texts[4], "answer": "7"}
+    pairs = [
+        {"problem": "sums/0", "episode": place, "before": score, "now": {**score, "verdict": verdict}}
+        for place, verdict in enumerate(("wrong", "correct"))
+    ]
+    found = {
+        "step": step,
+        "same": True,
+        "notes": [texts[1]],
+        "algorithms": [
+            {"label": label, "gradient": {"norm": 2.0, "cosine": cosine}, "tokens": {"gain": 1}}
+            for label, cosine in zip(labels, (1.0, 0.5, 0.25), strict=True)
+        ],
+        "verdicts": {texts[1]: pairs},
+        "episodes": [
+            {
+                "group": f"{step}/sums/0",
+                "episode": 0,
+                "reward": 1.0,
+                "token_ids": [1, 5, 6],
+                "texts": ["prompt", *texts[2:4]],
+                "turn_ids": [-1, 0, 0],
+                "credit": credit,
+            }
+        ],
+    }
+    (folder / REPLAYS).mkdir(exist_ok=True)
+    (folder / REPLAYS / f"step-{step:06d}.json").write_text(json.dumps(found))
+    return found

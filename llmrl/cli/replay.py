@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,9 @@ def replay(
     json: Annotated[
         Path | None, typer.Option("--json", help="Write all results, token by token, to this file.")
     ] = None,
+    view: Annotated[
+        bool, typer.Option("--view", help="Keep all results in the run's folder, where llmrl view shows them.")
+    ] = False,
 ) -> None:
     """Repeat a step of a run without an engine. The exit code is 1 if the step differs from its record."""
     from llmrl.recipe import read
@@ -39,6 +43,7 @@ def replay(
     from llmrl.replaying.run import alternatives_of, replay
     from llmrl.replaying.show import show
     from llmrl.run_folder.ownership import RECIPE
+    from llmrl.run_folder.records import REPLAYS
     from llmrl.run_folder.report import write_report
 
     changes = changes_of(context, overrides)
@@ -47,7 +52,13 @@ def replay(
     named = [spec(each, "--algorithm") for each in algorithm or ()]
     others = alternatives_of(made, named, algorithm_option or (), spec(reward, "--reward"), changes)
     found = replay(run, step, others)
+    if os.environ.get("RANK", "0") != "0":  # every process has the same results; the first tells them
+        raise typer.Exit(0 if found.same else 1)
     show(found, tokens)
     if json is not None:
         write_report(found.to_json(), json)
+    if view:
+        kept = run / REPLAYS / f"step-{step:06d}.json"
+        write_report(found.to_json(), kept)
+        typer.echo(f"{kept}: llmrl view {run} shows it among the episodes of step {step}")
     raise typer.Exit(0 if found.same else 1)

@@ -16,6 +16,7 @@ from llmrl.run_folder.token_numbers import TurnNumbers, from_turn, short_floats
 from llmrl.types import POLICY, Completion, Finish, Problem, Score, Semantics, Status, Trajectory, Turn, Verdict
 
 METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
+REPLAYS = "replays"  # folder of steps that `llmrl replay --view` has taken again
 STEP = re.compile(rb'\{"step":\s*(\d+)')  # how each line of both begins
 NUMBER = (int, float)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrl import __version__
-from llmrl.view import evaluations
+from llmrl.view import evaluations, replays
 from llmrl.view.detail import ABOUT, detail
 from llmrl.view.episodes import ORDERS, EpisodeFilter, facts
 from llmrl.view.runs import PICTURES, SHOWN_BYTES, Runs, RunView, differences
@@ -48,6 +48,7 @@ class View:
             "steps": self._steps,
             "episodes": self._episodes,
             "episode": self._episode,
+            "replays": self._replays,
             "evaluations": self._evaluations,
             "comparison": self._comparison,
             "files": self._files,
@@ -136,6 +137,9 @@ class View:
         own = rows[(rows["step"] == step) & (rows["row"] == row)][0]
         found = detail(line, of_run(run.folder, run.recipe(), self._tokenizer))
         return facts(own) | {"group_number": int(own["group"])} | found | {"siblings": run.episodes.siblings(step, row)}
+
+    def _replays(self, query: Query) -> Any:
+        return replays.found(self.run(query), _whole(query, "step", 0))
 
     def _evaluations(self, _query: Query) -> Any:
         return [

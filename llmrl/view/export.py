@@ -96,6 +96,7 @@ def collected(view: View, steps: Sequence[int], episodes: int) -> dict[str, Any]
         "steps": {},
         "episodes": {},
         "episode": {},
+        "replays": {},
     }
     for run in runs:
         run.episodes.wait()
@@ -103,6 +104,8 @@ def collected(view: View, steps: Sequence[int], episodes: int) -> dict[str, Any]
         shown = run.episodes.listed(chosen)
         kept = {row["step"] for row in shown}
         found["steps"][run.name] = {"steps": [s for s in run.episodes.steps() if s["step"] in kept], "progress": 1}
+        for step in sorted(kept):
+            found["replays"][f"{run.name}\n{step}"] = view.answer("replays", {"run": run.name, "step": str(step)})
         for row in shown:
             query = {"run": run.name, "step": str(row["step"]), "row": str(row["row"])}
             whole = view.answer("episode", query)

@@ -18,13 +18,13 @@ from llmrl.errors import DataError, LlmrlError
 from llmrl.recipe import yaml_text
 from llmrl.run_folder.curves import USUAL
 from llmrl.run_folder.lock import FILE as LOCK
-from llmrl.run_folder.records import METRICS, ROLLOUTS
+from llmrl.run_folder.records import METRICS, REPLAYS, ROLLOUTS
 from llmrl.view.episodes import Episodes
 
 DEPTH, MOST = 4, 2000
 """Levels of folders below one that is given, and folders in all, in which runs are looked for."""
 RECIPE, MANIFEST = "recipe.yaml", "manifest.json"
-SKIPPED = {"checkpoints", "final", "exported", "eval", "replay", "node_modules", "__pycache__"}
+SKIPPED = {"checkpoints", "final", "exported", "eval", "replay", REPLAYS, "node_modules", "__pycache__"}
 PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 TEXTS = {".log", ".txt", ".md", ".yaml", ".json", ".jsonl", ".csv", ".patch", ".diff"}
 SHOWN_BYTES = 256 << 10

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "LLMRL_VIEW_API_KEY"
 COOKIE = "llmrl-view-key"
-SCRIPTS = ("core.js", "charts.js", "runs.js", "episodes.js", "tokens.js", "episode.js", "evaluations.js", "app.js")
+SCRIPTS = (
+    *("core.js", "charts.js", "runs.js", "episodes.js", "tokens.js", "episode.js", "replays.js", "evaluations.js"),
+    "app.js",
+)
 STYLE, PAGE = "style.css", "page.html"
 TYPES = {".js": "text/javascript", ".css": "text/css"}
 POLICY = (

@@ -18,7 +18,7 @@ from llmrl.browser.page import Page
 from llmrl.view.export import write
 from tests.chromium import needs_browser
 from tests.e2e.conftest import Command
-from tests.view_runs import HOSTILE, write_evaluation, write_run, write_step
+from tests.view_runs import HOSTILE, write_evaluation, write_replay, write_run, write_step
 
 pytestmark = needs_browser
 T = TypeVar("T")
@@ -129,6 +129,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (first / "pictures" / "page.png").write_bytes(PNG)
     (first / "errors.log").write_text(HOSTILE[0])
     write_run(folder / "many", steps=1, count=MANY)
+    write_replay(first, 2, HOSTILE)
     shown = [{"role": "user", "content": HOSTILE[1], "picture": "pictures/page.png"}]
     write_step(first, 4, 4, shown=shown)
     return folder
@@ -333,6 +334,26 @@ def test_a_run_that_trains_is_followed(tab: Tab, folder: Path) -> None:
     tab.until("document.querySelector('#filters select').value", "1")
 
 
+def test_a_replayed_step_shows_its_table_verdicts_and_tokens(tab: Tab) -> None:
+    """Beside the step's episodes; hostile texts, labels and reasons stay texts."""
+    tab.goto("view=episodes&run=grpo-0&step=2")
+    tab.click("#replays summary")
+    heads = tab.texts("#replays details > .scrolls:first-of-type th")
+    assert heads == ["", "as recorded", "rloo", HOSTILE[0]]
+    assert "gradient, cosine10.50.25" in tab.texts("#replays tbody tr")
+    assert tab.texts("#replays h3")[0] == f"{HOSTILE[1]}: 1 of 2 verdicts or scores change"
+    assert [tab.js(f"document.querySelectorAll('#replays [data-change=\"{sign}\"]').length") for sign in (1, -1)] == [
+        1,
+        1,
+    ]
+    tab.choose("tokens by change of credit under", HOSTILE[0])
+    tab.until("document.querySelectorAll('#replays [data-change=\"1\"]').length", 2)
+    assert tab.texts("#replays .token")[:2] == list(HOSTILE[2:4])
+    tab.goto("view=episodes&run=grpo-0&step=1")
+    tab.count(8)
+    assert tab.texts("#replays details") == []
+
+
 def test_a_page_that_was_sent_needs_no_server(tab: Tab, folder: Path, tmp_path: Path) -> None:
     write([folder / "grpo-0"], tmp_path / "page.html", steps=[3])
     sent = Tab((tmp_path / "page.html").as_uri())
@@ -344,6 +365,7 @@ def test_a_page_that_was_sent_needs_no_server(tab: Tab, folder: Path, tmp_path: 
         sent.until("document.querySelectorAll('.episode').length", 2)
         sent.type("#search", "ONERROR")
         sent.count(1)
+        assert sent.texts("#replays details") == []
         sent.goto("view=evaluations")
         sent.click("[data-change=won]")
         sent.until("document.querySelector('.comparison summary b').textContent", "sums/2")

@@ -265,6 +265,19 @@ def test_what_was_played_stays(override: str, runs: Made) -> None:
     assert "the episodes have been played" in str(done.exception)
 
 
+def test_a_replay_is_kept_where_the_viewer_finds_it(runs: Made, tmp_path: Path) -> None:
+    from llmrl.view.replays import found
+    from llmrl.view.runs import RunView
+
+    folder = Path(shutil.copytree(runs("grpo"), tmp_path / "grpo"))
+    arguments = ["replay", str(folder), "--step", "1", "--algorithm", "rloo", "--reward", "numeric", "--view"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (replay,) = found(RunView(folder, "grpo"), 1)
+    assert [each["label"] for each in replay["algorithms"]] == ["as recorded", "rloo", "reward numeric"]
+    assert len(replay["episodes"]) == len(replay["verdicts"]["reward numeric"]) == 8
+
+
 def test_nothing_in_the_folder_changes(runs: Made) -> None:
     folder = runs("grpo")
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}

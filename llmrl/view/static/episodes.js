@@ -32,6 +32,7 @@ async function drawEpisodes(main) {
     main.replaceChildren(
       el("div", { id: "filters", class: "tools" }),
       el("p", { id: "count", class: "quiet", "aria-live": "polite" }),
+      el("div", { id: "replays" }),
       el("div", { class: "split" }, el("div", { id: "list", class: "list", tabindex: 0, onscroll: drawRows }, el("div", { id: "space" })), el("div", { id: "detail" })),
     );
   }
@@ -45,6 +46,7 @@ async function drawEpisodes(main) {
   list.asked.clear();
   await loadRows(0);
   await search();
+  await drawReplays(run, wanted.step, about.changed);
   await drawDetail();
 }
 

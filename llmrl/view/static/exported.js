@@ -12,6 +12,7 @@ function answerFromFile(name, query) {
   if (name === "steps") return kept.steps[query.run] || { steps: [], progress: 1 };
   if (name === "episodes") return episodesFromFile(kept.episodes[query.run] || [], query);
   if (name === "episode") return kept.episode[[query.run, query.step, query.row].join("\n")] || absent();
+  if (name === "replays") return kept.replays[[query.run, query.step].join("\n")] || [];
   if (name === "comparison") {
     const sides = [query.before_run, query.before_folder, query.after_run, query.after_folder];
     return kept.comparisons[[query.benchmark, query.change, ...sides].join("\n")] || absent();
