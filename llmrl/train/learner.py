@@ -184,10 +184,10 @@ class Learner(ABC):
         named = self.net.named_parameters()
         weights = {name: weight.grad.detach().clone() for name, weight in named if weight.grad is not None}
         self.optimizer.zero_grad()
-        joined = torch.from_numpy(np.concatenate(pushes)).to(self.accelerator.device)  # each rank has its own rows
-        whole = self.accelerator.reduce(joined, "sum").cpu().numpy()
+        joined = torch.from_numpy(np.concatenate([*pushes, np.zeros(0, np.float32)])).to(self.accelerator.device)
+        whole = self.accelerator.reduce(joined, "sum").cpu().numpy()  # each rank has its own rows
         ends = np.cumsum([len(push) for push in pushes])
-        return Gradient(weights, np.split(whole, ends[:-1]))
+        return Gradient(weights, np.split(whole, ends)[:-1])
 
     def _keep_push(self, work: MicroBatch, pushes: Sequence[Array], slope: Tensor) -> None:
         """Add to each row of a micro-batch how much a rise of its log-probabilities lowers the loss."""
