@@ -78,7 +78,12 @@ class Shell:
             self.stop()
         with log.open("wb") as file:
             child = subprocess.Popen(
-                ["bash", "-c", self.before + command], cwd=self.folder, stdout=file, stderr=file, start_new_session=True
+                # a server takes the shell's place, so that its end is waited for
+                ["bash", "-c", self.before + ("exec " if serves else "") + command],
+                cwd=self.folder,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
             )
         code = self._answers(child, re.search(r"--port[ =](\d+)", command)) if serves else self._ended(child, command)
         lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
