@@ -16,6 +16,7 @@ from llmrl.cli.data import app as data_app
 from llmrl.cli.endings import endings
 from llmrl.cli.export import Step, export, folder_of
 from llmrl.cli.listing import list_names
+from llmrl.cli.order import InOrder
 from llmrl.cli.overrides import changes_of
 from llmrl.cli.pipeline import run_stage, train_stages
 from llmrl.cli.plan import plan
@@ -31,6 +32,7 @@ from llmrl.cli.view import show, view
 from llmrl.run_folder.libraries import kept_apart
 
 app = Commands(
+    cls=InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
