@@ -167,7 +167,8 @@ def best_of_trl(model: str, table: str, bf16: bool, options: argparse.Namespace)
             (step,) = measure("trl", model, table, once, bf16=bf16, **setting)
             trials.append(setting | {"seconds": step["seconds"]})
         except RuntimeError as error:  # the setting does not run here
-            trials.append(setting | {"seconds": None, "error": str(error).splitlines()[-1][:300]})
+            said = str(error).splitlines()
+            trials.append(setting | {"seconds": None, "error": f"{said[0][-40:]} {said[-1][:300]}"})
         print(f"{table}: TRL with {trials[-1]}", flush=True)
     ran = [trial for trial in trials if trial["seconds"] is not None]
     if not ran:
