@@ -11,6 +11,7 @@ from typing import Any
 
 from llmrl.answers.thoughts import opened_thoughts
 from llmrl.clients import hub
+from llmrl.datafiles.messages import with_texts
 from llmrl.encoding.encoder import TextEncoder
 from llmrl.encoding.soundness import require_repeatable
 from llmrl.errors import CheckpointError, DataError
@@ -240,7 +241,7 @@ class Chat:
         *,
         add_generation_prompt: bool,
     ) -> Sequence[str]:
-        plain = [[dict(message) for message in conversation] for conversation in conversations]
+        plain = [[dict(message) for message in with_texts(conversation)] for conversation in conversations]
         schemas = [dict(tool) for tool in tools] or None
         options = {**self.chat_template_kwargs, "add_generation_prompt": add_generation_prompt}
         try:
@@ -283,10 +284,7 @@ def _has_own_rendering(tokenizer: Any) -> bool:
 
 
 def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder or a hub name.
-
-    It is the first that is read of a model, so a folder that a run has exported is compared with its checksums here,
-    weights included.
+    """The tokenizer of a model folder or a hub name; the first that is read of it, so that checksums are compared here.
 
     Raises:
         CheckpointError: there is none, or a file of the folder is damaged.
@@ -347,4 +345,4 @@ def _only_text(conversation: Sequence[Message]) -> str:
             f"the tokenizer has no chat template, so it cannot join messages of the roles {', '.join(roles)}; expected "
             "one user message and no system prompt, or a tokenizer saved with a chat template"
         )
-    return str(conversation[0]["content"])
+    return str(with_texts(conversation)[0]["content"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmrl.datafiles import json_text
@@ -50,10 +50,35 @@ def content_text(content: Any) -> str:
         raise DataError(f"content is {type(content).__name__}; expected text")
     parts = content if isinstance(content, list) else [content]
     for part in parts:
-        if not isinstance(part, str) and not (isinstance(part, Mapping) and isinstance(part.get("text"), str)):
+        if not isinstance(part, str) and not _is_text(part):
             kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
             raise DataError(f"content with a part of {kind!r}; expected text, or parts of type text")
     return "".join(part if isinstance(part, str) else part["text"] for part in parts)
+
+
+def with_texts(conversation: Sequence[Message]) -> Sequence[Message]:
+    """The conversation as it is; refuses content that is not text, which a template would drop or print as Python.
+
+    Raises:
+        DataError: names the first; policies read text alone, so a picture would be lost without a word.
+    """
+    for number, message in enumerate(conversation):
+        content = message.get("content")
+        if content is not None and not isinstance(content, str):
+            raise DataError(
+                f"message {number} ({message.get('role')}): content is {type(content).__name__}; expected text: "
+                "policies of llmrl read neither pictures nor parts"
+            )
+    return conversation
+
+
+def _is_text(part: Any) -> bool:
+    """True for a part of type text, `input_text` or none; a picture may have a text beside it, and is none."""
+    return (
+        isinstance(part, Mapping)
+        and isinstance(part.get("text"), str)
+        and str(part.get("type") or "text").endswith("text")
+    )
 
 
 def _function(call: Any) -> Mapping[str, Any] | None:

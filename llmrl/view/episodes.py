@@ -281,7 +281,9 @@ def content(message: Any) -> str:
     """The text of a message."""
     inner = message.get("content") if isinstance(message, dict) else message
     if isinstance(inner, list):
-        return "\n".join(str(part.get("text", "")) for part in inner if isinstance(part, dict))
+        return "\n".join(
+            str(part.get("text", f"[{part.get('type', 'part')}]")) for part in inner if isinstance(part, dict)
+        )
     return "" if inner is None else str(inner)
 
 

@@ -39,6 +39,14 @@ def test_a_prompt_is_plain_ids_that_end_where_the_policy_speaks(tokenizer: Any) 
     assert tokenizer.decode(ids) == "<|user|>2+2<|end|>\n<|assistant|>"
 
 
+@pytest.mark.parametrize("template", [CHATML, None])
+def test_a_picture_is_refused(tokenizer: Any, template: str | None) -> None:
+    tokenizer.chat_template = template
+    seen = [{"type": "image_url", "image_url": {"url": "data:,"}}, {"type": "text", "text": "what?"}]
+    with pytest.raises(DataError, match=r"message 0 \(user\): content is list; expected text"):
+        Chat(tokenizer).prompt_ids([{"role": "user", "content": seen}])
+
+
 def test_a_system_prompt_goes_first_unless_the_conversation_has_one(tokenizer: Any) -> None:
     chat = Chat(tokenizer, system_prompt="be short")
     assert tokenizer.decode(chat.prompt_ids([user("hi")])).startswith("<|system|>be short<|end|>\n<|user|>hi")

@@ -189,6 +189,10 @@ def test_messages_are_read_as_templates_take_them(tmp_path: Path, prompt: Any, m
     ("message", "said"),
     [
         ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "content with a part of 'image_url'"),
+        (
+            {"role": "user", "content": [{"type": "image", "image": "a.png", "text": "b"}]},
+            "content with a part of 'image'",
+        ),
         ({"role": "user", "content": 4}, "content is int; expected text"),
         ({"role": "user", "content": [4]}, "content with a part of 'int'"),
         ({"role": "user", "content": None}, "content is NoneType"),

@@ -53,6 +53,15 @@ def norm(gradients: list[Tensor]) -> float:
     return float(torch.stack([gradient.norm() for gradient in gradients]).norm())
 
 
+def test_numbers_of_rows_come_back_to_their_rows(build: Build) -> None:
+    """Rows of mixed lengths, two to a micro-batch: each has the numbers that it has alone."""
+    models = build(train={"tokens_per_device": 40})
+    mixed = [rows()[i] for i in (2, 0, 3, 1)]
+    for row, together in zip(mixed, models.policy.read(mixed, ["logprobs"]), strict=True):
+        (alone,) = models.policy.read([row], ["logprobs"])
+        assert together["logprobs"] == pytest.approx(alone["logprobs"], abs=1e-5)
+
+
 def test_a_step_is_adamw_s_at_the_rate_of_the_call_and_with_the_recipe_s_options(build: Build) -> None:
     models = build(train={"learning_rate": 5e-4, "weight_decay": 0.2, "adam_beta1": 0.5, "adam_beta2": 0.7})
     gradients = watched(models)

@@ -279,11 +279,20 @@ def test_an_alarm_ends_a_run_behind_a_checkpoint(saver: Any) -> None:
     assert [(step, best) for step, _, best in written.saved] == [(2, 1)]
 
 
+def test_the_step_that_a_callback_makes_the_last_is_saved(saver: Any) -> None:
+    made, written, _ = saver(best=1)
+    end = finished(1)
+    end.ends = "good enough"
+    made.after_step(end)
+    assert [step for step, _, _ in written.saved] == [2]
+    assert made.saved == 2
+
+
 def test_the_state_of_every_part_goes_back_to_it(saver: Any) -> None:
     made, written, normaliser = saver()
     normaliser([sample("a", 1.0), sample("b", 3.0)])
     made.after_step(finished(2))
     other, again, fresh = saver()
     again.saved = written.saved
-    assert other.restore(Path("step-3")) == 3
+    assert other.restore(Path("step-3")) == other.saved == 3
     assert fresh.moments == normaliser.moments

@@ -19,3 +19,9 @@ def test_an_answer_is_as_unlikely_as_its_tokens_are_on_average() -> None:
     answers.add(7, samples, 0.5)
     assert answers.nll == pytest.approx([1.0, 2.0])
     assert (answers.success, answers.places) == ([True, False], [(7, 0), (7, 1)])
+
+
+def test_an_answer_at_the_border_has_not_succeeded() -> None:
+    answers = _Answers()
+    answers.add(0, [row(episode=0, reward=0.5, actions=1, ref_logprobs=[-1.0, -1.0])], 0.5)
+    assert answers.success == [False]
