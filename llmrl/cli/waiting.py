@@ -33,9 +33,9 @@ def _idle_share() -> float:
         before = _ticks(cores)
         time.sleep(SAMPLE_S)
         passed = [now - then for now, then in zip(_ticks(cores), before, strict=True)]
-    except (OSError, AttributeError, ValueError):  # no Linux
+        return (passed[_IDLE] + passed[_IOWAIT]) / max(1, sum(passed[:_GUEST]))
+    except (OSError, AttributeError, ValueError, IndexError):  # no Linux, or one that tells less
         return 0.0
-    return (passed[_IDLE] + passed[_IOWAIT]) / max(1, sum(passed[:_GUEST]))
 
 
 def _ticks(cores: Iterable[str]) -> list[int]:

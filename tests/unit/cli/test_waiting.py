@@ -38,11 +38,7 @@ def test_time_of_guests_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert waiting._idle_share() == 0.5
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/stat"), reason="no /proc/stat: threads are passive there")
 def test_cores_are_read() -> None:
-    before = waiting._ticks({"cpu0"})
-    assert len(before) >= 8
-    assert sum(waiting._ticks({"cpu0"})) >= sum(before)
     assert 0 <= waiting._idle_share() <= 1
 
 
@@ -51,4 +47,6 @@ def test_a_system_that_does_not_tell_is_busy(monkeypatch: pytest.MonkeyPatch) ->
         raise FileNotFoundError
 
     monkeypatch.setattr(waiting, "_ticks", no_file)
+    assert waiting._idle_share() == 0.0
+    monkeypatch.setattr(waiting, "_ticks", lambda cores: [])
     assert waiting._idle_share() == 0.0
