@@ -77,6 +77,8 @@ def test_each_option_is_felt_or_listed(name: str, owner: Any) -> None:
 
 def test_what_was_felt(capsys: pytest.CaptureFixture[str]) -> None:
     """Counts: most are felt, and what is listed has a reason that is a sentence."""
+    if found.cache_info().currsize < len(OWNERS):
+        pytest.skip("it counts what the tests above have found: run the whole file")
     fields = sum(len(open_fields(owner)) for _, owner in OWNERS)
     changed = sum(len(found(name)) for name, _ in OWNERS)
     with capsys.disabled():
