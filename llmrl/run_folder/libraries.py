@@ -35,9 +35,21 @@ class OwnLines(io.TextIOBase):
         self._log = log
 
     def write(self, text: str) -> int:
-        if is_own(sys._getframe(1)):
+        if is_own(self._writer(sys._getframe(1))):
             return self._terminal.write(text)
         return self._log.write(text)
+
+    def _writer(self, frame: FrameType) -> FrameType | None:
+        """The frame that wrote, past a `write` that a library has put before this one to read along, as W&B does."""
+        fronts = {getattr(getattr(each, "write", None), "__code__", None) for each in (self, sys.stdout, sys.stderr)}
+        above: FrameType | None = frame
+        while above is not None and above.f_code not in fronts:
+            above = above.f_back
+        if above is None:
+            return frame
+        while above is not None and above.f_code in fronts:
+            above = above.f_back
+        return above
 
     def flush(self) -> None:
         self._terminal.flush()

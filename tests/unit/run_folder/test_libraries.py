@@ -119,3 +119,48 @@ def test_contexts_nest_and_leave_everything_as_it_was(tmp_path: Path, capfd: pyt
     assert capfd.readouterr().out == "seen\n"
     assert (tmp_path / "first" / FILE).read_text() == "kept\n"
     assert not (tmp_path / "second").exists()
+
+
+PATCHES = """
+def callback(): print("by its callback")
+def patch(before=sys.stdout.write):
+    def reading_along(text):
+        seen = before(text)
+        if text == "{asks}": callback()
+        return seen
+    sys.stdout.write = reading_along
+patch()
+"""
+TWICE = PATCHES.format(asks="") + "patch(sys.stdout.write)"
+REPLACES = """
+class Tee:
+    def __init__(self, stream): self.stream = stream
+    def write(self, text): return self.stream.write(text)
+    def flush(self): self.stream.flush()
+sys.stdout = Tee(sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("front", [PATCHES.format(asks="own line"), TWICE, REPLACES])
+def test_a_library_that_reads_along_hides_no_own_line(front: str, tmp_path: Path) -> None:
+    """W&B puts a function of its own in place of `sys.stdout.write`."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    (site / "tracker.py").write_text(f"import sys\n{front}\ndef tell(text): print(text)\n")
+    program = f"""
+import sys
+from pathlib import Path
+sys.path[:0] = [{str(ROOT)!r}, {str(site)!r}]
+from llmrl.run_folder import libraries
+with libraries.kept_apart():
+    libraries.keep_in(Path({str(tmp_path)!r}))
+    import tracker
+    print("own line")
+    tracker.tell("line of the tracker")
+    sys.stdout.write("written\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["own line", "written"]
+    assert "line of the tracker" in (tmp_path / FILE).read_text()
+    assert ("by its callback" in (tmp_path / FILE).read_text()) == ('"own line"' in front)
