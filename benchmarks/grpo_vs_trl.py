@@ -9,13 +9,14 @@ Three tables. `natural`: completions end where the policy ends them. `forced`: a
 99th percentile 1000, and what is compared is the train phase.
 
 TRL runs as its users run it: without OMP_* and GOMP_* variables, at the fastest of its per-device batches 8, 16 and 64,
-each also with `use_transformers_continuous_batching`, tried once at the start of a table. It generates with
-Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU). llmrl runs by its
-defaults, also without such variables but those that it sets for itself. Each side runs in processes of its own, in
-turns, A B B A; the first step of a process warms up and is left out. In `forced` bare vLLM takes its turn, too: as many
-requests to the same engine, by `LLM.generate`. Phases: `generate`, `train` (log-probabilities
-included), and `rest`: scoring, credit, weight sync, logging. bfloat16 is autocast over float32 weights, left out where
-the CPU has no bfloat16 products.
+each also with `use_transformers_continuous_batching`, tried once at the start of a table. Gradient checkpointing, which
+is TRL's default, saves memory and costs time: it is off, and in `natural` TRL with it takes turns, too (`trl default`).
+TRL generates with Transformers: with vLLM in process it stops at its first weight sync (TRL 1.16, vLLM 0.31, CPU).
+llmrl runs by its defaults, also without such variables but those that it sets for itself. Each side has processes of
+its own, in turns, A B B A; the first step of a process warms up and is left out. In `forced` bare vLLM takes its turn,
+too: as many requests to the same engine, by `LLM.generate`. Phases: `generate`, `train` (log-probabilities included),
+and `rest`: scoring, credit, weight sync, logging. bfloat16 is autocast over float32 weights, left out where the CPU has
+no bfloat16 products.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ LONGEST = {"natural": 128, "forced": 128, "heavy": 1500}  # completion tokens
 MEDIAN, P99 = 100.0, 1000.0  # of the heavy-tailed lengths
 LOADS = ("load_average_before", "load_average_after")
 LIMIT_S = 3600.0  # of one process
+SIDES = ("trl", "trl default", "llmrl", "vllm")
 PHASES = ("seconds", "generate", "train", "rest")
 Steps = list[dict[str, float]]
 
@@ -191,12 +193,13 @@ def compare(
     """Measure both sides in turns, A B B A: one table; after what is known of it already."""
     if known is None:
         setting, trials = best_of_trl(model, table, bf16, options)
-        known = {"trl_setting": setting, "trl_trials": trials, "steps": {"trl": [], "llmrl": [], "vllm": []}}
+        known = {"trl_setting": setting, "trl_trials": trials, "steps": {name: [] for name in SIDES}}
     taken: dict[str, Steps] = known["steps"]
-    order = ["trl", "llmrl", "vllm"] if table == "forced" else ["trl", "llmrl"]
+    order = ["trl", "llmrl", *{"forced": ["vllm"], "natural": ["trl default"]}.get(table, ())]
     for turn in range(options.rounds):
         for side in order if turn % 2 == 0 else reversed(order):
-            more = known["trl_setting"] if side == "trl" else {}
+            more = known["trl_setting"] if side.startswith("trl") else {}
+            more = more | ({"checkpointing": True} if side == "trl default" else {})
             try:
                 taken[side] += measure(side, model, table, options, bf16=bf16, **more)
             except RuntimeError as error:
@@ -219,6 +222,8 @@ def compared(taken: dict[str, Steps]) -> dict[str, Any]:
     }
     for name, key in pairs.items():
         result[key] = result["trl"][name] / result["llmrl"][name] if result["llmrl"][name] > 0.01 else None
+    if "trl default" in result:
+        result["speedup_default"] = result["trl default"]["seconds"] / result["llmrl"]["seconds"]
     if "vllm" in result:
         result["share_of_bare_vllm"] = result["vllm"]["generate"] / result["llmrl"]["generate"]
     return result
@@ -253,7 +258,7 @@ def show(tables: dict[str, Any], setting: dict[str, Any]) -> None:
         table = Table(title=f"GRPO, 64 completions a step, {setting['parameters']} parameters: {name}")
         for column in ("", *PHASES, "CPU seconds", "real tokens/s", "mean length"):
             table.add_column(column, justify="right" if column else "left")
-        for side in ("trl", "llmrl", "vllm"):
+        for side in SIDES:
             if side not in result:
                 continue
             one = result[side]
@@ -282,14 +287,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("grpo_vs_trl.json"), help="where the JSON goes")
     parser.add_argument("--add", action="store_true", help="keep what the JSON has of these tables; rounds go on top")
-    parser.add_argument("--side", choices=("trl", "llmrl", "vllm"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--given", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.side:
         longest = LONGEST[options.given["table"]]
+        trl = partial(run_trl, problems=problems, reward=digits, stored=stored, longest=longest)
         sides: dict[str, Any] = {
             "llmrl": run_llmrl,
-            "trl": partial(run_trl, problems=problems, reward=digits, stored=stored, longest=longest),
+            **dict.fromkeys(("trl", "trl default"), trl),
             "vllm": partial(run_vllm, problems=problems, generations=GENERATIONS, longest=longest),
         }
         options.out.write_text(json.dumps(sides[options.side](**options.given)))

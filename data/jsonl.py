@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmrl.datafiles import images
 from llmrl.datafiles.messages import message_of
 from llmrl.datafiles.rows import Row, as_text, file_rows, hub_rows, problems
 from llmrl.errors import DataError
@@ -34,6 +35,7 @@ class Jsonl:
     split: str = "train"  # of the hub dataset
     prompt_column: str | None = None  # text, or a list of messages; dots reach into objects
     answer_column: str | None = None
+    image_column: str | None = None  # pictures of the prompt; None: images or image; "": it has none
     id_column: str = "id"  # where a row has none, it is the file's name and the row's number
     instruction: str = ""  # a line after the last user message
 
@@ -72,13 +74,26 @@ class Jsonl:
                 "answer": _answer(row, answer) if answer else "",
                 "info": {key: value for key, value in row.values.items() if not self._told(key, value, prompt, answer)},
                 "plain": prompt == "prompt" and isinstance(row.values.get(prompt), str),
+                "images": self._images(row),
             }
-            yield Row(values, row.where, row.index)
+            yield replace(row, values=values)
+
+    def _images(self, row: Row) -> Any:
+        """The row's pictures, as the data has them; None where it has none.
+
+        Raises:
+            DataError: no such column.
+        """
+        if self.image_column is None:
+            return next((row.values[name] for name in images.COLUMNS if row.values.get(name) is not None), None)
+        return _reach(row, self.image_column) if self.image_column else None
 
     def _told(self, key: str, value: Any, prompt: str, answer: str | None) -> bool:
         """Tell if a column reaches rewards without `info`, as the data has it: as the prompt, the answer or the id."""
         if key == prompt:
             return key in ("prompt", "messages")
+        if self.image_column is None and key in images.COLUMNS:
+            return True
         return isinstance(value, str) and ((key == answer == "answer") or (key == self.id_column == "id"))
 
     def problem(self, row: Row) -> Problem:
@@ -86,12 +101,18 @@ class Jsonl:
         name = row.values["id"]
         if name is not None and (isinstance(name, bool) or not isinstance(name, str | int)):
             raise DataError(f"{row.where}: column {self.id_column!r} holds {type(name).__name__}; expected text")
+        conversation = messages(row.values["prompt"], self.instruction, row.where)
+        try:
+            conversation = images.filled(conversation, row.values["images"], row.folder)
+        except DataError as error:
+            raise DataError(f"{row.where}: {error}") from None
+        seen = images.images_of(conversation)
         origin = Path(self.path).name.partition(".")[0] if self.path else f"{self.dataset_name}/{self.split}"
         return Problem(
             id=f"{origin}/{row.index}" if name is None else str(name),
-            messages=messages(row.values["prompt"], self.instruction, row.where),
+            messages=conversation,
             answer=row.values["answer"],
-            info=row.values["info"],
+            info=row.values["info"] | ({"images": list(seen)} if seen else {}),
             plain=row.values["plain"],
         )
 
@@ -107,7 +128,9 @@ def messages(prompt: Any, instruction: str, where: str) -> list[Message]:
     if not isinstance(prompt, list) or not prompt:
         found = "an empty list" if prompt == [] else type(prompt).__name__
         raise DataError(f"{where}: the prompt is {found}; expected text or a list of messages")
-    conversation = [dict(message_of(message, f"{where}: message {index}")) for index, message in enumerate(prompt)]
+    conversation = [
+        dict(message_of(message, f"{where}: message {index}", pictures=True)) for index, message in enumerate(prompt)
+    ]
     last = conversation[-1]
     if last["role"] == "assistant":
         raise DataError(f"{where}: the prompt ends with the assistant's words; expected it to end before them")

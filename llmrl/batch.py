@@ -34,6 +34,7 @@ class Batch(TokenColumns[Tensor]):
     group_ids: Tensor  # (samples,) int64, from 0: samples of one group have one number
     numbers: Mapping[str, Tensor] = field(default_factory=dict)  # (samples,) those that every sample has; see `number`
     samples: int  # how many there are
+    images: Sequence[Sequence[str]] = ()  # pictures of each sample
     support_ids: Tensor | None = None  # (K,) int64: ids that every token was sampled among, row by row
 
     def number(self, name: str) -> Tensor:
@@ -116,6 +117,7 @@ def collate(
         group_ids=torch.tensor([numbers[sample.group] for sample in samples], device=device),
         numbers=_numbers(samples, dtype, device),
         samples=len(samples),
+        images=[sample.images for sample in samples],
         support_ids=_support_ids(samples, device),
     )
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from llmrl.answers.thoughts import opened_thoughts
 from llmrl.clients import hub
+from llmrl.datafiles.images import images_of
 from llmrl.datafiles.messages import with_texts
 from llmrl.encoding.encoder import TextEncoder
 from llmrl.encoding.soundness import require_repeatable
+from llmrl.encoding.template import render
 from llmrl.errors import CheckpointError, DataError
 from llmrl.run_folder.checksums import require_intact
 from llmrl.sandbox import rendering
-from llmrl.sandbox.rendering import TemplateRefusal, rendered
 from llmrl.types import Message
+from llmrl.vision import sight
 
 PAST_REPLY = "<think>\nreasoning\n</think>\n\nreply"  # templates like to remove reasoning from past turns
 CHECKED_TOGETHER = 256  # conversations in one call of the process that renders
@@ -39,23 +41,30 @@ class Chat:
             conversation.insert(0, {"role": "system", "content": self.system_prompt})
         return conversation
 
-    def prompt_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+    def prompt_ids(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), *, pictures: bool = False
+    ) -> list[int]:
         """Encode a conversation as a prompt: its last token is the one before the policy's first.
 
         A tokenizer without chat template takes one user message, as plain text with the special tokens the tokenizer
         adds by itself. Text inside a message never becomes a special token, whatever it spells.
 
+        Args:
+            messages, tools: of the conversation.
+            pictures: the caller hands the messages' pictures to the model, which has tokens for each of them.
         Raises:
-            DataError: no messages, or the template refuses them, or takes more memory, time or text than is allowed.
-            CheckpointError: no chat template, and more than one user message.
+            DataError: no messages, or the template refuses them, or takes more memory, time or text than is allowed; or
+                there are pictures, and without `pictures` nobody would see them.
+            CheckpointError: no chat template, and more than one user message; or the model reads no pictures.
         """
         conversation = self.messages(messages)
         if not conversation:
             raise DataError("no messages to make a prompt of; expected at least one")
         if self.tokenizer.chat_template is None:
             return self._encoder.prompt_ids(_only_text(conversation))
+        spelled = self._sight(conversation, pictures)
         conversation, hidden = self._hide_special(conversation)
-        return self._encoder.ids(self._render(conversation, tools), hidden)
+        return spelled(self._encoder.ids(self._render(conversation, tools), hidden))
 
     def next_prompt(
         self,
@@ -63,6 +72,8 @@ class Chat:
         past: Sequence[Message],
         reply: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        pictures: bool = False,
     ) -> list[int]:
         """The next turn's prompt, as the template has it: it extends `previous_ids` where earlier turns stay.
 
@@ -70,7 +81,7 @@ class Chat:
             previous_ids: the last prompt and the completion sampled for it.
             past: all messages so far; the last is the policy's, in the text of that completion.
             reply: the environment's messages.
-            tools: as for the first prompt.
+            tools, pictures: as for the first prompt.
         Returns:
             `previous_ids` untouched and the reply behind them, where the template keeps earlier turns as they were fed;
             else the template's rendering of the whole conversation, in which a row of its own begins.
@@ -81,6 +92,7 @@ class Chat:
         self._require_template()
         *before, answer = self.messages(past)
         asked = len(before)
+        spelled = self._sight([*past, *reply], pictures)
         conversation, hidden = self._hide_special([*before, answer, *reply])
         text = conversation[asked]["content"]
         usual = PAST_REPLY if "</think>" in text else "reply"  # what the template trims of this one answer is no matter
@@ -88,10 +100,23 @@ class Chat:
         fed, whole, as_usual = self._renders([conversation[:asked], conversation, answered], tools)
         for rendered_with, said in ((whole, text), (as_usual, usual)):
             if rendered_with.startswith(fed + said):
-                return joined(
-                    previous_ids, self._encoder.ids_behind(fed + said, rendered_with[len(fed + said) :], hidden)
-                )
-        return self._encoder.ids(whole, hidden)
+                added = self._encoder.ids_behind(fed + said, rendered_with[len(fed + said) :], hidden)
+                return joined(previous_ids, self._sight(reply, pictures)(added))
+        return spelled(self._encoder.ids(whole, hidden))
+
+    def _sight(self, messages: Sequence[Message], allowed: bool) -> Callable[[list[int]], list[int]]:
+        """A function that spells the messages' pictures out, in a prompt with a mark for each.
+
+        Raises:
+            DataError: there are pictures, and none are allowed.
+            CheckpointError: the model reads none.
+        """
+        images = images_of(messages)
+        if not images:
+            return list
+        if not allowed:
+            raise DataError(f"{len(images)} pictures in the messages, and this use of the model reads texts alone")
+        return partial(sight.load(self.tokenizer.name_or_path).expanded, images=images)
 
     def extend_ids(
         self, previous_ids: Sequence[int], reply: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -241,18 +266,8 @@ class Chat:
         *,
         add_generation_prompt: bool,
     ) -> Sequence[str]:
-        plain = [[dict(message) for message in with_texts(conversation)] for conversation in conversations]
-        schemas = [dict(tool) for tool in tools] or None
         options = {**self.chat_template_kwargs, "add_generation_prompt": add_generation_prompt}
-        try:
-            if _has_own_rendering(self.tokenizer):
-                return [self.tokenizer.apply_chat_template(c, tools=schemas, tokenize=False, **options) for c in plain]
-            template = self.tokenizer.get_chat_template(options.pop("chat_template", None), schemas)
-            special = {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()}
-            return rendered("the chat template", _apply, template, plain, schemas, special | options)
-        except TemplateRefusal as refusal:
-            roles = ", ".join(str(message.get("role")) for message in plain[0])
-            raise DataError(f"the chat template refuses messages of the roles {roles}: {refusal}") from None
+        return render(self.tokenizer, conversations, tools, options)
 
     def _hide_special(self, conversation: Sequence[Message]) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Replace text that spells a special token by a placeholder character; also return each placeholder's text."""
@@ -262,25 +277,6 @@ class Chat:
             if isinstance(message.get("content"), str):
                 message["content"] = self._encoder.hide(message["content"], hidden)
         return shown, hidden
-
-
-def _apply(
-    template: str, conversations: list[list[dict[str, Any]]], tools: Any, options: Mapping[str, Any]
-) -> Sequence[str]:
-    """Apply a chat template as `apply_chat_template` does; it runs in the process of `llmrl.sandbox.rendering`."""
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    texts: Sequence[str] = render_jinja_template(
-        conversations=conversations, tools=tools, chat_template=template, **options
-    )[0]
-    return texts
-
-
-def _has_own_rendering(tokenizer: Any) -> bool:
-    """True for tokenizers that render without a template: code of their authors, such as Mistral's."""
-    from transformers import PreTrainedTokenizerBase
-
-    return type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template
 
 
 def load_tokenizer(model: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -345,4 +341,6 @@ def _only_text(conversation: Sequence[Message]) -> str:
             f"the tokenizer has no chat template, so it cannot join messages of the roles {', '.join(roles)}; expected "
             "one user message and no system prompt, or a tokenizer saved with a chat template"
         )
+    if images_of(conversation):
+        raise CheckpointError("the tokenizer has no chat template, which says where pictures stand; save it with one")
     return str(with_texts(conversation)[0]["content"])

@@ -48,6 +48,7 @@ class Sample(TokenColumns[Array]):
     numbers: Mapping[str, float] = field(
         default_factory=dict
     )  # of the sample, by name: stored beside it, or set by credit
+    images: Sequence[str] = ()  # pictures whose tokens are in it, in their order: paths, or data URIs
     support_ids: Array | None = None  # ids among which each token was sampled, token by token; see `support_counts`
     dtype: type[np.floating[Any]] = np.float32  # of its columns that are no integers; checks take float64
     columns: Mapping[str, Any]  # arrays; without axes where one number stands for every action token
@@ -58,6 +59,7 @@ class Sample(TokenColumns[Array]):
         length = len(self.columns["token_ids"])
         checked = {name: self._checked(name, column, length) for name, column in self.columns.items()}
         object.__setattr__(self, "columns", checked)
+        object.__setattr__(self, "images", tuple(self.images))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sample):
@@ -148,9 +150,9 @@ def agent_group(group: str, agent: str) -> str:
 
 
 def prompt_hash(sample: Sample) -> bytes:
-    """Hash of the tokens before the first action."""
-    prompt = sample.token_ids[: prompt_length(sample)]
-    return blake2b(prompt.tobytes(), digest_size=16).digest()
+    """Hash of the tokens before the first action, and of the sample's pictures."""
+    prompt = sample.token_ids[: prompt_length(sample)].tobytes()
+    return blake2b(prompt + repr(list(sample.images)).encode() if sample.images else prompt, digest_size=16).digest()
 
 
 def prompt_length(sample: Sample) -> int:

@@ -153,6 +153,7 @@ class Turn:
     model: str = POLICY  # by which parameters: the policy's, the agent's own, or an opponent's
     snapshot: str | None = None  # of the environment behind the reply, where the source asks for it
     opened: str = ""  # what the prompt began of the answer: `<think>`, where the template opens the thoughts
+    images: tuple[str, ...] = ()  # that the prompt shows, in the order of their tokens: paths, or data URIs
 
     @property
     def trains(self) -> bool:

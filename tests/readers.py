@@ -92,7 +92,7 @@ READ_BY_PARTS |= {"swe_tests", "swe_patch"}
 WRAPPERS = {"by_source", "clip_delta", "cosine_length", "heron", "length_scaled", "mix", "rlsp"}
 """Rewards around others: they read no text, or by readers that are here."""
 ELSEWHERE = {"openrlhf", "remote", "trl", "verifiers", "verl", "reward_model", "token_model", "salmon", "soft_overlong"}
-ELSEWHERE |= {"reasoning_gym", "environment", "value_rank", "success_model"}
+ELSEWHERE |= {"reasoning_gym", "environment", "value_rank", "success_model", "vlm_rm"}
 """Rewards that hand the text to somebody else's function, a server or a tokenizer, or count tokens alone."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -153,14 +153,14 @@ class WebEpisode:
         answer = action.text if action and action.name == "stop" else None
         judgement = await self.task.judge(self.page, answer)
         if judgement.is_over or answer is not None:
-            return self._end(judgement.reward, "correct" if judgement.is_right else "wrong")
+            return await self._end(judgement.reward, "correct" if judgement.is_right else "wrong")
         elements = await read(self.page, self.options.observation, self.task.hidden)
         shown = self._write(elements)
         self._count(action, is_vain=shown == self._shown)
         before, self._potential, self._shown = self._potential, await self._potential_of(elements), shown
         reward = self.options.shaping * shaped(before, self._potential, self.options.shaping_gamma)
         if self.counts.unread_now == UNREAD or self.counts.vain_now == VAIN:
-            return self._end(0.0, "unparsable" if self.counts.unread_now == UNREAD else "wrong")
+            return await self._end(0.0, "unparsable" if self.counts.unread_now == UNREAD else "wrong")
         if self.counts.steps >= (self.options.max_steps or self.task.max_steps):
             return Observation(reward=reward, done=True, cut=True, verdict="truncated", metrics=self._metrics(0.0))
         page = f"Error: {refusal}\n\n{shown}" if refusal else shown
@@ -170,10 +170,15 @@ class WebEpisode:
     async def _messages(self, shown: str) -> Sequence[Message]:
         """Messages that show a page; where pictures are kept, the last names that of the page."""
         messages = self._transcript.show(shown)
+        picture = await self._picture()
+        return [*messages[:-1], {**messages[-1], **picture}] if picture else messages
+
+    async def _picture(self) -> Mapping[str, str]:
+        """The picture of the page now, where pictures are kept: the file under `picture`."""
         if self.options.pictures is None or self.page is None:
-            return messages
+            return {}
         png = await self.page.screenshot(*self.task.size)
-        return [*messages[:-1], {**messages[-1], "picture": await asyncio.to_thread(_keep, png, self.options.pictures)}]
+        return {"picture": await asyncio.to_thread(_keep, png, self.options.pictures)}
 
     async def _act(self, page: Page, text: str) -> tuple[Action | None, str]:
         """Perform the action in a text; return it, and why it did not go."""
@@ -195,11 +200,16 @@ class WebEpisode:
         self.counts.vain_now = 0 if not is_vain else self.counts.vain_now + 1 if is_same else 1
         self._before = action
 
-    def _end(self, reward: float, verdict: Verdict) -> Observation:
-        """The end of the task by its judge, or by what the policy did: its potential is then 1 or 0."""
+    async def _end(self, reward: float, verdict: Verdict) -> Observation:
+        """The end of the task by its judge, or by what the policy did: its potential is then 1 or 0.
+
+        It shows nothing but the picture of the page, where pictures are kept, for rewards and people that look.
+        """
         last = float(verdict == "correct")
         reward += self.options.shaping * shaped(self._potential, last, self.options.shaping_gamma)
-        return Observation(reward=reward, done=True, verdict=verdict, metrics=self._metrics(last))
+        picture = await self._picture()
+        shown = [{"role": "user", "content": "", **picture}] if picture else []
+        return Observation(messages=shown, reward=reward, done=True, verdict=verdict, metrics=self._metrics(last))
 
     def _metrics(self, success: float) -> dict[str, float]:
         counts = self.counts
@@ -228,7 +238,7 @@ class WebEpisode:
 
 
 def _keep(png: bytes, folder: str) -> str:
-    """Write a picture under a name by its content, once; its path beside the folder's siblings.
+    """Write a picture under a name by its content, once; its path.
 
     Raises:
         BrowserError: it cannot be written.
@@ -242,4 +252,4 @@ def _keep(png: bytes, folder: str) -> str:
         raise BrowserError(
             f"env.pictures={folder}: cannot be written: {error.strerror}; choose another folder"
         ) from error
-    return f"{path.parent.name}/{path.name}"
+    return str(path.resolve())

@@ -166,7 +166,7 @@ class Connection:
         self.chat.model = names[0]
 
     async def ask(
-        self, messages: Sequence[Mapping[str, str]], read: Callable[[str], T], schema: Schema | None = None
+        self, messages: Sequence[Mapping[str, Any]], read: Callable[[str], T], schema: Schema | None = None
     ) -> Reply[T]:
         """Ask the model, or the cache, and read the reply; where `read` raises a ValueError, ask again.
 
@@ -224,7 +224,7 @@ class Connection:
             self.chat.structures = False
         return value
 
-    def _body(self, messages: Sequence[Mapping[str, str]], schema: Schema | None) -> dict[str, Any]:
+    def _body(self, messages: Sequence[Mapping[str, Any]], schema: Schema | None) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.chat.model,
             "messages": [dict(message) for message in messages],

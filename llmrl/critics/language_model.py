@@ -38,6 +38,22 @@ class _Given:
         return getattr(self.__dict__["_decoder"], name)
 
 
+class LanguageModel:
+    """Loads a model that writes text: a causal language model, or one that reads pictures besides."""
+
+    @staticmethod
+    def from_pretrained(source: str, **options: Any) -> Any:
+        """The model, as Transformers' own classes load it."""
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING as CAUSAL
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as SEEING
+
+        names = {name: options[name] for name in ("revision", "trust_remote_code") if name in options}
+        kind = type(AutoConfig.from_pretrained(source, **names))
+        sees = kind in SEEING and kind not in CAUSAL
+        return (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_pretrained(source, **options)
+
+
 def decoder_of(model: Any) -> Any:
     """The part of a language model that makes states of tokens.
 

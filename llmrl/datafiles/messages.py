@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmrl.datafiles import json_text
+from llmrl.datafiles.images import MARK, image_of, parted
 from llmrl.errors import DataError
 from llmrl.types import Message
 
 
-def message_of(value: Any, where: str) -> Message:
+def message_of(value: Any, where: str, *, pictures: bool = False) -> Message:
     """A message with a role and a text; arguments of tool calls, which templates write, as objects.
 
-    Content in parts is joined, and may be missing beside tool calls. Keys that are null, with which Parquet fills up
-    what other messages have, are left out.
+    Content in parts is joined, where there may be `pictures` with a mark for each (`llmrl.datafiles.images`), and may
+    be missing beside tool calls. Keys that are null are left out: Parquet fills up with them what other messages have.
 
     Raises:
         DataError: no such object; the message begins with `where`.
@@ -26,7 +27,7 @@ def message_of(value: Any, where: str) -> Message:
     if "content" not in given and not calls:
         raise DataError(f"{where}: content is NoneType; expected text")
     try:
-        given["content"] = content_text(given.get("content"))
+        given |= _pictured(given) if pictures else {"content": _pictureless(given)}
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     if not calls:
@@ -36,6 +37,28 @@ def message_of(value: Any, where: str) -> Message:
         raise DataError(f"{where}: tool_calls {calls!r:.60}; expected a list of functions with a name and arguments")
     called = zip(calls, functions, strict=True)
     return given | {"tool_calls": [{**call, "type": "function", "function": function} for call, function in called]}
+
+
+def _pictured(given: Message) -> dict[str, Any]:
+    """The content of a message as text with marks, and its pictures."""
+    content, images = given.get("content"), list(given.get("images") or ())
+    if isinstance(content, list):
+        content, found = parted(content)
+        images = images or found
+    text = content_text(content)
+    if images and MARK not in text:  # beside the text, before which they then stand
+        text = MARK * len(images) + text
+    return {
+        "content": text,
+        **({"images": [None if one is None else image_of(one) for one in images]} if images else {}),
+    }
+
+
+def _pictureless(given: Message) -> str:
+    """The text of a message that must have no pictures."""
+    if given.get("images"):
+        raise DataError(f"{len(given['images'])} images, which are not read here; expected a message of text alone")
+    return content_text(given.get("content"))
 
 
 def content_text(content: Any) -> str:
@@ -60,14 +83,14 @@ def with_texts(conversation: Sequence[Message]) -> Sequence[Message]:
     """The conversation as it is; refuses content that is not text, which a template would drop or print as Python.
 
     Raises:
-        DataError: names the first; policies read text alone, so a picture would be lost without a word.
+        DataError: names the first.
     """
     for number, message in enumerate(conversation):
         content = message.get("content")
         if content is not None and not isinstance(content, str):
             raise DataError(
                 f"message {number} ({message.get('role')}): content is {type(content).__name__}; expected text: "
-                "policies of llmrl read neither pictures nor parts"
+                "llmrl.datafiles.messages.message_of makes one of parts"
             )
     return conversation
 

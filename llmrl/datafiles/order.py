@@ -94,7 +94,7 @@ class Index:
         for number, text in enumerate(file.read(int(self._places[unit + 1, 0]) - begin).splitlines(), start=line):
             values = _object(text)
             if values is not None and (self._key is not None or not rows):
-                rows.append(Row(values, f"{self._path}:{number}", index + len(rows)))
+                rows.append(Row(values, f"{self._path}:{number}", index + len(rows), self._path.parent))
         return rows
 
 

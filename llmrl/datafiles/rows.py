@@ -48,6 +48,7 @@ class Row:
     values: Mapping[str, Any]
     where: str  # file and line, or hub name and row
     index: int  # from 0
+    folder: Path | None = None  # of the file, from which paths in it go out
 
     def text(self, *columns: str) -> str:
         """The first of these columns that the row has, as text; numbers are written out.
@@ -221,7 +222,7 @@ def _json(path: Path, bad: Bad | None) -> Iterator[Row]:
                             raise
                         bad(error)
                         continue
-                    yield Row(values, f"{path}:{number}", index)
+                    yield Row(values, f"{path}:{number}", index, path.parent)
                     index += 1
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: not readable after row {index}: {error}; expected UTF-8 text") from error
@@ -273,7 +274,7 @@ def _list(path: Path, text: str) -> Iterator[Row]:
     for index, values in enumerate(items):
         if not isinstance(values, dict):
             raise DataError(f"{path}: item {index}: expected a JSON object, found {type(values).__name__}")
-        yield Row(values, f"{path}: item {index}", index)
+        yield Row(values, f"{path}: item {index}", index, path.parent)
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -286,7 +287,7 @@ def _parquet(path: Path) -> Iterator[Row]:
         for batch in batches:
             for values in batch.to_pylist():
                 json_text.require_shallow(values, f"{path}: row {index}")
-                yield Row(values, f"{path}: row {index}", index)
+                yield Row(values, f"{path}: row {index}", index, path.parent)
                 index += 1
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: a row after row {index} holds text that is not UTF-8: {error}") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.chat import Chat
+from llmrl.datafiles.images import images_of
 from llmrl.datafiles.rows import LeftOutError, Row
 from llmrl.errors import DataError
 from llmrl.offline.example import ASSISTANT, Example
@@ -94,12 +95,12 @@ class AnswerEncoder:
         ]
         asked = played.problem.messages if played.shown is None else played.shown
         score = None if played.score is None else replace(played.score, token_rewards=None)
-        prompt = self.chat.prompt_ids(asked, played.tools)
+        prompt = self.chat.prompt_ids(asked, played.tools, pictures=True)
         return replace(played, turns=self._turns(asked, prompt, written, played.tools), score=score)
 
     def _trajectory(self, example: Example, group: str, episode: int) -> Trajectory:
         asked = list(example.messages[: example.start])
-        prompt = self.chat.prompt_ids(asked, example.tools)
+        prompt = self.chat.prompt_ids(asked, example.tools, pictures=True)
         turns = self._sampled(example, prompt)
         return Trajectory(
             problem=Problem(id=group, messages=asked),
@@ -122,7 +123,8 @@ class AnswerEncoder:
             return []
         completion = Completion(token_ids=array("i", ids), logprobs=(), finish="stop", version=0)
         opened = self.chat.opened(prompt) + example.prefix
-        return [Turn(prompt_ids=array("i", before), completion=completion, text=text, opened=opened)]
+        seen = images_of(example.messages[: example.start])
+        return [Turn(prompt_ids=array("i", before), completion=completion, text=text, opened=opened, images=seen)]
 
     def _turns(
         self, asked: Sequence[Message], prompt: list[int], written: Sequence[_Written], tools: Any = ()
@@ -150,6 +152,7 @@ class AnswerEncoder:
                     reward=message.reward,
                     whole=message.whole,
                     opened=opened,
+                    images=images_of(past),
                 )
             )
         return turns
@@ -157,9 +160,9 @@ class AnswerEncoder:
     def _next(self, turn: Turn, past: list[Message], tools: Any) -> tuple[list[int], list[Message]]:
         """The prompt behind a turn, and the conversation in it."""
         if turn.whole:
-            return self.chat.prompt_ids(turn.reply, tools), list(turn.reply)
+            return self.chat.prompt_ids(turn.reply, tools, pictures=True), list(turn.reply)
         fed = [*turn.prompt_ids, *turn.completion.token_ids]
-        return self.chat.next_prompt(fed, past, turn.reply, tools), [*past, *turn.reply]
+        return self.chat.next_prompt(fed, past, turn.reply, tools, pictures=True), [*past, *turn.reply]
 
     def fit(self, trajectory: Trajectory) -> list[Sample]:
         """Samples of an episode that is within the limits.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmrl.datafiles import json_text
+from llmrl.datafiles import images, json_text
 from llmrl.datafiles.messages import message_of
 from llmrl.datafiles.rows import LeftOutError, Row
 from llmrl.errors import DataError
@@ -50,11 +50,11 @@ def answered(prompt: Any, answer: Any, row: Row, **facts: Any) -> Example:
 
 
 def dialogue(messages: Sequence[Message], start: int, row: Row, **facts: Any) -> Example:
-    """An example of a conversation whose answer begins at `start`, with the row's `tools`.
+    """An example of a conversation whose answer begins at `start`, with the row's `tools` and pictures.
 
     Raises:
         LeftOutError: the policy wrote nothing.
-        DataError: it wrote twice in a row, or `tools` are no JSON schemas.
+        DataError: it wrote twice in a row, `tools` are no JSON schemas, or pictures and their places do not fit.
     """
     if not start:
         raise DataError(f"{row.where}: the conversation begins with its answer; expected a prompt before it")
@@ -64,6 +64,11 @@ def dialogue(messages: Sequence[Message], start: int, row: Row, **facts: Any) ->
     own = [message for message in messages[start:] if message["role"] == ASSISTANT]
     if not own or not all(message["content"].strip() or message.get("tool_calls") for message in own):
         raise LeftOutError("empty response")
+    try:
+        column = next((row.values[name] for name in images.COLUMNS if row.values.get(name) is not None), None)
+        messages = images.filled(messages, column, row.folder)
+    except DataError as error:
+        raise DataError(f"{row.where}: {error}") from None
     return Example(messages=messages, start=start, tools=tools_of(row), **facts)
 
 
@@ -80,13 +85,15 @@ def conversation(value: Any, role: str, row: Row) -> list[Message]:
         raise DataError(f"{row.where}: found {value!r:.60}; expected text, or a list of messages with role and content")
     if not value:
         raise LeftOutError("empty response" if role == ASSISTANT else "empty prompt")
-    return [message_of(message, f"{row.where}: message {number}") for number, message in enumerate(value)]
+    return [
+        message_of(message, f"{row.where}: message {number}", pictures=True) for number, message in enumerate(value)
+    ]
 
 
 def is_message(value: Any) -> bool:
     """True for an object with a role and a text, or with well-formed tool calls in place of one."""
     try:
-        message_of(value, "")
+        message_of(value, "", pictures=True)
     except DataError:
         return False
     return True

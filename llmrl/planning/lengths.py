@@ -54,7 +54,7 @@ def of_problems(recipe: Recipe, chat: Chat, problems: Sequence[Problem]) -> Leng
     shown = chosen
     if isinstance(recipe.env, Foreseen) and recipe.agent is None:
         shown = [replace(problem, messages=tuple(recipe.env.first_messages(problem))) for problem in chosen]
-    prompts = [len(chat.prompt_ids(problem.messages)) for problem in shown]
+    prompts = [len(chat.prompt_ids(problem.messages, pictures=True)) for problem in shown]
     texts = [(problem.answer, _worked(problem.info)) for problem in chosen]
     references = [_tokens(chat, worked or answer) for answer, worked in texts if worked or answer]
     rollout = recipe.rollout

@@ -229,6 +229,7 @@ class TrainOptions:
     output_dir: str = "runs"
     run_name: str | None = None  # None: the recipe's file name
     report_to: Tracker | Sequence[Tracker] = "tensorboard"  # one tracker or several; none
+    table_rows: Whole = 8  # completions of each step in the table of trackers that have one; 0: no table
     push_to_hub: bool = False  # put the model, and its card, onto the hub; see docs/sharing.md
     hub_model_id: str | None = None  # owner/name; None: the name of the run's folder, in the token's namespace
     hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = "every_save"

@@ -6,9 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
+from llmrl.datafiles.images import filled
+from llmrl.datafiles.messages import message_of
 from llmrl.protocols import EnvFactory, Isolation
 from llmrl.recipe import RolloutOptions
 from llmrl.rollout.isolation import PLACES, EnvPlace
@@ -108,4 +110,11 @@ def _observed(method: str, value: Any) -> Observation:
             finite(reward)
         except ValueError as error:
             raise ValueError(f"the environment's {method}: a reward {error}") from None
-    return value
+    return replace(value, messages=filled([_read(one) for one in value.messages], None, None))
+
+
+def _read(message: Message) -> Message:
+    """The message with its content as text, where that is in parts, such as pictures."""
+    if isinstance(message.get("content"), list):
+        return message_of(message, "the environment", pictures=True)
+    return message

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrl.chat import Chat
+from llmrl.datafiles.images import images_of
 from llmrl.errors import DataError, EngineError, LlmrlError
 from llmrl.protocols import Engine, EnvFactory
 from llmrl.recipe import RolloutOptions
@@ -17,6 +18,7 @@ from llmrl.rollout.environments import Environments, OpenEnv
 from llmrl.rollout.middle import MiddleState
 from llmrl.tool_calls.completions import parsed
 from llmrl.types import POLICY, Message, Observation, Problem, Sampling, Status, Trajectory, Turn
+from llmrl.vision.engines import seeing
 
 TurnSampling = Callable[[int], Sampling]
 """Sampling of a turn, by its number."""
@@ -163,7 +165,7 @@ class EpisodePlayer:
             prompt = array("i", fed + prefix)
             if played.turns and len(prompt) >= self._room:
                 return "max_tokens"
-            turn = await self._spoken(seen.agent, prompt, sampling(len(played.turns)), prefix)
+            turn = await self._spoken(seen.agent, prompt, sampling(len(played.turns)), prefix, images_of(side.past))
             answer: Message = {"role": "assistant", "content": turn.text}
             read = self._with_calls(answer, [*prefix, *turn.completion.token_ids]) if side.tools else answer
             prefix = []
@@ -194,7 +196,9 @@ class EpisodePlayer:
         played.sides[""] = Conversation(list(state.messages), state.prompt_ids, state.tools, waits=True)
         return seen
 
-    async def _spoken(self, agent: str, prompt: array[int], wanted: Sampling, prefix: list[int]) -> Turn:
+    async def _spoken(
+        self, agent: str, prompt: array[int], wanted: Sampling, prefix: list[int], images: tuple[str, ...]
+    ) -> Turn:
         """A turn of an agent, by the policy or by the opponent that has its place."""
         opponent = self.opponents.get(agent)
         if prefix:
@@ -202,7 +206,10 @@ class EpisodePlayer:
         if opponent is not None and opponent.temperature is not None:
             wanted = replace(wanted, temperature=opponent.temperature)
         with _border(EngineError, "the engine, which was asked for a turn"):
-            completion = await (self.engine if opponent is None else opponent.engine).generate(prompt, wanted)
+            engine = self.engine if opponent is None else opponent.engine
+            completion = await (
+                seeing(engine).generate(prompt, wanted, images) if images else engine.generate(prompt, wanted)
+            )
         return Turn(
             prompt_ids=prompt,
             completion=completion,
@@ -210,6 +217,7 @@ class EpisodePlayer:
             opened=self.chat.opened(prompt[: len(prompt) - len(prefix)]),
             agent=agent,
             model=POLICY if opponent is None else opponent.model,
+            images=images,
         )
 
     def _heard(self, side: Conversation, seen: Observation) -> list[int]:
@@ -220,9 +228,9 @@ class EpisodePlayer:
         side.tools = seen.tools or side.tools
         with _border(DataError, "the chat template and the tokenizer, which made a prompt of these messages"):
             if seen.whole or not side.spoke:
-                prompt = self.chat.prompt_ids(seen.messages, side.tools)
+                prompt = self.chat.prompt_ids(seen.messages, side.tools, pictures=True)
             else:
-                prompt = self.chat.next_prompt(side.ids, side.past, seen.messages, side.tools)
+                prompt = self.chat.next_prompt(side.ids, side.past, seen.messages, side.tools, pictures=True)
         side.past = list(seen.messages) if seen.whole else [*side.past, *seen.messages]
         return prompt
 

@@ -58,6 +58,7 @@ def _side(trajectory: Trajectory, agent: str) -> list[Sample]:
                 truncated=trajectory.truncated and ends_episode,
                 correct=score.correct if len(trajectory.agents) == 1 else None,
                 agent=agent,
+                images=turns[path[-1]].images,
                 parts={name: nan if part is None else part for name, part in score.parts.items()},
                 support_ids=ids,
                 columns=columns,

@@ -171,6 +171,8 @@ def _turn_to_json(turn: Turn, before: Turn | None, with_tokens: bool) -> dict[st
         line["snapshot"] = turn.snapshot
     if turn.opened:
         line["opened"] = turn.opened
+    if turn.images:
+        line["images"] = list(turn.images)
     if completion.semantics != "scaled":
         line["semantics"] = completion.semantics
     if not with_tokens:
@@ -210,6 +212,7 @@ def _turn_from_json(line: Mapping[str, Any], before: Turn | None, version: int |
         opened=_get(line, "opened", str, ""),
         model=_get(line, "model", str, POLICY),
         snapshot=line.get("snapshot"),
+        images=tuple(_get(line, "images", list, ())),
     )
 
 

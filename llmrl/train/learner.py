@@ -226,7 +226,10 @@ class Learner(ABC):
         """This rank's share, each part made when the one before it was computed."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         lengths, actions = [len(row.token_ids) for row in rows], [row.actions for row in rows]
-        pack = self.pack
+        pictured = any(row.images for row in rows)
+        if pictured and self.sharded:
+            raise RecipeError("pictures under ZeRO-3 are not supported; expected ZeRO-2, or messages without pictures")
+        pack = self.pack and not pictured  # models of pictures count positions by rows
         if pack and self.net.by_rows:
             together, lengths = share_prompts(rows, together, self._budget, ranks)
         shares = balance_across_ranks(lengths, together, ranks, self._budget, pack)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from llmrl.critics.folder import Specs
-from llmrl.critics.language_model import decoder_of, head_of, pretrained, vocabulary_of
+from llmrl.critics.language_model import LanguageModel, decoder_of, head_of, pretrained, vocabulary_of
 from llmrl.critics.layers import Tokens
 from llmrl.errors import CheckpointError
 from llmrl.ops.logprobs import kept_logprobs, peak_logprobs, predicting, token_logprobs
 from llmrl.recipe import ModelOptions
 from llmrl.train import row_attention
 from llmrl.train.adapters import adapted
+from llmrl.vision import sight
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,14 +43,28 @@ class Network(nn.Module):
         """The part that makes states of tokens."""
         return decoder_of(plain_model(self.model))
 
-    def states(self, token_ids: Tensor, position_ids: Tensor, sample_ids: Tensor) -> Tensor:
-        """(B, T, H) last hidden states; those of padding are arbitrary."""
+    def states(
+        self, token_ids: Tensor, position_ids: Tensor, sample_ids: Tensor, images: Sequence[Sequence[str]] = ()
+    ) -> Tensor:
+        """(B, T, H) last hidden states of rows and their pictures; those of padding are arbitrary."""
+        if any(images):
+            return self._seen(token_ids, sample_ids, images)
         decoder = self.decoder
         if self.by_rows and int(sample_ids.max()) > 0:  # a row alone is read as it always was, to the last bit
             return row_attention.decoder_states(decoder, token_ids, position_ids, sample_ids)
         # Padding stands behind the real tokens, where causal attention never looks: no mask is needed.
         inputs = {"position_ids": position_ids} if takes_positions(decoder) else {}  # without them rows are not packed
         states: Tensor = decoder(input_ids=token_ids, use_cache=False, **inputs).last_hidden_state
+        return states
+
+    def _seen(self, token_ids: Tensor, sample_ids: Tensor, images: Sequence[Sequence[str]]) -> Tensor:
+        """The states by the whole model, which has pictures in the places of their tokens; rows are padded."""
+        plain = plain_model(self.model)
+        body = plain.base_model
+        with sight.load(plain.config.name_or_path).fed(plain, body, token_ids, images) as (ids, pictures):
+            states: Tensor = body(
+                input_ids=ids, attention_mask=(sample_ids >= 0).long(), use_cache=False, **pictures
+            ).last_hidden_state
         return states
 
     def try_rows(self, device: torch.device) -> bool:
@@ -81,17 +96,18 @@ class TokenScorer(Network):
         support_ids: Tensor | None = None,
         support_counts: Tensor | None = None,
         other_ids: Tensor | None = None,
+        images: Sequence[Sequence[str]] = (),
     ) -> tuple[Tensor, ...]:
         """(B, T) log-probabilities at `temperature` and entropies, float32; 0.0 where nothing was chosen.
 
         With `other_ids` three more: log-probability and id of the likeliest token, and log-probability of these ids.
         Else with `support_ids` two more: log-probabilities and entropies over these ids alone.
 
-        `chunks` is the number of pieces in which the vocabulary logits are computed, the same on every rank; the
-        entropies carry a gradient if `entropy_grad`.
+        `images` are the pictures of each row. `chunks` is the number of pieces in which the vocabulary logits are
+        computed, the same on every rank; the entropies carry a gradient if `entropy_grad`.
         """
         plain: Any = plain_model(self.model)
-        states = self.states(token_ids, position_ids, sample_ids)
+        states = self.states(token_ids, position_ids, sample_ids, images)
         chosen = predicting(action_mask, sample_ids)  # perhaps nothing; every rank still runs each collective
         asked = (chosen.predicting(states), head_of(plain), chosen.tokens(token_ids))
         outputs: tuple[Tensor, ...]
@@ -137,15 +153,13 @@ def plain_model(model: nn.Module) -> Any:
 def load(options: ModelOptions, *, trained: bool = True, checkpointing: bool = False) -> PreTrainedModel:
     """Load the policy from a folder or the hub, in `options.dtype`, dropout off; with LoRA adapters where asked.
 
-    Of a model of several parts, such as one that sees images, the part that reads and writes text is trained.
+    Of a model of several parts, such as one that sees pictures, the part that reads and writes text is trained.
 
     Raises:
         CheckpointError: no such model, or not a causal language model.
         RecipeError: adapters on what the model does not have, or has twice.
     """
-    from transformers import AutoModelForCausalLM
-
-    model = _pretrained(AutoModelForCausalLM, options, "model.policy", "a causal language model")
+    model = _pretrained(LanguageModel, options, "model.policy", "a causal language model")
     _freeze_other_parts(model)
     _mend_generation_config(model, options.policy)
     if checkpointing and trained:

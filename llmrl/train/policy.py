@@ -62,6 +62,7 @@ class Policy(Learner):
             batch.support_ids,
             batch.get("support_counts"),
             batch.get("ref_peak_ids", batch.token_ids) if peaks else None,
+            batch.images,
         )
         names = ["logprobs", "entropy", *(PEAKS if peaks else ("kept_logprobs", "kept_entropy"))]
         new = dict(zip(names, outputs, strict=False))

@@ -8,10 +8,12 @@ from dataclasses import replace
 from itertools import islice
 
 from llmrl.chat import Chat
-from llmrl.errors import DataError
+from llmrl.columns import filled_by
+from llmrl.datafiles.images import images_of
+from llmrl.errors import DataError, RecipeError
 from llmrl.evaluation.evaluate import problems_of
-from llmrl.plugins import build
-from llmrl.protocols import EnvFactory
+from llmrl.plugins import build, name_of
+from llmrl.protocols import EnvFactory, Modelled
 from llmrl.recipe import Recipe
 from llmrl.rollout.environments import Foreseen
 from llmrl.train.benchmarks import OWN, asked
@@ -34,8 +36,10 @@ def problems_to_play(recipe: Recipe, chat: Chat, main: bool) -> list[Problem]:
         main: this process warns.
     Raises:
         DataError: some prompts are too long, or all.
+        RecipeError: prompts have pictures, which a part of the run would not see.
     """
     problems = list(recipe.data.problems()) if recipe.data is not None else []
+    _require_sight(recipe, problems)
     if not recipe.source.plays or recipe.agent is not None:
         return problems
     long = longer(_first_shown(recipe.env, problems), chat, recipe.rollout.max_prompt_length)
@@ -48,6 +52,28 @@ def problems_to_play(recipe: Recipe, chat: Chat, main: bool) -> list[Problem]:
     if main:
         log.warning("%s; they are left out", told)
     return [problem for problem in problems if problem.id not in long]
+
+
+def _require_sight(recipe: Recipe, problems: Sequence[Problem]) -> None:
+    """Refuse pictures where a part of the run reads texts alone.
+
+    Raises:
+        RecipeError: there is such a part; names it.
+    """
+    seen = next((problem for problem in problems if images_of(problem.messages)), None)
+    if seen is None:
+        return
+    critics = sorted(recipe.algorithm.needs() & filled_by("critic").keys())
+    blind = ""
+    if critics or isinstance(recipe.algorithm, Modelled):
+        blind = f"the critic of algorithm {name_of('algorithm', recipe.algorithm)}"
+    elif recipe.agent is not None:
+        blind = "a program that plays episodes (agent)"
+    if blind:
+        raise RecipeError(
+            f"data: problem {seen.id} has pictures, and {blind} reads texts alone; expected an algorithm without a "
+            "critic, such as grpo or rloo, and no agent; or data without pictures"
+        )
 
 
 def check_benchmarks(recipe: Recipe, chat: Chat, main: bool) -> None:
@@ -86,16 +112,18 @@ def _first_shown(env: EnvFactory, problems: Sequence[Problem]) -> list[Problem]:
 def longer(problems: Sequence[Problem], chat: Chat, most: int) -> dict[str, int]:
     """Tokens of the prompts that have more than `most`, by the problem's id.
 
-    A prompt with fewer bytes than that, and room for its template, is not encoded: no token is less than a byte.
+    A prompt with fewer bytes than that, and room for its template, is not encoded: no token is less than a byte. One
+    with pictures is.
     """
     if not problems:
         return {}
-    around = len(chat.prompt_ids(problems[0].messages))
+    around = len(chat.prompt_ids(problems[0].messages, pictures=True))
     long: dict[str, int] = {}
     for problem in problems:
         contents = [str(message.get("content") or "") for message in problem.messages]
-        if _bytes(contents) + around + TOKENS_OF_A_MESSAGE * len(contents) > most:
-            tokens = len(chat.prompt_ids(problem.messages))
+        bound = _bytes(contents) + around + TOKENS_OF_A_MESSAGE * len(contents)
+        if bound > most or images_of(problem.messages):
+            tokens = len(chat.prompt_ids(problem.messages, pictures=True))
             long |= {problem.id: tokens} if tokens > most else {}
     return long
 

@@ -20,6 +20,7 @@ from llmrl.rollout.concerted import concerted
 from llmrl.run_folder.inputs import require_same
 from llmrl.run_folder.manifest import manifest
 from llmrl.run_folder.writer import Logs
+from llmrl.train import tables
 from llmrl.train.metrics import fit_metrics, rollout_metrics
 from llmrl.train.normaliser import RewardNormaliser
 from llmrl.train.parallel import gather, zero_stage
@@ -115,6 +116,9 @@ class Recorder:
         self.logs.rollouts(step, groups, finished.samples, finished.audited)
         self.logs.metrics(step, finished.metrics)
         self.accelerator.log(finished.metrics, step=step)
+        if self.accelerator.is_main_process and self.accelerator.trackers:
+            shown = tables.completions(step, groups, finished.samples, self.recipe.train.table_rows)
+            tables.log_completions(self.accelerator.trackers, step, shown)
         if self.on_step is not None and self.accelerator.is_main_process:
             self.on_step(step, finished.metrics, groups)
 

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from llmrl.clients.chat_completions import ChatClient, Connection, PricedChatOptions, Reply, Usage
 from llmrl.clients.retry import together
-from llmrl.errors import RewardError
+from llmrl.errors import DataError, RewardError
 from llmrl.rewards.judge import prompt
 from llmrl.scoring.manager import GradingPool
 from llmrl.scoring.trl_functions import Timed
 from llmrl.types import Problem, Score, Trajectory, Verdict
+from llmrl.vision import pictures
 
 MOST_GRADES = 101
 RUBRIC = "The answer is correct, answers all that was asked, and is clear."
@@ -35,6 +36,10 @@ class Judge(PricedChatOptions):
     Raises:
         RewardError: the server refuses every request, as for a wrong key or an unknown model.
 
+    With `reads: picture` a vision-language model is shown the last picture of each episode, and no text of the policy;
+    an episode without one is an `error`. Pairwise that is the feedback of RL-VLM-F (arXiv 2402.03681), whose labels 0,
+    1 and -1 are A, B and tie; here they are the reward itself, and no reward model is fitted to them.
+
     Source: both forms, and the swap against the bias for a position: Zheng et al. 2023 (arXiv 2306.05685), section 3.
     """
 
@@ -48,7 +53,7 @@ class Judge(PricedChatOptions):
     correct_from: float | None = None  # a value from which the verdict is `correct`, else `wrong`; None: no verdict
     explain: bool = True  # whether the model gives its reason before the grade
     structured: bool = True  # whether the server is asked to hold the model to JSON of a schema
-    reads: Literal["answer", "all"] = "answer"  # the text after the last closing think tag, or all of it
+    reads: Literal["answer", "all", "picture"] = "answer"  # the text behind thoughts, all of it, or the last picture
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,7 +100,7 @@ class JudgeReward(Timed):
         if not group:
             return []
         start = time.monotonic()
-        unfit = [self._unfit(one.problem) for one in group]
+        unfit = [self._unfit(one) for one in group]
         if any(unfit):
             scores = [
                 _error(one, said or "a sibling's problem cannot be judged")
@@ -183,23 +188,35 @@ class JudgeReward(Timed):
         return Duel(points if points == swapped else 0.5, points != swapped, usage)
 
     async def _ask(
-        self, connection: Connection, messages: Sequence[Mapping[str, str]], name: str, values: Sequence[Any]
+        self, connection: Connection, messages: Sequence[Mapping[str, Any]], name: str, values: Sequence[Any]
     ) -> Reply[tuple[Any, str]]:
         explain = self.options.explain
         schema = prompt.schema(name, values, explain) if self.options.structured else None
         return await connection.ask(messages, prompt.reader(name, values, explain), schema)
 
     def _text(self, one: Trajectory) -> str:
+        """The text that is judged of an episode, or its picture as a data URI."""
+        if self.options.reads == "picture":
+            return pictures.data_uri(pictures.last_picture(one) or "")
         return one.text if self.options.reads == "all" else one.text.rpartition("</think>")[2].strip()
 
     def _case(self, problem: Problem) -> prompt.Case:
         column = self.options.rubric_column
         rubric = self.options.rubric if column is None else str(problem.info[column])
-        return prompt.Case(problem, rubric, self.options.reference, self.options.explain)
+        seen = self.options.reads == "picture"
+        return prompt.Case(problem, rubric, self.options.reference, self.options.explain, seen)
 
-    def _unfit(self, problem: Problem) -> str:
-        """Reason why a problem cannot be judged: no rubric or no reference; "" where it can."""
-        column = self.options.rubric_column
+    def _unfit(self, one: Trajectory) -> str:
+        """Reason why an episode cannot be judged: no rubric, no reference, no picture; "" where it can."""
+        problem, column = one.problem, self.options.rubric_column
+        if self.options.reads == "picture":
+            picture = pictures.last_picture(one)
+            if picture is None:
+                return "the episode shows no picture"
+            try:
+                pictures.opened(picture)
+            except DataError as error:
+                return str(error)
         if column is not None and not (isinstance(problem.info.get(column), str) and problem.info[column].strip()):
             return f"no text in info[{column!r}] to judge by"
         return "no answer to show as the reference" if self.options.reference and not problem.answer.strip() else ""

@@ -27,28 +27,43 @@ class Case:
     rubric: str
     reference: bool  # whether the problem's own answer is shown
     explain: bool  # whether the judge gives a reason before its judgement
+    pictures: bool = False  # whether answers are pictures, as data URIs
 
-    def messages(self, answers: Mapping[str, str], task: str, name: str, values: str) -> list[dict[str, str]]:
+    def messages(self, answers: Mapping[str, str], task: str, name: str, values: str) -> list[dict[str, Any]]:
         """Messages that pose a task about named answers, to be replied to under `name`."""
         read = "\n\n".join(f"{m.get('role', '')}: {m.get('content') or ''}" for m in self.problem.messages)
-        shown = {"problem": read} | ({"reference": self.problem.answer} if self.reference else {}) | dict(answers)
+        shown = {"problem": read} | ({"reference": self.problem.answer} if self.reference else {})
+        shown |= {} if self.pictures else answers
         reason = '"reason": two sentences at most, then ' if self.explain else ""
         form = f'Reply with one JSON object and nothing else: {reason}"{name}": {values}.'
         said = [*(fenced(title, text) for title, text in shown.items()), f"{task}\n{self.rubric}", form]
-        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n\n".join(said)}]
+        text = "\n\n".join(said)
+        content = [*_pictures(answers), {"type": "text", "text": text}] if self.pictures else text
+        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
 
 
-def rubric_messages(case: Case, answer: str, low: int, high: int) -> list[dict[str, str]]:
+def _pictures(named: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Parts of a message that show pictures, each behind its name."""
+    return [
+        part
+        for name, uri in named.items()
+        for part in ({"type": "text", "text": f"{name}:"}, {"type": "image_url", "image_url": {"url": uri}})
+    ]
+
+
+def rubric_messages(case: Case, answer: str, low: int, high: int) -> list[dict[str, Any]]:
     """Messages that ask for the grade of an answer."""
     values = f"a whole number from {low} to {high}"
-    task = f"Grade the answer, {values}, {low} the worst and {high} the best, by this rubric alone:"
-    return case.messages({"answer": answer}, task, "grade", values)
+    what = "picture" if case.pictures else "answer"
+    task = f"Grade the {what}, {values}, {low} the worst and {high} the best, by this rubric alone:"
+    return case.messages({what: answer}, task, "grade", values)
 
 
-def pair_messages(case: Case, first: str, second: str) -> list[dict[str, str]]:
+def pair_messages(case: Case, first: str, second: str) -> list[dict[str, Any]]:
     """Messages that ask for a comparison of two answers."""
-    task = "Say which answer is better, or tie if neither is, by this rubric alone; their order means nothing:"
-    return case.messages({"answer A": first, "answer B": second}, task, "better", '"A", "B" or "tie"')
+    what = "picture" if case.pictures else "answer"
+    task = f"Say which {what} is better, or tie if neither is, by this rubric alone; their order means nothing:"
+    return case.messages({f"{what} A": first, f"{what} B": second}, task, "better", '"A", "B" or "tie"')
 
 
 def schema(name: str, values: Sequence[int] | Sequence[str], explain: bool) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def _found() -> dict[str, list[Probe]]:
 
 
 def _of_files() -> dict[str, list[Probe]]:
-    rows = [{"q": "a?", "question": "b?", "answer": "1", "gold": "2", "id": "x", "key": "y"}]
+    rows = [{"q": "a?", "question": "b?", "answer": "1", "gold": "2", "id": "x", "key": "y", "photo": "p"}]
     ids = [problem.id for problem in build("data", {**ARITHMETIC, "count": 9}).problems()]
     told = ("correct", "wrong")
     lines = [{"problem": i, "verdict": told[n > k], "value": 1.0} for n, i in enumerate(ids) for k in range(8)]
@@ -244,6 +244,7 @@ def _of_files() -> dict[str, list[Probe]]:
                     "prompt_column": ["q"],
                     "answer_column": ["gold"],
                     "id_column": ["key"],
+                    "image_column": ["photo"],
                     "instruction": ["Go."],
                 },
             )

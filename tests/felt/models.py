@@ -22,10 +22,12 @@ from llmrl.reward_models.encoding import Encoder
 from llmrl.reward_models.recipe import RewardRecipe
 from llmrl.reward_models.training_rows import answers_of
 from llmrl.train.reward_model import run
+from llmrl.types import Problem
 from tests.felt.data import written
 from tests.felt.probe import Options, Probe, Values
-from tests.felt.rewards import answers, pool, problem
+from tests.felt.rewards import answers, pool, problem, scoring
 from tests.felt.steps import model
+from tests.seeing import painted, write_clip
 
 PAIRS = [
     {
@@ -254,6 +256,7 @@ def _asked() -> dict[str, list[Probe]]:
                 values={"path": [model(1)], "threshold": [0.01, 0.99], "max_length": [9], "yes": ["Z"], "no": ["M"]},
             )
         ],
+        "reward vlm_rm": _by_likeness(),
         "reward value_rank": [
             Probe(
                 use=asking(),
@@ -262,6 +265,18 @@ def _asked() -> dict[str, list[Probe]]:
             )
         ],
     }
+
+
+def _by_likeness() -> list[Probe]:
+    clips = [str(write_clip(Path(mkdtemp(prefix="felt-clip-")), seed)) for seed in range(2)]
+    (picture,) = painted(Path(mkdtemp(prefix="felt-")), "red")
+    seen = [{"role": "user", "content": "", "images": [picture]}]
+    wanted = Problem(id="p", messages=seen, info={"goal": "a red wall", "other": "a cat"})
+    use = scoring(answers(wanted, "it is red"))
+    base: Options = {"path": clips[0], "goal": "a red wall", "baseline": "a wall", "alpha": 0.5}
+    values: Options = {"path": [clips[1]], "goal": ["a cat"], "baseline": ["a cat"], "alpha": [0.0, 1.0]}
+    named: Options = {"path": clips[0], "goal_column": "goal"}
+    return [Probe(use=use, base=base, values=values), Probe(use=use, base=named, values={"goal_column": ["other"]})]
 
 
 def _by_principles(others: list[str], common: Options) -> list[Probe]:

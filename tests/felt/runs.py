@@ -132,7 +132,7 @@ def _files(root: Path) -> Any:
         elif path.is_file() and "tfevents" not in name:
             yield name, None
         elif "tfevents" in name:
-            yield str(path.parent.relative_to(root)), "events"
+            yield str(path.parent.relative_to(root)), ("events", b"text_summary" in path.read_bytes())
 
 
 def _rollout(base: Options, values: Options, **sections: Any) -> Probe:
@@ -185,6 +185,7 @@ def _trains() -> list[Probe]:
     return [
         Probe(use=use, base=LEARNS, values={**places, **decides, **bounds}, only=True),
         Probe(use=use, base={**LEARNS, "save_steps": 1}, values={"save_total_limit": [1]}, only=True),
+        Probe(use=use, base={**LEARNS, "report_to": "tensorboard"}, values={"table_rows": [0]}, only=True),
     ]
 
 

@@ -48,6 +48,7 @@ NEVER: Listed = {
         "reward success_model": "device",
         "reward token_model": "device",
         "reward value_rank": "device",
+        "reward vlm_rm": "device",
     },
     "a name of the hub, which no test reaches": {
         "data jsonl": "dataset_name dataset_config split",

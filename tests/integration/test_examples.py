@@ -25,6 +25,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "own_reward": {"steps": 2},
     "own_data": {"steps": 2},
     "own_environment": {"steps": 2},
+    "pictures": {"steps": 2},
     "callbacks": {"steps": 3, "enough": 0.01},
     "evaluate_and_generate": {"limit": 4},
     "grpo_on_one_page": {"steps": 2},

@@ -42,6 +42,8 @@ LAYERS = {
     "llmrl.reward_models": 2,
     "llmrl.run_folder": 2,
     "llmrl.tool_calls": 2,
+    "llmrl.vision": 2,
+    "llmrl.vision.tiny": 7,
     "llmrl.gateway": 2,
     "llmrl.algorithms": 3,
     "llmrl.engines": 3,

@@ -6,13 +6,14 @@ import asyncio
 import copy
 import threading
 from array import array
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from llmrl import aio
 from llmrl.chat import load_tokenizer
+from llmrl.engines.hf.requests import Request, batches
 from llmrl.engines.hf.sampler import Keeper, SecondModel, TokenSampler, ending
 from llmrl.engines.hf.scorer import scored
 from llmrl.errors import EngineError, SyncError
@@ -62,17 +63,17 @@ class Hf:
             EngineError: the folder or hub name holds no causal language model.
         """
         import torch
-        from transformers import AutoModelForCausalLM, GenerationConfig
+        from transformers import GenerationConfig
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
         from llmrl.critics import action_values
-        from llmrl.critics.language_model import pretrained
+        from llmrl.critics.language_model import LanguageModel, pretrained
 
         unset_hf_deepspeed_config()  # under ZeRO-3 Transformers would shard this model too, which samples by itself
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             network = pretrained(
-                AutoModelForCausalLM,
+                LanguageModel,
                 model,
                 dtype=getattr(torch, dtype),
                 attn_implementation=self.attn_implementation,
@@ -85,12 +86,6 @@ class Hf:
         return HfEngine(network.to(device).eval(), self, seed, max_model_len, stop_token_ids, model, critic)
 
 
-class _Request(NamedTuple):
-    prompt_ids: list[int]
-    sampling: Sampling  # with its seed, and max_tokens cut to the room there is
-    future: asyncio.Future[Completion]
-
-
 class HfEngine:
     """A running model. Requests that wait at the same time with the same settings are one left-padded batch.
 
@@ -98,6 +93,8 @@ class HfEngine:
     rounding, which differs with the padding). Log-probabilities are of the distribution that was sampled from, in
     float32; at temperature 0 they are those of the softmax at temperature 1, as in vLLM.
     """
+
+    sees: Literal[True] = True
 
     def __init__(
         self,
@@ -115,7 +112,7 @@ class HfEngine:
         self._max_model_len = max_model_len
         self._stop = list(stop_token_ids)
         self._folder = folder  # where the tokenizer lies, which only stop strings need
-        self._waiting: list[_Request] = []
+        self._waiting: list[Request] = []
         self._pump: asyncio.Task[None] | None = None
         self._busy = threading.Lock()  # a batch runs in a thread; weights change between batches only
         self._mask: Any = copy.deepcopy(network) if options.mask_update_steps is not None else None
@@ -124,8 +121,10 @@ class HfEngine:
         self._tokenizer: Any = None
         self.version = 0
 
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
-        """Sample a completion; see `HfEngine` for batching and for the meaning of the log-probabilities.
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, images: Sequence[str] = ()) -> Completion:
+        """Sample a completion of a prompt and its pictures.
+
+        See `HfEngine` for batching and for the meaning of the log-probabilities.
 
         Raises:
             EngineError: the prompt is empty or leaves no room, or the engine is closed.
@@ -142,7 +141,7 @@ class HfEngine:
             sampling = replace(sampling, seed=self._seed)
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(list(prompt_ids), sampling, future))
+        self._waiting.append(Request(list(prompt_ids), sampling, future, list(images)))
         if self._pump is None or self._pump.done():
             self._pump = asyncio.ensure_future(self._run())
         return await future
@@ -224,14 +223,14 @@ class HfEngine:
 
     async def _run(self) -> None:
         """Run the waiting requests, batch by batch, until none waits."""
-        taken: list[_Request] = []
+        taken: list[Request] = []
         try:
             while True:
                 await asyncio.sleep(0)  # whoever can ask now, asks first
                 taken, self._waiting = self._waiting, []
                 if not taken:
                     return
-                for batch in _batches(taken, self._options.max_num_seqs):
+                for batch in batches(taken, self._options.max_num_seqs):
                     completions = await asyncio.to_thread(self._generate, batch)
                     for request, completion in zip(batch, completions, strict=True):
                         if not request.future.done():
@@ -242,7 +241,7 @@ class HfEngine:
                     request.future.set_exception(EngineError(f"engine hf: {type(error).__name__}: {error}"))
             self._waiting = []
 
-    def _generate(self, batch: list[_Request]) -> list[Completion]:
+    def _generate(self, batch: list[Request]) -> list[Completion]:
         import torch
         from transformers import GenerationConfig
 
@@ -256,21 +255,33 @@ class HfEngine:
             keeper = self._keeper(batch[0].sampling, attended)
             sampler = TokenSampler([r.sampling for r in batch], device, keeper, self._moved(attended))
             strings = self._strings(batch[0].sampling.stop)
-            self._network.generate(
-                input_ids=torch.tensor(rows, device=device),
-                attention_mask=attended,
-                logits_processor=[sampler],
-                stopping_criteria=None if strings is None else ending(strings, width),
-                generation_config=GenerationConfig(
-                    do_sample=False,  # the sampler draws; the highest of its scores is the draw
-                    max_new_tokens=batch[0].sampling.max_tokens,
-                    eos_token_id=self._stop or None,
-                    pad_token_id=self._stop[0] if self._stop else 0,
-                ),
-            )
+            with self._fed(torch.tensor(rows, device=device), [r.images for r in batch]) as (prompts, pictures):
+                self._network.generate(
+                    input_ids=prompts,
+                    attention_mask=attended,
+                    **pictures,
+                    logits_processor=[sampler],
+                    stopping_criteria=None if strings is None else ending(strings, width),
+                    generation_config=GenerationConfig(
+                        do_sample=False,  # the sampler draws; the highest of its scores is the draw
+                        max_new_tokens=batch[0].sampling.max_tokens,
+                        eos_token_id=self._stop or None,
+                        pad_token_id=self._stop[0] if self._stop else 0,
+                    ),
+                )
             columns = [sampler.rows(i) for i in range(len(batch))]
             kept = [None if keeper is None else keeper.kept(i) for i in range(len(batch))]
             return [self._completion(r.sampling, strings, *c, k) for r, c, k in zip(batch, columns, kept, strict=True)]
+
+    def _fed(
+        self, prompts: Tensor, images: list[list[str]]
+    ) -> AbstractContextManager[tuple[Tensor, dict[str, Tensor]]]:
+        """Prompts for the model, and inputs of their pictures."""
+        from llmrl.vision import sight
+
+        if not any(images):
+            return nullcontext((prompts, {}))
+        return sight.load(self._folder).fed(self._network, self._network, prompts, images)
 
     def _strings(self, stop: Sequence[str]) -> StopStrings | None:
         if not stop:
@@ -325,18 +336,6 @@ class HfEngine:
         with self._busy, torch.inference_mode():
             self._open()
             return scored(self._network, token_ids, self._options.logits_chunk_mb)
-
-
-def _batches(requests: list[_Request], most: int) -> list[list[_Request]]:
-    """Group requests that agree in all but the seed, at most `most`, of similar length so that little is padding."""
-    alike: dict[Sampling, list[_Request]] = defaultdict(list)
-    for request in requests:
-        alike[replace(request.sampling, seed=None)].append(request)
-    batches = []
-    for group in alike.values():
-        group.sort(key=lambda r: len(r.prompt_ids))
-        batches += [group[i : i + most] for i in range(0, len(group), most)]
-    return batches
 
 
 plugin = Hf

@@ -7,10 +7,11 @@ import os
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from llmrl.aio import wait
 from llmrl.chat import load_tokenizer
+from llmrl.engines.vllm import pictures
 from llmrl.engines.vllm.outputs import kept_ids, sampled_logprobs
 from llmrl.errors import EngineError
 from llmrl.ops.stop_strings import StopStrings
@@ -86,6 +87,7 @@ class Vllm:
             "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from
             "skip_tokenizer_init": True,
             "disable_log_stats": True,
+            **pictures.options(model),
         }
         if self.block_size:
             options["block_size"] = self.block_size
@@ -135,6 +137,8 @@ class Vllm:
 class Colocated:
     """A running `vllm.LLM`. Requests of many coroutines are batched: between two steps everyone who can ask, asks."""
 
+    sees: Literal[True] = True
+
     def __init__(
         self,
         llm: Any,
@@ -175,7 +179,7 @@ class Colocated:
         policies[f"{id(self)}/critic"] = critic
         self._moved = (beta, top_k)
 
-    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Completion:
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, images: Sequence[str] = ()) -> Completion:
         from vllm import SamplingParams
 
         room = self._max_model_len - len(prompt_ids)
@@ -200,7 +204,10 @@ class Colocated:
             extra_args=self._perturbation() | (nucleus or {}) or None,
         )
         strings = self._stop_strings(sampling.stop)
-        output = (await self._ask(prompt_ids, params, strings)).outputs[0]
+        answered = await self._ask(prompt_ids, params, strings, images)
+        if images:
+            pictures.require_same(answered.prompt_token_ids, prompt_ids)
+        output = answered.outputs[0]
         ids = array("i", output.token_ids)
         match = None if strings is None else strings(ids, len(ids) - 1)
         stopped_by = None if match is None or output.finish_reason == "stop" else match[1]
@@ -255,6 +262,7 @@ class Colocated:
             weights = self._mask.following(weights)
         self._llm.collective_rpc("receive", args=(weights,))
         self._llm.reset_prefix_cache()  # it holds what the old weights computed
+        self._llm.llm_engine.engine_core.reset_encoder_cache()  # of pictures, which the worker has just forgotten
         self._loaded = True
         self.version = version
 
@@ -287,14 +295,16 @@ class Colocated:
             policies.pop(f"{id(self)}/critic", None)
             self._mask = None
 
-    async def _ask(self, prompt_ids: Sequence[int], params: Any, strings: StopStrings | None = None) -> Any:
+    async def _ask(
+        self, prompt_ids: Sequence[int], params: Any, strings: StopStrings | None = None, images: Sequence[str] = ()
+    ) -> Any:
         self._requests += 1
         request = str(self._requests)
         future = asyncio.get_running_loop().create_future()
         self._waiting[request] = future
         if strings is not None:
             self._strings[request] = strings
-        self._llm.llm_engine.add_request(request, {"prompt_token_ids": list(prompt_ids)}, params)
+        self._llm.llm_engine.add_request(request, pictures.prompt(self._folder, prompt_ids, images), params)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.ensure_future(self._run())
         try:

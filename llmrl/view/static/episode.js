@@ -154,7 +154,8 @@ function messageOf(message, side, folds = true) {
     if (typeof url === "string" && /^data:image\/(png|jpeg|webp|gif);base64,/.test(url)) box.append(el("img", { src: url, alt: "picture in the message" }));
   }
   if (typeof message.picture === "string" && !window.EXPORTED) {
-    const source = `file?${new URLSearchParams({ run: list.run, path: message.picture })}`;
+    const path = message.picture.split("/").slice(-2).join("/"); // in the run's folder, wherever that lies now
+    const source = `file?${new URLSearchParams({ run: list.run, path })}`;
     box.append(el("img", { src: source, alt: `the page, ${message.picture}`, class: "screen", onerror: (event) => event.target.replaceWith(note(`${message.picture} is not in the run's folder.`, "missing")) }));
   }
   const calls = message.tool_calls || [];

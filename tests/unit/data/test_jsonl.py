@@ -188,7 +188,7 @@ def test_messages_are_read_as_templates_take_them(tmp_path: Path, prompt: Any, m
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "content with a part of 'image_url'"),
+        ({"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}, "content with a part of 'video'"),
         (
             {"role": "user", "content": [{"type": "image", "image": "a.png", "text": "b"}]},
             "content with a part of 'image'",

@@ -1,0 +1,1 @@
+"""Pictures that a policy or a reward looks at."""

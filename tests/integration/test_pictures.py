@@ -1,0 +1,209 @@
+"""Policies that see: sampled and trained log-probabilities agree, pictures matter, and a run learns from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import llmrl
+from llmrl.engines.scripted import Scripted, ScriptedEngine
+from llmrl.errors import CheckpointError, DataError, EngineError, RecipeError
+from llmrl.types import Observation, Problem
+from llmrl.vision import tiny
+from llmrl.vision.engines import seeing
+from tests.seeing import painted
+
+MOST_GAP = 2e-6  # nats, between engine and trainer: kernels alone
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make(tmp_path_factory.mktemp("seeing"))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[dict[str, Any]]:
+    red, blue = painted(tmp_path, "red", "blue")
+    parts = [{"type": "text", "text": "from "}, {"type": "image"}, {"type": "text", "text": " to "}, {"type": "image"}]
+    return [
+        {"prompt": "what?", "images": [red]},
+        {"prompt": [{"role": "user", "content": parts}], "images": [blue, red]},
+        {"prompt": "what?", "images": [blue]},
+        {"prompt": "no picture"},
+    ]
+
+
+def recipe(policy: Path, folder: Path, **sections: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "model": {"policy": str(policy)},
+        "algorithm": {"name": "grpo"},
+        "engine": {"name": "hf"},
+        "rollout": {
+            "prompts_per_step": 4,
+            "num_generations": 4,
+            "max_completion_length": 12,
+            "max_prompt_length": 64,
+        },
+        "train": {"max_steps": 3, "learning_rate": 1e-3, "output_dir": str(folder), "run_name": "seen"},
+    }
+    return {name: {**base.get(name, {}), **sections.get(name, {})} for name in {*base, *sections}}
+
+
+def by_length(completions: list[str], **_: Any) -> list[float]:
+    return [float(len(text) % 5) for text in completions]
+
+
+def gaps(run: llmrl.TrainedRun) -> Sequence[float]:
+    found: Sequence[float] = run.metrics["sampling/sampling_logp_difference/mean"]
+    return found
+
+
+@pytest.mark.parametrize("algorithm", [{"name": "grpo"}, {"name": "grpo", "beta": 0.1, "num_iterations": 2}])
+def test_sampled_and_trained_logprobs_agree(
+    model: Path, rows: list[dict[str, Any]], tmp_path: Path, algorithm: dict[str, Any]
+) -> None:
+    """Four steps, in which random weights sample picture tokens as words, too; beside prompts without a picture."""
+    run = llmrl.train(recipe(model, tmp_path, algorithm=algorithm), reward=by_length, data=rows)
+    assert len(gaps(run)) == 3
+    assert max(gaps(run)) < MOST_GAP
+
+
+def test_lora_gradient_checkpointing_and_own_reference(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    sections: dict[str, Any] = {
+        "model": {"use_peft": True, "lora_r": 4, "lora_target_modules": ["q_proj", "v_proj"]},
+        "algorithm": {"name": "grpo", "beta": 0.1},
+        "train": {"gradient_checkpointing": True},
+    }
+    run = llmrl.train(recipe(model, tmp_path, **sections), reward=by_length, data=rows)
+    assert max(gaps(run)) < MOST_GAP
+
+
+def test_another_picture_gives_other_logprobs(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Greedy answers differ between red and blue, and not between equal pictures."""
+    red, blue = rows[0]["images"][0], rows[2]["images"][0]
+    asked = [
+        [{"role": "user", "content": [{"type": "image", "image": one}, {"type": "text", "text": "what?"}]}]
+        for one in (red, blue, red)
+    ]
+    answers = llmrl.generate(str(model), asked, max_tokens=12, temperature=0.0, engine="hf")
+    texts = [answer.text for answer in answers]
+    assert texts[0] == texts[2] != texts[1]
+
+
+@dataclass(frozen=True)
+class Album:
+    """Shows a picture in parts, then another; the run's policy sees both."""
+
+    pictures: tuple[str, str]
+
+    def make(self, problem: Problem) -> Album:
+        return self
+
+    async def reset(self) -> Observation:
+        return Observation(messages=[self._shown(0)])
+
+    async def step(self, message: Any) -> Observation:
+        more = not getattr(self, "_seen", False)
+        object.__setattr__(self, "_seen", True)
+        return Observation(messages=[self._shown(1)], reward=1.0) if more else Observation(reward=0.5, done=True)
+
+    async def close(self) -> None: ...
+
+    def _shown(self, number: int) -> dict[str, Any]:
+        picture = {"type": "image", "image": self.pictures[number]}
+        return {"role": "user", "content": [{"type": "text", "text": f"number {number}: "}, picture]}
+
+
+@dataclass(frozen=True)
+class Albums:
+    pictures: tuple[str, str]
+
+    def make(self, problem: Problem) -> Album:
+        return Album(self.pictures)
+
+
+def test_an_environment_shows_pictures_turn_by_turn(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    red, blue = rows[0]["images"][0], rows[2]["images"][0]
+    sections = {"rollout": {"max_turns": 3, "prompts_per_step": 1, "overlong_turns": "answer", "max_reply_length": 64}}
+    run = llmrl.train(
+        recipe(model, tmp_path, **sections),
+        reward=by_length,
+        env=Albums((red, blue)),
+        data=[{"prompt": "look"}],
+    )
+    assert max(gaps(run)) < MOST_GAP
+    lines = [json.loads(line) for line in (run.folder / "rollouts.jsonl").read_text().splitlines()]
+    turns = lines[0]["turns"]
+    assert [turn["images"] for turn in turns] == [[red], [red, blue]]
+    assert "observed_ids" in turns[1], "the second prompt extends the first"
+
+
+def test_a_recorded_step_is_repeated_to_the_bit(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    from llmrl.replaying.run import replay
+
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = recipe(
+        model,
+        tmp_path,
+        data={"name": "jsonl", "path": str(data)},
+        reward={"name": "tests.integration.test_pictures:by_length"},
+        train={"save_steps": 1},
+    )
+    found = replay(llmrl.train(made).folder, 1, ())
+    assert found.same
+    assert found.weights is not None
+    assert max(found.weights.values()) == 0.0
+
+
+def test_stored_answers_teach_what_is_seen(model: Path, tmp_path: Path) -> None:
+    """Two pictures, one question: only who sees can answer both; the loss of a blind policy stays at ln 2 a letter."""
+    painted(tmp_path, "red", "blue")
+    stored = tmp_path / "stored.jsonl"
+    stored.write_text(
+        "".join(
+            json.dumps({"prompt": "which?", "completion": name[0], "images": [f"{name}.png"]}) + "\n"
+            for name in ("red", "blue") * 4
+        )
+    )
+    given = recipe(
+        model,
+        tmp_path,
+        algorithm={"name": "bc"},
+        source={"name": "offline", "path": str(stored)},
+        rollout={"prompts_per_step": 8},
+        train={"max_steps": 40, "learning_rate": 3e-3},
+    )
+    del given["engine"]
+    losses = llmrl.train(given).metrics["loss"]
+    assert losses[-1] < 0.1 < 1.0 < losses[0]
+
+
+def test_what_cannot_see_says_so(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="has pictures, and the critic of algorithm ppo reads texts alone"):
+        llmrl.train(recipe(model, tmp_path, algorithm={"name": "ppo"}), reward=by_length, data=rows)
+    with pytest.raises(EngineError, match=r"engine ScriptedEngine: it reads no pictures; expected engine\.name"):
+        seeing(ScriptedEngine(tokenizer=None, options=Scripted()))
+
+
+def test_a_model_of_texts_is_refused_before_the_run(
+    model: Path, tiny_model_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="reads no pictures"):
+        llmrl.train(recipe(tiny_model_dir, tmp_path), reward=by_length, data=rows)
+    missing = [{"prompt": "what?", "images": ["nowhere.png"]}]
+    with pytest.raises(DataError, match=r"nowhere.png: No such file"):
+        llmrl.train(recipe(model, tmp_path), reward=by_length, data=missing)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+def test_the_real_vllm_sees_the_same(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    run = llmrl.train(recipe(model, tmp_path, engine={"name": "vllm"}), reward=by_length, data=rows)
+    assert len(gaps(run)) == 3
+    assert max(gaps(run)) < MOST_GAP
