@@ -117,7 +117,7 @@ class WebEpisode:
         return await host().run(self._reset())
 
     async def step(self, message: Message) -> Observation:
-        """Perform the action in a message and show the page after it; the last observation shows nothing."""
+        """Perform the action in a message and show the page after it; the last observation shows no text."""
         return await host().run(self._step(str(message["content"])))
 
     async def close(self) -> None:
@@ -162,7 +162,8 @@ class WebEpisode:
         if self.counts.unread_now == UNREAD or self.counts.vain_now == VAIN:
             return await self._end(0.0, "unparsable" if self.counts.unread_now == UNREAD else "wrong")
         if self.counts.steps >= (self.options.max_steps or self.task.max_steps):
-            return Observation(reward=reward, done=True, cut=True, verdict="truncated", metrics=self._metrics(0.0))
+            last, metrics = await self._last(), self._metrics(0.0)
+            return Observation(messages=last, reward=reward, done=True, cut=True, verdict="truncated", metrics=metrics)
         page = f"Error: {refusal}\n\n{shown}" if refusal else shown
         whole = self._transcript.is_whole
         return Observation(messages=await self._messages(page), reward=reward, whole=whole)
@@ -201,15 +202,16 @@ class WebEpisode:
         self._before = action
 
     async def _end(self, reward: float, verdict: Verdict) -> Observation:
-        """The end of the task by its judge, or by what the policy did: its potential is then 1 or 0.
-
-        It shows nothing but the picture of the page, where pictures are kept, for rewards and people that look.
-        """
+        """The end of the task by its judge, or by what the policy did: its potential is then 1 or 0."""
         last = float(verdict == "correct")
         reward += self.options.shaping * shaped(self._potential, last, self.options.shaping_gamma)
-        picture = await self._picture()
-        shown = [{"role": "user", "content": "", **picture}] if picture else []
+        shown = await self._last()
         return Observation(messages=shown, reward=reward, done=True, verdict=verdict, metrics=self._metrics(last))
+
+    async def _last(self) -> Sequence[Message]:
+        """Messages of the last observation: the picture of the page, where pictures are kept, for rewards that look."""
+        picture = await self._picture()
+        return [{"role": "user", "content": "", **picture}] if picture else []
 
     def _metrics(self, success: float) -> dict[str, float]:
         counts = self.counts

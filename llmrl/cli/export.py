@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llmrl.cli.next_steps import serving
 from llmrl.errors import CheckpointError
 from llmrl.run_folder.libraries import keep_in
 
@@ -55,6 +56,8 @@ def export(
     if kind or whole != folder:
         narrowed(whole, folder, kind)
     typer.echo(f"model: {folder}, of {chosen}")
+    if not adapter:  # which is served with the model below it
+        typer.echo(f"next: {serving(folder)}")
     if push_to_hub is not None:
         from llmrl.clients.hub_upload import HubRepo
 

@@ -8,6 +8,8 @@ from llmrl.planning.memory import PARTS, total
 from llmrl.planning.run import GIB, RunPlan
 from llmrl.recipe import Recipe
 
+MIB = 2**20
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -53,7 +55,7 @@ def _time(found: RunPlan) -> str:
     time = found.time
     return (
         f"a step: at most {time.tokens:,} tokens, about {time.seconds:.3g} s (generating {time.generate:.3g}, training "
-        f"{time.train:.3g}; {time.origin}), {found.batch.steps * time.seconds / 3600:.3g} h for all; graders and "
+        f"{time.train:.3g}; {time.origin}), {duration(found.batch.steps * time.seconds)} for all; graders and "
         "evaluations come on top"
     )
 
@@ -62,7 +64,9 @@ def _memory(found: RunPlan) -> Table:
     from rich.table import Table
 
     shape = found.shape
-    caption = f"GiB, with micro-batches of {shape.rows} x {shape.length} tokens"
+    unit, size = ("GiB", GIB) if found.stages or found.peak >= GIB else ("MiB", MIB)  # a GPU is sold in GiB
+    digits = 2 if unit == "GiB" else 0
+    caption = f"{unit}, with micro-batches of {shape.rows} x {shape.length} tokens"
     table = Table(title="memory", caption=caption)
     table.add_column("")
     columns = [(f"ZeRO {stage}" if stage else "data parallel", parts) for stage, parts in found.stages.items()]
@@ -72,15 +76,23 @@ def _memory(found: RunPlan) -> Table:
         table.add_column(name, justify="right")
     for part in PARTS:
         if any(parts[part] for _, parts in columns):
-            table.add_row(part, *(f"{parts[part] / GIB:.2f}" for _, parts in columns))
+            table.add_row(part, *(f"{parts[part] / size:.{digits}f}" for _, parts in columns))
     if found.stages:
         sums = [total(parts) for _, parts in columns]
         fits = ["fits" if each <= found.gpu_memory * GIB else "too large" for each in sums]
         table.add_row("all", *(f"{each / GIB:.2f}" for each in sums))
         table.add_row(f"{found.gpus} x {found.gpu_memory:g} GiB", *fits)
     else:
-        table.add_row("peak", f"{found.peak / GIB:.2f}")
+        table.add_row("peak", f"{found.peak / size:.{digits}f}")
     return table
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit in which people would say it."""
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def _millions(number: int) -> str:

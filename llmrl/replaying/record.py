@@ -169,4 +169,5 @@ def _from(record: Record) -> str:
     if len(record.steps) == 1:
         return ""
     place = "the model that the run began with" if record.begin is None else record.begin.name
-    return f" from {place}, {len(record.steps) - 1} steps before it"
+    before = len(record.steps) - 1
+    return f" from {place}, {before} step{'s' if before > 1 else ''} before it"

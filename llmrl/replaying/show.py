@@ -47,7 +47,8 @@ def show(found: ReplayedStep, tokens: int, console: Console | None = None) -> No
 def _began(found: ReplayedStep) -> str:
     record = found.record
     place = "the model that the run began with" if record.begin is None else f"checkpoints/{record.begin.name}"
-    between = f", {len(record.steps) - 1} steps before it taken again" if len(record.steps) > 1 else ""
+    before = len(record.steps) - 1
+    between = f", {before} step{'s' if before > 1 else ''} before it taken again" if before else ""
     return f"step {record.step} of {record.folder}: from {place}{between}; {len(found.samples)} samples"
 
 

@@ -15,7 +15,7 @@ from llmrl.clients.bearer import open_to_all, reaches_others, read_key
 from llmrl.critics.folder import head_specs
 from llmrl.engines.server import process as server_process
 from llmrl.engines.server.child_process import Child
-from llmrl.engines.vllm import perturbation
+from llmrl.engines.vllm import perturbation, pictures
 from llmrl.errors import CheckpointError, DataError, EngineError
 from llmrl.plugins import converted
 from llmrl.sandbox.rendering import TemplateLimitError
@@ -112,6 +112,8 @@ def _arguments(
     import torch
 
     arguments = ["--dtype", dtype, "--generation-config", checkpoint]
+    if code := pictures.options(checkpoint).get("model_impl"):
+        arguments += ["--model-impl", str(code)]
     if name:
         arguments += ["--served-model-name", name]
     if max_model_len is not None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llmrl.errors import CheckpointError, DataError
-from llmrl.vision.pictures import opened
+from llmrl.vision.pictures import named, opened
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+MOST_KNOWN = 4096
+"""Pictures whose tokens are remembered."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Sight:
     """A model's processor of pictures, as Transformers loads it."""
 
     processor: Any
+    _known: dict[str, list[int]] = field(default_factory=dict, compare=False)  # tokens of the last pictures
 
     @property
     def mark(self) -> str:
@@ -33,8 +37,13 @@ class Sight:
 
     def spelled(self, images: Sequence[str]) -> list[list[int]]:
         """Tokens that stand for each picture in a prompt, as many as the model makes of it."""
-        _, texts = self.processor._process_images(_opened(images), return_tensors="pt")
-        return [list(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+        for image in images:
+            if image not in self._known:  # the answers of a group are to the same ones
+                _, (text,) = self.processor._process_images(_opened([image]), return_tensors="pt")
+                self._known[image] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [list(self._known[image]) for image in images]
 
     def expanded(self, token_ids: Sequence[int], images: Sequence[str]) -> list[int]:
         """A prompt in which the tokens of each picture are in the place of its mark.
@@ -48,7 +57,7 @@ class Sight:
                 f"the chat template wrote {ids.count(mark)} marks {self.mark!r} for {len(images)} pictures; expected "
                 "one for each"
             )
-        spelled = iter(self.spelled(images) if images else ())
+        spelled = iter(self.spelled(images))
         return [token for one in ids for token in (next(spelled) if one == mark else (one,))]
 
     def collapsed(self, token_ids: Sequence[int], images: Sequence[str]) -> list[int]:
@@ -123,10 +132,16 @@ class Sight:
         return bool(self.processor.create_mm_token_type_ids([[token_id]])[0][0])
 
     def _places(self, ids: Sequence[int], images: Sequence[str]) -> list[tuple[int, int]]:
-        """Begin and end of each picture among the tokens."""
-        found, start = list[tuple[int, int]](), 0
-        for tokens in self.spelled(images) if images else ():
-            begin = next(i for i in range(start, len(ids)) if list(ids[i : i + len(tokens)]) == tokens)
+        """Begin and end of each picture among the tokens.
+
+        Raises:
+            DataError: one is not there.
+        """
+        found, start, ids = list[tuple[int, int]](), 0, list(ids)
+        for tokens, image in zip(self.spelled(images), images, strict=True):
+            begin = next((i for i in range(start, len(ids)) if ids[i : i + len(tokens)] == tokens), None)
+            if begin is None:
+                raise DataError(f"picture {named(image)}: its {len(tokens)} tokens are not in the row; has it changed?")
             start = begin + len(tokens)
             found.append((begin, start))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import signal
@@ -130,7 +131,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (first / "errors.log").write_text(HOSTILE[0])
     write_run(folder / "many", steps=1, count=MANY)
     write_replay(first, 2, HOSTILE)
-    shown = [{"role": "user", "content": HOSTILE[1], "picture": "pictures/page.png"}]
+    inside = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    page = str(first / "pictures" / "page.png")  # by its whole path, as environments name it
+    shown = [{"role": "user", "content": HOSTILE[1], "picture": page, "images": [inside, HOSTILE[0]]}]
     write_step(first, 4, 4, shown=shown)
     return folder
 
@@ -292,6 +295,8 @@ def test_hostile_texts_stay_texts(tab: Tab) -> None:
     tab.goto("view=episodes&run=grpo-0&step=4&row=0")
     tab.until("document.querySelector('.m-user pre')?.textContent", HOSTILE[1])
     tab.until("document.querySelector('img.screen')?.naturalWidth", 1)
+    tab.until("document.querySelector('img[alt=\"picture in the message\"]')?.naturalWidth", 1)
+    assert HOSTILE[0] in str(tab.texts(".missing"))
     tab.goto("view=files&run=grpo-0&path=errors.log")
     tab.until("document.querySelector('pre.text')?.textContent", HOSTILE[0])
     tab.goto("view=episodes&run=%3Cimg+src%3Dx+onerror%3D%22window.stolen%3D9%22%3E")

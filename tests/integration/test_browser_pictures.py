@@ -29,6 +29,8 @@ def test_every_page_has_its_picture(tmp_path: Path) -> None:
     async def play(episode: WebEpisode) -> list[dict[str, object]]:
         try:
             seen = [await episode.reset(), await episode.step({"role": "assistant", "content": "click(2)"})]
+            seen.append(await episode.step({"role": "assistant", "content": 'stop("done")'}))
+            assert seen[-1].done
             return [dict(message) for each in seen for message in each.messages]
         finally:
             await episode.close()
@@ -36,11 +38,12 @@ def test_every_page_has_its_picture(tmp_path: Path) -> None:
     try:
         kept = run(play(shop(tmp_path / "mine" / "pictures")))
         names = [str(message.pop("picture")) for message in kept]
+        assert kept.pop() == {"role": "user", "content": ""}, "the last page has a picture alone"
         assert kept == run(play(shop(None))), "nothing else is another"
-        assert len(names) == 2
+        assert len(names) == 3
         view = RunView(tmp_path / "mine", "mine")
         for name in names:
-            path = view.file(name)
+            path = view.file("/".join(Path(name).parts[-2:]))
             assert path is not None
             assert path.read_bytes().startswith(b"\x89PNG")
         (tmp_path / "taken").write_text("a file")

@@ -89,7 +89,8 @@ def _train(recipe: RewardRecipe, folder: Path, say: Say) -> Path:
         )
         if test:
             say(held_out(folder, test))
-        say(f"reward model: {folder}")
+        reward = {"process": "process_model", "token": "token_model"}.get(recipe.kind, "reward_model")
+        say(f"reward model: {folder}\nnext, in a recipe: reward: {{name: {reward}, path: {folder}}}")
     trainer.accelerator.wait_for_everyone()
     return folder
 

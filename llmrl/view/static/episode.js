@@ -143,6 +143,8 @@ function factsOf(detail) {
   return el("dl", { class: "facts" }, rows.filter(Boolean).map(([name, ...cells]) => [el("dt", {}, name), el("dd", {}, cells)]));
 }
 
+const PICTURE = /^data:image\/(png|jpeg|webp|gif);base64,/;
+
 function messageOf(message, side, folds = true) {
   const role = message.role || "message";
   const box = el("div", { class: `message m-${["system", "user", "assistant", "tool"].includes(role) ? role : "other"}` }, el("div", { class: "role" }, role));
@@ -151,7 +153,11 @@ function messageOf(message, side, folds = true) {
     const text = typeof part === "string" ? part : part && typeof part.text === "string" ? part.text : "";
     if (text) box.append(foldable(text, folds));
     const url = part && part.image_url && part.image_url.url;
-    if (typeof url === "string" && /^data:image\/(png|jpeg|webp|gif);base64,/.test(url)) box.append(el("img", { src: url, alt: "picture in the message" }));
+    if (typeof url === "string" && PICTURE.test(url)) box.append(el("img", { src: url, alt: "picture in the message" }));
+  }
+  for (const image of Array.isArray(message.images) ? message.images : []) {
+    const shown = typeof image === "string" && PICTURE.test(image);
+    box.append(shown ? el("img", { src: image, alt: "picture in the message" }) : note(`picture: ${image}`, "missing"));
   }
   if (typeof message.picture === "string" && !window.EXPORTED) {
     const path = message.picture.split("/").slice(-2).join("/"); // in the run's folder, wherever that lies now

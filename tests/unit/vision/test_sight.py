@@ -80,6 +80,11 @@ def test_pictures_that_nobody_would_see_are_refused(folder: Path, pictures: list
         Chat(dropping).prompt_ids(asked(f"{MARK}what?", pictures[0]), pictures=True)
 
 
+def test_a_picture_that_is_not_in_the_row_is_named(folder: Path, pictures: list[str]) -> None:
+    with pytest.raises(DataError, match=r"red.png: its 4 tokens are not in the row; has it changed\?"):
+        sight.load(str(folder)).collapsed([65, 66], pictures[:1])
+
+
 def test_a_template_that_wants_parts_gets_parts(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     tokenizer.chat_template = (
