@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -12,8 +9,8 @@ from typing import Any, Literal
 from llmrl.errors import RewardError
 from llmrl.recipe.ranges import Count, Share
 from llmrl.reward_models.outcomes import NO, YES, question
+from llmrl.scoring.by_model import ByModel
 from llmrl.scoring.manager import GradingPool
-from llmrl.scoring.trl_functions import Timed
 from llmrl.types import Score, Trajectory
 
 
@@ -44,20 +41,12 @@ class SuccessModel:
 
 
 @dataclass
-class SuccessReward(Timed):
+class SuccessReward(ByModel):
     """Asks the model about each episode, off the event loop; not bound by `rollout.reward_timeout_s`."""
 
     options: SuccessModel = field(kw_only=True)
-    _alone: asyncio.Lock = field(default_factory=asyncio.Lock, kw_only=True)
 
-    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        began = time.monotonic()
-        async with self._alone:
-            scores = await asyncio.to_thread(lambda: [self._score(episode) for episode in group])
-        self.seconds += [(time.monotonic() - began) / max(len(group), 1)] * len(group)
-        return scores
-
-    def _score(self, episode: Trajectory) -> Score:
+    def judged(self, episode: Trajectory) -> Score:
         from llmrl.reward_models.model import sigmoid
 
         chat, model, answers = self._loaded

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from llmrl.errors import DataError, RewardError
 from llmrl.recipe.ranges import Share
+from llmrl.scoring.by_model import ByModel
 from llmrl.scoring.manager import GradingPool
-from llmrl.scoring.trl_functions import Timed
 from llmrl.types import Score, Trajectory
 from llmrl.vision.pictures import last_picture
 
@@ -54,20 +51,12 @@ class VlmRm:
 
 
 @dataclass
-class VlmRmReward(Timed):
+class VlmRmReward(ByModel):
     """Compares the pictures of a group with its goal, off the event loop; not bound by `rollout.reward_timeout_s`."""
 
     options: VlmRm = field(kw_only=True)
-    _alone: asyncio.Lock = field(default_factory=asyncio.Lock, kw_only=True)
 
-    async def score(self, group: Sequence[Trajectory]) -> list[Score]:
-        began = time.monotonic()
-        async with self._alone:
-            scores = await asyncio.to_thread(lambda: [self._score(episode) for episode in group])
-        self.seconds += [(time.monotonic() - began) / max(len(group), 1)] * len(group)
-        return scores
-
-    def _score(self, episode: Trajectory) -> Score:
+    def judged(self, episode: Trajectory) -> Score:
         from llmrl.vision.similarity import similarity
 
         options, problem = self.options, episode.problem
@@ -79,9 +68,9 @@ class VlmRmReward(Timed):
             return _error(episode, "the episode shows no picture")
         try:
             seen = self._model.pictures([picture])
+            told = self._model.texts([goal, *([options.baseline] if options.baseline else [])])
         except DataError as error:
             return _error(episode, str(error))
-        told = self._model.texts([goal, *([options.baseline] if options.baseline else [])])
         baseline = told[1] if options.baseline else None
         value = float(similarity(seen, told[0], baseline, options.alpha)[0])
         cosine = float(similarity(seen, told[0], None, 0.0)[0])

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmrl.errors import CheckpointError
+from llmrl.errors import CheckpointError, DataError
 from llmrl.vision.pictures import opened
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+MOST_KNOWN = 4096
+"""Texts whose states are remembered."""
 
 
 def similarity(states: Tensor, goal: Tensor, baseline: Tensor | None, alpha: float) -> Tensor:
@@ -32,13 +35,14 @@ def similarity(states: Tensor, goal: Tensor, baseline: Tensor | None, alpha: flo
 
 
 class Contrastive:
-    """A model with one space for pictures and texts, such as CLIP or SigLIP.
+    """A model with one space for pictures and texts, such as CLIP.
 
     Raises:
         CheckpointError: it does not load, or has no such space.
     """
 
     def __init__(self, model: str, device: str) -> None:
+        self._known: dict[Sequence[str], Tensor] = {}
         from transformers import AutoModel, AutoProcessor
 
         try:
@@ -56,12 +60,20 @@ class Contrastive:
         """(B, D) states of texts, float32.
 
         Raises:
-            CheckpointError: a text is longer than the model reads.
+            DataError: a text is longer than the model reads.
         """
+        texts = tuple(texts)
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+        if texts not in self._known:  # goals are few, and asked for with every episode
+            self._known[texts] = self._told(texts)
+        return self._known[texts]
+
+    def _told(self, texts: Sequence[str]) -> Tensor:
         given = self._processor.tokenizer(list(texts), padding=True, return_tensors="pt")
         most = int(self._model.config.get_text_config().max_position_embeddings)
         if (width := given["input_ids"].shape[1]) > most:
-            raise CheckpointError(f"a goal or baseline of {width} tokens; the model reads {most}: shorten it")
+            raise DataError(f"a goal or baseline of {width} tokens; the model reads {most}: shorten it")
         return self._features(self._model.get_text_features, given)
 
     def pictures(self, pictures: Sequence[str]) -> Tensor:

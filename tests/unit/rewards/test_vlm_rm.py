@@ -95,6 +95,8 @@ def test_what_cannot_be_compared_has_no_value(clip: Path, drawn: list[str], tmp_
     assert none.value is gone.value is None
     assert "problem p: vlm_rm: the episode shows no picture" in none.reason
     assert "gone.png: No such file" in gone.reason
+    (long,) = score(clip, drawn[0], goal="a red wall " * 9)
+    assert "a goal or baseline of 99 tokens; the model reads 32" in long.reason
     (unnamed,) = score(clip, drawn[0], goal_column="wanted")
     assert "no text in info['wanted']" in unnamed.reason
 
