@@ -41,7 +41,7 @@ class Sight:
             self._known.clear()
         for image in images:
             if image not in self._known:  # the answers of a group are to the same ones
-                _, (text,) = self.processor._process_images(_opened([image]), return_tensors="pt")
+                _, (text,) = self._processed([image])
                 self._known[image] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return [list(self._known[image]) for image in images]
 
@@ -77,12 +77,9 @@ class Sight:
         """
         import torch
 
-        flat = [image for row in images for image in row]
-        pixels, _ = self.processor._process_images(_opened(flat), return_tensors="pt")
-        unused = set(self.processor.unused_input_names)
-        made = {name: value for name, value in pixels.items() if name not in unused and torch.is_tensor(value)}
-        kinds = torch.tensor(self.processor.create_mm_token_type_ids(token_ids.tolist()))
-        return {name: value.to(token_ids.device) for name, value in (made | {"mm_token_type_ids": kinds}).items()}
+        pixels, _ = self._processed([image for row in images for image in row])
+        made = {name: value.to(token_ids.device) for name, value in pixels.items() if torch.is_tensor(value)}
+        return made | {"mm_token_type_ids": self._of_pictures(token_ids).long()}
 
     @contextmanager
     def fed(
@@ -106,8 +103,7 @@ class Sight:
         for row, (ids, shown) in enumerate(zip(token_ids.tolist(), images, strict=True)):
             for begin, end in self._places(ids, shown):
                 pictured[row, begin:end] = True
-        kinds = torch.tensor(self.processor.create_mm_token_type_ids(token_ids.tolist()))
-        words = ((kinds > 0) & ~pictured).to(token_ids.device)
+        words = self._of_pictures(token_ids) & ~pictured.to(token_ids.device)
         if not words.any():
             yield token_ids
             return
@@ -123,13 +119,25 @@ class Sight:
         finally:
             hook.remove()
 
+    def _processed(self, images: Sequence[str]) -> tuple[Any, list[str]]:
+        """Pixels of pictures with what goes with them, and of each the text that stands for it in a prompt."""
+        own = self.processor
+        options = own._merge_kwargs(own.valid_processor_kwargs, tokenizer_init_kwargs=own.tokenizer.init_kwargs)
+        found: tuple[Any, list[str]] = own._process_images(
+            [opened(image) for image in images], **{**options["images_kwargs"], "return_tensors": "pt"}
+        )
+        return found
+
+    def _of_pictures(self, token_ids: Tensor) -> Tensor:
+        """(B, T) bool: True for tokens that stand for a piece of a picture."""
+        import torch
+
+        return torch.isin(token_ids, torch.tensor(self.processor.image_token_ids, device=token_ids.device))
+
     @property
     def _word_id(self) -> int:
         """A token that is no part of a picture."""
-        return next(i for i in range(len(self.processor.tokenizer)) if not self._is_picture(i))
-
-    def _is_picture(self, token_id: int) -> bool:
-        return bool(self.processor.create_mm_token_type_ids([[token_id]])[0][0])
+        return next(i for i in range(len(self.processor.tokenizer)) if i not in self.processor.image_token_ids)
 
     def _places(self, ids: Sequence[int], images: Sequence[str]) -> list[tuple[int, int]]:
         """Begin and end of each picture among the tokens.
@@ -145,10 +153,6 @@ class Sight:
             start = begin + len(tokens)
             found.append((begin, start))
         return found
-
-
-def _opened(images: Sequence[str]) -> list[Any]:
-    return [opened(image) for image in images]
 
 
 def sees(model: str) -> bool:

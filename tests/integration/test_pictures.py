@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import llmrl
 from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.errors import CheckpointError, DataError, EngineError, RecipeError
 from llmrl.types import Observation, Problem
-from llmrl.vision import tiny
+from llmrl.vision import sight, tiny
 from llmrl.vision.engines import seeing
-from tests.seeing import painted
+from tests.seeing import painted, write_idefics, write_qwen
 
 MOST_GAP = 2e-6  # nats, between engine and trainer: kernels alone
 
@@ -71,6 +71,23 @@ def test_sampled_and_trained_logprobs_agree(
     """Four steps, in which random weights sample picture tokens as words, too; beside prompts without a picture."""
     run = llmrl.train(recipe(model, tmp_path, algorithm=algorithm), reward=by_length, data=rows)
     assert len(gaps(run)) == 3
+    assert max(gaps(run)) < MOST_GAP
+
+
+@pytest.mark.parametrize(("write", "tokens"), [(write_qwen, 9), (write_idefics, 19)])
+def test_other_families_agree(
+    write: Callable[[Path], Any],
+    tokens: int,
+    rows: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Positions by rows and columns of a picture; tokens of other kinds around it."""
+    seen = sight.Sight(write(tmp_path / "model"))
+    monkeypatch.setattr(sight, "load", lambda _: seen)
+    assert [len(each) for each in seen.spelled(rows[1]["images"])] == [tokens] * 2
+    sections = {"rollout": {"max_prompt_length": 200}}
+    run = llmrl.train(recipe(tmp_path / "model", tmp_path, **sections), reward=by_length, data=rows)
     assert max(gaps(run)) < MOST_GAP
 
 
