@@ -155,6 +155,7 @@ SETUPS: Mapping[str, Setup] = {
     "salmon": Setup(problems=values, needs="a trained model at `path`"),
     "soft_overlong": Setup(problems=values, options={"limit": 4096, "cache": 2048}),
     "success_model": Setup(problems=values, needs="a trained model at `path`"),
+    "vlm_rm": Setup(problems=values, needs="a CLIP model at `path`, and pictures: it reads no text"),
     "swe_patch": Setup(problems=edits, needs="a patch of SWE-bench: it measures, and pays nothing"),
     "swe_similarity": Setup(problems=edits),
     "swe_tests": Setup(problems=repairs, options={"timeout_s": 5.0}),
