@@ -69,10 +69,9 @@ class VlmRmReward(ByModel):
         try:
             seen = self._model.pictures([picture])
             told = self._model.texts([goal, *([options.baseline] if options.baseline else [])])
+            value = float(similarity(seen, told[0], told[1] if options.baseline else None, options.alpha)[0])
         except DataError as error:
             return _error(episode, str(error))
-        baseline = told[1] if options.baseline else None
-        value = float(similarity(seen, told[0], baseline, options.alpha)[0])
         cosine = float(similarity(seen, told[0], None, 0.0)[0])
         return Score(value, None, {"cosine": cosine}, reason=f"likeness {value:.3f} to {goal[:80]!r}")
 

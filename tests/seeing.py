@@ -9,6 +9,7 @@ from typing import Any
 def write_clip(folder: Path, seed: int = 0) -> Path:
     """Write a CLIP of random weights into a folder: two layers, pictures of 28 x 28."""
     import torch
+    from tokenizers.processors import TemplateProcessing
     from transformers import CLIPConfig, CLIPModel, CLIPProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -16,6 +17,10 @@ def write_clip(folder: Path, seed: int = 0) -> Path:
 
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     tokenizer = make_tokenizer()
+    ends = [
+        (tokenizer.eos_token, tokenizer.eos_token_id)
+    ]  # behind each text, as CLIP's has it: its state is the text's
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {ends[0][0]}", special_tokens=ends)
     text = {"vocab_size": len(tokenizer), "max_position_embeddings": 32, "eos_token_id": tokenizer.eos_token_id}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

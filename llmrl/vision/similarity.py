@@ -21,6 +21,9 @@ def similarity(states: Tensor, goal: Tensor, baseline: Tensor | None, alpha: flo
     `P = alpha d d^T / |d|^2 + (1 - alpha) I` with `d = g - b`: it takes away what tells goal and baseline not apart.
     With alpha 0 it is the cosine, from -1 to 1.
 
+    Raises:
+        DataError: goal and baseline have one state, so that nothing tells them apart.
+
     Source: goal-baseline regularization, Rocamonde et al. 2023 (arXiv 2310.12921), definition 1.
     """
     states, goal = states / states.norm(dim=-1, keepdim=True), goal / goal.norm()
@@ -29,6 +32,8 @@ def similarity(states: Tensor, goal: Tensor, baseline: Tensor | None, alpha: flo
         cosine: Tensor = 1 - apart.square().sum(-1) / 2
         return cosine
     direction = goal - baseline / baseline.norm()
+    if not direction.any():
+        raise DataError("goal and baseline are the same to this model; expected a baseline that says something else")
     along = (apart @ direction)[:, None] * direction / direction.square().sum()
     regular: Tensor = 1 - (alpha * along + (1 - alpha) * apart).square().sum(-1) / 2
     return regular

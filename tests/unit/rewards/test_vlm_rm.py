@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def test_it_is_what_the_model_says(clip: Path, drawn: list[str]) -> None:
     assert all(one.verdict is None for one in scores)
     moved = score(clip, *drawn, goal="a red wall", baseline="a wall", alpha=0.5)
     assert [one.parts["cosine"] for one in moved] == pytest.approx(expected, abs=1e-5)
-    assert moved[0].value != pytest.approx(expected[0], abs=1e-3)
+    values = [one.value for one in moved]
+    assert all(value is not None and math.isfinite(value) for value in values)
+    assert values != pytest.approx(expected, abs=1e-3)
     (own,) = score(clip, drawn[0], goal_column="wanted", info={"wanted": "a red wall"})
     assert own.value == pytest.approx(expected[0], abs=1e-5)
 
@@ -96,7 +99,9 @@ def test_what_cannot_be_compared_has_no_value(clip: Path, drawn: list[str], tmp_
     assert "problem p: vlm_rm: the episode shows no picture" in none.reason
     assert "gone.png: No such file" in gone.reason
     (long,) = score(clip, drawn[0], goal="a red wall " * 9)
-    assert "a goal or baseline of 99 tokens; the model reads 32" in long.reason
+    assert "a goal or baseline of 100 tokens; the model reads 32" in long.reason
+    (one,) = score(clip, drawn[0], goal_column="wanted", info={"wanted": "a"}, baseline="a", alpha=0.5)
+    assert "goal and baseline are the same to this model" in one.reason
     (unnamed,) = score(clip, drawn[0], goal_column="wanted")
     assert "no text in info['wanted']" in unnamed.reason
 
