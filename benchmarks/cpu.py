@@ -6,6 +6,9 @@
     python benchmarks/cpu.py blocks             # seconds to sample 64 completions, by the size of vLLM's cache blocks
     python benchmarks/cpu.py logprobs           # of vLLM, as dictionaries and flat
     python benchmarks/cpu.py rows               # the same for padded rows, and rows that share their prompt
+    python benchmarks/cpu.py seeds              # seconds to sample 64 completions, by seeds of their own and without
+    python benchmarks/cpu.py optimizer          # seconds of a step of AdamW on 25M parameters, as it is and fused
+    python benchmarks/cpu.py profile            # what an optimiser step and sampling spend on matrix products
     python benchmarks/cpu.py mask-policy        # seconds to sample 64 completions, by whose top-p vLLM samples within
 
 The model is that of grpo_vs_trl.py: 25M parameters, random weights, a vocabulary of bytes. Settings take turns, so that
@@ -58,7 +61,13 @@ def spent(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 def sample(
-    model: str, rounds: int, top_p: float = 1.0, completion: int = COMPLETION, **settings: Any
+    model: str,
+    rounds: int,
+    top_p: float = 1.0,
+    completion: int = COMPLETION,
+    seeded: bool = True,
+    watch: Callable[[Callable[[], Any]], tuple[float, float]] | None = None,
+    **settings: Any,
 ) -> list[tuple[float, float]]:
     """Seconds to sample a step's completions, as the loop samples them, the prefix cache emptied before each time."""
     from llmrl.aio import wait
@@ -71,7 +80,7 @@ def sample(
 
     async def step() -> None:
         asked = [
-            engine.generate(prompt, Sampling(max_tokens=completion, seed=seed, top_p=top_p))
+            engine.generate(prompt, Sampling(max_tokens=completion, seed=seed if seeded else None, top_p=top_p))
             for prompt in prompts()
             for seed in range(GENERATIONS)
         ]
@@ -79,7 +88,7 @@ def sample(
         await asyncio.gather(*asked)
 
     try:
-        return [spent(lambda: wait(step())) for _ in range(rounds + 1)][1:]
+        return [(watch if watch and turn else spent)(lambda: wait(step())) for turn in range(rounds + 1)][1:]
     finally:
         engine.close()
 
@@ -105,6 +114,46 @@ def mask_policy(options: argparse.Namespace) -> dict[str, list[tuple[float, floa
     own = {"top_p": 0.9, "return_kept_ids": True}
     kinds: dict[str, dict[str, Any]] = {"no top-p": {}, "its own": own, "a copy's": own | {"mask_update_steps": 20}}
     return {name: sample(options.model, options.rounds, **settings) for name, settings in kinds.items()}
+
+
+def seeds(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Engines after each other, there and back: requests with seeds, over which vLLM's sampler loops, and without."""
+    taken: dict[str, list[tuple[float, float]]] = {"with seeds": [], "without": []}
+    for name in ("with seeds", "without", "without", "with seeds"):
+        taken[name] += sample(options.model, options.rounds, completion=93, seeded=name == "with seeds")
+    return taken
+
+
+def optimizer(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Steps of AdamW in turns, on the model's weights and gradients of 0."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    weights = list(AutoModelForCausalLM.from_pretrained(options.model).parameters())
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    kinds = {"as it is": torch.optim.AdamW(weights), "fused": torch.optim.AdamW(weights, fused=True)}
+    return {name: [spent(kind.step) for _ in range(options.rounds + 1)][1:] for name, kind in kinds.items()}
+
+
+def profile(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
+    """Operators of an optimiser step on forced rows, and of sampling: their shares, printed."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    def watched(work: Callable[[], Any]) -> tuple[float, float]:
+        with profiler(activities=[ProfilerActivity.CPU]) as told:
+            times = spent(work)
+        operators = told.key_averages()
+        whole = sum(each.self_cpu_time_total for each in operators)
+        print(f"{whole / 1e6:.2f} s in operators of {times[0]:.2f} s on the wall")
+        for each in sorted(operators, key=lambda one: -one.self_cpu_time_total)[:6]:
+            print(f"{each.self_cpu_time_total / whole:7.1%} {each.self_cpu_time_total / 1e6:6.2f} s {each.key}")
+        return times
+
+    forced = credited(PROMPTS, [COMPLETION] * 64, (75, 85))
+    trained = steps(argparse.Namespace(model=options.model, rounds=1), {"train": {}}, forced, watched)
+    return trained | {"sampling": sample(options.model, 1, completion=93, watch=watched)}
 
 
 def blocks(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]]:
@@ -203,7 +252,10 @@ def credited(groups: int, lengths: Sequence[int], prompt_tokens: tuple[int, int]
 
 
 def steps(
-    options: argparse.Namespace, settings: Mapping[str, Mapping[str, Any]], credit: Sequence[Any]
+    options: argparse.Namespace,
+    settings: Mapping[str, Mapping[str, Any]],
+    credit: Sequence[Any],
+    watch: Callable[[Callable[[], Any]], tuple[float, float]] | None = None,
 ) -> dict[str, list[tuple[float, float]]]:
     """Seconds of optimiser steps on these rows, settings in turns, there and back."""
     from llmrl.algorithms.grpo import GRPO
@@ -227,7 +279,7 @@ def steps(
 
     for turn in range(options.rounds + 1):
         for name in models if turn % 2 else reversed(models):
-            spending = spent(lambda name=name: step(name))  # type: ignore[misc]
+            spending = (watch if watch and turn else spent)(lambda name=name: step(name))  # type: ignore[misc]
             taken[name] += [spending] if turn else []
     print("gradient norms:", ", ".join(f"{name} {norm:.7g}" for name, norm in norms.items()))
     return taken
@@ -252,6 +304,9 @@ MEASURES = {
     "logprobs": logprobs,
     "micro-batch": micro_batch,
     "rows": rows,
+    "seeds": seeds,
+    "optimizer": optimizer,
+    "profile": profile,
     "mask-policy": mask_policy,
 }
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmrl.datafiles import images
 from llmrl.datafiles.messages import message_of
@@ -85,14 +85,14 @@ class Jsonl:
             DataError: no such column.
         """
         if self.image_column is None:
-            return next((row.values[name] for name in images.COLUMNS if row.values.get(name) is not None), None)
+            return images.column_of(row.values)
         return _reach(row, self.image_column) if self.image_column else None
 
     def _told(self, key: str, value: Any, prompt: str, answer: str | None) -> bool:
         """Tell if a column reaches rewards without `info`, as the data has it: as the prompt, the answer or the id."""
         if key == prompt:
             return key in ("prompt", "messages")
-        if self.image_column is None and key in images.COLUMNS:
+        if key in (images.COLUMNS if self.image_column is None else (self.image_column,)):
             return True
         return isinstance(value, str) and ((key == answer == "answer") or (key == self.id_column == "id"))
 
@@ -101,11 +101,8 @@ class Jsonl:
         name = row.values["id"]
         if name is not None and (isinstance(name, bool) or not isinstance(name, str | int)):
             raise DataError(f"{row.where}: column {self.id_column!r} holds {type(name).__name__}; expected text")
-        conversation = messages(row.values["prompt"], self.instruction, row.where)
-        try:
-            conversation = images.filled(conversation, row.values["images"], row.folder)
-        except DataError as error:
-            raise DataError(f"{row.where}: {error}") from None
+        pictures = Pictures(row.values["images"], row.folder)
+        conversation = messages(row.values["prompt"], self.instruction, row.where, pictures)
         seen = images.images_of(conversation)
         origin = Path(self.path).name.partition(".")[0] if self.path else f"{self.dataset_name}/{self.split}"
         return Problem(
@@ -117,11 +114,19 @@ class Jsonl:
         )
 
 
-def messages(prompt: Any, instruction: str, where: str) -> list[Message]:
+class Pictures(NamedTuple):
+    """Pictures that a conversation may have."""
+
+    column: Any = None  # those beside it; None: it has its own alone
+    folder: Path | None = None  # from which their paths go out
+
+
+def messages(prompt: Any, instruction: str, where: str, pictures: Pictures | None = None) -> list[Message]:
     """Make a conversation for the policy to answer, of a text or a list of messages.
 
     Raises:
-        DataError: it is neither, it is empty, or it ends with a message of the assistant.
+        DataError: it is neither, it is empty, or it ends with a message of the assistant; it has pictures, and none are
+            read, or they do not fit their places.
     """
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
@@ -129,7 +134,8 @@ def messages(prompt: Any, instruction: str, where: str) -> list[Message]:
         found = "an empty list" if prompt == [] else type(prompt).__name__
         raise DataError(f"{where}: the prompt is {found}; expected text or a list of messages")
     conversation = [
-        dict(message_of(message, f"{where}: message {index}", pictures=True)) for index, message in enumerate(prompt)
+        dict(message_of(message, f"{where}: message {index}", pictures=pictures is not None))
+        for index, message in enumerate(prompt)
     ]
     last = conversation[-1]
     if last["role"] == "assistant":
@@ -138,7 +144,12 @@ def messages(prompt: Any, instruction: str, where: str) -> list[Message]:
         raise DataError(f"{where}: the prompt is empty; expected text")
     if instruction:
         last["content"] = f"{last['content']}\n{instruction}"
-    return list(conversation)
+    if pictures is None:
+        return list(conversation)
+    try:
+        return images.filled(conversation, *pictures)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _require_no_other(row: Row, first: Row, answer: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from llmrl import aio
 from llmrl.api.given import as_plugin
 from llmrl.api.results import BenchmarkResult, Generation, TrainedRun, evaluated_in
-from llmrl.data.jsonl import messages
+from llmrl.data.jsonl import Pictures, messages
 from llmrl.errors import RecipeError
 from llmrl.evaluation.evaluate import seed_of
 from llmrl.evaluation.run import EvalSetup, Plan, local_player, run
@@ -105,7 +105,8 @@ def generate(
     """
     asked = _prompts(prompts)
     problems = [
-        Problem(id=str(index), messages=messages(each, "", f"prompt {index}")) for index, each in enumerate(asked)
+        Problem(id=str(index), messages=messages(each, "", f"prompt {index}", Pictures()))
+        for index, each in enumerate(asked)
     ]
     sampling = Sampling(
         temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, max_tokens=max_tokens, stop=tuple(stop)

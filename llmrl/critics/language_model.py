@@ -39,19 +39,30 @@ class _Given:
 
 
 class LanguageModel:
-    """Loads a model that writes text: a causal language model, or one that reads pictures besides."""
+    """Makes models that write text, by Transformers' own classes: causal ones, and those that see pictures besides."""
+
+    @classmethod
+    def from_pretrained(cls, source: str, **options: Any) -> Any:
+        """The model of a folder or a hub name."""
+        from transformers import AutoConfig
+
+        names = {name: options[name] for name in ("revision", "trust_remote_code") if name in options}
+        return cls.of(AutoConfig.from_pretrained(source, **names)).from_pretrained(source, **options)
+
+    @classmethod
+    def from_config(cls, config: Any, **options: Any) -> Any:
+        """The model of a configuration, with weights at random."""
+        return cls.of(config).from_config(config, **options)
 
     @staticmethod
-    def from_pretrained(source: str, **options: Any) -> Any:
-        """The model, as Transformers' own classes load it."""
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    def of(config: Any) -> Any:
+        """The class of Transformers that makes models of this configuration."""
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING as CAUSAL
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as SEEING
 
-        names = {name: options[name] for name in ("revision", "trust_remote_code") if name in options}
-        kind = type(AutoConfig.from_pretrained(source, **names))
-        sees = kind in SEEING and kind not in CAUSAL
-        return (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_pretrained(source, **options)
+        sees = type(config) in SEEING and type(config) not in CAUSAL
+        return AutoModelForImageTextToText if sees else AutoModelForCausalLM
 
 
 def decoder_of(model: Any) -> Any:

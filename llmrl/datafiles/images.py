@@ -51,6 +51,11 @@ def image_of(value: Any) -> str:
     return value
 
 
+def column_of(values: Mapping[str, Any]) -> Any:
+    """The pictures that a row has beside its prompt, as the data has them; None where it has none."""
+    return next((values[name] for name in COLUMNS if values.get(name) is not None), None)
+
+
 def parted(parts: Sequence[Any]) -> tuple[str, list[str | None]]:
     """Text of content in parts, with a mark for each picture, and the pictures; None for one that a column has.
 
@@ -80,7 +85,7 @@ def filled(conversation: Sequence[Message], column: Any, folder: Path | None) ->
         column: a picture or a list of them; None: the row has no such column.
         folder: of the data file, from which paths go out.
     Raises:
-        DataError: more pictures than places, or fewer; a text that has the mark without a picture.
+        DataError: more pictures than places, or fewer; or other marks in the text than pictures.
     """
     given = [] if column is None else [image_of(one) for one in (column if isinstance(column, list) else [column])]
     places = sum(image is None for message in conversation for image in message.get("images") or ())

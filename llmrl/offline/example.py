@@ -65,10 +65,9 @@ def dialogue(messages: Sequence[Message], start: int, row: Row, **facts: Any) ->
     if not own or not all(message["content"].strip() or message.get("tool_calls") for message in own):
         raise LeftOutError("empty response")
     try:
-        column = next((row.values[name] for name in images.COLUMNS if row.values.get(name) is not None), None)
-        messages = images.filled(messages, column, row.folder)
+        messages = images.filled(messages, images.column_of(row.values), row.folder)
     except DataError as error:
-        raise DataError(f"{row.where}: {error}") from None
+        raise DataError(f"{row.where}: {error}; remove the column if nothing is to be seen") from None
     return Example(messages=messages, start=start, tools=tools_of(row), **facts)
 
 

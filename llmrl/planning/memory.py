@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from llmrl.columns import filled_by
-from llmrl.critics.language_model import decoder_of, head_of, vocabulary_of
+from llmrl.critics.language_model import LanguageModel, decoder_of, head_of, vocabulary_of
 from llmrl.planning.batches import rows_of_update
 from llmrl.planning.trace import MicroBatchShape, Traced, trace
 from llmrl.plugins import name_of
@@ -151,10 +151,8 @@ def total(parts: Mapping[str, int]) -> int:
 
 def _policy(recipe: Recipe, config: Any) -> tuple[Any, Any, Any]:
     """The policy, its decoder and its output layer."""
-    from transformers import AutoModelForCausalLM
-
     options = recipe.model
-    model: Any = AutoModelForCausalLM.from_config(
+    model: Any = LanguageModel.from_config(
         config,
         dtype=getattr(torch, options.dtype),
         trust_remote_code=options.trust_remote_code,

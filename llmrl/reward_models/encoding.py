@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from llmrl.chat import Chat
+from llmrl.datafiles.images import images_of
 from llmrl.errors import CheckpointError, DataError
 from llmrl.reward_models.card import CHAT
 from llmrl.reward_models.rows import AnswerRow
@@ -92,6 +93,8 @@ class Encoder:
 
     def _frame(self, answer: AnswerRow) -> tuple[list[int], list[int]]:
         """Tokens before the response and behind it."""
+        if not isinstance(answer.prompt, str) and (images := images_of(answer.prompt)):
+            raise DataError(f"{len(images)} pictures in the prompt, and reward models read texts alone")
         if self.template == CHAT:
             prompt = answer.prompt
             messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt

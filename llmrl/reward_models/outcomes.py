@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llmrl.datafiles.images import images_of
+from llmrl.errors import DataError
 from llmrl.scoring.transcript import opening
 from llmrl.types import Message, Trajectory
 
@@ -15,7 +17,20 @@ SYSTEM = (
 
 
 def question(episode: Trajectory) -> list[Message]:
-    """Messages of a judge: the task, an action a line, and what the environment showed last."""
+    """Messages of a judge: the task, an action a line, and what the environment showed last.
+
+    Raises:
+        DataError: task or state have pictures, which the judge would not see.
+    """
+    shown = [
+        *episode.problem.messages,
+        *opening(episode),
+        *(message for turn in episode.turns for message in turn.reply),
+    ]
+    if images := images_of(shown):
+        raise DataError(
+            f"problem {episode.problem.id}: {len(images)} pictures, and the judge of success reads texts alone"
+        )
     texts = [turn.text.replace("\n", "; ") for turn in episode.own]
     actions = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, 1))
     task = _last_of_user(episode.problem.messages)

@@ -114,7 +114,7 @@ def _observed(method: str, value: Any) -> Observation:
 
 
 def _read(message: Message) -> Message:
-    """The message with its content as text, where that is in parts, such as pictures."""
-    if isinstance(message.get("content"), list):
+    """The message with its content as text with marks, where it has parts or pictures."""
+    if isinstance(message.get("content"), list) or message.get("images"):
         return message_of(message, "the environment", pictures=True)
     return message

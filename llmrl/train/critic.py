@@ -52,7 +52,16 @@ class Critic(Learner):
         return [self.net, *([self.targets.copy.net] if self.targets is not None and not self.targets.of_heads else [])]
 
     def forward(self, batch: Batch, chunks: int, *, entropy_grad: bool = False, peaks: bool = False) -> Forward:
-        """Compute the numbers of the states before and after each token, and those of the tokens."""
+        """Compute the numbers of the states before and after each token, and those of the tokens.
+
+        Raises:
+            RecipeError: the rows have pictures, which a trunk does not see.
+        """
+        if any(batch.images):
+            raise RecipeError(
+                "critics read texts alone, and the rows have pictures; expected an algorithm without a critic, such as "
+                "grpo or rloo"
+            )
         tokens = Tokens(batch.token_ids, batch.position_ids, batch.action_mask, batch.sample_ids, chunks)
         outputs = self.module(tokens, self.targets is not None and self.targets.of_heads)
         (states,) = outputs.pop("states", (None,))

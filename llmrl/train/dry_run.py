@@ -13,7 +13,7 @@ from typing import Any
 
 from llmrl.chat import Chat, load_tokenizer
 from llmrl.clients.hub import require_present
-from llmrl.critics.language_model import vocabulary_of
+from llmrl.critics.language_model import LanguageModel, vocabulary_of
 from llmrl.datafiles.rows import HubDataError, without_hub
 from llmrl.encoding.soundness import require_within
 from llmrl.errors import CheckpointError
@@ -128,14 +128,14 @@ def _require_data(recipe: Recipe, chat: Chat | None, rewards: Rewards) -> None:
 
 def _require_model(options: ModelOptions) -> tuple[Chat, Any]:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoConfig, GenerationConfig
 
     name = f"model.policy: {options.policy}"
     tokenizer = load_tokenizer(options.policy, options.model_revision, options.trust_remote_code)
     try:
         config = AutoConfig.from_pretrained(options.policy, trust_remote_code=options.trust_remote_code)
         with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=options.trust_remote_code)
+            model: Any = LanguageModel.from_config(config, trust_remote_code=options.trust_remote_code)
             model.tie_weights()
     except Exception as error:  # configurations and remote code fail in many ways
         reason = (str(error).splitlines() or [""])[0]

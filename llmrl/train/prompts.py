@@ -69,10 +69,19 @@ def _require_sight(recipe: Recipe, problems: Sequence[Problem]) -> None:
         blind = f"the critic of algorithm {name_of('algorithm', recipe.algorithm)}"
     elif recipe.agent is not None:
         blind = "a program that plays episodes (agent)"
+    elif recipe.rollout.search is not None:
+        blind = "a search of answers (rollout.search)"
+    elif not getattr(recipe.engine, "sees", False):
+        blind = f"engine {name_of('engine', recipe.engine)}"
     if blind:
         raise RecipeError(
-            f"data: problem {seen.id} has pictures, and {blind} reads texts alone; expected an algorithm without a "
-            "critic, such as grpo or rloo, and no agent; or data without pictures"
+            f"data: problem {seen.id} has pictures, and {blind} reads texts alone; expected the engine hf or vllm, an "
+            "algorithm without a critic, such as grpo or rloo, no agent and no search; or data without pictures"
+        )
+    if recipe.model.model_revision is not None:
+        raise RecipeError(
+            f"data: problem {seen.id} has pictures, whose processor is read from the main branch, and "
+            f"model.model_revision is {recipe.model.model_revision}; download that revision, and name its folder"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrl.chat import Chat, load_tokenizer
-from llmrl.critics.language_model import pretrained
+from llmrl.critics.language_model import LanguageModel, pretrained
 from llmrl.errors import CheckpointError, DataError, RecipeError
 from llmrl.run_folder import checksums
 from llmrl.train.launched import process_arguments, trained_weights
@@ -56,12 +56,10 @@ def sft(
         CheckpointError: the model cannot be read.
         RecipeError: the processes cannot share `batch_size`.
     """
-    from transformers import AutoModelForCausalLM
-
     _check(rows)
     checksums.require_intact(model)
     try:
-        policy = pretrained(AutoModelForCausalLM, str(model), dtype="float32")
+        policy = pretrained(LanguageModel, str(model), dtype="float32")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{model}: not a model that can be fine-tuned: {error}") from error
     tokenizer = load_tokenizer(model)

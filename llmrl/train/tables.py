@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -29,14 +31,9 @@ def completions(step: int, groups: Sequence[Sequence[Trajectory]], samples: Sequ
     if not most:
         return []
     credit = {(row.played_in, row.episode): _farthest(row) for row in samples}
-    chosen = [episode for turn in zip(*_padded(groups), strict=True) for episode in turn if episode is not None][:most]
+    in_turn = (episode for turn in zip_longest(*groups) for episode in turn if episode is not None)
+    chosen = islice(in_turn, most)
     return [_row(step, episode, credit.get((episode.group, episode.episode))) for episode in chosen]
-
-
-def _padded(groups: Sequence[Sequence[Trajectory]]) -> list[list[Trajectory | None]]:
-    """The groups, all as long as the longest."""
-    longest = max((len(group) for group in groups), default=0)
-    return [[*group, *[None] * (longest - len(group))] for group in groups]
 
 
 def _row(step: int, episode: Trajectory, advantage: float | None) -> Row:
@@ -81,8 +78,8 @@ def _tensorboard(tracker: Any, step: int, rows: Sequence[Row]) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = "" if value is None else str(value)
-    for sign, written in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("`", "&#96;"), ("\n", "<br>"), ("\r", "")):
+    text = "" if value is None else escape(str(value), quote=False)
+    for sign, written in (("|", "&#124;"), ("`", "&#96;"), ("\n", "<br>"), ("\r", "")):
         text = text.replace(sign, written)
     return text
 

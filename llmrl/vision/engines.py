@@ -19,6 +19,19 @@ class Seeing(Protocol):
         """Generate a completion of the prompt and its pictures, each a path or a data URI."""
 
 
+def require_alone(images: Sequence[str], beside: object, engine: str) -> None:
+    """Refuse pictures where another model reads the prompt along, which would take their tokens for words.
+
+    Raises:
+        EngineError: there are both.
+    """
+    if images and beside:
+        raise EngineError(
+            f"engine {engine}: the prompt has pictures, and the mask policy or critic beside it reads texts alone; "
+            "expected engine.mask_update_steps: null and engine.critic: null"
+        )
+
+
 def seeing(engine: Any) -> Seeing:
     """The engine, which reads pictures.
 

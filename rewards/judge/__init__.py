@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from llmrl.clients.chat_completions import ChatClient, Connection, PricedChatOptions, Reply, Usage
 from llmrl.clients.retry import together
+from llmrl.datafiles.images import images_of
 from llmrl.errors import DataError, RewardError
 from llmrl.rewards.judge import prompt
 from llmrl.scoring.manager import GradingPool
@@ -36,9 +37,10 @@ class Judge(PricedChatOptions):
     Raises:
         RewardError: the server refuses every request, as for a wrong key or an unknown model.
 
-    With `reads: picture` a vision-language model is shown the last picture of each episode, and no text of the policy;
-    an episode without one is an `error`. Pairwise that is the feedback of RL-VLM-F (arXiv 2402.03681), whose labels 0,
-    1 and -1 are A, B and tie; here they are the reward itself, and no reward model is fitted to them.
+    Pictures of a problem are shown beside it: the model must see, then. With `reads: picture` it is shown the last
+    picture of each episode, and no text of the policy; an episode without one is an `error`. Pairwise that is the
+    feedback of RL-VLM-F (arXiv 2402.03681), whose labels 0, 1 and -1 are A, B and tie; here they are the reward itself,
+    and no reward model is fitted to them.
 
     Source: both forms, and the swap against the bias for a position: Zheng et al. 2023 (arXiv 2306.05685), section 3.
     """
@@ -203,20 +205,24 @@ class JudgeReward(Timed):
     def _case(self, problem: Problem) -> prompt.Case:
         column = self.options.rubric_column
         rubric = self.options.rubric if column is None else str(problem.info[column])
-        seen = self.options.reads == "picture"
-        return prompt.Case(problem, rubric, self.options.reference, self.options.explain, seen)
+        by_picture = self.options.reads == "picture"
+        seen = [pictures.data_uri(image) for image in images_of(problem.messages)]
+        return prompt.Case(problem, rubric, self.options.reference, self.options.explain, by_picture, seen)
 
     def _unfit(self, one: Trajectory) -> str:
         """Reason why an episode cannot be judged: no rubric, no reference, no picture; "" where it can."""
         problem, column = one.problem, self.options.rubric_column
+        shown = list(images_of(problem.messages))
         if self.options.reads == "picture":
             picture = pictures.last_picture(one)
             if picture is None:
                 return "the episode shows no picture"
-            try:
+            shown.append(picture)
+        try:
+            for picture in shown:
                 pictures.opened(picture)
-            except DataError as error:
-                return str(error)
+        except DataError as error:
+            return str(error)
         if column is not None and not (isinstance(problem.info.get(column), str) and problem.info[column].strip()):
             return f"no text in info[{column!r}] to judge by"
         return "no answer to show as the reference" if self.options.reference and not problem.answer.strip() else ""

@@ -28,6 +28,7 @@ class Case:
     reference: bool  # whether the problem's own answer is shown
     explain: bool  # whether the judge gives a reason before its judgement
     pictures: bool = False  # whether answers are pictures, as data URIs
+    seen: Sequence[str] = ()  # pictures of the problem, as data URIs
 
     def messages(self, answers: Mapping[str, str], task: str, name: str, values: str) -> list[dict[str, Any]]:
         """Messages that pose a task about named answers, to be replied to under `name`."""
@@ -38,7 +39,9 @@ class Case:
         form = f'Reply with one JSON object and nothing else: {reason}"{name}": {values}.'
         said = [*(fenced(title, text) for title, text in shown.items()), f"{task}\n{self.rubric}", form]
         text = "\n\n".join(said)
-        content = [*_pictures(answers), {"type": "text", "text": text}] if self.pictures else text
+        seen = {f"picture {number} of the problem": image for number, image in enumerate(self.seen, 1)}
+        seen |= answers if self.pictures else {}
+        content = [*_pictures(seen), {"type": "text", "text": text}] if seen else text
         return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
 
 

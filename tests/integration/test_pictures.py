@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 from collections.abc import Callable, Sequence
@@ -12,9 +13,13 @@ from typing import Any
 import pytest
 
 import llmrl
+from llmrl.engines.hf import Hf
 from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.errors import CheckpointError, DataError, EngineError, RecipeError
-from llmrl.types import Observation, Problem
+from llmrl.planning.run import plan
+from llmrl.recipe import parse
+from llmrl.train.dry_run import require_possible
+from llmrl.types import Observation, Problem, Sampling
 from llmrl.vision import sight, tiny
 from llmrl.vision.engines import seeing
 from tests.seeing import painted, write_idefics, write_qwen
@@ -202,9 +207,59 @@ def test_stored_answers_teach_what_is_seen(model: Path, tmp_path: Path) -> None:
     assert losses[-1] < 0.1 < 1.0 < losses[0]
 
 
-def test_what_cannot_see_says_so(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="has pictures, and the critic of algorithm ppo reads texts alone"):
-        llmrl.train(recipe(model, tmp_path, algorithm={"name": "ppo"}), reward=by_length, data=rows)
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"algorithm": {"name": "ppo"}}, "the critic of algorithm ppo reads texts alone"),
+        ({"engine": {"name": "scripted", "replies": ["a"]}}, "engine scripted reads texts alone"),
+        (
+            {
+                "algorithm": {"name": "bc"},
+                "rollout": {"search": {"name": "best_of_n", "n": 2}, "judge": {"name": "length"}},
+            },
+            "a search of answers .* reads texts alone",
+        ),
+        ({"model": {"model_revision": "v2"}}, "model.model_revision is v2; download that revision"),
+    ],
+)
+def test_what_cannot_see_is_refused_before_the_run(
+    model: Path, rows: list[dict[str, Any]], tmp_path: Path, sections: dict[str, Any], said: str
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = recipe(model, tmp_path, **sections, data={"name": "jsonl", "path": str(data)}, reward={"name": "length"})
+    for begin in (llmrl.train, lambda each: require_possible(parse(each))):
+        with pytest.raises(RecipeError, match=said):
+            begin(made)
+    assert not (tmp_path / "seen" / "rollouts.jsonl").exists()
+
+
+def test_what_can_see_passes_the_dry_run_and_the_plan(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = parse(recipe(model, tmp_path, data={"name": "jsonl", "path": str(data)}, reward={"name": "length"}))
+    require_possible(made)
+    lengths = plan(made).lengths
+    assert lengths is not None
+    assert lengths.prompt_max == 1 + len("from ") + 4 + len(" to ") + 4 + 2, "roles, end, and four tokens a picture"
+
+
+def test_a_model_beside_the_engine_sees_nothing(model: Path, rows: list[dict[str, Any]]) -> None:
+    beside = Hf(return_kept_ids=True, mask_update_steps=2)
+    engine = beside.start(str(model), dtype="float32", seed=0, max_model_len=64, stop_token_ids=[])
+    try:
+        with pytest.raises(EngineError, match="mask policy or critic beside it reads texts alone"):
+            asyncio.run(engine.generate([65, 66], Sampling(max_tokens=2), rows[0]["images"]))
+    finally:
+        engine.close()
+
+
+def test_a_critic_never_reads_pictures_as_words(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """The environment shows them, of which nobody knows before the run."""
+    red, blue = rows[0]["images"][0], rows[2]["images"][0]
+    made = recipe(model, tmp_path, algorithm={"name": "ppo"})
+    with pytest.raises(RecipeError, match="critics read texts alone, and the rows have pictures"):
+        llmrl.train(made, reward=by_length, env=Albums((red, blue)), data=[{"prompt": "look"}])
     with pytest.raises(EngineError, match=r"engine ScriptedEngine: it reads no pictures; expected engine\.name"):
         seeing(ScriptedEngine(tokenizer=None, options=Scripted()))
 

@@ -20,6 +20,7 @@ from llmrl.errors import EngineError, SyncError
 from llmrl.ops.stop_strings import StopStrings
 from llmrl.recipe.ranges import Amount, Count
 from llmrl.types import Completion, Ragged, Sampling
+from llmrl.vision.engines import require_alone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ class Hf:
     critic_beta: Amount = 4.0  # by how much: logits + critic_beta * (Q - V)
     critic_top_k: int = 50  # among so many of the policy's likeliest tokens; 0: among all
 
+    sees: ClassVar[bool] = True
     concurrent: ClassVar[bool] = True  # its copy of the weights is its own; trainer and engine share the processor
 
     def __post_init__(self) -> None:
@@ -129,6 +131,7 @@ class HfEngine:
         Raises:
             EngineError: the prompt is empty or leaves no room, or the engine is closed.
         """
+        require_alone(images, self._mask is not None or self._critic is not None, "hf")
         room = self._max_model_len - len(prompt_ids)
         if room < 1 or not prompt_ids:
             raise EngineError(

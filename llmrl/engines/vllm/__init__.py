@@ -17,6 +17,7 @@ from llmrl.errors import EngineError
 from llmrl.ops.stop_strings import StopStrings
 from llmrl.recipe.ranges import Amount, Count, PositiveShare
 from llmrl.types import Completion, Ragged, Sampling
+from llmrl.vision.engines import require_alone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +50,7 @@ class Vllm:
     critic_top_k: int = 50  # among so many of the policy's likeliest tokens; 0: among all
     engine_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)  # anything else that vllm.LLM takes
 
+    sees: ClassVar[bool] = True
     concurrent: ClassVar[bool] = False  # it is stepped by the thread that trains, and sleeps meanwhile
 
     def __post_init__(self) -> None:
@@ -182,6 +184,7 @@ class Colocated:
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, images: Sequence[str] = ()) -> Completion:
         from vllm import SamplingParams
 
+        require_alone(images, self._mask is not None or self._moved is not None, "vllm")
         room = self._max_model_len - len(prompt_ids)
         if room < 1:
             raise EngineError(

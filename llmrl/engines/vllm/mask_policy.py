@@ -164,14 +164,13 @@ def load(model: str, dtype: str, device: str) -> MaskPolicy:
         EngineError: it holds no causal language model.
     """
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    from llmrl.critics.language_model import pretrained
+    from llmrl.critics.language_model import LanguageModel, pretrained
 
     unset_hf_deepspeed_config()  # under ZeRO-3 Transformers would shard this model too, which works by itself
     try:
-        network: Any = pretrained(AutoModelForCausalLM, model, dtype=getattr(torch, dtype))
+        network: Any = pretrained(LanguageModel, model, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
         raise EngineError(f"engine vllm: the mask policy {model} did not load: {error}") from error
     return MaskPolicy(network.to(device).eval().requires_grad_(False))

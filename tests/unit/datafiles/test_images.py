@@ -11,12 +11,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from llmrl.data.jsonl import Jsonl
+from llmrl.chat import Chat
+from llmrl.data.jsonl import Jsonl, Pictures, messages
 from llmrl.datafiles.images import MARK, filled, image_of, images_of
 from llmrl.datafiles.messages import message_of
 from llmrl.datafiles.rows import Row
 from llmrl.errors import DataError
 from llmrl.offline.example import answered
+from llmrl.reward_models.encoding import Encoder
+from llmrl.reward_models.outcomes import question
+from llmrl.reward_models.rows import AnswerRow
+from llmrl.rollout.environments import _observed
+from llmrl.tiny import make_tokenizer
+from llmrl.types import Observation, Problem
+from tests.builders import episodes
 
 
 def png(colour: str = "red") -> bytes:
@@ -132,3 +140,37 @@ def test_where_nobody_sees_pictures_they_are_refused() -> None:
         message_of({"role": "user", "content": "a", "images": ["x.png"]}, "row 1")
     with pytest.raises(DataError, match="part of 'image'"):
         message_of({"role": "user", "content": [{"type": "image", "image": "x"}]}, "row 1")
+
+
+def test_a_named_column_is_not_given_twice(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, {"prompt": "a", "photo": "x.png", "level": 3}, image_column="photo")
+    assert problem.info == {"level": 3, "images": [str(tmp_path / "x.png")]}
+
+
+def test_a_place_without_a_picture_is_refused_from_python() -> None:
+    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "what?"}]}
+    with pytest.raises(DataError, match="prompt 0: 0 pictures in the column for 1 places"):
+        messages([message], "", "prompt 0", Pictures())
+    with pytest.raises(DataError, match="part of 'image'"):
+        messages([message], "", "prompt 0")
+
+
+def test_what_environments_show_is_read_like_data() -> None:
+    part = {"type": "image", "image": "/a.png"}
+    for shown in (
+        {"role": "user", "content": [part, {"type": "text", "text": "look"}]},
+        {"role": "user", "content": "look", "images": ["/a.png"]},
+    ):
+        seen = _observed("step", Observation(messages=[shown]))
+        assert seen.messages == [{"role": "user", "content": f"{MARK}look", "images": ["/a.png"]}]
+
+
+def test_rewards_that_read_texts_refuse_pictures() -> None:
+    shown = [{"role": "user", "content": f"{MARK}what?", "images": ["/a.png"]}]
+    played = episodes("red", problem=Problem(id="p", messages=shown))
+    with pytest.raises(DataError, match="problem p: 2 pictures, and the judge of success reads texts alone"):
+        question(played[0])
+    chat = Chat(make_tokenizer())
+    for template in ("chat", "{{ prompt }} {{ response }}"):
+        with pytest.raises(DataError, match="1 pictures in the prompt, and reward models read texts alone"):
+            Encoder(chat, template, "\n", 64)(AnswerRow(prompt=shown, response="red"))

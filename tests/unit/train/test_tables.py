@@ -112,7 +112,11 @@ def test_wandb_offline_has_them(tiny_model_dir: Path, tmp_path: Path, monkeypatc
 @pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="trackio is not installed: pip install trackio")
 def test_trackio_has_them(tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    llmrl.train(recipe(tmp_path, tiny_model_dir, "trackio"), reward=lengths)
-    written = b"".join(path.read_bytes() for path in (tmp_path / "trackio").rglob("*.db*"))
+    run = llmrl.train(recipe(tmp_path, tiny_model_dir, "trackio"), reward=lengths)
+    files = [path for path in (tmp_path / "trackio").rglob("*") if path.is_file()]
+    written = b"".join(path.read_bytes() for path in files)
     assert b"trackio.table" in written
-    assert b"it is" in written or b"completion" in written
+    prompts = [
+        json.loads(line)["prompt"][0]["content"] for line in (run.folder / "rollouts.jsonl").read_text().splitlines()
+    ]
+    assert all(f"user: {prompt}".encode() in written for prompt in prompts)

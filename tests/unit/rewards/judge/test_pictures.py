@@ -78,3 +78,16 @@ def test_an_episode_without_a_picture_is_not_judged(server: HttpServer, drawn: d
     (gone,) = ask(server, str(tmp_path / "gone.png"))
     assert "gone.png: No such file" in error(gone)
     assert not server.asked
+
+
+def test_a_problems_pictures_are_shown_beside_its_answers(server: HttpServer, drawn: dict[str, str]) -> None:
+    server.answer = lambda body: says({"reason": "", "grade": 10 if seen(body) else 0})
+    asked = [{"role": "user", "content": "\ufffcwhich?", "images": [drawn["blue"]]}]
+    played = [replace(one, problem=replace(one.problem, messages=asked)) for one in group("blue", "red")]
+    scores = asyncio.run(judge(server).score(played))
+    assert [score.value for score in scores] == [1.0, 1.0]
+    assert all(seen(body) == {"picture 1 of the problem:": (0, 0, 255)} for body in server.asked)
+    lost = [{"role": "user", "content": "\ufffcwhich?", "images": ["/nowhere.png"]}]
+    played = [replace(one, problem=replace(one.problem, messages=lost)) for one in group("blue")]
+    (gone,) = asyncio.run(judge(server).score(played))
+    assert "/nowhere.png: No such file" in error(gone)
