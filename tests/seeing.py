@@ -48,6 +48,18 @@ def painted(folder: Path, *colours: str, size: tuple[int, int] = (40, 30)) -> li
     return made
 
 
+def pictured_rows(folder: Path) -> list[dict[str, Any]]:
+    """Problems with a picture, with two between words, and with none; the files are made."""
+    red, blue = painted(folder, "red", "blue")
+    parts = [{"type": "text", "text": "from "}, {"type": "image"}, {"type": "text", "text": " to "}, {"type": "image"}]
+    return [
+        {"prompt": "what?", "images": [red]},
+        {"prompt": [{"role": "user", "content": parts}], "images": [blue, red]},
+        {"prompt": "what?", "images": [blue]},
+        {"prompt": "no picture"},
+    ]
+
+
 def write_qwen(folder: Path) -> Any:
     """Write a Qwen2-VL of random weights, whose positions count rows and columns of pictures; returns its processor.
 

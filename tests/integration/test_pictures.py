@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from llmrl.train.dry_run import require_possible
 from llmrl.types import Observation, Problem, Sampling
 from llmrl.vision import sight, tiny
 from llmrl.vision.engines import seeing
-from tests.seeing import painted, write_idefics, write_qwen
+from tests.seeing import painted, pictured_rows, write_idefics, write_qwen
 
 MOST_GAP = 2e-6  # nats, between engine and trainer: kernels alone
 
@@ -34,14 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[dict[str, Any]]:
-    red, blue = painted(tmp_path, "red", "blue")
-    parts = [{"type": "text", "text": "from "}, {"type": "image"}, {"type": "text", "text": " to "}, {"type": "image"}]
-    return [
-        {"prompt": "what?", "images": [red]},
-        {"prompt": [{"role": "user", "content": parts}], "images": [blue, red]},
-        {"prompt": "what?", "images": [blue]},
-        {"prompt": "no picture"},
-    ]
+    return pictured_rows(tmp_path)
 
 
 def recipe(policy: Path, folder: Path, **sections: Any) -> dict[str, Any]:
@@ -272,10 +264,3 @@ def test_a_model_of_texts_is_refused_before_the_run(
     missing = [{"prompt": "what?", "images": ["nowhere.png"]}]
     with pytest.raises(DataError, match=r"nowhere.png: No such file"):
         llmrl.train(recipe(model, tmp_path), reward=by_length, data=missing)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
-def test_the_real_vllm_sees_the_same(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    run = llmrl.train(recipe(model, tmp_path, engine={"name": "vllm"}), reward=by_length, data=rows)
-    assert len(gaps(run)) == 3
-    assert max(gaps(run)) < MOST_GAP
