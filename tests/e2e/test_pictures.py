@@ -20,3 +20,12 @@ def test_sampled_and_trained_logprobs_agree_over_weight_syncs(tmp_path: Path) ->
     run = llmrl.train(made, reward=by_length, data=pictured_rows(tmp_path))
     assert len(gaps(run)) == 3
     assert max(gaps(run)) < MOST_GAP
+
+
+def test_a_second_run_in_the_process_makes_its_models(tmp_path: Path) -> None:
+    """vLLM runs this model by Transformers' classes, and changes them: those of later runs are their own again."""
+    for name in ("first", "second"):
+        made = recipe(tiny.make(tmp_path / name / "model"), tmp_path / name, engine={"name": "vllm"})
+        made["train"]["max_steps"] = 1
+        run = llmrl.train(made, reward=by_length, data=pictured_rows(tmp_path))
+        assert max(gaps(run)) < MOST_GAP
