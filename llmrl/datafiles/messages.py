@@ -44,6 +44,8 @@ def _pictured(given: Message) -> dict[str, Any]:
     content, images = given.get("content"), list(given.get("images") or ())
     if isinstance(content, list):
         content, found = parted(content)
+        if images and any(found):
+            raise DataError(f"{len(images)} images beside parts that have their own; expected one or the other")
         images = images or found
     text = content_text(content)
     if images and MARK not in text:  # beside the text, before which they then stand

@@ -111,7 +111,8 @@ class Sight:
         def embedded(layer: Any, _: Any, made: Tensor) -> Tensor:
             if made.shape[:2] != words.shape:  # a step of generation, of one token
                 return made
-            return torch.where(words[..., None], layer.weight[token_ids].to(made.dtype), made)
+            own = layer.forward(token_ids.masked_fill(~words, self._word_id))  # as it scales them, without this hook
+            return torch.where(words[..., None], own, made)
 
         hook = model.get_input_embeddings().register_forward_hook(embedded)
         try:
@@ -147,9 +148,14 @@ class Sight:
         """
         found, start, ids = list[tuple[int, int]](), 0, list(ids)
         for tokens, image in zip(self.spelled(images), images, strict=True):
-            begin = next((i for i in range(start, len(ids)) if ids[i : i + len(tokens)] == tokens), None)
-            if begin is None:
-                raise DataError(f"picture {named(image)}: its {len(tokens)} tokens are not in the row; has it changed?")
+            try:
+                begin = ids.index(tokens[0], start)
+                while ids[begin : begin + len(tokens)] != tokens:
+                    begin = ids.index(tokens[0], begin + 1)
+            except ValueError:
+                raise DataError(
+                    f"picture {named(image)}: its {len(tokens)} tokens are not in the row; has it changed?"
+                ) from None
             start = begin + len(tokens)
             found.append((begin, start))
         return found

@@ -17,7 +17,10 @@ from llmrl.engines.scripted import Scripted, ScriptedEngine
 from llmrl.errors import CheckpointError, DataError, EngineError, RecipeError
 from llmrl.planning.run import plan
 from llmrl.recipe import parse
+from llmrl.samples import Sample
 from llmrl.train.dry_run import require_possible
+from llmrl.train.learners import Learners
+from llmrl.train.parallel import accelerator
 from llmrl.types import Observation, Problem, Sampling
 from llmrl.vision import sight, tiny
 from llmrl.vision.engines import seeing
@@ -244,6 +247,18 @@ def test_a_model_beside_the_engine_sees_nothing(model: Path, rows: list[dict[str
             asyncio.run(engine.generate([65, 66], Sampling(max_tokens=2), rows[0]["images"]))
     finally:
         engine.close()
+
+
+def test_sharded_weights_never_meet_pictures(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Ranks whose rows have none would wait for the encoder's weights for ever."""
+    quiet = {"report_to": "none"}
+    made = parse(recipe(model, tmp_path, data={"name": "gsm8k"}, reward={"name": "numeric"}, train=quiet))
+    learners = Learners(made, accelerator(made.train), frozenset())
+    tokens = {"token_ids": [65, 66, 67], "turn_ids": [-1, 0, 0]}
+    seen = Sample(group="g", episode=0, reward=0.0, columns=tokens, images=tuple(rows[0]["images"]))
+    learners.policy.sharded = True
+    with pytest.raises(RecipeError, match="pictures under ZeRO-3 are not supported"):
+        learners.policy.logprobs([seen])
 
 
 def test_a_critic_never_reads_pictures_as_words(model: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:

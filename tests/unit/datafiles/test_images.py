@@ -106,6 +106,10 @@ def test_what_is_no_picture_is_refused(value: Any, said: str) -> None:
         ),
         ({"prompt": [{"role": "user", "content": f"{MARK} a {MARK}", "images": ["a"]}]}, "2 marks of pictures"),
         ({"prompt": "a", "image": "http://a/b.png"}, "download it first"),
+        (
+            {"prompt": [{"role": "user", "content": [{"type": "image", "image": "a"}, "b"], "images": ["c"]}]},
+            "message 0: 1 images beside parts that have their own",
+        ),
         ({"prompt": [{"role": "system", "content": "a"}], "images": ["a"]}, "no message of the user"),
     ],
 )

@@ -94,9 +94,18 @@ def test_a_template_that_wants_parts_gets_parts(folder: Path) -> None:
     assert tokenizer.decode(Chat(tokenizer).prompt_ids(asked("what?"))) == "what?"
 
 
-def test_a_sampled_picture_token_is_a_word(folder: Path, pictures: list[str]) -> None:
-    """Its embedding is its own, and the picture is where it was: as in generation, which sees it behind the prompt."""
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_sampled_picture_token_is_a_word(
+    folder: Path, pictures: list[str], scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its embedding is its own, and the picture is where it was: as in generation, which sees it behind the prompt.
+
+    Some models scale what their table has, in the layer itself.
+    """
     model: Any = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    table = model.get_input_embeddings()
+    plain = table.forward
+    monkeypatch.setattr(table, "forward", lambda ids: scale * plain(ids))
     seen, chat = sight.load(str(folder)), Chat(load_tokenizer(folder))
     prompt = chat.prompt_ids(asked(f"{MARK}what?", pictures[0]), pictures=True)
     mark = seen.processor.image_token_id
