@@ -69,7 +69,8 @@ def test_an_outcome_model_prefers_what_it_was_taught(outcome: Path) -> None:
 
 
 def test_the_accuracy_on_rows_that_were_held_out_is_printed(tiny_model_dir: Path, tmp_path: Path) -> None:
-    _, said = trained("outcome", tiny_model_dir, tmp_path)
+    folder, said = trained("outcome", tiny_model_dir, tmp_path)
+    assert said[-1] == f"reward model: {folder}\nnext, in a recipe: reward: {{name: reward_model, path: {folder}}}"
     (line,) = [line for line in said if line.startswith("held out")]
     assert re.fullmatch(
         r"held out, \d+ rows: pairwise_accuracy [\d.]+ \([\d.]+ to [\d.]+\); more by `llmrl eval-rm`", line

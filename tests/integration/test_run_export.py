@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +77,7 @@ def test_the_last_checkpoint_is_the_final_model(copied: Path, tmp_path: Path) ->
     out = tmp_path / "out"
     done = CliRunner().invoke(app, ["export", str(copied), "--step", "3", "--out", str(out)])
     assert done.exit_code == 0, done.output
+    assert re.search(rf"^next: .*serve {re.escape(str(out))}$", done.output, re.M)
     assert same(weights(out), weights(copied / "final"))
     assert {p.name for p in out.iterdir()} == {p.name for p in (copied / "final").iterdir()}
     assert sorted(p.name for p in (copied / "checkpoints").iterdir()) == [f"step-00000{i}" for i in (1, 2, 3)]

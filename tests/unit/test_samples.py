@@ -14,7 +14,7 @@ from llmrl.batch import collate
 from llmrl.columns import COLUMNS, Declared, filled_by
 from llmrl.errors import ColumnError, LlmrlError
 from llmrl.protocols import Forward
-from llmrl.samples import Sample, support
+from llmrl.samples import Sample, prompt_hash, support
 from tests.builders import sample as build
 
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
@@ -27,6 +27,15 @@ def sample() -> Sample:
         turn_ids=[-1, 0, 0, -1],
         sampled_logprobs=[0.0, -1.0, -2.0, 0.0],
     )
+
+
+def test_another_picture_is_another_prompt() -> None:
+    """Prompts of the same tokens are computed once, and remembered as one: not where their pictures differ."""
+    red, blue, again = (replace(sample(), images=[name]) for name in ("red.png", "blue.png", "red.png"))
+    assert prompt_hash(red) == prompt_hash(again)
+    assert len({prompt_hash(row) for row in (red, blue, sample())}) == 3
+    assert red.images == ("red.png",)
+    assert collate([red, sample()], pack=False).images == [("red.png",), ()]
 
 
 def test_a_number_goes_to_action_tokens_only() -> None:

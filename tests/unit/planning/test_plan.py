@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from llmrl.cli.main import app
 from llmrl.planning.memory import total
 from llmrl.planning.run import RunPlan, plan
+from llmrl.planning.show import duration
 from llmrl.planning.trace import Held, MicroBatchShape, trace
 from llmrl.recipe import Recipe, parse
 
@@ -170,6 +172,19 @@ def test_the_command_prints_and_saves(tiny_model_dir: Path, tmp_path: Path) -> N
     assert found["time"]["seconds"] > 0
     for word in ("data parallel", "ZeRO 3", "activations", "per_device_train_batch_size", "references"):
         assert word in done.output
+
+
+def test_a_small_run_is_told_in_small_units(tiny_model_dir: Path, tmp_path: Path) -> None:
+    import yaml
+
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(recipe(tiny_model_dir).as_dict()))
+    done = CliRunner().invoke(app, ["plan", str(path), "train.max_steps=1"])
+    assert done.exit_code == 0, done.output
+    assert "MiB, with micro-batches" in done.output
+    assert not re.search(r"\b0\.00\b", done.output)
+    assert re.search(r"[\d.]+ s for all", " ".join(done.output.split()))
+    assert [duration(seconds) for seconds in (0.965, 90.0, 5400.0)] == ["0.96 s", "1.5 min", "1.5 h"]
 
 
 def test_stored_rows_are_measured(tiny_model_dir: Path, tmp_path: Path) -> None:
